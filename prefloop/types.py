@@ -1,0 +1,102 @@
+"""The plain types that flow between the parts of a recipe. No torch, no Django, no I/O.
+
+Outcomes are in terms of the canonical pair (the lower completion first), never of the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Outcome = Literal["first", "second", "tie", "both_bad"]
+VerdictState = Literal["ok", "inconsistent", "unparseable", "error", "skipped"]
+OrderPolicy = Literal["both_agree", "average", "random"]
+Split = Literal["train", "eval"]
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+VERDICT_STATES: tuple[VerdictState, ...] = get_args(VerdictState)
+
+
+class PrefloopError(Exception):
+    """Something the user can put right; its text is one clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer. `logp_sum` is in nats at temperature 1, over `ids` (EOS included when `finished`)."""
+
+    text: str
+    ids: tuple[int, ...] = ()
+    logp_sum: float | None = None
+    source: str = ""
+    seed: int | None = None
+    finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The answers to one prompt, with a score each where the recipe has one."""
+
+    prompt_id: str
+    completions: tuple[Completion, ...]
+    scores: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scores is not None and len(self.scores) != len(self.completions):
+            raise ValueError(f"group {self.prompt_id}: {len(self.scores)} scores for {len(self.completions)} completions")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Completions `i` and `j` of one group; `p` is the probability that `i` is better (None: not labelled yet)."""
+
+    i: int
+    j: int
+    p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.i == self.j:
+            raise ValueError("a pair needs two different completions")
+        if self.p is not None and not 0.0 <= self.p <= 1.0:
+            raise ValueError(f"p must be in [0, 1], not {self.p}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPair:
+    """One row of a snapshot: the exact pair that a run learns from, and where its label came from."""
+
+    id: str
+    prompt: str
+    first: str
+    second: str
+    p_first: float
+    weight: float = 1.0
+    first_ids: tuple[int, ...] = ()  # token ids when the policy sampled them: never re-tokenised
+    second_ids: tuple[int, ...] = ()
+    source: str = ""  # override | adjudication | human | judge:NAME | scores | data
+    label_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledVerdict:
+    """What one call to a judge said of one comparison, in canonical terms."""
+
+    state: VerdictState
+    outcome: Outcome | None = None
+    p_first: float | None = None
+    raw: str = ""
+    rationale: str = ""
+    usage: dict[str, int] = field(default_factory=dict)
+
+
+def mean(values: Sequence[float]) -> float:
+    if not values:
+        raise ValueError("the mean of nothing is undefined")
+    return sum(values) / len(values)
