@@ -1,0 +1,149 @@
+"""The parts of a Record, and what follows from them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal, cast
+
+from prefloop.types import Outcome, PrefloopError, Split
+
+Choice = Literal[0, 1, "tie", "both_bad"]
+VoteChoice = Literal[0, 1, "tie", "both_bad", "skip"]
+RecordState = Literal["ok", "unparseable", "error"]
+PairIndex = tuple[int, int]
+Metadata = dict[str, Any]
+
+MAX_LINE_BYTES = 20_000_000
+MAX_DEPTH = 64
+MAX_ERRORS = 50
+MAX_COMPLETIONS = 1_000
+MAX_NAME = 200
+NATURAL: PairIndex = (0, 1)
+SWAPPED: PairIndex = (1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    line: int
+    message: str
+
+    @property
+    def text(self) -> str:
+        return f"line {self.line}: {self.message}"
+
+
+class RecordsError(PrefloopError):
+    """A file that can't be taken; `errors` holds the lines at fault (at most `MAX_ERRORS`), in order."""
+
+    def __init__(self, errors: Sequence[LineError], *, stopped: bool = False) -> None:
+        self.errors = tuple(errors)
+        self.stopped = stopped
+        rest = len(self.errors) - 1
+        more = f" (and {'at least ' if stopped else ''}{rest} more)" if rest else ""
+        super().__init__(f"{self.errors[0].text}{more}")
+
+
+class InvalidRecord(PrefloopError):
+    """One record that breaks the form; the text names the key and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCompletion:
+    text: str
+    model: str = ""
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    pair: PairIndex
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVote:
+    rater: str
+    pair: PairIndex
+    choice: VoteChoice
+    order: PairIndex | None = None
+    at: str = ""
+    seconds: float | None = None
+    guideline: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRanking:
+    """Groups of completion indices, best group first; those of one group are tied. One of rater and judge is set."""
+
+    groups: tuple[tuple[int, ...], ...]
+    rater: str = ""
+    judge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVerdict:
+    judge: str
+    pair: PairIndex
+    order: PairIndex = NATURAL
+    sample: int = 0
+    state: RecordState = "ok"
+    choice: Choice | None = None
+    p_first: float | None = None
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOverride:
+    rater: str
+    pair: PairIndex
+    choice: Choice
+    judge: str = ""
+    reason: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordScore:
+    judge: str
+    completion: int
+    value: float | None
+    state: RecordState = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    id: str
+    prompt: str | tuple[dict[str, str], ...]
+    completions: tuple[RecordCompletion, ...]
+    split: Split | None = None
+    metadata: Metadata = field(default_factory=dict)
+    gold: tuple[Gold, ...] = ()
+    votes: tuple[RecordVote, ...] = ()
+    rankings: tuple[RecordRanking, ...] = ()
+    verdicts: tuple[RecordVerdict, ...] = ()
+    overrides: tuple[RecordOverride, ...] = ()
+    scores: tuple[RecordScore, ...] = ()
+
+
+def outcome_of(choice: Choice | None, *, p_first: float | None = None) -> Outcome | None:
+    """Name a choice on a canonical pair; without one, the side of ½ that `p_first` is on; None where neither is."""
+    if choice is None:
+        if p_first is None:
+            return None
+        return "first" if p_first > 0.5 else "second" if p_first < 0.5 else "tie"
+    if choice == 0:
+        return "first"
+    return "second" if choice == 1 else cast(Outcome, choice)
+
+
+def choice_of(outcome: Outcome) -> Choice:
+    return 0 if outcome == "first" else 1 if outcome == "second" else outcome
+
+
+def comparisons_of(record: Record) -> tuple[PairIndex, ...]:
+    """List the pairs that gold, votes, verdicts and overrides name, in index order; all pairs if none is named."""
+    named = {x.pair for rows in (record.gold, record.votes, record.verdicts, record.overrides) for x in rows}
+    return tuple(sorted(named)) if named else tuple(combinations(range(len(record.completions)), 2))

@@ -1,0 +1,74 @@
+"""Records out: one canonical line each."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, cast
+
+import orjson
+
+from prefloop.records.form import Metadata, Record
+
+
+def record_to_dict(record: Record) -> dict[str, Any]:
+    """Turn a record into JSON's types; keys in the order of the interface, defaults left out."""
+    out: dict[str, Any] = {"id": record.id}
+    if record.split is not None:
+        out["split"] = record.split
+    out["prompt"] = record.prompt if isinstance(record.prompt, str) else list(record.prompt)
+    if record.metadata:
+        out["metadata"] = sorted_metadata(record.metadata)
+    out["completions"] = [
+        _drop(text=c.text, model=c.model or None, metadata=sorted_metadata(c.metadata) or None)
+        for c in record.completions
+    ]
+    parts: dict[str, list[dict[str, Any]]] = {
+        "gold": [{"pair": g.pair, "choice": g.choice} for g in record.gold],
+        "votes": [
+            _drop(
+                rater=v.rater,
+                pair=v.pair,
+                choice=v.choice,
+                order=v.order,
+                at=v.at or None,
+                seconds=v.seconds,
+                guideline=v.guideline or None,
+                reason=v.reason or None,
+            )
+            for v in record.votes
+        ],
+        "rankings": [_drop(rater=r.rater or None, judge=r.judge or None, groups=r.groups) for r in record.rankings],
+        "verdicts": [
+            {"judge": v.judge, "pair": v.pair, "order": v.order, "sample": v.sample, "state": v.state}
+            | {"choice": v.choice}
+            | _drop(p_first=v.p_first, raw=v.raw or None)
+            for v in record.verdicts
+        ],
+        "overrides": [
+            _drop(rater=o.rater, pair=o.pair, judge=o.judge or None, choice=o.choice)
+            | _drop(reason=o.reason or None, at=o.at or None)
+            for o in record.overrides
+        ],
+        "scores": [
+            {"judge": s.judge, "completion": s.completion, "value": s.value, "state": s.state} for s in record.scores
+        ],
+    }
+    return out | {key: rows for key, rows in parts.items() if rows}
+
+
+def write_record(record: Record) -> bytes:
+    """Write one line, newline included. The same record always gives the same bytes, and reading gives it back."""
+    return orjson.dumps(record_to_dict(record), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def content_hash(record: Record) -> str:
+    """Hash the canonical form (SHA-256, hex); two spellings of one record agree."""
+    return hashlib.sha256(write_record(record)).hexdigest()
+
+
+def _drop(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def sorted_metadata(value: Metadata) -> Metadata:
+    return cast(Metadata, orjson.loads(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))) if value else value
