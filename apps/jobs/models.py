@@ -1,0 +1,124 @@
+"""The queue of record. A broker only carries the doorbell (DESIGN 5, ARCHITECTURE.md "Jobs")."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from apps.core.models import TimeStamped
+from apps.projects.models import Project
+
+
+class JobState(models.TextChoices):
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class FailureClass(models.TextChoices):
+    """Whose failure it was."""
+
+    USER_CONFIG = "user_config"
+    DATA = "data"
+    OUT_OF_MEMORY = "out_of_memory"
+    OUT_OF_DISK = "out_of_disk"
+    JUDGE_UNREACHABLE = "judge_unreachable"
+    JUDGE_REFUSED = "judge_refused"
+    WORKER_LOST = "worker_lost"
+    TIMEOUT = "timeout"
+    INTERNAL = "internal"
+
+
+class JobGroup(TimeStamped):
+    """Jobs that end together: whoever brings `open_count` to zero inserts the follow-up, once."""
+
+    project = models.ForeignKey(Project, null=True, on_delete=models.CASCADE, related_name="job_groups")
+    name = models.CharField(max_length=120)
+    open_count = models.PositiveIntegerField(default=0)
+    failed_count = models.PositiveIntegerField(default=0)
+    cancelled_count = models.PositiveIntegerField(default=0)
+    follow_up_kind = models.CharField(max_length=60, blank=True)
+    follow_up_payload = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Job(TimeStamped):
+    project = models.ForeignKey(Project, null=True, on_delete=models.CASCADE, related_name="jobs")
+    kind = models.CharField(max_length=60)
+    queue = models.CharField(max_length=12, choices=[("gpu", "gpu"), ("cpu", "cpu")])
+    title = models.CharField(max_length=200, blank=True)
+    payload = models.JSONField(default=dict)
+    state = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
+    unique_key = models.CharField(max_length=200, null=True, unique=True)
+    group = models.ForeignKey(JobGroup, null=True, on_delete=models.CASCADE, related_name="jobs")
+    follow_up_of = models.OneToOneField(JobGroup, null=True, on_delete=models.CASCADE, related_name="follow_up")
+    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="retries")
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    attempt = models.PositiveSmallIntegerField(default=0)
+    max_attempts = models.PositiveSmallIntegerField(default=5)
+    token = models.UUIDField(null=True)  # the fencing token: a writer without the current one writes nothing
+    worker = models.CharField(max_length=120, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    run_after = models.DateTimeField(null=True)
+    rung_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    step = models.PositiveIntegerField(default=0)
+    n_steps = models.PositiveIntegerField(default=0)
+    message = models.CharField(max_length=300, blank=True)
+    result = models.JSONField(default=dict)
+    failure_class = models.CharField(max_length=20, blank=True, choices=FailureClass.choices)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["queue", "state", "id"], name="job_claim"),
+            models.Index(fields=["state", "lease_until"], name="job_reconcile"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(attempt__lte=F("max_attempts")), name="job_attempts_capped"),
+        ]
+
+    def __str__(self) -> str:
+        return f"job {self.pk} {self.kind} {self.state}"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.state in TERMINAL
+
+
+class JobEvent(TimeStamped):
+    """One line of a job's log or one change of its state. Only ever appended."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=20)  # state | log | warning
+    text = models.TextField()
+    data = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+
+class Worker(models.Model):
+    """One worker process; `last_loop_at` is written by its consumer, so that a deaf one can be seen."""
+
+    name = models.CharField(max_length=120, unique=True)
+    queue = models.CharField(max_length=12)
+    pid = models.PositiveIntegerField()
+    host = models.CharField(max_length=120)
+    started_at = models.DateTimeField()
+    last_loop_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

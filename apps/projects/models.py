@@ -1,0 +1,80 @@
+"""A project, who belongs to it, and the guidelines its annotators read."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from apps.core.models import TimeStamped
+
+
+class Role(models.TextChoices):
+    """Ordered: each role may do all that the ones before it may."""
+
+    ANNOTATOR = "annotator", "Annotator"
+    LEAD = "lead", "Lead"
+    ENGINEER = "engineer", "Engineer"
+    OWNER = "owner", "Owner"
+
+
+class Project(TimeStamped):
+    slug = models.SlugField(max_length=64, unique=True)
+    name = models.CharField(max_length=120)
+    description = models.TextField(blank=True)
+    criterion = models.TextField(blank=True)  # what "better" means here, shown to people and given to judges
+    world = models.CharField(max_length=40, blank=True)  # "letters" where a known truth exists, else empty
+    votes_per_comparison = models.PositiveSmallIntegerField(default=1)
+    annotators_may_override = models.BooleanField(default=True)
+    # how the judges' labels become one where no person has spoken (DESIGN 3)
+    label_judge = models.CharField(max_length=120, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(TimeStamped):
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=12, choices=Role.choices)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "user"], name="membership_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} is {self.role} of {self.project_id}"
+
+
+class Invitation(TimeStamped):
+    """A link that lets one person in, once, with a role. Only its hash is kept."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
+    role = models.CharField(max_length=12, choices=Role.choices)
+    note = models.CharField(max_length=120, blank=True)  # who it is for
+    token_hash = models.CharField(max_length=64, unique=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+    used_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    revoked_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"invitation to {self.project_id}"
+
+
+class Guideline(TimeStamped):
+    """One version of what annotators are asked to do; a vote stores the version it was made under."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="guidelines")
+    version = models.PositiveIntegerField()
+    text = models.TextField()
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "version"], name="guideline_version_once"),
+            models.CheckConstraint(condition=Q(version__gte=1), name="guideline_version_from_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"guideline v{self.version} of {self.project_id}"

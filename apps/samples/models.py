@@ -1,0 +1,103 @@
+"""Answers, and the comparisons made of them."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from apps.core.models import TimeStamped
+from apps.jobs.models import JobGroup
+from apps.policies.models import Checkpoint, Endpoint
+from apps.projects.models import Project
+from apps.prompts.models import ImportBatch, Prompt, PromptSet
+
+
+class SamplingRun(TimeStamped):
+    """n answers of one checkpoint (or endpoint) for every chosen prompt of a set."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="sampling_runs")
+    checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="sampling_runs")
+    endpoint = models.ForeignKey(Endpoint, null=True, on_delete=models.PROTECT, related_name="sampling_runs")
+    prompt_set = models.ForeignKey(PromptSet, null=True, on_delete=models.SET_NULL, related_name="sampling_runs")
+    prompt_ids = models.JSONField(default=list)  # frozen when the run is made, so that a resume asks for the same
+    n = models.PositiveSmallIntegerField()
+    temperature = models.FloatField(default=1.0)
+    top_p = models.FloatField(default=1.0)
+    top_k = models.PositiveIntegerField(default=0)
+    max_tokens = models.PositiveIntegerField(default=128)
+    seed = models.BigIntegerField(default=0)
+    purpose = models.CharField(max_length=40, default="manual")  # manual | loop | evaluation
+    group = models.ForeignKey(JobGroup, null=True, on_delete=models.SET_NULL, related_name="sampling_runs")
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(n__gte=1), name="sampling_run_n_positive"),
+            models.CheckConstraint(
+                condition=Q(checkpoint__isnull=False, endpoint__isnull=True)
+                | Q(checkpoint__isnull=True, endpoint__isnull=False),
+                name="sampling_run_one_source",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"sampling run {self.pk}"
+
+
+class Completion(TimeStamped):
+    """One answer. `logp_sum`: nats at temperature 1, over `token_ids` (EOS included)."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="completions")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")
+    run = models.ForeignKey(SamplingRun, null=True, on_delete=models.PROTECT, related_name="completions")
+    batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.CASCADE, related_name="completions")
+    index = models.PositiveIntegerField()  # k-th answer of the run, or position in the record
+    text = models.TextField(blank=True)
+    token_ids = models.JSONField(default=list)
+    logp_sum = models.FloatField(null=True)
+    seed = models.BigIntegerField(null=True)
+    finished = models.BooleanField(default=True)
+    model_name = models.CharField(max_length=200, blank=True)
+    metadata = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "prompt", "index"], condition=Q(run__isnull=False), name="completion_once_per_run"
+            ),
+            models.UniqueConstraint(
+                fields=["prompt", "index"], condition=Q(run__isnull=True), name="completion_once_per_record"
+            ),
+        ]
+        indexes = [models.Index(fields=["project", "model_name"], name="completion_by_model")]
+
+    def __str__(self) -> str:
+        return self.text[:80]
+
+
+class Comparison(TimeStamped):
+    """Two completions of one prompt, in canonical order (lower id first), once.
+
+    `held_out` marks gold items and evaluation prompts: none of them may enter a training set.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
+    first = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
+    second = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
+    batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.CASCADE, related_name="comparisons")
+    origin = models.CharField(max_length=40, default="manual")  # import | seed | manual | loop:ID:ROUND
+    held_out = models.BooleanField(default=False)
+    gold = models.CharField(max_length=8, blank=True)  # an Outcome, or empty: not known
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["first", "second"], name="comparison_once"),
+            models.CheckConstraint(condition=Q(first_id__lt=F("second_id")), name="comparison_canonical_order"),
+            models.CheckConstraint(condition=Q(gold="") | Q(held_out=True), name="comparison_gold_is_held_out"),
+        ]
+        indexes = [models.Index(fields=["project", "origin"], name="comparison_by_origin")]
+
+    def __str__(self) -> str:
+        return f"comparison {self.pk}"

@@ -1,0 +1,16 @@
+"""Every address of the product; each app owns its own list (`urls.py` for pages, `api_urls.py` for the API)."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+APPS = (
+    "core accounts projects jobs prompts policies samples judging rankings exchange training reports dashboard".split()
+)
+
+urlpatterns = [
+    *[path("", include(f"apps.{app}.urls")) for app in APPS],
+    *[path("api/v1/", include(f"apps.{app}.api_urls")) for app in APPS],
+    path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+]
