@@ -1,0 +1,154 @@
+"""The two files between a training process and whoever started it: `events.jsonl` out, `inbox.jsonl` in.
+
+Both only grow, a JSON object a line. A line counts once its line end is there: a reader takes whole lines only and
+remembers the offset, and a writer that finds a torn last line (its predecessor was killed) cuts it off before it
+appends. An event: {"type", "at" (seconds since 1970), …}, of the types
+
+    start       {step, n_rows, n_steps}            a process began; step > 0 where it resumed
+    resume      {step, checkpoint}                 metrics and samples past `step` said before are superseded
+    metric      {step, values: {TRL's names}}
+    checkpoint  {step, path, fingerprint}
+    log         {level, message}
+    end         {step, status: done|stopped|left|failed, path, fingerprint, failure_class, message}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from prefloop.types import PrefloopError
+
+EventType = Literal["start", "resume", "metric", "checkpoint", "log", "end"]
+InboxType = Literal["pause", "stop"]
+EndStatus = Literal["done", "stopped", "left", "failed"]
+
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
+INBOX_TYPES: tuple[InboxType, ...] = get_args(InboxType)
+
+
+class EventsError(PrefloopError):
+    """A whole line that is not an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    type: EventType
+    at: float
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int | None:
+        step = self.data.get("step")
+        return step if isinstance(step, int) else None
+
+
+class EventWriter:
+    """Appends events, each whole and flushed to the operating system before the call returns.
+
+    `now` gives the time of an event in seconds since 1970.
+    """
+
+    def __init__(self, path: str | Path, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._stream = Path(path).open("ab", buffering=0)  # noqa: SIM115 - open as long as the run
+        _cut_torn_line(self._stream.fileno(), Path(path))
+
+    def write(self, type_: EventType, **data: Any) -> None:
+        line = json.dumps({"type": type_, "at": self._now(), **data}, ensure_ascii=False, allow_nan=False)
+        self._stream.write(line.encode("utf-8", errors="replace") + b"\n")
+
+    def close(self) -> None:
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+
+
+def read_events(path: str | Path, offset: int = 0) -> tuple[list[Event], int]:
+    """Return the whole events past `offset` (bytes) and the offset to go on from; a missing file has none.
+
+    Raises EventsError for a whole line that is not an event.
+    """
+    lines, new_offset = _whole_lines(Path(path), offset)
+    events = []
+    for data in lines:
+        kind, at = data.pop("type", None), data.pop("at", None)
+        if kind not in EVENT_TYPES or not isinstance(at, int | float):
+            raise EventsError(f"{Path(path).name}: {kind!r} is not the type of an event")
+        events.append(Event(type=kind, at=float(at), data=data))
+    return events, new_offset
+
+
+def drop_superseded(events: Iterable[Event]) -> list[Event]:
+    """Leave out the metrics and checkpoints past the step that a later resume went back to.
+
+    What remains is one row a step, as if the run had never been disturbed.
+    """
+    kept: list[Event] = []
+    for event in events:
+        if event.type == "resume":
+            back_to = event.step or 0
+            kept = [
+                old
+                for old in kept
+                if old.type not in ("metric", "checkpoint") or old.step is None or old.step <= back_to
+            ]
+        kept.append(event)
+    return kept
+
+
+def write_inbox(path: str | Path, type_: InboxType) -> None:
+    """Tell a run something; it reads it before its next step."""
+    if type_ not in INBOX_TYPES:
+        raise EventsError(f"a run can be told {', '.join(INBOX_TYPES)}, not {type_!r}")
+    with Path(path).open("ab", buffering=0) as stream:
+        stream.write(json.dumps({"type": type_}).encode("ascii") + b"\n")
+        os.fsync(stream.fileno())
+
+
+def read_inbox(path: str | Path, offset: int = 0) -> tuple[list[InboxType], int]:
+    """Return what the run was told past `offset`, and the offset to go on from. Raises EventsError."""
+    lines, new_offset = _whole_lines(Path(path), offset)
+    told: list[InboxType] = []
+    for data in lines:
+        if data.get("type") not in INBOX_TYPES:
+            raise EventsError(
+                f"{Path(path).name}: a run can be told {', '.join(INBOX_TYPES)}, not {data.get('type')!r}"
+            )
+        told.append(data["type"])
+    return told, new_offset
+
+
+def _whole_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            content = stream.read()
+    except FileNotFoundError:
+        return [], offset
+    end = content.rfind(b"\n") + 1
+    lines = []
+    for line in content[:end].splitlines():
+        try:
+            data = json.loads(line)
+        except ValueError:
+            raise EventsError(f"{path.name} holds a line that is not JSON, past byte {offset}") from None
+        if not isinstance(data, dict):
+            raise EventsError(f"{path.name} holds a line that is not an object, past byte {offset}")
+        lines.append(data)
+    return lines, offset + end
+
+
+def _cut_torn_line(descriptor: int, path: Path) -> None:
+    size = os.fstat(descriptor).st_size
+    if size == 0:
+        return
+    with path.open("rb") as stream:
+        content = stream.read()
+    whole = content.rfind(b"\n") + 1
+    if whole != size:
+        os.ftruncate(descriptor, whole)

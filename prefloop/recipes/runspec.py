@@ -1,0 +1,164 @@
+"""What a training run is told: `RUN_DIR/spec.json`. Torch-free, so that the web process may write it.
+
+Layout of a run directory:
+    spec.json         this file, written once
+    snapshot.jsonl    the training set (the name stands in the spec)
+    inbox.jsonl       what the run is told while it runs: {"type": "pause"} or {"type": "stop"}, a line each
+    events.jsonl      what the run says (`events.py`)
+    step-000200/      checkpoints: weights, optimizer, position; only the last `keep_last` stay
+    final/            the result, published at once, without the optimizer
+    failure.json      why it failed, where it did
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from prefloop.config import ConfigError, check_fields, setting
+from prefloop.recipes.recipe import Loss, Objective, objective_from_json
+
+RunKind = Literal["sft", "reward-model", "dpo"]
+FailureClass = Literal["user_config", "data", "out_of_memory", "out_of_disk", "internal"]
+
+RUN_KINDS: tuple[RunKind, ...] = get_args(RunKind)
+FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
+LOSS_OF_KIND: dict[RunKind, Loss] = {"sft": "nll", "reward-model": "bradley-terry", "dpo": "dpo"}
+
+SPEC_FILE = "spec.json"
+EVENTS_FILE = "events.jsonl"
+INBOX_FILE = "inbox.jsonl"
+FAILURE_FILE = "failure.json"
+FINAL_DIR = "final"
+
+# Exit codes of `python -m prefloop.engine.train`.
+EXIT_DONE = 0
+EXIT_LEFT = 75  # EX_TEMPFAIL: a checkpoint is written, run it again to go on (SIGTERM, pause)
+EXIT_OF_FAILURE: dict[FailureClass, int] = {
+    "internal": 1,
+    "user_config": 2,
+    "data": 3,
+    "out_of_memory": 4,
+    "out_of_disk": 5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailure:
+    """What `failure.json` says: whose failure it was, and one line for the person who reads it."""
+
+    failure_class: FailureClass
+    message: str
+    step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training run. Paths are absolute or relative to the run directory."""
+
+    run_id: str
+    kind: RunKind
+    start: str  # model directory whose weights training starts from
+    snapshot: str = "snapshot.jsonl"
+    snapshot_sha256: str = ""
+    reference: str | None = None  # model directory that the objective pulls to
+    objective: Objective = dataclasses.field(default_factory=Objective)
+    seed: int = setting(0, minimum=0, help="Order of the rows and new heads.")
+    threads: int = setting(1, minimum=1, maximum=1024, help="CPU threads; part of what makes a run repeatable.")
+    device: str = setting("cpu", choices=("cpu", "cuda"), prefixes=("cuda:",), help="Where it runs.")
+    save_every: int = setting(0, minimum=0, help="Steps between checkpoints; 0 saves only when the run leaves or ends.")
+    token_budget: int = setting(8192, minimum=64, help="Tokens in one forward pass; memory, never the result.")
+    keep_last: int = setting(2, minimum=1, maximum=1000, help="Checkpoints kept for resuming.")
+    parent: str = ""  # the checkpoint that this run descends from, as its owner names it
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.kind not in RUN_KINDS:
+            raise ConfigError(f"kind must be one of {', '.join(RUN_KINDS)}, not {self.kind!r}")
+        if self.objective.loss != LOSS_OF_KIND[self.kind]:
+            raise ConfigError(f"a {self.kind} run needs the loss {LOSS_OF_KIND[self.kind]}, not {self.objective.loss}")
+        if self.objective.needs_reference and not self.reference:
+            raise ConfigError(f"a {self.kind} run needs a reference")
+        for name in ("run_id", "start", "snapshot"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ConfigError(f"{name} must be a text that is not empty, not {getattr(self, name)!r}")
+
+    def config_hash(self) -> str:
+        """SHA-256 of everything that decides the result: not where things lie, nor how often it saves."""
+        plain = dataclasses.asdict(self)
+        for name in ("run_id", "start", "reference", "snapshot", "save_every", "keep_last", "device", "parent"):
+            plain.pop(name)
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def write_spec(run_dir: str | Path, spec: RunSpec) -> Path:
+    """Write `spec.json` at once; the directory is made where it is missing."""
+    folder = Path(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / SPEC_FILE
+    _write_json(target, dataclasses.asdict(spec))
+    return target
+
+
+def read_spec(run_dir: str | Path) -> RunSpec:
+    """Read `spec.json`. Raises ConfigError where it is missing or says what a run can't be."""
+    path = Path(run_dir) / SPEC_FILE
+    data = _read_json(path)
+    known = [item.name for item in dataclasses.fields(RunSpec)]
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise ConfigError(f"{SPEC_FILE} has unknown keys: {', '.join(unknown)}; known: {', '.join(known)}")
+    values = dict(data)
+    if "objective" in values:
+        values["objective"] = objective_from_json(values["objective"])
+    try:
+        return RunSpec(**values)
+    except TypeError as error:
+        raise ConfigError(f"{SPEC_FILE}: {error}") from None
+
+
+def write_failure(run_dir: str | Path, failure: RunFailure) -> None:
+    _write_json(Path(run_dir) / FAILURE_FILE, dataclasses.asdict(failure))
+
+
+def read_failure(run_dir: str | Path) -> RunFailure | None:
+    """Return why the run failed, None where it did not (or ended without saying so)."""
+    path = Path(run_dir) / FAILURE_FILE
+    if not path.exists():
+        return None
+    data = _read_json(path)
+    step = data.get("step")
+    failure_class = data.get("failure_class")
+    return RunFailure(
+        failure_class=failure_class if failure_class in FAILURE_CLASSES else "internal",
+        message=str(data.get("message", "")),
+        step=step if isinstance(step, int) else None,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path.name} is missing in {path.parent}") from None
+    except ValueError:
+        raise ConfigError(f"{path.name} in {path.parent} is not JSON") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path.name} in {path.parent} must hold an object")
+    return data
+
+
+def _write_json(target: Path, data: dict[str, Any]) -> None:
+    temporary = target.with_name(target.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(data, stream, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(target)

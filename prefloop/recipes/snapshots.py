@@ -1,0 +1,160 @@
+"""Snapshots: the exact rows that a run learns from, as JSON Lines whose bytes depend on nothing but the rows.
+
+One row a line, keys in the order of the fields, floats as Python prints them (the shortest text that reads back to the
+same number), UTF-8, "\\n" after every line. Writing the same rows again gives the same bytes, so that the SHA-256
+names the training set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefloop.types import PrefloopError, TrainingPair
+
+
+class SnapshotError(PrefloopError):
+    """A snapshot that can't be written or read; the text names the line and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """One row of an SFT snapshot: an answer to learn to write."""
+
+    id: str
+    prompt: str
+    completion: str
+    weight: float = 1.0
+    completion_ids: tuple[int, ...] = ()  # token ids when a policy sampled it: never re-tokenised
+    source: str = ""
+    label_ids: tuple[str, ...] = ()
+
+
+Row = TrainingPair | Demonstration
+R = TypeVar("R", TrainingPair, Demonstration)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    sha256: str
+    n_rows: int
+    n_bytes: int
+
+
+def encode_row(row: Row) -> bytes:
+    """Return the line of a row, with its line end. Raises SnapshotError for a row that must not be trained on."""
+    _check(row, where=f"row {row.id!r}")
+    try:
+        line = json.dumps(dataclasses.asdict(row), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return line.encode("utf-8") + b"\n"
+    except UnicodeEncodeError:
+        raise SnapshotError(f"row {row.id!r} holds a character that is not valid Unicode") from None
+
+
+def encode_snapshot(rows: Iterable[Row]) -> Iterator[bytes]:
+    """Yield the lines of the rows in their order. Raises SnapshotError; an id must not occur twice."""
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise SnapshotError(f"row {row.id!r} occurs twice")
+        seen.add(row.id)
+        yield encode_row(row)
+
+
+def write_snapshot(path: str | Path, rows: Iterable[Row]) -> SnapshotInfo:
+    """Write the rows to `path` at once (a temporary file, then a rename). Raises SnapshotError, OSError."""
+    target = Path(path)
+    temporary = target.with_name(target.name + ".tmp")
+    digest = hashlib.sha256()
+    n_rows = n_bytes = 0
+    try:
+        with temporary.open("wb") as stream:
+            for line in encode_snapshot(rows):
+                stream.write(line)
+                digest.update(line)
+                n_rows += 1
+                n_bytes += len(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return SnapshotInfo(sha256=digest.hexdigest(), n_rows=n_rows, n_bytes=n_bytes)
+
+
+def read_pairs(path: str | Path, *, sha256: str = "") -> list[TrainingPair]:
+    """Read a snapshot of pairs. Raises SnapshotError naming the line, or where the bytes are not those of `sha256`."""
+    return _read(Path(path), TrainingPair, sha256)
+
+
+def read_demonstrations(path: str | Path, *, sha256: str = "") -> list[Demonstration]:
+    """Read a snapshot of demonstrations. Raises SnapshotError naming the line, or where the bytes differ."""
+    return _read(Path(path), Demonstration, sha256)
+
+
+def _read(path: Path, kind: type[R], sha256: str) -> list[R]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise SnapshotError(f"the snapshot {path.name} is missing") from None
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise SnapshotError(
+            f"the snapshot {path.name} is not the one that this run was made with (its SHA-256 differs)"
+        )
+    rows: list[R] = []
+    seen: set[str] = set()
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line:
+            continue
+        where = f"{path.name}, line {number}"
+        row = _row(kind, line, where)
+        if row.id in seen:
+            raise SnapshotError(f"{where}: row {row.id!r} occurs twice")
+        seen.add(row.id)
+        rows.append(row)
+    if not rows:
+        raise SnapshotError(f"the snapshot {path.name} has no rows")
+    return rows
+
+
+def _row(kind: type[R], line: bytes, where: str) -> R:
+    try:
+        data = json.loads(line)
+    except ValueError:
+        raise SnapshotError(f"{where}: not JSON") from None
+    names = {item.name for item in dataclasses.fields(kind)}
+    if not isinstance(data, Mapping) or not set(data) <= names:
+        raise SnapshotError(f"{where}: a {kind.__name__} has the keys {', '.join(sorted(names))}")
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    try:
+        row = kind(**values)
+    except TypeError as error:
+        raise SnapshotError(f"{where}: {error}") from None
+    _check(row, where=where)
+    return row
+
+
+def _check(row: Row, *, where: str) -> None:
+    for item in dataclasses.fields(row):
+        value = getattr(row, item.name)
+        if item.name in ("weight", "p_first"):
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        elif item.name == "label_ids":
+            fits = isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+        elif item.name.endswith("_ids"):
+            fits = isinstance(value, tuple) and all(isinstance(part, int) and part >= 0 for part in value)
+        else:
+            fits = isinstance(value, str)
+        if not fits:
+            raise SnapshotError(f"{where}: {item.name} can't be {value!r}")
+    if row.weight <= 0:
+        raise SnapshotError(f"{where}: weight must be > 0, not {row.weight}")
+    if isinstance(row, TrainingPair) and not 0.0 <= row.p_first <= 1.0:
+        raise SnapshotError(f"{where}: p_first must be in [0, 1], not {row.p_first}")
