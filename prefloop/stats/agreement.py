@@ -1,0 +1,277 @@
+"""Agreement between raters, from counts.
+
+Everything is a function of count tables, so that a bootstrap weighs tables instead of looping over items. A figure that
+the data do not define (no data, or no disagreement to be expected) is None, never NaN.
+
+Sources: Cohen 1960, 1968; Fleiss, Cohen and Everitt 1969 (standard errors, as SAS PROC FREQ); Fleiss 1971;
+Randolph 2005; Krippendorff 2011 ("Computing Krippendorff's Alpha-Reliability"); Gwet 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from prefloop.types import Interval
+
+Weights = Literal["unweighted", "linear", "quadratic"]
+Level = Literal["nominal", "ordinal", "interval"]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MISSING = -1  # the code of "this rater did not say"
+_EPS = 1e-12  # an expected disagreement below this is zero up to rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Kappa:
+    """A kappa with its asymptotic standard error and two-sided normal interval."""
+
+    kappa: float
+    ase: float
+    ci: Interval
+
+
+def codes(values: Sequence[Hashable], *, categories: Sequence[Hashable]) -> Ints:
+    """Number each value by its place in `categories`; None becomes MISSING. Raises KeyError for another value."""
+    index: dict[Hashable | None, int] = {c: i for i, c in enumerate(categories)}
+    index[None] = MISSING
+    return np.fromiter((index[v] for v in values), dtype=np.int64, count=len(values))
+
+
+def categories_of(values: Iterable[Hashable | None]) -> list[Hashable]:
+    """List the values that occur, sorted (by their text where they don't compare), None left out."""
+    found = {v for v in values if v is not None}
+    try:
+        return sorted(found)  # type: ignore[type-var]
+    except TypeError:
+        return sorted(found, key=str)
+
+
+def contingency(a: ArrayLike, b: ArrayLike, *, k: int) -> Ints:
+    """Count (k, k) how often code i of `a` meets code j of `b`; pairs with a MISSING side are left out."""
+    x, y = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"two label sequences of one length, not {x.shape} and {y.shape}")
+    keep = (x >= 0) & (y >= 0)
+    return np.bincount(x[keep] * k + y[keep], minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def confusion(truth: Sequence[Hashable | None], said: Sequence[Hashable | None]) -> tuple[list[Hashable], Ints]:
+    """Cross-tabulate two label sequences; rows are truth. Gives the labels, sorted, and the counts."""
+    labels = categories_of([*truth, *said])
+    k = len(labels)
+    return labels, contingency(codes(truth, categories=labels), codes(said, categories=labels), k=k)
+
+
+def _square(table: ArrayLike) -> Floats:
+    t = np.asarray(table, dtype=np.float64)
+    if t.ndim < 2 or t.shape[-1] != t.shape[-2]:
+        raise ValueError(f"a contingency table is square, not {t.shape}")
+    if not np.isfinite(t).all() or (t < 0).any():
+        raise ValueError("a contingency table holds counts")
+    return t
+
+
+def agreement_weights(k: int, weights: Weights) -> Floats:
+    """Give Cicchetti–Allison (linear) or Fleiss–Cohen (quadratic) agreement weights (k, k), 1 on the diagonal."""
+    if weights == "unweighted" or k < 2:
+        return np.eye(k)
+    distance = np.abs(np.subtract.outer(np.arange(k), np.arange(k))) / (k - 1)
+    return 1.0 - (distance if weights == "linear" else distance**2)
+
+
+def raw_agreement(table: ArrayLike) -> float | None:
+    """Give the share on the diagonal."""
+    t = _square(table)
+    return float(np.trace(t) / t.sum()) if t.sum() > 0 else None
+
+
+def kappas(tables: ArrayLike, *, weights: Weights = "unweighted") -> Floats:
+    """Give Cohen's kappa of each table of shape (..., k, k); NaN where undefined: for bootstraps, not for people."""
+    t = _square(tables)
+    w = agreement_weights(t.shape[-1], weights)
+    n = t.sum(axis=(-2, -1))
+    rows, columns = t.sum(axis=-1), t.sum(axis=-2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed = np.einsum("...ij,ij->...", t, w) / n
+        expected = np.einsum("...i,ij,...j->...", rows, w, columns) / n**2
+        result = (observed - expected) / (1.0 - expected)
+    return np.where((n > 0) & (1.0 - expected > _EPS), result, np.nan)
+
+
+def cohen_kappa(table: ArrayLike, *, weights: Weights = "unweighted") -> float | None:
+    """Give Cohen's kappa of a (k, k) table in category order; None when empty or when chance agrees fully."""
+    return _finite(kappas(table, weights=weights))
+
+
+def cohen_kappa_labels(
+    a: Sequence[Hashable | None],
+    b: Sequence[Hashable | None],
+    *,
+    categories: Sequence[Hashable] | None = None,
+    weights: Weights = "unweighted",
+) -> float | None:
+    """Give Cohen's kappa of two label sequences; positions where either is None are left out."""
+    labels = list(categories) if categories is not None else categories_of([*a, *b])
+    table = contingency(codes(a, categories=labels), codes(b, categories=labels), k=len(labels))
+    return cohen_kappa(table, weights=weights)
+
+
+def cohen_kappa_interval(
+    table: ArrayLike, *, weights: Weights = "unweighted", confidence: float = 0.95
+) -> Kappa | None:
+    """Give kappa with its asymptotic standard error under the alternative (Fleiss, Cohen and Everitt 1969, Eq. 13)."""
+    t = _square(table)
+    kappa = cohen_kappa(t, weights=weights)
+    if kappa is None:
+        return None
+    n = t.sum()
+    p = t / n
+    w = agreement_weights(len(t), weights)
+    row, column = p.sum(axis=1), p.sum(axis=0)
+    w_row, w_column = w @ column, row @ w  # mean weight of a row category, of a column category
+    expected = float(row @ w @ column)
+    inner = w - (w_row[:, None] + w_column[None, :]) * (1.0 - kappa)
+    variance = ((p * inner**2).sum() - (kappa - expected * (1.0 - kappa)) ** 2) / (n * (1.0 - expected) ** 2)
+    ase = float(np.sqrt(max(variance, 0.0)))
+    half = float(ndtri(0.5 + confidence / 2)) * ase
+    return Kappa(kappa, ase, Interval(kappa - half, kappa + half))
+
+
+def rating_counts(ratings: ArrayLike, *, k: int) -> Ints:
+    """Count (units, k) from codes of shape (raters, units), MISSING left out."""
+    r = np.asarray(ratings, dtype=np.int64)
+    if r.ndim != 2:
+        raise ValueError(f"ratings are raters x units, not of shape {r.shape}")
+    units = np.broadcast_to(np.arange(r.shape[1]), r.shape)
+    keep = r >= 0
+    flat = np.bincount(units[keep] * k + r[keep], minlength=r.shape[1] * k)
+    return flat.reshape(r.shape[1], k).astype(np.int64)
+
+
+def _counts(counts: ArrayLike) -> Floats:
+    c = np.asarray(counts, dtype=np.float64)
+    if c.ndim != 2 or (c < 0).any() or not np.isfinite(c).all():
+        raise ValueError("counts are units x categories, none negative")
+    return c
+
+
+def _fixed_agreement(counts: Floats) -> tuple[float, float] | None:
+    """Give the mean share of agreeing rater pairs, and the raters a unit; None without units or with one rater."""
+    if counts.size == 0:
+        return None
+    n = counts.sum(axis=1)
+    if not (n == n[0]).all():
+        raise ValueError("every unit needs the same number of ratings here")
+    if n[0] < 2:
+        return None
+    return float(((counts * (counts - 1)).sum(axis=1) / (n * (n - 1))).mean()), float(n[0])
+
+
+def fleiss_kappa(counts: ArrayLike) -> float | None:
+    """Give Fleiss' kappa of (units, k) counts with one number of ratings a unit. Raises ValueError otherwise."""
+    c = _counts(counts)
+    if (observed := _fixed_agreement(c)) is None:
+        return None
+    share = c.sum(axis=0) / c.sum()
+    return _chance_corrected(observed[0], float((share**2).sum()))
+
+
+def randolph_kappa(counts: ArrayLike) -> float | None:
+    """Give Randolph's free-marginal kappa: chance is 1/k over the table's k columns, used or not."""
+    c = _counts(counts)
+    if (observed := _fixed_agreement(c)) is None:
+        return None
+    return _chance_corrected(observed[0], 1.0 / c.shape[1])
+
+
+def gwet_ac1(counts: ArrayLike) -> float | None:
+    """Give Gwet's AC1 of (units, k) counts; ratings may be missing.
+
+    Observed agreement is over units with two ratings or more; category shares are over every unit with one or more.
+    """
+    c = _counts(counts)
+    c = c[c.sum(axis=1) > 0]
+    k = c.shape[1] if c.ndim == 2 else 0
+    n = c.sum(axis=1)
+    shared = n >= 2
+    if not shared.any() or k < 2:
+        return None
+    m, r = c[shared], n[shared]
+    observed = float(((m * (m - 1)).sum(axis=1) / (r * (r - 1))).mean())
+    share = (c / n[:, None]).mean(axis=0)
+    return _chance_corrected(observed, float((share * (1.0 - share)).sum() / (k - 1)))
+
+
+def krippendorff_alpha(
+    counts: ArrayLike, *, level: Level = "nominal", values: Sequence[float] | None = None
+) -> float | None:
+    """Give Krippendorff's alpha of (units, k) counts; units with fewer than two ratings don't enter.
+
+    Columns are in order for `ordinal`; `interval` takes their `values` (default 0, 1, 2, ...).
+    """
+    c = _counts(counts)
+    n = c.sum(axis=1)
+    c, n = c[n >= 2], n[n >= 2]
+    if len(c) == 0:
+        return None
+    scale = 1.0 / (n - 1.0)
+    coincidence = (c * scale[:, None]).T @ c - np.diag((c * scale[:, None]).sum(axis=0))
+    totals = coincidence.sum(axis=0)
+    grand = totals.sum()
+    distance = _squared_distance(totals, level, values)
+    expected = float(totals @ distance @ totals) / (grand - 1.0)
+    observed = float((coincidence * distance).sum())
+    return 1.0 - observed / expected if expected > 0 else None
+
+
+def _squared_distance(totals: Floats, level: Level, values: Sequence[float] | None) -> Floats:
+    k = len(totals)
+    if level == "nominal":
+        return 1.0 - np.eye(k)
+    if level == "interval":
+        v = np.arange(k, dtype=np.float64) if values is None else np.asarray(values, dtype=np.float64)
+        if v.shape != (k,):
+            raise ValueError(f"{k} categories need {k} values")
+        return np.asarray(np.subtract.outer(v, v) ** 2)
+    middle = np.cumsum(totals) - totals / 2.0  # sum of n_g from c to k, less half the ends
+    return np.asarray(np.subtract.outer(middle, middle) ** 2)
+
+
+@dataclass(frozen=True, slots=True)
+class MacroScores:
+    precision: float
+    recall: float
+    f1: float
+
+
+def macro_scores(table: ArrayLike) -> MacroScores | None:
+    """Average precision, recall and F1 over the categories that occur in truth (rows) or verdicts (columns).
+
+    A category never said has precision 0, one never true has recall 0 (as scikit-learn with zero_division=0).
+    """
+    t = _square(table)
+    hit, truth, said = np.diag(t), t.sum(axis=1), t.sum(axis=0)
+    occurs = (truth + said) > 0
+    if not occurs.any():
+        return None
+    hit, truth, said = hit[occurs], truth[occurs], said[occurs]
+    precision = np.divide(hit, said, out=np.zeros_like(hit), where=said > 0)
+    recall = np.divide(hit, truth, out=np.zeros_like(hit), where=truth > 0)
+    f1 = 2.0 * hit / (truth + said)
+    return MacroScores(float(precision.mean()), float(recall.mean()), float(f1.mean()))
+
+
+def _chance_corrected(observed: float, expected: float) -> float | None:
+    return (observed - expected) / (1.0 - expected) if 1.0 - expected > _EPS else None
+
+
+def _finite(value: ArrayLike) -> float | None:
+    number = float(np.asarray(value))
+    return number if np.isfinite(number) else None

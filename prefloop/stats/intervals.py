@@ -1,0 +1,139 @@
+"""Intervals for shares, and the percentile bootstrap over items.
+
+A bootstrap draws items, not verdicts: an item's verdicts belong together. Each item gives a vector of sufficient
+statistics (say its cells of a contingency table); a replicate is a multinomial count vector over items, so all
+replicates are one matrix product. Items with equal vectors are drawn together: the law is the same (a multinomial
+lumps), and a million items with a few distinct vectors cost as much as a few items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from prefloop.types import Interval
+
+Floats = NDArray[np.float64]
+
+_CHUNK_CELLS = 4_000_000  # weights held at once: 32 MB
+
+
+def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval | None:
+    """Give Wilson's score interval of a share; `successes` may hold halves (ties). None for n = 0."""
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n}")
+    if n == 0:
+        return None
+    z2 = float(ndtri(0.5 + confidence / 2)) ** 2
+    p = successes / n
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    # At the ends the bound is the end itself; rounding must not put it a hair inside or outside.
+    low = 0.0 if successes == 0 else max(0.0, float(centre - half))
+    high = 1.0 if successes == n else min(1.0, float(centre + half))
+    return Interval(low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStatistics:
+    """Distinct vectors (m, d) of sufficient statistics, how many items have each (m,), and the items in all."""
+
+    rows: Floats
+    counts: NDArray[np.int64]
+
+    @property
+    def n_items(self) -> int:
+        return int(self.counts.sum())
+
+
+def lump(statistics: ArrayLike) -> ItemStatistics:
+    """Collect equal rows of (items, d) statistics; integers small enough are lumped by one packed key."""
+    s = np.asarray(statistics)
+    if s.ndim != 2:
+        raise ValueError(f"statistics are items x d, not of shape {s.shape}")
+    if len(s) == 0:
+        return ItemStatistics(np.zeros((0, s.shape[1])), np.zeros(0, dtype=np.int64))
+    if np.issubdtype(s.dtype, np.integer) and s.size and s.min() >= 0:
+        base = int(s.max()) + 1
+        if s.shape[1] * np.log2(base) < 62:
+            key = s.astype(np.int64) @ (np.int64(base) ** np.arange(s.shape[1], dtype=np.int64))
+            _, first, counts = np.unique(key, return_index=True, return_counts=True)
+            return ItemStatistics(s[first].astype(np.float64), counts.astype(np.int64))
+    rows, counts = np.unique(s, axis=0, return_counts=True)
+    return ItemStatistics(rows.astype(np.float64), counts.astype(np.int64))
+
+
+def bootstrap_sums(statistics: ArrayLike | ItemStatistics, *, n_bootstrap: int = 1000, seed: int = 0) -> Floats:
+    """Sum the statistics of `n_bootstrap` resamples of the items, with replacement; shape (n_bootstrap, d)."""
+    lumped = statistics if isinstance(statistics, ItemStatistics) else lump(statistics)
+    if n_bootstrap < 1:
+        raise ValueError("a bootstrap needs a replicate")
+    n, m = lumped.n_items, len(lumped.rows)
+    if n == 0:
+        return np.zeros((n_bootstrap, lumped.rows.shape[1]))
+    rng = np.random.default_rng(seed)
+    share = lumped.counts / n
+    out = np.empty((n_bootstrap, lumped.rows.shape[1]))
+    step = max(1, _CHUNK_CELLS // m)
+    for start in range(0, n_bootstrap, step):
+        size = min(step, n_bootstrap - start)
+        # With every item its own vector, drawing indices is cheaper than a multinomial of m binomials.
+        if m == n:
+            drawn = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
+            weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        else:
+            weights = rng.multinomial(n, share, size=size)
+        out[start : start + size] = weights.astype(np.float64) @ lumped.rows
+    return out
+
+
+def percentile_interval(replicates: ArrayLike, *, confidence: float = 0.95) -> Interval | None:
+    """Give the central percentiles of the replicates that are defined; None unless at least half of them are."""
+    r = np.asarray(replicates, dtype=np.float64)
+    defined = r[np.isfinite(r)]
+    if len(defined) == 0 or 2 * len(defined) < len(r):
+        return None
+    low, high = np.quantile(defined, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_interval(
+    statistics: ArrayLike | ItemStatistics,
+    figure: Callable[[Floats], Floats],
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval | None:
+    """Bootstrap `figure`, which maps sums (replicates, d) to one number each, NaN where undefined.
+
+    For a difference between two figures of the same items (a paired difference) put both figures' statistics side
+    by side and let `figure` subtract.
+    """
+    sums = bootstrap_sums(statistics, n_bootstrap=n_bootstrap, seed=seed)
+    return percentile_interval(figure(sums), confidence=confidence)
+
+
+def ratio(sums: Floats) -> Floats:
+    """Divide column 0 by column 1; NaN where that is 0. The figure of a share: (successes, n) an item."""
+    n = sums[:, 1]
+    return np.asarray(np.divide(sums[:, 0], n, out=np.full(len(sums), np.nan), where=n > 0))
+
+
+def bootstrap_difference(
+    first: ArrayLike | ItemStatistics,
+    second: ArrayLike | ItemStatistics,
+    figure: Callable[[Floats], Floats],
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval | None:
+    """Bootstrap figure(first) - figure(second) where the two groups of items were drawn independently."""
+    a = bootstrap_sums(first, n_bootstrap=n_bootstrap, seed=seed)
+    b = bootstrap_sums(second, n_bootstrap=n_bootstrap, seed=seed + 1)
+    return percentile_interval(figure(a) - figure(b), confidence=confidence)
