@@ -1,0 +1,149 @@
+"""Objectives by name: what each is trained on, what it needs, its numbers, and how a batch becomes per-row terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from prefloop.losses.dpo import dpo_loss, implicit_reward_accuracy
+from prefloop.losses.nll import nll_loss
+from prefloop.losses.reward_model import bradley_terry_loss
+from prefloop.types import PrefloopError
+
+Need = Literal["token_logp", "ref", "old", "scores", "teacher_logits"]
+Rows = Literal["pairs", "completions", "reward_pairs"]
+
+
+class UnknownObjective(PrefloopError):
+    """No objective has that name, or it has no such number."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """Pairs in canonical order; every tensor is (B,). Log-probs are sums in nats over completion tokens.
+
+    For `reward_pairs` the two `logp_sum` hold the scalar rewards instead.
+    """
+
+    first_logp_sum: Tensor
+    second_logp_sum: Tensor
+    p_first: Tensor
+    ref_first_logp_sum: Tensor | None = None
+    ref_second_logp_sum: Tensor | None = None
+    first_length: Tensor | None = None
+    second_length: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionBatch:
+    """Completions that are trained on by themselves; every tensor is (B,)."""
+
+    logp_sum: Tensor
+    n_tokens: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LossRows:
+    loss: Tensor  # (B,) not reduced
+    denominator: Tensor  # (B,) what a sum of losses is divided by: 1 a row, or its tokens
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)  # each (B,), detached
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    name: str
+    rows: Rows
+    needs: frozenset[Need]
+    defaults: Mapping[str, float]
+    source: str
+    rows_loss: Callable[..., LossRows]
+
+    def loss(self, batch: PairBatch | CompletionBatch, **numbers: Any) -> LossRows:
+        """Turn a batch into per-row terms; `numbers` override `defaults`. Raises UnknownObjective on a strange one."""
+        if strange := sorted(numbers.keys() - self.defaults.keys()):
+            raise UnknownObjective(f"{self.name} has no number {strange[0]!r}; it has {sorted(self.defaults)}")
+        return self.rows_loss(batch, **{**self.defaults, **numbers})
+
+
+def _dpo(batch: PairBatch, *, beta: float, label_smoothing: float) -> LossRows:
+    if batch.ref_first_logp_sum is None or batch.ref_second_logp_sum is None:
+        raise ValueError("dpo needs reference log-probs")
+    # Smoothing pulls a label towards 1/2 by the chance e that it is wrong: p(1 - e) + (1 - p)e.
+    p = batch.p_first * (1 - label_smoothing) + (1 - batch.p_first) * label_smoothing
+    result = dpo_loss(
+        batch.first_logp_sum,
+        batch.second_logp_sum,
+        batch.ref_first_logp_sum,
+        batch.ref_second_logp_sum,
+        beta=beta,
+        p_first=p,
+    )
+    first_better = batch.p_first >= 0.5
+    margin = torch.where(first_better, 1.0, -1.0) * (result.chosen_reward - result.rejected_reward)
+    return LossRows(
+        result.loss,
+        torch.ones_like(result.loss),
+        {
+            "margin": margin,
+            "accuracy": implicit_reward_accuracy(result, batch.p_first).float(),
+            "chosen_logp_sum": torch.where(first_better, batch.first_logp_sum, batch.second_logp_sum).detach(),
+            "rejected_logp_sum": torch.where(first_better, batch.second_logp_sum, batch.first_logp_sum).detach(),
+        },
+    )
+
+
+def _nll(batch: CompletionBatch) -> LossRows:
+    result = nll_loss(batch.logp_sum, batch.n_tokens)
+    return LossRows(result.loss, result.n_tokens.to(result.loss.dtype))
+
+
+def _bradley_terry(batch: PairBatch, *, margin: float, center_coef: float) -> LossRows:
+    result = bradley_terry_loss(
+        batch.first_logp_sum,
+        batch.second_logp_sum,
+        p=batch.p_first,
+        margin=margin or None,
+        center_coef=center_coef,
+    )
+    sign = torch.where(batch.p_first >= 0.5, 1.0, -1.0)
+    return LossRows(
+        result.loss,
+        torch.ones_like(result.loss),
+        {"margin": sign * result.difference, "accuracy": (sign * result.difference > 0).float()},
+    )
+
+
+OBJECTIVES: dict[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective(
+            "dpo",
+            "pairs",
+            frozenset({"ref"}),
+            {"beta": 0.1, "label_smoothing": 0.0},
+            "Rafailov et al. 2023, arXiv:2305.18290",
+            _dpo,
+        ),
+        Objective("nll", "completions", frozenset(), {}, "maximum likelihood", _nll),
+        Objective(
+            "bradley-terry",
+            "reward_pairs",
+            frozenset({"scores"}),
+            {"margin": 0.0, "center_coef": 0.0},
+            "Bradley and Terry 1952; Ouyang et al. 2022, arXiv:2203.02155",
+            _bradley_terry,
+        ),
+    )
+}
+
+
+def objective(name: str) -> Objective:
+    """Find an objective by name; raises UnknownObjective listing the names there are."""
+    try:
+        return OBJECTIVES[name]
+    except KeyError:
+        raise UnknownObjective(f"no objective named {name!r}; there are {', '.join(sorted(OBJECTIVES))}") from None

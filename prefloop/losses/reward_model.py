@@ -1,0 +1,41 @@
+"""The Bradley-Terry loss of a reward model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from prefloop.losses.shapes import same_rows, soft_label
+
+
+class BradleyTerryResult(NamedTuple):
+    loss: Tensor  # (B,) nats, not reduced
+    difference: Tensor  # (B,) reward_chosen - reward_rejected, detached
+
+
+def bradley_terry_loss(
+    reward_chosen: Tensor,
+    reward_rejected: Tensor,
+    *,
+    margin: Tensor | float | None = None,
+    p: Tensor | float | None = None,
+    center_coef: float = 0.0,
+) -> BradleyTerryResult:
+    """Score each pair by how unlikely its label is under sigma(r_chosen - r_rejected - margin).
+
+    Shapes: rewards, margin and p (B,) (margin and p may be numbers). p is a soft label for the chosen place
+    (Lee et al. 2023, arXiv:2309.00267: -[p log sigma(D) + (1 - p) log sigma(-D)]); margin is Llama 2's
+    (arXiv:2307.09288, section 3.2.2); center_coef * (r_c + r_r)^2 holds the free constant near zero.
+    With equal rewards and no margin the loss is log 2. A margin says which answer is better, so with a soft label
+    it is taken for the chosen place when p > 1/2, against it when p < 1/2, and not at all when p = 1/2.
+    """
+    same_rows(reward_chosen, reward_rejected)
+    label = soft_label(p, 0.0, like=reward_chosen)
+    difference = reward_chosen - reward_rejected
+    shifted = difference if margin is None else difference - margin * (2 * label - 1).sign()
+    loss = -label * logsigmoid(shifted) - (1 - label) * logsigmoid(-shifted)
+    if center_coef:
+        loss = loss + center_coef * (reward_chosen + reward_rejected) ** 2
+    return BradleyTerryResult(loss, difference.detach())

@@ -1,0 +1,132 @@
+"""Policies and reward models from local directories, in safetensors only, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from prefloop.checkpoints import check_checkpoint_dir, fingerprint
+from prefloop.types import PrefloopError
+
+__all__ = [
+    "Policy",
+    "RewardModel",
+    "UnloadableModel",
+    "check_checkpoint_dir",
+    "load_policy",
+    "load_reward_model",
+    "reward_model_from_policy",
+    "save_model",
+    "stop_ids",
+]
+
+
+class UnloadableModel(PrefloopError):
+    """The files are safe, but they are not a model that can be used here."""
+
+
+@dataclass(slots=True)
+class Policy:
+    """A causal language model. `fingerprint` is that of the files it was loaded from: training makes it stale."""
+
+    model: Any  # a transformers PreTrainedModel with a language-model head
+    tokenizer: Any
+    path: str
+    fingerprint: str
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(slots=True)
+class RewardModel:
+    """A sequence classifier with one label; its score is the scalar at the last token."""
+
+    model: Any
+    tokenizer: Any
+    path: str
+    fingerprint: str
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_policy(path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Policy:
+    """Load a causal language model, in eval mode (dropout off). Raises UnsafeCheckpoint or UnloadableModel."""
+    model, tokenizer, digest = _load(AutoModelForCausalLM, path, device=device, dtype=dtype)
+    if model.get_output_embeddings() is None:
+        raise UnloadableModel(f"{path} has no language-model head")
+    return Policy(model, tokenizer, str(path), digest, torch.device(device), dtype)
+
+
+def load_reward_model(
+    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> RewardModel:
+    """Load a sequence classifier with one label, in eval mode. Raises UnsafeCheckpoint or UnloadableModel."""
+    model, tokenizer, digest = _load(AutoModelForSequenceClassification, path, device=device, dtype=dtype)
+    if model.config.num_labels != 1:
+        raise UnloadableModel(f"{path} has {model.config.num_labels} labels; a reward model has one")
+    return RewardModel(model, tokenizer, str(path), digest, torch.device(device), dtype)
+
+
+def reward_model_from_policy(policy: Policy) -> RewardModel:
+    """Make a reward model with the policy's body (copied) and a head of zeros: every score starts at exactly 0."""
+    source = policy.model
+    config = type(source.config).from_dict({**source.config.to_dict(), "num_labels": 1, "architectures": None})
+    if config.pad_token_id is None:
+        config.pad_token_id = policy.tokenizer.pad_token_id or policy.tokenizer.eos_token_id
+    try:
+        model = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise UnloadableModel(
+            f"{config.model_type} has no sequence classifier, so it can be no reward model"
+        ) from error
+    model.base_model.load_state_dict(source.base_model.state_dict())
+    with torch.no_grad():
+        for parameter in reward_head(model).parameters():
+            parameter.zero_()
+    model = model.to(device=policy.device, dtype=policy.dtype).eval()
+    return RewardModel(model, policy.tokenizer, "", "", policy.device, policy.dtype)
+
+
+def save_model(model: Any, tokenizer: Any, directory: str | Path) -> None:
+    """Write weights (safetensors), config and tokenizer so that `from_pretrained` reads them; no manifest."""
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def reward_head(model: nn.Module) -> nn.Module:
+    """Find the linear head of a sequence classifier; raises UnloadableModel where there is none of a known name."""
+    for name in ("score", "classifier"):
+        head = getattr(model, name, None)
+        if isinstance(head, nn.Linear):
+            return head
+    raise UnloadableModel(f"{type(model).__name__} has no linear head named score or classifier")
+
+
+def stop_ids(policy: Policy) -> tuple[int, ...]:
+    """List the token ids that end a completion: those of the generation config and the tokenizer's EOS."""
+    found: set[int] = set()
+    config = getattr(policy.model, "generation_config", None)
+    for value in (getattr(config, "eos_token_id", None), policy.tokenizer.eos_token_id):
+        if isinstance(value, int):
+            found.add(value)
+        elif value is not None:
+            found.update(int(item) for item in value)
+    return tuple(sorted(found))
+
+
+def _load(kind: Any, path: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> tuple[Any, Any, str]:
+    check_checkpoint_dir(path)
+    safe: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        model = kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, **safe)
+        tokenizer = AutoTokenizer.from_pretrained(str(path), **safe)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnloadableModel(f"{path} cannot be loaded: {first_line}") from error
+    return model.to(device).eval(), tokenizer, fingerprint(path)

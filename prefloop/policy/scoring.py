@@ -1,0 +1,196 @@
+"""Log-probabilities, rewards and KL of given completions, from packed batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from prefloop.losses.logps import completion_logps, sum_by_sequence
+from prefloop.policy.batches import PackedBatch, PackItem, pack_groups, scatter
+from prefloop.policy.loading import Policy, RewardModel, UnloadableModel, reward_head
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TOKEN_BUDGET = 8192
+_PROBE_TOLERANCE = 2e-3  # in fp32; low precision is probed relative to its own resolution
+_block_mask_works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def forward_hidden(model: Any, packed: PackedBatch, *, with_grad: bool) -> Tensor:
+    """Compute the last hidden states (T, H) at the positions that predict the completion tokens of `packed`."""
+    states, packed = _states(model, packed, with_grad=with_grad)
+    return states[packed.predict_row, packed.predict_position]
+
+
+def forward_logps(
+    policy_model: Any, packed: PackedBatch, *, with_grad: bool, return_token: bool = False, chunk: int = 1024
+) -> Tensor:
+    """Compute log-probs in nats (fp32): (n_completions,) sums over completion tokens with EOS, in order of `slots`.
+
+    `return_token=True` gives the (T,) token values instead, T and whose they are as in `packed.owner`.
+    """
+    with nullcontext() if with_grad else torch.no_grad():
+        states, packed = _states(policy_model, packed, with_grad=with_grad)
+        hidden = states[packed.predict_row, packed.predict_position]
+        token_logps = completion_logps(hidden, output_head(policy_model), packed.targets, chunk=chunk)
+        return token_logps if return_token else sum_by_sequence(token_logps, packed.owner, packed.n_completions)
+
+
+def forward_rewards(reward_model: Any, packed: PackedBatch, *, with_grad: bool) -> Tensor:
+    """Compute the scalar at the last token of each completion, (n_completions,) fp32, in order of `slots`."""
+    with nullcontext() if with_grad else torch.no_grad():
+        states, packed = _states(reward_model, packed, with_grad=with_grad)
+        last = states[packed.last_row, packed.last_position]
+        return reward_head(reward_model)(last).squeeze(-1).float()
+
+
+def score_groups(
+    policy: Policy, items: Sequence[PackItem], *, token_budget: int = DEFAULT_TOKEN_BUDGET
+) -> list[list[float]]:
+    """Compute each completion's log-prob sum under the policy, without gradient, in the order of `items`."""
+    return _over_batches(
+        policy.model, items, token_budget, lambda packed: forward_logps(policy.model, packed, with_grad=False)
+    )
+
+
+def reward_scores(
+    reward_model: RewardModel, items: Sequence[PackItem], *, token_budget: int = DEFAULT_TOKEN_BUDGET
+) -> list[list[float]]:
+    """Compute each completion's reward, without gradient, in the order of `items`."""
+    return _over_batches(
+        reward_model.model,
+        items,
+        token_budget,
+        lambda packed: forward_rewards(reward_model.model, packed, with_grad=False),
+    )
+
+
+def step_kl(
+    policy: Policy, reference: Policy, items: Sequence[PackItem], *, token_budget: int = DEFAULT_TOKEN_BUDGET
+) -> list[list[float]]:
+    """Sum over each completion's steps the exact categorical KL(policy || reference) in nats (Rao-Blackwell).
+
+    For completions sampled from the policy its mean estimates the sequence KL without bias, and each value is >= 0.
+    """
+
+    def batch_kl(packed: PackedBatch) -> Tensor:
+        with torch.no_grad():
+            ours, layout = _states(policy.model, packed, with_grad=False)
+            theirs, other = _states(reference.model, packed, with_grad=False)
+            ours = ours[layout.predict_row, layout.predict_position]
+            theirs = theirs[other.predict_row, other.predict_position]
+            if not torch.equal(layout.owner, other.owner):  # the two laid their tokens out in different orders
+                raise RuntimeError("policy and reference must use one layout")
+            head, reference_head = output_head(policy.model), output_head(reference.model)
+            tokens = [
+                _categorical_kl(head(a), reference_head(b))
+                for a, b in zip(ours.split(512), theirs.split(512), strict=True)
+            ]
+            token_kl = torch.cat(tokens) if tokens else ours.new_zeros(0, dtype=torch.float32)
+            return sum_by_sequence(token_kl, layout.owner, packed.n_completions)
+
+    shared = supports_block_mask(policy.model) and supports_block_mask(reference.model)
+    return _over_batches(policy.model, items, token_budget, batch_kl, shared=shared)
+
+
+def output_head(model: Any) -> nn.Module:
+    """Find the module that turns hidden states into logits."""
+    head = model.get_output_embeddings()
+    if head is None:
+        raise UnloadableModel(f"{type(model).__name__} has no language-model head")
+    return head
+
+
+def body(model: Any) -> Any:
+    """Find the module that turns token ids into hidden states, adapters included."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.base_model
+
+
+def supports_block_mask(model: Any) -> bool:
+    """Say whether the model's attention obeys a block mask, by comparing hidden states once on a tiny input."""
+    known = _block_mask_works.get(model)
+    if known is None:
+        known = _probe(model)
+        _block_mask_works[model] = known
+        if not known:
+            logger.warning("%s takes no block mask: prompts are not shared between completions", type(model).__name__)
+    return known
+
+
+def _probe(model: Any) -> bool:
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = [3 * index % vocabulary for index in range(1, 12)]
+    item = PackItem(tuple(ids[:4]), (tuple(ids[4:7]), tuple(ids[7:11])))
+    (packed,) = pack_groups([item], token_budget=64, device=next(model.parameters()).device)
+    training = model.training
+    model.eval()  # dropout would make any two passes differ
+    try:
+        with torch.no_grad():
+            plain = packed.unshared()
+            a = _run(model, packed)[packed.predict_row, packed.predict_position].float()
+            b = _run(model, plain)[plain.predict_row, plain.predict_position].float()
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
+        logger.warning("%s refused a block mask: %s", type(model).__name__, error)
+        return False
+    finally:
+        model.train(training)
+    resolution = torch.finfo(next(model.parameters()).dtype).eps / torch.finfo(torch.float32).eps
+    tolerance = _PROBE_TOLERANCE * max(1.0, min(resolution / 1000, 50.0))
+    return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1.0))
+
+
+def _states(model: Any, packed: PackedBatch, *, with_grad: bool) -> tuple[Tensor, PackedBatch]:
+    """Run the body; returns its states (R, L, H) and the layout they are in (unshared where sharing can't be)."""
+    packed = packed.to(next(model.parameters()).device)
+    if packed.shared and not (_fits_window(model, packed) and supports_block_mask(model)):
+        packed = packed.unshared()
+    with nullcontext() if with_grad else torch.no_grad():
+        return _run(model, packed), packed
+
+
+def _run(model: Any, packed: PackedBatch) -> Tensor:
+    if not packed.shared:
+        # One completion a row, padded on the right: causal attention alone keeps padding out of every used position.
+        return body(model)(input_ids=packed.input_ids, use_cache=False).last_hidden_state
+    dtype = next(model.parameters()).dtype
+    out = body(model)(
+        input_ids=packed.input_ids,
+        attention_mask=packed.block_mask(dtype),
+        position_ids=packed.position_ids,
+        use_cache=False,
+    )
+    return out.last_hidden_state
+
+
+def _fits_window(model: Any, packed: PackedBatch) -> bool:
+    """Say whether sliding-window layers, which a ready-made mask switches off, would see the whole row anyway."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if not window or getattr(config, "use_sliding_window", True) is False:
+        return True
+    return int(packed.position_ids.max()) < int(window)
+
+
+def _over_batches(
+    model: Any,
+    items: Sequence[PackItem],
+    token_budget: int,
+    compute: Callable[[PackedBatch], Tensor],
+    *,
+    shared: bool | None = None,
+) -> list[list[float]]:
+    shared = supports_block_mask(model) if shared is None else shared
+    batches = pack_groups(items, token_budget=token_budget, shared=shared, device=next(model.parameters()).device)
+    return scatter(batches, [compute(packed).tolist() for packed in batches], len(items))
+
+
+def _categorical_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
+    logp, logq = logits.float().log_softmax(-1), reference_logits.float().log_softmax(-1)
+    return (logp.exp() * (logp - logq)).sum(-1).clamp(min=0.0)
