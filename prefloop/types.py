@@ -94,6 +94,7 @@ class LabelledVerdict:
     raw: str = ""
     rationale: str = ""
     usage: dict[str, int] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()  # why a person should look: floored, control-token, verdict-in-answer
 
 
 def mean(values: Sequence[float]) -> float:

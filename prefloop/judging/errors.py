@@ -1,0 +1,49 @@
+"""What can go wrong between us and a judge, each with one clear line.
+
+`per_item` says whether the trouble may be this item's alone (the next may fare better); else it is the endpoint's, and
+a batch pauses until somebody has put it right.
+"""
+
+from __future__ import annotations
+
+from prefloop.types import PrefloopError
+
+
+class JudgeError(PrefloopError):
+    """Any trouble with a judge's endpoint."""
+
+    per_item = False
+
+
+class EndpointForbidden(JudgeError):
+    """The address is not one that this installation may call."""
+
+
+class JudgeUnreachable(JudgeError):
+    """Nobody answered, or only with errors of the server, however often asked. `retry_after` in seconds, if known."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, per_item: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.per_item = per_item
+
+
+class JudgeRefused(JudgeError):
+    """The endpoint answered that we may not: the key is missing or wrong, or its credit is used up."""
+
+
+class JudgeBadAnswer(JudgeError):
+    """The endpoint answered with what is no chat completion. `excerpt` is the beginning of what it said."""
+
+    def __init__(self, message: str, *, excerpt: str = "", per_item: bool = True) -> None:
+        super().__init__(message)
+        self.excerpt = excerpt
+        self.per_item = per_item
+
+
+class JudgeRejectedItem(JudgeBadAnswer):
+    """The endpoint says that it cannot answer this request (400, 413, 422): too long for its context, for instance."""
+
+
+class JudgeAnswerTooLong(JudgeBadAnswer):
+    """The answer went past the byte cap; what came until then is in `excerpt`."""

@@ -1,0 +1,149 @@
+"""Judge prompts: versioned text templates, filled in one pass, with everything that others wrote inside fences.
+
+A template is text with a `[system]` and a `[user]` part and the placeholders of `PLACEHOLDERS`. There is no template
+language: a placeholder is replaced by its value and the value is never looked at again. Each value is put between a
+BEGIN and an END line that carry a code of this request; a text that contains the code is refused, so that no answer can
+close its fence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from importlib import resources
+from typing import Literal
+
+from prefloop.types import PrefloopError
+
+Message = dict[str, str]
+VerdictMode = Literal["text", "logprob"]
+
+FENCED = {"criterion": "CRITERION", "prompt": "REQUEST", "first_shown": "ANSWER A", "second_shown": "ANSWER B"}
+PLACEHOLDERS = frozenset({*FENCED, "delimiter"})
+BUILT_IN: dict[str, str] = {"pairwise": "pairwise.v1.txt", "pairwise-logprob": "pairwise-logprob.v1.txt"}
+MOST_TEMPLATE_CHARS = 20_000
+
+_PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
+_PARTS = re.compile(r"\A\s*\[system\]\n(?P<system>.*?)\n\[user\]\n(?P<user>.*?)\s*\Z", re.DOTALL)
+_DELIMITER = re.compile(r"[0-9a-f]{16,64}\Z")
+# What chat templates take for turns of a conversation. A server that puts our text into such a template may read these
+# as its own control tokens, so they are shown with other brackets.
+_CONTROL_TOKENS = re.compile(
+    r"<(?P<bar>[|｜])(?P<name>[^<>|｜]{1,60})(?P=bar)>|<(?P<turn>/?s|(?:start|end)_of_turn|bos|eos)>"
+    r"|\[(?P<inst>/?INST)\]|<<(?P<sys>/?SYS)>>"
+)
+_VERDICT_LIKE = re.compile(r"\[\[\s*[A-Za-z]\s*\]\]")
+
+
+class TemplateError(PrefloopError):
+    """A template that cannot be used, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A checked template; make one by `template_from_text` or `load_template`."""
+
+    name: str
+    version: str  # "1" for ours; a hash of the text for a project's own
+    mode: VerdictMode
+    system: str
+    user: str
+
+
+def template_from_text(text: str, *, name: str, mode: VerdictMode, version: str | None = None) -> Template:
+    """Check a template: both parts, every fenced placeholder exactly once and in [user], no unknown placeholder."""
+    if len(text) > MOST_TEMPLATE_CHARS:
+        raise TemplateError(f"template {name}: longer than {MOST_TEMPLATE_CHARS:,} characters")
+    text = text.replace("\r\n", "\n")
+    parts = _PARTS.match(text)
+    if parts is None:
+        raise TemplateError(f"template {name}: needs a line [system] with a part after it, then a line [user] with one")
+    system, user = parts["system"], parts["user"]
+    for placeholder in _PLACEHOLDER.findall(text):
+        if placeholder not in PLACEHOLDERS:
+            known = ", ".join(sorted(PLACEHOLDERS))
+            raise TemplateError(f"template {name}: unknown placeholder {{{{{placeholder}}}}}; known: {known}")
+    left_over = re.search(r"\{\{.{0,30}|\{%.{0,30}", _PLACEHOLDER.sub("", text))
+    if left_over:
+        raise TemplateError(f"template {name}: {left_over.group()!r} is no placeholder")
+    for placeholder in FENCED:
+        if _PLACEHOLDER.findall(user).count(placeholder) != 1 or placeholder in _PLACEHOLDER.findall(system):
+            raise TemplateError(f"template {name}: {{{{{placeholder}}}}} must stand once in [user] and not in [system]")
+    fingerprint = version or hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return Template(name=name, version=fingerprint, mode=mode, system=system, user=user)
+
+
+def load_template(name: str) -> Template:
+    """One of the templates that come with prefloop: `pairwise` or `pairwise-logprob`."""
+    if name not in BUILT_IN:
+        raise TemplateError(f"no template named {name!r}; there are {', '.join(BUILT_IN)}")
+    text = resources.files("prefloop.judging").joinpath("templates", BUILT_IN[name]).read_text("utf-8")
+    mode: VerdictMode = "logprob" if name == "pairwise-logprob" else "text"
+    return template_from_text(text, name=name, mode=mode, version=BUILT_IN[name].split(".")[1].removeprefix("v"))
+
+
+def new_delimiter(*texts: str, seed: int | None = None) -> str:
+    """A code of 32 hexadecimal digits that none of `texts` contains.
+
+    Random without a seed. With one, it is a hash of the seed and the texts, so that the same request reads the same
+    again; whoever wrote an answer would have to write its own hash into it.
+    """
+    counter = 0
+    while True:
+        if seed is None:
+            delimiter = secrets.token_hex(16)
+        else:
+            parts = [str(seed), str(counter), *texts]
+            packed = b"".join(f"{len(part)}:".encode() + part.encode("utf-8", "surrogatepass") for part in parts)
+            delimiter = hashlib.sha256(packed).hexdigest()[:32]
+        if not any(delimiter in text for text in texts):
+            return delimiter
+        counter += 1
+
+
+def fence(label: str, text: str, delimiter: str) -> str:
+    return f"=== BEGIN {label} {delimiter} ===\n{text}\n=== END {label} {delimiter} ==="
+
+
+def defuse(text: str) -> str:
+    """`text` with the control tokens of chat templates made harmless: `<|im_start|>` becomes `‹|im_start|›`."""
+
+    def shown(found: re.Match[str]) -> str:
+        if found["inst"]:
+            return f"⟦{found['inst']}⟧"
+        return f"‹{found.group().strip('<>')}›"
+
+    return _CONTROL_TOKENS.sub(shown, text)
+
+
+def suspicions(*texts: str) -> tuple[str, ...]:
+    """What in the answers looks made for the judge: `control-token`, `verdict-in-answer`. Such labels want a person."""
+    found = []
+    if any(_CONTROL_TOKENS.search(text) for text in texts):
+        found.append("control-token")
+    if any(_VERDICT_LIKE.search(text) for text in texts):
+        found.append("verdict-in-answer")
+    return tuple(found)
+
+
+def render(
+    template: Template, *, prompt: str, first_shown: str, second_shown: str, criterion: str, delimiter: str
+) -> list[Message]:
+    """The messages that ask a judge to compare two answers, in the order in which they are shown.
+
+    Raises ValueError on a delimiter that is no code or that occurs in one of the texts.
+    """
+    if not _DELIMITER.match(delimiter):
+        raise ValueError("a delimiter is 16 to 64 hexadecimal digits")
+    texts = {"criterion": criterion, "prompt": prompt, "first_shown": first_shown, "second_shown": second_shown}
+    if any(delimiter in text for text in texts.values()):
+        raise ValueError("the delimiter occurs in the material; take another")
+    values = {name: fence(FENCED[name], defuse(text), delimiter) for name, text in texts.items()}
+    values["delimiter"] = delimiter
+
+    def filled(part: str) -> str:
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], part)
+
+    return [{"role": "system", "content": filled(template.system)}, {"role": "user", "content": filled(template.user)}]

@@ -1,0 +1,93 @@
+"""Reading what an OpenAI-compatible endpoint answered; whatever has another shape is a JudgeBadAnswer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from prefloop.judging.errors import JudgeBadAnswer
+
+EXCERPT_CHARS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    token: str
+    logprob: float  # nats
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What the model said. `top_logprobs` are those of its first token; empty when not asked for or not given."""
+
+    text: str
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    usage: Mapping[str, int] = field(default_factory=dict)
+    raw: str = ""  # the message as JSON
+    finish_reason: str = ""
+    model: str = ""
+
+
+def _wrong_shape(what: str, parsed: Any) -> JudgeBadAnswer:
+    return JudgeBadAnswer(
+        f"the judge endpoint's JSON is no chat completion: {what}", excerpt=_as_json(parsed)[:EXCERPT_CHARS]
+    )
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # deeper than orjson writes, though not than it reads
+        return "(nested too deeply)"
+
+
+def chat_reply(parsed: Any) -> ChatReply:
+    """Read a chat completion object. Raises JudgeBadAnswer where it is none."""
+    choices = parsed.get("choices") if isinstance(parsed, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise _wrong_shape("it has no choices", parsed)
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        raise _wrong_shape("its choice has no message", parsed)
+    content = message.get("content")
+    if isinstance(content, list):  # content parts
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    if content is not None and not isinstance(content, str):
+        raise _wrong_shape("its message's content is no text", parsed)
+    if any(message.get(key) for key in ("tool_calls", "function_call", "refusal")):
+        content = ""  # it did something else than answer; `raw` says what
+    usage = parsed.get("usage")
+    return ChatReply(
+        text=content or "",
+        top_logprobs=_first_token_logprobs(choices[0].get("logprobs")),
+        usage={k: v for k, v in usage.items() if type(v) is int} if isinstance(usage, dict) else {},
+        raw=_as_json(message),
+        finish_reason=str(choices[0].get("finish_reason") or ""),
+        model=str(parsed.get("model") or ""),
+    )
+
+
+def _first_token_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...]:
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = tokens[0] if isinstance(tokens, list) and tokens and isinstance(tokens[0], dict) else {}
+    top = first.get("top_logprobs") or []
+    if not isinstance(top, list):
+        return ()
+    return tuple(
+        TokenLogprob(entry["token"], float(entry["logprob"]))
+        for entry in top
+        if isinstance(entry, dict)
+        and isinstance(entry.get("token"), str)
+        and isinstance(entry.get("logprob"), int | float)
+    )
+
+
+def model_names(parsed: Any) -> list[str]:
+    """Read a list of models. Raises JudgeBadAnswer where it is none."""
+    data = parsed.get("data") if isinstance(parsed, dict) else None
+    if not isinstance(data, list):
+        raise _wrong_shape("it has no list of models", parsed)
+    return [str(entry["id"]) for entry in data if isinstance(entry, dict) and "id" in entry]
