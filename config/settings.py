@@ -171,6 +171,7 @@ SPECTACULAR_SETTINGS = {
 # The Job row is the queue of record; a broker only shortens the wait (docs: ARCHITECTURE.md, "Jobs").
 # Empty: every worker has a memory:// broker of its own, fed from the table.
 CELERY_BROKER_URL = env.env_str("CELERY_BROKER_URL")
+JOB_LEASE_SECONDS = env.env_int("PREFLOOP_JOB_LEASE_SECONDS", 90)  # a worker beats every sixth of it
 ENDPOINT_ALLOW = env.env_list("PREFLOOP_ENDPOINT_ALLOW")
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", os.cpu_count() or 1)
 

@@ -42,10 +42,12 @@ class JobGroup(TimeStamped):
 
     project = models.ForeignKey(Project, null=True, on_delete=models.CASCADE, related_name="job_groups")
     name = models.CharField(max_length=120)
+    unique_key = models.CharField(max_length=200, null=True, unique=True)
     open_count = models.PositiveIntegerField(default=0)
     failed_count = models.PositiveIntegerField(default=0)
     cancelled_count = models.PositiveIntegerField(default=0)
     follow_up_kind = models.CharField(max_length=60, blank=True)
+    follow_up_queue = models.CharField(max_length=12, default="cpu", choices=[("gpu", "gpu"), ("cpu", "cpu")])
     follow_up_payload = models.JSONField(default=dict)
 
     def __str__(self) -> str:
@@ -70,7 +72,6 @@ class Job(TimeStamped):
     worker = models.CharField(max_length=120, blank=True)
     lease_until = models.DateTimeField(null=True)
     run_after = models.DateTimeField(null=True)
-    rung_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)

@@ -1,0 +1,134 @@
+"""Claim and run jobs until none is claimable: what a bell means, and what a foreground run does itself."""
+
+from __future__ import annotations
+
+import errno
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
+
+from apps.jobs import services
+from apps.jobs.context import JobContext
+from apps.jobs.errors import JobCancelled, JobFailure, JobFenced, JobInterrupted
+from apps.jobs.heartbeat import Heartbeat
+from apps.jobs.identity import host_name
+from apps.jobs.models import FailureClass, Job
+from apps.jobs.registry import handler_for, load_handlers
+from prefloop.types import PrefloopError
+
+log = structlog.get_logger()
+Progress = Callable[[JobContext, int, int, str], None]
+
+
+def drain(
+    queues: Sequence[str],
+    *,
+    worker_name: str,
+    until: Callable[[], bool] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    on_progress: Progress | None = None,
+) -> int:
+    """Run claimable jobs of these queues, oldest first; return how many were run.
+
+    `until` is asked between two jobs and ends the drain early; `stopping` is asked by `ctx.check()` too and
+    interrupts the running job (it goes back to the queue).
+    """
+    load_handlers(queues)
+    n_run = 0
+    while not stopping() and not (until is not None and until()):
+        close_old_connections()
+        job = services.job_claim(queues=queues, worker=worker_name)
+        if job is None:
+            break
+        run_job(job=job, stopping=stopping, on_progress=on_progress)
+        n_run += 1
+    return n_run
+
+
+def drain_until(
+    done: Callable[[], bool],
+    *,
+    queues: Sequence[str],
+    worker_name: str,
+    poll_seconds: float = 0.2,
+    stopping: Callable[[], bool] = lambda: False,
+    on_progress: Progress | None = None,
+) -> None:
+    """For a foreground run: drain, and where a worker elsewhere holds what we wait for, look again until `done`."""
+    while not done() and not stopping():
+        services.reconcile(host=host_name())
+        if drain(queues, worker_name=worker_name, until=done, stopping=stopping, on_progress=on_progress) == 0:
+            if done():
+                return
+            time.sleep(poll_seconds)
+
+
+def run_job(*, job: Job, stopping: Callable[[], bool] = lambda: False, on_progress: Progress | None = None) -> None:
+    """Run one claimed job and write how it ended. Raises nothing for what a handler does, but KeyboardInterrupt."""
+    token = job.token
+    if token is None:
+        raise ValueError(f"job {job.pk} is not claimed")
+    with Heartbeat(job_id=job.pk, token=token) as heartbeat:
+        context = JobContext(
+            job_id=job.pk,
+            kind=job.kind,
+            queue=job.queue,
+            project_id=job.project_id,
+            group_id=job.group_id,
+            started_by_id=job.started_by_id,
+            attempt=job.attempt,
+            token=token,
+            payload=job.payload,
+            heartbeat=heartbeat,
+            stopping=stopping,
+            on_progress=on_progress,
+        )
+        known = handler_for(job.kind)
+        if known is None:
+            services.job_fail(
+                job_id=job.pk,
+                token=token,
+                failure_class=FailureClass.INTERNAL,
+                error=f"no handler for {job.kind} in a worker of the {job.queue} queue",
+            )
+            return
+        if not services.job_begin(job_id=job.pk, token=token):
+            # cancelled between claim and start, or taken from us: the first is ours to finish
+            services.job_leave_cancelled(job_id=job.pk, token=token)
+            return
+        try:
+            result = known.run(context)
+            if not services.job_succeed(job_id=job.pk, token=token, result=result):
+                log.warning("job_fenced", job=job.pk)
+        except JobFenced:
+            log.warning("job_fenced", job=job.pk)
+        except JobCancelled:
+            services.job_leave_cancelled(job_id=job.pk, token=token)
+        except (JobInterrupted, KeyboardInterrupt) as stop:
+            services.job_interrupt(job_id=job.pk, token=token)
+            if isinstance(stop, KeyboardInterrupt):
+                raise
+        except Exception as error:  # noqa: BLE001 - the envelope: every failure of a handler becomes a row
+            failure_class, text, retry = classify(error)
+            log.warning("job_failed", job=job.pk, kind=job.kind, failure=str(failure_class), error=text)
+            close_old_connections()
+            services.job_fail(job_id=job.pk, token=token, failure_class=failure_class, error=text, retry=retry)
+
+
+def classify(error: Exception) -> tuple[FailureClass, str, bool]:
+    """Whose failure it was, in one line where the user can put it right, and whether another attempt may help."""
+    if isinstance(error, JobFailure):
+        return error.failure_class, str(error), error.retry
+    if isinstance(error, PrefloopError):
+        return FailureClass.USER_CONFIG, str(error), False
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return FailureClass.OUT_OF_MEMORY, str(error) or "out of memory", False
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FailureClass.OUT_OF_DISK, str(error), False
+    if isinstance(error, TimeoutError):
+        return FailureClass.TIMEOUT, str(error) or "timed out", True
+    lines = "".join(traceback.format_exception(error)[-3:])
+    return FailureClass.INTERNAL, lines, isinstance(error, OperationalError | InterfaceError | DatabaseError)
