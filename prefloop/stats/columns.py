@@ -1,0 +1,130 @@
+"""Rows of a report as integer-coded columns: what a million verdicts need.
+
+Outcome codes are places in prefloop.types.OUTCOMES; SKIP and the states are codes of their own, all negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefloop.stats.agreement import MISSING
+from prefloop.types import OUTCOMES, Outcome, VerdictState
+
+Ints = NDArray[np.int64]
+
+SKIP = MISSING  # a skipped vote, like a missing one, says nothing
+UNPARSEABLE, FAILED, OTHER_STATE = -2, -3, -4
+K = len(OUTCOMES)
+
+_CODE: dict[str | None, int] = {o: i for i, o in enumerate(OUTCOMES)}
+_STATE_CODE: dict[str, int] = {"unparseable": UNPARSEABLE, "error": FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class ReportItem:
+    """A comparison: its held-out truth, and the lengths of its two answers in characters."""
+
+    id: Hashable
+    gold: Outcome | None
+    length_first: int
+    length_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportVote:
+    """What one person said of one comparison; of several by the same person the last counts."""
+
+    item: Hashable
+    rater: str
+    outcome: Outcome | Literal["skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportVerdict:
+    """One call to a judge. `order` "10": the canonical second answer was shown first. `outcome` only where ok."""
+
+    item: Hashable
+    judge: str
+    order: Literal["01", "10"]
+    sample: int
+    state: VerdictState
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementColumns:
+    """The same, coded. Votes: one a (item, rater), sorted by item then rater. Raters and judges are sorted by name."""
+
+    gold: Ints  # (items,) outcome code or MISSING
+    length_first: Ints
+    length_second: Ints
+    raters: tuple[str, ...]
+    vote_item: Ints
+    vote_rater: Ints
+    vote_outcome: Ints  # outcome code or SKIP
+    judges: tuple[str, ...]
+    verdict_item: Ints
+    verdict_judge: Ints
+    verdict_swapped: NDArray[np.bool_]
+    verdict_sample: Ints
+    verdict_outcome: Ints  # outcome code, UNPARSEABLE, FAILED or OTHER_STATE
+
+
+def columns_of(
+    items: Sequence[ReportItem],
+    votes: Iterable[ReportVote],
+    verdicts: Iterable[ReportVerdict],
+    *,
+    raters: Iterable[str] = (),
+) -> AgreementColumns:
+    """Code the rows. Votes and verdicts on items that aren't given raise KeyError; `raters` adds silent people."""
+    place = {item.id: i for i, item in enumerate(items)}
+    if len(place) != len(items):
+        raise ValueError("two items have one id")
+    vote_rows, verdict_rows = list(votes), list(verdicts)
+    names = sorted({v.rater for v in vote_rows} | set(raters))
+    judges = sorted({v.judge for v in verdict_rows})
+    rater_code = {name: i for i, name in enumerate(names)}
+    judge_code = {name: i for i, name in enumerate(judges)}
+    item = _ints(place[v.item] for v in vote_rows)
+    rater = _ints(rater_code[v.rater] for v in vote_rows)
+    outcome = _ints(SKIP if v.outcome == "skip" else _CODE[v.outcome] for v in vote_rows)
+    keep = _last_of_each(item * max(len(names), 1) + rater)
+    return AgreementColumns(
+        gold=_ints(MISSING if i.gold is None else _CODE[i.gold] for i in items),
+        length_first=_ints(i.length_first for i in items),
+        length_second=_ints(i.length_second for i in items),
+        raters=tuple(names),
+        vote_item=item[keep],
+        vote_rater=rater[keep],
+        vote_outcome=outcome[keep],
+        judges=tuple(judges),
+        verdict_item=_ints(place[v.item] for v in verdict_rows),
+        verdict_judge=_ints(judge_code[v.judge] for v in verdict_rows),
+        verdict_swapped=np.fromiter((v.order == "10" for v in verdict_rows), dtype=np.bool_, count=len(verdict_rows)),
+        verdict_sample=_ints(v.sample for v in verdict_rows),
+        verdict_outcome=_ints(_verdict_code(v) for v in verdict_rows),
+    )
+
+
+def _verdict_code(verdict: ReportVerdict) -> int:
+    if verdict.state == "ok":
+        if verdict.outcome is None:
+            raise ValueError(f"a verdict of {verdict.judge} is ok without an outcome")
+        return _CODE[verdict.outcome]
+    return _STATE_CODE.get(verdict.state, OTHER_STATE)
+
+
+def _ints(values: Iterable[int]) -> Ints:
+    return np.fromiter(values, dtype=np.int64)
+
+
+def _last_of_each(key: Ints) -> Ints:
+    """Give the place of the last row of each key, keys ascending."""
+    _, from_the_end = np.unique(key[::-1], return_index=True)
+    return np.asarray(len(key) - 1 - from_the_end, dtype=np.int64)
