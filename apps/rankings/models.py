@@ -19,7 +19,10 @@ VOTE_CHOICES = [*OUTCOME_CHOICES, ("skip", "skip"), ("withdrawn", "withdrawn")]
 
 
 class Assignment(TimeStamped):
-    """A comparison leased to one person, with the sides as they will see them."""
+    """A comparison leased to one person, with the sides as they will see them.
+
+    `seen`: no lease; the person was shown a judge's label of it, so that they are never asked for a blind vote.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="assignments")
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="assignments")
@@ -27,7 +30,7 @@ class Assignment(TimeStamped):
     order = models.CharField(max_length=2)  # "01": the canonical first is shown left
     lease_until = models.DateTimeField()
     state = models.CharField(
-        max_length=8, default="open", choices=[("open", "open"), ("done", "done"), ("expired", "expired")]
+        max_length=8, default="open", choices=[(s, s) for s in ("open", "done", "expired", "seen")]
     )
 
     class Meta:
@@ -36,7 +39,10 @@ class Assignment(TimeStamped):
                 fields=["comparison", "user"], condition=Q(state="open"), name="assignment_open_once_per_person"
             )
         ]
-        indexes = [models.Index(fields=["comparison", "state"], name="assignment_by_comparison")]
+        indexes = [
+            models.Index(fields=["comparison", "state"], name="assignment_by_comparison"),
+            models.Index(fields=["user", "state"], name="assignment_by_person"),
+        ]
 
     def __str__(self) -> str:
         return f"assignment {self.pk}"

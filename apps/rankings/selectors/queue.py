@@ -1,0 +1,122 @@
+"""What is left for whom: the comparisons that want a person's blind vote."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from apps.accounts.models import User
+from apps.projects.models import Guideline, Project
+from apps.prompts.models import ready
+from apps.rankings.models import Assignment, Override, Vote
+from apps.samples.models import Comparison
+from prefloop.types import OUTCOMES
+
+N_HISTORY = 10  # decisions that can be taken back
+_PAUSE = 180.0  # seconds; a longer gap between two votes was a pause, not work
+
+
+def standing() -> QuerySet[Vote]:
+    """Votes that nothing replaced, the withdrawn ones aside."""
+    return Vote.objects.filter(superseded_by__isnull=True).exclude(choice="withdrawn")
+
+
+def wanting_votes(*, project: Project, user: User, now: datetime) -> QuerySet[Comparison]:
+    """Comparisons that this person may be given, blind, now, in the order in which they are given.
+
+    Left out: what they voted on or skipped, what they have seen a judge's label of, and what others have answered or
+    hold a lease on as often as the project asks. Nothing of judges, gold or models takes part in choice or order.
+    """
+    theirs = Q(comparison=OuterRef("pk"), user=user)
+    by_name = Q(comparison=OuterRef("pk"), rater=user.username)  # an import may hold votes under this person's name
+    return with_room(Comparison.objects.filter(ready(), project=project), user=user, now=now).filter(
+        ~Exists(standing().filter(by_name)),
+        ~Exists(Override.objects.filter(theirs)),
+        ~Exists(Assignment.objects.filter(theirs, state="seen")),
+    )
+
+
+def with_room(rows: QuerySet[Comparison], *, user: User, now: datetime) -> QuerySet[Comparison]:
+    """Those of `rows` on which one more vote, by this person, is wanted: others' votes and leases leave room."""
+    here = Q(comparison=OuterRef("pk"))
+    said = standing().filter(here, choice__in=OUTCOMES).exclude(user=user)
+    held = Assignment.objects.filter(here, state="open", lease_until__gte=now).exclude(user=user)
+    return (
+        rows.annotate(n_taken=_count(said) + _count(held))
+        .filter(n_taken__lt=F("project__votes_per_comparison"))
+        .order_by("id")
+    )
+
+
+def _count(rows: QuerySet[Vote] | QuerySet[Assignment]) -> Coalesce:
+    counted = rows.order_by().values("comparison").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted), 0)
+
+
+def open_assignments(*, project: Project, user: User) -> QuerySet[Assignment]:
+    """What this person holds, first the one to answer first, all that a page needs with it."""
+    return (
+        Assignment.objects.filter(project=project, user=user, state="open")
+        .select_related("comparison__prompt", "comparison__first", "comparison__second", "project")
+        .defer("comparison__first__token_ids", "comparison__second__token_ids")
+        .order_by("id")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total` by this person; `minutes_left` at their own pace, None while it is not known."""
+
+    done: int
+    total: int
+    minutes_left: int | None
+
+    @property
+    def left(self) -> int:
+        return self.total - self.done
+
+
+def progress(*, project: Project, user: User, now: datetime) -> Progress:
+    """Say how far a person has come. Their pace is the median over their last 20 votes."""
+    mine = Vote.objects.filter(comparison__project=project, user=user)
+    done = standing().filter(comparison__project=project, user=user).count()
+    left = wanting_votes(project=project, user=user, now=now).count()
+    return Progress(done, done + left, _minutes(mine, left))
+
+
+def _minutes(mine: QuerySet[Vote], left: int) -> int | None:
+    last = list(mine.order_by("-id").values_list("seconds", "at")[:20])
+    paces = [seconds for seconds, _ in last if seconds]
+    if len(paces) < 3:
+        moments = [at for _, at in last if at is not None]
+        gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(moments)]
+        paces = [gap for gap in gaps if 0 < gap < _PAUSE]
+    if len(paces) < 3 or not left:
+        return None
+    return max(1, round(statistics.median(paces) * left / 60))
+
+
+def history(*, project: Project, user: User) -> list[Vote]:
+    """The last decisions of this person that stand, latest first: those that can still be taken back."""
+    rows = standing().filter(comparison__project=project, user=user, assignment__isnull=False)
+    return list(rows.select_related("comparison__prompt", "assignment").order_by("-id")[:N_HISTORY])
+
+
+def has_seen(*, comparison_id: int, user: User) -> bool:
+    """Say whether this person was shown a judge's label of a comparison, so that a vote would not be blind."""
+    theirs = Q(comparison_id=comparison_id, user=user)
+    return Assignment.objects.filter(theirs, state="seen").exists() or Override.objects.filter(theirs).exists()
+
+
+def guideline_of(project: Project) -> Guideline | None:
+    return Guideline.objects.filter(project=project).order_by("-version").first()
+
+
+def n_wanting(*, project: Project, user: User, now: datetime) -> int:
+    """The number beside “Annotate” in the rail."""
+    return wanting_votes(project=project, user=user, now=now).count()

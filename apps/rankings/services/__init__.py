@@ -1,0 +1,38 @@
+"""Everything that writes here: leases, votes, decisions."""
+
+from __future__ import annotations
+
+from apps.rankings.services.assign import (
+    assignment_for_comparison,
+    assignment_next,
+    assignments_lease,
+    comparison_mark_seen,
+)
+from apps.rankings.services.decide import BadDecision, NothingToAgreeWith, override_create, override_withdraw
+from apps.rankings.services.vote import (
+    AlreadyAnswered,
+    BadVote,
+    LeaseLost,
+    NothingToUndo,
+    Voted,
+    vote_create,
+    vote_undo,
+)
+
+__all__ = [
+    "AlreadyAnswered",
+    "BadDecision",
+    "BadVote",
+    "LeaseLost",
+    "NothingToAgreeWith",
+    "NothingToUndo",
+    "Voted",
+    "assignment_for_comparison",
+    "assignment_next",
+    "assignments_lease",
+    "comparison_mark_seen",
+    "override_create",
+    "override_withdraw",
+    "vote_create",
+    "vote_undo",
+]

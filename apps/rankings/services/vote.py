@@ -1,0 +1,172 @@
+"""Blind votes: appended, never edited; the same again is the same vote; the last ten can be taken back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.projects.models import Guideline, Project
+from apps.rankings.models import Assignment, Vote
+from apps.rankings.preferences import preferences_derive
+from apps.rankings.selectors.queue import has_seen, history, with_room
+from apps.rankings.services.assign import LEASE
+from apps.samples.models import Comparison
+from prefloop.types import PrefloopError
+
+CHOICES = ("left", "right", "tie", "both_bad", "skip")
+MAX_REASON = 2000
+_MAX_SECONDS = 24 * 3600.0
+
+
+class LeaseLost(PrefloopError):
+    """The lease ran out and the comparison was given to somebody else."""
+
+    http_status = 409
+
+
+class AlreadyAnswered(PrefloopError):
+    """This assignment has another answer already."""
+
+    http_status = 409
+
+
+class NothingToUndo(PrefloopError):
+    """There is no decision of this person among their last ten."""
+
+
+class BadVote(PrefloopError):
+    """The vote says something that no vote can say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    vote: Vote
+    created: bool
+
+
+def vote_create(
+    *,
+    assignment: Assignment,
+    choice: str,
+    now: datetime,
+    reason: str = "",
+    seconds: float | None = None,
+    guideline: str = "",
+    said_at: datetime | None = None,
+) -> Voted:
+    """Record what a person said of the pair they were shown, and what follows from it.
+
+    `choice` is in terms of the screen. `said_at`: when they said it, where that was earlier than now (offline);
+    `seconds`: the time they looked. Raises LeaseLost if the lease ran out and somebody else was given the place,
+    AlreadyAnswered if this assignment has a different answer.
+    """
+    if choice not in CHOICES:
+        raise BadVote(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
+    if len(reason) > MAX_REASON:
+        raise BadVote(f"a note has at most {MAX_REASON:,} characters")
+    outcome = _outcome(choice, assignment.order)
+    user = assignment.user
+    with transaction.atomic():
+        comparison = (
+            Comparison.objects.select_for_update(no_key=True, of=("self",))
+            .select_related("project")
+            .get(pk=assignment.comparison_id)
+        )
+        assignment = Assignment.objects.get(pk=assignment.pk)
+        head = Vote.objects.filter(comparison=comparison, rater=user.username, superseded_by__isnull=True).first()
+        if assignment.state == "done":
+            return Voted(_same_again(head, assignment, outcome), created=False)
+        _check_lease(assignment, comparison, user, now)
+        if head is not None and head.choice != "withdrawn":
+            raise AlreadyAnswered("you have answered this comparison already; undo that first")
+        vote = Vote.objects.create(
+            comparison=comparison,
+            assignment=assignment,
+            user=user,
+            rater=user.username,
+            choice=outcome,
+            order=assignment.order,
+            at=_when(said_at, now),
+            seconds=None if seconds is None else min(max(seconds, 0.0), _MAX_SECONDS),
+            guideline=_guideline(comparison.project, guideline),
+            reason=reason.strip(),
+            supersedes=head,
+        )
+        Assignment.objects.filter(pk=assignment.pk).update(state="done")
+        preferences_derive(project=comparison.project, comparison_ids=[comparison.pk], now=now)
+    return Voted(vote, created=True)
+
+
+def vote_undo(*, project: Project, user: User, now: datetime, assignment: Assignment | None = None) -> Assignment:
+    """Take back this person's last vote (or the one of `assignment`) and give the pair back to them, sides as before.
+
+    An appended `withdrawn` event, not an edit. The same again returns the same assignment. Raises NothingToUndo if it
+    is not among their last ten.
+    """
+    last = history(project=project, user=user)
+    if assignment is None:
+        vote = last[0] if last else None
+    else:
+        if assignment.state == "open":
+            return assignment
+        vote = next((vote for vote in last if vote.assignment_id == assignment.pk), None)
+    if vote is None or vote.assignment_id is None:
+        raise NothingToUndo("there is nothing to take back among your last ten answers")
+    with transaction.atomic():
+        Comparison.objects.select_for_update(no_key=True).get(pk=vote.comparison_id)
+        if has_seen(comparison_id=vote.comparison_id, user=user):
+            raise NothingToUndo("you have looked at the judge's label since: a new vote would no longer be blind")
+        if not Vote.objects.filter(supersedes=vote).exists():
+            Vote.objects.create(
+                comparison_id=vote.comparison_id,
+                assignment_id=vote.assignment_id,
+                user=user,
+                rater=vote.rater,
+                choice="withdrawn",
+                order=vote.order,
+                at=now,
+                guideline=vote.guideline,
+                supersedes=vote,
+            )
+            Assignment.objects.filter(pk=vote.assignment_id, state="done").update(state="open", lease_until=now + LEASE)
+            preferences_derive(project=project, comparison_ids=[vote.comparison_id], now=now)
+    return Assignment.objects.select_related("comparison").get(pk=vote.assignment_id)
+
+
+def _outcome(choice: str, order: str) -> str:
+    if choice in {"left", "right"}:
+        return "first" if (choice == "left") == (order == "01") else "second"
+    return choice
+
+
+def _same_again(head: Vote | None, assignment: Assignment, outcome: str) -> Vote:
+    if head is None or head.assignment_id != assignment.pk or head.choice != outcome:
+        raise AlreadyAnswered("this comparison has another answer of yours already; undo that first")
+    return head
+
+
+def _check_lease(assignment: Assignment, comparison: Comparison, user: User, now: datetime) -> None:
+    if assignment.state == "seen":
+        raise LeaseLost("you have looked at the judge's label of this comparison: a vote would no longer be blind")
+    if assignment.state == "open" and assignment.lease_until >= now:
+        return
+    # It ran out. That alone loses nothing: the vote counts unless somebody else was given the place meanwhile.
+    if not with_room(Comparison.objects.filter(pk=comparison.pk), user=user, now=now).exists():
+        raise LeaseLost("your time for this comparison ran out and somebody else was given it")
+
+
+def _when(said_at: datetime | None, now: datetime) -> datetime:
+    """A time from a client is believed if it lies in the last week; the future and the distant past are not."""
+    if said_at is None or not now - timedelta(days=7) <= said_at <= now:
+        return now
+    return said_at
+
+
+def _guideline(project: Project, shown: str) -> str:
+    """The version that was on the screen, if there is such a version; else today's."""
+    versions = Guideline.objects.filter(project=project).order_by("-version").values_list("version", flat=True)
+    names = [f"v{version}" for version in versions]
+    return shown if shown in names else (names[0] if names else "")
