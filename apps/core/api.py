@@ -1,0 +1,19 @@
+"""How the API says that something went wrong: always JSON with one clear `detail`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from prefloop.types import PrefloopError
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn an error the caller can put right into 400 with its one line; leave the rest to DRF."""
+    if isinstance(error, PrefloopError):
+        http_status = getattr(error, "http_status", status.HTTP_400_BAD_REQUEST)
+        return Response({"detail": str(error)}, status=http_status)
+    return drf_exception_handler(error, context)

@@ -1,0 +1,118 @@
+"""The one module that turns text written by models and strangers into HTML.
+
+The road: bound the length, make invisible characters visible, Markdown without raw HTML, then an allow-list
+(nh3) over what came out. Images never load (their alt text is shown), links say who they belong to.
+No other module of the product marks text as safe, except `svg.py`, which escapes every value it draws.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import nh3
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from pygments import highlight
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.token import STANDARD_TYPES
+from pygments.util import ClassNotFound
+
+MAX_SHOWN = 200_000  # characters; what is longer is cut, and says so
+MAX_MARKDOWN = 20_000  # characters; longer texts are shown as they are: Markdown's worst cases are quadratic
+MAX_HIGHLIGHT = 8_000  # characters of one code block
+MAX_LINE = 5_000  # one endless line is a layout attack, not prose: shown plain
+
+# Characters that change how text reads without being seen: directional overrides and isolates, zero-width
+# characters, byte order marks, tags (invisible ASCII), and every C0/C1 control but tab and newline.
+_INVISIBLE = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+_JOINERS = {"\u200c", "\u200d"}
+
+_CODE_CLASSES = {name for name in STANDARD_TYPES.values() if name} | {"code", "highlight", "hll"}
+_TAGS = {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "li", "strong", "em", "s"}
+_TAGS |= {"code", "pre", "a", "table", "thead", "tbody", "tr", "th", "td", "span"}
+
+
+def visible_controls(text: str) -> str:
+    """Replace every invisible character by its code point in brackets, so that nobody is misled by it.
+
+    Joiners stay where they belong: between letters of a script that needs them, and inside emoji.
+    """
+
+    def mark(match: re.Match[str]) -> str:
+        character, at = match.group(), match.start()
+        if character == "\r":
+            return ""
+        if character in _JOINERS and 0 < at < len(text) - 1:
+            around = {unicodedata.category(text[at - 1]), unicodedata.category(text[at + 1])}
+            if around <= {"Lo", "Mn", "Mc", "So", "Sk"}:
+                return character
+        return f"⟦U+{ord(character):04X}⟧"
+
+    return _INVISIBLE.sub(mark, text.replace("\r\n", "\n"))
+
+
+def _image(self: RendererHTML, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+    alt = tokens[idx].content.strip()
+    return f'<span class="no-image">[image{": " + escape(alt) if alt else ""}]</span>'
+
+
+def _highlight(code: str, language: str, _attributes: str) -> str:
+    if not language or len(code) > MAX_HIGHLIGHT:
+        return str(escape(code))
+    try:
+        lexer = get_lexer_by_name(language[:40])
+    except ClassNotFound:
+        return str(escape(code))
+    return str(highlight(code, lexer, HtmlFormatter(nowrap=True)))
+
+
+def _markdown() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": False, "highlight": _highlight, "maxNesting": 20})
+    markdown.enable(["table", "strikethrough"])
+    markdown.add_render_rule("image", _image)
+    return markdown
+
+
+_MARKDOWN = _markdown()
+
+
+def _clean(html: str) -> str:
+    return nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes={"a": {"href", "title"}, "ol": {"start"}},
+        allowed_classes={"span": _CODE_CLASSES | {"no-image"}, "pre": _CODE_CLASSES, "code": _CODE_CLASSES},
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow ugc",
+        strip_comments=True,
+    )
+
+
+def plain_html(text: str) -> SafeString:
+    """Show text exactly as it is, in one preformatted block, invisible characters marked."""
+    return mark_safe(f'<pre class="raw">{escape(visible_controls(text[:MAX_SHOWN]))}</pre>')  # noqa: S308 (escaped)
+
+
+def model_text_html(text: str) -> SafeString:
+    """Render Markdown written by a model or a stranger: never a script, an image, or a disguised character.
+
+    Texts over MAX_MARKDOWN characters, or with a line over MAX_LINE, are shown plain; over MAX_SHOWN they are cut.
+    """
+    if not text:
+        return mark_safe('<p class="text-empty">(empty answer)</p>')
+    n_hidden = len(text) - MAX_SHOWN
+    note = f'<p class="text-cut">{n_hidden:,} more characters are not shown.</p>' if n_hidden > 0 else ""
+    shown = visible_controls(text[:MAX_SHOWN])
+    if len(shown) > MAX_MARKDOWN or any(len(line) > MAX_LINE for line in shown.split("\n")):
+        return mark_safe(f'<pre class="raw">{escape(shown)}</pre>{note}')  # noqa: S308 (escaped)
+    return mark_safe(_clean(_MARKDOWN.render(shown)) + note)  # noqa: S308 (an allow-list over the whole output)

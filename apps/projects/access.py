@@ -1,0 +1,46 @@
+"""The only way from a person to a project. Absent and forbidden look the same: 404."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import QuerySet
+from django.http import Http404
+
+from apps.accounts.models import User
+from apps.projects.models import Membership, Project, Role
+
+Person = User | AnonymousUser
+
+_RANK = {role: rank for rank, role in enumerate((Role.ANNOTATOR, Role.LEAD, Role.ENGINEER, Role.OWNER))}
+
+
+def role_of(user: Person, project: Project) -> Role | None:
+    """Give the person's role in the project; None for strangers, anonymous and inactive people."""
+    if not user.is_authenticated or not user.is_active:
+        return None
+    value = Membership.objects.filter(project=project, user_id=user.pk).values_list("role", flat=True).first()
+    return None if value is None else Role(value)
+
+
+def includes(role: Role | None, wanted: Role) -> bool:
+    """Say whether `role` may do what `wanted` may: annotator < lead < engineer < owner."""
+    return role is not None and _RANK[role] >= _RANK[wanted]
+
+
+def has_role(user: Person, project: Project, role: Role) -> bool:
+    return includes(role_of(user, project), role)
+
+
+def projects_for(user: Person) -> QuerySet[Project]:
+    """Give the projects a person belongs to, whatever the role."""
+    if not user.is_authenticated or not user.is_active:
+        return Project.objects.none()
+    return Project.objects.filter(memberships__user_id=user.pk)
+
+
+def project_for(user: Person, slug: str, role: Role = Role.ANNOTATOR) -> Project:
+    """Fetch a project for someone who has at least `role` in it; Http404 otherwise."""
+    project = projects_for(user).filter(slug=slug).first()
+    if project is None or not has_role(user, project, role):
+        raise Http404("no such project")
+    return project

@@ -1,0 +1,37 @@
+// <copy-button text="…"> or <copy-button from="element-id">: wraps a <button>, copies, says so for a moment.
+class CopyButton extends HTMLElement {
+  connectedCallback() {
+    if (!this.querySelector("button")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "button button-quiet button-small";
+      button.textContent = this.getAttribute("label") || "Copy";
+      this.append(button);
+    }
+    this.addEventListener("click", () => this.copy());
+  }
+
+  async copy() {
+    const source = this.getAttribute("from");
+    const text = source ? document.getElementById(source)?.textContent.trim() ?? "" : this.getAttribute("text") ?? "";
+    const button = this.querySelector("button");
+    const before = this.before ?? (this.before = button.innerHTML);
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = this.getAttribute("done") || "Copied";
+    } catch {
+      button.textContent = "Press Ctrl C";
+      const range = document.createRange();
+      const node = source && document.getElementById(source);
+      if (node) {
+        range.selectNodeContents(node);
+        getSelection().removeAllRanges();
+        getSelection().addRange(range);
+      }
+    }
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => (button.innerHTML = before), 1600);
+  }
+}
+
+customElements.define("copy-button", CopyButton);

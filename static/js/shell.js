@@ -1,0 +1,49 @@
+// What every page has: the frame's custom elements, and a word when the network is gone.
+import "./elements/command-palette.js";
+import "./elements/theme-switch.js";
+import "./elements/relative-time.js";
+import "./elements/copy-button.js";
+import "./elements/live-region.js";
+
+const setOffline = () => document.body.classList.toggle("is-offline", !navigator.onLine);
+window.addEventListener("online", setOffline);
+window.addEventListener("offline", setOffline);
+setOffline();
+
+// Menus are <details>: close them on Escape and on a click elsewhere.
+const openMenus = () => document.querySelectorAll("details.menu[open]");
+document.addEventListener("click", (event) => {
+  for (const menu of openMenus()) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of openMenus()) {
+    menu.open = false;
+    menu.querySelector("summary")?.focus();
+  }
+});
+
+// Say something to screen readers without moving the page: announce("Saved").
+export function announce(text) {
+  const region = document.getElementById("announcer");
+  if (region) region.textContent = text;
+}
+
+// A form whose control says data-submit-on-change sends itself; without scripts its button does.
+document.addEventListener("change", (event) => {
+  const control = event.target.closest?.("[data-submit-on-change]");
+  control?.form?.requestSubmit();
+});
+
+// data-confirm asks before a form that cannot be undone is sent.
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// <button data-open-dialog="id"> and <button data-close-dialog> work with <dialog>.
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest?.("[data-open-dialog]");
+  if (opener) document.getElementById(opener.dataset.openDialog)?.showModal();
+  if (event.target.closest?.("[data-close-dialog]")) event.target.closest("dialog")?.close();
+});

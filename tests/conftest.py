@@ -1,0 +1,259 @@
+"""The fixed cast, the factories, and the rule that a skip needs an allowed reason.
+
+Cast: `alice` owner, `bob` lead, `erin` engineer, `ann` annotator of `project`; `charlie` belongs to another
+project and must see nothing of this one. Fixtures whose names begin with `make_` are factories.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+ALLOWED_SKIPS = ("gpu", "docker", "shared-data")
+_skips: dict[str, list[str]] = {}
+_numbers = itertools.count(1)
+
+
+# --- skips -----------------------------------------------------------------------------------------------------------
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return reason.removeprefix("Skipped: ").strip()
+
+
+def _allowed(reason: str) -> bool:
+    return reason.startswith(ALLOWED_SKIPS)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skips.setdefault(_reason(report), []).append(report.nodeid)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        _skips.setdefault(_reason(report), []).append(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Close with what was not run, and why."""
+    if not _skips:
+        return
+    terminalreporter.section("not run, and why")
+    for reason, names in sorted(_skips.items()):
+        forbidden = "" if _allowed(reason) or os.environ.get("CI") != "true" else "   <- not allowed under CI=true"
+        terminalreporter.write_line(f"{len(names):5d}  {reason}{forbidden}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    is_worker = hasattr(session.config, "workerinput")
+    if os.environ.get("CI") == "true" and not is_worker and any(not _allowed(reason) for reason in _skips):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# --- the cast --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_user(db: None) -> Callable[..., Any]:
+    """make_user("dora", password="…", **fields): a person who is in no project."""
+    from apps.accounts.models import User
+
+    def make(username: str = "", *, password: str | None = None, **fields: Any) -> Any:
+        user = User(username=username or f"person{next(_numbers)}", **fields)
+        if password is None:
+            user.set_unusable_password()
+        else:
+            user.set_password(password)
+        user.save()
+        return user
+
+    return make
+
+
+@pytest.fixture
+def make_project(db: None) -> Callable[..., Any]:
+    """make_project("slug", owner=user, **fields): a project; the owner becomes a member where given."""
+    from apps.projects.models import Membership, Project
+
+    def make(slug: str = "", *, owner: Any = None, **fields: Any) -> Any:
+        slug = slug or f"project-{next(_numbers)}"
+        project = Project.objects.create(slug=slug, name=fields.pop("name", slug.replace("-", " ").title()), **fields)
+        if owner is not None:
+            Membership.objects.create(project=project, user=owner, role="owner")
+        return project
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: Callable[..., Any]) -> Any:
+    return make_project("letters-test", name="Thank-you letters", criterion="The kinder and more correct letter.")
+
+
+@pytest.fixture
+def member(project: Any, make_user: Callable[..., Any]) -> Callable[..., Any]:
+    """member("dora", "lead"): a new person with that role in `project`."""
+    from apps.projects.models import Membership
+
+    def make(username: str, role: str, *, of: Any = None) -> Any:
+        user = make_user(username)
+        Membership.objects.create(project=of or project, user=user, role=role)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def alice(member: Callable[..., Any]) -> Any:
+    return member("alice", "owner")
+
+
+@pytest.fixture
+def bob(member: Callable[..., Any]) -> Any:
+    return member("bob", "lead")
+
+
+@pytest.fixture
+def erin(member: Callable[..., Any]) -> Any:
+    return member("erin", "engineer")
+
+
+@pytest.fixture
+def ann(member: Callable[..., Any]) -> Any:
+    return member("ann", "annotator")
+
+
+@pytest.fixture
+def other_project(make_project: Callable[..., Any]) -> Any:
+    return make_project("elsewhere", name="Elsewhere")
+
+
+@pytest.fixture
+def charlie(member: Callable[..., Any], other_project: Any) -> Any:
+    return member("charlie", "owner", of=other_project)
+
+
+@pytest.fixture
+def client_for() -> Callable[..., Any]:
+    """client_for(user): a browser of that person; client_for(None): a stranger's. enforce_csrf=True to check tokens."""
+    from django.test import Client
+
+    def make(user: Any = None, *, enforce_csrf: bool = False) -> Any:
+        client = Client(enforce_csrf_checks=enforce_csrf)
+        if user is not None:
+            client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return client
+
+    return make
+
+
+@pytest.fixture
+def api_for() -> Callable[..., Any]:
+    """api_for(user): an API client with a real token of that person."""
+    from knox.models import AuthToken
+    from rest_framework.test import APIClient
+
+    def make(user: Any) -> Any:
+        client = APIClient()
+        if user is not None:
+            _, token = AuthToken.objects.create(user=user)
+            client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+        return client
+
+    return make
+
+
+# --- factories of what a project holds -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_prompt(db: None) -> Callable[..., Any]:
+    """make_prompt(project, text="…", split="train", prompt_set="main", **fields)."""
+    from apps.prompts.models import Prompt, PromptSet
+
+    def make(project: Any, text: str = "", *, prompt_set: Any = "main", **fields: Any) -> Any:
+        if isinstance(prompt_set, str):
+            prompt_set, _ = PromptSet.objects.get_or_create(project=project, name=prompt_set)
+        number = next(_numbers)
+        fields.setdefault("external_id", f"p{number}")
+        text = text or f"Write a thank-you note to Maria about the flowers ({number})."
+        return Prompt.objects.create(project=project, prompt_set=prompt_set, text=text, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_completion(make_prompt: Callable[..., Any]) -> Callable[..., Any]:
+    """make_completion(prompt, "text", **fields): the next answer of that prompt."""
+    from apps.samples.models import Completion
+
+    def make(prompt: Any, text: str = "Dear Maria, thank you.", **fields: Any) -> Any:
+        if "index" not in fields:
+            fields["index"] = Completion.objects.filter(prompt=prompt, run=fields.get("run")).count()
+        return Completion.objects.create(project=prompt.project, prompt=prompt, text=text, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_comparison(make_prompt: Callable[..., Any], make_completion: Callable[..., Any]) -> Callable[..., Any]:
+    """make_comparison(project, texts=("a", "b"), prompt=None, models=("", ""), **fields): canonical order."""
+    from apps.samples.models import Comparison
+
+    def make(
+        project: Any,
+        texts: tuple[str, str] = ("Dear Maria, thank you for the flowers.", "Hey, I got the flowers."),
+        *,
+        prompt: Any = None,
+        models: tuple[str, str] = ("", ""),
+        **fields: Any,
+    ) -> Any:
+        prompt = prompt or make_prompt(project)
+        first = make_completion(prompt, texts[0], model_name=models[0])
+        second = make_completion(prompt, texts[1], model_name=models[1])
+        return Comparison.objects.create(project=project, prompt=prompt, first=first, second=second, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_judge(db: None) -> Callable[..., Any]:
+    """make_judge(project, "name", kind="imported", **fields)."""
+    from apps.judging.models import Judge
+
+    def make(project: Any, name: str = "", *, kind: str = "imported", **fields: Any) -> Any:
+        return Judge.objects.create(project=project, name=name or f"judge-{next(_numbers)}", kind=kind, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_verdict(make_judge: Callable[..., Any]) -> Callable[..., Any]:
+    """make_verdict(comparison, "first", judge=None, order="01", state="ok", **fields)."""
+    from apps.judging.models import Verdict
+
+    def make(comparison: Any, outcome: str = "first", *, judge: Any = None, order: str = "01", **fields: Any) -> Any:
+        judge = judge or make_judge(comparison.project)
+        fields.setdefault("state", "ok" if outcome else "unparseable")
+        return Verdict.objects.create(judge=judge, comparison=comparison, order=order, outcome=outcome, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_vote(db: None) -> Callable[..., Any]:
+    """make_vote(comparison, "first", user=None, rater="", **fields): a blind vote of a person."""
+    from apps.rankings.models import Vote
+
+    def make(comparison: Any, choice: str = "first", *, user: Any = None, rater: str = "", **fields: Any) -> Any:
+        rater = rater or (user.username if user is not None else f"rater{next(_numbers)}")
+        fields.setdefault("order", "01")
+        return Vote.objects.create(comparison=comparison, user=user, rater=rater, choice=choice, **fields)
+
+    return make
