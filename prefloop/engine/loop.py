@@ -1,0 +1,267 @@
+"""The training run: from where it stands to its end, in steps that can be left and taken up again exactly.
+
+What makes a resumed run equal an undisturbed one, bit for bit on one machine and thread count:
+1. the rows of a step follow from the seed and the step alone;
+2. reference log-probs are filled all at once and marked complete, never topped up (another packing would round
+   otherwise);
+3. parameters are copied into memory of their own after loading, so that their alignment, on which kernels' rounding
+   may depend, is the same in a fresh and in a resumed process;
+4. dropout is off, and the optimizer's moments are kept in full precision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
+from prefloop.config import ConfigError
+from prefloop.engine.examples import Example, batch_of, encode_demonstrations, encode_pairs, steps_of
+from prefloop.engine.objectives import backward_batch
+from prefloop.engine.optimizer import learning_rate, make_optimizer
+from prefloop.engine.resume import (
+    Position,
+    check_room,
+    newest_checkpoint,
+    publish_result,
+    remove_dir,
+    restore_training,
+    save_checkpoint,
+    sweep,
+    training_bytes,
+)
+from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
+from prefloop.policy.reference import ReferenceCache
+from prefloop.recipes.events import EndStatus, EventWriter, read_inbox
+from prefloop.recipes.runspec import FINAL_DIR, INBOX_FILE, RunSpec
+from prefloop.recipes.snapshots import read_demonstrations, read_pairs
+from prefloop.seeds import trainer_seed
+from prefloop.types import PrefloopError
+
+_INBOX_READ = "inbox.read.json"
+_REFERENCE_DIR = "reference"
+
+
+class NotFinite(PrefloopError):
+    """The loss or its gradient is not a number: the settings don't suit the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a process of the run ended; `path` and `fingerprint` are those of the result where there is one."""
+
+    status: EndStatus
+    step: int
+    path: Path | None = None
+    fingerprint: str = ""
+
+
+class TrainingRun:
+    """One process of a run. `should_leave` is asked before every step."""
+
+    def __init__(
+        self, run_dir: Path, spec: RunSpec, events: EventWriter, *, resumed: bool, should_leave: Callable[[], bool]
+    ) -> None:
+        self._dir, self._spec, self._events = run_dir, spec, events
+        self._resumed, self._should_leave = resumed, should_leave
+        self._n_told = 0
+
+    def run(self) -> Outcome:
+        """Train to the end, or leave with a checkpoint. Raises PrefloopError, OSError, torch's errors."""
+        sweep(self._dir)
+        finished = self._finished()
+        if finished is not None:
+            return finished
+        torch.set_num_threads(self._spec.threads)
+        torch.manual_seed(trainer_seed(self._spec.seed))
+        rows, sha256 = self._read_rows()
+        found = newest_checkpoint(
+            self._dir, config_hash=self._spec.config_hash(), snapshot_sha256=sha256, on_log=self._log
+        )
+        loaded = self._load(found.path if found else self._path(self._spec.start), own=found is not None)
+        parent = self._spec.parent or (found.parent if found else loaded.fingerprint)
+        model, tokenizer = loaded.model, loaded.tokenizer
+        examples = self._encode(rows, model, tokenizer)
+        references = self._references(examples, loaded if found is None else None)
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone()
+        optimizer = make_optimizer(model, self._spec.objective)
+        step = restore_training(found.path, model, optimizer).step if found else 0
+        check_room(self._dir, training_bytes(model))
+        settings = self._spec.objective
+        n_steps = steps_of(len(examples), batch=settings.batch, epochs=settings.epochs)
+        self._events.write("start", step=step, n_rows=len(examples), n_steps=n_steps)
+        if self._resumed:
+            self._events.write("resume", step=step, checkpoint=found.path.name if found else "")
+
+        def position() -> Position:
+            per_epoch = -(-len(examples) // settings.batch)
+            done, rest = divmod(step, per_epoch)
+            consumed = done * len(examples) + min(rest * settings.batch, len(examples))
+            return Position(step, consumed, self._spec.config_hash(), sha256)
+
+        def save() -> None:
+            path, fingerprint = save_checkpoint(
+                self._dir,
+                model,
+                tokenizer,
+                optimizer,
+                position=position(),
+                parent=parent,
+                keep_last=self._spec.keep_last,
+            )
+            self._events.write("checkpoint", step=step, path=path.name, fingerprint=fingerprint)
+
+        saved_at = step if found else -1
+        status: EndStatus = "done"
+        while step < n_steps:
+            told = self._told()
+            if told == "stop":
+                status = "stopped"
+                break
+            if told == "pause" or self._should_leave():
+                if step != saved_at:
+                    save()
+                self._acknowledge()
+                return Outcome("left", step)
+            step += 1
+            self._step(model, optimizer, examples, references, step, n_steps)
+            if self._spec.save_every and step % self._spec.save_every == 0 and step < n_steps:
+                save()
+                saved_at = step
+        target = self._dir / FINAL_DIR
+        fingerprint = publish_result(
+            target, model, tokenizer, position=position(), parent=parent, extra={"status": status}
+        )
+        return Outcome(status, step, target, fingerprint)
+
+    def _step(
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        examples: list[Example],
+        references: dict[str, tuple[float, float]],
+        step: int,
+        n_steps: int,
+    ) -> None:
+        spec, settings = self._spec, self._spec.objective
+        batch = batch_of(examples, step, batch=settings.batch, seed=spec.seed)
+        optimizer.zero_grad(set_to_none=True)
+        result = backward_batch(
+            model, spec.kind, batch, settings, token_budget=spec.token_budget, references=references
+        )
+        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip or math.inf))
+        rate = learning_rate(settings, step, n_steps)
+        if not (math.isfinite(result.loss) and math.isfinite(norm)):
+            raise NotFinite(
+                f"the loss is not a finite number at step {step} (learning rate {rate:g}): lower objective.lr"
+            )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        values = {"loss": result.loss, **result.metrics, "grad_norm": norm, "learning_rate": rate}
+        values["epoch"] = step * settings.epochs / n_steps
+        self._events.write("metric", step=step, values=values)
+
+    def _finished(self) -> Outcome | None:
+        """Say how the run ended where it has its result already: running it again changes nothing."""
+        target = self._dir / FINAL_DIR
+        if not target.exists():
+            return None
+        try:
+            manifest = verify_manifest(target)
+        except DamagedCheckpoint as error:
+            self._log("warning", f"the result is damaged ({error}); making it again")
+            remove_dir(target)
+            return None
+        status: EndStatus = "stopped" if manifest["extra"].get("status") == "stopped" else "done"
+        return Outcome(status, int(manifest["step"] or 0), target, str(manifest["fingerprint"]))
+
+    def _read_rows(self) -> tuple[list[Any], str]:
+        path = self._path(self._spec.snapshot)
+        read: Callable[..., list[Any]] = read_demonstrations if self._spec.kind == "sft" else read_pairs
+        rows = read(path, sha256=self._spec.snapshot_sha256)
+        return rows, self._spec.snapshot_sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def _load(self, path: Path, *, own: bool) -> Policy | RewardModel:
+        """Load the model that is trained; a reward model may start from a policy, with a head of zeros."""
+        device = self._spec.device
+        if self._spec.kind != "reward-model":
+            return load_policy(path, device=device)
+        if own or _is_reward_model(path):
+            return load_reward_model(path, device=device)
+        policy = load_policy(path, device=device)
+        return dataclasses.replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
+
+    def _encode(self, rows: list[Any], model: Any, tokenizer: Any) -> list[Example]:
+        encode = encode_demonstrations if self._spec.kind == "sft" else encode_pairs
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        return encode(rows, tokenizer, max_length=limit)
+
+    def _references(
+        self, examples: list[Example], start: Policy | RewardModel | None
+    ) -> dict[str, tuple[float, float]]:
+        """Fill the reference log-probs once; a fill that was cut short is done again from its beginning."""
+        if not self._spec.objective.needs_reference or self._spec.reference is None:
+            return {}
+        folder = self._dir / _REFERENCE_DIR
+        marker = folder / "complete.json"
+        items = [example.item for example in examples]
+        if marker.exists():
+            cache = ReferenceCache(folder, fingerprint=str(json.loads(marker.read_text("utf-8"))["fingerprint"]))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            reference = self._reference_policy(start)
+            cache = ReferenceCache(folder)
+            cache.fill(reference, items, token_budget=self._spec.token_budget)
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = marker.with_name("complete.tmp")
+            temporary.write_text(json.dumps({"fingerprint": reference.fingerprint}), "utf-8")
+            temporary.replace(marker)
+        values = cache.get(items)
+        return {example.id: (row[0], row[1]) for example, row in zip(examples, values, strict=True)}
+
+    def _reference_policy(self, start: Policy | RewardModel | None) -> Policy:
+        path = self._path(str(self._spec.reference))
+        if isinstance(start, Policy) and path.resolve() == Path(start.path).resolve():
+            return start  # not trained yet: it is its own reference
+        return load_policy(path, device=self._spec.device)
+
+    def _told(self) -> str | None:
+        """Read the inbox past what was acknowledged; the latest word counts."""
+        told, self._n_told = read_inbox(self._dir / INBOX_FILE, self._acknowledged())
+        return told[-1] if told else None
+
+    def _acknowledged(self) -> int:
+        path = self._dir / _INBOX_READ
+        return int(json.loads(path.read_text("utf-8"))["offset"]) if path.exists() else 0
+
+    def _acknowledge(self) -> None:
+        """Remember what was read only after it was done, so that a death in between does not lose it."""
+        path = self._dir / _INBOX_READ
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps({"offset": self._n_told}), "utf-8")
+        temporary.replace(path)
+
+    def _path(self, name: str) -> Path:
+        return self._dir / name  # an absolute name stays what it is
+
+    def _log(self, level: str, message: str) -> None:
+        self._events.write("log", level=level, message=message)
+
+
+def _is_reward_model(path: Path) -> bool:
+    try:
+        config = json.loads((path / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"{path} is not a model directory: it has no readable config.json") from None
+    return any("ForSequenceClassification" in name for name in config.get("architectures") or [])

@@ -1,0 +1,185 @@
+"""The training process: `python -m prefloop.engine.train RUN_DIR`.
+
+Reads `spec.json` and the snapshot, says what it does in `events.jsonl`, hears `inbox.jsonl` before each step, and
+publishes `final/`. SIGTERM, SIGINT and a pause make it write a checkpoint after the step it is in and leave with
+exit code 75; run again, it goes on where it was. Other exit codes, with `failure.json` beside: `EXIT_OF_FAILURE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from prefloop.checkpoints import UnsafeCheckpoint
+from prefloop.config import ConfigError
+from prefloop.engine.examples import UnusableRow
+from prefloop.engine.loop import NotFinite, Outcome, TrainingRun
+from prefloop.engine.resume import OtherRun, OutOfDisk, is_disk_error
+from prefloop.policy.loading import UnloadableModel
+from prefloop.policy.prompts import UnusablePrompt
+from prefloop.policy.reference import MissingReference
+from prefloop.recipes.events import EventsError, EventWriter
+from prefloop.recipes.runspec import (
+    EVENTS_FILE,
+    EXIT_DONE,
+    EXIT_LEFT,
+    EXIT_OF_FAILURE,
+    FAILURE_FILE,
+    FailureClass,
+    RunFailure,
+    read_spec,
+    write_failure,
+)
+from prefloop.recipes.snapshots import SnapshotError
+from prefloop.types import PrefloopError
+
+logger = logging.getLogger(__name__)
+
+_CLASS_OF_ERROR: tuple[tuple[type[Exception], FailureClass], ...] = (
+    (OutOfDisk, "out_of_disk"),
+    (SnapshotError, "data"),
+    (UnusableRow, "data"),
+    (UnusablePrompt, "data"),
+    (MissingReference, "internal"),
+    (EventsError, "internal"),
+    (ConfigError, "user_config"),
+    (OtherRun, "user_config"),
+    (NotFinite, "user_config"),
+    (UnsafeCheckpoint, "user_config"),
+    (UnloadableModel, "user_config"),
+    (PrefloopError, "user_config"),
+    (torch.OutOfMemoryError, "out_of_memory"),
+    (MemoryError, "out_of_memory"),
+)
+
+
+class Busy(PrefloopError):
+    """Another process is training in this directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the process ended: an outcome, or why there is none."""
+
+    outcome: Outcome | None = None
+    failure: RunFailure | None = None
+
+    @property
+    def exit_code(self) -> int:
+        if self.failure is not None:
+            return EXIT_OF_FAILURE[self.failure.failure_class]
+        return EXIT_LEFT if self.outcome is None or self.outcome.status == "left" else EXIT_DONE
+
+
+def run(run_dir: str | Path, *, should_leave: Callable[[], bool] = lambda: False) -> Ended:
+    """Train in this process; a failure is written to `failure.json` and returned, never raised.
+
+    Raises Busy where another process holds the directory.
+    """
+    folder = Path(run_dir)
+    try:
+        spec = read_spec(folder)
+    except PrefloopError as error:
+        return Ended(failure=_fail(folder, error, None))
+    with _held(folder):
+        (folder / FAILURE_FILE).unlink(missing_ok=True)
+        log = folder / EVENTS_FILE
+        resumed = log.exists() and log.stat().st_size > 0
+        events = EventWriter(log)
+        try:
+            outcome = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave).run()
+            events.write(
+                "end",
+                step=outcome.step,
+                status=outcome.status,
+                path=outcome.path.name if outcome.path else "",
+                fingerprint=outcome.fingerprint,
+            )
+            return Ended(outcome=outcome)
+        except Exception as error:  # noqa: BLE001 - the boundary of the process: everything becomes a failure with a class
+            return Ended(failure=_fail(folder, error, events))
+        finally:
+            events.close()
+
+
+def classify(error: Exception) -> FailureClass:
+    """Say whose failure it was."""
+    for kind, failure_class in _CLASS_OF_ERROR:
+        if isinstance(error, kind):
+            return failure_class
+    if is_disk_error(error):
+        return "out_of_disk"
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's CPU allocator
+        return "out_of_memory"
+    return "internal"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m prefloop.engine.train", description="Train in a run directory.")
+    parser.add_argument("run_dir", help="directory with spec.json and the snapshot")
+    parser.add_argument(
+        "--leave-with-parent", action="store_true", help="write a checkpoint and leave when the parent process has died"
+    )
+    arguments = parser.parse_args(argv)
+    disable_progress_bar()  # bars are for people at a terminal; this process speaks in events.jsonl
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    parent = os.getppid()
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: asked.append(received))
+
+    def should_leave() -> bool:
+        return bool(asked) or (arguments.leave_with_parent and os.getppid() != parent)
+
+    try:
+        ended = run(arguments.run_dir, should_leave=should_leave)
+    except Busy as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this module is a command
+        return EXIT_LEFT
+    if ended.failure is not None:
+        print(f"{ended.failure.failure_class}: {ended.failure.message}", file=sys.stderr)  # noqa: T201
+    return ended.exit_code
+
+
+def _fail(folder: Path, error: Exception, events: EventWriter | None) -> RunFailure:
+    failure_class = classify(error)
+    lines = str(error).strip().splitlines()
+    message = lines[0] if lines else type(error).__name__
+    if failure_class == "internal":
+        message = f"{type(error).__name__}: {message}"
+        traceback.print_exception(error)
+    failure = RunFailure(failure_class=failure_class, message=message)
+    try:
+        write_failure(folder, failure)
+        if events is not None:
+            events.write("end", status="failed", failure_class=failure_class, message=message)
+    except OSError as second:  # a full disk, a directory that is not there: the exit code still says it
+        logger.warning("could not write %s: %s", FAILURE_FILE, second)
+    return failure
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the directory; the system lets go of it when the process dies, however it does."""
+    with (folder / "run.lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"another process is training in {folder}") from None
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())
