@@ -28,10 +28,11 @@ SWAPPED: PairIndex = (1, 0)
 class LineError:
     line: int
     message: str
+    unit: str = "line"  # "row" in files that have no lines of their own
 
     @property
     def text(self) -> str:
-        return f"line {self.line}: {self.message}"
+        return f"{self.unit} {self.line}: {self.message}"
 
 
 class RecordsError(PrefloopError):

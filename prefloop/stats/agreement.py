@@ -228,7 +228,7 @@ def krippendorff_alpha(
     distance = _squared_distance(totals, level, values)
     expected = float(totals @ distance @ totals) / (grand - 1.0)
     observed = float((coincidence * distance).sum())
-    return 1.0 - observed / expected if expected > 0 else None
+    return float(1.0 - observed / expected) if expected > 0 else None
 
 
 def _squared_distance(totals: Floats, level: Level, values: Sequence[float] | None) -> Floats:

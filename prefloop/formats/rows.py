@@ -1,0 +1,185 @@
+"""Rows of JSON, JSON Lines, CSV and Parquet files, and what all readers of rows share."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefloop.records import InvalidRecord, LineError, Record, RecordsError, parse_record
+from prefloop.records.form import MAX_ERRORS, MAX_LINE_BYTES
+from prefloop.types import PrefloopError
+
+MAX_JSON_BYTES = 500_000_000
+DATASET = "dataset"  # the judge that a data set's own labels come from
+
+Row = dict[str, Any]
+Convert = Callable[[Row], Row]
+
+
+class UnreadableFile(PrefloopError):
+    """A file that isn't what its name or format says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A row and where it stands; `row` is what went wrong where it could not be read."""
+
+    number: int
+    unit: str
+    row: Row | str
+
+
+def numbered_rows(path: Path) -> Iterator[Numbered]:
+    """Read rows by the file's suffix (.jsonl, .ndjson, .json, .csv, .tsv, .parquet). Raises UnreadableFile."""
+    readers: dict[str, Callable[[Path], Iterator[Numbered]]] = {
+        ".jsonl": _json_lines,
+        ".ndjson": _json_lines,
+        ".json": _json,
+        ".csv": _csv,
+        ".tsv": _csv,
+        ".parquet": _parquet,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UnreadableFile(f"{path.name}: its name ends in none of {', '.join(readers)}")
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise UnreadableFile(f"{path.name}: {error.strerror or error}") from None
+
+
+def first_row(path: Path) -> Row | None:
+    """Give the first row that could be read, of the first twenty; None where there is none."""
+    return next((n.row for n in islice(numbered_rows(path), 20) if isinstance(n.row, dict)), None)
+
+
+def rows_to_records(path: Path, convert: Convert, *, prefix: str) -> Iterator[Record]:
+    """Convert each row to a record's JSON types, check it, and give it an id made of its content.
+
+    The same file imported again makes the same ids; equal rows of one file are items of their own (`-2`, `-3`).
+    Raises RecordsError at the end if any row was bad; after the first bad row no more records come.
+    """
+    errors: list[LineError] = []
+    seen: Counter[str] = Counter()
+    for numbered in numbered_rows(path):
+        try:
+            if isinstance(numbered.row, str):
+                raise InvalidRecord(numbered.row)
+            value = convert(numbered.row)
+            digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:20]
+            seen[digest] += 1
+            repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
+            record = parse_record({"id": f"{prefix}-{digest}{repeat}"} | value)
+        except InvalidRecord as error:
+            errors.append(LineError(numbered.number, str(error), numbered.unit))
+            if len(errors) >= MAX_ERRORS:
+                raise RecordsError(errors, stopped=True) from None
+            continue
+        if not errors:
+            yield record
+    if errors:
+        raise RecordsError(errors)
+
+
+def preference(prompt: object, chosen: str, rejected: str, *, metadata: Row, chosen_model: str = "") -> Row:
+    """Make a record (JSON types, no id) in which `chosen` was preferred, by nobody in particular.
+
+    The lower SHA-256 comes first: were the better answer always first, whoever prefers the first slot would look right.
+    """
+    flip = hashlib.sha256(rejected.encode()).digest() < hashlib.sha256(chosen.encode()).digest()
+    completions = [{"text": rejected}, {"text": chosen}] if flip else [{"text": chosen}, {"text": rejected}]
+    verdict = {"judge": DATASET, "pair": [0, 1], "choice": int(flip), "state": "ok"}
+    return {"prompt": prompt, "completions": completions, "metadata": metadata, "verdicts": [verdict]}
+
+
+def rated(prompt: object, completion: str, good: bool | None, *, metadata: Row) -> Row:
+    """Make a record of one answer; where it was called good or bad that is a score of 1 or 0."""
+    scores = [] if good is None else [{"judge": DATASET, "completion": 0, "value": float(good)}]
+    return {"prompt": prompt, "completions": [{"text": completion}], "metadata": metadata, "scores": scores}
+
+
+def rest(row: Row, *used: str) -> Row:
+    """Keep the other columns, those that are empty left out, in JSON's types."""
+    kept = {key: value for key, value in row.items() if key not in used and value not in (None, "", [], {})}
+    try:
+        plain: Row = orjson.loads(orjson.dumps(kept, default=str)) if kept else {}
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise InvalidRecord(f"has a column that JSON can't hold: {error}") from None
+    return plain
+
+
+def _json_lines(path: Path) -> Iterator[Numbered]:
+    with path.open("rb") as stream:
+        number = 0
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(1 << 20)
+                yield Numbered(number, "line", f"is longer than {MAX_LINE_BYTES:,} bytes")
+                continue
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not line.strip():
+                continue
+            try:
+                yield _checked(number, "line", orjson.loads(line))
+            except orjson.JSONDecodeError as error:
+                yield Numbered(number, "line", f"is not valid JSON: {error}")
+
+
+def _json(path: Path) -> Iterator[Numbered]:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise UnreadableFile(f"{path.name}: is larger than {MAX_JSON_BYTES:,} bytes; write it as JSON Lines")
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        if content.lstrip()[:1] == b"{" and b"\n" in content.strip():  # JSON Lines by another name
+            yield from _json_lines(path)
+            return
+        raise UnreadableFile(f"{path.name}: is not valid JSON: {error}") from None
+    rows = value if isinstance(value, list) else [value]
+    for number, row in enumerate(rows, start=1):
+        yield _checked(number, "row", row)
+
+
+def _checked(number: int, unit: str, row: object) -> Numbered:
+    return Numbered(number, unit, row if isinstance(row, dict) else "is not an object")
+
+
+def _csv(path: Path) -> Iterator[Numbered]:
+    csv.field_size_limit(MAX_LINE_BYTES)
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        number = 0
+        try:
+            for row in reader:
+                number += 1
+                if None in row or None in row.values():
+                    yield Numbered(number, "row", f"has not the {len(reader.fieldnames or [])} columns of the header")
+                else:
+                    yield Numbered(number, "row", dict(row))
+        except (csv.Error, UnicodeDecodeError) as error:
+            yield Numbered(number + 1, "row", f"is not valid CSV in UTF-8: {error}")
+
+
+def _parquet(path: Path) -> Iterator[Numbered]:
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield _checked(number, "row", row)
+    except pa.ArrowException as error:
+        raise UnreadableFile(f"{path.name}: is not a Parquet file: {str(error).splitlines()[0]}") from None

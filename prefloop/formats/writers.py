@@ -1,0 +1,155 @@
+"""Preferences out, in the forms that trainers read. Each writer maps rows to lines of JSON; it drops what the form
+can't say (a tie has no chosen answer), so counts differ between forms.
+
+The same rows always give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from prefloop.records import Metadata, Record, RecordCompletion, RecordVerdict, choice_of, write_record
+from prefloop.types import Outcome, Split
+
+Prompt = str | tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow:
+    """A comparison and its effective label. `outcome` decides where given, else the side of ½ that `p_first` is on."""
+
+    id: str
+    prompt: Prompt
+    first: str
+    second: str
+    outcome: Outcome | None = None
+    p_first: float | None = None
+    first_model: str = ""
+    second_model: str = ""
+    split: Split | None = None
+    source: str = ""  # override | adjudication | human | judge:NAME | scores | data
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def label(self) -> Outcome | None:
+        if self.outcome is not None:
+            return self.outcome
+        if self.p_first is None:
+            return None
+        return "first" if self.p_first > 0.5 else "second" if self.p_first < 0.5 else "tie"
+
+    @property
+    def decided(self) -> tuple[str, str] | None:
+        """Chosen and rejected answer; None where neither is better."""
+        if self.label == "first":
+            return self.first, self.second
+        return (self.second, self.first) if self.label == "second" else None
+
+
+Writer = Callable[[Iterable[PreferenceRow]], Iterator[bytes]]
+
+
+def write_records(records: Iterable[Record]) -> Iterator[bytes]:
+    """Write whole records, votes and verdicts and all: the lossless export."""
+    return map(write_record, records)
+
+
+def _records(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
+    """One record a row; its effective label is the verdict of a judge named for where it came from."""
+    for row in rows:
+        verdicts: tuple[RecordVerdict, ...] = ()
+        if row.label is not None:
+            judge = row.source.removeprefix("judge:") or "effective"
+            choice = None if row.outcome is None else choice_of(row.outcome)
+            verdicts = (RecordVerdict(judge=judge, pair=(0, 1), choice=choice, p_first=row.p_first),)
+        yield write_record(
+            Record(
+                id=row.id,
+                prompt=row.prompt,
+                completions=(
+                    RecordCompletion(row.first, row.first_model),
+                    RecordCompletion(row.second, row.second_model),
+                ),
+                split=row.split,
+                metadata=row.metadata,
+                verdicts=verdicts,
+            )
+        )
+
+
+def _trl(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
+    """prompt, chosen, rejected; conversational where the prompt is."""
+    for row in rows:
+        if row.decided:
+            chosen, rejected = (_answer(row.prompt, text) for text in row.decided)
+            yield _line(prompt=_prompt(row.prompt), chosen=chosen, rejected=rejected)
+
+
+def _trl_implicit(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
+    """chosen and rejected, each with the prompt in it."""
+    for row in rows:
+        if row.decided:
+            chosen, rejected = (_whole(row.prompt, text) for text in row.decided)
+            yield _line(chosen=chosen, rejected=rejected)
+
+
+def _kto(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
+    """prompt, completion, label: the better answer true, the worse false, both false where both are bad."""
+    for row in rows:
+        label = row.label
+        if label is None or label == "tie":
+            continue
+        for text, good in ((row.first, label == "first"), (row.second, label == "second")):
+            yield _line(prompt=_prompt(row.prompt), completion=_answer(row.prompt, text), label=good)
+
+
+def _prompt_only(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
+    """Each different prompt once, in order."""
+    seen: set[bytes] = set()
+    for row in rows:
+        line = _line(prompt=_prompt(row.prompt))
+        if line not in seen:
+            seen.add(line)
+            yield line
+
+
+def _sft(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
+    """prompt and the chosen completion, each different one once."""
+    seen: set[bytes] = set()
+    for row in rows:
+        if not row.decided:
+            continue
+        line = _line(prompt=_prompt(row.prompt), completion=_answer(row.prompt, row.decided[0]))
+        if line not in seen:
+            seen.add(line)
+            yield line
+
+
+WRITERS: dict[str, Writer] = {
+    "records": _records,
+    "trl": _trl,
+    "trl-implicit": _trl_implicit,
+    "kto": _kto,
+    "prompt-only": _prompt_only,
+    "sft": _sft,
+}
+
+
+def _prompt(prompt: Prompt) -> Any:
+    return prompt if isinstance(prompt, str) else list(prompt)
+
+
+def _answer(prompt: Prompt, text: str) -> Any:
+    return text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+
+
+def _whole(prompt: Prompt, text: str) -> Any:
+    return prompt + text if isinstance(prompt, str) else [*prompt, {"role": "assistant", "content": text}]
+
+
+def _line(**values: Any) -> bytes:
+    return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)
