@@ -72,16 +72,16 @@ def write_letter(prompt: LetterPrompt, rng: random.Random, *, quality: float | N
     """One letter of latent `quality` in [0, 1] (drawn uniformly if None), one to five sentences."""
     q = rng.random() if quality is None else quality
     name, thing = prompt.name, prompt.thing
-    if rng.random() < 0.06 * (1 - q):
+    if rng.random() < 0.05 * (1 - q):
         name = rng.choice(words.NAMES)
-    if rng.random() < 0.08 * (1 - q):
+    if rng.random() < 0.05 * (1 - q):
         thing = rng.choice(words.THINGS[prompt.kind])
     lines = []
     sentences = [_opening(prompt.kind, thing, q, rng)]
-    if rng.random() < 0.6 + 0.35 * q:
+    if rng.random() < 0.55 + 0.4 * q:
         lines.append(rng.choice(words.GREETINGS).format(name=name))
-    elif rng.random() < 0.85:
-        sentences[0] = f"{name}, {_lower_first(sentences[0])}"
+    elif rng.random() < 0.9:
+        sentences[0] = f"{sentences[0][:-1]}, {name}{sentences[0][-1]}"
     n_more = rng.choice((0, 1, 1, 2, 2, 3))
     if rng.random() < 0.12:
         n_more += rng.choice((3, 4))  # runs on
@@ -90,21 +90,21 @@ def write_letter(prompt: LetterPrompt, rng: random.Random, *, quality: float | N
         if said not in sentences or rng.random() < 0.3:
             sentences.append(said)
     lines.append(" ".join(sentences))
-    if rng.random() < 0.35 + 0.55 * q:
+    if rng.random() < 0.3 + 0.55 * q:
         lines.append(f"{rng.choice(words.CLOSINGS)},\n{rng.choice(words.SENDERS)}")
     return "\n".join(lines)
 
 
 def _tone(q: float, rng: random.Random) -> Tone:
     draw = rng.random()
-    rude = 0.42 * (1 - q) ** 1.5
+    rude = 0.6 * (1 - q) ** 1.5
     if draw < rude:
         return "rude"
     return "warm" if draw < rude + 0.05 + 0.65 * q else "plain"
 
 
 def _opening(kind: Kind, thing: str, q: float, rng: random.Random) -> str:
-    if rng.random() < 0.06 * (1 - q):
+    if rng.random() < 0.04 * (1 - q):
         return words.VAGUE[kind]
     return rng.choice(words.OPENINGS[kind][_tone(q, rng)]).format(thing=thing)
 
@@ -112,11 +112,6 @@ def _opening(kind: Kind, thing: str, q: float, rng: random.Random) -> str:
 def _sentence(kind: Kind, q: float, rng: random.Random) -> str:
     tone = _tone(q, rng)
     return rng.choice(words.SENTENCES["any"][tone] + 2 * words.SENTENCES[kind][tone])
-
-
-def _lower_first(sentence: str) -> str:
-    """ "Thank you" follows a name in lower case, "I am" doesn't."""
-    return sentence if sentence.split()[0] == "I" else sentence[0].lower() + sentence[1:]
 
 
 def letters(n: int, *, seed: int = 0) -> Iterator[Letter]:
