@@ -22,7 +22,7 @@ def completion_logps(hidden: Tensor, lm_head: nn.Module, targets: Tensor, *, chu
     if chunk < 1:
         raise ValueError("chunk must be at least 1")
     if type(lm_head) is nn.Linear:
-        return _LinearLogps.apply(hidden, lm_head.weight, lm_head.bias, targets, chunk)  # type: ignore[no-any-return]
+        return _LinearLogps.apply(hidden, lm_head.weight, lm_head.bias, targets, chunk)
     if not torch.is_grad_enabled():
         parts = [_head_logps(h, t, lm_head) for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True)]
     else:

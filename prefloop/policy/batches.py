@@ -178,7 +178,10 @@ def _build(
 ) -> PackedBatch:
     length = max(len(prompt) + sum(len(ids) for _, ids in parts) for prompt, parts in rows)
     tokens, positions, segments = [], [], []
-    predict_row, predict_position, targets, owner = [], [], [], []
+    predict_row: list[int] = []
+    predict_position: list[int] = []
+    targets: list[int] = []
+    owner: list[int] = []
     last = [(0, 0)] * len(slots)
     for row, (prompt, parts) in enumerate(rows):
         end_of_prompt = len(prompt) - 1

@@ -76,7 +76,8 @@ def load_reward_model(
 def reward_model_from_policy(policy: Policy) -> RewardModel:
     """Make a reward model with the policy's body (copied) and a head of zeros: every score starts at exactly 0."""
     source = policy.model
-    config = type(source.config).from_dict({**source.config.to_dict(), "num_labels": 1, "architectures": None})
+    settings = {key: value for key, value in source.config.to_dict().items() if key not in ("id2label", "label2id")}
+    config = type(source.config).from_dict({**settings, "num_labels": 1, "architectures": None})
     if config.pad_token_id is None:
         config.pad_token_id = policy.tokenizer.pad_token_id or policy.tokenizer.eos_token_id
     try:

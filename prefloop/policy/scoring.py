@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_TOKEN_BUDGET = 8192
 _PROBE_TOLERANCE = 2e-3  # in fp32; low precision is probed relative to its own resolution
 _block_mask_works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_head_is_all: WeakSet[nn.Module] = WeakSet()
 
 
 def forward_hidden(model: Any, packed: PackedBatch, *, with_grad: bool) -> Tensor:
@@ -100,10 +101,25 @@ def step_kl(
 
 
 def output_head(model: Any) -> nn.Module:
-    """Find the module that turns hidden states into logits."""
+    """Find the module that turns hidden states into logits; raises UnloadableModel if it is not all there is to them.
+
+    Some models scale or cap what the head gives. Compared once with the model's own logits on a tiny input.
+    """
     head = model.get_output_embeddings()
     if head is None:
         raise UnloadableModel(f"{type(model).__name__} has no language-model head")
+    if model not in _head_is_all:
+        device = next(model.parameters()).device
+        ids = torch.arange(1, 5, device=device)[None] % model.config.get_text_config().vocab_size
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            expected = model(input_ids=ids, use_cache=False).logits.float()
+            got = head(body(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
+        model.train(training)
+        if not torch.allclose(got, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max())):
+            raise UnloadableModel(f"{type(model).__name__} changes its logits after the head, which is not supported")
+        _head_is_all.add(model)
     return head
 
 

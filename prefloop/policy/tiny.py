@@ -48,8 +48,9 @@ def tiny_policy(
 ) -> Policy:
     """Make a random Qwen2 of a few thousand parameters; a large `std` makes its distributions far from uniform."""
     tokenizer = byte_tokenizer(chat=chat)
+    size = vocab_size or len(tokenizer)
     config = Qwen2Config(
-        vocab_size=vocab_size or len(tokenizer),
+        vocab_size=size,
         hidden_size=hidden_size,
         intermediate_size=intermediate_size,
         num_hidden_layers=layers,
@@ -59,8 +60,8 @@ def tiny_policy(
         initializer_range=std,
         tie_word_embeddings=False,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id if size > tokenizer.eos_token_id else None,
+        pad_token_id=None,  # Qwen2 would freeze that token's embedding
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
