@@ -1,6 +1,20 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from apps.projects import views
 
 app_name = "projects"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", views.home, name="home"),
+    path("projects/new/", views.new, name="new"),
+    path("invitation/<str:token>/", views.invitation, name="invitation"),
+    path("p/<slug:slug>/settings/", views.settings, name="settings"),
+    path("p/<slug:slug>/settings/general/", views.general_save, name="general-save"),
+    path("p/<slug:slug>/settings/labels/", views.labels_save, name="labels-save"),
+    path("p/<slug:slug>/settings/guidelines/", views.guideline_save, name="guideline-save"),
+    path("p/<slug:slug>/settings/members/<int:pk>/role/", views.member_role, name="member-role"),
+    path("p/<slug:slug>/settings/members/<int:pk>/remove/", views.member_remove, name="member-remove"),
+    path("p/<slug:slug>/settings/invitations/", views.invitation_new, name="invitation-new"),
+    path("p/<slug:slug>/settings/invitations/<int:pk>/revoke/", views.invitation_revoke, name="invitation-revoke"),
+]

@@ -58,7 +58,7 @@ def rail(context: template.Context) -> dict[str, Any]:
     """Draw the rail of `project` with `active` lit; only stations the person's role can use."""
     request: HttpRequest = context["request"]
     project = context["project"]
-    return {"stations": _stations(request.user, project, context.get("active", "")), "project": project}
+    return {"stations": _stations(request.user, project, str(context.get("active") or "")), "project": project}
 
 
 @register.inclusion_tag("projects/_switcher.html", takes_context=True)

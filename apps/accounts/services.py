@@ -1,0 +1,139 @@
+"""Writes about people: new accounts, one-time links, passwords, tokens, theme."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.urls import reverse
+from knox.models import AuthToken
+
+from apps.accounts.models import LoginLink, User
+from apps.core.services import audit
+from prefloop.types import PrefloopError
+
+LINK_LIFETIME = timedelta(hours=24)
+_USERNAME = re.compile(r"[\w.@+-]{1,150}")
+
+
+class AccountRefused(PrefloopError):
+    """The account cannot be made or changed as asked."""
+
+
+class LinkInvalid(PrefloopError):
+    """The link was used already, has run out, or never existed: all three look the same."""
+
+    def __init__(self) -> None:
+        super().__init__("This link does not work (any more). Ask for a new one.")
+
+
+def token_hash(token: str) -> str:
+    """Hash a random token for storage. Plain SHA-256 suffices: the token has 256 random bits."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def user_create(*, username: str, password: str | None = None, actor: User | None = None, email: str = "") -> User:
+    """Make a person. Without a password the account waits for a login link. Raises AccountRefused."""
+    username = username.strip()
+    if not _USERNAME.fullmatch(username):
+        raise AccountRefused("A username has 1 to 150 letters, digits or @ . + - _ and nothing else.")
+    user = User(username=username, email=email)
+    if password is None:
+        user.set_unusable_password()
+    else:
+        _check_password(password, user)
+        user.set_password(password)
+    try:
+        with transaction.atomic():
+            if User.objects.filter(username__iexact=username).exists():
+                raise AccountRefused(f"The username {username!r} is taken.")
+            user.save()
+            audit(actor=actor, verb="user.create", target=f"user:{username}")
+    except IntegrityError:
+        raise AccountRefused(f"The username {username!r} is taken.") from None
+    return user
+
+
+def _check_password(password: str, user: User) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise AccountRefused(" ".join(error.messages)) from error
+
+
+def login_link_create(*, user: User, now: datetime, actor: User | None = None) -> str:
+    """Make a link that signs `user` in once, within a day, and end the links made before; give its whole address."""
+    token = secrets.token_urlsafe(32)
+    with transaction.atomic():
+        LoginLink.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
+        LoginLink.objects.create(user=user, token_hash=token_hash(token), expires_at=now + LINK_LIFETIME)
+        audit(actor=actor, verb="login_link.create", target=f"user:{user.username}")
+    return f"{settings.BASE_URL.rstrip('/')}{reverse('accounts:login-link', args=[token])}"
+
+
+def login_link_find(*, token: str, now: datetime) -> LoginLink:
+    """Find the open link of a token without using it up. Raises LinkInvalid."""
+    link = (
+        LoginLink.objects.select_related("user")
+        .filter(token_hash=token_hash(token), used_at__isnull=True, expires_at__gt=now, user__is_active=True)
+        .first()
+    )
+    if link is None:
+        raise LinkInvalid
+    return link
+
+
+def login_link_use(*, token: str, now: datetime) -> User:
+    """Use a link up, once: of two at the same moment one succeeds. Raises LinkInvalid."""
+    with transaction.atomic():
+        link = login_link_find(token=token, now=now)
+        if LoginLink.objects.filter(pk=link.pk, used_at__isnull=True).update(used_at=now) != 1:
+            raise LinkInvalid
+        audit(actor=link.user, verb="login_link.use", target=f"user:{link.user.username}")
+    return link.user
+
+
+def password_set(*, user: User, password: str, now: datetime) -> None:
+    """Set a password; open login links end, and so do the person's other sessions. Raises AccountRefused."""
+    _check_password(password, user)
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        LoginLink.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
+        audit(actor=user, verb="password.set", target=f"user:{user.username}")
+
+
+def theme_set(*, user: User, theme: str) -> None:
+    """Keep which theme a person likes. Raises AccountRefused."""
+    if theme not in {"auto", "light", "dark"}:
+        raise AccountRefused("A theme is auto, light or dark.")
+    user.theme = theme
+    user.save(update_fields=["theme"])
+
+
+def profile_update(*, user: User, first_name: str, last_name: str, email: str) -> None:
+    user.first_name, user.last_name, user.email = first_name.strip(), last_name.strip(), email.strip()
+    user.save(update_fields=["first_name", "last_name", "email"])
+
+
+def token_create(*, user: User, lifetime: timedelta | None = None, actor: User | None = None) -> tuple[AuthToken, str]:
+    """Make an API token; give its row and its text, which is stored nowhere and never shown again."""
+    with transaction.atomic():
+        row, text = AuthToken.objects.create(user=user, expiry=lifetime)
+        audit(actor=actor or user, verb="token.create", target=f"user:{user.username}", data={"prefix": row.token_key})
+    return row, text
+
+
+def token_revoke(*, user: User, prefix: str) -> None:
+    """End one of the person's own tokens. Raises AccountRefused where there is none of that beginning."""
+    with transaction.atomic():
+        n_deleted, _ = AuthToken.objects.filter(user=user, token_key=prefix).delete()
+        if not n_deleted:
+            raise AccountRefused("You have no token that begins like that.")
+        audit(actor=user, verb="token.revoke", target=f"user:{user.username}", data={"prefix": prefix})

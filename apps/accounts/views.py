@@ -1,0 +1,210 @@
+"""Coming in, going out, and a person's own pages."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib import messages
+from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from knox.models import AuthToken
+
+from apps.accounts import services, throttle
+from apps.accounts.forms import ChangePasswordForm, LoginForm, NewPasswordForm, ProfileForm, TokenForm
+from apps.accounts.models import User
+
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+NEEDS_PASSWORD = "needs_password"  # noqa: S105 (a session key's name, not a password)
+
+
+def person(request: HttpRequest) -> User:
+    """The signed-in person, for views behind login_required."""
+    assert isinstance(request.user, User)  # noqa: S101 (login_required has run)
+    return request.user
+
+
+def safe_next(request: HttpRequest) -> str:
+    """Where to go afterwards: only a path of this site, else the start page."""
+    target = request.POST.get("next") or request.GET.get("next") or ""
+    ok = target.startswith("/") and url_has_allowed_host_and_scheme(
+        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return target if ok else "/"
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def login_view(request: HttpRequest) -> HttpResponse:
+    """Sign in with a password. Every refusal says the same, and an unknown name takes as long as a wrong password."""
+    if request.user.is_authenticated:
+        return redirect(safe_next(request))
+    form = LoginForm(request.POST or None)
+    status = 200
+    if request.method == "POST" and form.is_valid():
+        name, address = form.cleaned_data["username"], request.META.get("REMOTE_ADDR", "")
+        if throttle.is_blocked(account=name, address=address):
+            form.add_error(None, _("Too many attempts. Wait a quarter of an hour, then try again."))
+            status = 429
+        else:
+            # ModelBackend hashes the password for unknown names too, so that time tells nothing
+            user = authenticate(request, username=name, password=form.cleaned_data["password"])
+            if user is not None:
+                throttle.note_success(account=name)
+                login(request, user)
+                return redirect(safe_next(request))
+            throttle.note_failure(account=name, address=address)
+            form.add_error(None, _("The username and the password do not fit together."))
+            status = 400
+    elif request.method == "POST":
+        status = 400
+    return render(request, "accounts/login.html", {"form": form, "next": safe_next(request)}, status=status)
+
+
+@require_POST
+def logout_view(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    return redirect("accounts:login")
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def login_link(request: HttpRequest, token: str) -> HttpResponse:
+    """Show a button; only pressing it uses the link up, so that a preview of the link in a chat does not."""
+    now = timezone.now()
+    address = request.META.get("REMOTE_ADDR", "")
+    if throttle.is_blocked(account="", address=address):
+        return render(request, "accounts/link_invalid.html", status=429)
+    try:
+        if request.method == "GET":
+            link = services.login_link_find(token=token, now=now)
+            return render(request, "accounts/login_link.html", {"name": link.user.username})
+        user = services.login_link_use(token=token, now=now)
+    except services.LinkInvalid:
+        throttle.note_failure(account=f"link:{address}", address=address)
+        return render(request, "accounts/link_invalid.html", status=404)
+    logout(request)
+    login(request, user, backend=BACKEND)
+    request.session[NEEDS_PASSWORD] = True
+    return redirect("accounts:password-set")
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@login_required
+@require_http_methods(["GET", "POST"])
+def password_set(request: HttpRequest) -> HttpResponse:
+    """Choose a password after a login link: the current one is not asked for, once."""
+    user = person(request)
+    if not request.session.get(NEEDS_PASSWORD):
+        return redirect("accounts:password-change")
+    form = NewPasswordForm(request.POST or None, user=user)
+    if request.method == "POST" and form.is_valid():
+        services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
+        request.session.pop(NEEDS_PASSWORD, None)
+        update_session_auth_hash(request, user)
+        messages.success(request, _("Your password is set."))
+        return redirect("/")
+    return render(
+        request, "accounts/password_set.html", {"form": form, "is_first": not user.has_usable_password()},
+        status=400 if form.errors else 200,
+    )  # fmt: skip
+
+
+@never_cache
+@sensitive_post_parameters("current", "password")
+@login_required
+@require_http_methods(["GET", "POST"])
+def password_change(request: HttpRequest) -> HttpResponse:
+    user = person(request)
+    form = ChangePasswordForm(request.POST or None, user=user)
+    if request.method == "POST":
+        address = request.META.get("REMOTE_ADDR", "")
+        account = f"change:{user.username}"
+        if throttle.is_blocked(account=account, address=address):
+            form.add_error(None, _("Too many attempts. Wait a quarter of an hour, then try again."))
+        elif form.is_valid():
+            services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
+            update_session_auth_hash(request, user)
+            messages.success(request, _("Your password is changed. Your other sessions are signed out."))
+            return redirect("accounts:profile")
+        elif "current" in form.errors:
+            throttle.note_failure(account=account, address=address)
+    return render(request, "accounts/password_change.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def profile(request: HttpRequest) -> HttpResponse:
+    user = person(request)
+    form = ProfileForm(
+        request.POST or None,
+        initial={key: getattr(user, key) for key in ("first_name", "last_name", "email", "theme")},
+    )
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        services.profile_update(
+            user=user, first_name=data["first_name"], last_name=data["last_name"], email=data["email"]
+        )
+        services.theme_set(user=user, theme=data["theme"])
+        messages.success(request, _("Saved."))
+        return redirect("accounts:profile")
+    memberships = user.memberships.select_related("project").order_by("project__name")
+    return render(
+        request,
+        "accounts/profile.html",
+        {"form": form, "memberships": memberships},
+        status=400 if form.errors else 200,
+    )
+
+
+@login_required
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    try:
+        services.theme_set(user=person(request), theme=request.POST.get("theme", ""))
+    except services.AccountRefused as error:
+        return HttpResponseBadRequest(str(error), content_type="text/plain")
+    return HttpResponse(status=204)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def tokens(request: HttpRequest) -> HttpResponse:
+    """List the person's API tokens by their first characters; a new one is shown once, in this answer only."""
+    user = person(request)
+    form = TokenForm(request.POST or None)
+    secret = None
+    if request.method == "POST" and form.is_valid():
+        days = form.cleaned_data["days"]
+        _row, secret = services.token_create(user=user, lifetime=timedelta(days=days) if days else None)
+        form = TokenForm()
+    rows = AuthToken.objects.filter(user=user).order_by("-created").values("token_key", "created", "expiry")
+    now = timezone.now()
+    return render(request, "accounts/tokens.html", {"form": form, "secret": secret, "tokens": rows, "now": now})
+
+
+@login_required
+@require_POST
+def token_revoke(request: HttpRequest) -> HttpResponse:
+    try:
+        services.token_revoke(user=person(request), prefix=request.POST.get("prefix", ""))
+    except services.AccountRefused as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _("The token is revoked."))
+    return redirect("accounts:tokens")
+
+
+@require_GET
+def well_known_change_password(request: HttpRequest) -> HttpResponse:
+    """Where password managers look for the page that changes a password."""
+    return redirect("accounts:password-change")

@@ -1,0 +1,11 @@
+"""How commands print results: sorted, indented, the same bytes for the same values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def dumps(value: Any) -> str:
+    """Write JSON for people and programs; NaN and infinities are refused (ValueError), undefined is null."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth import password_validation
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.forms import PASSWORD_HELP
+from apps.accounts.models import User
+from apps.projects.models import Role
+from apps.projects.services import MAX_VOTES
+
+ROLE_HELP = _("Annotators compare answers; leads adjudicate and read reports; engineers start loops; owners do all.")
+
+
+class ProjectForm(forms.Form):
+    name = forms.CharField(
+        label=_("Name"), max_length=120, help_text=_("Its address follows from the name and stays as it is.")
+    )
+    criterion = forms.CharField(
+        label=_("What makes an answer better here?"),
+        required=False,
+        max_length=4000,
+        help_text=_("One or two sentences. People see it while they compare, and judges are asked it."),
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+    description = forms.CharField(
+        label=_("Description"), required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 2})
+    )
+
+
+class LabelPolicyForm(forms.Form):
+    votes_per_comparison = forms.IntegerField(
+        label=_("Votes for each comparison"),
+        min_value=1,
+        max_value=MAX_VOTES,
+        help_text=_("How many different people compare each pair. Two or more show how well people agree."),
+    )
+    annotators_may_override = forms.BooleanField(
+        label=_("Annotators may override judges' labels"),
+        required=False,
+        help_text=_("Otherwise only leads, engineers and owners may."),
+    )
+
+
+class GuidelineForm(forms.Form):
+    text = forms.CharField(
+        label=_("Guidelines"),
+        max_length=50_000,
+        help_text=_("Markdown. Saving makes a new version; every vote keeps the version it was made under."),
+        widget=forms.Textarea(attrs={"rows": 12}),
+    )
+
+
+class InvitationForm(forms.Form):
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.ANNOTATOR)
+    note = forms.CharField(label=_("Who is it for?"), max_length=120, required=False)
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
+
+
+class NewAccountForm(forms.Form):
+    """A username and a password, for someone who comes in by an invitation."""
+
+    username = forms.CharField(
+        label=_("Username"),
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
+    )
+    password = forms.CharField(
+        label=_("Password"),
+        help_text=PASSWORD_HELP,
+        max_length=1000,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "minlength": "12"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("password"):
+            try:
+                password_validation.validate_password(data["password"], User(username=data.get("username", "")))
+            except forms.ValidationError as error:
+                self.add_error("password", error)
+        return data

@@ -1,0 +1,59 @@
+"""Reads about projects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, QuerySet
+
+from apps.projects.access import Person, projects_for
+from apps.projects.models import Guideline, Invitation, Membership, Project, Role
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectCard:
+    project: Project
+    role: Role
+    n_members: int
+    n_prompts: int
+    n_comparisons: int
+
+
+def project_cards(user: Person) -> Sequence[ProjectCard]:
+    """Give the person's projects, newest first, with what the start page says of each."""
+    mine = {
+        m.project_id: Role(m.role) for m in Membership.objects.filter(project__in=projects_for(user), user__pk=user.pk)
+    }
+    projects = projects_for(user).order_by("-created_at", "-pk")
+    # one grouped query a number: counting three relations in one query would multiply their rows
+    numbers = {
+        relation: dict(Project.objects.filter(pk__in=mine).annotate(n=Count(relation)).values_list("pk", "n"))
+        for relation in ("memberships", "prompts", "comparisons")
+    }
+    return [
+        ProjectCard(
+            project=project,
+            role=mine[project.pk],
+            n_members=numbers["memberships"][project.pk],
+            n_prompts=numbers["prompts"][project.pk],
+            n_comparisons=numbers["comparisons"][project.pk],
+        )
+        for project in projects
+    ]
+
+
+def members_of(project: Project) -> QuerySet[Membership]:
+    return project.memberships.select_related("user").order_by("user__username")
+
+
+def open_invitations(project: Project, now: datetime) -> QuerySet[Invitation]:
+    return project.invitations.filter(used_at__isnull=True, revoked_at__isnull=True, expires_at__gt=now).select_related(
+        "created_by"
+    )
+
+
+def guideline_current(project: Project) -> Guideline | None:
+    """Give the version annotators are asked to follow now; None before the first."""
+    return project.guidelines.order_by("-version").first()

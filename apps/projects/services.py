@@ -1,0 +1,254 @@
+"""Writes about projects: members, invitations, guidelines, the label policy. Every one is audited."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.urls import reverse
+from django.utils.text import slugify
+
+from apps.accounts.models import User
+from apps.accounts.services import user_create
+from apps.core.services import audit
+from apps.projects.models import Guideline, Invitation, Membership, Project, Role
+from prefloop.types import PrefloopError
+
+INVITATION_LIFETIME = timedelta(days=7)
+MAX_VOTES = 25
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+
+class ProjectRefused(PrefloopError):
+    """The project cannot be made or changed as asked."""
+
+
+class LastOwner(ProjectRefused):
+    def __init__(self) -> None:
+        super().__init__("A project keeps at least one owner: make someone else an owner first.")
+
+
+class InvitationInvalid(PrefloopError):
+    """Used, revoked, run out or never made: all look the same."""
+
+    def __init__(self) -> None:
+        super().__init__("This invitation does not work (any more). Ask for a new one.")
+
+
+def project_slug(name: str) -> str:
+    """Make an address of a name: "Thank-you letters" -> "thank-you-letters". Raises ProjectRefused."""
+    slug = slugify(name)[:64].strip("-")
+    if not slug:
+        raise ProjectRefused("Give the project a name with at least one letter or digit.")
+    return slug
+
+
+def project_create(
+    *, name: str, owner: User | None, slug: str = "", description: str = "", criterion: str = "", world: str = ""
+) -> Project:
+    """Make a project; `owner` (None: nobody yet) becomes its owner. Raises ProjectRefused."""
+    name = name.strip()
+    slug = slug or project_slug(name)
+    if not _SLUG.fullmatch(slug) or len(slug) > 64:
+        raise ProjectRefused("An address has small letters, digits and single hyphens, at most 64.")
+    try:
+        with transaction.atomic():
+            project = Project.objects.create(
+                name=name or slug, slug=slug, description=description, criterion=criterion, world=world
+            )
+            if owner is not None:
+                Membership.objects.create(project=project, user=owner, role=Role.OWNER)
+            audit(actor=owner, verb="project.create", target=f"project:{slug}", project=project)
+    except IntegrityError:
+        raise ProjectRefused(f"There is a project at {slug!r} already: choose another name.") from None
+    return project
+
+
+def project_update(*, project: Project, actor: User | None, name: str, description: str, criterion: str) -> None:
+    """Change what a project says of itself; its address stays."""
+    if not name.strip():
+        raise ProjectRefused("A project needs a name.")
+    with transaction.atomic():
+        project.name, project.description, project.criterion = name.strip(), description, criterion
+        project.save(update_fields=["name", "description", "criterion"])
+        audit(actor=actor, verb="project.update", target=f"project:{project.slug}", project=project)
+
+
+def label_policy_set(
+    *, project: Project, actor: User | None, votes_per_comparison: int, annotators_may_override: bool
+) -> None:
+    """State how many people vote on a comparison, and whether annotators may override judges."""
+    if not 1 <= votes_per_comparison <= MAX_VOTES:
+        raise ProjectRefused(f"Votes for each comparison must be between 1 and {MAX_VOTES}.")
+    with transaction.atomic():
+        project.votes_per_comparison = votes_per_comparison
+        project.annotators_may_override = annotators_may_override
+        project.save(update_fields=["votes_per_comparison", "annotators_may_override"])
+        audit(
+            actor=actor,
+            verb="project.label_policy",
+            target=f"project:{project.slug}",
+            project=project,
+            data={"votes_per_comparison": votes_per_comparison, "annotators_may_override": annotators_may_override},
+        )
+
+
+def _lock_owners(project: Project) -> set[int]:
+    """Lock the project's owner rows, so that two owners cannot leave at the same moment; give their users' ids."""
+    owners = Membership.objects.select_for_update().filter(project=project, role=Role.OWNER)
+    return set(owners.values_list("user_id", flat=True))
+
+
+def member_add(*, project: Project, user: User, role: Role, actor: User | None) -> Membership:
+    """Make someone a member, or give a member this role. Raises LastOwner."""
+    with transaction.atomic():
+        membership = Membership.objects.filter(project=project, user=user).first()
+        if membership is not None:
+            member_change_role(membership=membership, role=role, actor=actor)
+            return membership
+        membership = Membership.objects.create(project=project, user=user, role=role)
+        audit(
+            actor=actor,
+            verb="member.add",
+            target=f"user:{user.username}",
+            project=project,
+            data={"role": str(role.value)},
+        )
+    return membership
+
+
+def member_change_role(*, membership: Membership, role: Role, actor: User | None) -> None:
+    """Give a member another role. Raises LastOwner where no owner would remain."""
+    with transaction.atomic():
+        owners = _lock_owners(membership.project)
+        if role != Role.OWNER and owners == {membership.user_id}:
+            raise LastOwner
+        before, membership.role = membership.role, role
+        membership.save(update_fields=["role"])
+        audit(
+            actor=actor,
+            verb="member.role_change",
+            target=f"user:{membership.user.username}",
+            project=membership.project,
+            data={"from": str(before), "to": str(role.value)},
+        )
+
+
+def member_remove(*, membership: Membership, actor: User | None) -> None:
+    """Take a member out; what they labelled stays. Raises LastOwner."""
+    with transaction.atomic():
+        if _lock_owners(membership.project) == {membership.user_id}:
+            raise LastOwner
+        username, project = membership.user.username, membership.project
+        membership.delete()
+        audit(actor=actor, verb="member.remove", target=f"user:{username}", project=project)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def invitation_create(
+    *, project: Project, role: Role, actor: User, now: datetime, note: str = ""
+) -> tuple[Invitation, str]:
+    """Make an invitation; give its row and its address, whose token is stored nowhere and never shown again."""
+    token = secrets.token_urlsafe(32)
+    with transaction.atomic():
+        invitation = Invitation.objects.create(
+            project=project,
+            role=role,
+            note=note[:120],
+            token_hash=_hash(token),
+            created_by=actor,
+            expires_at=now + INVITATION_LIFETIME,
+        )
+        audit(
+            actor=actor,
+            verb="invitation.create",
+            target=f"invitation:{invitation.pk}",
+            project=project,
+            data={"role": str(role.value)},
+        )
+    return invitation, f"{settings.BASE_URL.rstrip('/')}{reverse('projects:invitation', args=[token])}"
+
+
+def invitation_revoke(*, invitation: Invitation, actor: User | None, now: datetime) -> None:
+    with transaction.atomic():
+        open_rows = Invitation.objects.filter(pk=invitation.pk, used_at__isnull=True, revoked_at__isnull=True)
+        if open_rows.update(revoked_at=now) != 1:
+            raise InvitationInvalid
+        audit(
+            actor=actor,
+            verb="invitation.revoke",
+            target=f"invitation:{invitation.pk}",
+            project=invitation.project,
+        )
+
+
+def invitation_find(*, token: str, now: datetime) -> Invitation:
+    """Find the open invitation of a token. Raises InvitationInvalid."""
+    invitation = (
+        Invitation.objects.select_related("project", "created_by")
+        .filter(token_hash=_hash(token), used_at__isnull=True, revoked_at__isnull=True, expires_at__gt=now)
+        .first()
+    )
+    if invitation is None:
+        raise InvitationInvalid
+    return invitation
+
+
+def invitation_accept(*, token: str, user: User, now: datetime) -> Membership:
+    """Let a person in, once. A member already keeps a higher role. Raises InvitationInvalid."""
+    with transaction.atomic():
+        invitation = invitation_find(token=token, now=now)
+        open_rows = Invitation.objects.filter(pk=invitation.pk, used_at__isnull=True, revoked_at__isnull=True)
+        if open_rows.update(used_at=now, used_by=user) != 1:
+            raise InvitationInvalid
+        order = list(Role)
+        membership, is_new = Membership.objects.get_or_create(
+            project=invitation.project, user=user, defaults={"role": invitation.role}
+        )
+        if not is_new and order.index(Role(invitation.role)) > order.index(Role(membership.role)):
+            membership.role = invitation.role
+            membership.save(update_fields=["role"])
+        audit(
+            actor=user,
+            verb="invitation.accept",
+            target=f"invitation:{invitation.pk}",
+            project=invitation.project,
+            data={"role": str(membership.role)},
+        )
+    return membership
+
+
+def invitation_accept_new(*, token: str, username: str, password: str, now: datetime) -> Membership:
+    """Make an account and let it in, both or neither. Raises InvitationInvalid, AccountRefused."""
+    with transaction.atomic():
+        invitation_find(token=token, now=now)
+        user = user_create(username=username, password=password)
+        return invitation_accept(token=token, user=user, now=now)
+
+
+def guideline_add(*, project: Project, text: str, actor: User | None) -> Guideline:
+    """Write the next version; earlier ones stay, since votes name the version they were made under.
+
+    The same text as the current version makes no new one.
+    """
+    if not text.strip():
+        raise ProjectRefused("The guidelines are empty: write what annotators should look for.")
+    try:
+        with transaction.atomic():
+            current = project.guidelines.order_by("-version").first()
+            if current is not None and current.text == text:
+                return current
+            last = project.guidelines.aggregate(last=Max("version"))["last"] or 0
+            guideline = Guideline.objects.create(project=project, version=last + 1, text=text, created_by=actor)
+            audit(actor=actor, verb="guideline.add", target=f"guideline:v{guideline.version}", project=project)
+    except IntegrityError:
+        raise ProjectRefused("Someone else wrote a new version just now: look at it, then save yours again.") from None
+    return guideline

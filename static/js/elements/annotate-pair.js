@@ -1,0 +1,463 @@
+// The annotator's desk. The server renders every pair; this shows one, answers at once, and sends behind the scenes.
+
+import { Outbox } from "./annotate-pair-outbox.js";
+import { diffWords, paint } from "./annotate-pair-diff.js";
+
+const KEEP = 10; // answers that can be taken back
+const AHEAD = 2; // pairs fetched before they are needed
+const RENEW = 4 * 60 * 1000; // ms; leases run 15 minutes
+const CHOICES = { 1: "left", ArrowLeft: "left", 2: "right", ArrowRight: "right", 3: "tie", 4: "both_bad", s: "skip" };
+
+class AnnotatePair extends HTMLElement {
+  connectedCallback() {
+    this.stage = this.querySelector("[data-stage]");
+    this.form = this.querySelector("[data-form]");
+    this.words = this.querySelector("[data-words]").dataset;
+    this.keys = this.querySelector("[data-keys]");
+    this.note = this.querySelector("[data-note]");
+    this.noteText = this.querySelector("[data-note-text]");
+    this.answered = []; // articles, latest last
+    this.done = Number(this.dataset.done);
+    this.total = Number(this.dataset.total);
+    this.minutes = Number(this.dataset.minutes) || null;
+    this.view = "text"; // text | raw | diff
+    this.exhausted = false;
+    this.classList.add("is-scripted");
+    this.outbox = new Outbox(
+      this.dataset.key,
+      (op) => this.post(op),
+      (state, n) => this.showSaved(state, n),
+    );
+    this.queue = [...this.stage.querySelectorAll("[data-pair]")];
+    this.setAside();
+    this.setLayout(this.stored("layout") ?? "side");
+    this.listen();
+    this.show();
+    if (this.outbox.size) this.outbox.set("saving");
+    this.outbox.flush();
+    this.topUp();
+    this.beat = setInterval(() => document.visibilityState === "visible" && this.renew(), RENEW);
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.beat);
+    this.listening?.abort();
+  }
+
+  // Pairs answered before a reload whose answers are still on their way: not shown again.
+  setAside() {
+    for (const [assignment, kind] of this.outbox.pending()) {
+      const article = this.queue.find((one) => one.dataset.assignment === assignment);
+      if (article && kind === "vote") {
+        this.queue.splice(this.queue.indexOf(article), 1);
+        this.keep(article);
+        this.done++;
+      }
+    }
+  }
+
+  listen() {
+    this.listening = new AbortController();
+    const on = (target, name, handler) => target.addEventListener(name, handler, { signal: this.listening.signal });
+    on(document, "keydown", (event) => this.onKey(event));
+    on(this.form, "submit", (event) => {
+      event.preventDefault();
+      if (event.submitter?.value) this.vote(event.submitter.value);
+    });
+    on(this, "click", (event) => {
+      const act = event.target.closest("[data-act]")?.dataset.act;
+      if (!act) return;
+      event.preventDefault();
+      this.act(act);
+    });
+    on(this.stage, "scroll", (event) => this.syncScroll(event.target));
+    this.stage.addEventListener("scroll", (event) => this.syncScroll(event.target), {
+      capture: true,
+      passive: true,
+      signal: this.listening.signal,
+    });
+    on(this.noteText, "input", () => this.keepNote());
+    on(this.noteText, "keydown", (event) => {
+      if (event.key === "Escape") this.closeNote();
+    });
+    on(this.querySelector("[data-history]"), "toggle", () => this.loadHistory());
+    on(window, "online", () => this.outbox.flush().then(() => this.topUp()));
+    on(window, "offline", () => this.outbox.set(this.outbox.size ? "offline" : "saved"));
+    on(document, "visibilitychange", () => this.tick());
+    on(window, "beforeunload", (event) => {
+      if (this.outbox.memory.length && !localStorage.getItem(this.outbox.key)) event.preventDefault();
+    });
+  }
+
+  // --- keys --------------------------------------------------------------------------------------------------------
+
+  onKey(event) {
+    if (event.defaultPrevented || event.isComposing || event.keyCode === 229) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+    if (document.querySelector("dialog[open]")) return;
+    const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout" };
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (key in CHOICES) {
+      event.preventDefault();
+      if (!event.repeat) this.vote(CHOICES[key]);
+    } else if (key in act) {
+      event.preventDefault();
+      if (!event.repeat || act[key] === "undo") this.act(act[key]);
+    }
+  }
+
+  act(name) {
+    if (name === "undo") this.undo();
+    if (name === "keys") this.keys.showModal();
+    if (name === "close-keys") this.keys.close();
+    if (name === "diff" || name === "raw") this.setView(this.view === name ? "text" : name);
+    if (name === "layout") this.setLayout(this.classList.contains("is-stacked") ? "side" : "stacked", true);
+    if (name === "guide") {
+      const guide = this.querySelector("[data-guide]");
+      if (guide) guide.open = !guide.open;
+    }
+    if (name === "note") {
+      this.note.open = !this.note.open;
+      if (this.note.open) this.noteText.focus();
+    }
+  }
+
+  // --- what is on the screen ---------------------------------------------------------------------------------------
+
+  get current() {
+    return this.queue[0] ?? null;
+  }
+
+  show() {
+    const article = this.current;
+    const hadFocus = this.shown && this.shown !== article && this.shown.contains(document.activeElement);
+    if (this.shown && this.shown !== article) this.shown.hidden = true;
+    this.shown = article;
+    this.toggle("[data-finished]", !article && this.exhausted);
+    this.toggle("[data-waiting]", !article && !this.exhausted);
+    this.form.hidden = !article && !this.answered.length && this.exhausted;
+    this.form.classList.toggle("is-idle", !article);
+    this.showProgress();
+    if (!article) {
+      this.querySelector("[data-waiting-words]").textContent = navigator.onLine
+        ? this.words.loading
+        : this.words.waitingOffline;
+      return;
+    }
+    article.hidden = false;
+    for (const body of article.querySelectorAll("[data-scroll]")) body.scrollTop = 0;
+    this.stage.scrollTop = 0;
+    this.form.querySelector("[data-assignment-field]").value = article.dataset.assignment;
+    this.form.querySelector("[data-guideline-field]").value = article.dataset.guideline;
+    this.restoreNote(article.dataset.assignment);
+    this.applyView();
+    this.elapsed = 0;
+    this.since = document.visibilityState === "visible" ? performance.now() : null;
+    if (hadFocus) article.focus({ preventScroll: true });
+  }
+
+  toggle(selector, shown) {
+    this.querySelector(selector).hidden = !shown;
+  }
+
+  // Time counts only while the page is looked at.
+  tick() {
+    const now = performance.now();
+    if (this.since !== null) this.elapsed += now - this.since;
+    this.since = document.visibilityState === "visible" ? now : null;
+  }
+
+  showProgress() {
+    const parts = [fill(this.words.progress, { done: this.done, total: this.total })];
+    if (this.minutes && this.done < this.total) parts.push(fill(this.words.minutes, { n: this.minutes }));
+    this.progressText = parts[0];
+    this.querySelector("[data-progress]").textContent = this.total ? parts.join(" · ") : "";
+    const bar = this.querySelector("[data-bar]");
+    bar.max = this.total || 1;
+    bar.value = this.done;
+  }
+
+  showSaved(state, n) {
+    const saved = this.querySelector("[data-saved]");
+    const key = { saved: "saved", saving: "saving", offline: "offline", retrying: "retrying", "signed-out": "signedOut" };
+    if (state === "saved" && !saved.textContent && !this.hasSaved) return; // nothing was done yet, nothing to say
+    this.hasSaved = true;
+    saved.dataset.state = state;
+    const text = fill(this.words[key[state]], { n });
+    if (saved.textContent !== text) saved.textContent = text;
+  }
+
+  announce(text) {
+    const announcer = document.getElementById("announcer");
+    if (announcer) announcer.textContent = text;
+  }
+
+  notice(text) {
+    const notice = this.querySelector("[data-notice]");
+    notice.textContent = text;
+    notice.hidden = !text;
+  }
+
+  // --- answering ---------------------------------------------------------------------------------------------------
+
+  vote(choice) {
+    const article = this.current;
+    if (!article) return;
+    this.tick();
+    const assignment = article.dataset.assignment;
+    const op = {
+      id: `${assignment}:${Date.now()}:${Math.random()}`,
+      kind: "vote",
+      assignment,
+      choice,
+      reason: this.noteText.value.trim(),
+      seconds: (this.elapsed / 1000).toFixed(2),
+      guideline: article.dataset.guideline,
+      said_at: new Date().toISOString(),
+    };
+    this.notice("");
+    this.queue.shift();
+    this.keep(article);
+    this.done++;
+    this.acknowledge(choice);
+    this.forgetNote(assignment);
+    this.closeNote();
+    this.show();
+    const said = this.words[{ both_bad: "bothBad" }[choice] ?? choice];
+    const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";
+    this.announce(`${said}. ${next}`);
+    this.outbox.push(op);
+    this.topUp();
+  }
+
+  keep(article) {
+    article.hidden = true;
+    this.answered.push(article);
+    for (const old of this.answered.splice(0, Math.max(0, this.answered.length - KEEP))) old.remove();
+  }
+
+  acknowledge(choice) {
+    const button = this.form.querySelector(`button[value="${choice}"]`);
+    button?.classList.add("is-chosen");
+    setTimeout(() => button?.classList.remove("is-chosen"), 160);
+  }
+
+  async undo() {
+    const article = this.answered.pop();
+    if (article) {
+      const op = { kind: "undo", assignment: article.dataset.assignment };
+      this.putBack(article);
+      this.outbox.push({ id: `${op.assignment}:undo:${Date.now()}:${Math.random()}`, ...op });
+      return;
+    }
+    await this.outbox.flush();
+    if (!navigator.onLine || this.outbox.size) return this.notice(this.words.undoOffline);
+    const reply = await this.request(this.dataset.undoUrl, {});
+    if (reply.ok) this.putBack(this.take(reply.body.html)[0]);
+    else this.notice(reply.status === 400 ? reply.body?.detail || this.words.noUndo : this.words.undoOffline);
+  }
+
+  putBack(article) {
+    const twin = this.queue.find((one) => one !== article && one.dataset.assignment === article.dataset.assignment);
+    if (twin) {
+      this.queue.splice(this.queue.indexOf(twin), 1);
+      twin.remove();
+    }
+    this.notice("");
+    this.queue.unshift(article);
+    this.done = Math.max(0, this.done - 1);
+    this.show();
+    this.announce(this.words.back);
+  }
+
+  async post(op) {
+    const url = op.kind === "vote" ? this.dataset.voteUrl : this.dataset.undoUrl;
+    const reply = await this.request(url, op);
+    if (reply.ok) {
+      this.minutes = reply.body?.progress?.minutes_left ?? this.minutes;
+      return "done";
+    }
+    if (reply.signedOut) return "signed-out";
+    if (reply.status === 0 || reply.status === 429 || reply.status >= 500) return "later";
+    // Nothing is dropped in silence: the person is told which answer the server would not take, and why.
+    this.notice(fill(this.words.lost, { why: reply.body?.detail ?? reply.status }));
+    return "refused";
+  }
+
+  async request(url, values) {
+    const body = new URLSearchParams(values);
+    const token = this.form.querySelector("[name=csrfmiddlewaretoken]").value;
+    const headers = { Accept: "application/json", "X-CSRFToken": token };
+    try {
+      const options = { method: "POST", body, headers, redirect: "manual", signal: AbortSignal.timeout(15000) };
+      const response = await fetch(url, options);
+      if (response.type === "opaqueredirect" || response.status === 401 || response.status === 403)
+        return { ok: false, signedOut: true, status: response.status };
+      const json = (response.headers.get("Content-Type") ?? "").includes("application/json");
+      return { ok: response.ok && json, status: response.status, body: json ? await response.json() : null };
+    } catch {
+      return { ok: false, status: 0, body: null };
+    }
+  }
+
+  // --- the pairs to come -------------------------------------------------------------------------------------------
+
+  async topUp() {
+    if (this.fetching || this.queue.length > AHEAD) return;
+    this.fetching = true;
+    const reply = await this.lease(AHEAD + 1 - this.queue.length);
+    this.fetching = false;
+    if (!reply.ok) {
+      this.show();
+      if (!reply.signedOut) setTimeout(() => this.topUp(), 3000);
+      return;
+    }
+    const fresh = this.take(reply.body.html);
+    this.queue.push(...fresh);
+    if (!fresh.length && this.outbox.size && !this.queue.length) {
+      // What was answered is not counted yet; the server may still think this person holds it.
+      await this.outbox.flush();
+    }
+    this.exhausted = !this.queue.length && !fresh.length;
+    this.adopt(reply.body);
+    this.show();
+    if (this.exhausted) this.announce(this.words.finished);
+  }
+
+  lease(n) {
+    const have = [...this.queue, ...this.answered].map((one) => one.dataset.assignment).join(",");
+    return this.request(this.dataset.nextUrl, { n, have });
+  }
+
+  async renew() {
+    const reply = await this.lease(0);
+    if (!reply.ok) return;
+    const held = new Set(reply.body.held.map(String));
+    const pending = this.outbox.pending();
+    const lost = this.queue.filter((one) => !held.has(one.dataset.assignment) && !pending.has(one.dataset.assignment));
+    const wasCurrent = lost.includes(this.current);
+    this.queue = this.queue.filter((one) => !lost.includes(one));
+    for (const one of lost) one.remove();
+    this.adopt(reply.body);
+    if (!wasCurrent) return;
+    this.show();
+    this.notice(this.words.given);
+    this.topUp();
+  }
+
+  // The server's count, once all that was said here is in it.
+  adopt(body) {
+    if (this.outbox.size) return;
+    this.done = body.progress.done;
+    this.total = body.progress.total;
+    this.minutes = body.progress.minutes_left;
+    this.showProgress();
+  }
+
+  take(html) {
+    const fragment = document.createRange().createContextualFragment(html);
+    const known = new Set([...this.queue, ...this.answered].map((one) => one.dataset.assignment));
+    const articles = [...fragment.querySelectorAll("[data-pair]")].filter((one) => !known.has(one.dataset.assignment));
+    this.stage.append(...articles);
+    return articles;
+  }
+
+  // --- reading -----------------------------------------------------------------------------------------------------
+
+  setView(view) {
+    this.view = view;
+    for (const name of ["diff", "raw"]) {
+      this.querySelector(`button[data-act=${name}]`)?.setAttribute("aria-pressed", String(view === name));
+    }
+    this.applyView();
+    if (view === "diff") this.announce(this.words.diffOn);
+  }
+
+  applyView() {
+    const article = this.current;
+    if (!article) return;
+    const sides = [...article.querySelectorAll(".side")];
+    if (this.view === "diff") {
+      const texts = sides.map((side) => side.querySelector("[data-raw]").textContent);
+      diffWords(...texts).forEach((runs, at) => paint(sides[at].querySelector("[data-diff]"), runs));
+    }
+    for (const side of sides) {
+      side.querySelector("[data-rendered]").hidden = this.view !== "text";
+      side.querySelector("[data-raw]").hidden = this.view !== "raw";
+      side.querySelector("[data-diff]").hidden = this.view !== "diff";
+    }
+    article.querySelector(".pair-prompt [data-rendered]").hidden = this.view === "raw";
+    article.querySelector(".pair-prompt [data-raw]").hidden = this.view !== "raw";
+  }
+
+  setLayout(layout, say = false) {
+    this.classList.toggle("is-stacked", layout === "stacked");
+    this.store("layout", layout);
+    if (say) this.announce(layout === "stacked" ? this.words.stacked : this.words.side);
+  }
+
+  syncScroll(from) {
+    if (!from.matches?.("[data-scroll]") || from === this.following) return (this.following = null);
+    const to = [...this.current.querySelectorAll("[data-scroll]")].find((one) => one !== from);
+    const room = from.scrollHeight - from.clientHeight;
+    const target = room > 0 ? Math.round((from.scrollTop / room) * (to.scrollHeight - to.clientHeight)) : 0;
+    if (Math.abs(to.scrollTop - target) < 1) return;
+    this.following = to;
+    to.scrollTop = target;
+  }
+
+  // --- notes and history -------------------------------------------------------------------------------------------
+
+  keepNote() {
+    this.store(`note:${this.current?.dataset.assignment}`, this.noteText.value);
+    this.toggle("[data-note-dot]", Boolean(this.noteText.value.trim()));
+  }
+
+  restoreNote(assignment) {
+    this.noteText.value = this.stored(`note:${assignment}`) ?? "";
+    this.toggle("[data-note-dot]", Boolean(this.noteText.value.trim()));
+  }
+
+  forgetNote(assignment) {
+    this.store(`note:${assignment}`, null);
+  }
+
+  closeNote() {
+    const hadFocus = this.note.contains(document.activeElement);
+    this.note.open = false;
+    if (hadFocus) this.current?.focus({ preventScroll: true });
+  }
+
+  async loadHistory() {
+    const details = this.querySelector("[data-history]");
+    if (!details.open) return;
+    await this.outbox.flush();
+    const response = await fetch(this.dataset.historyUrl, { redirect: "manual" }).catch(() => null);
+    if (response?.ok) this.querySelector("[data-history-list]").innerHTML = await response.text();
+  }
+
+  stored(name) {
+    try {
+      return localStorage.getItem(`prefloop:${this.dataset.key}:${name}`);
+    } catch {
+      return null;
+    }
+  }
+
+  store(name, value) {
+    try {
+      const key = `prefloop:${this.dataset.key}:${name}`;
+      if (value) localStorage.setItem(key, value);
+      else localStorage.removeItem(key);
+    } catch {
+      // storage is off: the setting lasts as long as the page
+    }
+  }
+}
+
+function fill(template, values) {
+  return template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+customElements.define("annotate-pair", AnnotatePair);
