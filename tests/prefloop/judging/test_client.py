@@ -201,6 +201,14 @@ def test_a_byte_now_and_then_does_not_outlast_the_deadline(kit: Any, said: bytes
     assert time.monotonic() - began < 3
 
 
+def test_a_silent_endpoint_does_not_outlast_the_deadline_however_patient_a_read_is(kit: Any) -> None:
+    server = kit.serve(lambda connection, stop: stop.wait(20) and None)
+    began = time.monotonic()
+    with pytest.raises(JudgeUnreachable, match="in time"):
+        kit.endpoint(server, limits=Limits(read_seconds=15, total_seconds=0.3)).chat(ASK)
+    assert time.monotonic() - began < 5
+
+
 def test_an_answer_of_ten_megabytes_is_cut_and_refused(kit: Any) -> None:
     server = kit.serve(kit.http(kit.completion("x" * 10_000_000)))
     with pytest.raises(JudgeAnswerTooLong) as caught:
