@@ -15,7 +15,10 @@ def record_to_dict(record: Record) -> dict[str, Any]:
     out: dict[str, Any] = {"id": record.id}
     if record.split is not None:
         out["split"] = record.split
-    out["prompt"] = record.prompt if isinstance(record.prompt, str) else list(record.prompt)
+    if isinstance(record.prompt, str):
+        out["prompt"] = record.prompt
+    else:
+        out["prompt"] = [{"role": m["role"], "content": m["content"]} for m in record.prompt]
     if record.metadata:
         out["metadata"] = sorted_metadata(record.metadata)
     out["completions"] = [
