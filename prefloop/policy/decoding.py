@@ -32,25 +32,16 @@ class Decoder:
 
         Prompts are padded on the left, so that all rows write the same column of the cache at every step.
         """
-        longest = max(map(len, prompts))
-        if self._window and longest + max_new > self._window:
-            raise UnloadableModel(f"{longest + max_new} tokens are more than the model's sliding window")
-        lengths = torch.tensor([len(ids) for ids in prompts], device=self._device)
-        ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=self._device)
-        columns = torch.arange(longest, device=self._device)
-        real = columns >= (longest - lengths)[:, None]
-        positions = (columns - (longest - lengths)[:, None]).clamp(min=0)
-        mask = None if bool(real.all()) else self._prefill_mask(real)
-        self._cache = GroupCache()
-        hidden = self._forward(ids, mask, positions)[:, -1]
+        logits, real = self._read(prompts, max_new)
+        longest = real.shape[1]
         self._cache.expand(repeats, longest + max_new)
-        self._positions = lengths.repeat_interleave(repeats)
+        self._positions = real.sum(1).repeat_interleave(repeats)
         self._mask = None
-        if mask is not None:
+        if not bool(real.all()):
             full = torch.zeros(len(self._positions), 1, 1, longest + max_new, dtype=self._dtype, device=self._device)
             full[..., :longest].masked_fill_(~real.repeat_interleave(repeats, 0)[:, None, None], self._least())
             self._mask = full
-        return self._head(hidden).repeat_interleave(repeats, 0)
+        return logits.repeat_interleave(repeats, 0)
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token a row, (rows,), and return the next logits (rows, V)."""
@@ -66,9 +57,27 @@ class Decoder:
         if self._mask is not None:
             self._mask = self._mask[rows]
 
-    def _forward(self, ids: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
+    def _read(self, prompts: Sequence[Sequence[int]], max_new: int) -> tuple[Tensor, Tensor]:
+        """Fill a fresh cache with the prompts; returns last logits (prompts, V) and what is no padding (prompts, P)."""
+        longest = max(map(len, prompts))
+        if self._window and longest + max_new > self._window:
+            raise UnloadableModel(f"{longest + max_new} tokens are more than the model's sliding window")
+        lengths = torch.tensor([len(ids) for ids in prompts], device=self._device)
+        ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=self._device)
+        columns = torch.arange(longest, device=self._device) - (longest - lengths)[:, None]
+        real = columns >= 0
+        mask = None if bool(real.all()) else self._prefill_mask(real)
+        self._cache = GroupCache()
+        return self._head(self._forward(ids, mask, columns.clamp(min=0))[:, -1]), real
+
+    def _forward(self, ids: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Tensor:
         out = self._body(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self._cache, use_cache=True
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            **more,
         )
         self._cache.advance(ids.shape[1])
         return out.last_hidden_state
@@ -121,7 +130,12 @@ class GroupCache(Cache):
                 new[:, :, : self.length] = old.repeat_interleave(repeats, 0)
                 store[layer] = new
 
+    def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The keys and the values, a tensor a layer."""
+        return self._keys, self._values
+
     def keep(self, rows: Tensor) -> None:
+        """Let all rows but these leave."""
         for store in (self._keys, self._values):
             for layer, old in enumerate(store):
                 new = old.new_empty(len(rows), *old.shape[1:])
@@ -149,11 +163,6 @@ class GroupCache(Cache):
     @override
     def is_sliding(self) -> list[bool]:
         return [False] * max(1, len(self._keys))
-
-
-def decoder_for(model: Any) -> Decoder:
-    """Choose how to decode a model."""
-    return Decoder(model)
 
 
 def _window(model: Any) -> int | None:

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefloop.policy.decoding import Decoder, decoder_for
+from prefloop.policy.decoding import Decoder
 from prefloop.policy.loading import Policy, stop_ids
 from prefloop.policy.prompts import decode_completion
 from prefloop.policy.scoring import supports_block_mask
+from prefloop.policy.shared_prefix import decoder_for
 from prefloop.types import Completion, Group, PrefloopError
 
 DEFAULT_TOKEN_BUDGET = 16384  # tokens held in the key-value cache at once
