@@ -46,6 +46,9 @@ def convert(row: Row) -> Row:
 
 def _preference(row: Row) -> Row:
     chosen, rejected = row.get("chosen"), row.get("rejected")
+    for key, value in (("chosen", chosen), ("rejected", rejected)):
+        if value is None:
+            raise InvalidRecord(f"{key} is missing")
     metadata = rest(row, "prompt", "chosen", "rejected")
     if row.get("prompt") is None:
         if isinstance(chosen, str) and isinstance(rejected, str):
