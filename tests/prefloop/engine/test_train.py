@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import errno
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prefloop.checkpoints import verify_manifest
+from prefloop.engine import resume, train
+from prefloop.engine.examples import batch_of, encode_pairs
+from prefloop.policy.loading import load_policy, load_reward_model, save_model
+from prefloop.policy.prompts import encode_prompt
+from prefloop.policy.scoring import score_groups
+from prefloop.recipes.events import Event, read_events, write_inbox
+from prefloop.recipes.runspec import EXIT_LEFT, read_failure, read_spec, write_spec
+from prefloop.recipes.snapshots import read_pairs
+from prefloop.types import TrainingPair
+
+MakeRun = Callable[..., Path]
+Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
+
+
+def events_of(run_dir: Path) -> list[Event]:
+    return read_events(run_dir / "events.jsonl")[0]
+
+
+def leave_before(step: int, run_dir: Path) -> Callable[[], bool]:
+    """A SIGTERM that arrives while the step before `step` is worked on."""
+    return lambda: any(event.type == "metric" and (event.step or 0) >= step - 1 for event in events_of(run_dir))
+
+
+def plain_dpo(run_dir: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The same training by a loop of its own: one pair at a time, unpacked, nothing accumulated or cached."""
+    spec = read_spec(run_dir)
+    policy, reference = load_policy(spec.start), load_policy(spec.start)
+    examples = encode_pairs(read_pairs(run_dir / "snapshot.jsonl"), policy.tokenizer, max_length=None)
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=spec.objective.lr, weight_decay=0.0)
+
+    def logp(model: Any, prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
+        ids = torch.tensor([[*prompt, *answer]])
+        logps = model(ids).logits[0].log_softmax(-1)
+        return sum(logps[len(prompt) - 1 + at, token] for at, token in enumerate(answer))  # type: ignore[return-value]
+
+    losses = []
+    for step in range(1, len(examples) // spec.objective.batch + 1):
+        batch = batch_of(examples, step, batch=spec.objective.batch, seed=spec.seed)
+        terms, weights = [], []
+        for row in batch:
+            first, second = row.item.completions
+            ours = logp(policy.model, row.item.prompt_ids, first) - logp(policy.model, row.item.prompt_ids, second)
+            with torch.no_grad():
+                theirs = logp(reference.model, row.item.prompt_ids, first) - logp(
+                    reference.model, row.item.prompt_ids, second
+                )
+            h = spec.objective.beta * (ours - theirs)
+            logsigmoid = torch.nn.functional.logsigmoid
+            terms.append(-row.p_first * logsigmoid(h) - (1 - row.p_first) * logsigmoid(-h))
+            weights.append(row.weight)
+        loss = sum(w * t for w, t in zip(weights, terms, strict=True)) / sum(weights)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), spec.objective.clip)
+        optimizer.step()
+        losses.append(float(loss.detach()))  # type: ignore[union-attr]
+    return losses, dict(policy.model.named_parameters())
+
+
+def test_a_run_agrees_with_a_plain_loop_that_packs_and_caches_nothing(make_run: MakeRun, story: Story) -> None:
+    run_dir = make_run(token_budget=128)
+    losses, weights = plain_dpo(run_dir)
+    ended = train.run(run_dir)
+    assert ended.exit_code == 0
+    metrics, _ = story(run_dir)
+    assert [values["loss"] for _, values in metrics] == pytest.approx(losses, abs=2e-5)
+    trained = dict(load_policy(run_dir / "final").model.named_parameters())
+    for name, value in weights.items():
+        # AdamW's first steps are ±lr each however small the gradient, so a rounding of a sign is worth 2 lr
+        assert (trained[name] - value).abs().mean() < 2e-5, name
+
+
+def test_the_first_loss_of_dpo_is_log_2_and_training_prefers_what_is_preferred(make_run: MakeRun, story: Story) -> None:
+    rows = [TrainingPair(f"r{n}", f"Say {n}.", " yes", " no", p_first=float(n % 3 > 0)) for n in range(12)]
+    rows = [row if row.p_first else TrainingPair(row.id, row.prompt, " no", " yes", p_first=0.0) for row in rows]
+    run_dir = make_run(rows=rows, objective={"epochs": 6, "lr": 3e-3})
+    assert train.run(run_dir).exit_code == 0
+    metrics, _ = story(run_dir)
+    assert metrics[0][1]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert metrics[-1][1]["rewards/accuracies"] == 1.0
+    assert metrics[-1][1]["loss"] < 0.3
+    assert [step for step, _ in metrics] == list(range(1, 19))
+    assert metrics[-1][1]["epoch"] == 6.0
+
+
+def test_a_reward_model_starts_from_a_policy_and_learns_to_order(make_run: MakeRun, story: Story) -> None:
+    rows = [TrainingPair(f"r{n}", f"Say {n}.", " yes", " no", p_first=1.0) for n in range(12)]
+    run_dir = make_run(kind="reward-model", rows=rows, objective={"epochs": 8})
+    assert train.run(run_dir).exit_code == 0
+    metrics, _ = story(run_dir)
+    assert metrics[0][1]["loss"] == pytest.approx(math.log(2), abs=1e-6)  # the head starts at zero
+    assert metrics[-1][1]["rewards/accuracies"] == 1.0
+    assert load_reward_model(run_dir / "final").model.config.num_labels == 1
+
+
+def test_sft_makes_the_demonstrations_likelier(make_run: MakeRun, story: Story, tiny_policy_dir: Path) -> None:
+    run_dir = make_run(kind="sft", objective={"epochs": 3, "lr": 1e-2})
+    assert train.run(run_dir).exit_code == 0
+    metrics, _ = story(run_dir)
+    assert metrics[-1][1]["loss"] < metrics[0][1]["loss"] - 1
+
+
+def test_a_result_has_no_optimizer_and_a_checkpoint_has(make_run: MakeRun) -> None:
+    run_dir = make_run(save_every=2, keep_last=1)
+    train.run(run_dir)
+    assert not (run_dir / "final" / "training").exists()
+    manifest = verify_manifest(run_dir / "final")
+    assert (manifest["step"], manifest["config_hash"]) == (5, read_spec(run_dir).config_hash())
+    assert [path.name for path in resume.step_dirs(run_dir)] == ["step-000004"]
+    assert (run_dir / "step-000004" / "training" / "optimizer.safetensors").exists()
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".jsonl", ".safetensors", ".jinja", ".lock"}
+
+
+@pytest.mark.parametrize("kind", ["dpo", "reward-model", "sft"])
+def test_a_run_that_leaves_and_comes_back_equals_one_that_stayed(kind: str, make_run: MakeRun, story: Story) -> None:
+    straight, broken = (make_run(name, kind=kind, objective={"epochs": 2}) for name in ("straight", "broken"))
+    train.run(straight)
+    for step in (3, 4, 8):
+        assert train.run(broken, should_leave=leave_before(step, broken)).exit_code == EXIT_LEFT
+    torch.manual_seed(123)  # what happened elsewhere must not matter
+    assert train.run(broken).exit_code == 0
+    assert story(broken) == story(straight)
+
+
+def test_leaving_before_the_first_step_loses_nothing(make_run: MakeRun, story: Story) -> None:
+    straight, broken = make_run("straight"), make_run("broken")
+    train.run(straight)
+    assert train.run(broken, should_leave=lambda: True).exit_code == EXIT_LEFT
+    assert train.run(broken).exit_code == 0
+    assert story(broken) == story(straight)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "flip", "manifest", "state"])
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(damage: str, make_run: MakeRun, story: Story) -> None:
+    straight, broken = (make_run(name, save_every=1) for name in ("straight", "broken"))
+    train.run(straight)
+    train.run(broken, should_leave=leave_before(5, broken))
+    newest = broken / "step-000004"
+    weights = newest / "model.safetensors"
+    if damage == "truncate":
+        weights.write_bytes(weights.read_bytes()[:-1])
+    elif damage == "delete":
+        (newest / "training" / "optimizer.safetensors").unlink()
+    elif damage == "flip":
+        content = bytearray(weights.read_bytes())
+        content[-5] ^= 1
+        weights.write_bytes(content)
+    elif damage == "manifest":
+        (newest / "manifest.json").unlink()
+    else:
+        (newest / "training" / "state.json").write_text("{}")
+    assert train.run(broken).exit_code == 0
+    events = events_of(broken)
+    assert [event.step for event in events if event.type == "resume"] == [3]
+    warnings = [event.data["message"] for event in events if event.type == "log"]
+    assert len(warnings) == 1
+    assert "step-000004 is damaged" in warnings[0]
+    assert story(broken) == story(straight)
+
+
+def test_what_a_dead_process_was_writing_is_swept_away(make_run: MakeRun) -> None:
+    run_dir = make_run()
+    (run_dir / "step-000002.tmp-dead").mkdir()
+    (run_dir / "step-000002.tmp-dead" / "model.safetensors").write_bytes(b"half")
+    train.run(run_dir)
+    assert not list(run_dir.glob("*.tmp-*"))
+
+
+def test_a_finished_run_run_again_changes_nothing(make_run: MakeRun, story: Story) -> None:
+    run_dir = make_run()
+    first = train.run(run_dir)
+    before = story(run_dir)
+    again = train.run(run_dir)
+    assert (again.exit_code, again.outcome) == (0, first.outcome)
+    assert story(run_dir) == before
+
+
+def test_a_damaged_result_is_made_again(make_run: MakeRun, story: Story) -> None:
+    run_dir = make_run(save_every=2)
+    train.run(run_dir)
+    before = story(run_dir)
+    (run_dir / "final" / "config.json").unlink()
+    assert train.run(run_dir).exit_code == 0
+    assert story(run_dir) == before
+
+
+def test_a_pause_leaves_once_and_the_next_start_goes_on(make_run: MakeRun, story: Story) -> None:
+    straight, paused = make_run("straight"), make_run("paused", save_every=1)
+    train.run(straight)
+    write_inbox(paused / "inbox.jsonl", "pause")
+    assert train.run(paused).exit_code == EXIT_LEFT
+    assert train.run(paused).exit_code == 0
+    assert story(paused) == story(straight)
+
+
+def test_a_stop_ends_early_with_a_result(make_run: MakeRun) -> None:
+    run_dir = make_run()
+    write_inbox(run_dir / "inbox.jsonl", "stop")
+    ended = train.run(run_dir)
+    assert ended.exit_code == 0
+    assert ended.outcome is not None
+    assert (ended.outcome.status, ended.outcome.step) == ("stopped", 0)
+    assert verify_manifest(run_dir / "final")["extra"] == {"status": "stopped"}
+
+
+def test_a_reference_fill_that_was_cut_short_is_done_again_from_the_beginning(make_run: MakeRun, story: Story) -> None:
+    straight, broken = make_run("straight"), make_run("broken")
+    train.run(straight)
+    shutil.copytree(straight / "reference", broken / "reference")
+    (broken / "reference" / "complete.json").unlink()
+    for file in (broken / "reference").glob("reference-*.jsonl"):
+        lines = file.read_text().splitlines()[:5]
+        wrong = [json.dumps({**json.loads(line), "logp_sum": -1.0}) for line in lines]
+        file.write_text("\n".join(wrong) + "\n")
+    train.run(broken)
+    assert story(broken) == story(straight)
+
+
+# Failures: whose they are, and one line that says it.
+
+
+def failed(run_dir: Path, failure_class: str, exit_code: int) -> str:
+    ended = train.run(run_dir)
+    assert ended.exit_code == exit_code
+    failure = read_failure(run_dir)
+    assert failure is not None
+    assert failure.failure_class == failure_class
+    assert "\n" not in failure.message
+    end = events_of(run_dir)[-1]
+    assert (end.type, end.data["failure_class"], end.data["message"]) == ("end", failure_class, failure.message)
+    return failure.message
+
+
+def respec(run_dir: Path, **changes: Any) -> None:
+    data = json.loads((run_dir / "spec.json").read_text())
+    (run_dir / "spec.json").write_text(json.dumps({**data, **changes}))
+
+
+def test_a_start_model_that_is_not_there_is_the_users(make_run: MakeRun) -> None:
+    run_dir = make_run()
+    respec(run_dir, start="/nowhere")
+    assert "/nowhere is not a directory" in failed(run_dir, "user_config", 2)
+
+
+def test_another_snapshot_than_the_runs_own_is_a_matter_of_data(make_run: MakeRun) -> None:
+    run_dir = make_run()
+    with (run_dir / "snapshot.jsonl").open("a") as stream:
+        stream.write("\n")
+    assert "its SHA-256 differs" in failed(run_dir, "data", 3)
+
+
+def test_a_row_longer_than_the_model_is_a_matter_of_data(make_run: MakeRun) -> None:
+    run_dir = make_run(rows=[TrainingPair("r1", "p", "a" * 2000, "b", p_first=1.0)])
+    assert "row 'r1' has" in failed(run_dir, "data", 3)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_what_to_lower(make_run: MakeRun) -> None:
+    run_dir = make_run(objective={"lr": 1.0, "clip": 0.0, "epochs": 50}, kind="sft")
+    spec = read_spec(run_dir)
+    broken = load_policy(spec.start)
+    with torch.no_grad():
+        broken.model.model.norm.weight.fill_(float("nan"))
+    save_model(broken.model, broken.tokenizer, run_dir / "broken")
+    respec(run_dir, start=str(run_dir / "broken"))
+    assert "not a finite number at step 1" in failed(run_dir, "user_config", 2)
+
+
+def test_no_room_for_a_checkpoint_is_found_out_before_training(make_run: MakeRun, monkeypatch: Any) -> None:
+    run_dir = make_run()
+    usage = shutil.disk_usage(run_dir)
+    monkeypatch.setattr(resume.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert "a checkpoint needs" in failed(run_dir, "out_of_disk", 5)
+
+
+def test_a_disk_that_fills_up_in_a_save_leaves_earlier_checkpoints_intact(
+    make_run: MakeRun, story: Story, monkeypatch: Any
+) -> None:
+    straight, broken = (make_run(name, save_every=1) for name in ("straight", "broken"))
+    train.run(straight)
+    save_file, n_calls = resume.save_file, 0
+
+    def full(tensors: Any, path: Path) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 5:  # the optimizer of step 3
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resume, "save_file", full)
+        assert "the disk is full" in failed(broken, "out_of_disk", 5)
+    assert [path.name for path in resume.step_dirs(broken)] == ["step-000002", "step-000001"]
+    assert all(verify_manifest(path) for path in resume.step_dirs(broken))
+    assert not list(broken.glob("*.tmp-*"))
+    assert train.run(broken).exit_code == 0  # with room again it goes on
+    assert not (broken / "failure.json").exists()
+    assert story(broken) == story(straight)
+
+
+def test_running_out_of_memory_is_told_apart_from_our_own_mistakes() -> None:
+    assert train.classify(torch.OutOfMemoryError("CUDA out of memory")) == "out_of_memory"
+    assert train.classify(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")) == "out_of_memory"
+    assert train.classify(RuntimeError("shape mismatch")) == "internal"
+    assert train.classify(OSError(errno.ENOSPC, "No space left on device")) == "out_of_disk"
+
+
+def test_other_settings_in_a_directory_with_checkpoints_are_refused(make_run: MakeRun) -> None:
+    run_dir = make_run(save_every=1)
+    train.run(run_dir, should_leave=leave_before(3, run_dir))
+    data = json.loads((run_dir / "spec.json").read_text())
+    respec(run_dir, objective={**data["objective"], "beta": 0.7})
+    assert "other settings" in failed(run_dir, "user_config", 2)
+
+
+def test_two_processes_never_train_in_one_directory(make_run: MakeRun) -> None:
+    run_dir = make_run()
+    seen: list[str] = []
+
+    def second() -> bool:
+        with pytest.raises(train.Busy, match="another process is training"):
+            train.run(run_dir)
+        seen.append("busy")
+        return False
+
+    assert train.run(run_dir, should_leave=second).exit_code == 0
+    assert seen
+
+
+def test_the_final_policy_scores_its_own_training_pairs_as_its_metrics_say(make_run: MakeRun, story: Story) -> None:
+    """A second road to `rewards/margins`: the log-probs of the saved model against those of its start."""
+    rows = [TrainingPair("a", "Say a.", " yes", " no", p_first=1.0)]
+    one, two = (make_run(name, rows=rows, objective={"epochs": epochs}) for name, epochs in (("one", 3), ("two", 4)))
+    train.run(one)
+    train.run(two)
+    metrics, _ = story(two)
+    policy, start = load_policy(one / "final"), load_policy(read_spec(one).start)
+    (example,) = encode_pairs(rows, policy.tokenizer, max_length=None)
+    assert example.item.prompt_ids == encode_prompt(policy.tokenizer, "Say a.")
+    (ours,), (theirs,) = score_groups(policy, [example.item]), score_groups(start, [example.item])
+    margin = 0.1 * ((ours[0] - theirs[0]) - (ours[1] - theirs[1]))
+    assert metrics[3][1]["rewards/margins"] == pytest.approx(margin, abs=1e-4)  # step 4 sees what 3 steps made
+    spec = read_spec(one)
+    write_spec(one, spec)
