@@ -1,0 +1,55 @@
+"""What a GET of every route answers: to a stranger, to an annotator of the project, to a member of another project.
+
+Add a line for every route you add (the key is the route as the URL conf spells it, prefix included); a route without
+one fails test_routes.py. An answer is a status, a set of statuses, or "login" (a redirect to the sign-in page).
+Parameters are filled with the annotator's project and, for objects, with ids that do not exist: object-level gates
+are tested in each app's own tests with real rows of another project.
+"""
+
+from __future__ import annotations
+
+Answer = int | str | frozenset[int]
+Row = tuple[Answer, Answer, Answer]  # stranger, annotator of the project, member of another project
+
+PUBLIC: Row = (200, 200, 200)
+SIGNED_IN: Row = ("login", 200, 200)
+SIGNED_IN_POST: Row = ("login", 405, 405)
+MEMBER: Row = ("login", 200, 404)
+LEAD: Row = ("login", 404, 404)  # an annotator is told nothing
+POST: Row = ("login", 405, 405)  # a page that only takes a POST
+OBJECT: Row = ("login", 404, 404)  # there is no such object
+API_MEMBER: Row = (401, 200, 404)
+API_LEAD: Row = (401, 404, 404)
+API_OBJECT: Row = (401, 404, 404)
+API_POST: Row = (401, 405, 405)
+
+ROUTES: dict[str, Row] = {
+    # core
+    "healthz": PUBLIC,
+    "readyz": PUBLIC,
+    "favicon.ico": (301, 301, 301),
+    "api/schema/": PUBLIC,
+    # accounts
+    "login/": (200, 302, 302),
+    "login/<str:token>/": (404, 404, 404),
+    "account/": SIGNED_IN,
+    "account/logout/": (405, 405, 405),
+    "account/theme/": SIGNED_IN_POST,
+    "account/password/": SIGNED_IN,
+    "account/password/set/": ("login", 302, 302),
+    "account/tokens/": SIGNED_IN,
+    "account/tokens/revoke/": SIGNED_IN_POST,
+    ".well-known/change-password": (302, 302, 302),
+    # projects
+    "": SIGNED_IN,
+    "projects/new/": SIGNED_IN,
+    "invitation/<str:token>/": (404, 404, 404),
+    "p/<slug:slug>/settings/": MEMBER,
+    "p/<slug:slug>/settings/general/": POST,
+    "p/<slug:slug>/settings/labels/": POST,
+    "p/<slug:slug>/settings/guidelines/": POST,
+    "p/<slug:slug>/settings/members/<int:pk>/role/": POST,
+    "p/<slug:slug>/settings/members/<int:pk>/remove/": POST,
+    "p/<slug:slug>/settings/invitations/": POST,
+    "p/<slug:slug>/settings/invitations/<int:pk>/revoke/": POST,
+}

@@ -1,0 +1,94 @@
+"""The forgotten route is the classic hole: every route has a declared answer, and gives it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+_spec = importlib.util.spec_from_file_location("routes", Path(__file__).parent / "routes.py")
+routes = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(routes)
+
+
+def _all(patterns, prefix=""):
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _all(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern):
+            yield route
+
+
+FOUND = sorted(set(_all(get_resolver().url_patterns)))
+
+
+def _path(route):
+    """Fill a route: the annotator's project, and objects that do not exist."""
+    filled = re.sub(r"<slug:(slug|project_slug|project)>", "letters-test", route)
+    filled = re.sub(r"<int:\w+>", "999999", filled)
+    filled = re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000000", filled)
+    filled = re.sub(r"<(?:\w+:)?\w+>", "no-such-thing", filled)
+    return "/" + filled
+
+
+def test_every_route_has_a_declared_answer():
+    assert [route for route in FOUND if route not in routes.ROUTES] == []
+
+
+def test_no_declared_route_has_gone():
+    assert [route for route in routes.ROUTES if route not in FOUND] == []
+
+
+def _check(response, expected, who, path):
+    if expected == "login":
+        assert response.status_code == 302, f"{who} {path}: {response.status_code}"
+        assert response.headers["Location"].startswith("/login/?next="), f"{who} {path}: {response.headers['Location']}"
+    else:
+        allowed = {expected} if isinstance(expected, int) else set(expected)
+        assert response.status_code in allowed, f"{who} GET {path}: {response.status_code}, declared {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("route", FOUND)
+def test_a_get_answers_what_is_declared(route, ann, charlie, client_for, api_for):
+    row = routes.ROUTES.get(route)
+    assert row is not None, f"undeclared route {route!r}: add it to tests/architecture/routes.py"
+    path = _path(route)
+    is_api = route.startswith("api/")
+    people = (("a stranger", None), ("an annotator", ann), ("a member of another project", charlie))
+    for (who, user), expected in zip(people, row, strict=True):
+        response = (api_for if is_api else client_for)(user).get(path)
+        _check(response, expected, who, path)
+        _check_headers(response, path)
+
+
+def _check_headers(response, path):
+    headers = response.headers
+    assert headers["X-Content-Type-Options"] == "nosniff", path
+    assert headers["Referrer-Policy"] == "same-origin", path
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin", path
+    assert "camera=()" in headers["Permissions-Policy"], path
+    assert "Access-Control-Allow-Origin" not in headers, path
+    policy = headers["Content-Security-Policy"]
+    assert "unsafe" not in policy, path
+    for directive in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"):
+        assert directive in policy, path
+    if not path.startswith(("/healthz", "/readyz", "/favicon.ico", "/api/schema/")):
+        assert "no-store" in headers["Cache-Control"], path
+
+
+@pytest.mark.parametrize("route", [route for route in FOUND if not route.startswith("api/")])
+def test_an_unsafe_request_without_the_csrf_token_is_refused(route, alice, client_for):
+    """With a session but no token, no POST may do anything: 403 (or 405 where a POST is not taken at all)."""
+    client = client_for(alice, enforce_csrf=True)
+    response = client.post(_path(route), {"name": "x", "role": "owner", "theme": "dark"})
+    assert response.status_code in {403, 405}, f"POST {_path(route)}: {response.status_code}"
+
+
+@pytest.mark.parametrize("route", [route for route in FOUND if route.startswith("api/v1/")])
+def test_the_api_takes_no_session_cookie(route, alice, client_for):
+    assert client_for(alice).get(_path(route)).status_code == 401
+    assert client_for(alice).post(_path(route), {}, content_type="application/json").status_code in {401}
