@@ -144,3 +144,8 @@ class Preference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.comparison_id}: {self.outcome} ({self.source})"
+
+    @property
+    def is_human(self) -> bool:
+        """Whether blind votes made it: what an annotator must not see before their own."""
+        return self.source in {"human", "adjudication"}

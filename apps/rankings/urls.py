@@ -1,6 +1,20 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from apps.rankings.views import annotate, review
 
 app_name = "rankings"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("p/<slug:slug>/annotate/", annotate.desk, name="annotate"),
+    path("p/<slug:slug>/annotate/next/", annotate.lease, name="annotate-next"),
+    path("p/<slug:slug>/annotate/vote/", annotate.vote, name="annotate-vote"),
+    path("p/<slug:slug>/annotate/undo/", annotate.undo, name="annotate-undo"),
+    path("p/<slug:slug>/annotate/history/", annotate.history, name="annotate-history"),
+    path("p/<slug:slug>/annotate/<int:comparison_id>/", annotate.item, name="annotate-item"),
+    path("p/<slug:slug>/review/", review.queue, name="review"),
+    path("p/<slug:slug>/review/<int:comparison_id>/", review.item, name="review-item"),
+    path("p/<slug:slug>/review/<int:comparison_id>/decide/", review.decide, name="review-decide"),
+    path("p/<slug:slug>/review/<int:comparison_id>/withdraw/", review.withdraw, name="review-withdraw"),
+    path("p/<slug:slug>/comparisons/<int:comparison_id>/", review.comparison, name="comparison"),
+]

@@ -8,8 +8,16 @@ from apps.rankings.services.assign import (
     assignments_lease,
     comparison_mark_seen,
 )
-from apps.rankings.services.decide import BadDecision, NothingToAgreeWith, override_create, override_withdraw
+from apps.rankings.services.decide import (
+    REASONS,
+    BadDecision,
+    NothingToAgreeWith,
+    override_create,
+    override_withdraw,
+)
 from apps.rankings.services.vote import (
+    CHOICES,
+    MAX_REASON,
     AlreadyAnswered,
     BadVote,
     LeaseLost,
@@ -20,6 +28,9 @@ from apps.rankings.services.vote import (
 )
 
 __all__ = [
+    "CHOICES",
+    "MAX_REASON",
+    "REASONS",
     "AlreadyAnswered",
     "BadDecision",
     "BadVote",

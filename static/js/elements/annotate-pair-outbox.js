@@ -11,15 +11,17 @@ export class Outbox {
     this.send = send;
     this.changed = changed;
     this.memory = [];
+    this.isBroken = false;
     this.wait = FIRST_WAIT;
     this.state = "saved";
   }
 
   read() {
+    if (this.isBroken) return this.memory;
     try {
       return JSON.parse(localStorage.getItem(this.key) ?? "[]");
     } catch {
-      return this.memory; // storage is off or full: the tab itself remembers
+      return this.memory;
     }
   }
 
@@ -28,8 +30,9 @@ export class Outbox {
     try {
       if (ops.length) localStorage.setItem(this.key, JSON.stringify(ops));
       else localStorage.removeItem(this.key);
+      this.isBroken = false;
     } catch {
-      // kept in memory above; leaving the page will ask
+      this.isBroken = true; // storage is off or full: the tab itself remembers, and leaving the page asks first
     }
   }
 

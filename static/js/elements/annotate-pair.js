@@ -21,7 +21,7 @@ class AnnotatePair extends HTMLElement {
     this.total = Number(this.dataset.total);
     this.minutes = Number(this.dataset.minutes) || null;
     this.view = "text"; // text | raw | diff
-    this.exhausted = false;
+    this.exhausted = !this.querySelector("[data-pair]");
     this.classList.add("is-scripted");
     this.outbox = new Outbox(
       this.dataset.key,
@@ -70,7 +70,6 @@ class AnnotatePair extends HTMLElement {
       event.preventDefault();
       this.act(act);
     });
-    on(this.stage, "scroll", (event) => this.syncScroll(event.target));
     this.stage.addEventListener("scroll", (event) => this.syncScroll(event.target), {
       capture: true,
       passive: true,
@@ -85,7 +84,7 @@ class AnnotatePair extends HTMLElement {
     on(window, "offline", () => this.outbox.set(this.outbox.size ? "offline" : "saved"));
     on(document, "visibilitychange", () => this.tick());
     on(window, "beforeunload", (event) => {
-      if (this.outbox.memory.length && !localStorage.getItem(this.outbox.key)) event.preventDefault();
+      if (this.outbox.isBroken && this.outbox.size) event.preventDefault();
     });
   }
 
@@ -136,10 +135,12 @@ class AnnotatePair extends HTMLElement {
     this.shown = article;
     this.toggle("[data-finished]", !article && this.exhausted);
     this.toggle("[data-waiting]", !article && !this.exhausted);
-    this.form.hidden = !article && !this.answered.length && this.exhausted;
-    this.form.classList.toggle("is-idle", !article);
+    if (article) this.form.hidden = false;
+    for (const button of this.form.querySelectorAll("[name=choice]")) button.disabled = !article;
     this.showProgress();
     if (!article) {
+      const words = this.querySelector("[data-finished-words]");
+      if (words && this.done) words.textContent = fill(this.words.finishedAll, { n: this.done });
       this.querySelector("[data-waiting-words]").textContent = navigator.onLine
         ? this.words.loading
         : this.words.waitingOffline;

@@ -1,0 +1,92 @@
+"""Blind voting by programs: lease the next comparison, then say which answer is better."""
+
+from __future__ import annotations
+
+from random import SystemRandom
+from typing import Any, cast
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.rankings import access, selectors, services
+
+
+class TextSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField()
+
+
+class NextComparison(APIView):
+    """Lease the next comparison to this person."""
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        assignment = serializers.IntegerField()
+        comparison = serializers.IntegerField()
+        prompt = serializers.CharField()
+        left = TextSerializer()
+        right = TextSerializer()
+        lease_until = serializers.DateTimeField()
+
+    @extend_schema(
+        request=None, responses={200: OutputSerializer, 204: OpenApiResponse(description="Nothing is left.")}
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        user = access.person(request.user)
+        project = access.project_for_annotate(user, slug)
+        assignment = services.assignment_next(project=project, user=user, now=timezone.now(), rng=SystemRandom())
+        if assignment is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        pair = selectors.pair_of(assignment)
+        shown = {
+            "assignment": pair.assignment,
+            "comparison": pair.comparison,
+            "prompt": pair.prompt,
+            "left": {"text": pair.left},
+            "right": {"text": pair.right},
+            "lease_until": pair.lease_until,
+        }
+        return Response(self.OutputSerializer(shown).data)
+
+
+class VoteCreate(APIView):
+    """Say which answer of a leased comparison is better. The same again gives the same vote."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        assignment = serializers.IntegerField(min_value=1)
+        choice = serializers.ChoiceField(choices=services.CHOICES)
+        reason = serializers.CharField(
+            required=False, allow_blank=True, default="", max_length=services.MAX_REASON, trim_whitespace=True
+        )
+        seconds = serializers.FloatField(required=False, allow_null=True, default=None, min_value=0, max_value=86400)
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        vote = serializers.IntegerField()
+        assignment = serializers.IntegerField()
+        choice = serializers.ChoiceField(choices=services.CHOICES)
+
+    @extend_schema(
+        request=InputSerializer,
+        responses={
+            201: OutputSerializer,
+            200: OpenApiResponse(OutputSerializer, description="Said before, and the same."),
+            409: OpenApiResponse(description="The lease ran out and was let again, or the answer was another one."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = cast(dict[str, Any], given.validated_data)
+        assignment = access.assignment_for_write(access.person(request.user), values["assignment"])
+        voted = services.vote_create(
+            assignment=assignment,
+            choice=values["choice"],
+            reason=values["reason"],
+            seconds=values["seconds"],
+            now=timezone.now(),
+        )
+        body = {"vote": voted.vote.pk, "assignment": assignment.pk, "choice": values["choice"]}
+        code = status.HTTP_201_CREATED if voted.created else status.HTTP_200_OK
+        return Response(self.OutputSerializer(body).data, status=code)

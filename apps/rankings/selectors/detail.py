@@ -1,0 +1,129 @@
+"""Everything said about one comparison, for the review page and for its history."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from apps.judging.models import Judge, Verdict
+from apps.rankings.models import Override, Preference, Vote
+from apps.rankings.preferences import JudgeLabel, judge_label
+from apps.rankings.selectors.queue import standing
+from apps.rankings.selectors.review import Worth, quoted_spans, uncertainty
+from apps.samples.models import Comparison
+from prefloop.types import OrderPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSaid:
+    """One judge's verdicts on a comparison, and what they come to by its order policy."""
+
+    judge: Judge
+    label: JudgeLabel | None
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def outcome(self) -> str:
+        """An outcome, or the state that stands in for it."""
+        if self.label is None:
+            return "one order so far"
+        return self.label.outcome or self.label.state
+
+    @property
+    def p_first(self) -> float | None:
+        return None if self.label is None else self.label.p_first
+
+    @property
+    def confidence(self) -> float | None:
+        """The probability of the side the judge chose."""
+        return None if self.p_first is None else max(self.p_first, 1 - self.p_first)
+
+    @property
+    def q_first(self) -> float | None:
+        return None if self.p_first is None else 1 - self.p_first
+
+    @property
+    def p_percent(self) -> str:
+        """The width of A's bar in a drawing 100 wide; written with a point whatever the language."""
+        return f"{100 * (self.p_first or 0.0):.1f}"
+
+    @property
+    def q_percent(self) -> str:
+        return f"{100 - 100 * (self.p_first or 0.0):.1f}"
+
+    @property
+    def can_agree(self) -> bool:
+        return self.label is not None and self.label.outcome is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewDetail:
+    """A comparison under review, answer A being the canonical first."""
+
+    comparison: Comparison
+    judge: Judge
+    said: JudgeSaid
+    worth: Worth | None
+    others: tuple[JudgeSaid, ...]
+    votes: tuple[Vote, ...]
+    decision: Override | None
+    preference: Preference | None
+    quotes: tuple[str, ...]
+
+
+def review_detail(comparison: Comparison, judge: Judge) -> ReviewDetail:
+    said = said_by_judges(comparison)
+    mine = next((one for one in said if one.judge.pk == judge.pk), JudgeSaid(judge, None, ()))
+    quotes: dict[str, None] = {}
+    for verdict in mine.verdicts:
+        for quote in quoted_spans(verdict.rationale, comparison.first.text, comparison.second.text):
+            quotes.setdefault(quote)
+    return ReviewDetail(
+        comparison=comparison,
+        judge=judge,
+        said=mine,
+        worth=uncertainty([comparison.pk], judge).get(comparison.pk),
+        others=tuple(one for one in said if one.judge.pk != judge.pk),
+        votes=tuple(standing().filter(comparison=comparison).order_by("id")),
+        decision=decision_of(comparison),
+        preference=Preference.objects.filter(comparison=comparison).first(),
+        quotes=tuple(quotes),
+    )
+
+
+def decision_of(comparison: Comparison) -> Override | None:
+    """The decision that stands: the last that was neither replaced nor withdrawn, whoever made it."""
+    rows = Override.objects.filter(comparison=comparison, superseded_by__isnull=True).exclude(kind="withdrawn")
+    return max(rows.select_related("judge"), key=lambda row: (row.at or row.created_at, row.pk), default=None)
+
+
+def said_by_judges(comparison: Comparison) -> list[JudgeSaid]:
+    by_judge: dict[Judge, list[Verdict]] = defaultdict(list)
+    for verdict in Verdict.objects.filter(comparison=comparison).select_related("judge").order_by("order", "sample"):
+        by_judge[verdict.judge].append(verdict)
+    said = []
+    for judge, verdicts in by_judge.items():
+        policy = cast(OrderPolicy, judge.order_policy)
+        said.append(JudgeSaid(judge, judge_label(judge=judge.name, policy=policy, verdicts=verdicts), tuple(verdicts)))
+    return sorted(said, key=lambda one: (one.judge.name, one.judge.version))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a comparison's history."""
+
+    at: datetime
+    kind: str  # verdict | vote | override
+    row: Verdict | Vote | Override
+
+
+def label_history(comparison: Comparison) -> list[Event]:
+    """Every verdict, vote and decision on a comparison, replaced ones included, oldest first."""
+    events = [
+        *(Event(row.created_at, "verdict", row) for row in comparison.verdicts.select_related("judge")),
+        *(Event(row.at or row.created_at, "vote", row) for row in comparison.votes.all()),
+        *(Event(row.at or row.created_at, "override", row) for row in comparison.overrides.select_related("judge")),
+    ]
+    return sorted(events, key=lambda event: (event.at, event.row.pk))

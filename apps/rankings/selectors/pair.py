@@ -1,0 +1,45 @@
+"""A pair as one person is shown it: sides as their assignment says, and nothing that would tell who wrote what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from apps.rankings.models import Assignment
+from apps.samples.models import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """All that an annotator's page or program gets of an assignment."""
+
+    assignment: int
+    comparison: int
+    prompt: str
+    messages: tuple[dict[str, Any], ...]
+    left: str
+    right: str
+    lease_until: datetime
+
+
+def pair_of(assignment: Assignment) -> Pair:
+    comparison = assignment.comparison
+    texts = (comparison.first.text, comparison.second.text)
+    left, right = texts if assignment.order == "01" else texts[::-1]
+    return Pair(
+        assignment=assignment.pk,
+        comparison=comparison.pk,
+        prompt=comparison.prompt.text,
+        messages=conversation(comparison),
+        left=left,
+        right=right,
+        lease_until=assignment.lease_until,
+    )
+
+
+def conversation(comparison: Comparison) -> tuple[dict[str, Any], ...]:
+    """The turns of a prompt of several; empty for a single one, whose text says it all."""
+    messages = comparison.prompt.messages or []
+    turns = tuple(turn for turn in messages if isinstance(turn, dict) and isinstance(turn.get("content"), str))
+    return turns if len(turns) > 1 else ()

@@ -1,0 +1,219 @@
+"""The desk: one pair after the other, blind. Scripts make it fast; plain forms make it work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from random import SystemRandom
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.accounts.models import User
+from apps.projects.models import Project
+from apps.rankings import access, selectors, services
+from apps.rankings.models import Assignment
+from apps.rankings.services.assign import PREFETCH
+from prefloop.types import PrefloopError
+
+
+@login_required
+@never_cache
+@require_GET
+def desk(request: HttpRequest, slug: str) -> HttpResponse:
+    user = access.person(request.user)
+    project = access.project_for_annotate(user, slug)
+    leased = services.assignments_lease(project=project, user=user, now=timezone.now(), rng=SystemRandom())
+    return render(request, "rankings/annotate.html", _desk_context(project, user, leased))
+
+
+@login_required
+@never_cache
+@require_GET
+def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
+    """One comparison by its own address: to vote on, or to see what one said."""
+    user = access.person(request.user)
+    comparison = access.comparison_for(user, slug, comparison_id)
+    now, rng = timezone.now(), SystemRandom()
+    assignment = services.assignment_for_comparison(comparison=comparison, user=user, now=now, rng=rng)
+    if assignment is not None:
+        others = services.assignments_lease(
+            project=comparison.project, user=user, n=PREFETCH - 1, now=now, rng=rng, have=[assignment.pk]
+        )
+        context = _desk_context(comparison.project, user, [assignment, *others])
+        return render(request, "rankings/annotate.html", context)
+    mine = selectors.standing().filter(comparison=comparison, user=user, assignment__isnull=False).first()
+    context = {
+        "project": comparison.project,
+        "active": "annotate",
+        "vote": mine,
+        "vote_shown": shown_choice(mine.choice, mine.order) if mine is not None else "",
+        "pair": selectors.pair_of(mine.assignment) if mine is not None and mine.assignment is not None else None,
+        "can_undo": mine in selectors.history(project=comparison.project, user=user) if mine else False,
+        "seen": selectors.has_seen(comparison_id=comparison.pk, user=user),
+    }
+    return render(request, "rankings/annotate_item.html", context)
+
+
+@login_required
+@never_cache
+@require_POST
+def lease(request: HttpRequest, slug: str) -> HttpResponse:
+    """The pairs after those the page holds already (`have`), and which of those it still holds; `n` = 0 only renews."""
+    user = access.person(request.user)
+    project = access.project_for_annotate(user, slug)
+    have = [int(part) for part in request.POST.get("have", "").split(",") if part.isascii() and part.isdigit()]
+    wanted = request.POST.get("n", "")
+    n = min(int(wanted), PREFETCH) if wanted.isascii() and wanted.isdigit() else PREFETCH
+    now = timezone.now()
+    leased = services.assignments_lease(project=project, user=user, n=n, now=now, rng=SystemRandom(), have=have[:50])
+    held = selectors.open_assignments(project=project, user=user).values_list("pk", flat=True)
+    body = {
+        "html": "".join(_pair_html(request, project, assignment) for assignment in leased),
+        "held": list(held),
+        "progress": _progress(project, user, now),
+    }
+    return JsonResponse(body)
+
+
+@login_required
+@never_cache
+@require_POST
+def vote(request: HttpRequest, slug: str) -> HttpResponse:
+    user = access.person(request.user)
+    assignment = access.assignment_for_write(user, _id(request), slug)
+    try:
+        voted = services.vote_create(
+            assignment=assignment,
+            choice=request.POST.get("choice", ""),
+            reason=request.POST.get("reason", ""),
+            seconds=_seconds(request.POST.get("seconds", "")),
+            guideline=request.POST.get("guideline", ""),
+            said_at=_moment(request.POST.get("said_at", "")),
+            now=timezone.now(),
+        )
+    except PrefloopError as error:
+        return _refused(request, slug, error)
+    if not _wants_json(request):
+        return redirect("rankings:annotate", slug=slug)
+    body = {"vote": voted.vote.pk, "progress": _progress(assignment.project, user, timezone.now())}
+    return JsonResponse(body, status=201 if voted.created else 200)
+
+
+@login_required
+@never_cache
+@require_POST
+def undo(request: HttpRequest, slug: str) -> HttpResponse:
+    """Take back the last answer, or the one of `assignment`."""
+    user = access.person(request.user)
+    project = access.project_for_annotate(user, slug)
+    which = access.assignment_for_write(user, _id(request), slug) if request.POST.get("assignment") else None
+    try:
+        back = services.vote_undo(project=project, user=user, assignment=which, now=timezone.now())
+    except PrefloopError as error:
+        return _refused(request, slug, error)
+    if not _wants_json(request):
+        return redirect("rankings:annotate-item", slug=slug, comparison_id=back.comparison_id)
+    body = {
+        "assignment": back.pk,
+        "html": _pair_html(request, project, back),
+        "progress": _progress(project, user, timezone.now()),
+    }
+    return JsonResponse(body)
+
+
+@login_required
+@never_cache
+@require_GET
+def history(request: HttpRequest, slug: str) -> HttpResponse:
+    user = access.person(request.user)
+    project = access.project_for_annotate(user, slug)
+    return render(request, "rankings/_history.html", {"project": project, "history": _history(project, user)})
+
+
+def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dict[str, Any]:
+    now = timezone.now()
+    guideline = selectors.guideline_of(project)
+    last = _history(project, user)
+    version = f"v{guideline.version}" if guideline else ""
+    return {
+        "project": project,
+        "active": "annotate",
+        "pairs": [selectors.pair_of(assignment) for assignment in leased],
+        "progress": selectors.progress(project=project, user=user, now=now),
+        "guideline": guideline,
+        "guideline_version": version,
+        "guideline_changed": bool(last and version and last[0]["vote"].guideline not in {"", version}),
+        "history": last,
+        "may_import": access.may_see_people(user, project),
+    }
+
+
+def _history(project: Project, user: User) -> list[dict[str, Any]]:
+    return [
+        {"vote": vote, "choice": shown_choice(vote.choice, vote.order)}
+        for vote in selectors.history(project=project, user=user)
+    ]
+
+
+def shown_choice(choice: str, order: str) -> str:
+    """A canonical choice in terms of the screen it was made on: "A", "B", or the word itself."""
+    if choice in {"first", "second"}:
+        return "A" if (choice == "first") == (order == "01") else "B"
+    return choice
+
+
+def _pair_html(request: HttpRequest, project: Project, assignment: Assignment) -> str:
+    guideline = selectors.guideline_of(project)
+    context = {
+        "pair": selectors.pair_of(assignment),
+        "project": project,
+        "guideline_version": f"v{guideline.version}" if guideline else "",
+        "is_hidden": True,
+    }
+    return render_to_string("rankings/_pair.html", context, request)
+
+
+def _progress(project: Project, user: User, now: datetime) -> dict[str, int | None]:
+    progress = selectors.progress(project=project, user=user, now=now)
+    return {"done": progress.done, "total": progress.total, "minutes_left": progress.minutes_left}
+
+
+def _id(request: HttpRequest) -> int:
+    value = request.POST.get("assignment", "")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= 86400 else None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment is not None and timezone.is_aware(moment) else None
+
+
+def _wants_json(request: HttpRequest) -> bool:
+    return "application/json" in request.headers.get("Accept", "")
+
+
+def _refused(request: HttpRequest, slug: str, error: PrefloopError) -> HttpResponse | HttpResponseRedirect:
+    if _wants_json(request):
+        return JsonResponse({"detail": _(str(error))}, status=getattr(error, "http_status", 400))
+    messages.error(request, _(str(error)))
+    return redirect("rankings:annotate", slug=slug)
