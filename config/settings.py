@@ -172,6 +172,8 @@ SPECTACULAR_SETTINGS = {
 # Empty: every worker has a memory:// broker of its own, fed from the table.
 CELERY_BROKER_URL = env.env_str("CELERY_BROKER_URL")
 JOB_LEASE_SECONDS = env.env_int("PREFLOOP_JOB_LEASE_SECONDS", 90)  # a worker beats every sixth of it
+WORKER_GRACE_SECONDS = env.env_int("PREFLOOP_WORKER_GRACE_SECONDS", 30)  # for a running job to checkpoint and leave
+JOB_MODULES = env.env_list("PREFLOOP_JOB_MODULES")  # modules of one's own that register job handlers
 ENDPOINT_ALLOW = env.env_list("PREFLOOP_ENDPOINT_ALLOW")
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", os.cpu_count() or 1)
 

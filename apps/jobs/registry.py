@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 
 from apps.jobs.context import JobContext
 from apps.jobs.errors import JobCancelled, JobFailure, JobFenced, JobInterrupted, JobStop
@@ -62,8 +63,10 @@ def handler(kind: str, *, queue: str) -> Callable[[Run], Run]:
 
 
 def load_handlers(queues: Iterable[str]) -> None:
-    """Import every app's `tasks`, and for the gpu queue every module of the apps' `handlers` packages."""
-    wanted = {"tasks", *(["handlers"] if "gpu" in queues else [])} - _loaded
+    """Import every app's `tasks` and `cpu_handlers`, and for the gpu queue every module of the apps' `handlers` packages."""
+    for path in settings.JOB_MODULES:
+        importlib.import_module(path)
+    wanted = {"tasks", "cpu_handlers", *(["handlers"] if "gpu" in queues else [])} - _loaded
     for name in sorted(wanted, reverse=True):
         for config in apps.get_app_configs():
             path = f"{config.name}.{name}"

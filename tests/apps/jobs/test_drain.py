@@ -277,7 +277,7 @@ def test_a_broad_except_in_a_handler_cannot_swallow_the_cancelling(handle):
     def run(ctx):
         try:
             raise JobCancelled
-        except Exception:
+        except Exception:  # noqa: BLE001 - the point of the test
             return {"swallowed": True}
 
     handle("t.broad", run)

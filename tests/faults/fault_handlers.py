@@ -1,0 +1,41 @@
+"""Handlers of the fault tests, given to real workers by PREFLOOP_JOB_MODULES."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from apps.jobs.models import JobGroup
+from apps.jobs.registry import JobContext, handler
+
+
+def _write(ctx: JobContext, n: int) -> None:
+    """One item, once: the unique key makes another attempt go on where this one was lost."""
+    with ctx.fenced():
+        JobGroup.objects.get_or_create(
+            unique_key=f"item-{ctx.payload['name']}-{n}", defaults={"name": f"attempt {ctx.attempt}"}
+        )
+
+
+@handler("fault.items", queue="cpu")
+def items(ctx: JobContext) -> dict[str, int]:
+    """Write n items, one by one; at `hold_at` wait in small steps for the file `go` to appear."""
+    n = ctx.payload["n"]
+    for i in range(n):
+        ctx.check()
+        if i == ctx.payload.get("hold_at") and ctx.attempt == 1:
+            while not Path(ctx.payload["go"]).exists():
+                if ctx.payload.get("polite", True):
+                    ctx.check()
+                time.sleep(0.02)
+        _write(ctx, i)
+        ctx.progress(i + 1, n)
+    return {"n": n, "pid": os.getpid()}
+
+
+@handler("fault.poison", queue="cpu")
+def poison(ctx: JobContext) -> None:
+    """Kill the process that runs it, as the system does to one that takes too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,28 @@
+"""What a bell means: drain the queue."""
+
+from __future__ import annotations
+
+import structlog
+from django.db import DatabaseError
+
+from apps.jobs.drain import drain
+from apps.jobs.identity import worker_name
+from config.celery import app
+from workers import shutdown
+
+log = structlog.get_logger()
+busy = False  # in a pool child: whether a drain is running now (a child does one thing at a time)
+
+
+@app.task(name="workers.run_queue")  # type: ignore[untyped-decorator]
+def run_queue(*, queue: str, **_: object) -> int:
+    """Run what is claimable. A bell too many finds nothing; a bell lost is rung again by the worker's feed."""
+    global busy
+    busy = True
+    try:
+        return drain([queue], worker_name=worker_name(queue=queue), stopping=shutdown.requested)
+    except DatabaseError as error:
+        log.warning("drain_ended", queue=queue, error=str(error))
+        return 0
+    finally:
+        busy = False

@@ -1,0 +1,75 @@
+"""The models a worker has loaded, by content: a job that uses the same weights does not load them again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import TypeVar
+
+import torch
+from django.conf import settings
+
+from apps.policies.models import Checkpoint
+from apps.policies.store import store_path
+from prefloop.checkpoints import check_checkpoint_dir
+from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model
+
+MOST_MODELS = 4
+M = TypeVar("M", Policy, RewardModel)
+
+_policies: OrderedDict[str, Policy] = OrderedDict()
+_reward_models: OrderedDict[str, RewardModel] = OrderedDict()
+_lock = Lock()
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def dtype() -> torch.dtype:
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+def use_threads() -> None:
+    """Use the configured number of threads: results repeat only at the same number."""
+    if torch.get_num_threads() != settings.WORKER_THREADS:
+        torch.set_num_threads(settings.WORKER_THREADS)
+
+
+def policy(checkpoint: Checkpoint) -> Policy:
+    """Return the checkpoint's policy, loaded once. Raises UnsafeCheckpoint."""
+    with _lock:
+        found = _get(_policies, checkpoint.fingerprint)
+        if found is None:
+            use_threads()
+            path = store_path(checkpoint.path)
+            check_checkpoint_dir(path)
+            found = load_policy(path, device=device(), dtype=dtype())
+            _put(_policies, checkpoint.fingerprint, found)
+        return found
+
+
+def reward_model(checkpoint: Checkpoint) -> RewardModel:
+    """Return the checkpoint's reward model, loaded once. Raises UnsafeCheckpoint."""
+    with _lock:
+        found = _get(_reward_models, checkpoint.fingerprint)
+        if found is None:
+            use_threads()
+            path = store_path(checkpoint.path)
+            check_checkpoint_dir(path)
+            found = load_reward_model(path, device=device(), dtype=dtype())
+            _put(_reward_models, checkpoint.fingerprint, found)
+        return found
+
+
+def _get(cache: OrderedDict[str, M], key: str) -> M | None:
+    if key in cache:
+        cache.move_to_end(key)
+        return cache[key]
+    return None
+
+
+def _put(cache: OrderedDict[str, M], key: str, value: M) -> None:
+    cache[key] = value
+    while len(cache) > MOST_MODELS:
+        cache.popitem(last=False)

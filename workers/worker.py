@@ -1,0 +1,80 @@
+"""One class of worker: a consumer process that never imports torch, and children that do the work.
+
+Children and not threads: a handler that is killed for memory, or crashes in native code, takes its child along and
+nothing else; the consumer sees it, gives the job back and forks another. A child is kept for the worker's life, so
+that the models it has loaded stay loaded (workers/model_cache.py).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+from typing import Any
+
+import structlog
+from celery import signals
+from django.conf import settings
+
+from apps.jobs.identity import worker_name
+from apps.jobs.models import Worker
+from config.celery import app
+from workers import bells, processes, shutdown
+from workers.feed import Feed
+
+log = structlog.get_logger()
+SLOTS = {"gpu": 1, "cpu": 2}
+
+
+def run(*, queue: str, slots: int | None = None) -> None:
+    """Serve a queue until SIGTERM or Ctrl-C."""
+    os.environ["PREFLOOP_QUEUE"] = queue
+    signals.worker_shutting_down.connect(_leave, weak=False)
+    signals.worker_process_init.connect(_child_started, weak=False)
+    app.steps["consumer"].add(Feed)
+    # root in a container is normal, and nothing but JSON is accepted
+    warnings.filterwarnings("ignore", message=".*superuser privileges.*")
+    name = worker_name(queue=queue)
+    try:
+        app.worker_main(
+            [
+                "-q",
+                "worker",
+                f"--queues={queue}",
+                f"--concurrency={slots or SLOTS[queue]}",
+                "--pool=prefork",
+                f"--hostname={queue}-{os.getpid()}@%h",
+                "--loglevel=WARNING",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+            ]
+        )
+    finally:
+        Worker.objects.filter(name=name).delete()
+
+
+def _leave(**_: Any) -> None:
+    """SIGTERM or Ctrl-C: tell the children, and end the hard way those that do not listen within the grace."""
+    shutdown.request()
+
+    def end() -> None:
+        time.sleep(settings.WORKER_GRACE_SECONDS)
+        log.error("worker_ended_without_its_job", grace_seconds=settings.WORKER_GRACE_SECONDS)
+        os._exit(70)  # the children follow; the job goes back to the queue as its worker is gone
+
+    threading.Thread(target=end, name="grace", daemon=True).start()
+
+
+def _child_started(**_: Any) -> None:
+    processes.die_with_parent()
+    signal.signal(signal.SIGTERM, _child_told)
+
+
+def _child_told(*_: Any) -> None:
+    """A service manager that signals every process: leave at the next `ctx.check()`, or now when idle."""
+    shutdown.request()
+    if not bells.busy:
+        raise SystemExit(0)
