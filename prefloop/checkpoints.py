@@ -36,6 +36,7 @@ _IDENTITY_FILES = frozenset(
         "chat_template.json",
     }
 )
+_WEIGHTS = re.compile(r"^(adapter_)?model(-\d+-of-\d+)?\.safetensors$")  # the names transformers and peft load
 _CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
 _DTYPE_BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
@@ -88,7 +89,7 @@ def check_checkpoint_dir(path: str | Path) -> None:
             raise UnsafeCheckpoint(f"{name} is code; checkpoints that bring their own code are not loaded")
         if file.suffix == ".safetensors":
             check_safetensors(file)
-            weights += file.parent == root
+            weights += file.parent == root and bool(_WEIGHTS.match(file.name))
         elif file.suffix == ".json" and file.parent == root:
             _check_json(file, name)
     if not (root / "config.json").is_file():
@@ -142,11 +143,11 @@ def check_safetensors(file: Path) -> None:
 
 
 def fingerprint(path: str | Path) -> str:
-    """Hash a model directory by content: weights, config and tokenizer, not the rest, not the names of folders."""
+    """Hash a model directory by content: weights, config and tokenizer; optimizer state and notes don't count."""
     root = Path(path)
     digest = hashlib.sha256()
     for file in sorted(root.iterdir()):
-        if file.name in _IDENTITY_FILES or file.suffix == ".safetensors":
+        if file.name in _IDENTITY_FILES or _WEIGHTS.match(file.name):
             digest.update(f"{file.name}\0{_sha256(file)}\n".encode())
     return digest.hexdigest()
 

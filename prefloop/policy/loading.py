@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from prefloop.checkpoints import check_checkpoint_dir, fingerprint
 from prefloop.types import PrefloopError
+
+transformers_logging.disable_progress_bar()  # bars are for terminals; here they would fill the logs of workers
 
 __all__ = [
     "Policy",

@@ -124,6 +124,7 @@ def test_the_fingerprint_follows_weights_config_and_tokenizer_only(model: Path, 
     moved = tmp_path / "elsewhere"
     shutil.copytree(model, moved)
     (moved / "README.md").write_text("other words")
+    (moved / "optimizer.safetensors").write_bytes(_safetensors([9.0]))
     assert fingerprint(moved) == before
     for name, content in [
         ("config.json", b"{}"),
