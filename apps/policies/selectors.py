@@ -1,0 +1,33 @@
+"""Reads of checkpoints."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from apps.policies.models import Checkpoint
+from apps.projects.models import Project
+from prefloop.types import PrefloopError
+
+
+class NoCheckpoint(PrefloopError):
+    """The project has no such checkpoint."""
+
+
+def checkpoint_list(project: Project) -> QuerySet[Checkpoint]:
+    return Checkpoint.objects.filter(project=project).select_related("parent").order_by("id")
+
+
+def checkpoint_default(project: Project, role: str) -> Checkpoint | None:
+    return Checkpoint.objects.filter(project=project, role=role, is_default=True).first()
+
+
+def checkpoint_by_name(project: Project, name: str, role: str = "policy") -> Checkpoint:
+    """Return the checkpoint of this name; raises NoCheckpoint with the names that there are."""
+    found = Checkpoint.objects.filter(project=project, name=name, role=role).first()
+    if found is None:
+        names = list(
+            Checkpoint.objects.filter(project=project, role=role).order_by("id").values_list("name", flat=True)
+        )
+        there = ", ".join(names) if names else "none yet"
+        raise NoCheckpoint(f"no {role} checkpoint {name!r} in project {project.slug}; there are: {there}")
+    return found

@@ -1,0 +1,112 @@
+"""Checkpoints come in by one door: checked, hashed, complete."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from apps.accounts.models import User
+from apps.policies.models import Checkpoint
+from apps.policies.store import check_name, checkpoint_relative_path, store_path
+from apps.projects.models import Project
+from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, publish, verify_manifest
+from prefloop.types import PrefloopError
+
+
+class CheckpointExists(PrefloopError):
+    """A checkpoint of this name is there already."""
+
+
+def checkpoint_register(
+    *,
+    project: Project,
+    name: str,
+    role: str,
+    directory: Path,
+    parent: Checkpoint | None = None,
+    recipe: str = "",
+    make_default: bool = False,
+    created_by: User | None = None,
+) -> Checkpoint:
+    """Record a complete checkpoint directory that already lies in the store.
+
+    Registering the same directory again under the same name returns the row that there is (a resumed job does so).
+    Raises UnsafeCheckpoint or DamagedCheckpoint, and CheckpointExists where the name means other weights.
+    """
+    check_name(name)
+    check_checkpoint_dir(directory)
+    manifest = verify_manifest(directory)
+    relative = directory.resolve().relative_to(store_path("")).as_posix()
+    config = json.loads((directory / "config.json").read_text("utf-8"))
+    values: dict[str, Any] = {
+        "role": role,
+        "path": relative,
+        "fingerprint": manifest["fingerprint"],
+        "parent": parent,
+        "recipe": recipe,
+        "architecture": (config.get("architectures") or [config.get("model_type", "")])[0],
+        "n_parameters": count_parameters(directory),
+        "manifest": {key: value for key, value in manifest.items() if key != "files"},
+        "created_by": created_by,
+    }
+    with transaction.atomic():
+        checkpoint, created = Checkpoint.objects.get_or_create(project=project, name=name, defaults=values)
+        if not created and checkpoint.fingerprint != manifest["fingerprint"]:
+            raise CheckpointExists(f"checkpoint {name!r} is there already, with other weights")
+        if make_default:
+            checkpoint_make_default(checkpoint=checkpoint)
+    return checkpoint
+
+
+def checkpoint_make_default(*, checkpoint: Checkpoint) -> None:
+    """Make this the checkpoint that sampling (or scoring) takes where none is named."""
+    with transaction.atomic():
+        Checkpoint.objects.filter(project_id=checkpoint.project_id, role=checkpoint.role, is_default=True).exclude(
+            pk=checkpoint.pk
+        ).update(is_default=False)
+        Checkpoint.objects.filter(pk=checkpoint.pk).update(is_default=True)
+        checkpoint.is_default = True
+
+
+def checkpoint_import(
+    *, project: Project, name: str, role: str, source: Path, created_by: User | None = None
+) -> Checkpoint:
+    """Copy a model directory into the store and register it; nothing stays behind when it is refused.
+
+    Raises UnsafeCheckpoint naming the file that must not be loaded.
+    """
+    check_checkpoint_dir(source)
+    relative = checkpoint_relative_path(project.slug, name)
+    final = store_path(relative)
+    if final.exists() or Checkpoint.objects.filter(project=project, name=name).exists():
+        raise CheckpointExists(f"checkpoint {name!r} is there already")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staging = final.parent / f".{name}.{uuid.uuid4().hex}"
+    try:
+        shutil.copytree(source, staging, symlinks=False, ignore=shutil.ignore_patterns(MANIFEST, ".*"))
+        publish(staging, final, extra={"imported_from": source.name})
+        return checkpoint_register(project=project, name=name, role=role, directory=final, created_by=created_by)
+    except (OSError, PrefloopError, IntegrityError):
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def count_parameters(directory: Path) -> int:
+    """Count the numbers in a directory's safetensors files from their headers alone."""
+    total = 0
+    for file in directory.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        for key, entry in header.items():
+            if key == "__metadata__":
+                continue
+            size = 1
+            for length in entry["shape"]:
+                size *= length
+            total += size
+    return total

@@ -1,0 +1,40 @@
+"""Reads of prompts."""
+
+from __future__ import annotations
+
+from django.db.models import Count, Q, QuerySet
+
+from apps.projects.models import Project
+from apps.prompts.models import Prompt, PromptSet, ready
+from apps.prompts.services import NoSuchPromptSet
+
+
+def prompt_list(project: Project, *, set_name: str = "", split: str = "", search: str = "") -> QuerySet[Prompt]:
+    """Return the project's prompts that are not part of an unfinished import, oldest first."""
+    prompts = Prompt.objects.filter(ready(), project=project).select_related("prompt_set").order_by("id")
+    if set_name:
+        prompts = prompts.filter(prompt_set__name=set_name)
+    if split:
+        prompts = prompts.filter(split=split)
+    if search:
+        prompts = prompts.filter(Q(text__icontains=search) | Q(external_id__icontains=search))
+    return prompts
+
+
+def prompt_set_list(project: Project) -> QuerySet[PromptSet]:
+    return (
+        PromptSet.objects.filter(project=project)
+        .annotate(
+            n_train=Count("prompts", filter=Q(prompts__split="train") & ready("prompts__")),
+            n_eval=Count("prompts", filter=Q(prompts__split="eval") & ready("prompts__")),
+        )
+        .order_by("id")
+    )
+
+
+def prompt_set_by_name(project: Project, name: str) -> PromptSet:
+    found = PromptSet.objects.filter(project=project, name=name).first()
+    if found is None:
+        names = ", ".join(PromptSet.objects.filter(project=project).order_by("id").values_list("name", flat=True))
+        raise NoSuchPromptSet(f"no prompt set {name!r} in project {project.slug}; there are: {names or 'none yet'}")
+    return found

@@ -1,0 +1,37 @@
+"""The only way from a user to a sampling run or a completion. Model names are for leads and above."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import Http404
+
+from apps.accounts.models import User
+from apps.projects.access import project_for
+from apps.projects.models import Role
+from apps.samples.models import Comparison, Completion, SamplingRun
+
+
+def sampling_run_for_read(user: User | AnonymousUser, slug: str, pk: int) -> SamplingRun:
+    project = project_for(user, slug, Role.LEAD)
+    found = SamplingRun.objects.filter(project=project, pk=pk).select_related("checkpoint", "group", "project").first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def completion_for_read(user: User | AnonymousUser, slug: str, pk: int) -> Completion:
+    project = project_for(user, slug, Role.LEAD)
+    found = Completion.objects.filter(project=project, pk=pk).select_related("prompt", "run").first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def comparison_for_read(user: User | AnonymousUser, slug: str, pk: int) -> Comparison:
+    project = project_for(user, slug, Role.LEAD)
+    found = (
+        Comparison.objects.filter(project=project, pk=pk).select_related("prompt", "first", "second", "project").first()
+    )
+    if found is None:
+        raise Http404
+    return found

@@ -1,0 +1,136 @@
+"""Sampling runs and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.core.chunks import chunks
+from apps.jobs.models import JobGroup
+from apps.jobs.services import JobSpec, group_create
+from apps.policies.models import Checkpoint
+from apps.projects.models import Project
+from apps.prompts.models import Prompt, PromptSet
+from apps.samples.models import Comparison, Completion, SamplingRun
+from prefloop.types import PrefloopError
+
+PROMPTS_PER_JOB = 128
+
+
+class BadSampling(PrefloopError):
+    """A sampling run that can't be made."""
+
+
+class BadComparison(PrefloopError):
+    """Two completions that can't be compared."""
+
+
+def sampling_run_create(
+    *,
+    project: Project,
+    checkpoint: Checkpoint,
+    prompt_ids: Sequence[int],
+    n: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 128,
+    seed: int = 0,
+    purpose: str = "manual",
+    prompt_set: PromptSet | None = None,
+    started_by: User | None = None,
+    follow_up_kind: str = "",
+    follow_up_payload: dict[str, Any] | None = None,
+) -> SamplingRun:
+    """Make a run of n answers for each prompt and enqueue its jobs. Raises BadSampling."""
+    if checkpoint.project_id != project.pk or checkpoint.role != "policy":
+        raise BadSampling(f"{checkpoint.name!r} is not a policy of project {project.slug}")
+    if not prompt_ids:
+        raise BadSampling("there are no prompts to answer: add some on the Prompts page, or choose another set")
+    if not 1 <= n <= 1024:
+        raise BadSampling(f"n must be between 1 and 1024, not {n}")
+    if not 0 <= temperature <= 10:
+        raise BadSampling(f"the temperature must be between 0 and 10, not {temperature}")
+    if not 0 < top_p <= 1:
+        raise BadSampling(f"top-p must be above 0 and at most 1, not {top_p}")
+    if not 1 <= max_tokens <= 131072:
+        raise BadSampling(f"the longest answer must be between 1 and 131072 tokens, not {max_tokens}")
+    with transaction.atomic():
+        run = SamplingRun.objects.create(
+            project=project,
+            checkpoint=checkpoint,
+            prompt_set=prompt_set,
+            prompt_ids=list(prompt_ids),
+            n=n,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            max_tokens=max_tokens,
+            seed=seed,
+            purpose=purpose,
+            started_by=started_by,
+        )
+        sampling_run_enqueue(run=run, follow_up_kind=follow_up_kind, follow_up_payload=follow_up_payload)
+    return run
+
+
+def sampling_run_enqueue(
+    *, run: SamplingRun, follow_up_kind: str = "", follow_up_payload: dict[str, Any] | None = None
+) -> JobGroup:
+    """Enqueue the jobs of a run; again after a failure, only what is not done yet is tried again."""
+    name = run.checkpoint.name if run.checkpoint else "an endpoint"
+    with transaction.atomic():
+        run.group = group_create(
+            project=run.project,
+            name=f"sampling run {run.pk}",
+            jobs=[
+                JobSpec(
+                    kind="sampling.chunk",
+                    queue="gpu",
+                    payload={"run": run.pk, "start": start, "stop": min(start + PROMPTS_PER_JOB, len(run.prompt_ids))},
+                    title=f"Sample {run.n} answers of {name}",
+                    unique_key=f"sampling:{run.pk}:{start}",
+                )
+                for start in range(0, len(run.prompt_ids), PROMPTS_PER_JOB)
+            ],
+            follow_up_kind=follow_up_kind,
+            follow_up_payload=follow_up_payload,
+        )
+        run.save(update_fields=["group"])
+    return run.group
+
+
+def comparisons_create(
+    *, project: Project, pairs: Iterable[tuple[Completion, Completion]], origin: str
+) -> list[Comparison]:
+    """Make the comparisons of these pairs, in canonical order; one that is there already is not made twice.
+
+    A comparison on an evaluation prompt is held out. Raises BadComparison for answers to different prompts.
+    """
+    wanted: dict[tuple[int, int], Comparison] = {}
+    for a, b in pairs:
+        if a.prompt_id != b.prompt_id or a.pk == b.pk:
+            raise BadComparison(f"completions {a.pk} and {b.pk} are not two answers to one prompt")
+        first, second = (a, b) if a.pk < b.pk else (b, a)
+        wanted[(first.pk, second.pk)] = Comparison(
+            project=project, prompt_id=a.prompt_id, first=first, second=second, origin=origin
+        )
+    prompt_ids = {comparison.prompt_id for comparison in wanted.values()}
+    held_out: set[int] = set()
+    for chunk in chunks(sorted(prompt_ids), 500):
+        held_out |= set(Prompt.objects.filter(pk__in=chunk, split="eval").values_list("pk", flat=True))
+    for comparison in wanted.values():
+        comparison.held_out = comparison.prompt_id in held_out
+    with transaction.atomic():
+        Comparison.objects.bulk_create(wanted.values(), ignore_conflicts=True, batch_size=500)
+    made: list[Comparison] = []
+    for keys in chunks(list(wanted), 200):
+        rows = {
+            (row.first_id, row.second_id): row
+            for row in Comparison.objects.filter(first_id__in=[a for a, _ in keys]).select_related(None)
+        }
+        made += [rows[key] for key in keys]
+    return made

@@ -1,0 +1,54 @@
+"""The only way from a user to a loop, a run or a snapshot."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import Http404
+
+from apps.accounts.models import User
+from apps.projects.access import project_for
+from apps.projects.models import Role
+from apps.training.models import Loop, Snapshot, TrainingRun
+
+Viewer = User | AnonymousUser
+
+
+def loop_for_read(user: Viewer, slug: str, pk: int) -> Loop:
+    return _loop(user, slug, pk, Role.LEAD)
+
+
+def loop_for_write(user: Viewer, slug: str, pk: int) -> Loop:
+    return _loop(user, slug, pk, Role.ENGINEER)
+
+
+def loop_for_api(user: Viewer, pk: int, role: Role = Role.LEAD) -> Loop:
+    """Fetch a loop by its id alone, as the API addresses it."""
+    found = Loop.objects.select_related("project").filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    project_for(user, found.project.slug, role)
+    return found
+
+
+def training_run_for_read(user: Viewer, slug: str, pk: int) -> TrainingRun:
+    project = project_for(user, slug, Role.LEAD)
+    found = TrainingRun.objects.filter(project=project, pk=pk).select_related("snapshot", "round__loop").first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def snapshot_for_read(user: Viewer, slug: str, pk: int) -> Snapshot:
+    project = project_for(user, slug, Role.LEAD)
+    found = Snapshot.objects.filter(project=project, pk=pk).select_related("project").first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _loop(user: Viewer, slug: str, pk: int, role: Role) -> Loop:
+    project = project_for(user, slug, role)
+    found = Loop.objects.filter(project=project, pk=pk).select_related("project", "initial", "judge").first()
+    if found is None:
+        raise Http404
+    return found

@@ -1,0 +1,186 @@
+"""Starting a loop, and what people do to it while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.core.services import audit
+from apps.jobs.models import Job
+from apps.jobs.services import job_cancel, job_enqueue
+from apps.judging.models import Judge, JudgeKind
+from apps.judging.selectors import NoJudge, judge_by_name
+from apps.policies.models import Checkpoint
+from apps.policies.selectors import checkpoint_by_name, checkpoint_default
+from apps.projects.models import Project
+from apps.prompts.selectors import prompt_list
+from apps.rankings.models import Preference
+from apps.training.models import Loop, LoopState, Round, Stage
+from prefloop.config import apply_settings
+from prefloop.recipes.catalogue import get_recipe
+from prefloop.recipes.recipe import Recipe
+from prefloop.types import PrefloopError
+
+REWARD_MODEL_JUDGE = "reward-model"
+ACTIVE = (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING, LoopState.PAUSED)
+
+
+class LoopRefused(PrefloopError):
+    """A loop that can't start, and what would have to be there for it."""
+
+
+class LoopNotActive(PrefloopError):
+    """Only a loop that is under way can be cancelled, and only one that ended early resumed."""
+
+
+def loop_start(
+    *,
+    project: Project,
+    recipe: str,
+    settings: Mapping[str, str] | None = None,
+    n_rounds: int | None = None,
+    seed: int = 0,
+    start: str = "",
+    started_by: User | None = None,
+) -> Loop:
+    """Start a recipe. Nothing is written unless everything it needs is there or can be made first.
+
+    Raises UnknownRecipe, ConfigError, LoopRefused, NoCheckpoint.
+    """
+    chosen = dict(settings or {})
+    made = apply_settings(get_recipe(recipe), chosen)
+    rounds = n_rounds if n_rounds is not None else made.rounds
+    if not 1 <= rounds <= 1000:
+        raise LoopRefused(f"rounds must be between 1 and 1000, not {rounds}")
+    if made.group == "offline" and rounds != 1:
+        raise LoopRefused(f"{recipe} trains once on what is there: rounds must be 1, not {rounds}")
+    initial = checkpoint_by_name(project, start) if start else checkpoint_default(project, "policy")
+    if initial is None:
+        raise LoopRefused("the project has no policy to start from: import one on the Policies page")
+    _check_ingredients(project, made)
+    judge = loop_judge(project, made)
+    with transaction.atomic():
+        loop = Loop.objects.create(
+            project=project,
+            recipe=made.name,
+            config=made.to_json(),
+            chosen=chosen,
+            n_rounds=rounds,
+            seed=seed,
+            initial=initial,
+            judge=judge,
+            started_by=started_by,
+        )
+        Round.objects.create(loop=loop, index=0, policy=initial, output=initial)
+        audit(actor=started_by, verb="loop started", target=f"loop {loop.pk} ({recipe})", project=project, data=chosen)
+        advance_enqueue(loop)
+    return loop
+
+
+def advance_enqueue(loop: Loop) -> Job:
+    """Enqueue a step of the loop; steps are idempotent, so one too many does nothing."""
+    return job_enqueue(
+        kind="rounds.advance",
+        queue="cpu",
+        payload={"loop": loop.pk},
+        project=loop.project,
+        title=f"Loop {loop.pk}: next step",
+    )
+
+
+def loop_judge(project: Project, recipe: Recipe) -> Judge | None:
+    """Return whose scores (or labels) the loop takes; None: nobody's, or a reward model that is made first.
+
+    Raises LoopRefused for a judge that can't score, NoJudge for one that is not there.
+    """
+    if recipe.score.by == "judge":
+        name = recipe.score.judge
+        if name == REWARD_MODEL_JUDGE:
+            try:
+                return judge_by_name(project, REWARD_MODEL_JUDGE)
+            except NoJudge:
+                return None
+        judge = judge_by_name(project, name)
+        if judge.kind not in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD):
+            raise LoopRefused(f"judge {name!r} compares answers but gives no scores; choose a reward model")
+        return judge
+    if recipe.label.by == "preferences" and recipe.label.judge not in ("", "people"):
+        return judge_by_name(project, recipe.label.judge)
+    return None
+
+
+def needs_reward_model(loop: Loop, recipe: Recipe) -> bool:
+    return recipe.score.by == "judge" and recipe.score.judge == REWARD_MODEL_JUDGE and loop.judge_id is None
+
+
+def _check_ingredients(project: Project, recipe: Recipe) -> None:
+    samples = any(draw.source != "data" for draw in recipe.draws)
+    if samples and not prompt_list(project, split="train").exists():
+        raise LoopRefused("the project has no training prompts: import some on the Data page")
+    from_labels = recipe.label.by == "preferences" or recipe.name == "sft"
+    makes_reward_model = recipe.score.by == "judge" and recipe.score.judge == REWARD_MODEL_JUDGE
+    if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
+        named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
+        labelled = Preference.objects.filter(
+            comparison__project=project, comparison__held_out=False, p_first__isnull=False
+        )
+        if not named_judge and not labelled.exists():
+            raise LoopRefused(
+                "no comparison of the project has a label yet: annotate some pairs, ask a judge, or import labels"
+            )
+    for draw in recipe.draws:
+        if draw.source.startswith("checkpoint:"):
+            checkpoint_by_name(project, draw.source.removeprefix("checkpoint:"))
+
+
+def loop_cancel(*, loop: Loop, by: User | None, now: datetime) -> None:
+    """Stop a loop: its jobs are cancelled, what it made stays. Raises LoopNotActive."""
+    with transaction.atomic():
+        changed = Loop.objects.filter(pk=loop.pk, state__in=ACTIVE).update(state=LoopState.CANCELLED, ended_at=now)
+        if not changed:
+            raise LoopNotActive(f"loop {loop.pk} is not under way")
+        audit(actor=by, verb="loop cancelled", target=f"loop {loop.pk}", project=loop.project)
+    groups = loop.rounds.exclude(group=None).values_list("group_id", flat=True)
+    for job in Job.objects.filter(group_id__in=list(groups)).exclude(state__in=("succeeded", "failed", "cancelled")):
+        job_cancel(job=job, by=by)
+
+
+def loop_resume(*, loop: Loop, by: User | None) -> None:
+    """Go on with a loop that failed or was cancelled, from the stage it stopped in. Raises LoopNotActive.
+
+    What was sampled, judged and trained so far is kept: the stage's jobs are made anew and continue.
+    """
+    with transaction.atomic():
+        changed = Loop.objects.filter(
+            pk=loop.pk, state__in=(LoopState.FAILED, LoopState.CANCELLED, LoopState.PAUSED)
+        ).update(state=LoopState.RUNNING, ended_at=None, failure_class="", error="")
+        if not changed:
+            raise LoopNotActive(f"loop {loop.pk} did not stop early: there is nothing to resume")
+        loop.rounds.exclude(stage=Stage.DONE).update(group=None)
+        audit(actor=by, verb="loop resumed", target=f"loop {loop.pk}", project=loop.project)
+        loop.refresh_from_db()
+        advance_enqueue(loop)
+
+
+def loop_continue(*, loop: Loop, by: User | None) -> None:
+    """Leave the review gate with what people have decided so far. Raises LoopNotActive."""
+    with transaction.atomic():
+        changed = Loop.objects.filter(pk=loop.pk, state=LoopState.WAITING).update(state=LoopState.RUNNING)
+        if not changed:
+            raise LoopNotActive(f"loop {loop.pk} is not waiting for people")
+        Round.objects.filter(loop=loop, stage=Stage.REVIEW).update(stage=Stage.SNAPSHOT, group=None)
+        audit(actor=by, verb="review gate left", target=f"loop {loop.pk}", project=loop.project)
+        advance_enqueue(loop)
+
+
+def checkpoint_name(loop: Loop, index: int) -> str:
+    return f"{loop.recipe}-{loop.pk}-round-{index}"
+
+
+def previous_policy(loop: Loop, index: int) -> Checkpoint | None:
+    """Return the policy that round `index` starts from: the output of the one before it."""
+    before = loop.rounds.filter(index=index - 1).select_related("output").first()
+    return before.output if before else loop.initial

@@ -1,0 +1,433 @@
+"""A loop, stage by stage. `loop_advance` looks at where the loop stands and does what comes next, until it must wait.
+
+sampling → judging → review → snapshot → training → evaluation → done, each a group of jobs; the group's follow-up job
+calls back here. A step may be taken twice (two jobs at once, or one that was killed): heavy work is idempotent and
+every change of stage is a compare-and-set, so that nothing is made twice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+
+from apps.jobs.models import Job, JobGroup, JobState
+from apps.jobs.services import JobSpec, group_create
+from apps.judging.selectors import scores_of
+from apps.judging.services import (
+    ORDER_CODES,
+    NewVerdict,
+    judge_create,
+    judging_run_create,
+    judging_run_enqueue,
+    orders_for,
+    scoring_enqueue,
+    verdicts_add,
+)
+from apps.policies.models import Checkpoint
+from apps.policies.selectors import checkpoint_by_name
+from apps.prompts.selectors import prompt_list
+from apps.samples.models import Comparison, Completion
+from apps.samples.services import comparisons_create, sampling_run_create, sampling_run_enqueue
+from apps.training.labels import project_labels, round_labels, round_origin, trainable
+from apps.training.loops import REWARD_MODEL_JUDGE, loop_judge, needs_reward_model, previous_policy
+from apps.training.models import Loop, LoopState, Round, Snapshot, Stage, TrainingRun
+from apps.training.review import review_choose, review_is_done
+from apps.training.runs import training_run_create, training_run_enqueue
+from apps.training.snapshots import NothingToTrainOn, snapshot_create
+from prefloop.recipes.catalogue import get_recipe
+from prefloop.recipes.filters import apply_filter
+from prefloop.recipes.labelling import sigmoid
+from prefloop.recipes.pairing import make_pairs
+from prefloop.recipes.recipe import Recipe
+from prefloop.recipes.runspec import RunKind
+from prefloop.seeds import derive_seed, sampler_seed, trainer_seed
+from prefloop.types import Completion as PlainCompletion
+from prefloop.types import Group, LabelledVerdict, PrefloopError
+
+KIND_OF_LOSS: dict[str, RunKind] = {"nll": "sft", "bradley-terry": "reward-model", "dpo": "dpo"}
+
+
+def loop_advance(*, loop_id: int, now: datetime) -> None:
+    """Do what comes next in a loop, until it waits for jobs or people, or has ended."""
+    while True:
+        loop = Loop.objects.select_related("project", "initial", "judge").get(pk=loop_id)
+        if loop.state not in (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING):
+            return
+        Loop.objects.filter(pk=loop_id, state=LoopState.QUEUED).update(state=LoopState.RUNNING)
+        round_ = loop.rounds.exclude(stage=Stage.DONE).order_by("index").select_related("policy", "group").first()
+        try:
+            moved = _next_round(loop, now) if round_ is None else _step(loop, round_, now)
+        except PrefloopError as error:
+            loop_fail(loop=loop, failure_class="data", error=str(error), now=now)
+            return
+        if not moved:
+            return
+
+
+def loop_fail(*, loop: Loop, failure_class: str, error: str, now: datetime) -> None:
+    Loop.objects.filter(pk=loop.pk, state__in=(LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING)).update(
+        state=LoopState.FAILED, failure_class=failure_class, error=error, ended_at=now
+    )
+
+
+def recipe_of(loop: Loop) -> Recipe:
+    return Recipe.from_json(loop.config)
+
+
+def _step(loop: Loop, round_: Round, now: datetime) -> bool:
+    """Take one step of a round; say whether another may follow at once."""
+    if round_.started_at is None:
+        Round.objects.filter(pk=round_.pk, started_at=None).update(started_at=now)
+    if round_.group is not None:
+        ended = _ended(loop, round_.group, now)
+        if ended is None:
+            return False
+        if not ended:
+            return False
+    stages: dict[str, Callable[[Loop, Round, Recipe, datetime], bool]] = {
+        Stage.PREPARE: _prepare,
+        Stage.SAMPLING: _sampling,
+        Stage.JUDGING: _judging,
+        Stage.REVIEW: _review,
+        Stage.SNAPSHOT: _snapshot,
+        Stage.TRAINING: _training,
+        Stage.EVALUATION: _evaluation,
+    }
+    return stages[round_.stage](loop, round_, recipe_of(loop), now)
+
+
+def _ended(loop: Loop, group: JobGroup, now: datetime) -> bool | None:
+    """None: jobs are still open. True: all succeeded. False: the loop has been ended by a job that failed."""
+    group.refresh_from_db()
+    if group.open_count:
+        return None
+    if group.failed_count or group.cancelled_count:
+        job = Job.objects.filter(group=group, state=JobState.FAILED).order_by("-id").first()
+        if job is None:
+            Loop.objects.filter(pk=loop.pk).exclude(state=LoopState.CANCELLED).update(
+                state=LoopState.CANCELLED, ended_at=now, error="a job of the loop was cancelled"
+            )
+        else:
+            loop_fail(loop=loop, failure_class=job.failure_class, error=job.error, now=now)
+        return False
+    return True
+
+
+def _move(round_: Round, to: str, **fields: object) -> bool:
+    """Go to another stage, if the round is still where we think it is."""
+    return bool(
+        Round.objects.filter(pk=round_.pk, stage=round_.stage, group_id=round_.group_id).update(
+            stage=to, group=None, **fields
+        )
+    )
+
+
+def _enter(round_: Round, make: Callable[[], JobGroup]) -> bool:
+    """Make the stage's jobs, once: only for a round that has none yet. False: wait for them."""
+    with transaction.atomic():
+        locked = Round.objects.select_for_update().get(pk=round_.pk)
+        if locked.stage != round_.stage or locked.group_id is not None:
+            return True  # somebody else was faster: look again
+        group = make()
+        Round.objects.filter(pk=round_.pk).update(group=group)
+    return group.open_count == 0
+
+
+def _next_round(loop: Loop, now: datetime) -> bool:
+    last = loop.rounds.order_by("-index").first()
+    index = last.index + 1 if last else 0
+    if index > loop.n_rounds:
+        Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.DONE, ended_at=now)
+        return False
+    Round.objects.get_or_create(loop=loop, index=index, defaults={"policy": previous_policy(loop, index)})
+    return True
+
+
+def _samples(recipe: Recipe) -> bool:
+    return any(draw.source != "data" for draw in recipe.draws)
+
+
+# --- the stages -----------------------------------------------------------------------------------------------------
+
+
+def _prepare(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
+    if round_.index > 0:
+        return _move(round_, Stage.SAMPLING if _samples(recipe) else Stage.JUDGING)
+    if needs_reward_model(loop, recipe):
+        run = loop.project.training_runs.filter(round=round_, kind="reward-model").select_related("output").first()
+        if run is None or run.output is None:
+            return _enter(round_, lambda: _reward_model_jobs(loop, round_))
+        _adopt_reward_model(loop, run.output)
+    return _move(round_, Stage.EVALUATION if recipe.objective.loss != "bradley-terry" else Stage.DONE, ended_at=now)
+
+
+def _reward_model_jobs(loop: Loop, round_: Round) -> JobGroup:
+    run = TrainingRun.objects.filter(round=round_, kind="reward-model").first()
+    if run is None:
+        recipe = get_recipe("reward-model")
+        initial = _need(loop.initial)
+        snapshot = snapshot_create(
+            project=loop.project,
+            name=f"loop-{loop.pk}-reward-model",
+            labels=project_labels(loop),
+            label_policy={"labels": recipe.label.labels},
+        )
+        run = training_run_create(
+            project=loop.project,
+            round_=round_,
+            kind="reward-model",
+            snapshot=snapshot,
+            start=initial,
+            reference=None,
+            objective=recipe.objective,
+            seed=trainer_seed(loop.seed, "reward-model"),
+        )
+    return training_run_enqueue(run=run, follow_up_payload={"loop": loop.pk})
+
+
+def _adopt_reward_model(loop: Loop, checkpoint: Checkpoint) -> None:
+    """Make the judge that scores by this reward model, and give it to the loop."""
+    with transaction.atomic():
+        judge = loop_judge(loop.project, recipe_of(loop))
+        if judge is None:
+            judge = judge_create(
+                project=loop.project, name=REWARD_MODEL_JUDGE, kind="reward_model", checkpoint=checkpoint
+            )
+        Loop.objects.filter(pk=loop.pk, judge=None).update(judge=judge)
+
+
+def _sampling(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
+    if round_.group is not None:
+        return _move(round_, Stage.JUDGING)
+
+    def make() -> JobGroup:
+        payload = {"loop": loop.pk}
+        if round_.sampling_run is not None:
+            run = round_.sampling_run
+            return sampling_run_enqueue(run=run, follow_up_kind="rounds.advance", follow_up_payload=payload)
+        draw = recipe.draws[0]
+        split = "eval" if recipe.objective.loss == "none" else "train"
+        run = sampling_run_create(
+            project=loop.project,
+            checkpoint=_drawer(loop, round_, draw.source),
+            prompt_ids=_round_prompts(loop, round_, recipe, split),
+            n=draw.n,
+            temperature=draw.temperature,
+            top_p=draw.top_p,
+            top_k=draw.top_k,
+            max_tokens=draw.max_tokens,
+            seed=sampler_seed(loop.seed, "round", round_.index),
+            purpose="loop",
+            started_by=loop.started_by,
+            follow_up_kind="rounds.advance",
+            follow_up_payload=payload,
+        )
+        Round.objects.filter(pk=round_.pk).update(sampling_run=run)
+        if run.group is None:
+            raise AssertionError("a sampling run has its jobs")
+        return run.group
+
+    return _enter(round_, make)
+
+
+def _drawer(loop: Loop, round_: Round, source: str) -> Checkpoint:
+    if source == "initial":
+        return _need(loop.initial)
+    if source.startswith("checkpoint:"):
+        return checkpoint_by_name(loop.project, source.removeprefix("checkpoint:"))
+    return _need(round_.policy)  # current, previous: what the round starts from
+
+
+def _round_prompts(loop: Loop, round_: Round, recipe: Recipe, split: str) -> list[int]:
+    """Return the round's prompts, drawn by the seed; every one of them where the recipe asks for all."""
+    ids = list(prompt_list(loop.project, split=split).values_list("id", flat=True))
+    if recipe.prompts.n and recipe.prompts.n < len(ids):
+        rng = random.Random(derive_seed(loop.seed, "prompts", round_.index))
+        ids = sorted(rng.sample(ids, recipe.prompts.n))
+    return ids
+
+
+def _judging(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
+    if recipe.score.by == "judge":
+        if round_.group is None:
+            return _enter(round_, lambda: _scoring_jobs(loop, round_))
+        round_pairs_create(loop=loop, round_=round_, recipe=recipe)
+    elif recipe.label.by == "preferences" and loop.judge is not None and round_.group is None:
+        return _enter(round_, lambda: _judging_jobs(loop, round_))
+    return _move(round_, Stage.REVIEW)
+
+
+def _scoring_jobs(loop: Loop, round_: Round) -> JobGroup:
+    run = round_.sampling_run
+    if loop.judge is None or run is None:
+        raise NothingToTrainOn("the loop has no judge to score its answers")
+    return scoring_enqueue(
+        judge=loop.judge, sampling_run=run, follow_up_kind="rounds.advance", follow_up_payload={"loop": loop.pk}
+    )
+
+
+def _judging_jobs(loop: Loop, round_: Round) -> JobGroup:
+    payload = {"loop": loop.pk}
+    if round_.judging_run is not None:
+        return judging_run_enqueue(run=round_.judging_run, follow_up_kind="rounds.advance", follow_up_payload=payload)
+    if loop.judge is None:
+        raise NothingToTrainOn("the loop has no judge to ask")
+    ids = list(trainable(loop).exclude(origin__startswith="loop:").values_list("id", flat=True))
+    if loop.judge.kind == "imported":
+        return group_create(
+            project=loop.project,
+            name=f"loop {loop.pk}: imported verdicts",
+            jobs=[],
+            follow_up_kind="rounds.advance",
+            follow_up_payload=payload,
+        )
+    run = judging_run_create(
+        project=loop.project,
+        judge=loop.judge,
+        comparison_ids=ids,
+        purpose="loop",
+        started_by=loop.started_by,
+        follow_up_kind="rounds.advance",
+        follow_up_payload=payload,
+    )
+    Round.objects.filter(pk=round_.pk).update(judging_run=run)
+    if run.group is None:
+        raise AssertionError("a judging run has its jobs")
+    return run.group
+
+
+def round_pairs_create(*, loop: Loop, round_: Round, recipe: Recipe) -> list[Comparison]:
+    """Make the round's comparisons from its scored answers, and the judge's verdict on each; idempotent.
+
+    The verdict's p is σ(score difference), the Bradley–Terry probability of the reward model.
+    """
+    judge = loop.judge
+    if judge is None or recipe.pairing.kind in ("none", "as-given"):
+        return []
+    completions = list(
+        Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").order_by("prompt_id", "index")
+    )
+    scores = scores_of(judge, [completion.pk for completion in completions])
+    by_prompt: dict[int, list[Completion]] = {}
+    for completion in completions:
+        by_prompt.setdefault(completion.prompt_id, []).append(completion)
+    wanted: list[tuple[Completion, Completion]] = []
+    seed = derive_seed(loop.seed, "pairing", round_.index)
+    for rows in by_prompt.values():
+        group = Group(
+            prompt_id=rows[0].prompt.external_id,
+            completions=tuple(PlainCompletion(text=row.text, ids=tuple(row.token_ids)) for row in rows),
+            scores=tuple(scores[row.pk] for row in rows),
+        )
+        kept = apply_filter(recipe.filter, group, seed=seed)
+        wanted += [(rows[pair.i], rows[pair.j]) for pair in make_pairs(recipe.pairing, kept, seed=seed).pairs]
+    made = comparisons_create(project=loop.project, pairs=wanted, origin=round_origin(loop, round_.index))
+    verdicts = []
+    for comparison in made:
+        p = sigmoid(scores[comparison.first_id] - scores[comparison.second_id])
+        verdicts.append(
+            NewVerdict(
+                comparison_id=comparison.pk,
+                order=ORDER_CODES[orders_for(judge, comparison.pk)[0]],
+                verdict=LabelledVerdict(
+                    state="ok", outcome="tie" if p == 0.5 else "first" if p > 0.5 else "second", p_first=p
+                ),
+            )
+        )
+    verdicts_add(judge=judge, run=None, verdicts=verdicts)
+    return made
+
+
+def _review(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
+    if recipe.review.mode == "none" or recipe.objective.loss == "none":
+        return _move(round_, Stage.SNAPSHOT if recipe.objective.loss != "none" else Stage.EVALUATION)
+    if not round_.review_comparison_ids:
+        chosen = review_choose(loop=loop, round_=round_, recipe=recipe)
+        if not chosen:
+            return _move(round_, Stage.SNAPSHOT)
+        Round.objects.filter(pk=round_.pk).update(review_comparison_ids=chosen)
+        Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.WAITING)
+        return False
+    if review_is_done(round_):
+        Loop.objects.filter(pk=loop.pk, state=LoopState.WAITING).update(state=LoopState.RUNNING)
+        return _move(round_, Stage.SNAPSHOT)
+    return False
+
+
+def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
+    existing = TrainingRun.objects.filter(round=round_).exclude(kind="reward-model", round__index=0).first()
+    if existing is None:
+        labels = round_labels(loop, round_, recipe)
+        name = f"loop-{loop.pk}-round-{round_.index}"
+        Snapshot.objects.filter(project=loop.project, name=name, training_runs=None).delete()
+        snapshot = snapshot_create(
+            project=loop.project,
+            name=name,
+            labels=labels,
+            label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": _judge_name(loop)},
+            as_demonstrations=recipe.objective.loss == "nll",
+        )
+        start = _need(loop.initial if recipe.objective.start_from == "initial" else round_.policy)
+        reference = recipe.objective.reference
+        training_run_create(
+            project=loop.project,
+            round_=round_,
+            kind=KIND_OF_LOSS[recipe.objective.loss],
+            snapshot=snapshot,
+            start=start,
+            reference=_drawer(loop, round_, reference) if recipe.objective.needs_reference else None,
+            objective=recipe.objective,
+            seed=trainer_seed(loop.seed, "round", round_.index),
+        )
+    return _move(round_, Stage.TRAINING)
+
+
+def _training(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
+    run = TrainingRun.objects.filter(round=round_).select_related("output").order_by("-id").first()
+    if run is None:
+        return _move(round_, Stage.SNAPSHOT)
+    if round_.group is None:
+        return _enter(round_, lambda: training_run_enqueue(run=run, follow_up_payload={"loop": loop.pk}))
+    if recipe.objective.loss != "bradley-terry":
+        return _move(round_, Stage.EVALUATION, output=run.output)
+    with transaction.atomic():
+        moved = _move(round_, Stage.EVALUATION)
+        if moved and run.output is not None:
+            judge_create(project=loop.project, name=REWARD_MODEL_JUDGE, kind="reward_model", checkpoint=run.output)
+    return moved
+
+
+def _evaluation(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
+    if round_.group is None:
+        return _enter(
+            round_,
+            lambda: group_create(
+                project=loop.project,
+                name=f"evaluation of loop {loop.pk}, round {round_.index}",
+                jobs=[
+                    JobSpec(
+                        kind="evaluation.run",
+                        queue="gpu",
+                        payload={"round": round_.pk},
+                        title=f"Evaluate round {round_.index}",
+                        unique_key=f"evaluation:{round_.pk}",
+                    )
+                ],
+                follow_up_kind="rounds.advance",
+                follow_up_payload={"loop": loop.pk},
+            ),
+        )
+    return _move(round_, Stage.DONE, ended_at=now)
+
+
+def _judge_name(loop: Loop) -> str:
+    return loop.judge.name if loop.judge else ""
+
+
+def _need(checkpoint: Checkpoint | None) -> Checkpoint:
+    if checkpoint is None:
+        raise NothingToTrainOn("the loop has no policy to start from")
+    return checkpoint

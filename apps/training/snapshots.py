@@ -1,0 +1,167 @@
+"""Snapshots: the training set, frozen, hashed, and traced to the labels that made it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.db import transaction
+
+from apps.core.chunks import chunks
+from apps.policies.store import store_path
+from apps.projects.models import Project
+from apps.samples.models import Comparison
+from apps.training.models import Snapshot, SnapshotItem
+from prefloop.recipes.snapshots import Demonstration, write_snapshot
+from prefloop.types import PrefloopError, TrainingPair
+
+
+class NothingToTrainOn(PrefloopError):
+    """No label makes a pair."""
+
+
+class HeldOutInTraining(PrefloopError):
+    """A gold item or an evaluation prompt was about to enter a training set."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledComparison:
+    """A comparison with the label it is trained on. `p_without_overrides`: None where no label would be left."""
+
+    comparison_id: int
+    p_first: float
+    source: str
+    label_ids: tuple[str, ...] = ()
+    weight: float = 1.0
+    p_without_overrides: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def training_pairs(labels: Sequence[LabelledComparison]) -> list[TrainingPair]:
+    """Return the rows of a snapshot, in the order of the labels, with texts and token ids. Raises HeldOutInTraining."""
+    rows: dict[int, Comparison] = {}
+    for chunk in chunks([label.comparison_id for label in labels], 500):
+        found = Comparison.objects.filter(pk__in=chunk).select_related("prompt", "first", "second")
+        rows |= {comparison.pk: comparison for comparison in found}
+    pairs = []
+    for label in labels:
+        comparison = rows[label.comparison_id]
+        if comparison.held_out or comparison.prompt.split == "eval":
+            raise HeldOutInTraining(f"comparison {comparison.pk} is held out: it must not enter a training set")
+        pairs.append(
+            TrainingPair(
+                id=f"comparison:{comparison.pk}",
+                prompt=comparison.prompt.text,
+                first=comparison.first.text,
+                second=comparison.second.text,
+                p_first=label.p_first,
+                weight=label.weight,
+                first_ids=tuple(comparison.first.token_ids),
+                second_ids=tuple(comparison.second.token_ids),
+                source=label.source,
+                label_ids=label.label_ids,
+            )
+        )
+    return pairs
+
+
+def demonstrations(labels: Sequence[LabelledComparison]) -> list[Demonstration]:
+    """Return the chosen answers as rows to imitate; a tie chooses none, and an answer chosen twice stands once."""
+    chosen: dict[str, Demonstration] = {}
+    for pair in training_pairs(labels):
+        if pair.p_first == 0.5:
+            continue
+        first = pair.p_first > 0.5
+        text, ids = (pair.first, pair.first_ids) if first else (pair.second, pair.second_ids)
+        key = hashlib.sha256(f"{pair.prompt}\0{text}".encode()).hexdigest()
+        chosen.setdefault(
+            key,
+            Demonstration(
+                id=pair.id,
+                prompt=pair.prompt,
+                completion=text,
+                weight=pair.weight,
+                completion_ids=ids,
+                source=pair.source,
+                label_ids=pair.label_ids,
+            ),
+        )
+    return list(chosen.values())
+
+
+def snapshot_create(
+    *,
+    project: Project,
+    name: str,
+    labels: Sequence[LabelledComparison],
+    label_policy: dict[str, Any],
+    as_demonstrations: bool = False,
+) -> Snapshot:
+    """Freeze a training set: the file first, then its rows. Raises NothingToTrainOn, HeldOutInTraining."""
+    if not labels:
+        raise NothingToTrainOn("there is nothing to train on: no comparison has a label that makes a pair")
+    rows: Iterable[Any] = demonstrations(labels) if as_demonstrations else training_pairs(labels)
+    rows = list(rows)
+    if not rows:
+        raise NothingToTrainOn("there is nothing to train on: every label is a tie")
+    relative = f"{project.slug}/snapshots/{name}.jsonl"
+    path = store_path(relative)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    info = write_snapshot(path, rows)
+    sources = Counter(_kind(label.source) for label in labels)
+    with transaction.atomic():
+        snapshot = Snapshot.objects.create(
+            project=project,
+            name=name,
+            path=relative,
+            sha256=info.sha256,
+            n_pairs=info.n_rows,
+            n_overrides=sources["override"],
+            n_human=sources["human"] + sources["adjudication"],
+            sources=dict(Counter(label.source for label in labels)),
+            label_policy=label_policy,
+        )
+        SnapshotItem.objects.bulk_create(
+            [
+                SnapshotItem(
+                    snapshot=snapshot,
+                    comparison_id=label.comparison_id,
+                    p_first=label.p_first,
+                    weight=label.weight,
+                    source=label.source,
+                    label_ids=list(label.label_ids),
+                    p_first_without_overrides=label.p_without_overrides,
+                )
+                for label in labels
+            ],
+            batch_size=200,
+        )
+    return snapshot
+
+
+def snapshot_export(snapshot: Snapshot) -> bytes:
+    """Return the bytes, the same each time. Raises NothingToTrainOn where the file is not what was frozen."""
+    content = store_path(snapshot.path).read_bytes()
+    if hashlib.sha256(content).hexdigest() != snapshot.sha256:
+        raise NothingToTrainOn(f"the file of snapshot {snapshot.name} is not what was frozen (its SHA-256 differs)")
+    return content
+
+
+def merged(labels: Sequence[LabelledComparison], remembered: Sequence[LabelledComparison]) -> list[LabelledComparison]:
+    """Return the labels followed by those remembered that are not among them; of a double, this round's stands."""
+    own = {label.comparison_id for label in labels}
+    return [*labels, *(label for label in remembered if label.comparison_id not in own)]
+
+
+def hardened(label: LabelledComparison, kind: str) -> LabelledComparison:
+    """Return the label as the recipe's `label.labels` wants it: hard takes the likelier side; soft keeps p."""
+    if kind == "soft" or label.p_first in (0.0, 0.5, 1.0):
+        return label
+    return replace(label, p_first=float(label.p_first > 0.5))
+
+
+def _kind(source: str) -> str:
+    return source.split(":", 1)[0]

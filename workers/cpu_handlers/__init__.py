@@ -1,0 +1,1 @@
+"""Handlers that both queues may run; torch is imported only inside the functions that need it."""

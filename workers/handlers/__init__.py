@@ -1,0 +1,1 @@
+"""Handlers of the gpu queue: they import torch."""

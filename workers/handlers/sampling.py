@@ -1,0 +1,88 @@
+"""Sampling: a chunk of a run's prompts, written prompt by prompt, so that another attempt only does what is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from apps.core.chunks import chunks
+from apps.jobs.registry import JobContext, handler
+from apps.prompts.models import Prompt
+from apps.samples.models import Completion, SamplingRun
+from prefloop.policy.prompts import encode_prompt
+from prefloop.policy.sampling import SamplePrompt, sample
+from prefloop.types import Group, PrefloopError
+from workers import model_cache
+
+COMPLETIONS_AT_ONCE = 512
+
+
+class NotAnswerable(PrefloopError):
+    """The run has nobody to answer."""
+
+
+@handler("sampling.chunk", queue="gpu")
+def sampling_chunk(ctx: JobContext) -> dict[str, Any]:
+    """Draw what is missing of a chunk: payload {run, start, stop} (positions in the run's prompts)."""
+    run = SamplingRun.objects.select_related("checkpoint").get(pk=ctx.payload["run"])
+    ids = run.prompt_ids[ctx.payload["start"] : ctx.payload["stop"]]
+    if run.checkpoint is None:
+        raise NotAnswerable(f"sampling run {run.pk} has no checkpoint")
+    n_before = draw(ctx=ctx, run=run, prompt_ids=ids)
+    return {"n_prompts": len(ids), "n_there_before": n_before}
+
+
+def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
+    """Draw and store the answers that are missing; return how many prompts were done before."""
+    checkpoint = run.checkpoint
+    if checkpoint is None:
+        raise NotAnswerable(f"sampling run {run.pk} has no checkpoint")
+    have = Counter(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", flat=True))
+    todo = [prompt_id for prompt_id in prompt_ids if have[prompt_id] < run.n]
+    n_before = len(prompt_ids) - len(todo)
+    prompts = Prompt.objects.in_bulk(todo)
+    policy = model_cache.policy(checkpoint)
+    done = n_before
+    ctx.progress(done, len(prompt_ids), "sampling")
+    for part in chunks(todo, max(1, COMPLETIONS_AT_ONCE // run.n)):
+        ctx.check()
+        rows = [prompts[prompt_id] for prompt_id in part]
+        groups = sample(
+            policy,
+            # keyed by the prompt's own id, so that the same run draws the same answers in any database
+            [SamplePrompt(row.external_id, encode_prompt(policy.tokenizer, row.messages or row.text)) for row in rows],
+            n=run.n,
+            temperature=run.temperature,
+            top_p=run.top_p,
+            top_k=run.top_k,
+            max_tokens=run.max_tokens,
+            seed=run.seed,
+            source=checkpoint.name,
+        )
+        with ctx.fenced():
+            Completion.objects.bulk_create(
+                [row for prompt, group in zip(rows, groups, strict=True) for row in _rows(run, prompt, group)],
+                ignore_conflicts=True,
+                batch_size=200,
+            )
+        done += len(part)
+        ctx.progress(done, len(prompt_ids), f"{done * run.n} answers")
+    return n_before
+
+
+def _rows(run: SamplingRun, prompt: Prompt, group: Group) -> list[Completion]:
+    return [
+        Completion(
+            project_id=run.project_id,
+            prompt=prompt,
+            run=run,
+            index=index,
+            text=completion.text,
+            token_ids=list(completion.ids),
+            logp_sum=completion.logp_sum,
+            seed=run.seed,
+            finished=completion.finished,
+            model_name=completion.source,
+        )
+        for index, completion in enumerate(group.completions)
+    ]

@@ -1,0 +1,137 @@
+"""Training: a process of its own does it; this handler starts it, takes in what it says, and registers what it made."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from apps.jobs.errors import JobStop
+from apps.jobs.models import FailureClass
+from apps.jobs.registry import JobContext, JobFailure, handler
+from apps.policies.models import Checkpoint
+from apps.policies.services import checkpoint_register
+from apps.policies.store import store_path
+from apps.training.loops import checkpoint_name
+from apps.training.models import TrainingRun
+from apps.training.runs import events_ingest
+from prefloop.recipes.runspec import EXIT_DONE, FINAL_DIR, read_failure
+
+LOOK_SECONDS = 0.25
+LEAVE_SECONDS = 60.0  # to finish a step and write a checkpoint after SIGTERM
+PR_SET_PDEATHSIG = 1
+
+
+@handler("training.run", queue="gpu")
+def training_run(ctx: JobContext) -> dict[str, Any]:
+    """Run (or go on with) a training run: payload {run}."""
+    run = TrainingRun.objects.select_related("project", "start", "round__loop").get(pk=ctx.payload["run"])
+    directory = store_path(run.run_dir)
+    log_path = directory / "train.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - an argument list of our own, no shell
+            [sys.executable, "-m", "prefloop.engine.train", str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+        )
+        try:
+            _follow(ctx, run, process)
+        except JobStop:
+            _leave(process)
+            raise
+        finally:
+            if process.poll() is None:
+                _kill(process)
+    _ingest(ctx, run)
+    if process.returncode != EXIT_DONE:
+        raise _failure(directory, process.returncode, log_path)
+    checkpoint = _register(ctx, run, directory / FINAL_DIR)
+    return {"checkpoint": checkpoint.name, "steps": run.step}
+
+
+def _follow(ctx: JobContext, run: TrainingRun, process: subprocess.Popen[bytes]) -> None:
+    while True:
+        ended = process.poll() is not None
+        _ingest(ctx, run)
+        if ended:
+            return
+        ctx.check()
+        ctx.progress(run.step, max(run.n_steps, run.step, 1), f"step {run.step} of {run.n_steps or '…'}")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_SECONDS)
+
+
+def _ingest(ctx: JobContext, run: TrainingRun) -> None:
+    with ctx.fenced():
+        for event in events_ingest(run=run):
+            if event.type == "log":
+                ctx.log(str(event.data.get("message", "")))
+
+
+def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
+    role = "reward" if run.kind == "reward-model" else "policy"
+    with ctx.fenced():
+        checkpoint = checkpoint_register(
+            project=run.project,
+            name=output_name(run),
+            role=role,
+            directory=final,
+            parent=run.start,
+            recipe=run.round.loop.recipe if run.round else run.kind,
+            # a project's first reward model scores from now on; a loop's policy becomes the default by hand
+            make_default=role == "reward",
+        )
+        TrainingRun.objects.filter(pk=run.pk).update(output=checkpoint, state="succeeded")
+    return checkpoint
+
+
+def output_name(run: TrainingRun) -> str:
+    if run.round is None:
+        return f"{run.kind}-{run.pk}"
+    if run.kind == "reward-model":
+        return f"reward-model-{run.pk}"
+    return checkpoint_name(run.round.loop, run.round.index)
+
+
+def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:
+    said = read_failure(directory)
+    if said is not None:
+        (directory / "failure.json").unlink(missing_ok=True)  # a retry starts clean
+        return JobFailure(FailureClass(said.failure_class), said.message)
+    tail = log_path.read_text("utf-8", errors="replace")[-2000:]
+    if code == -signal.SIGKILL:
+        return JobFailure(
+            FailureClass.OUT_OF_MEMORY, "the training process was killed, most likely for memory", retry=True
+        )
+    return JobFailure(FailureClass.INTERNAL, f"the training process ended with {code}: {tail}", retry=code < 0)
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to write a checkpoint and go; kill it if it does not."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_SECONDS)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _die_with_parent() -> None:
+    """In the child: end when the worker dies, so that a restarted worker never meets a second writer."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
