@@ -1,0 +1,46 @@
+# prefloop: `make run` sets everything up and serves; `make test` sets everything up and tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+HOST ?= 127.0.0.1
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TESTS ?= tests
+WORKERS ?= 2
+
+.PHONY: run test check format bench-setup clean-venv
+
+run: $(VENV)/.run
+	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.test
+	@$(BIN)/python tests/browser_setup.py
+	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadgroup -m "not slow and not browser and not faults and not gpu"
+
+format: $(VENV)/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/bin/python:
+	@echo "==> making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# torch first and by itself, so that nothing else chooses which build of it is taken
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "==> installing what prefloop needs (a few minutes the first time)"
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "==> installing what the tests need"
+	@$(PIP) -e '.[train,test,check]'
+	@touch $@

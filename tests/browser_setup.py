@@ -1,0 +1,27 @@
+"""Make sure that a Chromium is there for the browser tests: the system's, or Playwright's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+
+def main() -> int:
+    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        return 0
+    sys.stdout.write("==> no Chromium found: installing one for the browser tests\n")
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
+        done = subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=False)
+        if done.returncode == 0:
+            return 0
+    done = subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
+    if done.returncode != 0:
+        sys.stdout.write("==> no Chromium could be installed: the browser tests will be skipped\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
