@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os.path import commonprefix
 from typing import Any
 
 from prefloop.records import InvalidRecord
@@ -74,7 +73,8 @@ def shared_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, str, 
 
 def shared_prefix(chosen: str, rejected: str) -> tuple[str, str, str]:
     """Split two texts where they part, as TRL's extract_prompt does (a space belongs to the answers)."""
-    n = len(commonprefix([chosen, rejected]))
+    n = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
+    n = min(len(chosen), len(rejected)) if n is None else n
     if n and chosen[n - 1 : n] == " ":
         n -= 1
     return chosen[:n], chosen[n:], rejected[n:]
