@@ -52,4 +52,18 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/settings/members/<int:pk>/remove/": POST,
     "p/<slug:slug>/settings/invitations/": POST,
     "p/<slug:slug>/settings/invitations/<int:pk>/revoke/": POST,
+    # rankings
+    "p/<slug:slug>/annotate/": MEMBER,
+    "p/<slug:slug>/annotate/next/": POST,
+    "p/<slug:slug>/annotate/vote/": POST,
+    "p/<slug:slug>/annotate/undo/": POST,
+    "p/<slug:slug>/annotate/history/": MEMBER,
+    "p/<slug:slug>/annotate/<int:comparison_id>/": OBJECT,
+    "p/<slug:slug>/review/": MEMBER,
+    "p/<slug:slug>/review/<int:comparison_id>/": OBJECT,
+    "p/<slug:slug>/review/<int:comparison_id>/decide/": POST,
+    "p/<slug:slug>/review/<int:comparison_id>/withdraw/": POST,
+    "p/<slug:slug>/comparisons/<int:comparison_id>/": OBJECT,
+    "api/v1/projects/<slug:slug>/next/": API_POST,
+    "api/v1/votes/": API_POST,
 }
