@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from prefloop.losses.dpo import dpo_loss, implicit_reward_accuracy
+from prefloop.losses.ipo import ipo_loss
 from prefloop.losses.nll import nll_loss
 from prefloop.losses.reward_model import bradley_terry_loss
+from prefloop.losses.slic import hinge_norm_loss, slic_loss
 from prefloop.types import PrefloopError
 
 Need = Literal["token_logp", "ref", "old", "scores", "teacher_logits"]
@@ -70,15 +72,14 @@ class Objective:
 
 
 def _dpo(batch: PairBatch, *, beta: float, label_smoothing: float) -> LossRows:
-    if batch.ref_first_logp_sum is None or batch.ref_second_logp_sum is None:
-        raise ValueError("dpo needs reference log-probs")
+    ref_first, ref_second = _references(batch, "dpo")
     # Smoothing pulls a label towards 1/2 by the chance e that it is wrong: p(1 - e) + (1 - p)e.
     p = batch.p_first * (1 - label_smoothing) + (1 - batch.p_first) * label_smoothing
     result = dpo_loss(
         batch.first_logp_sum,
         batch.second_logp_sum,
-        batch.ref_first_logp_sum,
-        batch.ref_second_logp_sum,
+        ref_first,
+        ref_second,
         beta=beta,
         p_first=p,
     )
@@ -94,6 +95,37 @@ def _dpo(batch: PairBatch, *, beta: float, label_smoothing: float) -> LossRows:
             "rejected_logp_sum": torch.where(first_better, batch.second_logp_sum, batch.first_logp_sum).detach(),
         },
     )
+
+
+def _references(batch: PairBatch, name: str) -> tuple[Tensor, Tensor]:
+    if batch.ref_first_logp_sum is None or batch.ref_second_logp_sum is None:
+        raise ValueError(f"{name} needs reference log-probs")
+    return batch.ref_first_logp_sum, batch.ref_second_logp_sum
+
+
+def _pair_rows(loss: Tensor, margin: Tensor, batch: PairBatch) -> LossRows:
+    """Per-row terms of a pair loss; `margin` is towards the first answer and reported towards the better one."""
+    signed = torch.where(batch.p_first >= 0.5, 1.0, -1.0) * margin
+    return LossRows(loss, torch.ones_like(loss), {"margin": signed, "accuracy": (signed > 0).float()})
+
+
+def _ipo(batch: PairBatch, *, tau: float) -> LossRows:
+    references = _references(batch, "ipo")
+    loss, h = ipo_loss(batch.first_logp_sum, batch.second_logp_sum, *references, tau=tau, p_first=batch.p_first)
+    return _pair_rows(loss, h, batch)
+
+
+def _hinge_norm(batch: PairBatch, *, gamma: float) -> LossRows:
+    references = _references(batch, "hinge-norm")
+    loss, margin = hinge_norm_loss(
+        batch.first_logp_sum, batch.second_logp_sum, *references, gamma=gamma, p_first=batch.p_first
+    )
+    return _pair_rows(loss, margin, batch)
+
+
+def _slic(batch: PairBatch, *, delta: float) -> LossRows:
+    loss, margin = slic_loss(batch.first_logp_sum, batch.second_logp_sum, delta=delta, p_first=batch.p_first)
+    return _pair_rows(loss, margin, batch)
 
 
 def _nll(batch: CompletionBatch) -> LossRows:
@@ -128,6 +160,11 @@ OBJECTIVES: dict[str, Objective] = {
             "Rafailov et al. 2023, arXiv:2305.18290",
             _dpo,
         ),
+        Objective("ipo", "pairs", frozenset({"ref"}), {"tau": 0.1}, "Azar et al. 2023, arXiv:2310.12036", _ipo),
+        Objective(
+            "hinge-norm", "pairs", frozenset({"ref"}), {"gamma": 0.05}, "Liu et al. 2023, arXiv:2309.06657", _hinge_norm
+        ),
+        Objective("slic", "pairs", frozenset(), {"delta": 1.0}, "Zhao et al. 2023, arXiv:2305.10425", _slic),
         Objective("nll", "completions", frozenset(), {}, "maximum likelihood", _nll),
         Objective(
             "bradley-terry",

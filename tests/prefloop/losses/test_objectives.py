@@ -150,6 +150,11 @@ def test_the_registry_computes_what_the_functions_do() -> None:
     assert against.metrics["rejected_logp_sum"].item() == -8
     rewards = objective("bradley-terry").loss(PairBatch(_t(2), _t(2), _t(1)))
     assert rewards.loss.item() == pytest.approx(math.log(2))
+    for name, expected in [("ipo", 1.0), ("hinge-norm", 0.8), ("slic", 0.0)]:
+        assert objective(name).loss(batch).loss.item() == pytest.approx(expected)
+    reversed_label = PairBatch(chosen, rejected, _t(0), ref_chosen, ref_rejected)
+    assert objective("slic").loss(reversed_label).loss.item() == pytest.approx(4)
+    assert objective("ipo").loss(reversed_label).metrics["margin"].item() == pytest.approx(-4)
     tokens = objective("nll").loss(CompletionBatch(_t(-3), _t(4)))
     assert (tokens.loss.item(), tokens.denominator.item()) == (3, 4)
 
