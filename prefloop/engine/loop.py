@@ -90,6 +90,9 @@ class TrainingRun:
         loaded = self._load(found.path if found else self._path(self._spec.start), own=found is not None)
         parent = self._spec.parent or (found.parent if found else loaded.fingerprint)
         model, tokenizer = loaded.model, loaded.tokenizer
+        for name, parameter in model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise NotFinite(f"the weights {name} of the start model hold values that are not finite numbers")
         examples = self._encode(rows, model, tokenizer)
         references = self._references(examples, loaded if found is None else None)
         for parameter in model.parameters():

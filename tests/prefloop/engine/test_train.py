@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from prefloop.checkpoints import verify_manifest
-from prefloop.engine import resume, train
+from prefloop.engine import loop, resume, train
 from prefloop.engine.examples import batch_of, encode_pairs
+from prefloop.engine.objectives import StepLoss
 from prefloop.policy.loading import load_policy, load_reward_model, save_model
 from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.scoring import score_groups
@@ -269,15 +270,24 @@ def test_a_row_longer_than_the_model_is_a_matter_of_data(make_run: MakeRun) -> N
     assert "row 'r1' has" in failed(run_dir, "data", 3)
 
 
-def test_a_loss_that_is_not_finite_stops_and_says_what_to_lower(make_run: MakeRun) -> None:
-    run_dir = make_run(objective={"lr": 1.0, "clip": 0.0, "epochs": 50}, kind="sft")
+def test_a_loss_that_is_not_finite_stops_and_says_what_to_lower(make_run: MakeRun, monkeypatch: Any) -> None:
+    run_dir = make_run()
+    monkeypatch.setattr(loop, "backward_batch", lambda *_, **__: StepLoss(math.nan, {}))
+    assert "not a finite number at step 1 (learning rate 0.001): lower objective.lr" in failed(
+        run_dir, "user_config", 2
+    )
+    assert not [event for event in events_of(run_dir) if event.type == "metric"]
+
+
+def test_a_start_model_of_broken_numbers_is_refused(make_run: MakeRun) -> None:
+    run_dir = make_run()
     spec = read_spec(run_dir)
     broken = load_policy(spec.start)
     with torch.no_grad():
         broken.model.model.norm.weight.fill_(float("nan"))
     save_model(broken.model, broken.tokenizer, run_dir / "broken")
     respec(run_dir, start=str(run_dir / "broken"))
-    assert "not a finite number at step 1" in failed(run_dir, "user_config", 2)
+    assert "the weights model.norm.weight of the start model" in failed(run_dir, "user_config", 2)
 
 
 def test_no_room_for_a_checkpoint_is_found_out_before_training(make_run: MakeRun, monkeypatch: Any) -> None:
