@@ -34,6 +34,7 @@ task_queues = [
 task_default_queue = "cpu"
 
 worker_prefetch_multiplier = 1
+worker_lost_wait = 1.0  # a child that is gone has no late result to wait 10 s for: results are in the database
 worker_disable_prefetch = broker_url.startswith("redis")  # a bell must not wait behind an hour-long job
 worker_cancel_long_running_tasks_on_connection_loss = False  # the lease is in the database, not in the connection
 worker_hijack_root_logger = False

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 
 from apps.jobs import services
 from apps.jobs.context import JobContext
@@ -39,7 +39,7 @@ def drain(
     load_handlers(queues)
     n_run = 0
     while not stopping() and not (until is not None and until()):
-        close_old_connections()
+        _fresh_connection()
         job = services.job_claim(queues=queues, worker=worker_name)
         if job is None:
             break
@@ -114,8 +114,14 @@ def run_job(*, job: Job, stopping: Callable[[], bool] = lambda: False, on_progre
         except Exception as error:  # noqa: BLE001 - the envelope: every failure of a handler becomes a row
             failure_class, text, retry = classify(error)
             log.warning("job_failed", job=job.pk, kind=job.kind, failure=str(failure_class), error=text)
-            close_old_connections()
+            _fresh_connection()
             services.job_fail(job_id=job.pk, token=token, failure_class=failure_class, error=text, retry=retry)
+
+
+def _fresh_connection() -> None:
+    """Let go of a connection that the database has dropped; inside a caller's transaction it is the caller's."""
+    if not connection.in_atomic_block:
+        close_old_connections()
 
 
 def classify(error: Exception) -> tuple[FailureClass, str, bool]:

@@ -63,7 +63,7 @@ def handler(kind: str, *, queue: str) -> Callable[[Run], Run]:
 
 
 def load_handlers(queues: Iterable[str]) -> None:
-    """Import every app's `tasks` and `cpu_handlers`, and for the gpu queue every module of the apps' `handlers` packages."""
+    """Import every app's `tasks` and `cpu_handlers`, for the gpu queue `handlers` too (modules or packages)."""
     for path in settings.JOB_MODULES:
         importlib.import_module(path)
     wanted = {"tasks", "cpu_handlers", *(["handlers"] if "gpu" in queues else [])} - _loaded
