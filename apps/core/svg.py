@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -66,7 +67,7 @@ class Guide:
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers from `low` to `high` in steps of 1, 2 or 5 times a power of ten, about so many."""
-    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+    if not (_known(low) and _known(high)) or high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
         return [low]
     rough = (high - low) / max(1, about)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -91,8 +92,13 @@ def _n(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
+def _known(value: float | None) -> TypeGuard[float]:
+    """Say whether there is a number to draw: not None, NaN, infinite, or beyond any axis."""
+    return value is not None and math.isfinite(value) and abs(value) < 1e15
+
+
 def _finite(*values: float | None) -> list[float]:
-    return [float(value) for value in values if value is not None and math.isfinite(value)]
+    return [float(value) for value in values if _known(value)]
 
 
 def _classes(*names: str) -> str:
@@ -144,7 +150,8 @@ def _domain(values: Sequence[float], given: tuple[float, float] | None) -> tuple
     if not values:
         return (0.0, 1.0)
     low, high = min(values), max(values)
-    pad = (high - low) * 0.08 or max(abs(high) * 0.1, 0.05)
+    span = high - low
+    pad = span * 0.08 if span > 1e-6 * max(abs(low), abs(high), 1e-6) else max(abs(high) * 0.1, 0.05)
     return (low - pad, high + pad)
 
 
@@ -187,9 +194,9 @@ def forest(
         y = top + row * index + row / 2
         words = "not known"
         drawn = ""
-        if dot.value is not None and math.isfinite(dot.value):
+        if _known(dot.value):
             words = show(dot.value, unit)
-            if dot.low is not None and dot.high is not None:
+            if _known(dot.low) and _known(dot.high):
                 drawn += _line(at(dot.low), y, at(dot.high), y, "whisker")
                 bounds = f"{show(dot.low, unit)} to {show(dot.high, unit)}"
                 words += f" [{show(dot.low, unit)}, {show(dot.high, unit)}]".replace("\u202f%", "")
@@ -214,8 +221,8 @@ def forest(
 
 def _describe(dots: Sequence[Dot], unit: str) -> str:
     return "; ".join(
-        f"{dot.label}: {'not known' if dot.value is None else show(dot.value, unit)}"
-        + (f" [{show(dot.low, unit)}, {show(dot.high, unit)}]" if dot.low is not None and dot.high is not None else "")
+        f"{dot.label}: {show(dot.value, unit) if _known(dot.value) else 'not known'}"
+        + (f" [{show(dot.low, unit)}, {show(dot.high, unit)}]" if _known(dot.low) and _known(dot.high) else "")
         for dot in dots
     )
 
@@ -245,11 +252,11 @@ def bars(
     for index, dot in enumerate(dots):
         y = row * index + row / 2 + 2
         drawn, words = "", "not known"
-        if dot.value is not None and math.isfinite(dot.value):
+        if _known(dot.value):
             words = show(dot.value, unit)
             size = f'width="{_n(at(dot.value) - left)}" height="16" rx="2"'
             drawn = f'<rect x="{_n(left)}" y="{_n(y - 8)}" {size} class="bar"/>'
-            if dot.low is not None and dot.high is not None:
+            if _known(dot.low) and _known(dot.high):
                 drawn += _line(at(dot.low), y, at(dot.high), y, "whisker")
         end = at(max(_finite(dot.value, dot.high), default=0.0))
         parts.append(
@@ -321,10 +328,10 @@ def sparkline(values: Sequence[float | None], *, title: str, domain: tuple[float
 
     runs: list[list[tuple[float, float]]] = [[]]
     for index, value in enumerate(values):
-        if value is None or not math.isfinite(value):
-            runs.append([])
-        else:
+        if _known(value):
             runs[-1].append(at(index, value))
+        else:
+            runs.append([])
     parts = [
         f'<polyline points="{" ".join(f"{_n(x)},{_n(y)}" for x, y in run)}" class="line"/>'
         for run in runs
@@ -333,7 +340,7 @@ def sparkline(values: Sequence[float | None], *, title: str, domain: tuple[float
     last = next((run[-1] for run in reversed(runs) if run), None)
     if last is not None:
         parts.append(f'<circle cx="{_n(last[0])}" cy="{_n(last[1])}" r="2.5" class="mark is-human"/>')
-    words = ", ".join("gap" if value is None else show(value) for value in values) or "no values yet"
+    words = ", ".join(show(value) if _known(value) else "gap" for value in values) or "no values yet"
     return _frame(width, height, title, words, parts, css="chart sparkline")
 
 
@@ -383,7 +390,7 @@ def lines(
             parts.append(_text(left + 6, at_y(guide.value) - 5, guide.label))
     ends: list[float] = []
     for index, one in enumerate(series):
-        where = [(at_x(point.x), at_y(point.y), point) for point in one.points if _finite(point.x, point.y)[1:]]
+        where = [(at_x(point.x), at_y(point.y), point) for point in one.points if _known(point.x) and _known(point.y)]
         if not where:
             continue
         inner = ""
@@ -395,7 +402,7 @@ def lines(
             words = (
                 " ".join(filter(None, (one.label, point.label))) + f": {show(point.x, x_unit)}, {show(point.y, y_unit)}"
             )
-            if point.low is not None and point.high is not None:
+            if _known(point.low) and _known(point.high):
                 drawn += _line(x, at_y(point.low), x, at_y(point.high), "whisker")
                 words += f" [{show(point.low, y_unit)}, {show(point.high, y_unit)}]"
             drawn += f'<circle cx="{_n(x)}" cy="{_n(y)}" r="4.5" class="mark"/>'
@@ -408,7 +415,7 @@ def lines(
         colour = _hue(one.hue) or f"series-{(index if one.series is None else one.series) % 6}"
         parts.append(f'<g class="{_classes(_kind(one.kind), colour)}">{inner}</g>')
     words = desc or "; ".join(
-        f"{one.label}: " + ", ".join(f"({show(p.x, x_unit)}, {show(p.y, y_unit)})" for p in one.points)
+        f"{one.label}: " + ", ".join(f"({show(p.x, x_unit)}, {show(p.y, y_unit)})" for p in one.points if _known(p.y))
         for one in series
     )
     return _frame(width, height, title, words, parts)

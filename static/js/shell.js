@@ -29,6 +29,17 @@ export function announce(text) {
   if (region) region.textContent = text;
 }
 
+// The explanation of a term opens to the side that has room.
+const placeTip = (event) => {
+  const term = event.target.closest?.(".term");
+  if (!term) return;
+  const box = term.getBoundingClientRect();
+  term.classList.toggle("is-late", box.left + 300 > document.documentElement.clientWidth);
+  term.classList.toggle("is-low", box.top < 140);
+};
+document.addEventListener("pointerover", placeTip);
+document.addEventListener("focusin", placeTip);
+
 // A form whose control says data-submit-on-change sends itself; without scripts its button does.
 document.addEventListener("change", (event) => {
   const control = event.target.closest?.("[data-submit-on-change]");

@@ -117,7 +117,7 @@ def interval(
     With unit "%" (the default) the numbers are fractions; any other unit is put behind them as it is.
     """
     if value is None or _missing(value):
-        return format_html('<span class="interval muted">–</span>')
+        return format_html('<span class="interval muted">{}</span>', "–")
     scale, digits = (100.0, 1) if unit == "%" else (1.0, 2)
     main = number(float(value) * scale, digits) + (f"{NNBSP}{unit}" if unit else "")
     parts: SafeString | str = ""

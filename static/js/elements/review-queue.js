@@ -59,9 +59,7 @@ class ReviewQueue extends HTMLElement {
     } else if (key === "Enter" && !event.repeat && !event.target.closest?.("a, button, summary, label, input")) {
       if (!this.item || sheet?.open) return;
       event.preventDefault();
-      const agree = this.item.querySelector("button[value=agree]");
-      if (agree.disabled) this.notice(this.words.noAgree);
-      else agree.click();
+      this.item.querySelector("button[value=agree]").click();
     } else if (key === "o" && sheet) {
       event.preventDefault();
       sheet.open = !sheet.open;
