@@ -59,7 +59,7 @@ class Shape:
 # Small batches matter: copying forms after so many steps rather than after so many letters.
 SHAPES: dict[Size, Shape] = {
     "full": Shape(hidden=128, layers=3, heads=4, mlp=352, n_letters=10_000, batch=8, lr=2e-3, initial_std=0.08),
-    "tiny": Shape(hidden=64, layers=2, heads=4, mlp=176, n_letters=7_000, batch=8, lr=3e-3, initial_std=0.08),
+    "tiny": Shape(hidden=64, layers=2, heads=4, mlp=176, n_letters=7_000, batch=8, lr=4e-3, initial_std=0.08),
 }
 
 

@@ -11,7 +11,12 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+# transformers reads a tokenizer beside a Qwen2 model as a Qwen2 one: it splits words by `WORDS` whatever the file says,
+# and adds `<|endoftext|>` where that is missing. Both are therefore the world's own, and reading changes nothing.
+BOS, EOS, PAD = "<s>", "</s>", "<|endoftext|>"
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 ROLES = ("<system>", "<user>", "<assistant>")
 VOCAB_SIZE = 1152
 MAX_LENGTH = 512
@@ -29,11 +34,9 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> Pr
     """Train on `texts`; every byte has a token, so any text can be encoded and comes back unchanged."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
-    # Words with their leading space, numbers digit by digit, punctuation alone: as GPT-2, without its contractions.
-    words = Regex(r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(words, behavior="isolated"),
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
