@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -31,6 +31,11 @@ def person(request: HttpRequest) -> User:
     return request.user
 
 
+def posted(request: HttpRequest) -> QueryDict | None:
+    """The sent fields, even where none was sent; None where the page is only looked at."""
+    return request.POST if request.method == "POST" else None
+
+
 def safe_next(request: HttpRequest) -> str:
     """Where to go afterwards: only a path of this site, else the start page."""
     target = request.POST.get("next") or request.GET.get("next") or ""
@@ -47,7 +52,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
     """Sign in with a password. Every refusal says the same, and an unknown name takes as long as a wrong password."""
     if request.user.is_authenticated:
         return redirect(safe_next(request))
-    form = LoginForm(request.POST or None)
+    form = LoginForm(posted(request))
     status = 200
     if request.method == "POST" and form.is_valid():
         name, address = form.cleaned_data["username"], request.META.get("REMOTE_ADDR", "")
@@ -106,7 +111,7 @@ def password_set(request: HttpRequest) -> HttpResponse:
     user = person(request)
     if not request.session.get(NEEDS_PASSWORD):
         return redirect("accounts:password-change")
-    form = NewPasswordForm(request.POST or None, user=user)
+    form = NewPasswordForm(posted(request), user=user)
     if request.method == "POST" and form.is_valid():
         services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
         request.session.pop(NEEDS_PASSWORD, None)
@@ -125,7 +130,7 @@ def password_set(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def password_change(request: HttpRequest) -> HttpResponse:
     user = person(request)
-    form = ChangePasswordForm(request.POST or None, user=user)
+    form = ChangePasswordForm(posted(request), user=user)
     if request.method == "POST":
         address = request.META.get("REMOTE_ADDR", "")
         account = f"change:{user.username}"
@@ -146,7 +151,7 @@ def password_change(request: HttpRequest) -> HttpResponse:
 def profile(request: HttpRequest) -> HttpResponse:
     user = person(request)
     form = ProfileForm(
-        request.POST or None,
+        posted(request),
         initial={key: getattr(user, key) for key in ("first_name", "last_name", "email", "theme")},
     )
     if request.method == "POST" and form.is_valid():
@@ -181,7 +186,7 @@ def theme(request: HttpRequest) -> HttpResponse:
 def tokens(request: HttpRequest) -> HttpResponse:
     """List the person's API tokens by their first characters; a new one is shown once, in this answer only."""
     user = person(request)
-    form = TokenForm(request.POST or None)
+    form = TokenForm(posted(request))
     secret = None
     if request.method == "POST" and form.is_valid():
         days = form.cleaned_data["days"]

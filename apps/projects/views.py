@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts import throttle
 from apps.accounts.services import AccountRefused
-from apps.accounts.views import BACKEND, person
+from apps.accounts.views import BACKEND, person, posted
 from apps.projects import access, selectors, services
 from apps.projects.forms import (
     GuidelineForm,
@@ -43,7 +43,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
-    form = ProjectForm(request.POST or None)
+    form = ProjectForm(posted(request))
     if request.method == "POST" and form.is_valid():
         try:
             project = services.project_create(owner=person(request), **form.cleaned_data)
@@ -240,7 +240,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         throttle.note_failure(account=f"link:{address}", address=address)
         return render(request, "accounts/link_invalid.html", status=404)
     signed_in = request.user.is_authenticated
-    form = None if signed_in else NewAccountForm(request.POST or None)
+    form = None if signed_in else NewAccountForm(posted(request))
     if request.method == "POST":
         try:
             if signed_in:
