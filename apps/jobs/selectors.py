@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+import hashlib
+from collections.abc import Sequence
 
+from django.db.models import F, Q, QuerySet
+
+from apps.jobs.clock import database_now
 from apps.jobs.machine import HELD
-from apps.jobs.models import Job, JobGroup, JobState
+from apps.jobs.models import Job, JobEvent, JobGroup, JobState
 from apps.projects.models import Project
 
 OPEN = (JobState.QUEUED, *HELD)
+LOG_LINES = 400
 
 
 def running_jobs(project: Project) -> QuerySet[Job]:
@@ -16,19 +21,28 @@ def running_jobs(project: Project) -> QuerySet[Job]:
     return Job.objects.filter(project=project, state__in=OPEN).order_by("id")
 
 
-def recent_jobs(project: Project, *, limit: int = 50) -> list[Job]:
-    """Open jobs first, then those that ended last."""
-    open_jobs = list(running_jobs(project)[:limit])
-    ended = Job.objects.filter(project=project).exclude(state__in=OPEN).order_by("-ended_at", "-id")
-    return open_jobs + list(ended[: limit - len(open_jobs)])
+def recent_jobs(jobs: QuerySet[Job], *, limit: int = 50) -> list[Job]:
+    """Of these: open ones first (what a worker holds before what waits), then those that ended last."""
+    rows = jobs.select_related("project", "started_by")
+    held = list(rows.filter(state__in=HELD).order_by("id")[:limit])
+    queued = list(rows.filter(state=JobState.QUEUED).order_by("id")[: limit - len(held)])
+    ended = rows.exclude(state__in=OPEN).order_by(F("ended_at").desc(nulls_last=True), "-id")
+    return held + queued + list(ended[: limit - len(held) - len(queued)])
+
+
+def version_of(jobs: Sequence[Job], extra: object = "") -> str:
+    """A short name for what a page of these jobs shows; the same name means that nothing changed."""
+    shown = repr([(job.pk, job.state, job.step, job.n_steps, job.message, job.attempt) for job in jobs]) + str(extra)
+    return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()
+
+
+def job_log(job: Job) -> list[JobEvent]:
+    """The last lines of a job's log, in order."""
+    return list(JobEvent.objects.filter(job=job).order_by("-id")[:LOG_LINES])[::-1]
 
 
 def claimable(queues: list[str]) -> bool:
     """Whether a drain of these queues would find something."""
-    from django.db.models import F, Q
-
-    from apps.jobs.clock import database_now
-
     due = Q(run_after__isnull=True) | Q(run_after__lte=database_now())
     return Job.objects.filter(due, queue__in=queues, state=JobState.QUEUED, attempt__lt=F("max_attempts")).exists()
 

@@ -94,6 +94,7 @@ class Command(BaseCommand):
         }
 
     def _database(self) -> None:
+        settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
         self.say(f"database: {connection.vendor}, bringing its tables up to date")
         try:
             call_command("migrate", verbosity=0, interactive=False)
@@ -176,11 +177,11 @@ class Follow:
         running = job.state in (JobState.STARTING, JobState.RUNNING)
         if job.state != state and job.is_terminal:
             detail = f": {job.error.strip().splitlines()[-1]}" if job.error else ""
-            self.say(f"demo: {title} – {job.get_state_display().lower()}{detail}")
+            self.say(f"{title} – {job.get_state_display().lower()}{detail}")
         elif running and step < 0:
-            self.say(f"demo: {title} …")
+            self.say(f"{title} …")
         elif running and job.step != step and now - self._told_at.get(job.pk, 0.0) >= self.BETWEEN_SECONDS:
-            self.say(f"demo: {title} {job.step}/{job.n_steps} {job.message}".rstrip())
+            self.say(f"{title} {job.step}/{job.n_steps} {job.message}".rstrip())
         else:
             return
         self._told[job.pk] = (job.state, job.step)

@@ -1,0 +1,124 @@
+"""What this machine has and lacks: the facts behind `manage.py doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from apps.jobs.clock import database_now
+from apps.jobs.models import Worker
+
+WANTED_FREE_BYTES = 2 * 1024**3
+STALE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`state`: ok, missing (the product does not work without), or note (something is not possible)."""
+
+    name: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+def findings() -> list[Finding]:
+    database = _database()
+    rest = [_workers()] if database.state == "ok" else []
+    return [_python(), _torch(), _accelerator(), database, *rest, _disk(), _broker(), _endpoints(), _chromium()]
+
+
+def _python() -> Finding:
+    enough = sys.version_info >= (3, 11)
+    return Finding(
+        "python", "ok" if enough else "missing", platform.python_version(), "" if enough else "Python 3.11 or newer"
+    )
+
+
+def _torch() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("torch", "missing", "not installed: nothing can be sampled or trained", "pip install '.[train]'")
+    return Finding("torch", "ok", importlib.metadata.version("torch"))
+
+
+def _accelerator() -> Finding:
+    """Asked in a process of its own: this one never imports torch."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("accelerator", "note", "unknown without torch")
+    code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    try:
+        asked = subprocess.run(  # noqa: S603 - our own interpreter, our own line
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("accelerator", "note", "torch did not answer within 120 s")
+    name = asked.stdout.strip()
+    if asked.returncode != 0:
+        error = (asked.stderr.strip().splitlines() or ["no message"])[-1]
+        return Finding("accelerator", "missing", f"torch does not import: {error}", "reinstall: pip install '.[train]'")
+    if name:
+        return Finding("accelerator", "ok", name)
+    return Finding("accelerator", "note", f"none: {os.cpu_count()} processor cores do the work; tiny models only")
+
+
+def _database() -> Finding:
+    try:
+        pending = MigrationExecutor(connection).migration_plan(MigrationExecutor(connection).loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        reason = str(error).strip().splitlines()[0]
+        return Finding("database", "missing", f"{connection.vendor}: {reason}", "check DATABASE_URL")
+    where = f"{connection.vendor}: {connection.settings_dict['NAME']}"
+    if pending:
+        return Finding("database", "missing", f"{where}: {len(pending)} migrations to apply", "manage.py migrate")
+    return Finding("database", "ok", where)
+
+
+def _workers() -> Finding:
+    now = database_now()
+    alive = [one for one in Worker.objects.all() if (now - one.last_loop_at).total_seconds() < STALE_SECONDS]
+    queues = {one.queue for one in alive}
+    if queues >= {"gpu", "cpu"}:
+        return Finding("workers", "ok", f"{len(alive)} running")
+    lacking = ", ".join(sorted({"gpu", "cpu"} - queues))
+    return Finding("workers", "note", f"none for the queue {lacking}", "manage.py up")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(settings.VAR_DIR).free
+    detail = f"{free / 1024**3:.1f} GiB free in {settings.VAR_DIR}"
+    if free < WANTED_FREE_BYTES:
+        return Finding("disk", "missing", detail, "free at least 2 GiB, or set PREFLOOP_VAR to another disk")
+    return Finding("disk", "ok", detail)
+
+
+def _broker() -> Finding:
+    if not settings.CELERY_BROKER_URL:
+        return Finding("broker", "ok", "none needed: workers look at the table")
+    scheme = settings.CELERY_BROKER_URL.partition("://")[0]
+    return Finding("broker", "ok", f"{scheme} (rings the workers; jobs are safe without it)")
+
+
+def _endpoints() -> Finding:
+    allowed = settings.ENDPOINT_ALLOW
+    detail = ", ".join(allowed) if allowed else "public addresses only"
+    return Finding(
+        "endpoints", "ok" if allowed else "note", detail,
+        "" if allowed else "a judge on this machine or network: PREFLOOP_ENDPOINT_ALLOW=host:port,…",
+    )  # fmt: skip
+
+
+def _chromium() -> Finding:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found:
+        return Finding("chromium", "ok", found)
+    return Finding("chromium", "note", "not found; only the browser tests need it", "apt install chromium")
