@@ -32,7 +32,7 @@ Scorer = Callable[[Sequence[tuple[str, Sequence[Completion]]]], Sequence[Sequenc
 
 @dataclass(frozen=True, slots=True)
 class EvalPrompt:
-    """A held-out prompt: a text, or messages as a chat template takes them."""
+    """A held-out prompt."""
 
     id: str
     prompt: str

@@ -51,6 +51,10 @@ _INBOX_READ = "inbox.read.json"
 _REFERENCE_DIR = "reference"
 
 
+class _Leaving(Exception):
+    """Asked to leave before there was anything to save."""
+
+
 class NotFinite(PrefloopError):
     """The loss or its gradient is not a number: the settings don't suit the model."""
 
@@ -74,9 +78,16 @@ class TrainingRun:
         self._dir, self._spec, self._events = run_dir, spec, events
         self._resumed, self._should_leave = resumed, should_leave
         self._n_told = 0
+        self.step = 0
 
     def run(self) -> Outcome:
         """Train to the end, or leave with a checkpoint. Raises PrefloopError, OSError, torch's errors."""
+        try:
+            return self._run()
+        except _Leaving:
+            return Outcome("left", self.step)
+
+    def _run(self) -> Outcome:
         sweep(self._dir)
         finished = self._finished()
         if finished is not None:
@@ -136,7 +147,7 @@ class TrainingRun:
                     save()
                 self._acknowledge()
                 return Outcome("left", step)
-            step += 1
+            self.step = step = step + 1
             self._step(model, optimizer, examples, references, step, n_steps)
             if self._spec.save_every and step % self._spec.save_every == 0 and step < n_steps:
                 save()
@@ -225,7 +236,13 @@ class TrainingRun:
             shutil.rmtree(folder, ignore_errors=True)
             reference = self._reference_policy(start)
             cache = ReferenceCache(folder)
-            cache.fill(reference, items, token_budget=self._spec.token_budget)
+            batch, seed = self._spec.objective.batch, self._spec.seed
+            for step in range(1, steps_of(len(examples), batch=batch, epochs=1) + 1):
+                # Packed as the first epoch will be, so that a policy that is its reference has log-ratios of exactly 0.
+                if self._should_leave():
+                    raise _Leaving
+                rows = batch_of(examples, step, batch=batch, seed=seed)
+                cache.fill(reference, [row.item for row in rows], token_budget=self._spec.token_budget)
             folder.mkdir(parents=True, exist_ok=True)
             temporary = marker.with_name("complete.tmp")
             temporary.write_text(json.dumps({"fingerprint": reference.fingerprint}), "utf-8")

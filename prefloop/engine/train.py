@@ -98,8 +98,9 @@ def run(run_dir: str | Path, *, should_leave: Callable[[], bool] = lambda: False
         log = folder / EVENTS_FILE
         resumed = log.exists() and log.stat().st_size > 0
         events = EventWriter(log)
+        training = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave)
         try:
-            outcome = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave).run()
+            outcome = training.run()
             events.write(
                 "end",
                 step=outcome.step,
@@ -109,7 +110,7 @@ def run(run_dir: str | Path, *, should_leave: Callable[[], bool] = lambda: False
             )
             return Ended(outcome=outcome)
         except Exception as error:  # noqa: BLE001 - the boundary of the process: everything becomes a failure with a class
-            return Ended(failure=_fail(folder, error, events))
+            return Ended(failure=_fail(folder, error, events, step=training.step))
         finally:
             events.close()
 
@@ -153,18 +154,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ended.exit_code
 
 
-def _fail(folder: Path, error: Exception, events: EventWriter | None) -> RunFailure:
+def _fail(folder: Path, error: Exception, events: EventWriter | None, *, step: int = 0) -> RunFailure:
     failure_class = classify(error)
     lines = str(error).strip().splitlines()
     message = lines[0] if lines else type(error).__name__
     if failure_class == "internal":
         message = f"{type(error).__name__}: {message}"
         traceback.print_exception(error)
-    failure = RunFailure(failure_class=failure_class, message=message)
+    failure = RunFailure(failure_class=failure_class, message=message, step=step)
     try:
         write_failure(folder, failure)
         if events is not None:
-            events.write("end", status="failed", failure_class=failure_class, message=message)
+            events.write("end", step=step, status="failed", failure_class=failure_class, message=message)
     except OSError as second:  # a full disk, a directory that is not there: the exit code still says it
         logger.warning("could not write %s: %s", FAILURE_FILE, second)
     return failure

@@ -38,6 +38,14 @@ def some_demonstrations(n: int) -> list[Demonstration]:
     return [Demonstration(row.id, row.prompt, row.first, row.weight) for row in some_pairs(n)]
 
 
+@pytest.fixture(scope="session")
+def letters_policy_dir() -> Path:
+    """The tiny trained letters policy, made once a machine and code version; nothing may write into it."""
+    from prefloop.worlds.letters.cache import cached_letters_policy
+
+    return cached_letters_policy(Path(__file__).resolve().parents[3] / "var" / "test-cache")
+
+
 @pytest.fixture
 def make_run(tmp_path: Path, tiny_policy_dir: Path) -> MakeRun:
     def make(

@@ -80,6 +80,20 @@ def test_a_run_that_is_killed_again_and_again_equals_an_undisturbed_one(make_run
 
 
 @pytest.mark.faults
+def test_a_run_whose_parent_was_killed_writes_a_checkpoint_and_leaves(make_run: MakeRun) -> None:
+    run_dir = make_run(objective={"epochs": 400})
+    command = [sys.executable, "-m", "prefloop.engine.train", "--leave-with-parent", str(run_dir)]
+    parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({command!r})"])
+    wait_for(lambda: last_step(run_dir) >= 2, lambda: parent.poll() is None)
+    parent.kill()
+    parent.wait(DEADLINE_SECONDS)
+    wait_for(lambda: any(event.type == "end" for event in read_events(run_dir / "events.jsonl")[0]), lambda: True)
+    end = read_events(run_dir / "events.jsonl")[0][-1]
+    assert (end.data["status"], end.step) == ("left", last_step(run_dir))
+    assert (run_dir / f"step-{end.step:06d}" / "manifest.json").exists()
+
+
+@pytest.mark.faults
 def test_sigterm_makes_the_command_write_a_checkpoint_and_leave_with_75(make_run: MakeRun, story: Story) -> None:
     straight, told = (make_run(name, objective={"epochs": 20}) for name in ("straight", "told"))
     train.run(straight)
