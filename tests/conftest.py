@@ -56,6 +56,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+# --- the database ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Put the suite's SQLite in a file, with the product's own settings.
+
+    In memory with one shared cache a second writer (a thread, the live server) fails at once with "database table is
+    locked" instead of waiting, so that nothing about writing at the same time could be tested.
+    """
+    from django.db import connections
+
+    connection = connections["default"]
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
 # --- the cast --------------------------------------------------------------------------------------------------------
 
 

@@ -81,7 +81,8 @@ class Vote(TimeStamped):
 class Override(TimeStamped):
     """A person's decision made seeing a judge's verdict: to agree, or to correct it with a reason.
 
-    It replaces a training label; it never counts as a vote, in a majority, or as truth for a judge.
+    It replaces a training label; it never counts as a vote, in a majority, or as truth for a judge. To agree where
+    the judge has no label (its orders disagree, its reply was unreadable) leaves the pair out: `choice` is empty.
     """
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="overrides")
@@ -99,9 +100,7 @@ class Override(TimeStamped):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(
-                condition=Q(kind="withdrawn") | ~Q(choice=""), name="override_has_a_choice_unless_withdrawn"
-            ),
+            models.CheckConstraint(condition=~Q(kind="override") | ~Q(choice=""), name="override_says_what_instead"),
         ]
         indexes = [models.Index(fields=["comparison", "id"], name="override_latest")]
 

@@ -136,7 +136,7 @@ def label_without_overrides(
 
 
 def _judges(judge: JudgeLabel | None, decision: OverrideEvent | None) -> Label | None:
-    if decision is not None:  # an agree: what was confirmed stays, whatever the judge is asked later
+    if decision is not None and decision.choice:  # an agree: what was confirmed stays, whatever is asked later
         same = judge is not None and judge.judge == decision.judge and judge.outcome == decision.choice
         p_first = judge.p_first if same and judge is not None else _HARD[decision.choice]
         ids = [f"verdict:{verdict_id}" for verdict_id in judge.verdict_ids] if same and judge is not None else []

@@ -11,7 +11,6 @@ from apps.rankings.services.assign import (
 from apps.rankings.services.decide import (
     REASONS,
     BadDecision,
-    NothingToAgreeWith,
     override_create,
     override_withdraw,
 )
@@ -35,7 +34,6 @@ __all__ = [
     "BadDecision",
     "BadVote",
     "LeaseLost",
-    "NothingToAgreeWith",
     "NothingToUndo",
     "Voted",
     "assignment_for_comparison",

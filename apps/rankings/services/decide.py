@@ -27,10 +27,6 @@ REASONS = {
 }
 
 
-class NothingToAgreeWith(PrefloopError):
-    """The judge has no label here, so that agreeing would say nothing."""
-
-
 class BadDecision(PrefloopError):
     """The decision says something that no decision can say."""
 
@@ -47,7 +43,8 @@ def override_create(
 ) -> Override:
     """Record that a person agrees with a judge's label, or what it should have been instead, with the reason.
 
-    `choice` is canonical (first, second, tie, both_bad) and goes with `override` only. The verdicts stay as they are.
+    `choice` is canonical (first, second, tie, both_bad) and goes with `override` only. To agree where the judge has no
+    label leaves the pair without one. The verdicts stay as they are.
     The same decision again is the same row.
     """
     if kind not in {"agree", "override"}:
@@ -62,9 +59,7 @@ def override_create(
         Comparison.objects.select_for_update(no_key=True).get(pk=comparison.pk)
         label = judge_labels(comparison_ids=[comparison.pk], judge=judge).get(comparison.pk)
         if kind == "agree":
-            if label is None or label.outcome is None:
-                raise NothingToAgreeWith(f"{judge.name} has no label here to agree with; choose one instead")
-            choice = label.outcome
+            choice = "" if label is None else label.outcome or ""
         head = _head(comparison, user)
         if head is not None and (head.kind, head.choice, head.reason) == (kind, choice, reason.strip()):
             return head

@@ -69,13 +69,14 @@ def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     judge = _judge(request, comparison.project)
     if judge is None:
         raise Http404("no judge has said anything here")
+    choice = request.POST.get("choice", "")
     try:
         services.override_create(
             comparison=comparison,
             judge=judge,
             user=access.person(request.user),
-            kind=request.POST.get("kind", ""),
-            choice=request.POST.get("choice", ""),
+            kind=request.POST.get("kind") or ("override" if choice else ""),
+            choice=choice,
             reason=_reason(request),
             now=timezone.now(),
         )
@@ -199,7 +200,7 @@ def _decided(request: HttpRequest, comparison: Comparison, *, stay: bool = False
     effect = selectors.override_effect(project, judge=_judge(request, project))
     body = {
         "kind": decision.kind if decision is not None else "",
-        "choice": selectors.LETTER[decision.choice] if decision is not None else "",
+        "choice": selectors.LETTER.get(decision.choice, "") if decision is not None else "",
         "strip": render_to_string("rankings/_review_strip.html", {"effect": effect, "project": project}, request),
     }
     return JsonResponse(body)

@@ -2,6 +2,7 @@
 
 import { Outbox } from "./annotate-pair-outbox.js";
 import { diffWords, paint } from "./annotate-pair-diff.js";
+import { fill, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
 const AHEAD = 2; // pairs fetched before they are needed
@@ -12,7 +13,7 @@ class AnnotatePair extends HTMLElement {
   connectedCallback() {
     this.stage = this.querySelector("[data-stage]");
     this.form = this.querySelector("[data-form]");
-    this.words = this.querySelector("[data-words]").dataset;
+    this.words = wordsOf(this.querySelector("[data-words]"));
     this.keys = this.querySelector("[data-keys]");
     this.note = this.querySelector("[data-note]");
     this.noteText = this.querySelector("[data-note-text]");
@@ -455,10 +456,6 @@ class AnnotatePair extends HTMLElement {
       // storage is off: the setting lasts as long as the page
     }
   }
-}
-
-function fill(template, values) {
-  return template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 customElements.define("annotate-pair", AnnotatePair);

@@ -1,9 +1,11 @@
 // The reviewer's desk: a queue at the left, one comparison at the right, decisions by one key.
 
+import { wordsOf } from "./annotate-pair-words.js";
+
 class ReviewQueue extends HTMLElement {
   connectedCallback() {
     this.classList.add("is-scripted");
-    this.words = this.querySelector("[data-words]").dataset;
+    this.words = wordsOf(this.querySelector("[data-words]"));
     this.pane = this.querySelector("[data-detail-pane]");
     this.keys = this.querySelector("[data-keys]");
     this.decided = []; // ids, latest last, for undo

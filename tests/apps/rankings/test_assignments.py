@@ -267,7 +267,7 @@ def together(work, items):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_people_at_once_never_get_the_same_single_vote_comparison(many_writers, project, crowd, make_comparison):
+def test_people_at_once_never_get_the_same_single_vote_comparison(project, crowd, make_comparison):
     comparisons = [make_comparison(project) for _ in range(12)]
 
     def work(user):
@@ -287,7 +287,7 @@ def test_people_at_once_never_get_the_same_single_vote_comparison(many_writers, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_answer_sent_many_times_at_once_is_one_vote(many_writers, project, crowd, make_comparison):
+def test_one_answer_sent_many_times_at_once_is_one_vote(project, crowd, make_comparison):
     make_comparison(project)
     leased = lease(project, crowd[0])
     created = []
@@ -297,7 +297,7 @@ def test_one_answer_sent_many_times_at_once_is_one_vote(many_writers, project, c
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_votes_at_once_on_one_comparison_are_both_in_its_label(many_writers, project, crowd, make_comparison):
+def test_two_votes_at_once_on_one_comparison_are_both_in_its_label(project, crowd, make_comparison):
     project.votes_per_comparison = 4
     project.save()
     for _ in range(3):

@@ -19,6 +19,7 @@ from apps.rankings.preferences import (
 )
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
+VOTES = ["first", "second", "tie", "both_bad", "skip", "withdrawn"]
 JUDGE = JudgeLabel("gpt", "ok", "first", 0.8, (1, 2))
 
 
@@ -65,6 +66,8 @@ def test_agreeing_keeps_the_judges_soft_label_below_what_people_said_blind():
     later = JudgeLabel("gpt", "inconsistent", None, None, (1, 2, 3))
     pinned = derive(votes=(), overrides=agreed, judge=later)
     assert (pinned.outcome, pinned.p_first) == ("first", 1.0)
+    left_out = derive(votes=(), overrides=[decision(6, "agree", "")], judge=later)
+    assert (left_out.outcome, left_out.p_first, left_out.source) == ("inconsistent", None, "judge:gpt")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,7 @@ def said(draw):
     votes, overrides = [], []
     for rater in draw(st.lists(st.sampled_from("abcd"), unique=True)):
         before = None
-        for choice in draw(st.lists(st.sampled_from(["first", "second", "tie", "both_bad", "skip", "withdrawn"]), max_size=4)):
+        for choice in draw(st.lists(st.sampled_from(VOTES), max_size=4)):
             event = vote(
                 len(votes) + 1,
                 rater,
@@ -205,9 +208,7 @@ def test_a_judge_asked_in_one_random_order_needs_no_second(project, make_compari
     assert (label.outcome, label.p_first) == ("second", pytest.approx(0.2))
 
 
-def test_other_projects_and_unfinished_imports_are_left_alone(
-    project, other_project, make_comparison, make_vote
-):
+def test_other_projects_and_unfinished_imports_are_left_alone(project, other_project, make_comparison, make_vote):
     from apps.prompts.models import ImportBatch
     from apps.rankings.models import Preference
 

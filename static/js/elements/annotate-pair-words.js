@@ -1,0 +1,9 @@
+// The words of the page, as its template wrote them: data-say-no-undo becomes noUndo.
+export function wordsOf(template) {
+  const name = (key) => key[3].toLowerCase() + key.slice(4);
+  return Object.fromEntries(Object.entries(template.dataset).flatMap(([key, text]) => (key.startsWith("say") ? [[name(key), text]] : [])));
+}
+
+export function fill(template, values) {
+  return template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}

@@ -1,0 +1,156 @@
+"""The review page in a real browser: agree and override by one key each, and see what that changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps.rankings.models import Assignment, Override, Preference
+from apps.rankings.preferences import preferences_derive
+
+pytestmark = pytest.mark.django_db(transaction=True)
+REVIEW = "/p/letters-test/review/"
+
+
+@pytest.fixture
+def judged(transactional_db, project, make_comparison, make_judge, make_verdict):
+    """Six comparisons: the orders disagree, a narrow margin, and four sure ones."""
+    from django.utils import timezone
+
+    project.label_judge = "kind-judge"
+    project.save()
+    judge = make_judge(project, "kind-judge")
+    made = []
+    for number, (p, q) in enumerate([(0.7, 0.3), (0.55, 0.52), (0.9, 0.95), (0.92, 0.9), (0.97, 0.99), (0.1, 0.05)]):
+        comparison = make_comparison(project, (f"Dear Maria, thank you, {number}.", f"Hey, got it, {number}."))
+        for order, value in (("01", p), ("10", q)):
+            make_verdict(
+                comparison,
+                "first" if value > 0.5 else "second",
+                judge=judge,
+                order=order,
+                p_first=value,
+                rationale=f"It says “thank you, {number}”, which is kind.",
+            )
+        made.append(comparison)
+    preferences_derive(project=project, now=timezone.now())
+    return made
+
+
+def item(page) -> int:
+    return int(page.locator("[data-item]").get_attribute("data-id"))
+
+
+def moved(page, from_id: int) -> None:
+    page.wait_for_function("id => Number(document.querySelector('[data-item]').dataset.id) !== id", arg=from_id)
+
+
+def test_the_most_telling_come_first_with_the_reason_in_words(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    rows = page.locator("[data-row]")
+    assert rows.count() == 6
+    assert "orders disagree" in rows.nth(0).inner_text()
+    assert "margin 0.04" in rows.nth(1).inner_text() or "margin 0.03" in rows.nth(1).inner_text()
+    assert item(page) == judged[0].pk
+
+
+def test_agree_override_undo_and_move_by_keyboard(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    page.keyboard.press("j")
+    moved(page, judged[0].pk)
+    second = item(page)
+    assert second == judged[1].pk
+    page.keyboard.press("Enter")
+    moved(page, second)
+    agreed = Override.objects.get()
+    assert (agreed.comparison_id, agreed.kind, agreed.choice, agreed.rater) == (second, "agree", "first", "bob")
+    label = Preference.objects.get(comparison_id=second)
+    assert (label.source, label.p_first) == ("judge:kind-judge", pytest.approx(0.535))
+    third = item(page)
+    page.keyboard.press("o")
+    page.get_by_text("Fell for length").click()
+    page.locator("#override-reason").fill("far too long")
+    page.keyboard.press("Escape")
+    page.keyboard.press("o")
+    page.keyboard.press("2")
+    moved(page, third)
+    changed = Override.objects.get(comparison_id=third)
+    assert (changed.kind, changed.choice) == ("override", "second")
+    assert changed.reason == "Fell for length — far too long"
+    assert Preference.objects.get(comparison_id=third).source == "override"
+    strip = page.locator("[data-strip]").inner_text()
+    assert "Reviewed\n2" in strip
+    assert "Overridden\n1" in strip
+    page.keyboard.press("u")
+    page.wait_for_function(
+        "() => document.querySelector('[data-strip]').innerText.replace(/\\s+/g, ' ').includes('Overridden 0')"
+    )
+    assert item(page) == third
+    assert Override.objects.filter(comparison_id=third, kind="withdrawn").count() == 1
+    assert Preference.objects.get(comparison_id=third).source == "judge:kind-judge"
+
+
+def test_agreeing_where_the_orders_disagree_leaves_the_pair_out(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    page.keyboard.press("Enter")
+    moved(page, judged[0].pk)
+    made = Override.objects.get()
+    assert (made.kind, made.choice, made.judge_outcome) == ("agree", "", "inconsistent")
+    assert Preference.objects.get(comparison=judged[0]).p_first is None
+
+
+def test_quotes_of_the_rationale_are_marked_in_the_answers(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    assert page.locator("[data-answer] mark").all_inner_texts() == ["thank you, 0"]
+    assert set(page.locator("[data-rationale] mark").all_inner_texts()) == {"thank you, 0"}
+
+
+def test_whoever_looked_is_not_asked_for_a_blind_vote(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    assert Assignment.objects.filter(user=bob, state="seen").values_list("comparison_id", flat=True)[0] == judged[0].pk
+    page.goto("/p/letters-test/annotate/")
+    page.goto(f"/p/letters-test/annotate/{judged[0].pk}/")
+    assert "You have seen the judge" in page.content()
+
+
+def test_it_works_without_scripts(page_for, bob, judged):
+    page = page_for(bob, scripts=False)
+    page.goto(REVIEW)
+    page.locator("[data-override] summary").click()
+    page.get_by_role("button", name="B is better", exact=True).click()
+    assert Override.objects.get().choice == "second"
+    assert item(page) == judged[1].pk
+    page.get_by_role("button", name="Agree", exact=True).click()
+    assert Override.objects.count() == 2
+
+
+def test_a_failed_save_is_said_and_nothing_moves(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    page.route("**/decide/", lambda route: route.abort())
+    page.keyboard.press("Enter")
+    page.locator("[data-notice]").wait_for()
+    assert "nothing was saved" in page.locator("[data-notice]").inner_text()
+    assert item(page) == judged[0].pk
+    assert Override.objects.count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", ["wide", "phone"])
+def test_everybody_can_use_it_on_every_screen(page_for, bob, judged, axe, fits, shoot, theme, width):
+    page = page_for(bob, theme=theme, width=width)
+    page.goto(f"{REVIEW}{judged[2].pk}/")
+    axe(page)
+    fits(page)
+    shoot(page, f"review-{width}-{theme}")
+    page.locator("[data-override] summary").click()
+    axe(page)
+    fits(page)
+    page.goto(f"/p/letters-test/comparisons/{judged[2].pk}/")
+    axe(page)
+    fits(page)
+    shoot(page, f"comparison-{width}-{theme}")
