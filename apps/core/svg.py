@@ -88,6 +88,11 @@ def show(value: float, unit: str = "") -> str:
     return text.replace("-", "\u2212")
 
 
+def _figure(value: float, unit: str) -> str:
+    """Write a number as a column of figures does: per cents all with one decimal."""
+    return f"{100 * value:.1f}\u202f%".replace("-", "\u2212") if unit == "%" else show(value, unit)
+
+
 def _n(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
@@ -121,10 +126,14 @@ def _frame(width: float, height: float, title: str, desc: str, parts: Sequence[s
     key = f"chart-{next(_ids)}"
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="{_classes(css)}" viewBox="0 0 {_n(width)} {_n(height)}" '
+        f'width="{_n(width)}" height="{_n(height)}" '
         f'role="img" aria-labelledby="{key}-t {key}-d"><title id="{key}-t">{escape(title)}</title>'
         f'<desc id="{key}-d">{escape(desc)}</desc>'
     )
-    return mark_safe(head + "".join(parts) + "</svg>")  # noqa: S308 (every part was built here from escaped values)
+    drawing = head + "".join(parts) + "</svg>"
+    if css == "chart":  # wide charts scroll on a phone, and a region that scrolls must be reachable by keyboard
+        drawing = f'<div class="chart-box" role="group" aria-label="{escape(title)}" tabindex="0">{drawing}</div>'
+    return mark_safe(drawing)  # noqa: S308 (every part was built here from escaped values)
 
 
 def _text(x: float, y: float, text: str, css: str = "", anchor: str = "start") -> str:
@@ -195,11 +204,11 @@ def forest(
         words = "not known"
         drawn = ""
         if _known(dot.value):
-            words = show(dot.value, unit)
+            words = _figure(dot.value, unit)
             if _known(dot.low) and _known(dot.high):
                 drawn += _line(at(dot.low), y, at(dot.high), y, "whisker")
                 bounds = f"{show(dot.low, unit)} to {show(dot.high, unit)}"
-                words += f" [{show(dot.low, unit)}, {show(dot.high, unit)}]".replace("\u202f%", "")
+                words += f" [{_figure(dot.low, unit)}, {_figure(dot.high, unit)}]".replace("\u202f%", "")
                 tip = f"{dot.label}: {show(dot.value, unit)} ({bounds})"
             else:
                 tip = f"{dot.label}: {show(dot.value, unit)}"
@@ -387,7 +396,7 @@ def lines(
     for guide in guides:
         parts.append(_line(left, at_y(guide.value), right, at_y(guide.value), "guide"))
         if guide.label:
-            parts.append(_text(left + 6, at_y(guide.value) - 5, guide.label))
+            parts.append(_text(right, at_y(guide.value) - 5, guide.label, anchor="end"))
     ends: list[float] = []
     for index, one in enumerate(series):
         where = [(at_x(point.x), at_y(point.y), point) for point in one.points if _known(point.x) and _known(point.y)]

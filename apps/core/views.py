@@ -5,9 +5,11 @@ from __future__ import annotations
 from django.db import connection
 from django.db.utils import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.views.decorators.http import require_safe
+
+from apps.core import apidocs
 
 
 @require_safe
@@ -26,6 +28,12 @@ def readyz(request: HttpRequest) -> JsonResponse:
     except DatabaseError:
         return JsonResponse({"ready": False, "database": "unreachable"}, status=503)
     return JsonResponse({"ready": True})
+
+
+@require_safe
+def api_docs(request: HttpRequest) -> HttpResponse:
+    """Describe the API for people: the same document as /api/schema/, drawn on the server."""
+    return render(request, "core/api_docs.html", {"groups": apidocs.operations()})
 
 
 @require_safe

@@ -29,6 +29,7 @@ ROUTES: dict[str, Row] = {
     "readyz": PUBLIC,
     "favicon.ico": (301, 301, 301),
     "api/schema/": PUBLIC,
+    "api/docs/": PUBLIC,
     # accounts
     "login/": (200, 302, 302),
     "login/<str:token>/": (404, 404, 404),
@@ -66,4 +67,10 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/comparisons/<int:comparison_id>/": OBJECT,
     "api/v1/projects/<slug:slug>/next/": API_POST,
     "api/v1/votes/": API_POST,
+    # jobs
+    "jobs/": SIGNED_IN,
+    "p/<slug:slug>/jobs/": MEMBER,
+    "p/<slug:slug>/jobs/<int:job_id>/": OBJECT,
+    "p/<slug:slug>/jobs/<int:job_id>/cancel/": POST,
+    "p/<slug:slug>/jobs/<int:job_id>/retry/": POST,
 }

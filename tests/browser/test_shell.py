@@ -16,6 +16,7 @@ def pages(project):
         "/account/password/",
         "/account/tokens/",
         "/nothing-here",
+        "/api/docs/",
         *[f"{base}?tab={tab}" for tab in ("general", "labels", "guidelines", "members")],
     ]
 

@@ -14,7 +14,8 @@ EVIL = '"><script>alert(1)</script>&'
 
 
 def _parse(drawing):
-    return ET.fromstring(str(drawing))
+    root = ET.fromstring(str(drawing))
+    return root if root.tag == SVG + "svg" else root.find(SVG + "svg")
 
 
 def _all(drawing, tag):
