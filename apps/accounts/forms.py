@@ -74,7 +74,7 @@ class ProfileForm(forms.Form):
 
 class TokenForm(forms.Form):
     days = forms.TypedChoiceField(
-        label=_("Lasts"),
+        label=_("Valid for"),
         coerce=int,
         choices=[(30, _("30 days")), (90, _("90 days")), (365, _("One year")), (0, _("Until you revoke it"))],
         initial=90,

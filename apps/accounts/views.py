@@ -143,7 +143,9 @@ def password_change(request: HttpRequest) -> HttpResponse:
             return redirect("accounts:profile")
         elif "current" in form.errors:
             throttle.note_failure(account=account, address=address)
-    return render(request, "accounts/password_change.html", {"form": form}, status=400 if form.errors else 200)
+    return render(
+        request, "accounts/password_change.html", {"form": form, "tab": "password"}, status=400 if form.errors else 200
+    )
 
 
 @login_required
@@ -166,7 +168,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "accounts/profile.html",
-        {"form": form, "memberships": memberships},
+        {"form": form, "memberships": memberships, "tab": "profile"},
         status=400 if form.errors else 200,
     )
 
@@ -194,7 +196,8 @@ def tokens(request: HttpRequest) -> HttpResponse:
         form = TokenForm()
     rows = AuthToken.objects.filter(user=user).order_by("-created").values("token_key", "created", "expiry")
     now = timezone.now()
-    return render(request, "accounts/tokens.html", {"form": form, "secret": secret, "tokens": rows, "now": now})
+    context = {"form": form, "secret": secret, "tokens": rows, "now": now, "tab": "tokens"}
+    return render(request, "accounts/tokens.html", context)
 
 
 @login_required
