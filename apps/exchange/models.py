@@ -1,3 +1,43 @@
-"""Import and export keep no rows of their own: an import's batch lives with the prompts it brings (apps.prompts)."""
+"""What only import and export need: how a record was spelled, and files that wait to be imported.
+
+An import's batch lives with the prompts it brings (apps.prompts).
+"""
 
 from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from apps.core.models import TimeStamped
+from apps.jobs.models import Job
+from apps.projects.models import Project
+from apps.prompts.models import ImportBatch, Prompt
+
+
+class RecordSpelling(models.Model):
+    """What the columns of an imported record can't say, so that its export gives the same bytes.
+
+    `kept`: "split" where train was written out, "votes" and "overrides" the times as they were written, "verdicts"
+    those that had a probability and no choice; keys are places in the record's own lists.
+    """
+
+    prompt = models.OneToOneField(Prompt, on_delete=models.CASCADE, related_name="spelling")
+    kept = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"spelling of {self.prompt_id}"
+
+
+class Upload(TimeStamped):
+    """A file that somebody brought, on disk under a random name, until it is imported or dropped. Never served."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="uploads")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    token = models.CharField(max_length=64, unique=True)  # the name on disk, chosen by us
+    name = models.CharField(max_length=200)  # what the person called it; for people's eyes only
+    n_bytes = models.PositiveBigIntegerField()
+    job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
+    batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,40 @@
+"""`manage.py export_preferences --project SLUG --format FORMAT --out FILE`: labels out, in the shapes trainers read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from apps.core.json import dumps
+from apps.exchange.exports import LABELS, SHAPES, export_file
+from apps.projects.models import Project
+from prefloop.types import PrefloopError
+
+
+class Command(BaseCommand):
+    help = "Write a project's preferences to a file of JSON Lines; gold and evaluation items never train."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--project", required=True, metavar="SLUG")
+        parser.add_argument("--format", required=True, help=", ".join(shape.name for shape in SHAPES))
+        parser.add_argument("--labels", default="effective", choices=list(LABELS))
+        parser.add_argument("--out", required=True, metavar="FILE")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"there is no project {options['project']!r}")
+        path = Path(options["out"])
+        shape, labels = options["format"], options["labels"]
+        try:
+            n_lines, n_bytes = export_file(project=project, format=shape, labels=labels, path=path, actor=None)
+        except PrefloopError as error:
+            raise CommandError(str(error)) from error
+        result = {"project": project.slug, "format": shape, "labels": labels, "file": str(path)}
+        if options["json"]:
+            self.stdout.write(dumps(result | {"n_lines": n_lines, "n_bytes": n_bytes}))
+        else:
+            self.stdout.write(f"{n_lines:,} lines of {shape} in {path}.")

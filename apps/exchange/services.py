@@ -1,0 +1,202 @@
+"""Bringing a file in, all or nothing.
+
+The whole file is read and checked first; then its records are written in short transactions under a batch that every
+query ignores, and the batch is made ready at the end. A killed import leaves such a batch, which the next one sweeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+
+from django.db import transaction
+from django.db.models import Max
+
+from apps.accounts.models import User
+from apps.core.services import audit
+from apps.exchange import writing
+from apps.exchange.lock import import_lock
+from apps.exchange.reading import MAX_RECORDS, Located, Survey, format_of, known_records, located_records, survey
+from apps.judging.models import Judge, JudgeKind
+from apps.projects.models import Project
+from apps.prompts.models import ImportBatch, Prompt, PromptSet, ready
+from apps.rankings.models import Vote
+from apps.rankings.preferences import label_judge, preferences_derive
+from apps.samples.models import Comparison
+from prefloop.formats import READERS, UnknownFormat
+from prefloop.types import PrefloopError
+
+BATCH = 1_000  # records a transaction
+BATCH_ROWS = 20_000  # or fewer, where records are large
+_SWEEP = 500
+
+Progress = Callable[[int, int, str], None]
+Transaction = Callable[[], AbstractContextManager[object]]
+
+
+class FileChanged(PrefloopError):
+    """The file is not what it was when it was checked."""
+
+
+def import_file(
+    *,
+    project: Project,
+    path: Path | str,
+    format: str = "auto",
+    name: str,
+    created_by: User | None,
+    now: datetime,
+    progress: Progress = lambda step, n_steps, message: None,
+    in_transaction: Transaction = transaction.atomic,
+    max_records: int = MAX_RECORDS,
+) -> ImportBatch:
+    """Import a file or directory of records and derive the labels that follow; all of it or nothing.
+
+    A record that is there already with the same content is left alone; with other content it is refused. Raises
+    RecordsError (up to 50 lines, nothing written), UnknownFormat, UnreadableFile, CompressedFile, NothingToImport or
+    ImportBusy. `in_transaction` opens each transaction; a worker passes one that it can be fenced from.
+    """
+    path = Path(path)
+    with import_lock(project):
+        imports_sweep(project=project)
+        format_name = format_of(path, format)
+        if format_name not in READERS:
+            raise UnknownFormat(f"unknown format {format_name!r}; known: auto, {', '.join(READERS)}")
+        found = survey(
+            path,
+            format_name,
+            project=project,
+            on_record=lambda n: progress(0, 0, f"checked {n:,}") if n % 500 == 0 else None,
+            max_records=max_records,
+        )
+        before = label_judge(project)
+        with in_transaction():
+            batch = ImportBatch.objects.create(
+                project=project,
+                name=name[:200],
+                format=format_name,
+                sha256=found.sha256,
+                n_records=found.n_new,
+                n_unchanged=found.n_unchanged,
+                created_by=created_by,
+            )
+        try:
+            _write(path, found, project=project, batch=batch, progress=progress, opened=in_transaction, now=now)
+            with in_transaction():
+                ImportBatch.objects.filter(pk=batch.pk, ready=False).update(ready=True)
+                audit(
+                    actor=created_by,
+                    verb="data.import",
+                    target=f"batch:{batch.pk}",
+                    project=project,
+                    data={"format": format_name, "sha256": found.sha256, "n_records": found.n_new},
+                )
+        except Exception:
+            # Not for a kill, which leaves the batch to the next import; a fenced worker's sweep must not write either.
+            with in_transaction():
+                imports_sweep(project=project)
+            raise
+    batch.refresh_from_db()
+    progress(found.n_new, found.n_new, "deriving labels")
+    _derive(project=project, before=before, now=now)
+    return batch
+
+
+def imports_sweep(*, project: Project) -> int:
+    """Remove what unfinished imports left; returns how many there were. The caller holds the import lock."""
+    batches = ImportBatch.objects.filter(project=project, ready=False)
+    n = 0
+    for batch in batches:
+        # Votes protect the votes they replace, so the last of each line goes first.
+        while Vote.objects.filter(comparison__batch=batch, superseded_by__isnull=True).delete()[0]:
+            pass
+        while ids := list(Prompt.objects.filter(batch=batch).values_list("pk", flat=True)[:_SWEEP]):
+            Prompt.objects.filter(pk__in=ids).delete()
+        batch.delete()
+        n += 1
+    if n:
+        nothing = {f"{name}__isnull": True for name in ("verdicts", "scores", "overrides", "rankings", "runs")}
+        Judge.objects.filter(project=project, kind=JudgeKind.IMPORTED, **nothing).delete()
+    return n
+
+
+def _write(
+    path: Path,
+    found: Survey,
+    *,
+    project: Project,
+    batch: ImportBatch,
+    progress: Progress,
+    opened: Transaction,
+    now: datetime,
+) -> None:
+    if not found.n_new:
+        return
+    with opened():
+        judges = _judges(project, found.judges, now=now)
+        prompt_set, _ = PromptSet.objects.get_or_create(project=project, name=_set_name(batch.name))
+    done = 0
+    waiting: list[Located] = []
+    rows = 0
+
+    def flush() -> None:
+        nonlocal done, rows
+        known = known_records(project, [item.record.id for item in waiting])
+        new = [item for item in waiting if item.record.id not in known]
+        with opened():
+            writing.write_batch(new, project=project, batch=batch, prompt_set=prompt_set, judges=judges, now=now)
+        done += len(new)
+        rows = 0
+        waiting.clear()
+        progress(done, found.n_new, f"wrote {done:,} of {found.n_new:,}")
+
+    for item in located_records(path, found.format):
+        waiting.append(item)
+        record = item.record
+        rows += 1 + len(record.completions) + len(record.votes) + len(record.verdicts) + len(record.scores)
+        if len(waiting) >= BATCH or rows >= BATCH_ROWS:
+            flush()
+    flush()
+    if done != found.n_new:
+        raise FileChanged(f"{path.name}: changed while it was imported; nothing was kept")
+
+
+def _set_name(name: str) -> str:
+    return Path(name).stem[:120] or "imported"
+
+
+def _judges(project: Project, policies: dict[str, str], *, now: datetime) -> dict[str, Judge]:
+    """Give the judge of each name, made where there is none; a name that is there stands for its newest version."""
+    newest = dict(
+        Judge.objects.filter(project=project).values("name").annotate(v=Max("version")).values_list("name", "v")
+    )
+    known = {
+        judge.name: judge
+        for judge in Judge.objects.filter(project=project).order_by("version")
+        if newest[judge.name] == judge.version
+    }
+    wanted = {writing.UNNAMED_JUDGE if name == "" else name: policy for name, policy in policies.items()}
+    for name in sorted(wanted.keys() - known.keys()):
+        known[name] = Judge.objects.create(
+            project=project,
+            name=name,
+            kind=JudgeKind.IMPORTED,
+            order_policy=wanted[name],
+            # it labels nothing, so it must not stand between a project and the one judge that does
+            retired_at=now if name == writing.UNNAMED_JUDGE else None,
+        )
+    return {("" if name == writing.UNNAMED_JUDGE else name): known[name] for name in wanted}
+
+
+def _derive(*, project: Project, before: Judge | None, now: datetime) -> None:
+    """Derive labels where there are none yet: of this import, and of one that was killed just before it did.
+
+    Another judge in the project may change whose word fills in everywhere; then all labels are derived again.
+    """
+    if label_judge(project) != before and before is not None:
+        preferences_derive(project=project, now=now)
+        return
+    waiting = Comparison.objects.filter(ready(), project=project, preference__isnull=True).order_by("id")
+    preferences_derive(project=project, comparison_ids=list(waiting.values_list("id", flat=True)), now=now)

@@ -1,0 +1,10 @@
+"""From a person to a project's reports: leads and above, for a report says what others voted."""
+
+from __future__ import annotations
+
+from apps.projects.access import Person, project_for
+from apps.projects.models import Project, Role
+
+
+def project_for_reports(user: Person, slug: str) -> Project:
+    return project_for(user, slug, Role.LEAD)

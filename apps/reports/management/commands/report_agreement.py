@@ -1,0 +1,38 @@
+"""`manage.py report_agreement --project SLUG`: how far judges agree with people, and people with each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from apps.core.json import dumps
+from apps.projects.models import Project
+from apps.reports.services import agreement_report
+from apps.reports.words import agreement_sentence, with_interval
+
+
+class Command(BaseCommand):
+    help = "Report how far a project's judges agree with people, people with each other, and a judge with itself."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--project", required=True, metavar="SLUG")
+        parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"there is no project {options['project']!r}")
+        if options["seed"] < 0:
+            raise CommandError("--seed must be 0 or more")
+        report = agreement_report(project=project, seed=options["seed"])
+        if options["json"]:
+            self.stdout.write(dumps(report))
+            return
+        self.stdout.write(agreement_sentence(report))
+        for judge in report["judges"]:
+            accuracy = with_interval(judge["accuracy"], judge["accuracy_ci95"], n=judge["n"])
+            kappa = with_interval(judge["cohen_kappa"], judge["kappa_ci95"], percent=False)
+            unread = f", {judge['n_unparseable']} unparsed" if judge["n_unparseable"] else ""
+            self.stdout.write(f"  {judge['name']}: agrees {accuracy}, κ {kappa}{unread}")

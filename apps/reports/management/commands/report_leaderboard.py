@@ -1,0 +1,47 @@
+"""`manage.py report_leaderboard --project SLUG`: the models by strength, from who was preferred to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from apps.core.json import dumps
+from apps.projects.models import Project
+from apps.reports.selectors import ALL
+from apps.reports.services import leaderboard_report
+from apps.reports.words import leaderboard_sentence, with_interval
+from prefloop.types import PrefloopError
+
+
+class Command(BaseCommand):
+    help = "Report the models of a project by strength (Bradley–Terry), win rate and Elo."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--project", required=True, metavar="SLUG")
+        parser.add_argument(
+            "--source", default=ALL, metavar="human|JUDGE", help="whose labels count: human or a judge (default: all)"
+        )
+        parser.add_argument("--seed", type=int, default=0, help="of the orders that Elo is averaged over (default 0)")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"there is no project {options['project']!r}")
+        if options["seed"] < 0:
+            raise CommandError("--seed must be 0 or more")
+        try:
+            report = leaderboard_report(project=project, source=options["source"], seed=options["seed"])
+        except PrefloopError as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(dumps(report))
+            return
+        self.stdout.write(leaderboard_sentence(report))
+        for model in report["models"]:
+            strength = with_interval(model["bt"], model["bt_ci95"], percent=False)
+            rate = with_interval(model["win_rate"], None, n=model["n"])
+            self.stdout.write(f"  {model['name']}: strength {strength}, wins {rate}, Elo {model['elo']:.0f}")
+        if report["reason"]:
+            self.stdout.write(f"Strengths are not known: {report['reason']}.")
