@@ -25,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--rounds", type=int, default=None)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--start", default="", help="checkpoint to start from (default: the project's default)")
-        parser.add_argument("--set", action="append", default=[], metavar="part.key=value", dest="settings")
+        parser.add_argument("--set", action="append", default=[], metavar="part.key=value", dest="chosen")
         parser.add_argument("--describe", action="store_true", help="print every key: type, default, limits, source")
         parser.add_argument("--json", action="store_true")
 
@@ -67,7 +67,7 @@ class Command(BaseCommand):
         return loop_start(
             project=project,
             recipe=options["name"],
-            settings=_settings(options["settings"]),
+            settings=_settings(options["chosen"]),
             n_rounds=options["rounds"],
             seed=options["seed"],
             start=options["start"],
