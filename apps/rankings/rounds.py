@@ -1,4 +1,6 @@
-"""Which comparisons a loop's round wants reviewed. Loops live above this app, so they say it, and this app asks."""
+"""Where loops join in. They live above this app: they say which comparisons a round wants reviewed, and hear of
+decisions; this app asks and tells.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,10 @@ from collections.abc import Callable, Sequence
 from apps.projects.models import Project
 
 Source = Callable[[Project, int], Sequence[int] | None]
+Listener = Callable[[int], None]  # the comparison that somebody decided on, or took a decision back from
 
 _sources: list[Source] = []
+_listeners: list[Listener] = []
 
 
 def register_round_source(source: Source) -> None:
@@ -21,3 +25,14 @@ def register_round_source(source: Source) -> None:
 
 def comparison_ids_of_round(project: Project, round_id: int) -> Sequence[int] | None:
     return _sources[0](project, round_id) if _sources else None
+
+
+def register_decision_listener(listener: Listener) -> None:
+    """Let `listener(comparison_id)` be called after the commit of every decision. Registering again replaces."""
+    _listeners[:] = [listener]
+
+
+def decision_made(comparison_id: int) -> None:
+    """Tell whoever listens that a decision on this comparison has been committed."""
+    for listener in _listeners:
+        listener(comparison_id)

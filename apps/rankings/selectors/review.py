@@ -161,6 +161,14 @@ def review_judge(project: Project, name: str = "") -> Judge | None:
     return judges.filter(pk=counts.most_common(1)[0][0]).first() if counts else None
 
 
+def judge_on(comparison_ids: Sequence[int]) -> Judge | None:
+    """The judge that said most about these comparisons."""
+    counts: Counter[int] = Counter()
+    for ids in chunks(comparison_ids, CHUNK):
+        counts.update(Verdict.objects.filter(comparison_id__in=ids).values_list("judge_id", flat=True))
+    return Judge.objects.get(pk=counts.most_common(1)[0][0]) if counts else None
+
+
 def review_queue(
     project: Project,
     *,
@@ -171,18 +179,19 @@ def review_queue(
 ) -> list[QueueItem]:
     """Judge-labelled comparisons, the most informative first.
 
-    `comparison_ids` narrows it to those (a round's, for instance). `decided`: False leaves out what somebody has
-    decided, True keeps only that, None gives both.
+    `comparison_ids` asks for just those, judged or not (a round's, for instance). `decided`: False leaves out what
+    somebody has decided, True keeps only that, None gives both.
     """
     if judge is None:
         judge = review_judge(project)
     if judge is None:
         return []
-    rows = Comparison.objects.filter(ready(), project=project, verdicts__judge=judge).distinct()
+    rows = Comparison.objects.filter(ready(), project=project)
+    if comparison_ids is None:
+        rows = rows.filter(pk__in=Verdict.objects.filter(judge=judge).values("comparison_id"))
+    else:
+        rows = rows.filter(pk__in=set(comparison_ids))
     ids = list(rows.order_by("id").values_list("id", flat=True))
-    if comparison_ids is not None:
-        wanted = set(comparison_ids)
-        ids = [key for key in ids if key in wanted]
     decisions = {key: standing_override(events.overrides) for key, events in _decision_events(ids).items()}
     if decided is not None:
         ids = [key for key in ids if (decisions[key] is not None) == decided]
@@ -192,7 +201,7 @@ def review_queue(
     for key in ids:
         decision = decisions[key]
         said = ("", "") if decision is None else (decision.kind, decision.rater)
-        items.append(QueueItem(key, prompts[key], worth[key], *said))
+        items.append(QueueItem(key, prompts[key], worth.get(key) or Worth(0.0, _("asked for"), "sample"), *said))
     return sorted(items, key=lambda item: (-item.worth.value, item.comparison_id))
 
 

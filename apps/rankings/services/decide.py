@@ -11,6 +11,7 @@ from apps.core.services import audit
 from apps.judging.models import Judge
 from apps.rankings.models import Override
 from apps.rankings.preferences import judge_labels, preferences_derive
+from apps.rankings.rounds import decision_made
 from apps.rankings.services.vote import MAX_REASON
 from apps.samples.models import Comparison
 from prefloop.types import OUTCOMES, PrefloopError
@@ -112,6 +113,8 @@ def _head(comparison: Comparison, user: User) -> Override | None:
 def _follow(made: Override, user: User, now: datetime) -> None:
     project = made.comparison.project
     preferences_derive(project=project, comparison_ids=[made.comparison_id], now=now)
+    # a loop at its review gate goes on when the last of its comparisons is decided
+    transaction.on_commit(lambda: decision_made(made.comparison_id))
     if made.kind != "agree":
         audit(
             actor=user,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -122,12 +123,7 @@ def _queue_context(request: HttpRequest, project: Project) -> dict[str, Any]:
     judge = _judge(request, project)
     show = request.GET.get("show", "todo")
     show = show if show in SHOW else "todo"
-    round_id = request.GET.get("round", "")
-    ids = None
-    if round_id.isascii() and round_id.isdigit():
-        ids = rounds.comparison_ids_of_round(project, int(round_id))
-        if ids is None:
-            raise Http404("no such round")
+    ids = _round_ids(request, project)
     items = selectors.review_queue(project, judge=judge, comparison_ids=ids, decided=_DECIDED[show]) if judge else []
     names = Judge.objects.filter(project=project, verdicts__isnull=False).values_list("name", flat=True)
     return {
@@ -136,7 +132,7 @@ def _queue_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "judge": judge,
         "judge_names": sorted(set(names)),
         "show": show,
-        "round_id": round_id if ids is not None else "",
+        "round_id": request.GET["round"] if ids is not None else "",
         "items": items[:SHOWN],
         "n_items": len(items),
         "n_more": max(0, len(items) - SHOWN),
@@ -161,8 +157,21 @@ def _detail_context(request: HttpRequest, comparison: Comparison, judge: Judge) 
 
 
 def _judge(request: HttpRequest, project: Project) -> Judge | None:
+    """The judge under review: the one asked for, else the one that labelled the round, else the project's."""
     name = request.POST.get("judge") or request.GET.get("judge", "")
-    return selectors.review_judge(project, name)
+    ids = None if name else _round_ids(request, project)
+    return (selectors.judge_on(ids) if ids else None) or selectors.review_judge(project, name)
+
+
+def _round_ids(request: HttpRequest, project: Project) -> Sequence[int] | None:
+    """What the round of the address asks people about; None where the address names no round."""
+    round_id = request.GET.get("round", "")
+    if not (round_id.isascii() and round_id.isdigit()):
+        return None
+    ids = rounds.comparison_ids_of_round(project, int(round_id))
+    if ids is None:
+        raise Http404("no such round")
+    return ids
 
 
 def _filters(request: HttpRequest) -> str:
@@ -197,7 +206,8 @@ def _decided(request: HttpRequest, comparison: Comparison, *, stay: bool = False
             address = reverse("rankings:review", args=[project.slug])
         return redirect(address + _filters(request))
     decision = selectors.decision_of(comparison)
-    effect = selectors.override_effect(project, judge=_judge(request, project))
+    ids = _round_ids(request, project)
+    effect = selectors.override_effect(project, comparison_ids=ids, judge=_judge(request, project))
     body = {
         "kind": decision.kind if decision is not None else "",
         "choice": selectors.LETTER.get(decision.choice, "") if decision is not None else "",
