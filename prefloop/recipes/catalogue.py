@@ -81,7 +81,8 @@ ITERATIVE_DPO = Recipe(
     score=Score(by="judge"),
     pairing=Pairing(kind="best-against-worst"),
     label=Label(by="scores"),
-    memory=Memory(replays=True),
+    # a departure from the paper, which has no people: what they corrected is trained on in every round
+    memory=Memory(replays=True, kind="overrides"),
     objective=Objective(loss="dpo", beta=0.1, lr=1e-4, epochs=1, batch=32, reference="initial", start_from="previous"),
     needs=("reward-model",),
     rounds=3,

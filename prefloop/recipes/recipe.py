@@ -147,7 +147,7 @@ class Memory(_Part):
     kind: str = setting(
         "none",
         choices=("none", "rounds", "overrides"),
-        help="Past examples trained on again: none, the last k rounds, or those that people overrode.",
+        help="Past examples trained on again: none, the last k rounds, or the project's labels that people overrode.",
     )
     k: int = setting(1, minimum=1, maximum=1000, help="How many past rounds are trained on again.")
     weight: float = setting(1.0, above=0.0, maximum=1000.0, help="Weight of a past example against a new one.")

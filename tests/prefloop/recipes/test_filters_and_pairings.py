@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from prefloop.config import ConfigError
 from prefloop.recipes.filters import apply_filter
 from prefloop.recipes.labelling import label_by_scores
-from prefloop.recipes.memory import remembered
 from prefloop.recipes.pairing import make_pairs
-from prefloop.recipes.recipe import Filter, Label, Memory, Pairing
-from prefloop.types import Completion, Group, Pair, TrainingPair
+from prefloop.recipes.recipe import Filter, Label, Pairing
+from prefloop.types import Completion, Group, Pair
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=7)
 
@@ -126,20 +125,3 @@ def test_label_noise_turns_its_share_of_labels_round_the_same_ones_again() -> No
     first, again = ([label_by_scores(noisy, g, [Pair(0, 1)], seed=5)[0].p for g in groups] for _ in range(2))
     assert first == again
     assert abs(first.count(0.0) / 4000 - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
-
-
-def row(id_: str, *, source: str = "scores", p: float = 1.0) -> TrainingPair:
-    return TrainingPair(id=id_, prompt="p", first="a", second="b", p_first=p, source=source)
-
-
-def test_memory_of_rounds_takes_the_last_k_with_their_weight() -> None:
-    rounds = [[row("a")], [row("b")], [row("c")]]
-    kept = remembered(Memory(replays=True, kind="rounds", k=2, weight=0.5), rounds)
-    assert [(pair.id, pair.weight) for pair in kept] == [("b", 0.5), ("c", 0.5)]
-    assert remembered(Memory(replays=True), rounds) == []
-
-
-def test_memory_of_overrides_takes_each_overridden_pair_once_as_it_is_now() -> None:
-    rounds = [[row("a", source="override", p=0.0), row("b")], [row("a", source="override", p=1.0)]]
-    (kept,) = remembered(Memory(replays=True, kind="overrides", weight=3.0), rounds)
-    assert (kept.id, kept.p_first, kept.weight) == ("a", 1.0, 3.0)
