@@ -1,5 +1,9 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from apps.exchange import api
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("projects/<slug:slug>/records/", api.Records.as_view(), name="records"),
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -65,10 +65,10 @@ def spelling_of(record: Record) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     if record.split == "train":
         kept["split"] = "train"
-    for name, rows in (("votes", record.votes), ("overrides", record.overrides)):
-        times = {str(i): row.at for i, row in enumerate(rows) if row.at and written_time(time_of(row.at)) != row.at}
-        if times:
-            kept[name] = times
+    for name, times in (("votes", [v.at for v in record.votes]), ("overrides", [o.at for o in record.overrides])):
+        spelled = {str(i): at for i, at in enumerate(times) if at and written_time(time_of(at)) != at}
+        if spelled:
+            kept[name] = spelled
     soft = [i for i, verdict in enumerate(record.verdicts) if verdict.choice is None and verdict.state == "ok"]
     if soft:
         kept["verdicts"] = soft
@@ -98,8 +98,8 @@ class _Batch:
     prompts: list[Prompt]
     judges: dict[str, Judge]
     now: datetime
-    answers: list[list[Completion]] = None  # type: ignore[assignment]  # set by completions_and_comparisons
-    pairs: list[dict[PairIndex, Comparison]] = None  # type: ignore[assignment]
+    answers: list[list[Completion]] = field(default_factory=list)  # made by completions_and_comparisons, as pairs are
+    pairs: list[dict[PairIndex, Comparison]] = field(default_factory=list)
 
     def completions_and_comparisons(self) -> None:
         answers = [
@@ -119,7 +119,7 @@ class _Batch:
         ]
         # In the order of their indices, so that ids are too: the canonical order of a pair rests on it.
         Completion.objects.bulk_create([row for rows in answers for row in rows], batch_size=ROWS)
-        self.answers, self.pairs = answers, []
+        self.answers = answers
         for prompt, record, rows in zip(self.prompts, self.records, answers, strict=True):
             gold = {item.pair: cast(str, outcome_of(item.choice)) for item in record.gold}
             self.pairs.append(
@@ -148,7 +148,7 @@ class _Batch:
                 comparison = pairs[said.pair]
                 key = (comparison.pk, said.rater)
                 before = last.get(key)
-                if before is not None and before.pk is None:  # a row needs its id before another can point at it
+                if before is not None and before._state.adding:  # a row needs its id before another can point at it
                     Vote.objects.bulk_create(waiting, batch_size=ROWS)
                     waiting = []
                 last[key] = Vote(

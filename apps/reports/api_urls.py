@@ -1,5 +1,10 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from apps.reports import api
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("projects/<slug:slug>/reports/agreement/", api.AgreementReport.as_view(), name="report-agreement"),
+    path("projects/<slug:slug>/reports/leaderboard/", api.LeaderboardReport.as_view(), name="report-leaderboard"),
+]

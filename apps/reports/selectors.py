@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from django.db.models import QuerySet
+from django.db.models import Count, Max, QuerySet
 from django.db.models.functions import Length
 from numpy.typing import NDArray
 
 from apps.exchange.selectors import judge_names
 from apps.judging.models import Judge, Verdict
 from apps.projects.models import Project
-from apps.prompts.models import ready
+from apps.prompts.models import ImportBatch, ready
 from apps.rankings.models import Vote
 from apps.samples.models import Comparison
 from prefloop.stats.agreement import MISSING
@@ -167,6 +168,31 @@ class _Names:
         for new, name in enumerate(names):
             place[self._codes[name]] = new
         return tuple(names), place[codes] if len(codes) else codes
+
+
+def state_of(project: Project) -> str:
+    """Give a word that changes whenever anything a report reads does: labels are only ever appended."""
+    comparisons = Comparison.objects.filter(project=project).aggregate(n=Count("id"), last=Max("id"))
+    votes = Vote.objects.filter(comparison__project=project).aggregate(n=Count("id"), last=Max("id"))
+    verdicts = Verdict.objects.filter(comparison__project=project).aggregate(n=Count("id"), last=Max("id"))
+    imports = ImportBatch.objects.filter(project=project, ready=True).aggregate(n=Count("id"), last=Max("id"))
+    return "-".join(f"{part['n']}.{part['last'] or 0}" for part in (comparisons, votes, verdicts, imports))
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A comparison as a list shows it."""
+
+    id: int
+    prompt: str
+    first: str
+    second: str
+
+
+def excerpts(project: Project, ids: Sequence[int]) -> dict[int, Excerpt]:
+    """Give these comparisons of the project, by id."""
+    rows = _comparisons(project).filter(pk__in=ids).values_list("id", "prompt__text", "first__text", "second__text")
+    return {row[0]: Excerpt(*row) for row in rows}
 
 
 def outcome_name(code: int) -> Outcome | None:

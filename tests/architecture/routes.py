@@ -73,4 +73,19 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/jobs/<int:job_id>/": OBJECT,
     "p/<slug:slug>/jobs/<int:job_id>/cancel/": POST,
     "p/<slug:slug>/jobs/<int:job_id>/retry/": POST,
+    # exchange
+    "p/<slug:slug>/data/": LEAD,
+    "p/<slug:slug>/data/export/": LEAD,
+    "p/<slug:slug>/data/uploads/": POST,
+    "p/<slug:slug>/data/uploads/<str:token>/": OBJECT,
+    "p/<slug:slug>/data/uploads/<str:token>/import/": POST,
+    "p/<slug:slug>/data/uploads/<str:token>/drop/": POST,
+    "api/v1/projects/<slug:slug>/records/": API_POST,
+    # reports
+    "p/<slug:slug>/reports/agreement/": LEAD,
+    "p/<slug:slug>/reports/agreement.json": LEAD,
+    "p/<slug:slug>/reports/leaderboard/": LEAD,
+    "p/<slug:slug>/reports/leaderboard.json": LEAD,
+    "api/v1/projects/<slug:slug>/reports/agreement/": API_LEAD,
+    "api/v1/projects/<slug:slug>/reports/leaderboard/": API_LEAD,
 }

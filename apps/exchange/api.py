@@ -1,0 +1,96 @@
+"""Records in, by program: a body of JSON Lines, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.models import User
+from apps.exchange import access, uploads
+from apps.exchange.selectors import batch_counts
+from apps.exchange.services import import_file
+from prefloop.records import RecordsError
+from prefloop.types import PrefloopError
+
+_PIECE = 1 << 16
+
+
+class CompressedBody(PrefloopError):
+    http_status = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
+
+    def __init__(self) -> None:
+        super().__init__("send the body as it is, without Content-Encoding")
+
+
+class Records(APIView):
+    """Import records. The same record again is left alone; one bad line, and nothing is imported."""
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        batch = serializers.IntegerField()
+        n_records = serializers.IntegerField(help_text="new ones")
+        n_unchanged = serializers.IntegerField(help_text="those that were there with the same content")
+        n_completions = serializers.IntegerField()
+        n_comparisons = serializers.IntegerField()
+        n_gold = serializers.IntegerField()
+        n_votes = serializers.IntegerField()
+        n_verdicts = serializers.IntegerField()
+        n_overrides = serializers.IntegerField()
+        n_scores = serializers.IntegerField()
+        n_rankings = serializers.IntegerField()
+
+    @extend_schema(
+        request={"application/x-ndjson": OpenApiTypes.STR},
+        responses={
+            201: OutputSerializer,
+            200: OpenApiResponse(OutputSerializer, description="Nothing in it was new."),
+            400: OpenApiResponse(description="detail, and errors by line; nothing was imported."),
+            413: OpenApiResponse(description="Too large for a request."),
+        },
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        user = request.user
+        project = access.project_for_exchange(user, slug)
+        assert isinstance(user, User)  # noqa: S101 (the gate lets nobody else through)
+        upload = uploads.upload_create(project=project, name="api.jsonl", chunks=_body(request), created_by=user)
+        try:
+            batch = import_file(
+                project=project,
+                path=uploads.upload_path(upload),
+                format="records",
+                name="api",
+                created_by=user,
+                now=timezone.now(),
+                max_records=uploads.MAX_RECORDS,
+            )
+        except RecordsError as error:
+            errors = [{"line": e.line, "message": e.message} for e in error.errors]
+            body = {"detail": str(error), "errors": errors, "stopped": error.stopped}
+            return Response(body, status=status.HTTP_400_BAD_REQUEST)
+        except PrefloopError as error:
+            detail = str(error).replace(upload.token, "the body")
+            return Response({"detail": detail}, status=getattr(error, "http_status", status.HTTP_400_BAD_REQUEST))
+        finally:
+            uploads.upload_drop(upload=upload)
+        counts = {"batch": batch.pk} | batch_counts(batch)
+        made = status.HTTP_201_CREATED if batch.n_records else status.HTTP_200_OK
+        return Response(self.OutputSerializer(counts).data, status=made)
+
+
+def _body(request: Request) -> Iterator[bytes]:
+    """Read the body in pieces, never whole: `upload_create` stops at its limit."""
+    http = request._request
+    if http.headers.get("Content-Encoding", "identity") != "identity":
+        raise CompressedBody
+    length = http.headers.get("Content-Length", "")
+    if length.isascii() and length.isdigit() and int(length) > uploads.MAX_BYTES:
+        raise uploads.UploadTooLarge
+    while piece := http.read(_PIECE):
+        yield piece

@@ -1,0 +1,47 @@
+"""The import of a large file, as a job with progress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from apps.exchange.lock import ImportBusy
+from apps.exchange.models import Upload
+from apps.exchange.services import import_file
+from apps.exchange.uploads import MAX_RECORDS, upload_path
+from apps.jobs.registry import JobContext, JobFailure, handler
+from prefloop.types import PrefloopError
+
+
+@handler("exchange.import", queue="cpu")
+def run(ctx: JobContext) -> dict[str, Any] | None:
+    """Import one upload. Again after a lost worker: what it left is swept, and the file is read from the start."""
+    upload = Upload.objects.filter(pk=ctx.payload["upload"]).select_related("project", "created_by").first()
+    if upload is None:
+        raise JobFailure("user_config", "the file was removed before it was imported")
+    if upload.batch_id is not None:  # the worker was lost after the import and before it could say so
+        return {"batch": upload.batch_id}
+
+    def progress(step: int, n_steps: int, message: str) -> None:
+        ctx.check()
+        ctx.progress(step, n_steps, message)
+
+    try:
+        batch = import_file(
+            project=upload.project,
+            path=upload_path(upload),
+            name=upload.name,
+            created_by=upload.created_by,
+            now=timezone.now(),
+            progress=progress,
+            in_transaction=ctx.fenced,
+            max_records=MAX_RECORDS,
+        )
+    except ImportBusy as error:
+        raise JobFailure("user_config", str(error), retry=True) from error
+    except PrefloopError as error:
+        raise JobFailure("data", str(error).replace(upload.token, upload.name)) from error
+    Upload.objects.filter(pk=upload.pk).update(batch=batch)
+    upload_path(upload).unlink(missing_ok=True)
+    return {"batch": batch.pk, "n_records": batch.n_records, "n_unchanged": batch.n_unchanged}

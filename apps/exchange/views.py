@@ -1,0 +1,177 @@
+"""The Data page: bring a file in after a look at it, take labels out in the shape a trainer reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.accounts.views import person
+from apps.exchange import access, exports, selectors, uploads
+from apps.exchange.models import Upload
+from apps.jobs.models import Job
+from apps.projects.models import Project
+from prefloop.records import RecordsError
+from prefloop.types import PrefloopError
+
+_ENVELOPE = 64 * 1024  # what a form adds around its file
+
+
+@login_required
+@never_cache
+@require_GET
+def data(request: HttpRequest, slug: str) -> HttpResponse:
+    """What came in, what waits, and what can be taken out."""
+    project = access.project_for_data(person(request), slug)
+    return render(request, "exchange/data.html", _data_context(request, project))
+
+
+def _data_context(request: HttpRequest, project: Project) -> dict[str, Any]:
+    shape = next((s for s in exports.SHAPES if s.name == request.GET.get("format")), exports.SHAPES[0])
+    labels = request.GET.get("labels", "effective")
+    has_labels = shape.name not in {"records", "prompt-only"}
+    if not has_labels or labels not in exports.LABELS:
+        labels = "effective"
+    command = f"python manage.py export_preferences --project {project.slug} --format {shape.name}"
+    command += f" --labels {labels}" if labels != "effective" else ""
+    may_exchange = access.may_exchange(person(request), project)
+    return {
+        "project": project,
+        "active": "data",
+        "may_exchange": may_exchange,
+        "uploads": uploads.upload_list(project) if may_exchange else [],
+        "imports": selectors.import_list(project),
+        "suffixes": uploads.SUFFIXES,
+        "max_mb": uploads.MAX_BYTES // (1024 * 1024),
+        "shapes": exports.SHAPES,
+        "shape": shape,
+        "labels": labels,
+        "label_choices": exports.LABELS,
+        "has_labels": has_labels,
+        "lines": exports.export_preview(project=project, format=shape.name, labels=labels) if may_exchange else [],
+        "command": f"{command} --out {_file_name(project, shape.name)}",
+    }
+
+
+def _file_name(project: Project, shape: str) -> str:
+    return f"{project.slug}.{shape}.jsonl"
+
+
+@login_required
+@never_cache
+@require_GET
+def export(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """An export as a file to keep: line by line, never shown in the browser."""
+    user = person(request)
+    project = access.project_for_exchange(user, slug)
+    shape, labels = request.GET.get("format", "records"), request.GET.get("labels", "effective")
+    try:
+        lines = exports.export_lines(project=project, format=shape, labels=labels)
+    except PrefloopError as error:
+        messages.error(request, str(error))
+        return redirect("exchange:data", slug=slug)
+    exports.export_audit(project=project, format=shape, labels=labels, actor=user)
+    response = StreamingHttpResponse(lines, content_type="application/x-ndjson")
+    response["Content-Disposition"] = f'attachment; filename="{_file_name(project, shape)}"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@csrf_exempt  # the token is in the body: the length is looked at first, then csrf_protect reads both
+@login_required
+@never_cache
+@require_POST
+def upload(request: HttpRequest, slug: str) -> HttpResponse:
+    """Take a file in and show what it is."""
+    access.project_for_exchange(person(request), slug)
+    length = request.headers.get("Content-Length", "")
+    if not (length.isascii() and length.isdigit()) or int(length) > uploads.MAX_BYTES + _ENVELOPE:
+        messages.error(request, str(uploads.UploadTooLarge()))
+        return redirect("exchange:data", slug=slug)
+    return _upload(request, slug)
+
+
+@csrf_protect
+def _upload(request: HttpRequest, slug: str) -> HttpResponse:
+    project = access.project_for_exchange(person(request), slug)
+    file = request.FILES.get("file")
+    if not isinstance(file, UploadedFile) or not file.name:
+        messages.error(request, _("Choose a file first."))
+        return redirect("exchange:data", slug=slug)
+    try:
+        made = uploads.upload_create(project=project, name=file.name, chunks=file.chunks(), created_by=person(request))
+    except PrefloopError as error:
+        messages.error(request, str(error))
+        return redirect("exchange:data", slug=slug)
+    return redirect("exchange:preview", slug=slug, token=made.token)
+
+
+@login_required
+@never_cache
+@require_GET
+def preview(request: HttpRequest, slug: str, token: str) -> HttpResponse:
+    """The file before its import: format, first rows, problems by line; and while it is imported, how far it is."""
+    found = access.upload_for(person(request), slug, token)
+    if found.job is not None:
+        return _running(request, found, found.job)
+    shown = uploads.upload_preview(found)
+    context = {"project": found.project, "active": "data", "upload": found, "preview": shown}
+    return render(request, "exchange/preview.html", context)
+
+
+def _running(request: HttpRequest, found: Upload, job: Job) -> HttpResponse:
+    version = f"{job.state}:{job.step}:{job.message}"
+    context = {"project": found.project, "active": "data", "upload": found, "job": job, "version": version}
+    since = request.GET.get("since")
+    if since == version:
+        response = HttpResponse(status=204)
+    else:
+        response = render(request, "exchange/running.html" if since is None else "exchange/_running.html", context)
+    response["X-Since"] = version
+    if job.is_terminal:
+        response["X-Poll"] = "stop"
+    return response
+
+
+@login_required
+@never_cache
+@require_POST
+def start(request: HttpRequest, slug: str, token: str) -> HttpResponse:
+    """Import the file: at once where it is small, else as a job."""
+    found = access.upload_for(person(request), slug, token)
+    try:
+        done = uploads.upload_import(upload=found, started_by=person(request), now=timezone.now())
+    except RecordsError:
+        return redirect("exchange:preview", slug=slug, token=token)  # which lists the problems by line
+    except PrefloopError as error:
+        messages.error(request, str(error))
+        return redirect("exchange:preview", slug=slug, token=token)
+    if isinstance(done, Job):
+        return redirect("exchange:preview", slug=slug, token=token)
+    text = ngettext("%(n)s record is imported.", "%(n)s records are imported.", done.n_records)
+    messages.success(request, text % {"n": f"{done.n_records:,}"})
+    return redirect("exchange:data", slug=slug)
+
+
+@login_required
+@never_cache
+@require_POST
+def drop(request: HttpRequest, slug: str, token: str) -> HttpResponse:
+    """Remove a file that is not wanted after all."""
+    found = access.upload_for(person(request), slug, token)
+    if found.job is not None and not found.job.is_terminal:
+        messages.error(request, _("This file is being imported: cancel its job first."))
+    else:
+        uploads.upload_drop(upload=found)
+        messages.success(request, _("The file is removed; nothing of it was imported."))
+    return redirect("exchange:data", slug=slug)
