@@ -139,6 +139,20 @@ def test_an_answer_whose_reply_was_lost_is_not_counted_twice(page_for, ann, comp
     assert Vote.objects.count() == 1
 
 
+def test_answers_given_after_the_session_ended_are_kept_until_one_is_back(page_for, ann, comparisons):
+    page = page_for(ann)
+    page.goto(DESK)
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    page.keyboard.press("1")
+    page.wait_for_function("() => document.querySelector('[data-saved]').dataset.state === 'signed-out'")
+    assert "1 kept" in page.locator("[data-saved]").inner_text()
+    page.context.add_cookies(cookies)
+    page.reload()
+    settled(page)
+    assert Vote.objects.count() == 1
+
+
 def test_an_answer_that_came_too_late_is_said_aloud(page_for, ann, comparisons):
     from datetime import timedelta
 

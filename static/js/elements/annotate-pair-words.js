@@ -4,6 +4,12 @@ export function wordsOf(template) {
   return Object.fromEntries(Object.entries(template.dataset).flatMap(([key, text]) => (key.startsWith("say") ? [[name(key), text]] : [])));
 }
 
+// The number beside this page's entry in the rail.
+export function countInRail(n) {
+  const count = document.querySelector(".rail-item[aria-current] > .n");
+  if (count) count.textContent = n > 0 ? String(n) : "";
+}
+
 export function fill(template, values) {
   return template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }

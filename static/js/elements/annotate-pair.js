@@ -2,7 +2,7 @@
 
 import { Outbox } from "./annotate-pair-outbox.js";
 import { diffWords, paint } from "./annotate-pair-diff.js";
-import { fill, wordsOf } from "./annotate-pair-words.js";
+import { countInRail, fill, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
 const AHEAD = 2; // pairs fetched before they are needed
@@ -178,6 +178,7 @@ class AnnotatePair extends HTMLElement {
     const bar = this.querySelector("[data-bar]");
     bar.max = this.total || 1;
     bar.value = this.done;
+    countInRail(this.total - this.done);
   }
 
   showSaved(state, n) {

@@ -1,6 +1,6 @@
 // The reviewer's desk: a queue at the left, one comparison at the right, decisions by one key.
 
-import { wordsOf } from "./annotate-pair-words.js";
+import { countInRail, wordsOf } from "./annotate-pair-words.js";
 
 class ReviewQueue extends HTMLElement {
   connectedCallback() {
@@ -8,6 +8,7 @@ class ReviewQueue extends HTMLElement {
     this.words = wordsOf(this.querySelector("[data-words]"));
     this.pane = this.querySelector("[data-detail-pane]");
     this.keys = this.querySelector("[data-keys]");
+    this.left = Number(document.querySelector(".rail-item[aria-current] > .n")?.textContent ?? 0);
     this.decided = []; // ids, latest last, for undo
     this.listening = new AbortController();
     const on = (target, name, handler) => target.addEventListener(name, handler, { signal: this.listening.signal });
@@ -194,6 +195,9 @@ class ReviewQueue extends HTMLElement {
   mark(row, kind) {
     const mark = row?.querySelector("[data-mark]");
     if (!mark) return;
+    const was = mark.childElementCount > 0;
+    this.left += Number(was) - Number(Boolean(kind));
+    countInRail(this.left);
     mark.replaceChildren();
     if (!kind) return;
     const chip = document.createElement("span");
