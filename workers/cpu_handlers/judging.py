@@ -12,12 +12,14 @@ from typing import Any
 from django.conf import settings
 
 from apps.core.chunks import chunks
+from apps.jobs.clock import database_now
 from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.judging.models import Judge, JudgeKind, JudgingRun, Score, Verdict
 from apps.judging.selectors import scores_of
 from apps.judging.services import ORDER_CODES, NewVerdict, judge_template, orders_for, scores_add, verdicts_add
 from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_key
+from apps.rankings.preferences import preferences_derive
 from apps.samples.models import Comparison, Completion, SamplingRun
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeRefused, JudgeUnreachable
@@ -55,6 +57,8 @@ def judging_chunk(ctx: JobContext) -> dict[str, Any]:
     if ask is None:
         raise NotAskable(f"judge {run.judge.name!r} came with an import and can't be asked more")
     ask(ctx, run, items)
+    with ctx.fenced():
+        preferences_derive(project=run.project, comparison_ids=ids, now=database_now())
     return {"n_verdicts": len(items), "n_there_before": len(ids) - len({item[0].pk for item in items})}
 
 

@@ -7,12 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.jobs.clock import database_now
 from apps.judging.models import Verdict
 from apps.judging.selectors import judge_by_name
 from apps.judging.services import judging_run_create
 from apps.projects.models import Project
-from apps.rankings.preferences import preferences_derive
 from apps.samples.selectors import comparison_list
 from prefloop.types import PrefloopError
 
@@ -50,7 +48,6 @@ class Command(BaseCommand):
             return group.open_count == 0
 
         run_until(done, quiet=options["json"])
-        preferences_derive(project=project, comparison_ids=ids, now=database_now())
         failed = group.jobs.filter(state="failed").order_by("-id").first()
         if failed is not None:
             raise CommandError(f"{failed.failure_class}: {failed.error}")
