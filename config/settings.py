@@ -151,6 +151,8 @@ STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns of a missing one
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 STORE_DIR = VAR_DIR / "store"  # checkpoints, snapshots, run directories
+# Where model directories may be imported from by the page: what a browser names is looked for here and nowhere else.
+IMPORT_DIRS = [VAR_DIR / "imports", *(Path(path) for path in env.env_list("PREFLOOP_IMPORT_DIRS"))]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["knox.auth.TokenAuthentication"],

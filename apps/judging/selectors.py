@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from apps.core.chunks import chunks
-from apps.judging.models import Judge, Score
+from apps.judging.figures import Figures, judge_figures
+from apps.judging.models import Judge, JudgingRun, Score, Verdict
 from apps.projects.models import Project
+from apps.prompts.models import ready
+from apps.samples.models import Comparison
+from apps.samples.progress import GroupProgress, group_progress_of
+from apps.samples.selectors import comparison_list
 from prefloop.types import PrefloopError
 
 
@@ -43,3 +49,82 @@ def scores_of(judge: Judge, completion_ids: Sequence[int]) -> dict[int, float]:
         for completion_id, value in rows.values_list("completion_id", "value"):
             values.setdefault(completion_id, []).append(float(value or 0.0))
     return {completion_id: sum(many) / len(many) for completion_id, many in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCard:
+    judge: Judge
+    figures: Figures
+    is_label_judge: bool
+
+
+def judge_cards(project: Project) -> list[JudgeCard]:
+    """Give the newest version of each judge in use with its figures, whose label counts first."""
+    figures = judge_figures(project)
+    newest: dict[str, Judge] = {}
+    for judge in Judge.objects.filter(project=project, retired_at=None).select_related("endpoint", "checkpoint"):
+        known = newest.get(judge.name)
+        if known is None or judge.version > known.version:
+            newest[judge.name] = judge
+    names = sorted(newest, key=lambda name: (name != project.label_judge, name.lower()))
+    return [
+        JudgeCard(newest[name], figures.get(newest[name].pk, Figures()), name == project.label_judge) for name in names
+    ]
+
+
+def judge_versions(judge: Judge) -> QuerySet[Judge]:
+    return (
+        Judge.objects.filter(project_id=judge.project_id, name=judge.name)
+        .annotate(n_verdicts=Count("verdicts"))
+        .order_by("-version")
+    )
+
+
+def unjudged(judge: Judge, *, split: str = "") -> QuerySet[Comparison]:
+    """Give the comparisons that this judge has said nothing about."""
+    said = Verdict.objects.filter(judge=judge, comparison_id=OuterRef("pk"))
+    comparisons = comparison_list(judge.project).filter(~Exists(said))
+    return comparisons.filter(prompt__split=split) if split else comparisons
+
+
+def verdict_list(judge: Judge, *, state: str = "") -> QuerySet[Verdict]:
+    """Give what a judge said, the latest first."""
+    verdicts = Verdict.objects.filter(ready("comparison__"), judge=judge).select_related("comparison__prompt")
+    if state:
+        verdicts = verdicts.filter(state=state)
+    return verdicts.order_by("-id")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingRow:
+    """A judging run as pages show it: `n_done` of `n_wanted` comparisons have a verdict of this run."""
+
+    run: JudgingRun
+    n_wanted: int
+    n_done: int
+    progress: GroupProgress
+
+    @property
+    def key(self) -> tuple[int, int, str, int]:
+        return (self.run.pk, self.n_done, self.progress.state, self.progress.n_ended)
+
+
+def judging_rows(judge: Judge, *, limit: int = 10) -> list[JudgingRow]:
+    runs = list(JudgingRun.objects.filter(judge=judge).select_related("group", "started_by").order_by("-id")[:limit])
+    done = dict(
+        Verdict.objects.filter(run__in=runs)
+        .order_by()
+        .values_list("run_id")
+        .annotate(n=Count("comparison_id", distinct=True))
+        .values_list("run_id", "n")
+    )
+    progress = group_progress_of(run.group for run in runs)
+    return [
+        JudgingRow(
+            run=run,
+            n_wanted=len(run.comparison_ids),
+            n_done=done.get(run.pk, 0),
+            progress=progress.get(run.group_id or 0, GroupProgress(state="done")),
+        )
+        for run in runs
+    ]

@@ -166,6 +166,7 @@ def judging_run_enqueue(
             ],
             follow_up_kind=follow_up_kind,
             follow_up_payload=follow_up_payload,
+            started_by=run.started_by,
         )
         run.save(update_fields=["group"])
     return run.group

@@ -1,6 +1,18 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from apps.judging.views import edit, judges
 
 app_name = "judging"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("p/<slug:slug>/judges/", judges.judges, name="list"),
+    path("p/<slug:slug>/judges/new/", edit.new, name="new"),
+    path("p/<slug:slug>/judges/<int:pk>/", judges.judge, name="judge"),
+    path("p/<slug:slug>/judges/<int:pk>/edit/", edit.edit, name="edit"),
+    path("p/<slug:slug>/judges/<int:pk>/runs/", judges.runs, name="runs"),
+    path("p/<slug:slug>/judges/<int:pk>/ask/", judges.ask, name="ask"),
+    path("p/<slug:slug>/judges/<int:pk>/test/", judges.test_stored, name="test"),
+    path("p/<slug:slug>/judges/<int:pk>/retire/", judges.retire, name="retire"),
+    path("p/<slug:slug>/judges/endpoints/<int:pk>/", edit.endpoint, name="endpoint"),
+]

@@ -12,7 +12,15 @@ from apps.projects.models import Role
 
 
 def checkpoint_for_read(user: User | AnonymousUser, slug: str, pk: int) -> Checkpoint:
-    project = project_for(user, slug, Role.LEAD)
+    return _checkpoint(user, slug, pk, Role.LEAD)
+
+
+def checkpoint_for_write(user: User | AnonymousUser, slug: str, pk: int) -> Checkpoint:
+    return _checkpoint(user, slug, pk, Role.ENGINEER)
+
+
+def _checkpoint(user: User | AnonymousUser, slug: str, pk: int, role: Role) -> Checkpoint:
+    project = project_for(user, slug, role)
     found = Checkpoint.objects.filter(project=project, pk=pk).select_related("parent", "project").first()
     if found is None:
         raise Http404

@@ -12,8 +12,12 @@ from django.db import transaction
 from apps.policies.models import Endpoint
 from apps.policies.store import check_name
 from apps.projects.models import Project
+from prefloop.judging.addresses import check_base_url
+from prefloop.judging.client import ChatEndpoint, Limits
 from prefloop.types import PrefloopError
 
+# a person waits for the answer: one attempt, seconds
+TEST_LIMITS = Limits(connect_seconds=3.0, read_seconds=8.0, total_seconds=10.0, max_bytes=1_000_000, attempts=1)
 SIMULATED_SCHEME = "simulated://"
 
 
@@ -39,11 +43,44 @@ def endpoint_key(endpoint: Endpoint) -> str:
         ) from error
 
 
+class EndpointExists(PrefloopError):
+    """The project has an endpoint of this name."""
+
+
+def _checked(base_url: str, *, is_simulated: bool) -> str:
+    base_url = base_url.strip().rstrip("/")
+    if not (is_simulated and base_url.startswith(SIMULATED_SCHEME)):  # those are started by the worker itself
+        check_base_url(base_url, allow=settings.ENDPOINT_ALLOW)
+    return base_url
+
+
+def endpoint_test(*, base_url: str, model: str, api_key: str = "") -> str:
+    """Ask an endpoint which models it serves, and say it in a line. Raises JudgeError where it can't be asked."""
+    if base_url.startswith(SIMULATED_SCHEME):
+        return "The simulated judge starts with its jobs: there is nothing to connect to until then."
+    with ChatEndpoint(base_url, model, api_key, settings.ENDPOINT_ALLOW, limits=TEST_LIMITS) as endpoint:
+        names = endpoint.models()
+    if model in names:
+        return f"It answers, and serves {model}."
+    listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"It answers, but does not serve {model!r}. It serves: {listed or 'nothing that it names'}."
+
+
+def endpoint_test_stored(*, endpoint: Endpoint, base_url: str, model: str, api_key: str = "") -> str:
+    """Test changed settings of an endpoint: its stored key goes to its stored URL only. Raises JudgeError."""
+    if not api_key and base_url.strip().rstrip("/") == endpoint.base_url:
+        api_key = endpoint_key(endpoint)
+    return endpoint_test(base_url=base_url, model=model, api_key=api_key)
+
+
 def endpoint_create(
     *, project: Project, name: str, base_url: str, model: str, api_key: str = "", is_simulated: bool = False
 ) -> Endpoint:
+    """Record a served model. Raises EndpointForbidden for a URL that must not be called, EndpointExists, BadName."""
     check_name(name)
-    base_url = base_url.rstrip("/")
+    base_url = _checked(base_url, is_simulated=is_simulated)
+    if Endpoint.objects.filter(project=project, name=name).exists():
+        raise EndpointExists(f"an endpoint {name!r} is there already: choose it, or take another name")
     return Endpoint.objects.create(
         project=project,
         name=name,
@@ -55,8 +92,11 @@ def endpoint_create(
 
 
 def endpoint_update(*, endpoint: Endpoint, base_url: str, model: str, api_key: str | None = None) -> Endpoint:
-    """Change where an endpoint points. Another URL wipes the stored key, unless a new one comes with it."""
-    base_url = base_url.rstrip("/")
+    """Change where an endpoint points. Another URL wipes the stored key, unless a new one comes with it.
+
+    Raises EndpointForbidden.
+    """
+    base_url = _checked(base_url, is_simulated=endpoint.is_simulated)
     with transaction.atomic():
         if base_url != endpoint.base_url:
             endpoint.encrypted_key = ""

@@ -31,3 +31,14 @@ def checkpoint_by_name(project: Project, name: str, role: str = "policy") -> Che
         there = ", ".join(names) if names else "none yet"
         raise NoCheckpoint(f"no {role} checkpoint {name!r} in project {project.slug}; there are: {there}")
     return found
+
+
+def checkpoint_ancestors(checkpoint: Checkpoint) -> list[Checkpoint]:
+    """Give what a checkpoint was trained from, the first of all first; one query."""
+    by_id = {row.pk: row for row in Checkpoint.objects.filter(project_id=checkpoint.project_id).defer("manifest")}
+    found: list[Checkpoint] = []
+    parent_id = checkpoint.parent_id
+    while parent_id is not None and parent_id in by_id and len(found) < 1000:
+        found.append(by_id[parent_id])
+        parent_id = by_id[parent_id].parent_id
+    return found[::-1]

@@ -8,14 +8,26 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from apps.accounts.models import User
+from apps.jobs.models import Job
+from apps.jobs.services import job_enqueue
 from apps.policies.models import Checkpoint
-from apps.policies.store import check_name, checkpoint_relative_path, store_path
+from apps.policies.store import check_name, checkpoint_relative_path, import_source, store_path
 from apps.projects.models import Project
 from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, publish, verify_manifest
 from prefloop.types import PrefloopError
+
+AT_ONCE_BYTES = 200_000_000  # copied and hashed within a request; more is a job
+
+
+class BadRole(PrefloopError):
+    """A role that no checkpoint has."""
+
+
+class ImportFailed(PrefloopError):
+    """The directory could not be copied into the store."""
 
 
 class CheckpointExists(PrefloopError):
@@ -80,20 +92,56 @@ def checkpoint_import(
 
     Raises UnsafeCheckpoint naming the file that must not be loaded.
     """
+    check_name(name)
     check_checkpoint_dir(source)
+    if role not in ("policy", "reward"):
+        raise BadRole(f"a checkpoint is a policy or a reward model, not {role!r}")
     relative = checkpoint_relative_path(project.slug, name)
     final = store_path(relative)
     if final.exists() or Checkpoint.objects.filter(project=project, name=name).exists():
         raise CheckpointExists(f"checkpoint {name!r} is there already")
     final.parent.mkdir(parents=True, exist_ok=True)
     staging = final.parent / f".{name}.{uuid.uuid4().hex}"
+    left_behind = [staging]
     try:
         shutil.copytree(source, staging, symlinks=False, ignore=shutil.ignore_patterns(MANIFEST, ".*"))
+        check_checkpoint_dir(staging)  # the copy: the source could have changed since it was looked at
         publish(staging, final, extra={"imported_from": source.name})
-        return checkpoint_register(project=project, name=name, role=role, directory=final, created_by=created_by)
-    except (OSError, PrefloopError, IntegrityError):
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+        left_behind.append(final)
+        checkpoint = checkpoint_register(project=project, name=name, role=role, directory=final, created_by=created_by)
+        left_behind.clear()
+    except OSError as error:
+        raise ImportFailed(f"{source.name} could not be copied: {error.strerror or error}") from error
+    finally:
+        for path in left_behind:
+            shutil.rmtree(path, ignore_errors=True)
+    return checkpoint
+
+
+def checkpoint_import_start(
+    *, project: Project, name: str, role: str, path: str, created_by: User | None
+) -> Checkpoint | Job:
+    """Import the model directory that a browser named: at once where it is small, else as a job.
+
+    Raises ImportRefused, UnsafeCheckpoint, CheckpointExists, BadName: all that can be known before copying.
+    """
+    source = import_source(path)
+    check_name(name)
+    check_checkpoint_dir(source)
+    size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
+    if size <= AT_ONCE_BYTES:
+        return checkpoint_import(project=project, name=name, role=role, source=source, created_by=created_by)
+    if Checkpoint.objects.filter(project=project, name=name).exists():
+        raise CheckpointExists(f"checkpoint {name!r} is there already")
+    with transaction.atomic():
+        return job_enqueue(
+            kind="policies.import",
+            queue="cpu",
+            payload={"name": name, "role": role, "path": str(source)},
+            project=project,
+            title=f"Import checkpoint {name}",
+            started_by=created_by,
+        )
 
 
 def count_parameters(directory: Path) -> int:

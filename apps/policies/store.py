@@ -36,3 +36,31 @@ def store_path(relative: str) -> Path:
 
 def checkpoint_relative_path(project_slug: str, name: str) -> str:
     return f"{project_slug}/checkpoints/{check_name(name)}"
+
+
+class ImportRefused(PrefloopError):
+    """A path that imports are not read from."""
+
+
+def import_source(text: str) -> Path:
+    """Return the directory that a browser named, if it lies in a directory that imports are read from.
+
+    A relative path is looked for in each of them. What lies outside is refused in the same words whether it exists or
+    not. Raises ImportRefused.
+    """
+    text = text.strip()
+    allowed = [Path(folder).resolve() for folder in settings.IMPORT_DIRS]
+    if not text or "\0" in text:
+        raise ImportRefused("name the directory of the model")
+    for folder in allowed:
+        # a link inside the folder may not lead out of it: resolve() follows it before the comparison
+        path = (folder / text).resolve()
+        if path.is_relative_to(folder) and path != folder and path.is_dir():
+            return path
+    inside = any(Path(text).resolve().is_relative_to(folder) for folder in allowed) or not Path(text).is_absolute()
+    if inside and ".." not in Path(text).parts:
+        raise ImportRefused(f"there is no directory {text!r} in {allowed[0]}: put the model there first")
+    raise ImportRefused(
+        f"{text!r} is not in a directory that imports are read from: put it into {allowed[0]}, "
+        "or name its folder in PREFLOOP_IMPORT_DIRS"
+    )

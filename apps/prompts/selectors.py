@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db.models import Count, Q, QuerySet
 
 from apps.projects.models import Project
@@ -38,3 +40,12 @@ def prompt_set_by_name(project: Project, name: str) -> PromptSet:
         names = ", ".join(PromptSet.objects.filter(project=project).order_by("id").values_list("name", flat=True))
         raise NoSuchPromptSet(f"no prompt set {name!r} in project {project.slug}; there are: {names or 'none yet'}")
     return found
+
+
+def completion_counts(prompt_ids: Iterable[int]) -> dict[int, int]:
+    """Count the completions of each of these prompts (a page's worth)."""
+    return dict(
+        Prompt.objects.filter(pk__in=list(prompt_ids))
+        .annotate(n_completions=Count("completions", filter=ready("completions__")))
+        .values_list("id", "n_completions")
+    )

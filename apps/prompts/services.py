@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
+from apps.core.chunks import chunks
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet
 from prefloop.types import PrefloopError
@@ -16,6 +17,21 @@ from prefloop.types import PrefloopError
 
 class NoSuchPromptSet(PrefloopError):
     """The project has no prompt set of this name."""
+
+
+class BadPrompts(PrefloopError):
+    """Pasted lines that can't become prompts; says which line and why."""
+
+
+MAX_LINES = 10_000
+MAX_PROMPT_CHARS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    prompt_set: PromptSet
+    n_added: int
+    n_there: int  # lines whose prompt the set had already
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +68,47 @@ def prompts_add(
             batch_size=500,
         )
     return prompt_set
+
+
+def prompts_paste(*, project: Project, set_name: str, split: str, text: str) -> Pasted:
+    """Add one prompt for each line that is not empty; all of them or none.
+
+    Raises BadPrompts, naming the line, for a line that is too long, that is there twice, or whose prompt the project
+    uses in the other split: what is measured on must not be trained on.
+    """
+    set_name = " ".join(set_name.split())
+    if not set_name:
+        raise BadPrompts("the prompt set needs a name")
+    if split not in ("train", "eval"):
+        raise BadPrompts(f"a prompt is for train or eval, not for {split!r}")
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        prompt = line.strip()
+        if not prompt:
+            continue
+        if len(prompt) > MAX_PROMPT_CHARS:
+            raise BadPrompts(f"line {number} has {len(prompt):,} characters; {MAX_PROMPT_CHARS:,} is the most")
+        if prompt in lines:
+            raise BadPrompts(f"line {number} says the same as line {lines[prompt]}")
+        lines[prompt] = number
+    if not lines:
+        raise BadPrompts("there is no line with a prompt in it")
+    if len(lines) > MAX_LINES:
+        raise BadPrompts(f"{len(lines):,} lines are too many at once: {MAX_LINES:,} is the most; import a file instead")
+    with transaction.atomic():
+        for part in chunks(list(lines), 500):
+            for known, known_split, known_set in Prompt.objects.filter(project=project, text__in=part).values_list(
+                "text", "split", "prompt_set__name"
+            ):
+                if known_split != split:
+                    use = "an evaluation" if known_split == "eval" else "a training"
+                    raise BadPrompts(
+                        f"line {lines[known]} is {use} prompt of the set {known_set!r} already: "
+                        "what is measured on must not be trained on"
+                    )
+        before = Prompt.objects.filter(project=project, prompt_set__name=set_name).count()
+        prompt_set = prompts_add(
+            project=project, set_name=set_name, prompts=[NewPrompt(text=line, split=split) for line in lines]
+        )
+        added = Prompt.objects.filter(prompt_set=prompt_set).count() - before
+    return Pasted(prompt_set=prompt_set, n_added=added, n_there=len(lines) - added)

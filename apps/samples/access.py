@@ -12,7 +12,15 @@ from apps.samples.models import Comparison, Completion, SamplingRun
 
 
 def sampling_run_for_read(user: User | AnonymousUser, slug: str, pk: int) -> SamplingRun:
-    project = project_for(user, slug, Role.LEAD)
+    return _sampling_run(user, slug, pk, Role.LEAD)
+
+
+def sampling_run_for_write(user: User | AnonymousUser, slug: str, pk: int) -> SamplingRun:
+    return _sampling_run(user, slug, pk, Role.ENGINEER)
+
+
+def _sampling_run(user: User | AnonymousUser, slug: str, pk: int, role: Role) -> SamplingRun:
+    project = project_for(user, slug, role)
     found = SamplingRun.objects.filter(project=project, pk=pk).select_related("checkpoint", "group", "project").first()
     if found is None:
         raise Http404

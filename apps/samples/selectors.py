@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from django.db.models import Count, Q, QuerySet
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from apps.projects.models import Project
-from apps.prompts.models import ready
+from apps.prompts.models import Prompt, ready
 from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.samples.progress import GroupProgress, group_progress_of
+
+ANSWERS_SHOWN = 8  # of one prompt, in the browser; its own page shows more
+PROMPT_ANSWERS_SHOWN = 200
 
 
 def completion_list(
-    project: Project, *, model_name: str = "", run_id: int | None = None, search: str = "", split: str = ""
+    project: Project,
+    *,
+    model_name: str = "",
+    run_id: int | None = None,
+    search: str = "",
+    split: str = "",
+    finished: bool | None = None,
 ) -> QuerySet[Completion]:
     """Return completions with their prompts, those of one prompt together."""
     completions = (
@@ -24,6 +39,8 @@ def completion_list(
         completions = completions.filter(run_id=run_id)
     if split:
         completions = completions.filter(prompt__split=split)
+    if finished is not None:
+        completions = completions.filter(finished=finished)
     if search:
         completions = completions.filter(Q(text__icontains=search) | Q(prompt__text__icontains=search))
     return completions
@@ -42,6 +59,12 @@ def sampling_run_list(project: Project) -> QuerySet[SamplingRun]:
     )
 
 
+def recent_run_choices(project: Project) -> list[SamplingRun]:
+    """Give the last runs, to choose one from."""
+    runs = SamplingRun.objects.filter(project=project).select_related("checkpoint").defer("prompt_ids")
+    return list(runs.order_by("-id")[:50])
+
+
 def model_names(project: Project) -> list[str]:
     return list(
         Completion.objects.filter(ready(), project=project)
@@ -50,3 +73,119 @@ def model_names(project: Project) -> list[str]:
         .values_list("model_name", flat=True)
         .distinct()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion as pages show it. `scores`: (judge's name, mean of its scores)."""
+
+    completion: Completion
+    scores: tuple[tuple[str, float], ...]
+    n_tokens: int | None
+    comparisons: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptAnswers:
+    prompt: Prompt
+    answers: list[Answer] = field(default_factory=list)
+    n: int = 0  # answers that fit the filter; `answers` may hold fewer
+
+
+def answered_prompts(
+    project: Project, completions: QuerySet[Completion], *, page: str | None, size: int
+) -> Page[Prompt]:
+    """Give a page of the prompts that have such completions; their answers come from `page_groups`."""
+    theirs = completions.order_by().filter(prompt_id=OuterRef("pk")).values("pk")
+    prompts = Prompt.objects.filter(Exists(theirs), project=project).select_related("prompt_set").order_by("id")
+    return Paginator(prompts, size).get_page(page)
+
+
+def page_groups(completions: QuerySet[Completion], prompts: Sequence[Prompt]) -> list[PromptAnswers]:
+    """Give each prompt's answers that fit, the first few of each, with their scores: four queries."""
+    by_prompt: dict[int, list[int]] = defaultdict(list)
+    ids = [prompt.pk for prompt in prompts]
+    rows = completions.filter(prompt_id__in=ids).order_by("prompt_id", "run_id", "index")
+    for prompt_id, pk in rows.values_list("prompt_id", "id"):
+        by_prompt[prompt_id].append(pk)
+    shown = [pk for group in by_prompt.values() for pk in group[:ANSWERS_SHOWN]]
+    answers = {answer.completion.pk: answer for answer in answers_of(shown)}
+    return [
+        PromptAnswers(
+            prompt=prompt,
+            answers=[answers[pk] for pk in by_prompt[prompt.pk][:ANSWERS_SHOWN] if pk in answers],
+            n=len(by_prompt[prompt.pk]),
+        )
+        for prompt in prompts
+    ]
+
+
+def answers_of(completion_ids: Iterable[int]) -> list[Answer]:
+    """Give completions with the scores that judges gave them, in the order in which they were made."""
+    rows = (
+        Completion.objects.filter(pk__in=list(completion_ids))
+        .select_related("run__checkpoint")
+        .prefetch_related("scores__judge")  # of apps/judging, which lies above: read by name
+        .order_by("prompt_id", "run_id", "index")
+    )
+    return [Answer(completion=row, scores=_scores(row), n_tokens=len(row.token_ids) or None) for row in rows]
+
+
+def _scores(completion: Completion) -> tuple[tuple[str, float], ...]:
+    values: dict[str, list[float]] = defaultdict(list)
+    for score in completion.scores.all():
+        if score.state == "ok" and score.value is not None:
+            values[score.judge.name].append(score.value)
+    return tuple((name, sum(many) / len(many)) for name, many in sorted(values.items()))
+
+
+def prompt_answers(prompt: Prompt) -> tuple[PromptAnswers, list[Comparison]]:
+    """Give a prompt's answers, each with the comparisons it is in, and those comparisons with their labels."""
+    ids = list(
+        Completion.objects.filter(ready(), prompt=prompt)
+        .order_by("run_id", "index")
+        .values_list("id", flat=True)[:PROMPT_ANSWERS_SHOWN]
+    )
+    comparisons = list(
+        Comparison.objects.filter(ready(), prompt=prompt)
+        .select_related("first", "second", "preference")
+        .order_by("id")[:PROMPT_ANSWERS_SHOWN]
+    )
+    mine: dict[int, list[Comparison]] = defaultdict(list)
+    for comparison in comparisons:
+        mine[comparison.first_id].append(comparison)
+        mine[comparison.second_id].append(comparison)
+    answers = [
+        Answer(answer.completion, answer.scores, answer.n_tokens, tuple(mine[answer.completion.pk]))
+        for answer in answers_of(ids)
+    ]
+    n = Completion.objects.filter(ready(), prompt=prompt).count()
+    return PromptAnswers(prompt=prompt, answers=answers, n=n), comparisons
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A sampling run as pages show it: `n_done` of `n_wanted` answers are there."""
+
+    run: SamplingRun
+    n_wanted: int
+    n_done: int
+    progress: GroupProgress
+
+    @property
+    def key(self) -> tuple[int, int, str, int]:
+        return (self.run.pk, self.n_done, self.progress.state, self.progress.n_ended)
+
+
+def run_rows(runs: Sequence[SamplingRun]) -> list[RunRow]:
+    """Give runs (of `sampling_run_list`) with how far they are."""
+    progress = group_progress_of(run.group for run in runs)
+    return [
+        RunRow(
+            run=run,
+            n_wanted=len(run.prompt_ids) * run.n,
+            n_done=run.n_completions,  # type: ignore[attr-defined]
+            progress=progress.get(run.group_id or 0, GroupProgress(state="done")),
+        )
+        for run in runs
+    ]

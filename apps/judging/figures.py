@@ -1,0 +1,148 @@
+"""How far each judge can be believed, for its card: agreement with truth, with itself, and its leaning to a place.
+
+Truth is gold where a comparison has it, else the human majority. The unit of agreement is the comparison: what a judge
+said in both orders of one pair counts as one (half right where the orders differ), so that the interval is not made
+too narrow by counting a pair twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from django.core.cache import cache
+from django.db.models import Count, Max
+
+from apps.judging.models import Verdict
+from apps.projects.models import Project
+from apps.prompts.models import ready
+from apps.samples.models import Comparison
+from prefloop.stats.bias import first_slot, order_consistency
+from prefloop.stats.intervals import wilson_interval
+from prefloop.types import OUTCOMES
+
+CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+KEEP_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`k` of `n` with Wilson's 95 % interval; all None where n is 0. `k` may hold halves."""
+
+    n: int
+    rate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def dial(self) -> dict[str, str] | None:
+        """Places on a line of 0 to 100, as SVG attributes."""
+        if self.rate is None or self.low is None or self.high is None:
+            return None
+        return {"at": f"{100 * self.rate:.1f}", "low": f"{100 * self.low:.1f}", "high": f"{100 * self.high:.1f}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    n: int = 0  # verdicts that could be read
+    n_unreadable: int = 0
+    n_error: int = 0
+    agreement: Share = Share(0)
+    truth: str = ""  # gold | people | both
+    consistency: Share = Share(0)
+    first_slot: Share = Share(0)
+
+
+def judge_figures(project: Project) -> dict[int, Figures]:
+    """Give the figures of each of a project's judges that said anything; kept until something new is said."""
+    key = f"judge-figures:{project.pk}:{_version(project)}"
+    found: dict[int, Figures] | None = cache.get(key)
+    if found is None:
+        found = _compute(project)
+        cache.set(key, found, KEEP_SECONDS)
+    return found
+
+
+def _version(project: Project) -> str:
+    """A name for everything the figures depend on: verdicts, votes and gold are only ever added."""
+    comparisons = Comparison.objects.filter(project=project)
+    parts = [
+        Verdict.objects.filter(judge__project=project).aggregate(last=Max("id"))["last"],
+        comparisons.aggregate(last=Max("votes__id"))["last"],
+        *comparisons.exclude(gold="").aggregate(last=Max("id"), n=Count("id")).values(),
+        project.import_batches.filter(ready=True).count(),
+    ]
+    return "-".join(str(part) for part in parts)
+
+
+def _compute(project: Project) -> dict[int, Figures]:
+    gold, people = _truth(project)
+    rows: dict[int, list[tuple[int, str, int, str]]] = defaultdict(list)
+    failed: dict[int, dict[str, int]] = defaultdict(dict)
+    verdicts = Verdict.objects.filter(ready("comparison__"), judge__project=project).order_by()
+    for judge_id, state, n in (
+        verdicts.exclude(state="ok")
+        .values_list("judge_id", "state")
+        .annotate(n=Count("id"))
+        .values_list("judge_id", "state", "n")
+    ):
+        failed[judge_id][state] = n
+    fields = verdicts.filter(state="ok").values_list("judge_id", "comparison_id", "order", "sample", "outcome")
+    for judge_id, comparison_id, order, sample, outcome in fields.iterator(chunk_size=5000):
+        rows[judge_id].append((comparison_id, order, sample, outcome))
+    return {
+        judge_id: _figures(rows[judge_id], failed[judge_id], gold, people) for judge_id in rows.keys() | failed.keys()
+    }
+
+
+def _figures(
+    rows: list[tuple[int, str, int, str]], failed: dict[str, int], gold: dict[int, str], people: dict[int, str]
+) -> Figures:
+    right: dict[int, list[bool]] = defaultdict(list)
+    both: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
+    for comparison_id, order, sample, outcome in rows:
+        both[(comparison_id, sample)][order] = CODES[outcome]
+        truth = gold.get(comparison_id) or people.get(comparison_id)
+        if truth:
+            right[comparison_id].append(outcome == truth)
+    slots = first_slot([CODES[row[3]] for row in rows], [row[1] == "10" for row in rows])
+    pairs = [pair for pair in both.values() if len(pair) == 2]
+    same = order_consistency([pair["01"] for pair in pairs], [pair["10"] for pair in pairs])
+    by_gold = sum(1 for comparison_id in right if comparison_id in gold)
+    return Figures(
+        n=len(rows),
+        n_unreadable=failed.get("unparseable", 0),
+        n_error=failed.get("error", 0),
+        agreement=_share(sum(sum(said) / len(said) for said in right.values()), len(right)),
+        truth="" if not right else "gold" if by_gold == len(right) else "both" if by_gold else "people",
+        consistency=_share(same.k, same.n),
+        first_slot=_share(slots.k, slots.n),
+    )
+
+
+def _share(k: float, n: int) -> Share:
+    interval = wilson_interval(k, n)
+    return Share(n) if interval is None else Share(n, k / n, interval.low, interval.high)
+
+
+def _truth(project: Project) -> tuple[dict[int, str], dict[int, str]]:
+    """Give gold, and people's strict majorities. Votes lie in an app above: they are read by their relation's name."""
+    comparisons = Comparison.objects.filter(ready(), project=project).order_by()
+    gold = dict(comparisons.exclude(gold="").values_list("id", "gold"))
+    counts: dict[int, list[int]] = defaultdict(lambda: [0] * len(OUTCOMES))
+    standing = comparisons.filter(votes__superseded_by__isnull=True, votes__choice__in=OUTCOMES)
+    rows: Iterable[tuple[int, str, int]] = (
+        standing.values_list("id", "votes__choice")
+        .annotate(n=Count("votes__id"))
+        .values_list("id", "votes__choice", "n")
+    )
+    for comparison_id, choice, n in rows:
+        counts[comparison_id][CODES[choice]] = n
+    people: dict[int, str] = {}
+    for comparison_id, ballot in counts.items():
+        best = int(np.argmax(ballot))
+        if ballot.count(ballot[best]) == 1:
+            people[comparison_id] = OUTCOMES[best]
+    return gold, people

@@ -1,0 +1,165 @@
+"""The judges of a project, one judge, and asking it."""
+
+from __future__ import annotations
+
+from random import Random
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.accounts.views import person
+from apps.judging import selectors, services
+from apps.judging.access import judge_for_read, judge_for_write
+from apps.judging.figures import Figures, judge_figures
+from apps.judging.forms import AskForm
+from apps.judging.models import Judge, JudgeKind
+from apps.policies.endpoints import endpoint_key, endpoint_test
+from apps.projects.access import has_role, project_for
+from apps.projects.models import Role
+from apps.samples.live import live
+from apps.samples.progress import version_of
+from apps.samples.selectors import comparison_list
+from prefloop.types import PrefloopError
+
+VERDICTS_A_PAGE = 20
+STATES = ("ok", "unparseable", "error", "skipped")
+
+
+@login_required
+@never_cache
+@require_GET
+def judges(request: HttpRequest, slug: str) -> HttpResponse:
+    project = project_for(person(request), slug, Role.LEAD)
+    context = {
+        "project": project,
+        "active": "judges",
+        "cards": selectors.judge_cards(project),
+        "may_write": has_role(person(request), project, Role.ENGINEER),
+    }
+    return render(request, "judging/list.html", context)
+
+
+@login_required
+@never_cache
+@require_GET
+def judge(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    return _judge_page(request, judge_for_read(person(request), slug, pk), AskForm())
+
+
+def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: int = 200) -> HttpResponse:
+    project = found.project
+    state = request.GET.get("state", "")
+    state = state if state in STATES else ""
+    page = Paginator(selectors.verdict_list(found, state=state), VERDICTS_A_PAGE).get_page(request.GET.get("page"))
+    rows = selectors.judging_rows(found)
+    versions = list(selectors.judge_versions(found))
+    n_orders = 1 if found.order_policy == "random" else 2
+    n_unjudged = selectors.unjudged(found).count()
+    context = {
+        "project": project,
+        "active": "judges",
+        "judge": found,
+        "figures": judge_figures(project).get(found.pk, Figures()),
+        "is_label_judge": project.label_judge == found.name,
+        "is_newest": versions[0].pk == found.pk,
+        "versions": versions,
+        "template": services.judge_template(found) if found.kind == JudgeKind.LLM else "",
+        "rows": rows,
+        "runs_version": version_of([row.key for row in rows]),
+        "runs_done": not any(row.progress.is_open for row in rows),
+        "page": page,
+        "state": state,
+        "states": STATES,
+        "form": form,
+        "n_unjudged": n_unjudged,
+        "n_orders": n_orders,
+        "n_calls": n_unjudged * n_orders,
+        "can_be_asked": found.kind != JudgeKind.IMPORTED and found.retired_at is None,
+        "may_write": has_role(person(request), project, Role.ENGINEER),
+        "may_lead": True,  # the page itself is for leads
+    }
+    return render(request, "judging/judge.html", context, status=status)
+
+
+@login_required
+@never_cache
+@require_GET
+def runs(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """The live part of a judge's page: its runs."""
+    found = judge_for_read(person(request), slug, pk)
+    rows = selectors.judging_rows(found)
+    return live(
+        request,
+        page="judging/_runs.html",
+        part="judging/_runs.html",
+        context={"project": found.project, "rows": rows},
+        version=version_of([row.key for row in rows]),
+        is_done=not any(row.progress.is_open for row in rows),
+    )
+
+
+@login_required
+@require_POST
+def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = judge_for_write(person(request), slug, pk)
+    form = AskForm(request.POST)
+    if not form.is_valid():
+        return _judge_page(request, found, form, status=400)
+    data = form.cleaned_data
+    ids = list(selectors.unjudged(found, split=data["split"]).values_list("id", flat=True))
+    if data["which"] == "sample" and len(ids) > data["n"]:
+        ids = sorted(Random(data["seed"] or 0).sample(ids, data["n"]))
+    try:
+        if found.retired_at is not None:
+            raise services.BadJudge(f"judge {found.name!r} is retired")
+        if not ids and comparison_list(found.project).exists():
+            raise services.BadJudge(f"{found.name} has judged all of these comparisons already")
+        services.judging_run_create(
+            project=found.project,
+            judge=found,
+            comparison_ids=ids,
+            seed=data["seed"] or 0,
+            started_by=person(request),
+            follow_up_kind="labels.derive",  # what it says may become labels: apps/dashboard
+            follow_up_payload={"comparison_ids": ids},
+        )
+    except PrefloopError as error:
+        form.add_error(None, str(error))
+        return _judge_page(request, found, form, status=400)
+    messages.success(request, _("%(name)s is asked about %(n)d comparisons.") % {"name": found.name, "n": len(ids)})
+    return redirect("judging:judge", slug=slug, pk=pk)
+
+
+@login_required
+@require_POST
+def retire(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = judge_for_write(person(request), slug, pk)
+    services.judge_retire(judge=found, now=timezone.now())
+    messages.success(request, _("%(name)s is retired. What it said stays.") % {"name": found.name})
+    return redirect("judging:list", slug=slug)
+
+
+@login_required
+@require_POST
+def test_stored(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Ask a judge's endpoint, with its stored key at its stored URL, which models it serves."""
+    found = judge_for_write(person(request), slug, pk)
+    if found.endpoint is None:
+        messages.error(request, _("This judge has no endpoint."))
+        return redirect("judging:judge", slug=slug, pk=pk)
+    try:
+        said = endpoint_test(
+            base_url=found.endpoint.base_url, model=found.endpoint.model, api_key=endpoint_key(found.endpoint)
+        )
+    except PrefloopError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, said)
+    return redirect("judging:judge", slug=slug, pk=pk)

@@ -1,0 +1,43 @@
+"""`manage.py import_checkpoint DIR --project SLUG --name NAME`: copy a model directory into the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from apps.core.json import dumps
+from apps.policies.services import checkpoint_import, checkpoint_make_default
+from apps.projects.models import Project
+from prefloop.types import PrefloopError
+
+
+class Command(BaseCommand):
+    help = "Copy a directory of safetensors and JSON into the store, check and hash it, and record it as a checkpoint."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("directory", metavar="DIR", help="a model directory (save_pretrained, safetensors)")
+        parser.add_argument("--project", required=True, metavar="SLUG")
+        parser.add_argument("--name", required=True, help="its name in the project")
+        parser.add_argument("--role", default="policy", choices=["policy", "reward"])
+        parser.add_argument("--default", action="store_true", help="sampling and new loops start from it")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"there is no project {options['project']!r}")
+        try:
+            checkpoint = checkpoint_import(
+                project=project, name=options["name"], role=options["role"], source=Path(options["directory"])
+            )
+            if options["default"]:
+                checkpoint_make_default(checkpoint=checkpoint)
+        except PrefloopError as error:
+            raise CommandError(str(error)) from error
+        said = {"checkpoint": checkpoint.name, "role": checkpoint.role, "fingerprint": checkpoint.fingerprint}
+        if options["json"]:
+            self.stdout.write(dumps(said | {"n_parameters": checkpoint.n_parameters}))
+        else:
+            self.stdout.write(f"{checkpoint.name} ({checkpoint.role}) is in {project.slug}: {checkpoint.fingerprint}")

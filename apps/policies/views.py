@@ -1,0 +1,88 @@
+"""Checkpoints: where they come from, what they are, and importing one."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from apps.accounts.views import person, posted
+from apps.jobs.models import Job
+from apps.policies import selectors, services
+from apps.policies.access import checkpoint_for_read, checkpoint_for_write
+from apps.policies.forms import ImportForm
+from apps.policies.lineage import draw_lineage, short_count
+from apps.projects.access import has_role, project_for
+from apps.projects.models import Role
+from prefloop.types import PrefloopError
+
+MOST_DRAWN = 300
+
+
+@login_required
+@never_cache
+@require_GET
+def policies(request: HttpRequest, slug: str) -> HttpResponse:
+    project = project_for(person(request), slug, Role.LEAD)
+    rows = list(selectors.checkpoint_list(project).defer("manifest"))
+    context = {
+        "project": project,
+        "active": "policies",
+        "rows": [(row, short_count(row.n_parameters)) for row in reversed(rows)],
+        "drawing": draw_lineage(rows[-MOST_DRAWN:]) if rows else None,
+        "may_write": has_role(person(request), project, Role.ENGINEER),
+    }
+    return render(request, "policies/list.html", context)
+
+
+@login_required
+@never_cache
+@require_GET
+def checkpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = checkpoint_for_read(person(request), slug, pk)
+    context = {
+        "project": found.project,
+        "active": "policies",
+        "checkpoint": found,
+        "size": short_count(found.n_parameters),
+        "ancestors": selectors.checkpoint_ancestors(found),
+        "children": found.children.order_by("id")[:100],
+        "runs": found.sampling_runs.select_related("prompt_set").order_by("-id")[:10],
+        "manifest": [(key, value) for key, value in sorted(found.manifest.items()) if value not in (None, "", {}, [])],
+        "may_write": has_role(person(request), found.project, Role.ENGINEER),
+    }
+    return render(request, "policies/checkpoint.html", context)
+
+
+@login_required
+@require_POST
+def make_default(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = checkpoint_for_write(person(request), slug, pk)
+    services.checkpoint_make_default(checkpoint=found)
+    messages.success(request, _("%(name)s is the default now.") % {"name": found.name})
+    return redirect("policies:checkpoint", slug=slug, pk=pk)
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def import_(request: HttpRequest, slug: str) -> HttpResponse:
+    project = project_for(person(request), slug, Role.ENGINEER)
+    form = ImportForm(posted(request))
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = services.checkpoint_import_start(project=project, created_by=person(request), **form.cleaned_data)
+        except PrefloopError as error:
+            form.add_error(None, str(error))
+        else:
+            if isinstance(made, Job):
+                return redirect("jobs:job", slug=slug, job_id=made.pk)
+            messages.success(request, _("%(name)s is imported.") % {"name": made.name})
+            return redirect("policies:checkpoint", slug=slug, pk=made.pk)
+    context = {"project": project, "active": "policies", "form": form, "folders": settings.IMPORT_DIRS}
+    return render(request, "policies/import.html", context, status=400 if form.errors else 200)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from apps.policies.models import Checkpoint
+from apps.projects.models import Project
+from apps.prompts.forms import SPLITS
+from apps.prompts.models import PromptSet
+from apps.samples.pairs import MOST_PER_PROMPT
+
+
+class CheckpointField(forms.ModelChoiceField):  # type: ignore[type-arg]  # not subscriptable at run time
+    def label_from_instance(self, obj: Checkpoint) -> str:
+        return f"{obj.name} (default)" if obj.is_default else obj.name
+
+
+class SampleForm(forms.Form):
+    checkpoint = CheckpointField(label=_("Checkpoint"), queryset=Checkpoint.objects.none(), empty_label=None)
+    prompt_set = forms.ModelChoiceField(label=_("Prompt set"), queryset=PromptSet.objects.none(), empty_label=None)
+    split = forms.ChoiceField(label=_("Prompts"), choices=[("", _("All of the set")), *SPLITS], required=False)
+    n = forms.IntegerField(label=_("Answers to each prompt"), min_value=1, max_value=1024, initial=4)
+    temperature = forms.FloatField(
+        label=_("Temperature"),
+        min_value=0,
+        max_value=10,
+        initial=1.0,
+        help_text=_("0 always takes the likeliest token; 1 is the model's own odds."),
+    )
+    top_p = forms.FloatField(label=_("Top-p"), min_value=0.0001, max_value=1, initial=1.0, help_text=_("1 means all."))
+    top_k = forms.IntegerField(
+        label=_("Top-k"), min_value=0, max_value=1_000_000, initial=0, help_text=_("0 means all.")
+    )
+    max_tokens = forms.IntegerField(label=_("Longest answer, in tokens"), min_value=1, max_value=131_072, initial=128)
+    seed = forms.IntegerField(
+        label=_("Seed"), min_value=0, max_value=2**62, initial=0, help_text=_("The same seed gives the same answers.")
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        policies = Checkpoint.objects.filter(project=project, role="policy").order_by("-is_default", "-id")
+        self.fields["checkpoint"].queryset = policies  # type: ignore[attr-defined]
+        self.fields["prompt_set"].queryset = PromptSet.objects.filter(project=project).order_by("id")  # type: ignore[attr-defined]
+        for name in ("temperature", "top_p"):
+            self.fields[name].widget.attrs.update(step="any", inputmode="decimal")
+
+
+class CompareForm(forms.Form):
+    pairing = forms.ChoiceField(
+        label=_("Pairs"),
+        choices=[
+            ("two", _("The first two answers of each prompt")),
+            ("random", _("Random pairs of each prompt")),
+            ("all", _("All pairs of each prompt, up to a number")),
+        ],
+    )
+    per_prompt = forms.IntegerField(
+        label=_("Pairs a prompt, at most"), min_value=1, max_value=MOST_PER_PROMPT, initial=3, required=False
+    )
+    seed = forms.IntegerField(label=_("Seed"), min_value=0, max_value=2**62, initial=0, required=False)
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        data["per_prompt"] = data.get("per_prompt") or 1
+        data["seed"] = data.get("seed") or 0
+        return data

@@ -1,0 +1,83 @@
+"""Comparisons from the answers of a sampling run: which pairs of them people and judges will compare."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
+from random import Random
+
+from django.db import transaction
+
+from apps.core.chunks import chunks
+from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.samples.services import BadComparison, comparisons_create
+from prefloop.seeds import derive_seed
+
+PAIRINGS = ("two", "random", "all")
+MOST_PAIRS = 20_000  # comparisons made at once
+MOST_PER_PROMPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class MadeComparisons:
+    n_new: int
+    n_there: int  # pairs that were comparisons already
+    n_same: int  # pairs left out because both answers say the same
+
+
+def comparisons_from_run(*, run: SamplingRun, pairing: str, per_prompt: int = 1, seed: int = 0) -> MadeComparisons:
+    """Make comparisons of a run's answers: `two` (the first two of each prompt), `random` (so many pairs a prompt,
+    drawn by the seed) or `all` (at most so many a prompt, in order). Pairs of equal texts are left out.
+
+    Raises BadComparison.
+    """
+    if pairing not in PAIRINGS:
+        raise BadComparison(f"there is no pairing {pairing!r}; there are: {', '.join(PAIRINGS)}")
+    if not 1 <= per_prompt <= MOST_PER_PROMPT:
+        raise BadComparison(f"pairs a prompt must be between 1 and {MOST_PER_PROMPT}, not {per_prompt}")
+    groups: dict[int, list[Completion]] = defaultdict(list)
+    for completion in Completion.objects.filter(run=run).order_by("prompt_id", "index").defer("token_ids", "metadata"):
+        groups[completion.prompt_id].append(completion)
+    if not groups:
+        raise BadComparison("the run has no answers yet: wait until some are there")
+    if all(len(group) < 2 for group in groups.values()):
+        raise BadComparison("a comparison needs two answers to one prompt: sample again with 2 answers or more")
+    chosen: list[tuple[Completion, Completion]] = []
+    n_same = 0
+    for prompt_id, group in groups.items():
+        wanted = _wanted(group, pairing=pairing, per_prompt=per_prompt, seed=derive_seed(seed, "pairs", prompt_id))
+        different = [(a, b) for a, b in wanted if a.text != b.text]
+        n_same += len(wanted) - len(different)
+        chosen += different
+    if len(chosen) > MOST_PAIRS:
+        raise BadComparison(f"these would be {len(chosen):,} comparisons; {MOST_PAIRS:,} is the most at once")
+    with transaction.atomic():
+        there = _known(chosen)
+        made = comparisons_create(project=run.project, pairs=chosen, origin="manual")
+    return MadeComparisons(n_new=len(made) - there, n_there=there, n_same=n_same)
+
+
+def _wanted(
+    group: list[Completion], *, pairing: str, per_prompt: int, seed: int
+) -> list[tuple[Completion, Completion]]:
+    if pairing == "two":
+        return list(itertools.combinations(group[:2], 2))
+    n_pairs = len(group) * (len(group) - 1) // 2
+    if pairing == "all" or n_pairs <= per_prompt:
+        return list(itertools.islice(itertools.combinations(group, 2), per_prompt))
+    random = Random(seed)
+    picked: dict[tuple[int, int], None] = {}  # in the order drawn
+    while len(picked) < per_prompt:  # fewer are wanted than there are, so this ends
+        a, b = sorted(random.sample(range(len(group)), 2))
+        picked[(a, b)] = None
+    return [(group[a], group[b]) for a, b in picked]
+
+
+def _known(pairs: list[tuple[Completion, Completion]]) -> int:
+    keys = {(min(a.pk, b.pk), max(a.pk, b.pk)) for a, b in pairs}
+    found = 0
+    for part in chunks(sorted({first for first, _ in keys}), 500):
+        rows = Comparison.objects.filter(first_id__in=part).values_list("first_id", "second_id")
+        found += sum(1 for key in rows if key in keys)
+    return found

@@ -1,0 +1,1 @@
+"""Answers: reading them, sampling more, and making comparisons of them."""

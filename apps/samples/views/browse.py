@@ -1,0 +1,69 @@
+"""The browser of completions, and one prompt with all of its answers."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from apps.accounts.views import person
+from apps.projects.access import has_role, project_for
+from apps.projects.models import Role
+from apps.prompts.access import prompt_for_read
+from apps.prompts.forms import SPLITS
+from apps.samples import selectors
+
+PROMPTS_A_PAGE = 10
+ENDS = {"finished": True, "cut": False}
+
+
+@login_required
+@never_cache
+@require_GET
+def answers(request: HttpRequest, slug: str) -> HttpResponse:
+    project = project_for(person(request), slug, Role.LEAD)
+    chosen = {key: request.GET.get(key, "").strip()[:200] for key in ("model", "run", "split", "end", "q")}
+    run = chosen["run"] if chosen["run"].isascii() and chosen["run"].isdigit() and len(chosen["run"]) < 18 else ""
+    completions = selectors.completion_list(
+        project,
+        model_name=chosen["model"],
+        run_id=int(run) if run else None,
+        split=chosen["split"],
+        search=chosen["q"],
+        finished=ENDS.get(chosen["end"]),
+    )
+    page = selectors.answered_prompts(project, completions, page=request.GET.get("page"), size=PROMPTS_A_PAGE)
+    context = {
+        "project": project,
+        "active": "samples",
+        "tab": "answers",
+        "page": page,
+        "groups": selectors.page_groups(completions, list(page)),
+        "chosen": chosen | {"run": run},
+        "is_filtered": any(chosen.values()),
+        "models": selectors.model_names(project),
+        "runs": selectors.recent_run_choices(project),
+        "splits": SPLITS,
+        "may_write": has_role(person(request), project, Role.ENGINEER),
+    }
+    return render(request, "samples/answers.html", context)
+
+
+@login_required
+@never_cache
+@require_GET
+def prompt(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = prompt_for_read(person(request), slug, pk)
+    group, comparisons = selectors.prompt_answers(found)
+    context = {
+        "project": found.project,
+        "active": "prompts",
+        "prompt": found,
+        "turns": found.messages if isinstance(found.messages, list) else None,
+        "group": group,
+        "comparisons": comparisons,
+        "may_write": has_role(person(request), found.project, Role.ENGINEER),
+    }
+    return render(request, "samples/prompt.html", context)
