@@ -177,7 +177,7 @@ def review_queue(
     decided: bool | None = False,
     seed: int = 0,
 ) -> list[QueueItem]:
-    """Judge-labelled comparisons, the most informative first.
+    """Judge-labelled comparisons, the most informative first; held-out ones aside, whose labels are never trained on.
 
     `comparison_ids` asks for just those, judged or not (a round's, for instance). `decided`: False leaves out what
     somebody has decided, True keeps only that, None gives both.
@@ -210,7 +210,7 @@ def n_to_review(project: Project) -> int:
     judge = review_judge(project)
     if judge is None:
         return 0
-    rows = Comparison.objects.filter(ready(), project=project, verdicts__judge=judge)
+    rows = Comparison.objects.filter(ready(), project=project, held_out=False, verdicts__judge=judge)
     decided = rows.filter(overrides__superseded_by__isnull=True, overrides__kind__in=("agree", "override"))
     return rows.exclude(pk__in=decided.values("pk")).distinct().count()
 
