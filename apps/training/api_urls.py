@@ -1,5 +1,10 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from apps.training import api
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("projects/<slug:slug>/loops/", api.LoopCreate.as_view(), name="api-loops"),
+    path("loops/<int:pk>/", api.LoopDetail.as_view(), name="api-loop"),
+]

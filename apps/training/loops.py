@@ -19,12 +19,13 @@ from apps.projects.models import Project
 from apps.prompts.selectors import prompt_list
 from apps.rankings.models import Preference
 from apps.training.models import Loop, LoopState, Round, Stage
-from prefloop.config import apply_settings
+from prefloop.config import Value, apply_settings
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
 REWARD_MODEL_JUDGE = "reward-model"
+NO_POLICY = "the project has no policy to start from: import one on the Policies page"
 ACTIVE = (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING, LoopState.PAUSED)
 
 
@@ -40,7 +41,7 @@ def loop_start(
     *,
     project: Project,
     recipe: str,
-    settings: Mapping[str, str] | None = None,
+    settings: Mapping[str, Value] | None = None,
     n_rounds: int | None = None,
     seed: int = 0,
     start: str = "",
@@ -59,7 +60,7 @@ def loop_start(
         raise LoopRefused(f"{recipe} trains once on what is there: rounds must be 1, not {rounds}")
     initial = checkpoint_by_name(project, start) if start else checkpoint_default(project, "policy")
     if initial is None:
-        raise LoopRefused("the project has no policy to start from: import one on the Policies page")
+        raise LoopRefused(NO_POLICY)
     _check_ingredients(project, made)
     judge = loop_judge(project, made)
     with transaction.atomic():
@@ -78,6 +79,18 @@ def loop_start(
         audit(actor=started_by, verb="loop started", target=f"loop {loop.pk} ({recipe})", project=project, data=chosen)
         advance_enqueue(loop)
     return loop
+
+
+def loop_obstacle(project: Project, recipe: Recipe) -> str:
+    """Say why this recipe can't start here and now, in one line; "" where it can."""
+    if checkpoint_default(project, "policy") is None:
+        return NO_POLICY
+    try:
+        _check_ingredients(project, recipe)
+        loop_judge(project, recipe)
+    except PrefloopError as error:
+        return str(error)
+    return ""
 
 
 def advance_enqueue(loop: Loop) -> Job:
@@ -120,6 +133,8 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
     samples = any(draw.source != "data" for draw in recipe.draws)
     if samples and not prompt_list(project, split="train").exists():
         raise LoopRefused("the project has no training prompts: import some on the Data page")
+    if recipe.objective.loss != "bradley-terry" and not prompt_list(project, split="eval").exists():
+        raise LoopRefused("the project holds no prompts out to measure on: import some with the split eval")
     from_labels = recipe.label.by == "preferences" or recipe.name == "sft"
     makes_reward_model = recipe.score.by == "judge" and recipe.score.judge == REWARD_MODEL_JUDGE
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):

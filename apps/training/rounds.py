@@ -350,10 +350,12 @@ def _review(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
             return _move(round_, Stage.SNAPSHOT)
         Round.objects.filter(pk=round_.pk).update(review_comparison_ids=chosen)
         Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.WAITING)
-        return False
+        return True  # look again: people may have decided all of it meanwhile, or before
     if review_is_done(round_):
         Loop.objects.filter(pk=loop.pk, state=LoopState.WAITING).update(state=LoopState.RUNNING)
         return _move(round_, Stage.SNAPSHOT)
+    # resumed while the gate was closed: it waits again
+    Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.WAITING)
     return False
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from apps.jobs.models import Job
 from apps.projects.models import Project
-from apps.training.models import Loop, Metric, Round
+from apps.training import stations
+from apps.training.failures import failure_in_words
+from apps.training.models import Loop, LoopState, Metric, Round, Snapshot, Stage
+from apps.training.review import gate_judge, reviewed_ids
+from prefloop.recipes.recipe import Recipe
 
 ROW_KEYS = (
     "round",
@@ -65,3 +74,149 @@ def curves(loop: Loop, *, since: int = 0) -> dict[str, Any]:
         last = max(last, pk)
         points.append({"round": index, "step": step, **values})
     return {"last": last, "points": points}
+
+
+def curves_since(loop: Loop, since: str) -> dict[str, Any]:
+    """Return what a page that has seen `since` lacks: {"since", "reset", "points", "rounds"}.
+
+    The token counts what the page has: a run that resumed takes rows back, and then everything comes again (`reset`).
+    """
+    rows = Metric.objects.filter(run__round__loop=loop).exclude(run__kind="reward-model", run__round__index=0)
+    seen, n_seen = 0, 0
+    parts = since.split("-")
+    if len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
+        seen, n_seen = int(parts[0]), int(parts[1])
+    reset = seen == 0 or rows.filter(pk__lte=seen).count() != n_seen
+    found = curves(loop, since=0 if reset else seen)
+    n = rows.count() if reset else n_seen + len(found["points"])
+    rounds = loop_rows(loop)
+    return {
+        "since": f"{found['last']}-{n}-{len(rounds)}",
+        "reset": reset,
+        "points": found["points"],
+        "rounds": rounds,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The review gate of a round: what people were asked, and how much of it is left."""
+
+    round_id: int
+    n: int
+    n_left: int
+    judge: str
+
+    @property
+    def n_decided(self) -> int:
+        return self.n - self.n_left
+
+
+def gate_of(loop: Loop, round_: Round | None) -> Gate | None:
+    if round_ is None or round_.stage != Stage.REVIEW or not round_.review_comparison_ids:
+        return None
+    n = len(set(round_.review_comparison_ids))
+    judge = gate_judge(loop)
+    return Gate(round_.pk, n, n - len(reviewed_ids(round_)), judge.name if judge else "")
+
+
+def stage_jobs(round_: Round, *, limit: int = 12) -> list[Job]:
+    """The jobs of the stage under way: what failed first, then what a worker holds, then what waits."""
+    if round_.group_id is None:
+        return []
+    rank = {"failed": 0, "running": 1, "cancelling": 1, "starting": 1, "queued": 2, "cancelled": 3, "succeeded": 4}
+    jobs = sorted(Job.objects.filter(group_id=round_.group_id), key=lambda job: (rank[job.state], job.pk))
+    return jobs[:limit]
+
+
+def snapshots_of(loop: Loop) -> QuerySet[Snapshot]:
+    return Snapshot.objects.filter(training_runs__round__loop=loop).distinct()
+
+
+def round_table(loop: Loop) -> list[dict[str, Any]]:
+    """The rows of `loop_rows` with their intervals, for the page."""
+    rows = []
+    for row in loop_rows(loop):
+        bounds = {}
+        for key in ("gold_ci95", "win_rate_ci95", "kl_ci95", "accuracy_ci95"):
+            low, high = row.get(key) or (None, None)
+            bounds[key] = {"low": low, "high": high}
+        rows.append({**row, "bounds": bounds})
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class LoopCard:
+    """One line of the list."""
+
+    loop: Loop
+    round: Round | None
+    strips: list[tuple[int, list[tuple[str, str, str]]]]  # round, its dots: stage's word, state, state's word
+    n_before: int  # rounds left out of the strip
+    spark: list[float | None]
+    spark_of: str  # gold | win rate | ""
+    best: dict[str, Any] | None
+    waits: str
+    version: str
+
+
+SHOWN_ROUNDS = 6
+
+
+def loop_cards(project: Project, *, now: datetime, limit: int = 50) -> list[LoopCard]:
+    """The newest loops as lines of the list."""
+    return [_card(loop, now) for loop in loop_list(project)[:limit]]
+
+
+def _card(loop: Loop, now: datetime) -> LoopCard:
+    recipe = Recipe.from_json(loop.config)
+    rounds = list(loop.rounds.all())
+    round_ = next((one for one in rounds if one.stage != Stage.DONE), rounds[-1] if rounds else None)
+    shown = [one for one in rounds if one.index > 0] or rounds
+    strips = [
+        (
+            one.index,
+            [
+                (_(stations.WORDS[stage][0]), state, _(stations.STATE_WORDS[state]))
+                for stage, state in stations.stage_states(loop, one, recipe)
+            ],
+        )
+        for one in shown[-SHOWN_ROUNDS:]
+    ]
+    done = [one.result for one in rounds if one.stage == Stage.DONE]
+    gold = [result.get("gold_mean") for result in done]
+    wins = [result.get("win_rate_vs_initial") for result in done]
+    spark, spark_of = (gold, "gold") if any(v is not None for v in gold) else (wins, "win rate")
+    if not any(value is not None for value in spark):
+        spark, spark_of = [], ""
+    return LoopCard(
+        loop=loop,
+        round=round_,
+        strips=strips,
+        n_before=max(0, len(shown) - SHOWN_ROUNDS),
+        spark=spark,
+        spark_of=spark_of,
+        best=done[-1] if len(done) > 1 else None,
+        waits=_waits(loop, round_),
+        version=stations.loop_version(loop),
+    )
+
+
+def _waits(loop: Loop, round_: Round | None) -> str:
+    """Who waits for whom, in a few words."""
+    if loop.state == LoopState.WAITING:
+        gate = gate_of(loop, round_)
+        if gate is not None:
+            text = ngettext("%(n)d label waits for people", "%(n)d labels wait for people", gate.n_left)
+            return text % {"n": gate.n_left}
+    if loop.state == LoopState.FAILED:
+        return failure_in_words(loop.failure_class).what
+    if loop.state not in (LoopState.RUNNING, LoopState.QUEUED) or round_ is None:
+        return ""
+    jobs = list(Job.objects.filter(group_id=round_.group_id)) if round_.group_id else []
+    held = [job for job in jobs if job.state in ("starting", "running", "cancelling")]
+    if held:
+        return held[0].message or held[0].title
+    if any(job.state == "queued" for job in jobs):
+        return _("waits for a free %(queue)s worker") % {"queue": jobs[0].queue}
+    return _("the next step is on its way")

@@ -1,6 +1,19 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from apps.training import views
 
 app_name = "training"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("p/<slug:slug>/loops/", views.loop_list, name="loops"),
+    path("p/<slug:slug>/loops/new/", views.gallery, name="gallery"),
+    path("p/<slug:slug>/loops/new/<slug:recipe>/", views.new, name="new"),
+    path("p/<slug:slug>/loops/new/<slug:recipe>/forecast/", views.forecast_part, name="forecast"),
+    path("p/<slug:slug>/loops/<int:pk>/", views.loop, name="loop"),
+    path("p/<slug:slug>/loops/<int:pk>/curves/", views.curves, name="curves"),
+    path("p/<slug:slug>/loops/<int:pk>/cancel/", views.cancel, name="cancel"),
+    path("p/<slug:slug>/loops/<int:pk>/resume/", views.resume, name="resume"),
+    path("p/<slug:slug>/loops/<int:pk>/continue/", views.go_on, name="continue"),
+    path("p/<slug:slug>/snapshots/<int:pk>/", views.snapshot, name="snapshot"),
+]

@@ -113,4 +113,20 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/reports/leaderboard.json": LEAD,
     "api/v1/projects/<slug:slug>/reports/agreement/": API_LEAD,
     "api/v1/projects/<slug:slug>/reports/leaderboard/": API_LEAD,
+    # training
+    "p/<slug:slug>/loops/": LEAD,
+    "p/<slug:slug>/loops/new/": LEAD,
+    "p/<slug:slug>/loops/new/<slug:recipe>/": LEAD,
+    "p/<slug:slug>/loops/new/<slug:recipe>/forecast/": LEAD,
+    "p/<slug:slug>/loops/<int:pk>/": LEAD,
+    "p/<slug:slug>/loops/<int:pk>/curves/": LEAD,
+    "p/<slug:slug>/loops/<int:pk>/cancel/": POST,
+    "p/<slug:slug>/loops/<int:pk>/resume/": POST,
+    "p/<slug:slug>/loops/<int:pk>/continue/": POST,
+    "p/<slug:slug>/snapshots/<int:pk>/": LEAD,
+    "api/v1/projects/<slug:slug>/loops/": API_POST,
+    "api/v1/loops/<int:pk>/": API_OBJECT,
+    # dashboard
+    "p/<slug:slug>/": MEMBER,
+    "p/<slug:slug>/overview/judge/": LEAD,
 }

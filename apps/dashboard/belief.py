@@ -1,0 +1,53 @@
+"""Can the judge be believed? The agreement report's figures for the judge that labels, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from apps.judging.models import Judge, Verdict
+from apps.projects.models import Project
+from apps.rankings.preferences import label_judge
+from apps.reports.figures import Figure
+from apps.reports.services import agreement_for_page
+
+INLINE = 20_000  # verdicts; beyond it the figures are worked out after the page is there
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """How far the judge `name` can be believed. `answer`: yes | care | no | unknown."""
+
+    name: str
+    answer: str
+    judge: dict[str, Any] | None
+    ceiling: Figure | None  # how well two people agree
+
+
+def is_quick(project: Project) -> bool:
+    return not Verdict.objects.filter(judge__project=project)[INLINE : INLINE + 1].exists()
+
+
+def belief(project: Project, *, now: datetime) -> Belief | None:
+    """Hold the judge that labels (else the one with most to show) to the truth; None where no judge has spoken."""
+    if not Judge.objects.filter(project=project, verdicts__isnull=False).exists():
+        return None
+    made = agreement_for_page(project=project, now=now)
+    judges: list[dict[str, Any]] = made.report["judges"]
+    labels = label_judge(project)
+    measured = [judge for judge in judges if judge["n"]]
+    if not measured:
+        return Belief(labels.name if labels else "", "unknown", None, made.baselines.ceiling)
+    chosen = next((judge for judge in measured if labels and judge["name"] == labels.name), None)
+    chosen = chosen or max(measured, key=lambda judge: judge["n"])
+    return Belief(chosen["name"], _answer(chosen), chosen, made.baselines.ceiling)
+
+
+def _answer(judge: dict[str, Any]) -> str:
+    low = judge["kappa_ci95"][0] if judge["kappa_ci95"] else None
+    if judge["cohen_kappa"] is None or low is None:
+        return "unknown"
+    if low <= 0:
+        return "no"
+    return "yes" if low >= 0.6 else "care"

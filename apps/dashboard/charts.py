@@ -1,0 +1,28 @@
+"""The overview's one chart."""
+
+from __future__ import annotations
+
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from apps.core import svg
+from apps.dashboard.selectors import Better
+
+
+def win_rate_against_kl(better: Better) -> SafeString:
+    """Draw the best loop: a point a round, with its interval, against how far it moved from the start."""
+    points = []
+    for row in better.rows:
+        low, high = row["win_rate_ci95"] or (None, None)
+        points.append(
+            svg.Point(row["kl"], row["win_rate_vs_initial"], low, high, label=_("round %(n)d") % {"n": row["round"]})
+        )
+    return svg.lines(
+        [svg.Series(_("loop %(n)d") % {"n": better.loop.pk}, tuple(points))],
+        title=_("Win rate against KL"),
+        x_label=_("KL from the start, nats"),
+        y_unit="%",
+        guides=[svg.Guide(0.5)],
+        width=440,
+        height=210,
+    )

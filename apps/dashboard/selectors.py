@@ -1,0 +1,330 @@
+"""What the overview says: the loop with live numbers, three answers, and what happened lately."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Max
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
+
+from apps.accounts.models import User
+from apps.core.models import AuditEvent
+from apps.jobs.models import Job
+from apps.jobs.selectors import running_jobs
+from apps.judging.models import Judge, Verdict
+from apps.projects.models import Project
+from apps.prompts.models import ImportBatch, Prompt, ready
+from apps.rankings.models import Override, Vote
+from apps.rankings.selectors import n_to_review, n_wanting
+from apps.samples.models import Completion
+from apps.training.loops import ACTIVE
+from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
+from apps.training.selectors import Gate, gate_of, loop_rows
+from apps.training.stations import Progress, current_round, stations_of
+
+SEED_PREFIX = "letters.seed"
+SEED_FINISH = "letters.seed.finish"
+STATION_OF_STAGE = {
+    Stage.PREPARE: "training",
+    Stage.SAMPLING: "samples",
+    Stage.JUDGING: "judges",
+    Stage.REVIEW: "people",
+    Stage.SNAPSHOT: "training",
+    Stage.TRAINING: "training",
+    Stage.EVALUATION: "evaluation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The six stations, and the loop that is under way on them."""
+
+    stations: list[dict[str, Any]]
+    loop: Loop | None
+    round: Round | None
+
+
+def ring(project: Project, *, now: datetime) -> Ring:
+    """Return the loop drawn once: six stations with their numbers; the station of the newest active loop is lit."""
+    loop = Loop.objects.filter(project=project, state__in=ACTIVE).select_related("project", "judge").last()
+    round_ = current_round(loop) if loop is not None else None
+    lit: dict[str, tuple[str, str, Progress | None]] = {}
+    if loop is not None and round_ is not None:
+        for station in stations_of(loop, round_, now):
+            if station.is_lit:
+                key = STATION_OF_STAGE[Stage(station.key)]
+                lit[key] = (station.state, station.state_word, station.progress)
+    prompts = dict(_counts(Prompt.objects.filter(ready(), project=project), "split"))
+    n_judges = Judge.objects.filter(project=project, retired_at=None).values("name").distinct().count()
+    n_votes = Vote.objects.filter(comparison__project=project, superseded_by__isnull=True).count()
+    overrides = Override.objects.filter(comparison__project=project, superseded_by__isnull=True, kind="override")
+    n_overrides = overrides.count()
+    n_runs = TrainingRun.objects.filter(project=project, output__isnull=False).count()
+    n_measured = Round.objects.filter(loop__project=project, stage=Stage.DONE).exclude(result={}).count()
+    held_out = prompts.get("eval", 0)
+    numbers: list[tuple[str, str, str, str, int, str, str]] = [
+        ("prompts", _("Prompts"), "prompts", "prompts/", sum(prompts.values()), _("prompts"), _("%(n)s held out") % {
+            "n": f"{held_out:,}"
+        }),
+        ("samples", _("Samples"), "samples", "samples/",
+         Completion.objects.filter(ready(), project=project).count(), _("answers"), ""),
+        ("judges", _("Judges"), "judges", "judges/", Verdict.objects.filter(judge__project=project).count(),
+         _("verdicts"), ngettext("%(n)d judge", "%(n)d judges", n_judges) % {"n": n_judges}),
+        ("people", _("People"), "people", "annotate/", n_votes, _("votes"),
+         ngettext("%(n)d override", "%(n)d overrides", n_overrides) % {"n": n_overrides}),
+        ("training", _("Training"), "bolt", "loops/", n_runs, ngettext("run", "runs", n_runs), ""),
+        ("evaluation", _("Evaluation"), "graph", "policies/", n_measured,
+         ngettext("policy measured", "policies measured", n_measured), ""),
+    ]  # fmt: skip
+    stations = []
+    for key, word, icon, path, n, unit, note in numbers:
+        state, state_word, progress = lit.get(key, ("", "", None))
+        if state and loop is not None and loop.state != LoopState.WAITING:
+            path = f"loops/{loop.pk}/"
+        if state == "waiting" and loop is not None and round_ is not None:
+            gate = gate_of(loop, round_)
+            path = review_path(gate) if gate is not None else path
+        stations.append(
+            {
+                "key": key,
+                "word": word,
+                "icon": icon,
+                "path": path,
+                "n": n,
+                "unit": unit,
+                "note": note,
+                "state": state,
+                "state_word": state_word,
+                "progress": progress,
+            }
+        )
+    return Ring(stations, loop, round_)
+
+
+def _counts(rows: Any, field: str) -> list[tuple[str, int]]:
+    return list(rows.order_by().values_list(field).annotate(n=Count("pk")))
+
+
+def review_path(gate: Gate) -> str:
+    """The address below the project of what a round's gate asks people."""
+    judge = f"&judge={gate.judge}" if gate.judge else ""
+    return f"review/?round={gate.round_id}{judge}"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What waits for a person now."""
+
+    n_annotate: int
+    n_review: int
+    gates: list[tuple[Loop, Gate, str]]  # loops that wait, and where to answer them
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.n_annotate or self.n_review or self.gates)
+
+
+def needs(project: Project, user: User, *, now: datetime, may_review: bool) -> Needs:
+    gates = []
+    if may_review:
+        for loop in Loop.objects.filter(project=project, state=LoopState.WAITING).select_related("project", "judge"):
+            gate = gate_of(loop, current_round(loop))
+            if gate is not None and gate.n_left:
+                gates.append((loop, gate, review_path(gate)))
+    return Needs(
+        n_annotate=n_wanting(project=project, user=user, now=now),
+        n_review=n_to_review(project) if may_review else 0,
+        gates=gates,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Better:
+    """The loop that came furthest: by the lower end of its last win rate, so that luck counts for little."""
+
+    loop: Loop
+    rows: list[dict[str, Any]]  # those with a win rate and a KL, round 0 first
+    best: dict[str, Any]
+    answer: str  # yes | no | unclear
+
+
+def better(project: Project) -> Better | None:
+    found: list[tuple[float, Better]] = []
+    for loop in Loop.objects.filter(project=project).exclude(recipe="reward-model").order_by("-id")[:50]:
+        rows = [row for row in loop_rows(loop) if row["win_rate_vs_initial"] is not None and row["kl"] is not None]
+        later = [row for row in rows if row["round"] > 0]
+        if not later:
+            continue
+        best = max(later, key=_low)
+        low, high = best["win_rate_ci95"] or (best["win_rate_vs_initial"],) * 2
+        answer = "yes" if low > 0.5 else "no" if high < 0.5 else "unclear"
+        found.append((low, Better(loop, rows, best, answer)))
+    return max(found, key=lambda pair: (pair[0], pair[1].loop.pk))[1] if found else None
+
+
+def _low(row: dict[str, Any]) -> float:
+    return float((row["win_rate_ci95"] or [row["win_rate_vs_initial"]])[0])
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job under way. `left` in seconds, None where nothing can be said yet."""
+
+    job: Job
+    left: float | None
+
+
+def jobs_under_way(project: Project, *, now: datetime, limit: int = 5) -> list[JobLine]:
+    rank = {"running": 0, "starting": 0, "cancelling": 0, "queued": 1}
+    jobs = sorted(running_jobs(project)[:200], key=lambda job: (rank[job.state], job.pk))
+    lines = []
+    for job in jobs[:limit]:
+        left = None
+        if job.started_at and job.step and job.n_steps > job.step:
+            left = (now - job.started_at).total_seconds() / job.step * (job.n_steps - job.step)
+        lines.append(JobLine(job, left))
+    return lines
+
+
+# the demo's steps, in the words of the panel
+_SEED_STEPS = (
+    gettext_noop("Train a policy of letters"),
+    gettext_noop("Let it answer"),
+    gettext_noop("Pair the answers and ask the world's judge"),
+    gettext_noop("Ask the simulated judge"),
+    gettext_noop("Derive the labels"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedStep:
+    word: str
+    state: str  # done | running | failed | next
+
+
+def seeding(project: Project) -> list[SeedStep]:
+    """The steps of the demo's seeding while it is under way (or failed); empty where there is none, or it is done."""
+    seeds = Job.objects.filter(project=project, kind__startswith=SEED_PREFIX)
+    states = {kind: state for kind, state in seeds.order_by("id").values_list("kind", "state")}
+    if not states or states.get(SEED_FINISH) == "succeeded":
+        return []
+    done = [
+        states.get("letters.seed") == "succeeded",
+        "letters.seed.compare" in states,
+        states.get("letters.seed.compare") == "succeeded" and "letters.seed.simulated" in states,
+        SEED_FINISH in states,
+        False,
+    ]
+    failed = any(state in ("failed", "cancelled") for state in states.values())
+    at = done.index(False)
+    return [
+        SeedStep(_(word), "done" if place < at else ("failed" if failed else "running") if place == at else "next")
+        for place, word in enumerate(_SEED_STEPS)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    at: datetime
+    icon: str
+    text: str
+    path: str  # below the project, "" for none
+
+
+_VERBS = {
+    "loop started": ("play", gettext_noop("started %(target)s")),
+    "loop cancelled": ("stop", gettext_noop("stopped %(target)s")),
+    "loop resumed": ("retry", gettext_noop("resumed %(target)s")),
+    "review gate left": ("skip", gettext_noop("let %(target)s go on without the rest")),
+    "override.create": ("override", gettext_noop("corrected a judge")),
+    "override.withdraw": ("undo", gettext_noop("took a correction back")),
+    "data.import": ("upload", gettext_noop("imported %(target)s")),
+    "data.export": ("download", gettext_noop("exported %(target)s")),
+    "guideline.add": ("book", gettext_noop("wrote a new version of the guidelines")),
+    "member.add": ("person", gettext_noop("let somebody in")),
+    "member.remove": ("person", gettext_noop("took somebody out")),
+    "member.role_change": ("shield", gettext_noop("changed somebody's role")),
+    "invitation.accept": ("mail", gettext_noop("accepted an invitation")),
+    "invitation.create": ("mail", gettext_noop("invited somebody")),
+    "invitation.revoke": ("mail", gettext_noop("took an invitation back")),
+    "project.create": ("folder", gettext_noop("made the project")),
+    "project.update": ("settings", gettext_noop("changed the project's settings")),
+    "project.label_policy": ("settings", gettext_noop("changed how labels are made")),
+    "project.label_judge": ("judges", gettext_noop("chose the judge that labels")),
+}
+
+
+def recent_events(project: Project, *, limit: int = 10) -> list[EventLine]:
+    """What people did and what loops and imports came to, newest first; the same by the same person in one line."""
+    lines: list[EventLine] = []
+    rows = AuditEvent.objects.filter(project_slug=project.slug).select_related("actor").order_by("-id")[: limit * 20]
+    runs: list[list[AuditEvent]] = []
+    for row in rows:
+        if runs and (runs[-1][0].verb, runs[-1][0].actor_id) == (row.verb, row.actor_id) and "." in row.verb:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    for run in runs[:limit]:
+        lines.append(_audited(run))
+    ended = Loop.objects.filter(project=project, state__in=(LoopState.DONE, LoopState.FAILED), ended_at__isnull=False)
+    for loop in ended.order_by("-ended_at")[:limit]:
+        done = loop.state == LoopState.DONE
+        text = (_("%(recipe)s, loop %(n)d, is done") if done else _("%(recipe)s, loop %(n)d, failed")) % {
+            "recipe": loop.recipe,
+            "n": loop.pk,
+        }
+        at = loop.ended_at or loop.created_at
+        lines.append(EventLine(at, "circle-check" if done else "circle-cross", text, f"loops/{loop.pk}/"))
+    for batch in ImportBatch.objects.filter(project=project, ready=True).order_by("-id")[:limit]:
+        text = ngettext("%(n)s record came in from %(name)s", "%(n)s records came in from %(name)s", batch.n_records)
+        text %= {"n": f"{batch.n_records:,}", "name": batch.name}
+        lines.append(EventLine(batch.created_at, "data", text, "data/"))
+    return sorted(lines, key=lambda line: line.at, reverse=True)[:limit]
+
+
+def _audited(run: list[AuditEvent]) -> EventLine:
+    newest, n = run[0], len(run)
+    icon, words = _VERBS.get(newest.verb, ("circle", newest.verb.replace(".", " ").replace("_", " ")))
+    words = _(words)
+    text = words % {"target": newest.target} if "%(target)s" in words else words
+    if newest.verb == "override.create" and n > 1:
+        text = _("corrected judges %(n)d times") % {"n": n}
+    elif n > 1:
+        text = f"{text} (× {n})"
+    who = str(newest.actor) if newest.actor is not None else _("The system")
+    path = ""
+    words_of_target = newest.target.split()
+    if newest.target.startswith("loop ") and len(words_of_target) > 1 and words_of_target[1].isdigit():
+        path = f"loops/{words_of_target[1]}/"
+    elif newest.verb.startswith("override."):
+        path = "review/?show=done"
+    return EventLine(newest.created_at, icon, f"{who} {text}", path)
+
+
+def version(project: Project, user: User) -> str:
+    """A short name for what the overview shows: changes whenever any of it does. A few queries on indexes."""
+    jobs = list(running_jobs(project).values_list("pk", "state", "step", "n_steps", "message")[:20])
+    loops = list(Loop.objects.filter(project=project).order_by("-id").values_list("pk", "state")[:20])
+    rounds = list(
+        Round.objects.filter(loop__project=project).order_by("-id").values_list("pk", "stage", "group_id")[:20]
+    )
+    newest = [
+        model.objects.filter(**{path: project}).aggregate(last=Max("pk"))["last"]
+        for model, path in (
+            (Prompt, "project"),
+            (Completion, "project"),
+            (Verdict, "judge__project"),
+            (Vote, "comparison__project"),
+            (Override, "comparison__project"),
+            (ImportBatch, "project"),
+            (TrainingRun, "project"),
+        )
+    ]
+    newest.append(AuditEvent.objects.filter(project_slug=project.slug).aggregate(last=Max("pk"))["last"])
+    seeds = list(Job.objects.filter(project=project, kind__startswith=SEED_PREFIX).values_list("kind", "state"))
+    shown = repr([user.pk, jobs, loops, rounds, newest, seeds])
+    return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,87 @@
+"""The overview of a project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from apps.accounts.views import person
+from apps.dashboard import belief, charts, selectors
+from apps.jobs.selectors import running_jobs
+from apps.projects import access
+from apps.projects.models import Project, Role
+from apps.rankings.access import may_review
+
+# station -> the least role that its page serves
+LEAST = {"people": Role.ANNOTATOR}
+BUSY_SECONDS, IDLE_SECONDS = "2", "10"
+
+
+@login_required
+@never_cache
+@require_GET
+def overview(request: HttpRequest, slug: str) -> HttpResponse:
+    """The page; asked with `since`, only its live part, or 204 where nothing changed."""
+    project = access.project_for(request.user, slug, Role.ANNOTATOR)
+    version = selectors.version(project, person(request))
+    since = request.GET.get("since")
+    busy = False
+    if since is not None and since == version:
+        response = HttpResponse(status=204)
+        busy = running_jobs(project).exists()
+    else:
+        context = _context(request, project) | {"version": version}
+        busy = bool(context["jobs"] or context["seeding"])
+        page = "dashboard/overview.html" if since is None else "dashboard/_overview.html"
+        response = render(request, page, context)
+    response["X-Since"] = version
+    response["X-Poll"] = BUSY_SECONDS if busy else IDLE_SECONDS
+    return response
+
+
+@login_required
+@never_cache
+@require_GET
+def belief_part(request: HttpRequest, slug: str) -> HttpResponse:
+    """Whether the judge can be believed, for projects where that takes a while to work out."""
+    project = access.project_for(request.user, slug, Role.LEAD)
+    context = {"project": project, "belief": belief.belief(project, now=timezone.now())}
+    return render(request, "dashboard/_belief.html", context)
+
+
+def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
+    user, now = person(request), timezone.now()
+    role = access.role_of(user, project)
+    is_lead = access.includes(role, Role.LEAD)
+    reviews = may_review(user, project)
+    ring = selectors.ring(project, now=now)
+    for station in ring.stations:
+        station["is_open"] = access.includes(role, LEAST.get(station["key"], Role.LEAD))
+    context: dict[str, Any] = {
+        "project": project,
+        "active": "overview",
+        "is_lead": is_lead,
+        "may_start": access.includes(role, Role.ENGINEER),
+        "ring": ring,
+        "needs": selectors.needs(project, user, now=now, may_review=reviews),
+        "jobs": selectors.jobs_under_way(project, now=now),
+        "seeding": selectors.seeding(project),
+        "is_empty": not ring.stations[0]["n"],
+    }
+    if is_lead:
+        better = selectors.better(project)
+        quick = belief.is_quick(project)
+        context |= {
+            "better": better,
+            "frontier": charts.win_rate_against_kl(better) if better is not None else None,
+            "belief_is_quick": quick,
+            "belief": belief.belief(project, now=now) if quick else None,
+            "events": selectors.recent_events(project),
+        }
+    return context

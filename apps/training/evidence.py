@@ -1,0 +1,161 @@
+"""What a loop's page shows besides its numbers: fresh answers with their labels, what people changed, the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from apps.policies.store import store_path
+from apps.rankings.preferences import Label, label_judge, labels_of
+from apps.samples.models import Comparison, Completion
+from apps.training.labels import round_origin
+from apps.training.models import Loop, Round, Snapshot, SnapshotItem, TrainingRun
+
+LOG_BYTES = 24_000
+LOG_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """A comparison as the page shows it: A is the canonical first. `p` is of the side that won; None: no label."""
+
+    comparison: Comparison
+    outcome: str
+    p: float | None
+    source: str  # human | adjudication | override | judge:NAME
+    was: str = ""  # the judge's outcome, where a person corrected it
+
+    @property
+    def kind(self) -> str:
+        if self.source == "override":
+            return "override"
+        return "human" if self.source in {"human", "adjudication"} else "machine"
+
+    @property
+    def who(self) -> str:
+        words = {"override": _("override"), "human": _("people"), "adjudication": _("adjudicated")}
+        return words.get(self.source, self.source.removeprefix("judge:"))
+
+
+def latest_pairs(loop: Loop, *, limit: int = 6) -> tuple[Round | None, list[LabelledPair]]:
+    """Return the newest round that has comparisons, and some of them with their labels as they are now.
+
+    A recipe of stored comparisons shows those of its last training set. What people corrected comes first.
+    """
+    for round_ in loop.rounds.order_by("-index"):
+        rows = Comparison.objects.filter(project=loop.project, origin=round_origin(loop, round_.index))
+        if not rows.exists():
+            snapshot = Snapshot.objects.filter(training_runs__round=round_).order_by("-id").first()
+            if snapshot is None or round_.index == 0:
+                continue
+            rows = Comparison.objects.filter(snapshot_items__snapshot=snapshot)
+        return round_, _labelled(loop, rows.order_by("id"), limit)
+    return None, []
+
+
+def _labelled(loop: Loop, rows: QuerySet[Comparison], limit: int) -> list[LabelledPair]:
+    overridden = list(rows.filter(overrides__kind="override").distinct()[:limit])
+    chosen = {row.pk: row for row in [*overridden, *rows[:limit]]}
+    ids = sorted(chosen, key=lambda pk: (pk not in {row.pk for row in overridden}, pk))[:limit]
+    found = (
+        Comparison.objects.filter(pk__in=ids)
+        .select_related("prompt", "first", "second")
+        .defer("first__token_ids", "second__token_ids")
+        .in_bulk()
+    )
+    judge = loop.judge or label_judge(loop.project)
+    labels = labels_of(comparison_ids=ids, judge=judge)
+    before = labels_of(comparison_ids=ids, judge=judge, with_overrides=False)
+    return [_pair(found[pk], labels.get(pk), before.get(pk)) for pk in ids]
+
+
+def _pair(comparison: Comparison, label: Label | None, before: Label | None) -> LabelledPair:
+    if label is None:
+        return LabelledPair(comparison, "", None, "")
+    p = label.p_first
+    side = None if p is None else max(p, 1 - p)
+    was = before.outcome if before is not None and label.source == "override" else ""
+    return LabelledPair(comparison, str(label.outcome), side, label.source, str(was or ""))
+
+
+def latest_answers(round_: Round, *, limit: int = 6) -> list[Completion]:
+    """The newest answers of a round that is still sampling."""
+    if round_.sampling_run_id is None:
+        return []
+    rows = Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").defer("token_ids")
+    return list(rows.order_by("-id")[:limit])
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideShare:
+    """What people's overrides did to one training set."""
+
+    n_labels: int
+    n_overrides: int
+    n_flipped: int  # from one answer to the other
+    n_added: int  # no pair before, a pair now
+    n_softened: int  # changed without changing sides (to or from a tie, or how sure)
+
+    @property
+    def in_words(self) -> str:
+        if not self.n_overrides:
+            return _("None of the %(n)s labels comes from people’s overrides.") % {"n": f"{self.n_labels:,}"}
+        start = ngettext(
+            "%(k)s of %(n)s labels comes from people’s overrides",
+            "%(k)s of %(n)s labels come from people’s overrides",
+            self.n_overrides,
+        ) % {"k": f"{self.n_overrides:,}", "n": f"{self.n_labels:,}"}
+        did = []
+        if self.n_flipped:
+            did.append(_("flipped %(n)d") % {"n": self.n_flipped})
+        if self.n_added:
+            did.append(_("added %(n)d") % {"n": self.n_added})
+        if self.n_softened:
+            did.append(_("changed how sure %(n)d are") % {"n": self.n_softened})
+        if not did:
+            return start + "; " + _("they changed none.")
+        return start + "; " + _("they") + " " + _(" and ").join(did) + "."
+
+
+def override_share(snapshot: Snapshot) -> OverrideShare:
+    """Compare each overridden label of a training set with what it would have been without."""
+    items = SnapshotItem.objects.filter(snapshot=snapshot, source="override")
+    flipped = added = softened = 0
+    pairs = list(items.values_list("p_first", "p_first_without_overrides"))
+    for now, before in pairs:
+        if before is None:
+            added += 1
+        elif (now - 0.5) * (before - 0.5) < 0:
+            flipped += 1
+        elif (now > 0.5) != (before > 0.5) or (now == 0.5) != (before == 0.5):
+            softened += 1
+    n = SnapshotItem.objects.filter(snapshot=snapshot).count()
+    return OverrideShare(n, len(pairs), flipped, added, softened)
+
+
+def training_log(loop: Loop) -> tuple[TrainingRun | None, str]:
+    """The newest run of the loop and the end of what its process wrote."""
+    run = TrainingRun.objects.filter(round__loop=loop).select_related("round").order_by("-id").first()
+    if run is None:
+        return None, ""
+    return run, tail(store_path(run.run_dir) / "train.log")
+
+
+def tail(path: Path) -> str:
+    """The last whole lines of a file, at most LOG_LINES; "" where there is no file."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            size = stream.tell()
+            stream.seek(max(0, size - LOG_BYTES))
+            text = stream.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    lines = text.splitlines()
+    if size > LOG_BYTES:
+        lines = lines[1:]
+    return "\n".join(lines[-LOG_LINES:])

@@ -1,0 +1,224 @@
+"""The form of a loop, made from what the recipe says can be set: one field a key, limits and help from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from apps.judging.models import Judge, JudgeKind
+from apps.policies.selectors import checkpoint_default, checkpoint_list
+from apps.projects.models import Project
+from apps.training.loops import REWARD_MODEL_JUDGE
+from prefloop.config import ConfigError, KeyInfo, Value, apply_settings, describe
+from prefloop.recipes.recipe import Recipe
+
+MAX_ROUNDS = 1000
+MAX_SEED = 2**31 - 1
+
+# part -> its title, its icon, what it decides
+PARTS: dict[str, tuple[Promise | str, str, Promise | str]] = {
+    "prompts": (_("Prompts"), "prompts", _("What is asked.")),
+    "draws": (_("Draws"), "samples", _("Who answers, how often, how adventurously.")),
+    "score": (_("Score"), "flask", _("A number for each answer.")),
+    "filter": (_("Filter"), "filter", _("Which answers stay.")),
+    "pairing": (_("Pairing"), "columns", _("Which comparisons are made.")),
+    "label": (_("Label"), "judges", _("Who says which answer is better.")),
+    "review": (_("Review"), "people", _("Which labels people look over before training.")),
+    "memory": (_("Memory"), "history", _("Which past examples are trained on again.")),
+    "objective": (_("Objective"), "bolt", _("What training makes smaller, and how.")),
+    "anchor": (_("Anchor"), "link", _("A reference that moves.")),
+}
+PART_OF = {"refresh": "draws"}  # keys shown with another part
+# What most people set; the rest is folded away.
+BASIC = {
+    "prompts.n",
+    "draws.n",
+    "draws.temperature",
+    "score.judge",
+    "filter.kind",
+    "pairing.kind",
+    "label.judge",
+    "label.labels",
+    "review.mode",
+    "review.budget",
+    "memory.kind",
+    "objective.beta",
+    "objective.lr",
+    "objective.epochs",
+    "objective.batch",
+    "objective.reference",
+    "anchor.rate",
+    "anchor.every",
+}
+LABELS = {
+    "prompts.n": _("Prompts a round"),
+    "prompts.generator": _("New prompts by"),
+    "draws.source": _("Who answers"),
+    "draws.n": _("Answers a prompt"),
+    "draws.temperature": _("Temperature"),
+    "draws.top_p": _("Top-p"),
+    "draws.top_k": _("Top-k"),
+    "draws.max_tokens": _("Longest answer, tokens"),
+    "refresh": _("New answers"),
+    "score.judge": _("Whose score"),
+    "score.samples": _("Scores an answer"),
+    "filter.kind": _("Answers kept"),
+    "pairing.kind": _("Pairs"),
+    "label.judge": _("Whose labels"),
+    "label.labels": _("Kind of label"),
+    "label.noise": _("Labels turned round"),
+    "review.mode": _("Sent to people"),
+    "review.budget": _("At most, a round"),
+    "memory.kind": _("Trained on again"),
+    "memory.k": _("Past rounds"),
+    "memory.weight": _("Weight of the past"),
+    "objective.beta": _("β, the pull to the reference"),
+    "objective.label_smoothing": _("Label smoothing"),
+    "objective.center": _("Centering"),
+    "objective.lr": _("Learning rate"),
+    "objective.epochs": _("Epochs"),
+    "objective.batch": _("Batch"),
+    "objective.warmup": _("Warm-up steps"),
+    "objective.schedule": _("Schedule"),
+    "objective.clip": _("Gradient clip"),
+    "objective.weight_decay": _("Weight decay"),
+    "objective.reference": _("Reference"),
+    "objective.start_from": _("A round starts from"),
+    "anchor.rate": _("EMA rate"),
+    "anchor.every": _("Steps between copies"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One part of the recipe as a panel of the form. `changed`: how many folded fields differ from the default."""
+
+    key: str
+    title: Promise | str
+    icon: str
+    about: Promise | str
+    basic: list[forms.BoundField]
+    advanced: list[forms.BoundField]
+    open: bool
+
+
+class LoopForm(forms.Form):
+    """Rounds, seed, where to start, and every key of the recipe. `chosen()` gives what differs from the defaults."""
+
+    def __init__(self, project: Project, recipe: Recipe, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.recipe = recipe
+        self._project = project
+        self._keys = {info.key: info for info in describe(recipe) if not (len(info.choices) == 1 and not info.prefixes)}
+        self._policies = list(checkpoint_list(project).filter(role="policy").values_list("name", flat=True))
+        default = checkpoint_default(project, "policy")
+        offline = recipe.group == "offline"
+        self.fields["rounds"] = forms.IntegerField(
+            label=_("Rounds"),
+            min_value=1,
+            max_value=1 if offline else MAX_ROUNDS,
+            initial=recipe.rounds,
+            help_text=_("This method trains once on what is there.") if offline else _("Turns of the loop."),
+            disabled=offline,
+        )
+        self.fields["start"] = forms.ChoiceField(
+            label=_("Start from"),
+            choices=[(name, name) for name in self._policies] or [("", _("no policy yet"))],
+            initial=default.name if default else None,
+            required=False,
+            help_text=_("The policy that round 1 begins with; it is also measured as round 0."),
+        )
+        self.fields["seed"] = forms.IntegerField(
+            label=_("Seed"),
+            min_value=0,
+            max_value=MAX_SEED,
+            initial=0,
+            help_text=_("The same seed on the same machine gives the same loop."),
+        )
+        for info in self._keys.values():
+            self.fields[info.key] = self._field(info)
+
+    def _field(self, info: KeyInfo) -> forms.Field:
+        label = LABELS.get(info.key) or info.key.rsplit(".", 1)[-1].replace("_", " ").capitalize()
+        help_text = info.help + (f" Source: {info.source}." if info.source else "")
+        common: dict[str, Any] = {"label": label, "help_text": help_text, "required": False, "initial": info.default}
+        choices = self._choices(info)
+        if choices:
+            return forms.ChoiceField(choices=choices, **common)
+        if info.type in {"integer", "number"}:
+            attributes = {"inputmode": "numeric" if info.type == "integer" else "decimal", "autocomplete": "off"}
+            return forms.CharField(widget=forms.TextInput(attrs=attributes), max_length=40, **common)
+        return forms.CharField(max_length=200, **common)
+
+    def _choices(self, info: KeyInfo) -> list[tuple[str, str]]:
+        if info.type == "flag":
+            return [("True", "yes"), ("False", "no")]
+        judges = Judge.objects.filter(project=self._project, retired_at=None).order_by("name")
+        if info.key == "score.judge":
+            kinds = (JudgeKind.REWARD_MODEL, JudgeKind.WORLD)
+            names = [REWARD_MODEL_JUDGE, *judges.filter(kind__in=kinds).values_list("name", flat=True)]
+            return [(name, name) for name in dict.fromkeys(names)]
+        if info.key == "label.judge":
+            usual = _("the effective label") if self.recipe.label.by == "preferences" else _("the scores")
+            names = list(dict.fromkeys(judges.values_list("name", flat=True)))
+            return [("", str(usual)), ("people", str(_("people only"))), *[(name, name) for name in names]]
+        if not info.choices:
+            return []
+        found = [(name, name.replace("-", " ")) for name in info.choices if self._applies(info.key, name)]
+        if "checkpoint:" in info.prefixes:
+            found += [(f"checkpoint:{name}", name) for name in self._policies]
+        return found
+
+    def _applies(self, key: str, name: str) -> bool:
+        """Leave out the answerers that this recipe can't have."""
+        if key == "draws.source":
+            return name not in {"data", "anchor"} or (name == "anchor" and self.recipe.anchor.kind != "none")
+        if key == "pairing.kind" and self.recipe.label.by == "scores":
+            return name not in {"none", "as-given"}
+        return True
+
+    def clean(self) -> dict[str, Any]:
+        """Let the recipe itself check the settings, and put each refusal at its field."""
+        cleaned = super().clean() or {}
+        chosen = self._differing(cleaned)
+        while True:
+            try:
+                self.made = apply_settings(self.recipe, chosen)
+            except ConfigError as error:
+                key = str(error).split(" ", 1)[0]
+                if key not in chosen:
+                    self.add_error(key if key in self.fields else None, str(error))
+                    return cleaned
+                self.add_error(key, str(error))
+                del chosen[key]
+                continue
+            self.chosen = chosen
+            return cleaned
+
+    def _differing(self, cleaned: dict[str, Any]) -> dict[str, Value]:
+        chosen: dict[str, Value] = {}
+        for key, info in self._keys.items():
+            value = str(cleaned.get(key, "")).strip()
+            if key not in cleaned or (value == "" and info.default != ""):
+                continue  # refused already, or left empty: the default
+            if value != str(info.default):
+                chosen[key] = value
+        return chosen
+
+    def panels(self) -> Iterator[Panel]:
+        """Give the parts that have something to set, in the order in which data flows."""
+        for part, (title, icon, about) in PARTS.items():
+            bound = [self[key] for key, info in self._keys.items() if PART_OF.get(info.group, info.group) == part]
+            if not bound:
+                continue
+            basic = [one for one in bound if one.name in BASIC] or bound
+            advanced = [one for one in bound if one not in basic]
+            yield Panel(part, title, icon, about, basic, advanced, any(one.errors for one in advanced))
+
+    def changed_word(self) -> int:
+        return len(getattr(self, "chosen", {}))
