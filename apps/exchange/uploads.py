@@ -108,18 +108,18 @@ def upload_preview(upload: Upload) -> Preview:
         format_name = format_of(path, "auto")
     except PrefloopError as error:
         return Preview(problem=_shown(error, upload))
-    first: tuple[Record, ...] = ()
+    first: list[Record] = []  # those before the first bad line, if there is one
     try:
-        first = tuple(located.record for located in islice(located_records(path, format_name), SHOWN))
+        first.extend(located.record for located in islice(located_records(path, format_name), SHOWN))
         found = None
         if upload.n_bytes <= CHECKED_AT_ONCE:
             found = survey(path, format_name, project=upload.project, max_records=MAX_RECORDS)
     except RecordsError as error:
-        return Preview(format=format_name, records=first, errors=error.errors, more_errors=error.stopped)
+        return Preview(format=format_name, records=tuple(first), errors=error.errors, more_errors=error.stopped)
     except PrefloopError as error:
-        return Preview(format=format_name, records=first, problem=_shown(error, upload))
+        return Preview(format=format_name, records=tuple(first), problem=_shown(error, upload))
     judges = tuple(sorted(name for name in found.judges if name)) if found else ()
-    return Preview(format=format_name, records=first, survey=found, judges=judges)
+    return Preview(format=format_name, records=tuple(first), survey=found, judges=judges)
 
 
 def upload_import(*, upload: Upload, started_by: User, now: datetime) -> ImportBatch | Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +21,22 @@ def _n(figure: Figure) -> str:
     return f"n\u202f=\u202f{figure.n:,} {figure.unit}".rstrip()
 
 
-def ladder(report: dict[str, Any], base: Baselines) -> SafeString:
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """One chart drawn twice: for a desk and for a phone, where it must not be shrunk until nobody can read it."""
+
+    wide: SafeString
+    narrow: SafeString
+
+
+def _forest(dots: Sequence[Dot], *, width: int, label_width: int, axis: str = "", **options: Any) -> Sizes:
+    return Sizes(
+        wide=forest(dots, width=width, label_width=label_width, axis=axis, **options),
+        narrow=forest(dots, width=380, label_width=112, **options),
+    )
+
+
+def ladder(report: dict[str, Any], base: Baselines) -> Sizes:
     """Chance at the bottom of what is acceptable, people at the top, judges between. People are filled."""
     dots: list[Dot] = []
     if base.chance is not None:
@@ -37,14 +53,14 @@ def ladder(report: dict[str, Any], base: Baselines) -> SafeString:
     ends = [end for dot in dots for end in (dot.value, dot.low) if end is not None]
     low = min(0.4, *(end - 0.02 for end in ends)) if ends else 0.0
     guides = [Guide(base.ceiling.value)] if base.ceiling and base.ceiling.value is not None else []
-    return forest(
+    return _forest(
         dots,
         title=_("Agreement ladder"),
         domain=(max(0.0, low), 1.0),
         guides=guides,
         axis=_("agreement with the truth; lines are 95\u202f% intervals"),
-        width=860,
-        label_width=220,
+        width=1080,
+        label_width=250,
     )
 
 
@@ -70,10 +86,10 @@ def confusion(judge: dict[str, Any], *, path: str) -> tuple[SafeString, list[str
     return drawn, words, list(zip(words, counts, strict=True))
 
 
-def leaning(rows: Sequence[tuple[str, Figure]], *, title: str, guides: Sequence[Guide] = ()) -> SafeString:
+def leaning(rows: Sequence[tuple[str, Figure]], *, title: str, guides: Sequence[Guide] = ()) -> Sizes:
     """Draw a share for each judge against where it would be without a bias."""
-    dots = [Dot(name, f.value, f.low, f.high, note=_n(f)) for name, f in rows]
-    return forest(dots, title=title, domain=(0.0, 1.0), guides=guides, width=620, label_width=190)
+    dots = [Dot(name, f.value, f.low, f.high, note=f"n\u202f=\u202f{f.n:,}") for name, f in rows]
+    return _forest(dots, title=title, domain=(0.0, 1.0), guides=guides, width=530, label_width=180)
 
 
 def bias_charts(biases: Sequence[Bias], truth_longer: Figure) -> list[dict[str, Any]]:
@@ -99,7 +115,7 @@ def bias_charts(biases: Sequence[Bias], truth_longer: Figure) -> list[dict[str, 
     ]
 
 
-def strengths(report: dict[str, Any]) -> SafeString | None:
+def strengths(report: dict[str, Any]) -> Sizes | None:
     """Draw the models by Bradley–Terry strength; None where strengths aren't known."""
     if report["reason"] or not report["models"]:
         return None
@@ -108,6 +124,6 @@ def strengths(report: dict[str, Any]) -> SafeString | None:
         for m in report["models"]
     ]
     axis = _("strength in log-odds (the mean is 0); lines are 95\u202f% intervals")
-    return forest(
-        dots, title=_("Models by strength"), unit="", guides=[Guide(0.0)], axis=axis, width=860, label_width=240
+    return _forest(
+        dots, title=_("Models by strength"), unit="", guides=[Guide(0.0)], axis=axis, width=1080, label_width=280
     )
