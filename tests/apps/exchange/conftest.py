@@ -91,7 +91,15 @@ def full_record():
             {"judge": "gpt-4", "groups": [[0], [2]]},
         ],
         "verdicts": [
-            {"judge": "gpt-4", "pair": [0, 1], "order": [0, 1], "sample": 0, "state": "ok", "choice": 1, "raw": "[[B]]"},
+            {
+                "judge": "gpt-4",
+                "pair": [0, 1],
+                "order": [0, 1],
+                "sample": 0,
+                "state": "ok",
+                "choice": 1,
+                "raw": "[[B]]",
+            },
             {"judge": "gpt-4", "pair": [0, 1], "order": [1, 0], "sample": 0, "state": "ok", "choice": 1},
             {
                 "judge": "soft",

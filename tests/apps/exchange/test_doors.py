@@ -186,7 +186,9 @@ def test_a_files_own_name_names_nothing_on_disk(project, erin, client_for):
 
 def test_an_upload_over_the_limit_is_refused_before_it_is_read(project, erin, client_for, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_BYTES", 100)
-    answer = client_for(erin).post("/p/letters-test/data/uploads/", {"file": _file([simple(i) for i in range(2000)])}, follow=True)
+    answer = client_for(erin).post(
+        "/p/letters-test/data/uploads/", {"file": _file([simple(i) for i in range(2000)])}, follow=True
+    )
     assert "is larger than" in answer.content.decode()
     assert list(uploads._folder().iterdir()) == []
 

@@ -124,7 +124,12 @@ def mixed(project, bring, write_lines):
     """A train pair that people decided, one only a judge did, a gold one, one for evaluation, one not decided."""
 
     def row(name, **more):
-        return {"id": name, "prompt": f"say {name}", "completions": [{"text": f"{name} A"}, {"text": f"{name} B"}], **more}
+        return {
+            "id": name,
+            "prompt": f"say {name}",
+            "completions": [{"text": f"{name} A"}, {"text": f"{name} B"}],
+            **more,
+        }
 
     vote, verdict = [{"rater": "x", "choice": 1}], [{"judge": "j", "choice": 0}]
     gold = [{"choice": 0}]

@@ -166,7 +166,7 @@ def test_json_nested_a_hundred_thousand_deep_is_a_bad_line(bring, write_lines):
 
 def test_a_table_with_formulas_comes_in_as_it_is(project, bring, tmp_path):
     path = tmp_path / "pairs.csv"
-    path.write_text('prompt,chosen,rejected\n=1+1,"=cmd|\' /C calc\'!A0",+1\n', encoding="utf-8")
+    path.write_text("prompt,chosen,rejected\n=1+1,\"=cmd|' /C calc'!A0\",+1\n", encoding="utf-8")
     bring(path)
     assert set(Completion.objects.values_list("text", flat=True)) == {"=cmd|' /C calc'!A0", "+1"}
 

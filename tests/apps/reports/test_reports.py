@@ -1,0 +1,254 @@
+"""Reports of a project: the columns against the plain builders, what counts and what does not, and who may look."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from apps.prompts.models import ImportBatch
+from apps.reports import figures, selectors, services, words
+from prefloop.stats.report import ReportItem, ReportVerdict, ReportVote, agreement_report, columns_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def told(project, make_comparison, make_vote, make_judge, make_verdict):
+    """A small project in which everything happens: gold, ties, changes of mind, both orders, unread verdicts."""
+    rng = np.random.default_rng(5)
+    judges = [make_judge(project, "zoe"), make_judge(project, "abe")]
+    outcomes = ["first", "second", "tie", "both_bad"]
+    items, votes, verdicts = [], [], []
+    for i in range(24):
+        gold = outcomes[i % 2] if i % 3 == 0 else ""
+        texts = ("a" * int(rng.integers(1, 9)), "ü" * int(rng.integers(1, 9)))
+        c = make_comparison(project, texts, models=("m1", "m2"), gold=gold, held_out=bool(gold))
+        items.append(ReportItem(c.pk, gold or None, len(texts[0]), len(texts[1])))
+        for rater in ("zoe", "ann", "ben"):
+            if rng.random() < 0.7:
+                choice = str(rng.choice([*outcomes[:2], "tie", "skip"]))
+                before = make_vote(c, "both_bad", rater=rater) if rng.random() < 0.3 else None
+                make_vote(c, choice, rater=rater, supersedes=before)
+                votes.append(ReportVote(c.pk, rater, choice))
+            elif rng.random() < 0.5:  # said, and taken back: says nothing
+                make_vote(c, "withdrawn", rater=rater, supersedes=make_vote(c, "first", rater=rater))
+        for judge in judges:
+            for order in ("01", "10"):
+                said = str(rng.choice([*outcomes, "", "error"], p=[0.4, 0.3, 0.1, 0.05, 0.1, 0.05]))
+                state = "ok" if said in outcomes else "error" if said else "unparseable"
+                outcome = said if state == "ok" else ""
+                make_verdict(c, outcome, judge=judge, order=order, state=state)
+                verdicts.append(ReportVerdict(c.pk, judge.name, order, 0, state, outcome or None))
+    return items, votes, verdicts
+
+
+def test_the_columns_fetched_are_those_of_the_plain_rows(project, told):
+    ours, plain = selectors.agreement_columns(project), columns_of(*told)
+    for name in plain.__dataclass_fields__:
+        a, b = getattr(ours, name), getattr(plain, name)
+        if name.startswith("verdict"):  # rows of verdicts may come in another order
+            continue
+        assert a == b if isinstance(b, tuple) else np.array_equal(a, b), name
+    report = services.agreement_report(project=project, seed=3)
+    items, votes, verdicts = told
+    assert report == agreement_report(project=project.slug, items=items, votes=votes, verdicts=verdicts, seed=3)
+
+
+def test_an_override_is_never_a_vote_nor_truth(project, told, make_comparison, make_judge):
+    from apps.rankings.models import Override
+
+    before = services.agreement_report(project=project)
+    comparison = project.comparisons.filter(gold="").first()
+    judge = project.judges.first()
+    Override.objects.create(comparison=comparison, judge=judge, rater="lead", kind="override", choice="tie")
+    assert services.agreement_report(project=project) == before
+
+
+def test_an_unfinished_import_is_not_reported(project, told, make_comparison, make_vote):
+    before = services.agreement_report(project=project)
+    batch = ImportBatch.objects.create(project=project, name="x", format="records", ready=False)
+    hidden = make_comparison(project, models=("m1", "m2"), batch=batch)
+    make_vote(hidden, "first", rater="ann")
+    assert services.agreement_report(project=project) == before
+    assert services.leaderboard_report(project=project)["n_used"] == sum(
+        game.outcome is not None for game in selectors.games(project)
+    )
+
+
+def test_what_two_projects_say_stays_apart(project, told, other_project, make_comparison, make_verdict):
+    make_verdict(make_comparison(other_project, models=("x", "y")))
+    assert services.leaderboard_report(project=other_project)["n_used"] == 1
+    assert services.agreement_report(project=other_project)["n_items"] == 1
+
+
+def test_a_game_is_a_vote_or_a_verdict_and_knows_what_was_shown_first(
+    project, make_comparison, make_vote, make_judge, make_verdict
+):
+    judge = make_judge(project, "j")
+    c = make_comparison(project, models=("m1", "m2"))
+    make_vote(c, "first", rater="ann", order="10")
+    make_vote(c, "skip", rater="ben", order="")
+    make_verdict(c, "tie", judge=judge, order="01")
+    make_verdict(c, "", judge=judge, order="10")
+    shown = [(g.a, g.b, g.outcome, g.first_shown) for g in selectors.games(project)]
+    assert shown == [
+        ("m1", "m2", "first", "b"),
+        ("m1", "m2", None, None),
+        ("m1", "m2", "tie", "a"),
+        ("m1", "m2", None, "b"),
+    ]
+    report = services.leaderboard_report(project=project)
+    assert (report["n_used"], report["n_dropped"]) == (2, 2)
+    # by hand: m1 has a win and half of a tie of two games
+    assert {m["name"]: m["win_rate"] for m in report["models"]} == {"m1": 0.75, "m2": 0.25}
+    assert services.leaderboard_report(project=project, source="human")["pairs"] == [
+        {"a": "m1", "b": "m2", "wins": 1, "ties": 0, "losses": 0}
+    ]
+    assert services.leaderboard_report(project=project, source="j")["n_used"] == 1
+
+
+def test_people_against_each_other_by_hand(project, make_comparison, make_vote):
+    """Three people, two pairs: they meet 3 times on the first (1 agreement) and once on the second (1)."""
+    first, second = make_comparison(project), make_comparison(project)
+    for rater, choice in (("a", "first"), ("b", "first"), ("c", "second")):
+        make_vote(first, choice, rater=rater)
+    for rater in "ab":
+        make_vote(second, "tie", rater=rater)
+    base = figures.baselines(selectors.agreement_columns(project))
+    assert (base.ceiling.value, base.ceiling.n) == (0.5, 4)
+    # against the majority of the others: on the first a and b have a level rest, c stands against two; a and b agree
+    assert (base.person.value, base.person.n) == (pytest.approx(2 / 3), 3)
+    assert base.chance == 0.5
+    assert base.n_truth == 2
+    assert (base.commonest.value, base.commonest.n) == (0.5, 2)
+
+
+def test_biases_by_hand(project, make_comparison, make_judge, make_verdict):
+    judge = make_judge(project, "j")
+    c = make_comparison(project, ("long answer", "short"))
+    make_verdict(c, "first", judge=judge, order="01")  # shown first, and the longer
+    make_verdict(c, "second", judge=judge, order="10")  # shown first, the shorter
+    make_verdict(make_comparison(project, ("xx", "yy")), "tie", judge=judge)
+    (bias,) = figures.biases(selectors.agreement_columns(project))
+    assert (bias.first_slot.value, bias.first_slot.n) == (1.0, 2)
+    assert (bias.longer.value, bias.longer.n) == (0.5, 2)
+    assert (bias.same_in_both.value, bias.same_in_both.n) == (0.0, 1)
+
+
+def test_the_page_and_the_report_give_one_figure(project, told):
+    """A second road: the page's biases against the report's JSON."""
+    found = services.agreement_for_page(project=project, now=timezone.now())
+    for judge, bias in zip(found.report["judges"], found.biases, strict=True):
+        assert judge["name"] == bias.name
+        assert judge["first_slot_rate"] == bias.first_slot.value
+        assert judge["longer_preferred"] == {
+            "n": bias.longer.n,
+            "k": round((bias.longer.value or 0) * bias.longer.n),
+            "rate": bias.longer.value,
+        }
+        assert (judge["order_consistency"], judge["n_both_parsed"]) == (bias.same_in_both.value, bias.same_in_both.n)
+        wrong = figures.disagreements(found.columns, judge["name"])
+        assert len(wrong) == judge["n"] - judge["n_correct"]
+        cells = {
+            (t, o): len(figures.disagreements(found.columns, judge["name"], truth_code=i, said_code=k))
+            for i, t in enumerate(judge["confusion"])
+            for k, o in enumerate(judge["confusion"][t])
+        }
+        assert cells == {(t, o): n for t, row in judge["confusion"].items() for o, n in row.items()}
+
+
+def test_a_report_is_made_again_when_somebody_says_something_new(project, told, make_vote):
+    early = services.agreement_for_page(project=project, now=timezone.now())
+    assert services.agreement_for_page(project=project, now=timezone.now()).made_at == early.made_at
+    make_vote(project.comparisons.first(), "tie", rater="late")
+    assert services.agreement_for_page(project=project, now=timezone.now()).made_at > early.made_at
+
+
+# --- words
+
+
+def test_the_sentence_tells_a_busy_person_what_to_do(project, make_comparison, make_judge, make_verdict, make_vote):
+    say = lambda: words.agreement_sentence(services.agreement_report(project=project))  # noqa: E731
+    assert say().startswith("There is nothing to compare yet")
+    pairs = [make_comparison(project) for _ in range(120)]
+    assert say().startswith("Nobody has judged anything yet")
+    judge = make_judge(project, "j")
+    for pair in pairs:
+        make_verdict(pair, "first", judge=judge)
+    assert "no truth to hold them to" in say()
+    for i, pair in enumerate(pairs[:40]):
+        make_vote(pair, "first" if i % 2 else "second", rater="a")
+    assert "too few verdicts" in say()
+    for i, pair in enumerate(pairs[40:]):
+        make_vote(pair, "first" if i % 2 else "second", rater="a")
+    assert say().startswith("Do not rely on any judge yet: j,")
+
+
+# --- doors
+
+
+def test_who_reads_reports(project, told, alice, bob, erin, ann, charlie, client_for, api_for):
+    for path in ("reports/agreement/", "reports/leaderboard/", "reports/agreement.json", "reports/leaderboard.json"):
+        for person, status in ((alice, 200), (bob, 200), (erin, 200), (ann, 404), (charlie, 404)):
+            assert client_for(person).get(f"/p/letters-test/{path}").status_code == status
+    for path in ("agreement", "leaderboard"):
+        for person, status in ((bob, 200), (ann, 404), (charlie, 404), (None, 401)):
+            assert api_for(person).get(f"/api/v1/projects/letters-test/reports/{path}/").status_code == status
+
+
+def test_page_api_download_and_command_say_the_same(project, told, bob, client_for, api_for):
+    report = services.agreement_report(project=project)
+    assert api_for(bob).get("/api/v1/projects/letters-test/reports/agreement/").json() == report
+    download = client_for(bob).get("/p/letters-test/reports/agreement.json")
+    assert json.loads(download.content) == report
+    assert "attachment" in download.headers["Content-Disposition"]
+    board = services.leaderboard_report(project=project, source="abe")
+    assert api_for(bob).get("/api/v1/projects/letters-test/reports/leaderboard/?source=abe").json() == board
+    assert api_for(bob).get("/api/v1/projects/letters-test/reports/leaderboard/?source=nobody").status_code == 400
+    assert api_for(bob).get("/api/v1/projects/letters-test/reports/agreement/?seed=-1").status_code == 400
+    assert client_for(bob).get("/p/letters-test/reports/leaderboard/?source=nobody").status_code == 404
+
+
+def test_a_cell_of_the_confusion_leads_to_its_pairs(project, told, bob, client_for):
+    page = client_for(bob).get("/p/letters-test/reports/agreement/?judge=abe&truth=first&said=second").content.decode()
+    columns = selectors.agreement_columns(project)
+    rows = figures.disagreements(columns, "abe", truth_code=0, said_code=1)
+    ids = selectors.comparison_ids(project)
+    assert rows
+    for row in rows[:25]:
+        assert f'href="/p/letters-test/comparisons/{ids[row.item]}/"' in page
+
+
+def test_pages_answer_where_nothing_was_said(project, bob, client_for, make_comparison, make_judge, make_verdict):
+    client = client_for(bob)
+    assert "No comparisons yet" in client.get("/p/letters-test/reports/agreement/").content.decode()
+    assert "No games" in client.get("/p/letters-test/reports/leaderboard/").content.decode()
+    c = make_comparison(project, models=("m1", "m2"))
+    assert "No judge has spoken" in client.get("/p/letters-test/reports/agreement/").content.decode()
+    make_verdict(c, "first", judge=make_judge(project, "j"))
+    assert "No truth to hold the judges to" in client.get("/p/letters-test/reports/agreement/").content.decode()
+    assert "Strengths can&#x27;t be told" in client.get(
+        "/p/letters-test/reports/leaderboard/"
+    ).content.decode().replace("can't", "can&#x27;t")
+
+
+def test_names_and_texts_of_strangers_stay_text(project, bob, client_for, make_comparison, make_judge, make_verdict):
+    nasty = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+    c = make_comparison(project, (nasty, "b"), models=(nasty, "m2"), gold="second", held_out=True)
+    make_verdict(c, "first", judge=make_judge(project, nasty[:100]))
+    for path in ("agreement", "leaderboard"):
+        page = client_for(bob).get(f"/p/letters-test/reports/{path}/").content.decode()
+        assert "&lt;script&gt;alert" in page
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+
+
+def test_a_page_asks_the_database_the_same_whatever_the_size(
+    project, told, bob, client_for, django_assert_max_num_queries
+):
+    client = client_for(bob)
+    with django_assert_max_num_queries(30):
+        client.get("/p/letters-test/reports/agreement/")
