@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.conf import settings
 from apps.core.chunks import chunks
 from apps.jobs.clock import database_now
 from apps.jobs.models import FailureClass
-from apps.jobs.registry import JobContext, JobFailure, handler
+from apps.jobs.registry import JobContext, JobFailure, JobStop, handler
 from apps.judging.models import Judge, JudgeKind, JudgingRun, Score, Verdict
 from apps.judging.selectors import scores_of
 from apps.judging.services import ORDER_CODES, NewVerdict, judge_template, orders_for, scores_add, verdicts_add
@@ -22,7 +23,7 @@ from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_key
 from apps.rankings.preferences import preferences_derive
 from apps.samples.models import Comparison, Completion, SamplingRun
 from prefloop.judging.client import ChatEndpoint
-from prefloop.judging.errors import JudgeRefused, JudgeUnreachable
+from prefloop.judging.errors import JudgeError, JudgeUnreachable
 from prefloop.judging.judge import LlmPairJudge
 from prefloop.judging.render import template_from_text
 from prefloop.judging.verdicts import Order
@@ -142,7 +143,7 @@ def _ask_llm(ctx: JobContext, run: JudgingRun, items: list[Item]) -> None:
             _ask_in_threads(ctx, run, items, _asker(llm))
         except JudgeUnreachable as error:
             raise JobFailure(FailureClass.JUDGE_UNREACHABLE, str(error), retry=True) from error
-        except JudgeRefused as error:
+        except JudgeError as error:  # it answers, but not as a judge: somebody must put it right
             raise JobFailure(FailureClass.JUDGE_REFUSED, str(error)) from error
 
 
@@ -159,35 +160,39 @@ def _asker(llm: LlmPairJudge) -> Callable[[Item], NewVerdict]:
 
 
 def _ask_in_threads(ctx: JobContext, run: JudgingRun, items: list[Item], ask: Callable[[Item], NewVerdict]) -> None:
-    """Ask several at once, and write each handful as it is answered: what a dead endpoint cost is not paid again."""
-    if not items:
-        return
+    """Ask several at once, and write each answer as it comes: only the calls in flight can be lost, and paid twice.
+
+    Trouble with the endpoint, or a worker that must leave, ends the asking; the calls in flight are waited for and
+    written first.
+    """
+    waiting = deque(items)
+    running: set[Future[NewVerdict]] = set()
     done = 0
-    head, rest = items[:1], items[1:]  # one alone first: a wrong URL is found by one call, not by eight
+    trouble: BaseException | None = None
     with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
-        for part in [head, *chunks(rest, CALLS_AT_ONCE * 4)]:
-            ctx.check()
-            answers, trouble = _gather(pool, part, ask)
-            with ctx.fenced():
-                verdicts_add(judge=run.judge, run=run, verdicts=answers)
+        while running or (waiting and trouble is None):
+            # one alone first: a wrong URL is found by one call, not by eight
+            room = CALLS_AT_ONCE if done else 1
+            while waiting and trouble is None and len(running) < room:
+                running.add(pool.submit(ask, waiting.popleft()))
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            answers = []
+            for future in ended:
+                try:
+                    answers.append(future.result())
+                except PrefloopError as error:
+                    trouble = trouble or error
+            if answers:
+                with ctx.fenced():
+                    verdicts_add(judge=run.judge, run=run, verdicts=answers)
             done += len(answers)
             ctx.progress(done, len(items), f"{done} verdicts of {run.judge.name}")
-            if trouble is not None:
-                raise trouble
-
-
-def _gather(
-    pool: ThreadPoolExecutor, part: Sequence[Item], ask: Callable[[Item], NewVerdict]
-) -> tuple[list[NewVerdict], PrefloopError | None]:
-    """Return what was answered, and the first trouble with the endpoint if there was any: answers are kept first."""
-    answers: list[NewVerdict] = []
-    trouble: PrefloopError | None = None
-    for future in [pool.submit(ask, item) for item in part]:
-        try:
-            answers.append(future.result())
-        except PrefloopError as error:
-            trouble = trouble or error
-    return answers, trouble
+            try:
+                ctx.check()
+            except JobStop as stop:
+                trouble = trouble or stop
+    if trouble is not None:
+        raise trouble
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -21,11 +20,11 @@ from apps.policies.store import store_path
 from apps.training.loops import checkpoint_name
 from apps.training.models import TrainingRun
 from apps.training.runs import events_ingest
-from prefloop.recipes.runspec import EXIT_DONE, FINAL_DIR, read_failure
+from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
+from workers import processes
 
 LOOK_SECONDS = 0.25
 LEAVE_SECONDS = 60.0  # to finish a step and write a checkpoint after SIGTERM
-PR_SET_PDEATHSIG = 1
 
 
 @handler("training.run", queue="gpu")
@@ -35,13 +34,11 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     directory = store_path(run.run_dir)
     log_path = directory / "train.log"
     with log_path.open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - an argument list of our own, no shell
+        # it dies with this worker, so that the next one never meets a second writer
+        process = processes.start(
             [sys.executable, "-m", "prefloop.engine.train", str(directory)],
-            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
         )
         try:
@@ -53,6 +50,10 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
             if process.poll() is None:
                 _kill(process)
     _ingest(ctx, run)
+    if process.returncode == EXIT_LEFT:
+        # not asked by us: a service manager told every process at once, or a killed worker's process is still ending
+        ctx.check()
+        raise JobFailure(FailureClass.WORKER_LOST, "the training process was told to leave", retry=True)
     if process.returncode != EXIT_DONE:
         raise _failure(directory, process.returncode, log_path)
     checkpoint = _register(ctx, run, directory / FINAL_DIR)
@@ -130,8 +131,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _die_with_parent() -> None:
-    """In the child: end when the worker dies, so that a restarted worker never meets a second writer."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
