@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,15 @@ class Site:
                 "PREFLOOP_JOB_MODULES": "fault_handlers",
                 "PYTHONPATH": str(Path(__file__).parent),
                 "OMP_NUM_THREADS": "1",
+                "PREFLOOP_THREADS": "1",  # the same number everywhere: losses repeat only then
                 **env,
             },
         )
         self.processes.append(process)
         return process
 
-    def worker(self, *, slots: int = 1, **env: str) -> subprocess.Popen[bytes]:
-        return self.start("worker", "--queue", "cpu", "--slots", str(slots), **env)
+    def worker(self, *, queue: str = "cpu", slots: int = 1, **env: str) -> subprocess.Popen[bytes]:
+        return self.start("worker", "--queue", queue, "--slots", str(slots), **env)
 
     def log(self, process: subprocess.Popen[bytes]) -> str:
         return (self.directory / f"process-{self.processes.index(process)}.log").read_text()
@@ -116,24 +117,39 @@ class Site:
             process.wait()
 
 
-@pytest.fixture
-def site(migrated, django_db_blocker, tmp_path) -> Iterator[Site]:
+@contextmanager
+def opened_site(migrated: str, directory: Path) -> Iterator[Site]:
+    """A database of its own, Django pointed at it; at the end its processes are killed."""
+    directory.mkdir(parents=True, exist_ok=True)
     if POSTGRES:
         name = f"{migrated}_{uuid.uuid4().hex[:8]}"
         postgres_admin(f'CREATE DATABASE "{name}" TEMPLATE "{migrated}"')
         url = os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{name}"
     else:
-        name = str(tmp_path / "site.sqlite3")
+        name = str(directory / "site.sqlite3")
         shutil.copy(migrated, name)
         url = f"sqlite:///{name}"
-    site = Site(directory=tmp_path, database_url=url)
-    with django_db_blocker.unblock(), using_database(name):
+    site = Site(directory=directory, database_url=url)
+    with using_database(name):
         try:
             yield site
         finally:
             site.end()
     if POSTGRES:
         postgres_admin(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def open_site(migrated, django_db_blocker, tmp_path) -> Iterator[Callable[[str], AbstractContextManager[Site]]]:
+    """`with open_site("name") as site:` for a test that needs two, one after the other."""
+    with django_db_blocker.unblock():
+        yield lambda name: opened_site(migrated, tmp_path / name)
+
+
+@pytest.fixture
+def site(open_site) -> Iterator[Site]:
+    with open_site("site") as site:
+        yield site
 
 
 @pytest.fixture

@@ -1,0 +1,193 @@
+"""A loop whose workers are killed with -9 in the middle of each stage ends as one that nobody disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from apps.jobs.models import Job, JobState
+from apps.judging.models import Score, Verdict
+from apps.policies.models import Checkpoint
+from apps.samples.models import Completion
+from apps.training.loops import loop_start
+from apps.training.models import Loop, LoopState, Metric, Snapshot, TrainingRun
+from apps.training.selectors import loop_rows
+from prefloop.recipes.events import read_events
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc"),
+]
+
+N_PROMPTS, N_DRAWS = 24, 128  # written four prompts at a time: enough of them to be met in the middle
+SETTINGS = {
+    "prompts.n": str(N_PROMPTS),
+    "draws.n": str(N_DRAWS),
+    "draws.max_tokens": "24",
+    "objective.batch": "8",
+    "objective.epochs": "40",  # of 3 steps each; a checkpoint every 25 steps
+}
+N_STEPS = 120
+
+
+def outcome(loop):
+    """Everything that the loop made, in the terms of its prompts: the same in any database."""
+
+    def name(completion):
+        return (completion.prompt.external_id, completion.index)
+
+    completions = Completion.objects.exclude(run=None).select_related("prompt", "run__checkpoint")
+    scores = Score.objects.select_related("judge", "completion__prompt")
+    verdicts = Verdict.objects.select_related("judge", "comparison__first__prompt", "comparison__second__prompt")
+    metrics = Metric.objects.order_by("run_id", "step").values_list("run__kind", "step", "values")
+    return {
+        "answers": sorted(
+            (row.run.purpose, row.run.checkpoint.recipe, *name(row), row.text, tuple(row.token_ids), row.logp_sum)
+            for row in completions
+        ),
+        "scores": sorted((row.judge.name, *name(row.completion), row.sample, row.value) for row in scores),
+        "verdicts": sorted(
+            (
+                row.judge.name,
+                name(row.comparison.first),
+                name(row.comparison.second),
+                row.order,
+                row.sample,
+                row.p_first or 0,
+                row.outcome,
+            )
+            for row in verdicts
+        ),
+        "metrics": list(metrics),
+        "weights": list(Checkpoint.objects.order_by("id").values_list("role", "fingerprint")),
+        "snapshots": list(Snapshot.objects.order_by("id").values_list("n_pairs", "n_overrides", "sources")),
+        "rounds": [
+            {key: value for key, value in row.items() if key not in ("seconds", "checkpoint")}
+            for row in loop_rows(loop)
+        ],
+    }
+
+
+def start(project):
+    return loop_start(project=project, recipe="iterative-dpo", settings=SETTINGS, n_rounds=1, seed=3)
+
+
+def undisturbed(open_site, make_letters_project):
+    with open_site("undisturbed") as site:
+        make_letters_project(store=site.directory / "store")
+        settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+        command = ("run_recipe", "iterative-dpo", "--project", "letters-test", "--rounds", "1", "--seed", "3", "--json")
+        process = site.start(*command, *settings)
+        assert process.wait(timeout=240) == 0, site.log(process)
+        made = outcome(Loop.objects.get())
+        assert [row["loss"] for row in json.loads(site.log(process).splitlines()[-1])["rounds"]] == [
+            row["loss"] for row in made["rounds"]
+        ]
+    return made
+
+
+def processes_of(directory):
+    """Those whose command line names the directory: the training processes."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            if state not in "ZX" and str(directory) in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+class Workers:
+    """A gpu and a cpu worker of a site."""
+
+    def __init__(self, site):
+        self.site = site
+        self.start()
+
+    def start(self):
+        self.processes = [self.site.worker(queue="gpu"), self.site.worker(queue="cpu")]
+
+    def kill(self):
+        """As a machine that loses power does: every process of both workers, at once, unasked."""
+        for process in self.processes:
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+
+    def leave(self):
+        for process in self.processes:
+            process.terminate()
+        return [process.wait(timeout=60) for process in self.processes]
+
+
+def job_of(kind, **where):
+    return Job.objects.filter(kind=kind, **where).order_by("-id").first()
+
+
+def test_a_loop_killed_in_sampling_judging_and_training_ends_as_an_undisturbed_one(open_site, make_letters_project):
+    wanted = undisturbed(open_site, make_letters_project)
+    with open_site("disturbed") as site:
+        loop = start(make_letters_project(store=site.directory / "store"))
+        workers = Workers(site)
+        drawn = Completion.objects.filter(run__purpose="loop")
+        site.wait_for(lambda: drawn.exists(), "the first answers")
+        workers.kill()
+        assert 0 < drawn.count() < N_PROMPTS * N_DRAWS, "killed too late to be in the middle of sampling"
+        assert job_of("sampling.chunk").state == JobState.RUNNING  # nobody was left to say anything else
+
+        workers.start()
+        scored = Score.objects.filter(completion__run__purpose="loop")
+        site.wait_for(lambda: scored.exists(), "the first scores")
+        workers.kill()
+        assert 0 < scored.count() < N_PROMPTS * N_DRAWS, "killed too late to be in the middle of judging"
+        assert job_of("sampling.chunk").attempt == 2
+
+        workers.start()
+        steps = Metric.objects.filter(run__kind="dpo")
+        site.wait_for(lambda: steps.filter(step__gte=5).exists(), "the first steps of training")
+        assert workers.leave() == [0, 0]
+        run = TrainingRun.objects.get(kind="dpo")
+        job = job_of("training.run", payload__run=run.pk)
+        assert (job.state, job.attempt) == (JobState.QUEUED, 0)  # told to leave: no attempt of its own is lost
+        directory = site.directory / "store" / run.run_dir
+        left_at = max(int(path.name.removeprefix("step-")) for path in directory.glob("step-*"))
+        assert 5 <= left_at < N_STEPS, "told to leave too late to be in the middle of training"
+
+        workers.start()
+        kill_at = max(left_at + 1, 30)
+        site.wait_for(lambda: steps.filter(step__gte=kill_at).exists(), "training to go on")
+        workers.kill()
+        site.wait_for(lambda: not processes_of(directory), "the training process to follow its worker", seconds=10)
+        reached = steps.count()
+        assert kill_at <= reached < N_STEPS, "killed too late to be in the middle of training"
+        assert Loop.objects.get().state == LoopState.RUNNING
+
+        workers.start()
+        site.wait_for(lambda: Loop.objects.get().state != LoopState.RUNNING, "the end of the loop", seconds=120)
+        loop.refresh_from_db()
+        assert (loop.state, loop.error) == (LoopState.DONE, "")
+        made = outcome(loop)
+        events = read_events(directory / "events.jsonl")[0]
+        attempts = {job.kind: job.attempt for job in Job.objects.order_by("id")}
+        assert not Job.objects.exclude(state=JobState.SUCCEEDED).exists()
+
+    resumed_from = [event.step for event in events if event.type == "resume"]
+    assert resumed_from[0] == left_at
+    assert resumed_from[1] in (25, 50, 75, 100)  # the newest checkpoint, not the start
+    assert max(Counter(answer[:4] for answer in made["answers"]).values()) == 1
+    assert Counter(answer[0] for answer in made["answers"])["loop"] == N_PROMPTS * N_DRAWS
+    assert len({verdict[:5] for verdict in made["verdicts"]}) == len(made["verdicts"]) == 40 + N_PROMPTS
+    assert [step for kind, step, _ in made["metrics"] if kind == "dpo"] == list(range(1, N_STEPS + 1))
+    assert made["metrics"] == wanted["metrics"]  # every loss, to the last bit
+    for key, value in wanted.items():
+        assert made[key] == value, key
+    assert attempts["training.run"] == 2
+    assert set(attempts) >= {"sampling.chunk", "scoring.chunk", "training.run", "evaluation.run", "rounds.advance"}
