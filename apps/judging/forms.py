@@ -116,9 +116,9 @@ class LlmJudgeForm(JudgeForm):
     order_policy = forms.ChoiceField(
         label=_("Order"),
         choices=[
-            ("both_agree", _("Ask both orders; both must agree")),
-            ("average", _("Ask both orders; average them")),
-            ("random", _("Ask one order, drawn at random")),
+            ("both_agree", _("Both orders must agree")),
+            ("average", _("Average of both orders")),
+            ("random", _("One random order")),
         ],
     )
     temperature = forms.FloatField(label=_("Temperature"), min_value=0, max_value=2, initial=0.0)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from apps.policies.models import Checkpoint
 
-NODE_WIDTH, NODE_HEIGHT = 196, 60
+NODE_WIDTH, NODE_HEIGHT = 208, 60
 GAP_X, GAP_Y = 108, 16
 PAD = 8
-NAME_CHARS = 21
+NAME_CHARS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ def draw_lineage(checkpoints: Sequence[Checkpoint]) -> Drawing:
 
 
 def _node(checkpoint: Checkpoint, column: int, row: int) -> Node:
-    name = checkpoint.name if len(checkpoint.name) <= NAME_CHARS else f"{checkpoint.name[: NAME_CHARS - 1]}…"
+    name = checkpoint.name
+    if len(name) > NAME_CHARS:  # what tells a loop's checkpoints apart stands at the end
+        name = f"{name[:8]}…{name[9 - NAME_CHARS :]}"
     return Node(
         checkpoint=checkpoint,
         x=PAD + column * (NODE_WIDTH + GAP_X),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -53,10 +55,18 @@ def checkpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "ancestors": selectors.checkpoint_ancestors(found),
         "children": found.children.order_by("id")[:100],
         "runs": found.sampling_runs.select_related("prompt_set").order_by("-id")[:10],
-        "manifest": [(key, value) for key, value in sorted(found.manifest.items()) if value not in (None, "", {}, [])],
+        "manifest": _facts(found.manifest),
         "may_write": has_role(person(request), found.project, Role.ENGINEER),
     }
     return render(request, "policies/checkpoint.html", context)
+
+
+def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Give what a manifest says beside what the page shows already; what was added to it comes first."""
+    extra = manifest.get("extra")
+    facts = list(extra.items()) if isinstance(extra, dict) else []
+    facts += [(key, value) for key, value in sorted(manifest.items()) if key not in ("extra", "fingerprint", "files")]
+    return [(key.replace("_", " "), value) for key, value in facts if value not in (None, "", {}, [])]
 
 
 @login_required

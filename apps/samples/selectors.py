@@ -14,7 +14,7 @@ from apps.prompts.models import Prompt, ready
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.progress import GroupProgress, group_progress_of
 
-ANSWERS_SHOWN = 8  # of one prompt, in the browser; its own page shows more
+ANSWERS_SHOWN = 4  # of one prompt, in the browser; its own page shows more
 PROMPT_ANSWERS_SHOWN = 200
 
 

@@ -127,8 +127,6 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             comparison_ids=ids,
             seed=data["seed"] or 0,
             started_by=person(request),
-            follow_up_kind="labels.derive",  # what it says may become labels: apps/dashboard
-            follow_up_payload={"comparison_ids": ids},
         )
     except PrefloopError as error:
         form.add_error(None, str(error))

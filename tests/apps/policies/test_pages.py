@@ -1,0 +1,241 @@
+"""Checkpoints: who sees them, how one comes in, and what is refused without being opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from apps.jobs.models import Job
+from apps.policies import services
+from apps.policies.lineage import draw_lineage, short_count
+from apps.policies.models import Checkpoint
+from apps.policies.store import ImportRefused, import_source
+
+pytestmark = pytest.mark.django_db
+BASE = "/p/letters-test/policies/"
+
+
+@pytest.fixture
+def make_checkpoint(project):
+    def make(name, parent=None, **fields):
+        fields = {"project": project, "role": "policy", "path": name, "fingerprint": name * 8} | fields
+        return Checkpoint.objects.create(name=name, parent=parent, **fields)
+
+    return make
+
+
+class Touch:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+def test_leads_read_engineers_change_and_nobody_else_learns_anything(
+    make_checkpoint, alice, bob, erin, ann, charlie, client_for
+):
+    one = make_checkpoint("sft")
+    pages = (BASE, f"{BASE}{one.pk}/")
+    for person in (alice, erin, bob):
+        for path in pages:
+            assert client_for(person).get(path).status_code == 200
+    for person in (ann, charlie):
+        for path in (*pages, f"{BASE}import/"):
+            assert client_for(person).get(path).status_code == 404
+    for person in (ann, bob, charlie):
+        assert client_for(person).post(f"{BASE}{one.pk}/default/").status_code == 404
+        assert client_for(person).post(f"{BASE}import/", {}).status_code == 404
+    assert client_for(charlie).get(f"/p/elsewhere/policies/{one.pk}/").status_code == 404
+    one.refresh_from_db()
+    assert not one.is_default
+    assert client_for(erin).post(f"{BASE}{one.pk}/default/").status_code == 302
+    one.refresh_from_db()
+    assert one.is_default
+
+
+def test_there_is_one_default_of_a_role(make_checkpoint, erin, client_for):
+    first, second = make_checkpoint("a", is_default=True), make_checkpoint("b")
+    reward = make_checkpoint("r", role="reward", is_default=True)
+    client_for(erin).post(f"{BASE}{second.pk}/default/")
+    assert set(Checkpoint.objects.filter(is_default=True)) == {second, reward}
+    assert first not in Checkpoint.objects.filter(is_default=True)
+
+
+def test_lineage_is_read_both_ways(make_checkpoint, bob, client_for):
+    root = make_checkpoint("root")
+    middle = make_checkpoint("middle", root, recipe="dpo")
+    make_checkpoint("leaf", middle, recipe="iterative-dpo")
+    page = client_for(bob).get(f"{BASE}{middle.pk}/").content.decode()
+    assert "root" in page
+    assert "leaf" in page
+
+
+def test_the_drawing_puts_children_right_of_parents_and_no_two_in_one_place(make_checkpoint):
+    root = make_checkpoint("root")
+    a = make_checkpoint("a", root)
+    make_checkpoint("b", root)
+    make_checkpoint("c", a)
+    make_checkpoint("d", a)
+    make_checkpoint("alone")
+    rows = list(Checkpoint.objects.order_by("id"))
+    drawing = draw_lineage(rows)
+    at = {node.checkpoint.name: (node.x, node.y) for node in drawing.nodes}
+    assert len(set(at.values())) == 6
+    assert at["root"][0] < at["a"][0] == at["b"][0] < at["c"][0]
+    assert at["root"][1] == at["a"][1] == at["c"][1] < at["d"][1] < at["b"][1] < at["alone"][1]
+    assert at["alone"][0] == at["root"][0]
+    assert len(drawing.edges) == 4
+    # a part of a lineage is drawn too: whose parent is missing is a root
+    assert len(draw_lineage(rows[1:]).edges) == 2
+
+
+def test_a_lineage_of_a_thousand_rounds_is_drawn(project):
+    rows, parent = [], None
+    for n in range(1000):
+        row = Checkpoint(pk=n + 1, project=project, name=f"round-{n}", role="policy", parent_id=parent)
+        rows.append(row)
+        parent = row.pk
+    drawing = draw_lineage(rows)
+    assert len(drawing.edges) == 999
+    assert len({node.y for node in drawing.nodes}) == 1
+
+
+def test_numbers_of_parameters_are_said_as_people_say_them():
+    said = {n: short_count(n).replace("\u202f", " ") for n in (None, 12, 1_130_000, 7_000_000_000, 350_000)}
+    assert said == {None: "–", 12: "12", 1_130_000: "1.1 M", 7_000_000_000: "7.0 B", 350_000: "350 k"}
+
+
+def test_an_import_copies_checks_and_records(project, store, model_dir, erin, client_for):
+    model_dir("tiny")
+    answer = client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "sft", "role": "policy"})
+    made = Checkpoint.objects.get()
+    assert answer["Location"] == f"{BASE}{made.pk}/"
+    assert (made.name, made.n_parameters, made.architecture, made.created_by) == ("sft", 6, "Qwen2ForCausalLM", erin)
+    assert (store / "store" / made.path / "manifest.json").exists()
+    again = client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "sft", "role": "policy"})
+    assert "is there already" in again.content.decode()
+
+
+@pytest.mark.parametrize("file", ["pytorch_model.bin", "optimizer.pt", "rng_state.pth", "deep/extra.pkl"])
+def test_a_pickle_is_refused_unopened_and_nothing_is_left(file, project, store, model_dir, erin, client_for):
+    folder, canary = model_dir("evil"), store / "canary"
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_bytes(pickle.dumps(Touch(canary)))
+    page = client_for(erin).post(f"{BASE}import/", {"path": "evil", "name": "sft", "role": "policy"})
+    assert page.status_code == 400
+    assert "may hold a pickle" in page.content.decode()
+    assert not canary.exists()
+    assert not Checkpoint.objects.exists()
+    assert [path for path in (store / "store").rglob("*") if path.is_file()] == []
+    pickle.loads((folder / file).read_bytes())  # the proof that the canary works
+    assert canary.exists()
+
+
+def test_a_pickle_that_appears_while_copying_is_found_in_the_copy(project, store, model_dir, monkeypatch):
+    folder = model_dir("sly")
+    copy = services.shutil.copytree
+
+    def late(source, target, **options):
+        copy(source, target, **options)
+        (target / "pytorch_model.bin").write_bytes(b"x")
+
+    monkeypatch.setattr(services.shutil, "copytree", late)
+    with pytest.raises(services.PrefloopError, match="pickle"):
+        services.checkpoint_import(project=project, name="sft", role="policy", source=folder)
+    assert not Checkpoint.objects.exists()
+    assert [path for path in (store / "store").rglob("*") if path.is_file()] == []
+
+
+def test_custom_code_is_refused(project, store, model_dir, erin, client_for):
+    folder = model_dir("coded")
+    (folder / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling.Evil"}}))
+    page = client_for(erin).post(f"{BASE}import/", {"path": "coded", "name": "sft", "role": "policy"})
+    assert "asks for custom code" in page.content.decode()
+    assert not Checkpoint.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc", "../outside", "tiny/../../outside", "..", "/", "~", "tiny/../..", "link", ".", ""]
+)
+def test_only_import_directories_are_read(path, project, store, model_dir, erin, client_for):
+    outside = model_dir("outside", under=".")
+    model_dir("tiny")
+    (store / "imports" / "link").symlink_to(outside)
+    page = client_for(erin).post(f"{BASE}import/", {"path": path, "name": "sft", "role": "policy"})
+    assert page.status_code == 400
+    assert not Checkpoint.objects.exists()
+    if path.strip():
+        with pytest.raises(ImportRefused):
+            import_source(path)
+
+
+def test_the_refusal_of_an_outside_path_names_the_setting_and_not_whether_it_exists(store, model_dir):
+    said = []
+    for path in (model_dir("outside", under="."), store / "nothing-here"):
+        with pytest.raises(ImportRefused, match="PREFLOOP_IMPORT_DIRS") as refusal:
+            import_source(str(path))
+        said.append(str(refusal.value).replace(str(path), ""))
+    assert len({text.replace("''", "") for text in said}) == 1
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "con\x00", "", "x" * 300, ".hidden", "a..b"])
+def test_a_name_that_is_no_file_name_is_refused(name, project, store, model_dir, erin, client_for):
+    model_dir("tiny")
+    assert client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": name, "role": "policy"}).status_code == 400
+    assert not Checkpoint.objects.exists()
+
+
+def test_a_large_model_becomes_a_job_that_imports_it_once(project, store, model_dir, erin, client_for, monkeypatch):
+    from apps.jobs.drain import drain
+
+    model_dir("tiny")
+    monkeypatch.setattr(services, "AT_ONCE_BYTES", 1)
+    answer = client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "big", "role": "reward"})
+    job = Job.objects.get()
+    assert answer["Location"] == f"/p/letters-test/jobs/{job.pk}/"
+    assert not Checkpoint.objects.exists()
+    drain(["cpu"], worker_name="test")
+    job.refresh_from_db()
+    assert job.state == "succeeded", job.error
+    assert Checkpoint.objects.get().role == "reward"
+
+
+def test_the_command_imports_from_anywhere_and_fails_with_a_line(project, store, model_dir):
+    folder = model_dir("outside", under=".")
+    out = StringIO()
+    options = {"project": "letters-test", "name": "sft", "json": True, "stdout": out}
+    call_command("import_checkpoint", str(folder), **options)
+    assert json.loads(out.getvalue())["n_parameters"] == 6
+    with pytest.raises(CommandError, match="is there already"):
+        call_command("import_checkpoint", str(folder), **options)
+    with pytest.raises(CommandError, match="no project"):
+        call_command("import_checkpoint", str(folder), project="nope", name="x")
+    with pytest.raises(CommandError, match="is not a directory"):
+        call_command("import_checkpoint", str(folder / "nothing"), project="letters-test", name="x")
+
+
+def test_the_list_costs_the_same_for_more_checkpoints(make_checkpoint, bob, client_for):
+    client = client_for(bob)
+
+    def cost():
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(BASE).status_code == 200
+        return len(queries)
+
+    root = make_checkpoint("root")
+    make_checkpoint("child", root)
+    client.get(BASE)
+    few = cost()
+    for n in range(12):
+        root = make_checkpoint(f"round-{n}", root)
+    assert cost() == few
