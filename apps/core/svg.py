@@ -124,10 +124,11 @@ def _kind(kind: str) -> str:
 
 def _frame(width: float, height: float, title: str, desc: str, parts: Sequence[str], css: str = "chart") -> SafeString:
     key = f"chart-{next(_ids)}"
+    role = "group" if any("<a " in part for part in parts) else "img"  # what is inside an image can't be reached
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="{_classes(css)}" viewBox="0 0 {_n(width)} {_n(height)}" '
         f'width="{_n(width)}" height="{_n(height)}" '
-        f'role="img" aria-labelledby="{key}-t {key}-d"><title id="{key}-t">{escape(title)}</title>'
+        f'role="{role}" aria-labelledby="{key}-t {key}-d"><title id="{key}-t">{escape(title)}</title>'
         f'<desc id="{key}-d">{escape(desc)}</desc>'
     )
     drawing = head + "".join(parts) + "</svg>"

@@ -52,7 +52,7 @@ def ladder(report: dict[str, Any], base: Baselines) -> Sizes:
             dots.append(Dot(word, figure.value, figure.low, figure.high, kind="human", note=_n(figure)))
     ends = [end for dot in dots for end in (dot.value, dot.low) if end is not None]
     low = min(0.4, *(end - 0.02 for end in ends)) if ends else 0.0
-    guides = [Guide(base.ceiling.value)] if base.ceiling and base.ceiling.value is not None else []
+    guides = [Guide(base.ceiling.value, _("ceiling"))] if base.ceiling and base.ceiling.value is not None else []
     return _forest(
         dots,
         title=_("Agreement ladder"),
@@ -89,7 +89,7 @@ def confusion(judge: dict[str, Any], *, path: str) -> tuple[SafeString, list[str
 def leaning(rows: Sequence[tuple[str, Figure]], *, title: str, guides: Sequence[Guide] = ()) -> Sizes:
     """Draw a share for each judge against where it would be without a bias."""
     dots = [Dot(name, f.value, f.low, f.high, note=f"n\u202f=\u202f{f.n:,}") for name, f in rows]
-    return _forest(dots, title=title, domain=(0.0, 1.0), guides=guides, width=530, label_width=180)
+    return _forest(dots, title=title, domain=(0.0, 1.0), guides=guides, width=530, label_width=200)
 
 
 def bias_charts(biases: Sequence[Bias], truth_longer: Figure) -> list[dict[str, Any]]:

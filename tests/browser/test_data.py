@@ -1,0 +1,85 @@
+"""The Data page in a real browser: choose a file, look at it, import it, take labels out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LOOKS = [("wide", "light"), ("phone", "dark")]
+
+
+@pytest.fixture(autouse=True)
+def own_var(settings, tmp_path):
+    settings.VAR_DIR = tmp_path / "var"
+    settings.VAR_DIR.mkdir()
+
+
+@pytest.fixture
+def a_file(tmp_path):
+    """a_file(broken=False) -> a file of five preferences, the third of them broken where asked."""
+
+    def make(*, broken=False):
+        rows = [
+            {
+                "id": f"q{i}",
+                "prompt": f"Thank Maria ({i}). <img src=x onerror=alert(1)>",
+                "completions": [{"text": "Dear Maria"}, {"text": "Hey" if not (broken and i == 2) else 7}],
+                "votes": [{"rater": "ann", "choice": 0}],
+            }
+            for i in range(5)
+        ]
+        path = tmp_path / "pairs.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, axe, shoot, width, theme):
+    page = page_for(erin, width=width, theme=theme)
+    page.goto("/p/letters-test/data/")
+    axe(page)
+    page.set_input_files("#file", a_file())
+    assert "pairs.jsonl" in page.locator("file-drop").inner_text()
+    page.get_by_role("button", name="Look at it").click()
+    assert page.get_by_text("Every record can be imported.").is_visible()
+    assert page.locator("article").count() == 5
+    axe(page)
+    shoot(page, f"data-preview-{width}-{theme}")
+    page.get_by_role("button", name="Import 5 records").click()
+    assert page.get_by_text("5 records are imported.").is_visible()
+    page.get_by_role("link", name="Preferences trl").click()
+    assert '"chosen":"Dear Maria"' in page.get_by_role("region", name="First lines").inner_text()
+    axe(page)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Take the file").click()
+    assert download.value.suggested_filename == "letters-test.trl.jsonl"
+    lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    assert len(lines) == 5
+    shoot(page, f"data-{width}-{theme}")
+
+
+def test_a_broken_line_is_named_and_nothing_comes_in(project, erin, page_for, a_file, axe):
+    page = page_for(erin)
+    page.goto("/p/letters-test/data/")
+    page.set_input_files("#file", a_file(broken=True))
+    page.get_by_role("button", name="Look at it").click()
+    row = page.get_by_role("row", name="line 3")
+    assert "completions[1].text is not a string" in row.inner_text()
+    assert page.get_by_role("button", name="Import").count() == 0
+    axe(page)
+    page.get_by_role("button", name="Remove the file").click()
+    assert page.get_by_text("nothing of it was imported").is_visible()
+
+
+def test_the_whole_way_without_scripts(project, erin, page_for, a_file):
+    page = page_for(erin, scripts=False)
+    page.goto("/p/letters-test/data/")
+    page.set_input_files("#file", a_file())
+    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Import 5 records").click()
+    assert page.get_by_text("5 records are imported.").is_visible()
