@@ -109,6 +109,9 @@ def runs(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = judge_for_write(person(request), slug, pk)
+    if found.retired_at is not None:
+        messages.error(request, _("%(name)s is retired: it is not asked any more.") % {"name": found.name})
+        return redirect("judging:judge", slug=slug, pk=pk)
     form = AskForm(request.POST)
     if not form.is_valid():
         return _judge_page(request, found, form, status=400)
@@ -117,8 +120,6 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if data["which"] == "sample" and len(ids) > data["n"]:
         ids = sorted(Random(data["seed"] or 0).sample(ids, data["n"]))
     try:
-        if found.retired_at is not None:
-            raise services.BadJudge(f"judge {found.name!r} is retired")
         if not ids and comparison_list(found.project).exists():
             raise services.BadJudge(f"{found.name} has judged all of these comparisons already")
         services.judging_run_create(
@@ -129,6 +130,9 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             started_by=person(request),
         )
     except PrefloopError as error:
+        if found.kind == JudgeKind.IMPORTED:  # its page has no form to say it on
+            messages.error(request, str(error))
+            return redirect("judging:judge", slug=slug, pk=pk)
         form.add_error(None, str(error))
         return _judge_page(request, found, form, status=400)
     messages.success(request, _("%(name)s is asked about %(n)d comparisons.") % {"name": found.name, "n": len(ids)})
