@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Count, Max
 from django.utils.translation import gettext as _
@@ -111,7 +112,7 @@ def _counts(rows: Any, field: str) -> list[tuple[str, int]]:
 
 def review_path(gate: Gate) -> str:
     """The address below the project of what a round's gate asks people."""
-    judge = f"&judge={gate.judge}" if gate.judge else ""
+    judge = f"&{urlencode({'judge': gate.judge})}" if gate.judge else ""
     return f"review/?round={gate.round_id}{judge}"
 
 

@@ -1,0 +1,168 @@
+"""A project in which a loop can run without torch: workers that make up answers, scores, weights and measurements."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import pytest
+
+from apps.jobs import registry
+from apps.jobs.drain import drain
+from apps.judging.models import Judge, Score
+from apps.policies.models import Checkpoint
+from apps.prompts.models import Prompt
+from apps.samples.models import Completion, SamplingRun
+from apps.training.loops import checkpoint_name
+from apps.training.models import Metric, Round, TrainingRun
+
+SMALL = {"prompts.n": "4", "draws.n": "3"}
+
+
+@dataclass
+class Fakes:
+    """What the made-up workers did. `fail[kind]`: raised once by the next job of that kind."""
+
+    fail: dict = field(default_factory=dict)
+    calls: list = field(default_factory=list)
+
+
+def _checkpoint(project, name, *, role="policy", parent=None, **more):
+    return Checkpoint.objects.create(
+        project=project,
+        name=name,
+        role=role,
+        path=f"{project.slug}/checkpoints/{name}",
+        fingerprint=hashlib.sha256(name.encode()).hexdigest(),
+        parent=parent,
+        **more,
+    )
+
+
+@pytest.fixture
+def make_checkpoint():
+    return _checkpoint
+
+
+@pytest.fixture
+def loop_project(project, make_prompt, settings, tmp_path):
+    """Six prompts to train on, two held out, a policy, and a reward model that judges."""
+    settings.STORE_DIR = tmp_path / "store"
+    for number in range(6):
+        make_prompt(project, f"Thank Maria for gift {number}.", split="train", external_id=f"t{number}")
+    for number in range(2):
+        make_prompt(project, f"Thank Peter for gift {number}.", split="eval", external_id=f"e{number}")
+    start = _checkpoint(project, "start", is_default=True)
+    reward = _checkpoint(project, "scorer", role="reward", parent=start)
+    Judge.objects.create(
+        project=project, name="reward-model", kind="reward_model", checkpoint=reward, order_policy="random"
+    )
+    return project
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Stand in for the workers that need torch; the loop's own handler is the real one."""
+    import apps.training.tasks as tasks
+
+    state = Fakes()
+
+    def sampling(ctx):
+        run = SamplingRun.objects.get(pk=ctx.payload["run"])
+        ids = run.prompt_ids[ctx.payload["start"] : ctx.payload["stop"]]
+        Completion.objects.bulk_create(
+            [
+                Completion(
+                    project_id=run.project_id,
+                    prompt=prompt,
+                    run=run,
+                    index=index,
+                    text=f"Answer {index} to {prompt.external_id} of run {run.pk}",
+                    token_ids=[1, index],
+                    model_name=run.checkpoint.name,
+                )
+                for prompt in Prompt.objects.filter(pk__in=ids).order_by("id")
+                for index in range(run.n)
+            ],
+            ignore_conflicts=True,
+        )
+
+    def scoring(ctx):
+        run = SamplingRun.objects.get(pk=ctx.payload["run"])
+        ids = run.prompt_ids[ctx.payload["start"] : ctx.payload["stop"]]
+        rows = Completion.objects.filter(run=run, prompt__in=ids)
+        Score.objects.bulk_create(
+            [Score(judge_id=ctx.payload["judge"], completion=row, value=float(row.index)) for row in rows],
+            ignore_conflicts=True,
+        )
+
+    def training(ctx):
+        run = TrainingRun.objects.select_related("round__loop", "project", "start").get(pk=ctx.payload["run"])
+        for step in (1, 2):
+            values = {"loss": 0.7 / step, "rewards/margins": 0.1 * step, "rewards/accuracies": 0.5 + 0.1 * step}
+            Metric.objects.update_or_create(run=run, step=step, defaults={"values": values})
+        reward = run.kind == "reward-model"
+        name = f"made-{run.pk}" if reward else checkpoint_name(run.round.loop, run.round.index)
+        run.output = _checkpoint(run.project, name, role="reward" if reward else "policy", parent=run.start)
+        run.step, run.n_steps, run.state = 2, 2, "done"
+        run.save()
+
+    def evaluation(ctx):
+        round_ = Round.objects.get(pk=ctx.payload["round"])
+        run = TrainingRun.objects.filter(round=round_).select_related("snapshot").last()
+        round_.result = {
+            "n_samples": round_.sampling_run.completions.count() if round_.sampling_run else 0,
+            "n_pairs": run.snapshot.n_pairs if run else 0,
+            "n_overrides": run.snapshot.n_overrides if run else 0,
+            "loss": 0.35,
+            "gold_mean": 2.0 + round_.index,
+            "win_rate_vs_initial": 0.5 + 0.1 * round_.index,
+            "win_rate_ci95": [0.45 + 0.1 * round_.index, 0.55 + 0.1 * round_.index],
+            "kl": 0.2 * round_.index,
+            "mean_length": 100.0,
+        }
+        round_.save(update_fields=["result"])
+
+    def watched(kind, run):
+        def call(ctx):
+            state.calls.append(kind)
+            if kind in state.fail:
+                raise state.fail.pop(kind)
+            return run(ctx)
+
+        return call
+
+    known = {
+        "sampling.chunk": ("gpu", sampling),
+        "scoring.chunk": ("gpu", scoring),
+        "training.run": ("gpu", training),
+        "evaluation.run": ("gpu", evaluation),
+    }
+    handlers = {kind: registry.Handler(kind, queue, watched(kind, run)) for kind, (queue, run) in known.items()}
+    handlers["rounds.advance"] = registry.Handler("rounds.advance", "cpu", tasks.rounds_advance)
+    monkeypatch.setattr("apps.jobs.drain.load_handlers", lambda queues: None)
+    monkeypatch.setattr("apps.jobs.drain.handler_for", handlers.get)
+    return state
+
+
+@pytest.fixture
+def drive(fakes):
+    """drive(): work until nothing is left to do."""
+
+    def work():
+        return drain(["gpu", "cpu"], worker_name="test")
+
+    return work
+
+
+@pytest.fixture
+def start(loop_project, erin):
+    """start("iterative-dpo", n_rounds=2, **{"review.mode": "all"}): a small loop of `loop_project`."""
+    from apps.training.loops import loop_start
+
+    def make(recipe="iterative-dpo", *, n_rounds=2, **settings):
+        return loop_start(
+            project=loop_project, recipe=recipe, settings=SMALL | settings, n_rounds=n_rounds, started_by=erin
+        )
+
+    return make
