@@ -193,7 +193,7 @@ class AskForm(forms.Form):
     split = forms.ChoiceField(label=_("Comparisons of"), choices=[("", _("All prompts")), *SPLITS], required=False)
     which = forms.ChoiceField(
         label=_("Which"),
-        choices=[("all", _("All it has not judged")), ("sample", _("A random sample of them"))],
+        choices=[("all", _("All of them")), ("sample", _("A random sample"))],
     )
     n = forms.IntegerField(label=_("Sample size"), min_value=1, max_value=1_000_000, initial=100, required=False)
     seed = forms.IntegerField(label=_("Seed"), min_value=0, max_value=2**62, initial=0, required=False)
