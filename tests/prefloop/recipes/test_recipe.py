@@ -60,13 +60,13 @@ def test_an_unknown_recipe_is_refused_with_those_that_there_are() -> None:
         get_recipe("ppo")
 
 
-def test_iterative_dpo_has_the_numbers_that_the_letters_trial_had() -> None:
+def test_iterative_dpo_has_the_numbers_that_passed_on_letters() -> None:
     recipe = get_recipe("iterative-dpo")
     (draw,) = recipe.draws
     assert (recipe.prompts.n, draw.source, draw.n, draw.temperature) == (384, "current", 8, 1.0)
     assert (recipe.pairing.kind, recipe.rounds, recipe.refresh) == ("best-against-worst", 3, "round")
     objective = recipe.objective
-    assert (objective.beta, objective.lr, objective.batch, objective.epochs) == (0.1, 1e-4, 32, 1)
+    assert (objective.beta, objective.lr, objective.batch, objective.schedule) == (0.3, 2e-4, 16, "linear")
     assert (objective.reference, objective.start_from) == ("initial", "previous")
 
 
