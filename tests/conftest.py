@@ -298,7 +298,7 @@ def make_letters_project(letters_policy_dir: Path, settings: Any, tmp_path: Path
     """
     from django.utils import timezone
 
-    from apps.judging.services import NewVerdict, judge_create, verdicts_add
+    from apps.judging.services import ORDER_CODES, NewVerdict, judge_create, orders_for, verdicts_add
     from apps.policies.services import checkpoint_import, checkpoint_make_default
     from apps.projects.models import Project
     from apps.prompts.models import Prompt
@@ -351,7 +351,8 @@ def make_letters_project(letters_policy_dir: Path, settings: Any, tmp_path: Path
             if comparison.held_out:
                 Comparison.objects.filter(pk=comparison.pk).update(gold=said)
             else:
-                verdict = NewVerdict(comparison.pk, "01", LabelledVerdict(state="ok", outcome=said))
+                order = ORDER_CODES[orders_for(judge, comparison.pk)[0]]
+                verdict = NewVerdict(comparison.pk, order, LabelledVerdict(state="ok", outcome=said))
                 verdicts_add(judge=judge, run=None, verdicts=[verdict])
         preferences_derive(
             project=project, comparison_ids=[comparison.pk for comparison in comparisons], now=timezone.now()
