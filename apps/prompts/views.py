@@ -18,6 +18,7 @@ from apps.accounts.views import person, posted
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
 from apps.prompts import selectors, services
+from apps.prompts.filters import chosen_filters
 from apps.prompts.forms import SPLITS, PasteForm
 from prefloop.types import PrefloopError
 
@@ -29,7 +30,7 @@ PAGE = 50
 @require_GET
 def prompts(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(person(request), slug, Role.LEAD)
-    chosen = {key: request.GET.get(key, "").strip()[:200] for key in ("set", "split", "q")}
+    chosen = chosen_filters(request, "set", "split", "q")
     found = selectors.prompt_list(project, set_name=chosen["set"], split=chosen["split"], search=chosen["q"])
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
     counts = selectors.completion_counts(prompt.pk for prompt in page)

@@ -12,6 +12,7 @@ from apps.accounts.views import person
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
 from apps.prompts.access import prompt_for_read
+from apps.prompts.filters import chosen_filters
 from apps.prompts.forms import SPLITS
 from apps.samples import selectors
 
@@ -24,7 +25,7 @@ ENDS = {"finished": True, "cut": False}
 @require_GET
 def answers(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(person(request), slug, Role.LEAD)
-    chosen = {key: request.GET.get(key, "").strip()[:200] for key in ("model", "run", "split", "end", "q")}
+    chosen = chosen_filters(request, "model", "run", "split", "end", "q")
     run = chosen["run"] if chosen["run"].isascii() and chosen["run"].isdigit() and len(chosen["run"]) < 18 else ""
     completions = selectors.completion_list(
         project,

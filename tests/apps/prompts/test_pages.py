@@ -62,6 +62,7 @@ def test_the_list_is_filtered_by_the_address_and_hides_unfinished_imports(make_p
         page = client.get(f"{LIST}?{query}").content.decode()
         assert shown in page
         assert hidden not in page
+    assert client.get(f"{LIST}?q=%00&set=%00&split=%00&page=-1").status_code == 200
     assert "No prompt fits" in client.get(f"{LIST}?q=zebra").content.decode()
 
 
