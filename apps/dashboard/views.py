@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -76,6 +77,9 @@ def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
     }
     if is_lead:
         better = selectors.better(project)
+        if better is not None:
+            rate = better.best["win_rate_vs_initial"]
+            ring.stations[-1]["note"] = _("best win rate %(rate).0f %%") % {"rate": 100 * rate}
         quick = belief.is_quick(project)
         context |= {
             "better": better,

@@ -28,12 +28,13 @@ from apps.judging.services import (
 )
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name
+from apps.projects.models import Project
 from apps.prompts.selectors import prompt_list
 from apps.samples.models import Comparison, Completion
 from apps.samples.services import comparisons_create, sampling_run_create, sampling_run_enqueue
 from apps.training.labels import project_labels, round_labels, round_origin, trainable
 from apps.training.loops import REWARD_MODEL_JUDGE, loop_judge, needs_reward_model, previous_policy
-from apps.training.models import Loop, LoopState, Round, Snapshot, Stage, TrainingRun
+from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.review import review_choose, review_is_done
 from apps.training.runs import training_run_create, training_run_enqueue
 from apps.training.snapshots import NothingToTrainOn, snapshot_create
@@ -191,6 +192,7 @@ def _reward_model_jobs(loop: Loop, round_: Round) -> JobGroup:
 def _adopt_reward_model(loop: Loop, checkpoint: Checkpoint) -> None:
     """Make the judge that scores by this reward model, and give it to the loop."""
     with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=loop.project_id)  # another loop may have just made one
         judge = loop_judge(loop.project, recipe_of(loop))
         if judge is None:
             judge = judge_create(
@@ -360,31 +362,34 @@ def _review(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
 
 
 def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
-    existing = TrainingRun.objects.filter(round=round_).exclude(kind="reward-model", round__index=0).first()
-    if existing is None:
-        labels = round_labels(loop, round_, recipe)
-        name = f"loop-{loop.pk}-round-{round_.index}"
-        Snapshot.objects.filter(project=loop.project, name=name, training_runs=None).delete()
-        snapshot = snapshot_create(
-            project=loop.project,
-            name=name,
-            labels=labels,
-            label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": _judge_name(loop)},
-            as_demonstrations=recipe.objective.loss == "nll",
-        )
-        start = _need(loop.initial if recipe.objective.start_from == "initial" else round_.policy)
-        reference = recipe.objective.reference
-        training_run_create(
-            project=loop.project,
-            round_=round_,
-            kind=KIND_OF_LOSS[recipe.objective.loss],
-            snapshot=snapshot,
-            start=start,
-            reference=_drawer(loop, round_, reference) if recipe.objective.needs_reference else None,
-            objective=recipe.objective,
-            seed=trainer_seed(loop.seed, "round", round_.index),
-        )
-    return _move(round_, Stage.TRAINING)
+    labels = round_labels(loop, round_, recipe)
+    name = f"loop-{loop.pk}-round-{round_.index}"
+    # one transaction, behind the round's lock: of two who come at once the second finds it done
+    with transaction.atomic():
+        locked = Round.objects.select_for_update().get(pk=round_.pk)
+        if locked.stage != round_.stage:
+            return True
+        if not TrainingRun.objects.filter(round=round_).exclude(kind="reward-model", round__index=0).exists():
+            snapshot = snapshot_create(
+                project=loop.project,
+                name=name,
+                labels=labels,
+                label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": _judge_name(loop)},
+                as_demonstrations=recipe.objective.loss == "nll",
+            )
+            start = _need(loop.initial if recipe.objective.start_from == "initial" else round_.policy)
+            reference = recipe.objective.reference
+            training_run_create(
+                project=loop.project,
+                round_=round_,
+                kind=KIND_OF_LOSS[recipe.objective.loss],
+                snapshot=snapshot,
+                start=start,
+                reference=_drawer(loop, round_, reference) if recipe.objective.needs_reference else None,
+                objective=recipe.objective,
+                seed=trainer_seed(loop.seed, "round", round_.index),
+            )
+        return _move(round_, Stage.TRAINING)
 
 
 def _training(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:

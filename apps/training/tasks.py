@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
+
 from apps.jobs.clock import database_now
+from apps.jobs.models import Job
 from apps.jobs.registry import JobContext, handler
 from apps.training.models import Loop
 from apps.training.rounds import loop_advance, loop_fail
@@ -16,6 +19,11 @@ def rounds_advance(ctx: JobContext) -> dict[str, Any]:
     loop_id = int(ctx.payload["loop"])
     try:
         loop_advance(loop_id=loop_id, now=database_now())
+    except (OperationalError, InterfaceError) as error:
+        # the database was away, or busy for too long: this job is tried again, and the loop waits for it
+        if ctx.attempt >= Job.objects.values_list("max_attempts", flat=True).get(pk=ctx.job_id):
+            loop_fail(loop=Loop.objects.get(pk=loop_id), failure_class="internal", error=str(error), now=database_now())
+        raise
     except Exception as error:
         loop_fail(loop=Loop.objects.get(pk=loop_id), failure_class="internal", error=str(error), now=database_now())
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from django.utils import timezone
 
 from apps.jobs.models import Job, JobGroup
 from apps.judging.models import Judge, Verdict
@@ -30,8 +31,9 @@ def ready(transactional_db, project, make_prompt, settings, tmp_path):
         return Checkpoint.objects.create(project=project, name=name, role=role, path=name, fingerprint=digest, **more)
 
     checkpoint("letters-sft", is_default=True)
+    scorer = checkpoint("scorer", "reward")
     Judge.objects.create(
-        project=project, name="reward-model", kind="reward_model", checkpoint=checkpoint("scorer", "reward")
+        project=project, name="reward-model", kind="reward_model", checkpoint=scorer, order_policy="random"
     )
     return project
 
@@ -80,7 +82,14 @@ def running(ready, erin):
     Verdict.objects.create(judge=judge, comparison=comparison, order="01", state="ok", outcome="first", p_first=0.83)
     group = JobGroup.objects.create(project=ready, name="training", open_count=1)
     job = Job.objects.create(
-        project=ready, group=group, kind="training.run", queue="gpu", title="Train (dpo)", state="running", n_steps=20
+        project=ready,
+        group=group,
+        kind="training.run",
+        queue="gpu",
+        title="Train (dpo)",
+        state="running",
+        n_steps=20,
+        started_at=timezone.now(),
     )
     round_ = Round.objects.create(
         loop=loop, index=2, stage="training", policy=start, sampling_run=sampling, group=group

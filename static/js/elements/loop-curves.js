@@ -189,7 +189,7 @@ class LoopCurves extends HTMLElement {
       legend: { show: false },
       cursor: { sync: { key: byRound ? `rounds-${this.getAttribute("src")}` : `steps-${this.getAttribute("src")}` }, drag: { x: false, y: false }, points: { size: 7 }, y: false },
       scales: {
-        x: { time: false, range: (u, low, high) => (byRound ? [Math.min(low, 0) - 0.25, Math.max(high, 1) + 0.25] : [0, Math.max(high, 2)]) },
+        x: { time: false, range: (u) => { const last = u.data[0].at(-1) ?? 1; return byRound ? [-0.25, Math.max(last, 1) + 0.25] : [0, Math.max(last, 2)]; } },
         y: { range: (u, low, high) => this.range(spec, chart, low, high) },
       },
       axes: [
