@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from apps.jobs.drain import drain_until
+from apps.jobs.identity import worker_name
 from apps.jobs.models import Job, JobState
 from apps.judging.models import Score, Verdict
 from apps.policies.models import Checkpoint
@@ -191,3 +193,29 @@ def test_a_loop_killed_in_sampling_judging_and_training_ends_as_an_undisturbed_o
         assert made[key] == value, key
     assert attempts["training.run"] == 2
     assert set(attempts) >= {"sampling.chunk", "scoring.chunk", "training.run", "evaluation.run", "rounds.advance"}
+
+
+@pytest.mark.parametrize(("how", "said"), [(signal.SIGTERM, "told to leave"), (signal.SIGKILL, "was killed")])
+def test_a_training_process_that_ends_unasked_is_started_again_and_loses_no_step(site, make_letters_project, how, said):
+    project = make_letters_project(store=site.directory / "store", n_labelled=16)
+    settings = {"objective.batch": "8", "objective.epochs": "40"}
+    loop = loop_start(project=project, recipe="dpo", settings=settings, seed=1)
+    ended = []
+
+    def end_it(ctx, step, n_steps, message):
+        if ctx.kind == "training.run" and step >= 1 and not ended:
+            ended.append(step)
+            (pid,) = processes_of(site.directory / "store")
+            os.kill(pid, how)
+
+    def done():
+        loop.refresh_from_db()
+        return loop.state not in (LoopState.QUEUED, LoopState.RUNNING)
+
+    drain_until(done, queues=["gpu", "cpu"], worker_name=worker_name(queue="foreground"), on_progress=end_it)
+    assert (loop.state, loop.error) == (LoopState.DONE, "")
+    job = Job.objects.get(kind="training.run")
+    assert job.attempt == 2
+    assert job.events.filter(text__contains=said).count() == 1
+    assert 1 <= ended[0] < 80
+    assert list(Metric.objects.order_by("step").values_list("step", flat=True)) == list(range(1, 81))

@@ -64,7 +64,7 @@ def judging_chunk(ctx: JobContext) -> dict[str, Any]:
 
 
 def _unasked(judge: Judge, ids: Sequence[int]) -> list[Item]:
-    """Return the comparisons and orders that this judge has not spoken on; a call that failed is asked again."""
+    """Return the comparisons and orders on which this judge has no verdict, be it one that says `error`."""
     said: set[tuple[int, str]] = set()
     rows: dict[int, Comparison] = {}
     for part in chunks(ids, 500):
