@@ -101,7 +101,7 @@ def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCompa
             .filter(pk__in=Override.objects.filter(comparison__project=loop.project).values("comparison_id"))
             .values_list("id", flat=True)
         )
-        labels = [label for label in _labels(ids, judge=loop.judge) if label.source == "override"]
+        labels = [label for label in _labels(ids, judge=label_judge(loop.project)) if label.source == "override"]
     else:
         labels = []
     return [replace(label, weight=memory.weight) for label in labels]

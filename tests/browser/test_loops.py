@@ -153,6 +153,7 @@ def test_the_curves_and_stations_follow_the_loop_while_it_runs(page_for, bob, ru
     page.wait_for_function("() => document.querySelector('.stations .is-running').innerText.includes('11 / 20')")
     loss.locator("summary").click()
     rows = loss.locator("tbody tr")
+    rows.first.wait_for()
     assert rows.count() == 11
     assert rows.last.inner_text().split() == ["2", "11", "0.123"]
 
