@@ -134,14 +134,15 @@ def snapshots_of(loop: Loop) -> QuerySet[Snapshot]:
 
 
 def round_table(loop: Loop) -> list[dict[str, Any]]:
-    """The rows of `loop_rows` with their intervals, for the page."""
+    """The rows of `loop_rows` with their intervals and the checkpoints' ids, for the page."""
+    made = dict(loop.rounds.filter(output__isnull=False).values_list("index", "output_id"))
     rows = []
     for row in loop_rows(loop):
         bounds = {}
         for key in ("gold_ci95", "win_rate_ci95", "kl_ci95", "accuracy_ci95"):
             low, high = row.get(key) or (None, None)
             bounds[key] = {"low": low, "high": high}
-        rows.append({**row, "bounds": bounds})
+        rows.append({**row, "bounds": bounds, "checkpoint_id": made.get(row["round"])})
     return rows
 
 

@@ -209,6 +209,14 @@ def test_a_running_loop_answers_204_until_something_changes(start, drive, bob, c
     assert client.get(path, {"part": "nothing"}).status_code == 404
 
 
+def test_each_round_leads_to_the_checkpoint_it_made(start, drive, bob, client_for):
+    loop = start(n_rounds=1)
+    drive()
+    made = loop.rounds.get(index=1).output
+    page = client_for(bob).get(f"{LOOPS}{loop.pk}/").content.decode()
+    assert f'href="/p/letters-test/policies/{made.pk}/">{made.name}</a>' in page
+
+
 def test_the_curves_travel_once(start, drive, bob, client_for):
     loop = start(n_rounds=1)
     drive()
