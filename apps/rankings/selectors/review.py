@@ -186,7 +186,7 @@ def review_queue(
         judge = review_judge(project)
     if judge is None:
         return []
-    rows = Comparison.objects.filter(ready(), project=project)
+    rows = Comparison.objects.filter(ready(), project=project, held_out=False)
     if comparison_ids is None:
         rows = rows.filter(pk__in=Verdict.objects.filter(judge=judge).values("comparison_id"))
     else:

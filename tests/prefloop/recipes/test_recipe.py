@@ -66,7 +66,7 @@ def test_iterative_dpo_has_the_numbers_that_passed_on_letters() -> None:
     assert (recipe.prompts.n, draw.source, draw.n, draw.temperature) == (384, "current", 8, 1.0)
     assert (recipe.pairing.kind, recipe.rounds, recipe.refresh) == ("best-against-worst", 3, "round")
     objective = recipe.objective
-    assert (objective.beta, objective.lr, objective.batch, objective.schedule) == (0.3, 2e-4, 16, "linear")
+    assert (objective.beta, objective.lr, objective.batch, objective.schedule) == (0.3, 1.7e-4, 16, "linear")
     assert (objective.reference, objective.start_from) == ("initial", "previous")
 
 
