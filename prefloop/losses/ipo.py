@@ -37,3 +37,23 @@ def ipo_loss(
     h = (chosen_logp_sum - ref_chosen_logp_sum) - (rejected_logp_sum - ref_rejected_logp_sum)
     target = 1 / (2 * tau)
     return IPOResult(p * (h - target) ** 2 + (1 - p) * (h + target) ** 2, h.detach())
+
+
+def ipo_mean_loss(
+    chosen_logp_mean: Tensor,
+    rejected_logp_mean: Tensor,
+    ref_chosen_logp_mean: Tensor,
+    ref_rejected_logp_mean: Tensor,
+    *,
+    tau: float,
+    p_first: Tensor | float | None = None,
+) -> IPOResult:
+    """Pull the difference of log-ratios *per token* to 1 / (2 tau): IPO as TRL's DPOTrainer has it.
+
+    Shapes: all four tensors (B,), means over each answer's own tokens, in nats a token. The same form as `ipo_loss`,
+    under a name of its own, because tau means something else here (by a factor of about the length).
+    Source: TRL pull request 1265, whose comment reports that the authors of arXiv:2310.12036 confirmed averaging.
+    """
+    return ipo_loss(
+        chosen_logp_mean, rejected_logp_mean, ref_chosen_logp_mean, ref_rejected_logp_mean, tau=tau, p_first=p_first
+    )

@@ -9,11 +9,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from prefloop.losses.dpo import dpo_loss, implicit_reward_accuracy
-from prefloop.losses.ipo import ipo_loss
+from prefloop.losses.bo2 import bo2_loss
+from prefloop.losses.click import click_loss
+from prefloop.losses.dpo import DPOResult, dpo_loss, implicit_reward_accuracy
+from prefloop.losses.ipo import ipo_loss, ipo_mean_loss
 from prefloop.losses.nll import nll_loss
 from prefloop.losses.reward_model import bradley_terry_loss
+from prefloop.losses.rso import sigmoid_norm_loss
 from prefloop.losses.slic import hinge_norm_loss, slic_loss
+from prefloop.losses.spin import spin_loss
 from prefloop.types import PrefloopError
 
 Need = Literal["token_logp", "ref", "old", "scores", "teacher_logits"]
@@ -83,6 +87,10 @@ def _dpo(batch: PairBatch, *, beta: float, label_smoothing: float) -> LossRows:
         beta=beta,
         p_first=p,
     )
+    return _implicit_reward_rows(result, batch)
+
+
+def _implicit_reward_rows(result: DPOResult, batch: PairBatch) -> LossRows:
     first_better = batch.p_first >= 0.5
     margin = torch.where(first_better, 1.0, -1.0) * (result.chosen_reward - result.rejected_reward)
     return LossRows(
@@ -113,6 +121,65 @@ def _ipo(batch: PairBatch, *, tau: float) -> LossRows:
     references = _references(batch, "ipo")
     loss, h = ipo_loss(batch.first_logp_sum, batch.second_logp_sum, *references, tau=tau, p_first=batch.p_first)
     return _pair_rows(loss, h, batch)
+
+
+def _ipo_mean(batch: PairBatch, *, tau: float) -> LossRows:
+    ref_first, ref_second = _references(batch, "ipo-mean")
+    if batch.first_length is None or batch.second_length is None:
+        raise ValueError("ipo-mean needs the answers' lengths in tokens")
+    first, second = batch.first_length, batch.second_length
+    loss, h = ipo_mean_loss(
+        batch.first_logp_sum / first,
+        batch.second_logp_sum / second,
+        ref_first / first,
+        ref_second / second,
+        tau=tau,
+        p_first=batch.p_first,
+    )
+    return _pair_rows(loss, h, batch)
+
+
+def _sigmoid_norm(batch: PairBatch, *, gamma: float) -> LossRows:
+    references = _references(batch, "sigmoid-norm")
+    result = sigmoid_norm_loss(
+        batch.first_logp_sum, batch.second_logp_sum, *references, gamma=gamma, p_first=batch.p_first
+    )
+    return _implicit_reward_rows(result, batch)
+
+
+def _spin(batch: PairBatch, *, lambda_: float) -> LossRows:
+    real, generated, ref_real, ref_generated = _by_label(batch, "spin")
+    if ref_real is None or ref_generated is None:
+        raise ValueError("spin needs the opponent's log-probs as reference")
+    result = spin_loss(real, generated, ref_real, ref_generated, lambda_=lambda_)
+    return _implicit_reward_rows(result, PairBatch(real, generated, torch.ones_like(batch.p_first)))
+
+
+def _click(batch: PairBatch, *, alpha: float) -> LossRows:
+    positive, negative, _, _ = _by_label(batch, "click")
+    loss, margin = click_loss(positive, negative, alpha=alpha)
+    return LossRows(loss, torch.ones_like(loss), {"margin": margin, "accuracy": (margin > 0).float()})
+
+
+def _bo2(batch: PairBatch) -> LossRows:
+    loss = bo2_loss(batch.first_logp_sum, batch.second_logp_sum, p_first=batch.p_first).loss
+    return _pair_rows(loss, (batch.first_logp_sum - batch.second_logp_sum).detach(), batch)
+
+
+def _by_label(batch: PairBatch, name: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """The better answer's log-probs, the worse one's, and the references of both, of hard labels only."""
+    first_better = batch.p_first > 0.5
+    if not bool(((batch.p_first == 0) | (batch.p_first == 1)).all()):
+        raise ValueError(f"{name} takes hard labels only")
+
+    def ordered(first: Tensor | None, second: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        if first is None or second is None:
+            return None, None
+        return torch.where(first_better, first, second), torch.where(first_better, second, first)
+
+    better = torch.where(first_better, batch.first_logp_sum, batch.second_logp_sum)
+    worse = torch.where(first_better, batch.second_logp_sum, batch.first_logp_sum)
+    return better, worse, *ordered(batch.ref_first_logp_sum, batch.ref_second_logp_sum)
 
 
 def _hinge_norm(batch: PairBatch, *, gamma: float) -> LossRows:
@@ -165,6 +232,20 @@ OBJECTIVES: dict[str, Objective] = {
             "hinge-norm", "pairs", frozenset({"ref"}), {"gamma": 0.05}, "Liu et al. 2023, arXiv:2309.06657", _hinge_norm
         ),
         Objective("slic", "pairs", frozenset(), {"delta": 1.0}, "Zhao et al. 2023, arXiv:2305.10425", _slic),
+        Objective(
+            "ipo-mean", "pairs", frozenset({"ref"}), {"tau": 0.1}, "TRL pull request 1265 (IPO per token)", _ipo_mean
+        ),
+        Objective(
+            "sigmoid-norm",
+            "pairs",
+            frozenset({"ref"}),
+            {"gamma": 0.05},
+            "Liu et al. 2023, arXiv:2309.06657",
+            _sigmoid_norm,
+        ),
+        Objective("spin", "pairs", frozenset({"ref"}), {"lambda_": 0.1}, "Chen et al. 2024, arXiv:2401.01335", _spin),
+        Objective("click", "pairs", frozenset(), {"alpha": 20.0}, "Zheng et al. 2023, arXiv:2306.03350", _click),
+        Objective("bo2", "pairs", frozenset(), {}, "Tang et al. 2024, arXiv:2405.08448v1, Eq. 3", _bo2),
         Objective("nll", "completions", frozenset(), {}, "maximum likelihood", _nll),
         Objective(
             "bradley-terry",

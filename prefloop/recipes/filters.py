@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from prefloop.config import ConfigError
 from prefloop.recipes.recipe import Filter
@@ -45,6 +47,92 @@ def scores_of(group: Group) -> tuple[float, ...]:
     if group.scores is None:
         raise ConfigError(f"the completions of prompt {group.prompt_id} have no scores")
     return group.scores
+
+
+def acceptance_probabilities(scores: Sequence[float], *, beta: float) -> tuple[float, ...]:
+    """Give each score's chance exp((r - max r) / beta) of acceptance; beta 0 accepts only the best, infinity all.
+
+    Source: Liu et al. 2023 (RSO), arXiv:2309.06657. Its mean under the proposal is the acceptance rate.
+    """
+    if not beta >= 0:
+        raise ConfigError(f"beta must be 0 or more, not {beta}")
+    if any(not math.isfinite(score) for score in scores):
+        raise ConfigError("rejection sampling needs finite scores")
+    if not scores:
+        return ()
+    most = max(scores)
+    if beta == 0:
+        return tuple(1.0 if score == most else 0.0 for score in scores)
+    return tuple(math.exp((score - most) / beta) for score in scores)
+
+
+def rejection_sample(group: Group, *, beta: float, keep: int, seed: int) -> Group:
+    """Keep `keep` completions as near to the law of exp(score / beta) as the candidates allow, in the group's order.
+
+    RSO's Algorithm 1 (arXiv:2309.06657): pass over the candidates, accept each with exp((r - m) / beta), m the best
+    of those left at the start of the pass, until enough are kept. Departures, each because the printed code fails:
+    candidates are positions and not texts, so equal texts keep their multiplicity; every pass goes in a new random
+    order, since the early stop favours what comes first; with no more candidates than `keep`, all are kept; beta 0
+    is its limit, the best of those left, ties at random.
+    As in the paper, sampling is without replacement and against the best candidate seen: the mean score stays below
+    that of the target law unless beta is large against the spread of scores.
+    """
+    scores = scores_of(group)
+    if keep < 1:
+        raise ConfigError(f"rejection sampling keeps at least 1, not {keep}")
+    rng = random.Random(derive_seed(seed, "rejection", group.prompt_id))
+    acceptance_probabilities(scores, beta=beta)  # refuses a wrong beta or score even where all are kept
+    left = list(range(len(scores)))
+    kept: list[int] = []
+    while left and len(kept) < keep:
+        rng.shuffle(left)
+        chances = acceptance_probabilities([scores[at] for at in left], beta=beta)
+        # random() < 1, so a pass accepts its best and the loop ends
+        accepted = [at for at, chance in zip(left, chances, strict=True) if rng.random() < chance]
+        kept += accepted[: keep - len(kept)]
+        left = sorted(set(left) - set(kept))
+    return _only(group, kept)
+
+
+def keep_above(group: Group, *, threshold: float) -> Group:
+    """Keep the completions that score strictly above the threshold, maybe none: ReST's F = 1[r > tau].
+
+    Source: Gulcehre et al. 2023, arXiv:2308.08998. A prompt without survivors leaves the training set.
+    """
+    scores = scores_of(group)
+    return _only(group, [at for at, score in enumerate(scores) if score > threshold])
+
+
+def rising_thresholds(groups: Iterable[Group], *, quantiles: Sequence[float]) -> tuple[float, ...]:
+    """Turn rising quantiles in [0, 1) into the thresholds of ReST's Improve steps, over the scores of all prompts.
+
+    Estimate them again after each Grow: scores move with the policy. Linear interpolation between scores. The scale
+    is global; to threshold within prompts, give one group at a time.
+    """
+    if not quantiles or any(not 0 <= q < 1 for q in quantiles):
+        raise ConfigError("thresholds need quantiles from 0 to below 1")
+    if any(later <= earlier for earlier, later in pairwise(quantiles)):
+        raise ConfigError(f"the quantiles must rise: {list(quantiles)}")
+    scores = sorted(score for group in groups for score in scores_of(group))
+    if not scores:
+        raise ConfigError("thresholds need scores")
+    thresholds = []
+    for q in quantiles:
+        at = q * (len(scores) - 1)
+        low = math.floor(at)
+        high = min(low + 1, len(scores) - 1)
+        thresholds.append(scores[low] + (at - low) * (scores[high] - scores[low]))
+    return tuple(thresholds)
+
+
+def _only(group: Group, kept: Iterable[int]) -> Group:
+    at = sorted(kept)
+    scores = scores_of(group)
+    return Group(
+        prompt_id=group.prompt_id,
+        completions=tuple(group.completions[index] for index in at),
+        scores=tuple(scores[index] for index in at),
+    )
 
 
 _FILTERS: dict[str, FilterFunction] = {"all": keep_all, "best": keep_best}

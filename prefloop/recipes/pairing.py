@@ -7,7 +7,7 @@ A pair of equal scores says nothing about which is better, and a pair of equal t
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -67,6 +67,64 @@ def _best_against_worst(group: Group, *, seed: int) -> Paired:
 def _all_ranked(group: Group) -> Paired:
     """Every two completions whose scores differ."""
     return _without_ties(group, combinations(range(len(group.completions)), 2), scores=scores_of(group))
+
+
+def first_round(group: Group, *, seed: int) -> Paired:
+    """Pair the completions off at random: n // 2 disjoint pairs, RSO's default (arXiv:2309.06657).
+
+    Pairs of equal texts are dropped and counted, and those of equal scores where the group has scores.
+    """
+    order = list(range(len(group.completions)))
+    random.Random(derive_seed(seed, "first-round", group.prompt_id)).shuffle(order)
+    pairs = sorted((min(i, j), max(i, j)) for i, j in zip(order[::2], order[1::2], strict=False))
+    return _without_ties(group, pairs, scores=group.scores)
+
+
+def tournament(group: Group, *, seed: int, better: Callable[[int, int], bool | None] | None = None) -> Paired:
+    """Play the completions off until one is left: m - 1 pairs, each labelled p = 1 or 0 (SLiC-HF, arXiv:2305.10425).
+
+    `better(i, j)` says whether completion i beats j (None: neither), for instance a pairwise ranker; without it the
+    scores decide. The first round is `first_round`'s with the same seed; an odd one out goes on without a game. Where
+    neither is better, or the texts are equal, a coin says who goes on and the pair is dropped and counted.
+    """
+    rule = better or _by_scores(scores_of(group))
+    rng = random.Random(derive_seed(seed, "first-round", group.prompt_id))
+    left = list(range(len(group.completions)))
+    rng.shuffle(left)
+    pairs: list[Pair] = []
+    n_ties = 0
+    while len(left) > 1:
+        winners: list[int] = []
+        for a, b in zip(left[::2], left[1::2], strict=False):
+            i, j = min(a, b), max(a, b)
+            same_text = group.completions[i].text == group.completions[j].text
+            i_wins = None if same_text else rule(i, j)
+            if i_wins is None:
+                n_ties += 1
+                winners.append(rng.choice((i, j)))
+            else:
+                pairs.append(Pair(i, j, float(i_wins)))
+                winners.append(i if i_wins else j)
+        left = winners + left[len(left) - len(left) % 2 :]
+    return Paired(pairs=tuple(pairs), n_ties=n_ties)
+
+
+def real_against_generated(group: Group, *, real_source: str = "data") -> Paired:
+    """Pair each answer of the data with each of the policy's own, the data's labelled better (SPIN, arXiv:2401.01335).
+
+    An answer is the data's where its `source` is `real_source`. Equal texts are dropped and counted.
+    Raises ConfigError where the prompt has no answer of the data.
+    """
+    is_real = [completion.source == real_source for completion in group.completions]
+    if not any(is_real):
+        raise ConfigError(f"prompt {group.prompt_id} has no completion from {real_source}")
+    mixed = [(i, j) for i, j in combinations(range(len(is_real)), 2) if is_real[i] != is_real[j]]
+    paired = _without_ties(group, mixed, scores=None)
+    return Paired(tuple(Pair(pair.i, pair.j, float(is_real[pair.i])) for pair in paired.pairs), paired.n_ties)
+
+
+def _by_scores(scores: Sequence[float]) -> Callable[[int, int], bool | None]:
+    return lambda i, j: None if scores[i] == scores[j] else scores[i] > scores[j]
 
 
 def _without_ties(group: Group, indexes: Iterable[tuple[int, int]], *, scores: Sequence[float] | None) -> Paired:
