@@ -6,7 +6,20 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
 APPS = (
-    "core accounts projects jobs prompts policies samples judging rankings exchange training reports dashboard".split()
+    "core",
+    "accounts",
+    "projects",
+    "jobs",
+    "prompts",
+    "policies",
+    "samples",
+    "judging",
+    "rankings",
+    "exchange",
+    "training",
+    "reports",
+    "dashboard",
+)
 )
 
 urlpatterns = [

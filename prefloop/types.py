@@ -44,7 +44,9 @@ class Group:
 
     def __post_init__(self) -> None:
         if self.scores is not None and len(self.scores) != len(self.completions):
-            raise ValueError(f"group {self.prompt_id}: {len(self.scores)} scores for {len(self.completions)} completions")
+            raise ValueError(
+                f"group {self.prompt_id}: {len(self.scores)} scores for {len(self.completions)} completions"
+            )
 
 
 @dataclass(frozen=True, slots=True)
