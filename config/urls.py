@@ -20,7 +20,6 @@ APPS = (
     "reports",
     "dashboard",
 )
-)
 
 urlpatterns = [
     *[path("", include(f"apps.{app}.urls")) for app in APPS],
