@@ -17,7 +17,8 @@ from django.utils import timezone
 from apps.accounts.models import User
 from apps.accounts.services import login_link_create, user_create
 from apps.jobs.models import Job, JobState
-from apps.projects.models import Project
+from apps.projects.models import Project, Role
+from apps.projects.services import member_add
 from prefloop.types import PrefloopError
 from workers import demo
 from workers.addresses import Addresses, addresses, require_free
@@ -59,6 +60,7 @@ class Command(BaseCommand):
             seeding = not options["no_demo"] and self._demo_wanted()
             self._answers(place, supervisor)
             admin = self._admin(place)
+            self._adopt(admin)
             if seeding:
                 demo.demo_seed(owner=admin)
                 self.say("demo: seeding the project “letters”; the page already answers")
@@ -136,6 +138,12 @@ class Command(BaseCommand):
             self.stdout.write(f"\n    {link}\n\n")
             self.stdout.flush()
         return admin
+
+    def _adopt(self, admin: User) -> None:
+        """Give admin the projects without an owner: those a command made before anybody was here."""
+        for project in Project.objects.exclude(memberships__role=Role.OWNER).order_by("id"):
+            member_add(project=project, user=admin, role=Role.OWNER, actor=None)
+            self.say(f"the project “{project.slug}” had no owner: admin owns it now")
 
     def _demo_wanted(self) -> bool:
         """On a first start, and again until the demo is complete where nothing else was made since."""
