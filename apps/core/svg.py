@@ -8,14 +8,15 @@ drawn wherever they are given. Each chart has a <title> and a <desc>. Numbers of
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
+from apps.core.axis import is_number, show, spread, ticks
+
+__all__ = ["Dot", "Guide", "Point", "Series", "bars", "forest", "lines", "matrix", "show", "sparkline", "ticks"]
 HUES = frozenset({"", "a", "b", "tie", "both-bad", "muted"})
 KINDS = frozenset({"human", "machine"})
 _ids = itertools.count(1)
@@ -37,12 +38,21 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Point:
+    """A point of a line. `low`, `high`: its interval; `x_low`, `x_high`: that of x. `tag`: a few letters beside it.
+
+    Without `mark` it only bends the line, for a curve that is known everywhere.
+    """
+
     x: float
     y: float
     low: float | None = None
     high: float | None = None
     label: str = ""
     href: str = ""
+    x_low: float | None = None
+    x_high: float | None = None
+    tag: str = ""
+    mark: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +75,6 @@ class Guide:
     label: str = ""
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from `low` to `high` in steps of 1, 2 or 5 times a power of ten, about so many."""
-    if not (_known(low) and _known(high)) or high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
-        return [low]
-    rough = (high - low) / max(1, about)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(k * step, 12) for k in range(first, last + 1)]
-
-
-def show(value: float, unit: str = "") -> str:
-    """Write a number as an axis does: as short as it may be, with a real minus sign; "%" multiplies by 100."""
-    if unit == "%":
-        text = f"{100 * value:.1f}".rstrip("0").rstrip(".")
-        text += "\u202f%"
-    else:
-        text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-        text += f"\u202f{unit}" if unit else ""
-    return text.replace("-", "\u2212")
-
-
 def _figure(value: float, unit: str) -> str:
     """Write a number as a column of figures does: per cents all with one decimal."""
     return f"{100 * value:.1f}\u202f%".replace("-", "\u2212") if unit == "%" else show(value, unit)
@@ -97,13 +84,8 @@ def _n(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
-def _known(value: float | None) -> TypeGuard[float]:
-    """Say whether there is a number to draw: not None, NaN, infinite, or beyond any axis."""
-    return value is not None and math.isfinite(value) and abs(value) < 1e15
-
-
 def _finite(*values: float | None) -> list[float]:
-    return [float(value) for value in values if _known(value)]
+    return [float(value) for value in values if is_number(value)]
 
 
 def _classes(*names: str) -> str:
@@ -204,9 +186,9 @@ def forest(
         y = top + row * index + row / 2
         words = "not known"
         drawn = ""
-        if _known(dot.value):
+        if is_number(dot.value):
             words = _figure(dot.value, unit)
-            if _known(dot.low) and _known(dot.high):
+            if is_number(dot.low) and is_number(dot.high):
                 drawn += _line(at(dot.low), y, at(dot.high), y, "whisker")
                 bounds = f"{show(dot.low, unit)} to {show(dot.high, unit)}"
                 words += f" [{_figure(dot.low, unit)}, {_figure(dot.high, unit)}]".replace("\u202f%", "")
@@ -231,8 +213,8 @@ def forest(
 
 def _describe(dots: Sequence[Dot], unit: str) -> str:
     return "; ".join(
-        f"{dot.label}: {show(dot.value, unit) if _known(dot.value) else 'not known'}"
-        + (f" [{show(dot.low, unit)}, {show(dot.high, unit)}]" if _known(dot.low) and _known(dot.high) else "")
+        f"{dot.label}: {show(dot.value, unit) if is_number(dot.value) else 'not known'}"
+        + (f" [{show(dot.low, unit)}, {show(dot.high, unit)}]" if is_number(dot.low) and is_number(dot.high) else "")
         for dot in dots
     )
 
@@ -262,11 +244,11 @@ def bars(
     for index, dot in enumerate(dots):
         y = row * index + row / 2 + 2
         drawn, words = "", "not known"
-        if _known(dot.value):
+        if is_number(dot.value):
             words = show(dot.value, unit)
             size = f'width="{_n(at(dot.value) - left)}" height="16" rx="2"'
             drawn = f'<rect x="{_n(left)}" y="{_n(y - 8)}" {size} class="bar"/>'
-            if _known(dot.low) and _known(dot.high):
+            if is_number(dot.low) and is_number(dot.high):
                 drawn += _line(at(dot.low), y, at(dot.high), y, "whisker")
         end = at(max(_finite(dot.value, dot.high), default=0.0))
         parts.append(
@@ -338,7 +320,7 @@ def sparkline(values: Sequence[float | None], *, title: str, domain: tuple[float
 
     runs: list[list[tuple[float, float]]] = [[]]
     for index, value in enumerate(values):
-        if _known(value):
+        if is_number(value):
             runs[-1].append(at(index, value))
         else:
             runs.append([])
@@ -350,7 +332,7 @@ def sparkline(values: Sequence[float | None], *, title: str, domain: tuple[float
     last = next((run[-1] for run in reversed(runs) if run), None)
     if last is not None:
         parts.append(f'<circle cx="{_n(last[0])}" cy="{_n(last[1])}" r="2.5" class="mark is-human"/>')
-    words = ", ".join(show(value) if _known(value) else "gap" for value in values) or "no values yet"
+    words = ", ".join(show(value) if is_number(value) else "gap" for value in values) or "no values yet"
     return _frame(width, height, title, words, parts, css="chart sparkline")
 
 
@@ -368,13 +350,23 @@ def lines(
     guides: Sequence[Guide] = (),
     width: int = 720,
     height: int = 360,
+    label_width: int = 130,
+    labels_at_edge: bool = False,
 ) -> SafeString:
-    """Draw lines through points with their intervals, each named at its end (no legend to look up)."""
+    """Draw lines through points with their intervals, each named at its end (no legend to look up).
+
+    With `labels_at_edge` the names stand in the right margin, led to from the ends: for lines that end in the middle.
+    """
     points = [point for one in series for point in one.points]
-    x_low, x_high = _domain(_finite(*(point.x for point in points)), x_domain)
+    x_low, x_high = _domain([n for p in points for n in _finite(p.x, p.x_low, p.x_high)], x_domain)
     ys = [n for point in points for n in _finite(point.y, point.low, point.high)] + [guide.value for guide in guides]
     y_low, y_high = _domain(ys, y_domain)
-    left, right, top, bottom = 56.0, width - 130.0, 26.0 if y_label else 12.0, height - (46.0 if x_label else 28.0)
+    left, right, top, bottom = (
+        56.0,
+        float(width - label_width),
+        26.0 if y_label else 12.0,
+        height - (46.0 if x_label else 28.0),
+    )
 
     def at_x(x: float) -> float:
         return left + (x - x_low) / ((x_high - x_low) or 1) * (right - left)
@@ -399,8 +391,14 @@ def lines(
         if guide.label:
             parts.append(_text(right, at_y(guide.value) - 5, guide.label, anchor="end"))
     ends: list[float] = []
+    last_ys = [
+        at_y(known[-1].y) for one in series if (known := [p for p in one.points if is_number(p.x) and is_number(p.y)])
+    ]
+    edges = iter(spread(last_ys, top, bottom) if labels_at_edge else [])
     for index, one in enumerate(series):
-        where = [(at_x(point.x), at_y(point.y), point) for point in one.points if _known(point.x) and _known(point.y)]
+        where = [
+            (at_x(point.x), at_y(point.y), point) for point in one.points if is_number(point.x) and is_number(point.y)
+        ]
         if not where:
             continue
         inner = ""
@@ -408,24 +406,38 @@ def lines(
             joined = " ".join(f"{_n(x)},{_n(y)}" for x, y, _ in where)
             inner += f'<polyline points="{joined}" class="line{" is-dotted" if one.dotted else ""}"/>'
         for x, y, point in where:
+            if not point.mark:
+                continue
             drawn = ""
             words = (
                 " ".join(filter(None, (one.label, point.label))) + f": {show(point.x, x_unit)}, {show(point.y, y_unit)}"
             )
-            if _known(point.low) and _known(point.high):
+            if is_number(point.low) and is_number(point.high):
                 drawn += _line(x, at_y(point.low), x, at_y(point.high), "whisker")
                 words += f" [{show(point.low, y_unit)}, {show(point.high, y_unit)}]"
+            if is_number(point.x_low) and is_number(point.x_high):
+                drawn += _line(at_x(point.x_low), y, at_x(point.x_high), y, "whisker")
             drawn += f'<circle cx="{_n(x)}" cy="{_n(y)}" r="4.5" class="mark"/>'
+            if point.tag:
+                drawn += _text(x + 5, y + 17, point.tag)
             inner += _linked(f"<g><title>{escape(words)}</title>{drawn}</g>", point.href)
-        y_end = where[-1][1] + 4
-        while any(abs(y_end - other) < 14 for other in ends):
-            y_end += 14
-        ends.append(y_end)
-        inner += _text(where[-1][0] + 10, y_end, _cut(one.label, 18), "label")
+        name = _cut(one.label, max(6, label_width // 7))
+        if labels_at_edge:
+            y_edge = next(edges)
+            inner = _line(where[-1][0], where[-1][1], right + 12, y_edge, "gridline") + inner
+            inner += f'<circle cx="{_n(right + 12)}" cy="{_n(y_edge)}" r="3" class="bar"/>'
+            inner += _text(right + 20, y_edge + 4, name, "label")
+        else:
+            y_end = where[-1][1] + 4
+            while any(abs(y_end - other) < 14 for other in ends):
+                y_end += 14
+            ends.append(y_end)
+            inner += _text(where[-1][0] + 10, y_end, name, "label")
         colour = _hue(one.hue) or f"series-{(index if one.series is None else one.series) % 6}"
         parts.append(f'<g class="{_classes(_kind(one.kind), colour)}">{inner}</g>')
     words = desc or "; ".join(
-        f"{one.label}: " + ", ".join(f"({show(p.x, x_unit)}, {show(p.y, y_unit)})" for p in one.points if _known(p.y))
+        f"{one.label}: "
+        + ", ".join(f"({show(p.x, x_unit)}, {show(p.y, y_unit)})" for p in one.points if is_number(p.y))
         for one in series
     )
     return _frame(width, height, title, words, parts)

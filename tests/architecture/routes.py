@@ -111,6 +111,8 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/reports/agreement.json": LEAD,
     "p/<slug:slug>/reports/leaderboard/": LEAD,
     "p/<slug:slug>/reports/leaderboard.json": LEAD,
+    "p/<slug:slug>/reports/frontier/": LEAD,
+    "p/<slug:slug>/reports/frontier.json": LEAD,
     "api/v1/projects/<slug:slug>/reports/agreement/": API_LEAD,
     "api/v1/projects/<slug:slug>/reports/leaderboard/": API_LEAD,
     # training

@@ -98,3 +98,71 @@ def test_an_empty_project_says_what_to_do_next(project, bob, page_for, axe):
         page.goto(f"/p/letters-test/reports/{path}/")
         assert page.get_by_role("link", name="Import data").is_visible()
         axe(page)
+
+
+@pytest.fixture
+def ran(project):
+    """Two loops from one policy, one of which went too far, and a measured best of n."""
+    from apps.policies.models import Checkpoint
+    from apps.training.models import Loop, Round
+    from prefloop.stats.best_of_n import kl_bound
+
+    start = Checkpoint.objects.create(project=project, name="start", role="policy", path="s", fingerprint="0" * 64)
+    for rows in ([(0, 0.5, 2.2), (0.6, 0.7, 3.3), (1.6, 0.8, 4.0)], [(0, 0.5, 2.2), (2.4, 0.8, 3.9), (9.0, 0.6, 2.6)]):
+        loop = Loop.objects.create(
+            project=project, recipe="iterative-dpo", config={}, n_rounds=2, state="done", initial=start
+        )
+        for index, (kl, win, gold) in enumerate(rows):
+            name = f"policy-{loop.pk}-{index}"
+            fields = {"project": project, "name": name, "role": "policy", "path": name, "fingerprint": name}
+            out = Checkpoint.objects.create(**fields) if index else start
+            result = {"kl": kl, "kl_ci95": [kl * 0.95, kl * 1.05], "n_eval_prompts": 192, "n_eval_samples": 768}
+            result |= {"win_rate_vs_initial": win, "win_rate_ci95": [win - 0.02, win + 0.02], "mean_length": 110}
+            result |= {"gold_mean": gold, "gold_ci95": [gold - 0.1, gold + 0.1]}
+            now = timezone.now()
+            Round.objects.create(
+                loop=loop, index=index, stage="done", output=out, result=result, started_at=now, ended_at=now
+            )
+    loop = Loop.objects.create(project=project, recipe="best-of-n", config={}, n_rounds=1, state="done", initial=start)
+    curve = [
+        {"n": n, "mean": 2.2 + k / 2, "ci95": [2.1 + k / 2, 2.3 + k / 2], "kl_bound": kl_bound(n)}
+        for k, n in enumerate((1, 2, 4, 8, 16))
+    ]
+    result = {"gold_mean": 4.2, "gold_ci95": [4.1, 4.3], "kl": kl_bound(16), "best_of_n": curve}
+    Round.objects.create(loop=loop, index=1, stage="done", result=result, ended_at=timezone.now())
+    return project
+
+
+@pytest.mark.parametrize("y", ["win", "gold"])
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_the_frontier_page(ran, bob, page_for, axe, shoot, width, theme, y):
+    page = page_for(bob, width=width, theme=theme)
+    page.goto(f"/p/letters-test/reports/frontier/?y={y}")
+    assert "falls while KL grows" in page.locator(".report-sentence").inner_text()
+    drawn = page.locator("svg.chart:visible")
+    assert drawn.count() == 1
+    assert drawn.locator("a").count() == 6
+    assert drawn.locator(".is-dotted").count() == 1
+    _no_overflow(page)
+    axe(page)
+    shoot(page, f"frontier-{y}-{width}-{theme}")
+
+
+def test_a_point_of_the_frontier_opens_its_checkpoint_without_scripts(ran, bob, page_for):
+    page = page_for(bob, scripts=False)
+    page.goto("/p/letters-test/reports/agreement/")
+    page.get_by_role("link", name="Frontier", exact=True).click()
+    page.get_by_role("link", name="Gold score").click()
+    page.wait_for_url("**/frontier/?y=gold")
+    page.locator("svg.chart:visible a").last.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/policies/*/")
+    assert page.get_by_role("heading", name="policy-").first.is_visible()
+
+
+def test_a_project_without_loops_is_led_to_the_recipes(project, bob, page_for, axe):
+    page = page_for(bob)
+    page.goto("/p/letters-test/reports/frontier/")
+    axe(page)
+    page.get_by_role("link", name="Choose a recipe").click()
+    page.wait_for_url("**/loops/new/")

@@ -1,0 +1,48 @@
+"""Numbers of a chart: what can be drawn, where the ticks stand, how a value is written, where names fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeGuard
+
+
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Say whether there is a number to draw: not None, NaN, infinite, or beyond any axis."""
+    return value is not None and math.isfinite(value) and abs(value) < 1e15
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers from `low` to `high` in steps of 1, 2 or 5 times a power of ten, about so many."""
+    if not (is_number(low) and is_number(high)) or high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
+        return [low]
+    rough = (high - low) / max(1, about)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(k * step, 12) for k in range(first, last + 1)]
+
+
+def show(value: float, unit: str = "") -> str:
+    """Write a number as an axis does: as short as it may be, with a real minus sign; "%" multiplies by 100."""
+    if unit == "%":
+        text = f"{100 * value:.1f}".rstrip("0").rstrip(".")
+        text += "\u202f%"
+    else:
+        text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        text += f"\u202f{unit}" if unit else ""
+    return text.replace("-", "\u2212")
+
+
+def spread(ys: Sequence[float], top: float, bottom: float, apart: float = 16.0) -> list[float]:
+    """Move heights as little as may be until they lie `apart`, in order, above `bottom` if there is room."""
+    order = sorted(range(len(ys)), key=lambda i: ys[i])
+    placed = dict.fromkeys(order, 0.0)
+    before = top - apart
+    for i in order:
+        before = placed[i] = max(ys[i], before + apart)
+    after = max(bottom, top + apart * (len(ys) - 1)) + apart
+    for i in reversed(order):
+        after = placed[i] = min(placed[i], after - apart)
+    return [placed[i] for i in range(len(ys))]

@@ -1,0 +1,135 @@
+"""What the frontier says in one sentence: the checkpoint to take, or that more KL no longer pays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apps.reports.frontier import points_of
+from apps.reports.words import NNBSP, with_interval
+
+KEYS = {"win": ("win_rate_vs_initial", "win_rate_ci95"), "gold": ("gold_mean", "gold_ci95")}
+
+
+def frontier_sentence(report: dict[str, Any], y: str) -> str:
+    """Say what the group with most checkpoints shows; where there are several, of which initial policy it speaks."""
+    groups = report["groups"]
+    if not groups:
+        return "No policy has been measured yet: run a loop, and each of its checkpoints becomes a point here."
+    said = group_sentence(groups[0], y)
+    return said if len(groups) == 1 else f"From {name_of(groups[0])}, where most was measured: {said}"
+
+
+def group_sentence(group: dict[str, Any], y: str) -> str:
+    """Say which checkpoint gives most for its KL, which gives most, and whether a loop has gone too far."""
+    value = KEYS[y][0]
+    later = [point for point in points_of(group) if point["round"] > 0 and point[value] is not None]
+    if not later:
+        curves = [one for one in group["best_of_n"] if y == "gold"]
+        return _best_of_n_sentence(curves[-1]) if curves else "Only the starting policy is measured so far."
+    too_far = falls(group, y)
+    if too_far:
+        return _too_far_sentence(group, *too_far[0], _most(later, y), y)
+    return _gold_sentence(group, later) if y == "gold" else _win_sentence(group, later)
+
+
+def falls(group: dict[str, Any], y: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Find loops that went too far: (their peak, the last later point that moved further yet lies wholly below it)."""
+    value, ends = KEYS[y]
+    found = []
+    for line in group["loops"]:
+        known = [point | {"loop": line["loop"]} for point in line["points"] if point[ends] and point["kl"] is not None]
+        if not known:
+            continue
+        peak = max(known, key=lambda point: (point[value], -point["kl"]))
+        worse = [
+            point
+            for point in known
+            if point["round"] > peak["round"] and point["kl"] > peak["kl"] and point[ends][1] < peak[ends][0]
+        ]
+        if worse:
+            found.append((peak, worse[-1]))
+    return found
+
+
+def name_of(group: dict[str, Any]) -> str:
+    return group["initial"]["name"] if group["initial"] else "an unknown policy"
+
+
+def _said(point: dict[str, Any], y: str) -> str:
+    value, ends = KEYS[y]
+    return f"{with_interval(point[value], point[ends], percent=y == 'win')} at {point['kl']:.2f}{NNBSP}nats"
+
+
+def _most(later: list[dict[str, Any]], y: str) -> dict[str, Any]:
+    """The checkpoint with the highest value, by the lower end of its interval: luck counts for little."""
+    value, ends = KEYS[y]
+    return max(later, key=lambda point: (point[ends] or [point[value]])[0])
+
+
+def _too_far_sentence(
+    group: dict[str, Any], peak: dict[str, Any], last: dict[str, Any], most: dict[str, Any], y: str
+) -> str:
+    # a win rate by the loop's own judge may fall too, but only held-out truth shows that a judge was exploited
+    exploited = peak["round"] > 0 and (y == "gold" or group["measured_by"] == "gold")
+    why = "over-optimisation" if exploited else "it got worse"
+    what, has = ("Gold", "has the highest gold") if y == "gold" else ("The win rate", "wins most")
+    fell = f"{what} falls while KL grows in loop {peak['loop']}, from {_said(peak, y)} to {_said(last, y)}"
+    if most["checkpoint_id"] == peak["checkpoint_id"]:
+        return f"{fell}: {why}, so take {_named(peak)}, which {has} of all."
+    return f"{fell}: {why} after {_named(peak)}; {_named(most)} {has}, {_said(most, y)}."
+
+
+def _win_sentence(group: dict[str, Any], later: list[dict[str, Any]]) -> str:
+    most = _most(later, "win")
+    better = [
+        point for point in later if point["win_rate_ci95"] and point["win_rate_ci95"][0] > 0.5 and point["kl"] > 0
+    ]
+    if not better:
+        start = name_of(group)
+        return f"No checkpoint is clearly better than {start}: the best, {_named(most)}, wins {_said(most, 'win')}."
+    # by the worse end of both intervals, so that luck near KL 0 doesn't win
+    thrifty = max(better, key=lambda p: (p["win_rate_ci95"][0] - 0.5) / (p["kl_ci95"][1] if p["kl_ci95"] else p["kl"]))
+    if thrifty is most or thrifty["checkpoint_id"] == most["checkpoint_id"]:
+        return (
+            f"Take {_named(most)}: it beats {name_of(group)} {_said(most, 'win')}, "
+            "the most of all checkpoints and the most for its KL."
+        )
+    return (
+        f"{_named(thrifty)} wins most for its KL, {_said(thrifty, 'win')} "
+        f"({100 * thrifty['win_rate_per_nat']:.0f} points a nat above even); "
+        f"{_named(most)} wins most, {_said(most, 'win')}."
+    )
+
+
+def _gold_sentence(group: dict[str, Any], later: list[dict[str, Any]]) -> str:
+    most = _most(later, "gold")
+    starts = [
+        point
+        for point in points_of(group)
+        if point["round"] == 0 and point["gold_mean"] is not None and point["loop"] == most["loop"]
+    ]
+    if starts and not _above(most, starts[0]):
+        had = with_interval(starts[0]["gold_mean"], starts[0]["gold_ci95"], percent=False)
+        best = f"the best, {_named(most)}, has {_said(most, 'gold')}"
+        return f"No checkpoint is clearly better than {name_of(group)} with gold {had}: {best}."
+    begun = f" from {starts[0]['gold_mean']:.2f}".replace("-", "\u2212") if starts else ""
+    return (
+        f"{_named(most)} has the highest gold, up{begun} to {_said(most, 'gold')}; "
+        "no loop clearly lost gold as its KL grew, so none is over-optimised yet."
+    )
+
+
+def _above(point: dict[str, Any], start: dict[str, Any]) -> bool:
+    return bool(point["gold_ci95"] and start["gold_ci95"] and point["gold_ci95"][0] > start["gold_ci95"][1])
+
+
+def _best_of_n_sentence(curve: dict[str, Any]) -> str:
+    last = curve["rows"][-1]
+    return (
+        f"Best of {last['n']} reaches gold {with_interval(last['mean'], last['ci95'], percent=False)} at no more than "
+        f"{last['kl_bound']:.2f}{NNBSP}nats; no loop has trained a policy to set against it yet."
+    )
+
+
+def _named(point: dict[str, Any]) -> str:
+    return point["checkpoint"] or f"round {point['round']} of loop {point['loop']}"
