@@ -10,7 +10,12 @@ from typing import Any
 from apps.jobs.context import JobContext
 from apps.jobs.drain import drain_until
 from apps.jobs.identity import worker_name
-from apps.jobs.models import Job
+from apps.jobs.models import JobGroup
+from prefloop.types import PrefloopError
+
+
+class GroupFailed(PrefloopError):
+    """A job of the group failed; the text says whose failure it was, and why."""
 
 
 class ProgressLine:
@@ -44,7 +49,14 @@ def run_until(done: Callable[[], bool], *, quiet: bool = False, **options: Any) 
     line.done()
 
 
-def failure_of(jobs: Any) -> str:
-    """Return why the newest failed job of these failed, "" where none did."""
-    job = Job.objects.filter(pk__in=jobs, state="failed").order_by("-id").first()
-    return f"{job.failure_class}: {job.error}" if job else ""
+def run_group(group: JobGroup, *, quiet: bool = False) -> None:
+    """Run the jobs of a group to their end. Raises GroupFailed with the newest failure."""
+
+    def done() -> bool:
+        group.refresh_from_db()
+        return group.open_count == 0
+
+    run_until(done, quiet=quiet)
+    failed = group.jobs.filter(state="failed").order_by("-id").first()
+    if failed is not None:
+        raise GroupFailed(f"{failed.failure_class}: {failed.error}")

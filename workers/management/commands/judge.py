@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from workers.foreground import run_until
+        from workers.foreground import run_group
 
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
@@ -37,20 +37,10 @@ class Command(BaseCommand):
         try:
             judge = judge_by_name(project, options["judge"])
             run = judging_run_create(project=project, judge=judge, comparison_ids=ids, seed=options["seed"])
+            if run.group is not None:
+                run_group(run.group, quiet=options["json"])
         except PrefloopError as error:
             raise CommandError(str(error)) from error
-        group = run.group
-        if group is None:
-            raise CommandError("the run has no jobs")
-
-        def done() -> bool:
-            group.refresh_from_db()
-            return group.open_count == 0
-
-        run_until(done, quiet=options["json"])
-        failed = group.jobs.filter(state="failed").order_by("-id").first()
-        if failed is not None:
-            raise CommandError(f"{failed.failure_class}: {failed.error}")
         states = Counter(Verdict.objects.filter(run=run).values_list("state", flat=True))
         said = {"run": run.pk, "judge": judge.name, "n_comparisons": len(ids), "n_verdicts": dict(states)}
         if options["json"]:

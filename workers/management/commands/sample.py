@@ -31,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from workers.foreground import run_until
+        from workers.foreground import run_group
 
         try:
             project = _project(options["project"], options["checkpoint"])
@@ -50,20 +50,10 @@ class Command(BaseCommand):
                 max_tokens=options["max_tokens"],
                 seed=options["seed"],
             )
+            if run.group is not None:
+                run_group(run.group, quiet=options["json"])
         except PrefloopError as error:
             raise CommandError(str(error)) from error
-        group = run.group
-        if group is None:
-            raise CommandError("the run has no jobs")
-
-        def done() -> bool:
-            group.refresh_from_db()
-            return group.open_count == 0
-
-        run_until(done, quiet=options["json"])
-        failed = group.jobs.filter(state="failed").order_by("-id").first()
-        if failed is not None:
-            raise CommandError(f"{failed.failure_class}: {failed.error}")
         n = Completion.objects.filter(run=run).count()
         if options["json"]:
             self.stdout.write(
