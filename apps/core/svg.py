@@ -394,6 +394,7 @@ def lines(
     last_ys = [
         at_y(known[-1].y) for one in series if (known := [p for p in one.points if is_number(p.x) and is_number(p.y)])
     ]
+    below = len(parts)  # leaders lie under every line
     edges = iter(spread(last_ys, top, bottom) if labels_at_edge else [])
     for index, one in enumerate(series):
         where = [
@@ -424,7 +425,7 @@ def lines(
         name = _cut(one.label, max(6, label_width // 7))
         if labels_at_edge:
             y_edge = next(edges)
-            inner = _line(where[-1][0], where[-1][1], right + 12, y_edge, "gridline") + inner
+            parts.insert(below, _line(where[-1][0], where[-1][1], right + 12, y_edge, "gridline"))
             inner += f'<circle cx="{_n(right + 12)}" cy="{_n(y_edge)}" r="3" class="bar"/>'
             inner += _text(right + 20, y_edge + 4, name, "label")
         else:

@@ -56,7 +56,7 @@ def analytic_points(most_kl: float, *, apart: float = 0.075) -> tuple[Point, ...
 
 
 def measured_points(
-    rows: Sequence[dict[str, Any]], most_kl: float, *, apart: float = 0.075, short: bool = False
+    rows: Sequence[dict[str, Any]], most_kl: float, *, apart: float = 0.075, tags: bool = True
 ) -> tuple[Point, ...]:
     """Give a measured best-of-n curve: its KL is the bound, its value the mean gold of the scorer's choice."""
     points: list[Point] = []
@@ -64,8 +64,7 @@ def measured_points(
     for row in rows:
         low, high = row["ci95"] or (None, None)
         kl = row["kl_bound"]
-        tag = f"{row['n']}" if short else f"n\u202f=\u202f{row['n']:,}"
-        tag = tag if kl - tagged > apart * most_kl else ""
+        tag = f"n\u202f=\u202f{row['n']:,}" if tags and kl - tagged > apart * most_kl else ""
         tagged = kl if tag else tagged
         points.append(Point(kl, row["mean"], low, high, label=f"n = {row['n']}", tag=tag))
     return tuple(points)
@@ -99,7 +98,7 @@ def frontier(group: dict[str, Any], *, y: str, slug: str) -> Sizes:
             drawn += [
                 Series(
                     _("best of n, loop %(n)d") % {"n": one["loop"]} if long else _("best of n"),
-                    measured_points(one["rows"], most_kl, apart=apart, short=not long),
+                    measured_points(one["rows"], most_kl, apart=apart, tags=long),
                     hue="muted",
                     dotted=True,
                 )
