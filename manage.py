@@ -10,8 +10,17 @@ import sys
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.management import execute_from_command_line
+    from django.db import DatabaseError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except DatabaseError as error:
+        # the first command of a newcomer: SQLite and PostgreSQL say it each in their way
+        if "no such table" not in str(error) and getattr(error.__cause__, "sqlstate", "") != "42P01":
+            raise
+        sys.exit(
+            "the database has no tables yet: run `python manage.py migrate`, or `make run`, which does it by itself"
+        )
 
 
 if __name__ == "__main__":
