@@ -323,14 +323,15 @@ class AnnotatePair extends HTMLElement {
       await this.outbox.flush();
     }
     this.exhausted = !this.queue.length && !fresh.length;
-    this.adopt(reply.body);
+    this.adopt(reply);
     this.show();
     if (this.exhausted) this.announce(this.words.finished);
   }
 
-  lease(n) {
+  async lease(n) {
     const have = [...this.queue, ...this.answered].map((one) => one.dataset.assignment).join(",");
-    return this.request(this.dataset.nextUrl, { n, have });
+    const settled = !this.outbox.size;
+    return { ...(await this.request(this.dataset.nextUrl, { n, have })), settled };
   }
 
   async renew() {
@@ -342,16 +343,16 @@ class AnnotatePair extends HTMLElement {
     const wasCurrent = lost.includes(this.current);
     this.queue = this.queue.filter((one) => !lost.includes(one));
     for (const one of lost) one.remove();
-    this.adopt(reply.body);
+    this.adopt(reply);
     if (!wasCurrent) return;
     this.show();
     this.notice(this.words.given);
     this.topUp();
   }
 
-  // The server's count, once all that was said here is in it.
-  adopt(body) {
-    if (this.outbox.size) return;
+  // The server's count, if all that was said here was in it when it was asked for.
+  adopt({ body, settled }) {
+    if (!settled || this.outbox.size) return;
     this.done = body.progress.done;
     this.total = body.progress.total;
     this.minutes = body.progress.minutes_left;
