@@ -67,7 +67,7 @@ def test_a_person_labels_overrules_trains_and_reads_what_changed(
 
     # five votes by keyboard, one taken back and given again
     page.goto("/p/letters/annotate/")
-    page.get_by_role("button", name="A is better").wait_for()
+    page.wait_for_function("() => customElements.get('annotate-pair')")
     for n, key in enumerate(["1", "2", "3", "ArrowLeft", "4"], start=1):
         page.keyboard.press(key)
         _until(page, lambda n=n: _n_standing(Vote) == n)
@@ -83,6 +83,7 @@ def test_a_person_labels_overrules_trains_and_reads_what_changed(
     judge = review_judge(project)
     said = judge_labels(comparison_ids=[first], judge=judge)[first].outcome
     page.goto(f"/p/letters/review/{first}/")
+    page.wait_for_function("() => customElements.get('review-queue')")
     page.keyboard.press("o")
     shoot(page, "story-review")
     page.keyboard.press("1" if said == "second" else "2")

@@ -40,9 +40,11 @@ class LoopForm extends HTMLElement {
     if (button) setTimeout(() => { button.disabled = true; });
   }
 
+  // once the page is there, and when it comes back from the history: what was typed before the script came counts too
   ready() {
     const button = this.form.querySelector("button[type=submit]");
     if (button) button.disabled = false;
+    this.soon();
   }
 }
 
