@@ -50,7 +50,10 @@ def judges(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_GET
 def judge(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    return _judge_page(request, judge_for_read(person(request), slug, pk), AskForm())
+    found = judge_for_read(person(request), slug, pk)
+    # a call to a model that somebody pays for starts small
+    costs = found.kind == JudgeKind.LLM and not found.is_simulated
+    return _judge_page(request, found, AskForm(initial={"which": "sample" if costs else "all"}))
 
 
 def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: int = 200) -> HttpResponse:
