@@ -23,6 +23,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def handle(monkeypatch):
     """Register a function for a kind, for one test."""
+    # modules register once: were they first imported while the copy stands, their handlers would go with it
+    registry.load_handlers(["gpu", "cpu"])
     monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
 
     def register(kind, run):
