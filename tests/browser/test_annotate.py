@@ -290,9 +290,10 @@ def test_when_all_is_done_it_says_so_and_undo_still_works(page_for, ann, project
     page.get_by_role("heading", name="All done").wait_for()
     settled(page)
     page.keyboard.press("u")
-    assert page.locator("[data-pair]:not([hidden])").count() == 1
+    page.locator("[data-pair]:not([hidden])").wait_for()
+    settled(page)
     page.reload()
-    assert page.locator("[data-pair]:not([hidden])").count() == 1
+    page.locator("[data-pair]:not([hidden])").wait_for()
 
 
 def test_an_empty_project_says_what_comes_next(page_for, bob, project):
