@@ -83,7 +83,7 @@ class Site:
                 "DATABASE_URL": self.database_url,
                 "PREFLOOP_VAR": str(self.directory),
                 "PREFLOOP_JOB_MODULES": "fault_handlers",
-                "PYTHONPATH": str(Path(__file__).parent),
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH")))),
                 "OMP_NUM_THREADS": "1",
                 "PREFLOOP_THREADS": "1",  # the same number everywhere: losses repeat only then
                 **env,
