@@ -41,6 +41,7 @@ from prefloop.engine.resume import (
 )
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
 from prefloop.policy.reference import ReferenceCache
+from prefloop.policy.scoring import unshared_because
 from prefloop.recipes.events import EndStatus, EventWriter, read_inbox
 from prefloop.recipes.runspec import FINAL_DIR, INBOX_FILE, RunSpec
 from prefloop.recipes.snapshots import read_demonstrations, read_pairs
@@ -105,6 +106,10 @@ class TrainingRun:
             if not bool(torch.isfinite(parameter).all()):
                 raise NotFinite(f"the weights {name} of the start model hold values that are not finite numbers")
         examples = self._encode(rows, model, tokenizer)
+        if self._spec.kind != "sft":
+            longest = max(len(row.item.prompt_ids) + max(map(len, row.item.completions)) for row in examples)
+            if reason := unshared_because(model, longest):
+                self._log("warning", f"{reason}: each answer takes a row of its own, which is slower")
         references = self._references(examples, loaded if found is None else None)
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()

@@ -11,7 +11,7 @@ from transformers import Cache
 from typing_extensions import override
 
 from prefloop.policy.loading import UnloadableModel
-from prefloop.policy.scoring import body, output_head
+from prefloop.policy.scoring import body, output_head, sliding_window
 
 
 class Decoder:
@@ -20,7 +20,7 @@ class Decoder:
     def __init__(self, model: Any) -> None:
         self._body = body(model)
         self._head = output_head(model)
-        self._window = _window(model)
+        self._window = sliding_window(model)
         parameter = next(model.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
         self._cache = GroupCache()
@@ -60,13 +60,14 @@ class Decoder:
     def _read(self, prompts: Sequence[Sequence[int]], max_new: int) -> tuple[Tensor, Tensor]:
         """Fill a fresh cache with the prompts; returns last logits (prompts, V) and what is no padding (prompts, P)."""
         longest = max(map(len, prompts))
-        if self._window and longest + max_new > self._window:
-            raise UnloadableModel(f"{longest + max_new} tokens are more than the model's sliding window")
         lengths = torch.tensor([len(ids) for ids in prompts], device=self._device)
         ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=self._device)
         columns = torch.arange(longest, device=self._device) - (longest - lengths)[:, None]
         real = columns >= 0
         mask = None if bool(real.all()) else self._prefill_mask(real)
+        if mask is not None and self._window and longest + max_new > self._window:
+            # without a mask the model makes its own, window and all; one that is given switches the window off
+            raise ValueError("beyond the sliding window, prompts that are decoded together must be equally long")
         self._cache = GroupCache()
         return self._head(self._forward(ids, mask, columns.clamp(min=0))[:, -1]), real
 
@@ -163,9 +164,3 @@ class GroupCache(Cache):
     @override
     def is_sliding(self) -> list[bool]:
         return [False] * max(1, len(self._keys))
-
-
-def _window(model: Any) -> int | None:
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    return None if getattr(config, "use_sliding_window", True) is False else window

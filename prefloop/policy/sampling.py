@@ -21,7 +21,7 @@ from torch import Tensor
 from prefloop.policy.decoding import Decoder
 from prefloop.policy.loading import Policy, stop_ids
 from prefloop.policy.prompts import decode_completion
-from prefloop.policy.scoring import supports_block_mask
+from prefloop.policy.scoring import unshared_because
 from prefloop.policy.shared_prefix import decoder_for
 from prefloop.types import Completion, Group, PrefloopError
 
@@ -81,8 +81,10 @@ def sample(
     policy.model.eval()
     try:
         with torch.inference_mode():
-            decoder = decoder_for(policy.model)
-            for wave in _waves(prompts, n, max_tokens, token_budget, mixed=supports_block_mask(policy.model)):
+            longest = max((len(prompt.ids) for prompt in prompts), default=0) + max_tokens
+            decoder = decoder_for(policy.model, longest)
+            mixed = not unshared_because(policy.model, longest)
+            for wave in _waves(prompts, n, max_tokens, token_budget, mixed=mixed):
                 for index, k, ids, logp_sum, finished in _run_wave(
                     decoder,
                     prompts,

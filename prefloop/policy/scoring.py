@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from prefloop.losses.logps import completion_logps, sum_by_sequence
 from prefloop.policy.batches import PackedBatch, PackItem, pack_groups, scatter
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_TOKEN_BUDGET = 8192
 _PROBE_TOLERANCE = 2e-3  # in fp32; low precision is probed relative to its own resolution
 _block_mask_works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-_head_is_all: WeakSet[nn.Module] = WeakSet()
+_heads: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
 
 def forward_hidden(model: Any, packed: PackedBatch, *, with_grad: bool) -> Tensor:
@@ -100,26 +101,49 @@ def step_kl(
     return _over_batches(policy.model, items, token_budget, batch_kl, shared=shared)
 
 
+class SoftcappedHead(nn.Module):
+    """A head whose logits are bounded smoothly: cap · tanh(logits / cap), as Gemma 2's are.
+
+    It holds the model's own head outside its parameters, so that nothing is counted or saved twice.
+    """
+
+    def __init__(self, head: nn.Module, cap: float) -> None:
+        super().__init__()
+        self._head, self._cap = (head,), cap
+
+    @override
+    def forward(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self._head[0](hidden)
+        return torch.tanh(logits / self._cap) * self._cap
+
+
 def output_head(model: Any) -> nn.Module:
     """Find the module that turns hidden states into logits; raises UnloadableModel if it is not all there is to them.
 
-    Some models scale or cap what the head gives. Compared once with the model's own logits on a tiny input.
+    A soft cap (Gemma 2) is known; some models scale what the head gives. Compared once with the model's own logits on
+    a tiny input.
     """
+    known = _heads.get(model)
+    if known is not None:
+        return known
     head = model.get_output_embeddings()
     if head is None:
         raise UnloadableModel(f"{type(model).__name__} has no language-model head")
-    if model not in _head_is_all:
-        device = next(model.parameters()).device
-        ids = torch.arange(1, 5, device=device)[None] % model.config.get_text_config().vocab_size
-        training = model.training
-        model.eval()
-        with torch.no_grad():
-            expected = model(input_ids=ids, use_cache=False).logits.float()
-            got = head(body(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
-        model.train(training)
-        if not torch.allclose(got, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max())):
-            raise UnloadableModel(f"{type(model).__name__} changes its logits after the head, which is not supported")
-        _head_is_all.add(model)
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    if cap:
+        head = SoftcappedHead(head, float(cap))
+    parameter = next(model.parameters())
+    ids = torch.arange(1, 5, device=parameter.device)[None] % model.config.get_text_config().vocab_size
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        expected = model(input_ids=ids, use_cache=False).logits.float()
+        got = head(body(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
+    model.train(training)
+    tolerance = 1e-3 if parameter.dtype == torch.float32 else 1e-2
+    if not torch.allclose(got, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
+        raise UnloadableModel(f"{type(model).__name__} changes its logits after the head, which is not supported")
+    _heads[model] = head
     return head
 
 
@@ -138,6 +162,27 @@ def supports_block_mask(model: Any) -> bool:
         if not known:
             logger.warning("%s takes no block mask: prompts are not shared between completions", type(model).__name__)
     return known
+
+
+def sliding_window(model: Any) -> int | None:
+    """How many tokens back the model's sliding layers see; None where every layer sees everything."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if not window or getattr(config, "use_sliding_window", True) is False:
+        return None
+    kinds = getattr(config, "layer_types", None)
+    return None if kinds is not None and "sliding_attention" not in kinds else int(window)
+
+
+def unshared_because(model: Any, longest: int) -> str:
+    """Say why completions of up to `longest` tokens (prompt included) can't share their prompt; "" where they can."""
+    name = type(model).__name__
+    if not supports_block_mask(model):
+        return f"{name} takes no block mask"
+    window = sliding_window(model)
+    if window is not None and longest > window:
+        return f"{name} looks {window} tokens back, and rows have up to {longest}"
+    return ""
 
 
 def _probe(model: Any) -> bool:
@@ -187,11 +232,8 @@ def _run(model: Any, packed: PackedBatch) -> Tensor:
 
 def _fits_window(model: Any, packed: PackedBatch) -> bool:
     """Say whether sliding-window layers, which a ready-made mask switches off, would see the whole row anyway."""
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if not window or getattr(config, "use_sliding_window", True) is False:
-        return True
-    return int(packed.position_ids.max()) < int(window)
+    window = sliding_window(model)
+    return window is None or int(packed.position_ids.max()) < window
 
 
 def _over_batches(

@@ -20,7 +20,7 @@ from transformers import AttentionInterface
 from typing_extensions import override
 
 from prefloop.policy.decoding import Decoder, GroupCache
-from prefloop.policy.scoring import supports_block_mask
+from prefloop.policy.scoring import sliding_window, supports_block_mask
 
 logger = logging.getLogger(__name__)
 _NAME = "prefloop_shared_prefix"
@@ -109,6 +109,8 @@ def shared_prefix_attention(
     dropout: float = 0.0,
     *,
     prefloop_cache: SharedPrefixCache,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend with one query a row: query (B, heads, 1, D), key and value (B, kv heads, t, D) of the row's own tokens.
@@ -119,17 +121,19 @@ def shared_prefix_attention(
     rows, heads, length, size = query.shape
     if length != 1:
         raise ValueError("shared-prefix attention takes one token a row")
+    if s_aux is not None:
+        raise ValueError("shared-prefix attention knows no attention sinks")
     kv_heads = key.shape[1]
     scale = size**-0.5 if scaling is None else scaling
     query = (query * scale).view(rows, kv_heads, heads // kv_heads, size)
-    own_scores = query @ key.transpose(-1, -2)  # (B, kv, g, t)
+    own_scores = _capped(query @ key.transpose(-1, -2), softcap)  # (B, kv, g, t)
     own = own_scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
 
     grouped = query if cache.even else query[cache.rows_at]
     n_groups = len(cache.prefix_keys[layer])
     grouped = grouped.view(n_groups, cache.width, kv_heads, -1, size).transpose(1, 2)
     grouped = grouped.reshape(n_groups, kv_heads, -1, size)  # (G, kv, width * g, D)
-    scores = grouped @ cache.prefix_keys[layer].transpose(-1, -2)
+    scores = _capped(grouped @ cache.prefix_keys[layer].transpose(-1, -2), softcap)
     if cache.mask is not None:
         scores = scores + cache.mask
     prefix = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ cache.prefix_values[layer]
@@ -144,13 +148,23 @@ def shared_prefix_attention(
     return torch.lerp(own, prefix, share.expand_as(own)).reshape(rows, 1, heads, size), None
 
 
+def _capped(scores: Tensor, softcap: float | None) -> Tensor:
+    return scores if softcap is None else torch.tanh(scores / softcap) * softcap
+
+
 AttentionInterface.register(_NAME, shared_prefix_attention)
 
 _shared_works: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
-def decoder_for(model: Any) -> Decoder:
-    """Choose how to decode a model: with a shared prefix where that gives what the plain way gives, tried once."""
+def decoder_for(model: Any, longest: int = 0) -> Decoder:
+    """Choose how to decode a model: with a shared prefix where that gives what the plain way gives, tried once.
+
+    `longest` counts the tokens of the longest prompt with its answer: beyond a sliding window only the plain way fits.
+    """
+    window = sliding_window(model)
+    if window is not None and longest > window:
+        return Decoder(model)
     if model not in _shared_works:
         _shared_works[model] = _agree(model)
         if not _shared_works[model]:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from prefloop.policy.decoding import Decoder
-from prefloop.policy.loading import UnloadableModel
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.shared_prefix import SharedPrefixDecoder, decoder_for
 from prefloop.policy.tiny import tiny_policy as make_tiny_policy
@@ -79,11 +78,14 @@ def test_a_model_that_takes_no_attention_function_is_decoded_the_plain_way(tiny_
     assert [[c.ids for c in g.completions] for g in got] == [[c.ids for c in g.completions] for g in expected]
 
 
-def test_a_row_longer_than_the_sliding_window_is_refused(tiny_policy: Any) -> None:
+def test_padding_beyond_the_sliding_window_is_refused(tiny_policy: Any) -> None:
     tiny_policy.model.config.sliding_window = 8
     tiny_policy.model.config.use_sliding_window = True
-    with pytest.raises(UnloadableModel, match="sliding window"):
-        sample(tiny_policy, [SamplePrompt("a", (1, 2))], n=1, max_tokens=7, seed=0)
+    tiny_policy.model.config.layer_types = ["sliding_attention", "full_attention"]
+    prompts = [(1, 2, 3), (4,)]
+    Decoder(tiny_policy.model).prefill(prompts, torch.tensor([1, 1]), 5)  # 8 tokens: the window holds them all
+    with pytest.raises(ValueError, match="sliding window"):
+        Decoder(tiny_policy.model).prefill(prompts, torch.tensor([1, 1]), 6)
 
 
 def test_sampling_leaves_the_training_mode_as_it_was(tiny_policy: Any) -> None:
