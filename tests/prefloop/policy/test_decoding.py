@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 
 from prefloop.policy.decoding import Decoder
 from prefloop.policy.sampling import SamplePrompt, sample
@@ -78,14 +79,17 @@ def test_a_model_that_takes_no_attention_function_is_decoded_the_plain_way(tiny_
     assert [[c.ids for c in g.completions] for g in got] == [[c.ids for c in g.completions] for g in expected]
 
 
-def test_padding_beyond_the_sliding_window_is_refused(tiny_policy: Any) -> None:
-    tiny_policy.model.config.sliding_window = 8
-    tiny_policy.model.config.use_sliding_window = True
-    tiny_policy.model.config.layer_types = ["sliding_attention", "full_attention"]
+def test_padding_beyond_the_sliding_window_is_refused() -> None:
+    config = MistralConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, sliding_window=8,
+    )  # fmt: skip
+    model = MistralForCausalLM(config).eval()
     prompts = [(1, 2, 3), (4,)]
-    Decoder(tiny_policy.model).prefill(prompts, torch.tensor([1, 1]), 5)  # 8 tokens: the window holds them all
-    with pytest.raises(ValueError, match="sliding window"):
-        Decoder(tiny_policy.model).prefill(prompts, torch.tensor([1, 1]), 6)
+    with torch.inference_mode():
+        Decoder(model).prefill(prompts, torch.tensor([1, 1]), 5)  # 8 tokens: the window holds them all
+        with pytest.raises(ValueError, match="sliding window"):
+            Decoder(model).prefill(prompts, torch.tensor([1, 1]), 6)
 
 
 def test_sampling_leaves_the_training_mode_as_it_was(tiny_policy: Any) -> None:
