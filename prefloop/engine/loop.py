@@ -17,13 +17,12 @@ import json
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import override
 
-from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.examples import Example, batch_of, encode_demonstrations, encode_pairs, steps_of
 from prefloop.engine.objectives import backward_batch
@@ -33,61 +32,26 @@ from prefloop.engine.resume import (
     check_room,
     newest_checkpoint,
     publish_result,
-    remove_dir,
     restore_training,
     save_checkpoint,
     sweep,
     training_bytes,
 )
+from prefloop.engine.shell import Leaving, NotFinite, Outcome, RunProcess
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
 from prefloop.policy.reference import ReferenceCache
 from prefloop.policy.scoring import unshared_because
-from prefloop.recipes.events import EndStatus, EventWriter, read_inbox
-from prefloop.recipes.runspec import FINAL_DIR, INBOX_FILE, RunSpec
+from prefloop.recipes.runspec import FINAL_DIR
 from prefloop.recipes.snapshots import read_demonstrations, read_pairs
 from prefloop.seeds import trainer_seed
-from prefloop.types import PrefloopError
 
-_INBOX_READ = "inbox.read.json"
 _REFERENCE_DIR = "reference"
 
 
-class _Leaving(Exception):
-    """Asked to leave before there was anything to save."""
+class TrainingRun(RunProcess):
+    """A run on a snapshot: stored rows, in an order that the seed and the step decide."""
 
-
-class NotFinite(PrefloopError):
-    """The loss or its gradient is not a number: the settings don't suit the model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a process of the run ended; `path` and `fingerprint` are those of the result where there is one."""
-
-    status: EndStatus
-    step: int
-    path: Path | None = None
-    fingerprint: str = ""
-
-
-class TrainingRun:
-    """One process of a run. `should_leave` is asked before every step."""
-
-    def __init__(
-        self, run_dir: Path, spec: RunSpec, events: EventWriter, *, resumed: bool, should_leave: Callable[[], bool]
-    ) -> None:
-        self._dir, self._spec, self._events = run_dir, spec, events
-        self._resumed, self._should_leave = resumed, should_leave
-        self._n_told = 0
-        self.step = 0
-
-    def run(self) -> Outcome:
-        """Train to the end, or leave with a checkpoint. Raises PrefloopError, OSError, torch's errors."""
-        try:
-            return self._run()
-        except _Leaving:
-            return Outcome("left", self.step)
-
+    @override
     def _run(self) -> Outcome:
         sweep(self._dir)
         finished = self._finished()
@@ -114,19 +78,17 @@ class TrainingRun:
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
         optimizer = make_optimizer(model, self._spec.objective)
-        step = restore_training(found.path, model, optimizer).step if found else 0
+        self.step = restore_training(found.path, model, optimizer).step if found else 0
         check_room(self._dir, training_bytes(model))
         settings = self._spec.objective
         n_steps = steps_of(len(examples), batch=settings.batch, epochs=settings.epochs)
-        self._events.write("start", step=step, n_rows=len(examples), n_steps=n_steps)
-        if self._resumed:
-            self._events.write("resume", step=step, checkpoint=found.path.name if found else "")
+        self._begin(found, n_rows=len(examples), n_steps=n_steps)
 
         def position() -> Position:
             per_epoch = -(-len(examples) // settings.batch)
-            done, rest = divmod(step, per_epoch)
+            done, rest = divmod(self.step, per_epoch)
             consumed = done * len(examples) + min(rest * settings.batch, len(examples))
-            return Position(step, consumed, self._spec.config_hash(), sha256)
+            return Position(self.step, consumed, self._spec.config_hash(), sha256)
 
         def save() -> None:
             path, fingerprint = save_checkpoint(
@@ -138,30 +100,19 @@ class TrainingRun:
                 parent=parent,
                 keep_last=self._spec.keep_last,
             )
-            self._events.write("checkpoint", step=step, path=path.name, fingerprint=fingerprint)
+            self._events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
 
-        saved_at = step if found else -1
-        status: EndStatus = "done"
-        while step < n_steps:
-            told = self._told()
-            if told == "stop":
-                status = "stopped"
-                break
-            if told == "pause" or self._should_leave():
-                if step != saved_at:
-                    save()
-                self._acknowledge()
-                return Outcome("left", step)
-            self.step = step = step + 1
-            self._step(model, optimizer, examples, references, step, n_steps)
-            if self._spec.save_every and step % self._spec.save_every == 0 and step < n_steps:
-                save()
-                saved_at = step
+        def take() -> None:
+            self._step(model, optimizer, examples, references, self.step, n_steps)
+
+        status = self._steps(take, save, n_steps=n_steps, is_saved=found is not None)
+        if status == "left":
+            return Outcome("left", self.step)
         target = self._dir / FINAL_DIR
         fingerprint = publish_result(
             target, model, tokenizer, position=position(), parent=parent, extra={"status": status}
         )
-        return Outcome(status, step, target, fingerprint)
+        return Outcome(status, self.step, target, fingerprint)
 
     def _step(
         self,
@@ -190,20 +141,6 @@ class TrainingRun:
         values = {"loss": result.loss, **result.metrics, "grad_norm": norm, "learning_rate": rate}
         values["epoch"] = step * settings.epochs / n_steps
         self._events.write("metric", step=step, values=values)
-
-    def _finished(self) -> Outcome | None:
-        """Say how the run ended where it has its result already: running it again changes nothing."""
-        target = self._dir / FINAL_DIR
-        if not target.exists():
-            return None
-        try:
-            manifest = verify_manifest(target)
-        except DamagedCheckpoint as error:
-            self._log("warning", f"the result is damaged ({error}); making it again")
-            remove_dir(target)
-            return None
-        status: EndStatus = "stopped" if manifest["extra"].get("status") == "stopped" else "done"
-        return Outcome(status, int(manifest["step"] or 0), target, str(manifest["fingerprint"]))
 
     def _read_rows(self) -> tuple[list[Any], str]:
         path = self._path(self._spec.snapshot)
@@ -245,7 +182,7 @@ class TrainingRun:
             for step in range(1, steps_of(len(examples), batch=batch, epochs=1) + 1):
                 # Packed as the first epoch will be, so that a policy that is its reference has log-ratios of exactly 0.
                 if self._should_leave():
-                    raise _Leaving
+                    raise Leaving
                 rows = batch_of(examples, step, batch=batch, seed=seed)
                 cache.fill(reference, [row.item for row in rows], token_budget=self._spec.token_budget)
             folder.mkdir(parents=True, exist_ok=True)
@@ -260,28 +197,6 @@ class TrainingRun:
         if isinstance(start, Policy) and path.resolve() == Path(start.path).resolve():
             return start  # not trained yet: it is its own reference
         return load_policy(path, device=self._spec.device)
-
-    def _told(self) -> str | None:
-        """Read the inbox past what was acknowledged; the latest word counts."""
-        told, self._n_told = read_inbox(self._dir / INBOX_FILE, self._acknowledged())
-        return told[-1] if told else None
-
-    def _acknowledged(self) -> int:
-        path = self._dir / _INBOX_READ
-        return int(json.loads(path.read_text("utf-8"))["offset"]) if path.exists() else 0
-
-    def _acknowledge(self) -> None:
-        """Remember what was read only after it was done, so that a death in between does not lose it."""
-        path = self._dir / _INBOX_READ
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps({"offset": self._n_told}), "utf-8")
-        temporary.replace(path)
-
-    def _path(self, name: str) -> Path:
-        return self._dir / name  # an absolute name stays what it is
-
-    def _log(self, level: str, message: str) -> None:
-        self._events.write("log", level=level, message=message)
 
 
 def _is_reward_model(path: Path) -> bool:

@@ -25,8 +25,9 @@ from transformers.utils.logging import disable_progress_bar
 from prefloop.checkpoints import UnsafeCheckpoint
 from prefloop.config import ConfigError
 from prefloop.engine.examples import UnusableRow
-from prefloop.engine.loop import NotFinite, Outcome, TrainingRun
+from prefloop.engine.loop import TrainingRun
 from prefloop.engine.resume import OtherRun, OutOfDisk, is_disk_error
+from prefloop.engine.shell import NotFinite, Outcome
 from prefloop.policy.loading import UnloadableModel
 from prefloop.policy.prompts import UnusablePrompt
 from prefloop.policy.reference import MissingReference

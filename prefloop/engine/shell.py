@@ -1,0 +1,120 @@
+"""What every run has in common as a process: how it goes through its steps, hears its inbox, leaves and ends."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
+from prefloop.engine.resume import Found, remove_dir
+from prefloop.recipes.events import EndStatus, EventWriter, read_inbox
+from prefloop.recipes.runspec import FINAL_DIR, INBOX_FILE, RunSpec
+from prefloop.types import PrefloopError
+
+_INBOX_READ = "inbox.read.json"
+
+
+class Leaving(Exception):
+    """Asked to leave before there was anything to save."""
+
+
+class NotFinite(PrefloopError):
+    """The loss or its gradient is not a number: the settings don't suit the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a process of the run ended; `path` and `fingerprint` are those of the result where there is one."""
+
+    status: EndStatus
+    step: int
+    path: Path | None = None
+    fingerprint: str = ""
+
+
+class RunProcess(ABC):
+    """One process of a run. `should_leave` is asked before every step."""
+
+    def __init__(
+        self, run_dir: Path, spec: RunSpec, events: EventWriter, *, resumed: bool, should_leave: Callable[[], bool]
+    ) -> None:
+        self._dir, self._spec, self._events = run_dir, spec, events
+        self._resumed, self._should_leave = resumed, should_leave
+        self._n_told = 0
+        self.step = 0
+
+    def run(self) -> Outcome:
+        """Train to the end, or leave with a checkpoint. Raises PrefloopError, OSError, torch's errors."""
+        try:
+            return self._run()
+        except Leaving:
+            return Outcome("left", self.step)
+
+    @abstractmethod
+    def _run(self) -> Outcome: ...
+
+    def _begin(self, found: Found | None, *, n_rows: int, n_steps: int) -> None:
+        self._events.write("start", step=self.step, n_rows=n_rows, n_steps=n_steps)
+        if self._resumed:
+            self._events.write("resume", step=self.step, checkpoint=found.path.name if found else "")
+
+    def _steps(self, take: Callable[[], None], save: Callable[[], None], *, n_steps: int, is_saved: bool) -> EndStatus:
+        """Take the steps after `self.step` until the last, or until told otherwise; `left` has its checkpoint.
+
+        `is_saved`: where the run stands now is a checkpoint already.
+        """
+        saved_at = self.step if is_saved else -1
+        while self.step < n_steps:
+            told = self._told()
+            if told == "stop":
+                return "stopped"
+            if told == "pause" or self._should_leave():
+                if self.step != saved_at:
+                    save()
+                self._acknowledge()
+                return "left"
+            self.step += 1
+            take()
+            if self._spec.save_every and self.step % self._spec.save_every == 0 and self.step < n_steps:
+                save()
+                saved_at = self.step
+        return "done"
+
+    def _finished(self) -> Outcome | None:
+        """Say how the run ended where it has its result already: running it again changes nothing."""
+        target = self._dir / FINAL_DIR
+        if not target.exists():
+            return None
+        try:
+            manifest = verify_manifest(target)
+        except DamagedCheckpoint as error:
+            self._log("warning", f"the result is damaged ({error}); making it again")
+            remove_dir(target)
+            return None
+        status: EndStatus = "stopped" if manifest["extra"].get("status") == "stopped" else "done"
+        return Outcome(status, int(manifest["step"] or 0), target, str(manifest["fingerprint"]))
+
+    def _told(self) -> str | None:
+        """Read the inbox past what was acknowledged; the latest word counts."""
+        told, self._n_told = read_inbox(self._dir / INBOX_FILE, self._acknowledged())
+        return told[-1] if told else None
+
+    def _acknowledged(self) -> int:
+        path = self._dir / _INBOX_READ
+        return int(json.loads(path.read_text("utf-8"))["offset"]) if path.exists() else 0
+
+    def _acknowledge(self) -> None:
+        """Remember what was read only after it was done, so that a death in between does not lose it."""
+        path = self._dir / _INBOX_READ
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps({"offset": self._n_told}), "utf-8")
+        temporary.replace(path)
+
+    def _path(self, name: str) -> Path:
+        return self._dir / name  # an absolute name stays what it is
+
+    def _log(self, level: str, message: str) -> None:
+        self._events.write("log", level=level, message=message)
