@@ -1,18 +1,32 @@
-"""Judges of pairs: what they have in common, and the one that asks a language model."""
+"""Judges that ask a language model: of pairs, and of single answers."""
 
 from __future__ import annotations
 
 import json
 import threading
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeAnswerTooLong, JudgeBadAnswer, JudgeError, JudgeRejectedItem
-from prefloop.judging.parse import parse_reply
-from prefloop.judging.render import Template, TemplateError, VerdictMode, new_delimiter, render, suspicions
+from prefloop.judging.parse import SCORE_RANGES, ParsedScore, parse_reply, parse_score
+from prefloop.judging.render import (
+    SCORE_MODES,
+    VERDICT_MODES,
+    JudgeMode,
+    Message,
+    Template,
+    TemplateError,
+    VerdictMode,
+    new_delimiter,
+    render,
+    render_score,
+    suspicions,
+)
 from prefloop.judging.replies import ChatReply
 from prefloop.judging.verdicts import EffectiveLabel, Order, OrderedVerdict, as_shown, combine, labelled, orders_to_ask
-from prefloop.types import LabelledVerdict, OrderPolicy
+from prefloop.types import LabelledVerdict, OrderPolicy, VerdictState
 
 MOST_TROUBLES_IN_A_ROW = 5
 TOP_LOGPROBS = 20
@@ -27,10 +41,11 @@ class PairJudge(Protocol):
         ...
 
 
-class LlmPairJudge:
-    """A language model behind a chat endpoint, asked by a template for a criterion. Safe to share among threads.
+class _LlmJudge:
+    """What the judges that ask a language model share: the request, and whose own its trouble is.
 
     `seed` fixes the fences' codes and, with `sample`, is sent to the endpoint; None draws new codes for every request.
+    Safe to share among threads.
     """
 
     def __init__(
@@ -38,7 +53,7 @@ class LlmPairJudge:
         endpoint: ChatEndpoint,
         template: Template,
         criterion: str,
-        mode: VerdictMode | None = None,
+        mode: JudgeMode | None = None,
         temperature: float = 0.0,
         *,
         max_tokens: int = TEXT_TOKENS,
@@ -56,55 +71,32 @@ class LlmPairJudge:
         self._answered_once = False
         self._troubles_in_a_row = 0
 
-    def judge_pair(self, *, prompt: str, first: str, second: str, order: Order, sample: int = 0) -> LabelledVerdict:
-        """Ask once, in `order`.
+    def _ask(self, messages: Sequence[Message], sample: int) -> ChatReply:
+        by_logprob = self._template.mode in ("logprob", "soft")
+        reply = self._endpoint.chat(
+            messages,
+            temperature=self._temperature,
+            max_tokens=1 if by_logprob else self._max_tokens,
+            seed=None if self._seed is None else self._seed + sample,
+            logprobs=by_logprob,
+            top_logprobs=TOP_LOGPROBS if by_logprob else 0,
+        )
+        self._note_answer()
+        return reply
+
+    def _failed(self, error: JudgeError, flags: tuple[str, ...]) -> LabelledVerdict:
+        """What becomes of a request that brought no reply: the item's `error`, or raised where it is the endpoint's.
 
         An endpoint that has not given one proper answer yet is taken to be the wrong one, and its trouble is raised;
         afterwards trouble that may be the item's own is that item's `error`, until there are five in a row.
         """
-        flags = suspicions(first, second)
-        try:
-            reply = self._ask(prompt, first, second, order, sample)
-        except JudgeAnswerTooLong as error:
+        if isinstance(error, JudgeAnswerTooLong):
             self._note_answer()
             return LabelledVerdict(state="unparseable", raw=error.excerpt, rationale=str(error), flags=flags)
-        except JudgeError as error:
-            if not self._is_the_items_own(error):
-                raise
-            raw = error.excerpt if isinstance(error, JudgeBadAnswer) else ""
-            return LabelledVerdict(state="error", raw=raw, rationale=str(error), flags=flags)
-        self._note_answer()
-        parsed = parse_reply(reply, self._template.mode)
-        verdict = labelled(parsed, order, raw=_raw(reply), usage=dict(reply.usage))
-        return LabelledVerdict(
-            state=verdict.state,
-            outcome=verdict.outcome,
-            p_first=verdict.p_first,
-            raw=verdict.raw,
-            rationale=verdict.rationale,
-            usage=verdict.usage,
-            flags=(*verdict.flags, *flags),
-        )
-
-    def _ask(self, prompt: str, first: str, second: str, order: Order, sample: int) -> ChatReply:
-        shown = as_shown(order, first, second)
-        messages = render(
-            self._template,
-            prompt=prompt,
-            first_shown=shown[0],
-            second_shown=shown[1],
-            criterion=self._criterion,
-            delimiter=new_delimiter(prompt, *shown, self._criterion, seed=self._seed),
-        )
-        logprob = self._template.mode == "logprob"
-        return self._endpoint.chat(
-            messages,
-            temperature=self._temperature,
-            max_tokens=1 if logprob else self._max_tokens,
-            seed=None if self._seed is None else self._seed + sample,
-            logprobs=logprob,
-            top_logprobs=TOP_LOGPROBS if logprob else 0,
-        )
+        if not self._is_the_items_own(error):
+            raise error
+        raw = error.excerpt if isinstance(error, JudgeBadAnswer) else ""
+        return LabelledVerdict(state="error", raw=raw, rationale=str(error), flags=flags)
 
     def _note_answer(self) -> None:
         with self._lock:
@@ -117,6 +109,81 @@ class LlmPairJudge:
             # A refused item (too long, say) is the item's own even when it is the first one asked.
             known_good = self._answered_once or isinstance(error, JudgeRejectedItem)
             return error.per_item and known_good and self._troubles_in_a_row < MOST_TROUBLES_IN_A_ROW
+
+
+class LlmPairJudge(_LlmJudge):
+    """A language model behind a chat endpoint that compares, asked by a template of a verdict mode for a criterion."""
+
+    def __init__(self, endpoint: ChatEndpoint, template: Template, *args: Any, **options: Any) -> None:
+        if template.mode not in VERDICT_MODES:
+            raise TemplateError(f"template {template.name} grades answers; it does not compare them")
+        self._mode: VerdictMode = template.mode
+        super().__init__(endpoint, template, *args, **options)
+
+    def judge_pair(self, *, prompt: str, first: str, second: str, order: Order, sample: int = 0) -> LabelledVerdict:
+        """Ask once, in `order`."""
+        flags = suspicions(first, second)
+        shown = as_shown(order, first, second)
+        messages = render(
+            self._template,
+            prompt=prompt,
+            first_shown=shown[0],
+            second_shown=shown[1],
+            criterion=self._criterion,
+            delimiter=new_delimiter(prompt, *shown, self._criterion, seed=self._seed),
+        )
+        try:
+            reply = self._ask(messages, sample)
+        except JudgeError as error:
+            return self._failed(error, flags)
+        parsed = parse_reply(reply, self._mode)
+        verdict = labelled(parsed, order, raw=_raw(reply), usage=dict(reply.usage))
+        return replace(verdict, flags=(*verdict.flags, *flags))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredAnswer:
+    """What one call to a judge said of one answer. `value` is None unless `state` is `ok`."""
+
+    state: VerdictState
+    value: int | None = None
+    raw: str = ""
+    rationale: str = ""
+    usage: dict[str, int] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+
+class LlmScorer(_LlmJudge):
+    """A language model behind a chat endpoint that grades single answers, by a template of a score mode."""
+
+    def __init__(self, endpoint: ChatEndpoint, template: Template, *args: Any, **options: Any) -> None:
+        if template.mode not in SCORE_MODES:
+            raise TemplateError(f"template {template.name} compares answers; it does not grade them")
+        self._range = SCORE_RANGES[template.mode]
+        super().__init__(endpoint, template, *args, **options)
+
+    def score(self, *, prompt: str, answer: str, sample: int = 0) -> ScoredAnswer:
+        """Ask once for a grade; several samples of one answer differ by their seed, above temperature 0."""
+        flags = suspicions(answer)
+        code = new_delimiter(prompt, answer, self._criterion, seed=self._seed)
+        messages = render_score(self._template, prompt=prompt, answer=answer, criterion=self._criterion, delimiter=code)
+        try:
+            reply = self._ask(messages, sample)
+        except JudgeError as error:
+            failed = self._failed(error, flags)
+            return ScoredAnswer(failed.state, raw=failed.raw, rationale=failed.rationale, flags=flags)
+        if reply.finish_reason == "length":
+            parsed = ParsedScore(None, why="cut off at the token limit")
+        else:
+            parsed = parse_score(reply.text, lowest=self._range[0], highest=self._range[1])
+        return ScoredAnswer(
+            state="unparseable" if parsed.value is None else "ok",
+            value=parsed.value,
+            raw=_raw(reply),
+            rationale=parsed.why if parsed.value is None else parsed.rationale,
+            usage=dict(reply.usage),
+            flags=flags,
+        )
 
 
 def judge_comparison(

@@ -8,19 +8,34 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from prefloop.judging.render import LABELS, ScoreMode, VerdictMode
 from prefloop.judging.replies import ChatReply, TokenLogprob
 
 ShownChoice = Literal["A", "B", "C"]  # C: equally good
+
+SCORE_RANGES: dict[ScoreMode, tuple[int, int]] = {"additive": (0, 5), "rubric": (1, 10)}
 
 LONGEST_REPLY = 64_000  # characters; more is no reasoned verdict
 LEAST_LABEL_MASS = 0.1  # below, the judge was about to say something else than A or B
 
 _LABEL = re.compile(r"\[\[\s*([A-Za-z])\s*\]\]")
 _LAST_LINE = re.compile(r"\[\[\s*([ABC])\s*\]\][\s.*_`]*\Z")
+_FIVE_LABEL = re.compile(r"\[\[\s*([A-Za-z])\s*(>>|>|=|<|<<)\s*([A-Za-z])\s*\]\]")
+_FIVE_LAST_LINE = re.compile(r"\[\[\s*([AB])\s*(>>|>|=)\s*([AB])\s*\]\][\s.*_`]*\Z")
+_FIVE: dict[str, tuple[ShownChoice, float]] = {
+    "A>>B": ("A", 1.0),
+    "A>B": ("A", 0.75),
+    "A=B": ("C", 0.5),
+    "B>A": ("B", 0.25),
+    "B>>A": ("B", 0.0),
+}
+_SCORE_LINE = re.compile(r"score\s{0,3}:", re.IGNORECASE)
+_SCORE = re.compile(r"\[{0,2}(\d{1,2})(?:\s?/\s?(\d{1,2}))?\]{0,2}")
+_MARKUP = " \t\r*_`#>."
 _WORD_STARTS = " \t\nĠ▁"  # how tokenizers write the space before a word
 
 
@@ -29,7 +44,7 @@ class ParsedVerdict:
     """What a reply says of the answers as shown; `choice` None: unparseable, `why` says why."""
 
     choice: ShownChoice | None
-    p_first_shown: float | None = None  # P(the answer shown first is better); log-prob verdicts only
+    p_first_shown: float | None = None  # P(the answer shown first is better), where the way of judging gives one
     rationale: str = ""
     why: str = ""
     flags: tuple[str, ...] = ()
@@ -39,11 +54,8 @@ def _unparseable(why: str, *flags: str) -> ParsedVerdict:
     return ParsedVerdict(choice=None, why=why, flags=flags)
 
 
-def parse_text(reply: str) -> ParsedVerdict:
-    """Take the verdict from the end of the last line, if the reply has no other label in double brackets.
-
-    Thoughts that a reasoning model wrote before `</think>` are left aside.
-    """
+def _answer_part(reply: str) -> str | ParsedVerdict:
+    """What a reply says after the thoughts that a reasoning model wrote before `</think>`."""
     if len(reply) > LONGEST_REPLY:
         return _unparseable(f"longer than {LONGEST_REPLY:,} characters")
     said = reply
@@ -51,9 +63,17 @@ def parse_text(reply: str) -> ParsedVerdict:
         _, closed, said = said.rpartition("</think>")
         if not closed:
             return _unparseable("thought, but gave no answer")
-    said = said.strip()
-    if not said:
-        return _unparseable("empty")
+    return said.strip() or _unparseable("empty")
+
+
+def parse_text(reply: str) -> ParsedVerdict:
+    """Take the verdict from the end of the last line, if the reply has no other label in double brackets.
+
+    Thoughts that a reasoning model wrote before `</think>` are left aside.
+    """
+    said = _answer_part(reply)
+    if isinstance(said, ParsedVerdict):
+        return said
     labels = set(_LABEL.findall(said))
     if not labels:
         return _unparseable("no label")
@@ -67,7 +87,73 @@ def parse_text(reply: str) -> ParsedVerdict:
     return ParsedVerdict(choice=choice, rationale=said[: len(said) - len(last_line)].strip() or last_line)
 
 
-def parse_logprobs(top: Sequence[TokenLogprob], *, least_label_mass: float = LEAST_LABEL_MASS) -> ParsedVerdict:
+def parse_five(reply: str) -> ParsedVerdict:
+    """Take one of `[[A>>B]] [[A>B]] [[A=B]] [[B>A]] [[B>>A]]` from the end of the last line, strictly as `parse_text`.
+
+    The labels are those of Arena-Hard (Li et al. 2024, arXiv:2406.11939), where a strong one counts three times in a
+    win rate; as a probability that the first is better they are here 1, 3/4, 1/2, 1/4, 0 (ours).
+    """
+    said = _answer_part(reply)
+    if isinstance(said, ParsedVerdict):
+        return said
+    labels = {"".join(label) for label in _FIVE_LABEL.findall(said)} | set(_LABEL.findall(said))
+    if not labels:
+        return _unparseable("no label")
+    if len(labels) > 1:
+        return _unparseable("more than one label")
+    last_line = said.rsplit("\n", 1)[-1]
+    found = _FIVE_LAST_LINE.search(last_line)
+    known = None if found is None else _FIVE.get("".join(found.groups()))
+    if known is None:
+        return _unparseable("no verdict at the end of the last line")
+    rationale = said[: len(said) - len(last_line)].strip() or last_line
+    return ParsedVerdict(choice=known[0], p_first_shown=known[1], rationale=rationale)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedScore:
+    """What a reply says of one answer; `value` None: unparseable, `why` says why."""
+
+    value: int | None
+    rationale: str = ""
+    why: str = ""
+
+
+def parse_score(reply: str, *, lowest: int = 0, highest: int = 5) -> ParsedScore:
+    """Take the whole number after `Score:` from the last line, if no other line begins with `Score:`.
+
+    `Score: 4/5` is read where 5 is the highest. What is out of range, a fraction, or not on the last line is
+    unparseable: dropped from the mean, and never 0 (Yuan et al. 2024, Self-Rewarding, arXiv:2401.10020).
+    """
+    said = _answer_part(reply)
+    if isinstance(said, ParsedVerdict):
+        return ParsedScore(None, why=said.why)
+    lines = said.split("\n")
+    found = [line for line in (line.strip(_MARKUP) for line in lines) if _SCORE_LINE.match(line)]
+    last_line = lines[-1].strip(_MARKUP)
+    if len(found) != 1 or not _SCORE_LINE.match(last_line):
+        many = "no score" if not found else "more than one score" if len(found) > 1 else "no score on the last line"
+        return ParsedScore(None, why=many)
+    number = _SCORE.fullmatch(_SCORE_LINE.sub("", last_line, count=1).strip(_MARKUP))
+    if number is None or (number[2] is not None and int(number[2]) != highest):
+        return ParsedScore(None, why="no whole number after Score:")
+    if not lowest <= int(number[1]) <= highest:
+        return ParsedScore(None, why=f"a score outside {lowest} to {highest}")
+    return ParsedScore(int(number[1]), rationale="\n".join(lines[:-1]).strip())
+
+
+def mean_score(scores: Iterable[ParsedScore]) -> float | None:
+    """The mean over the samples that could be read; None where none could."""
+    values = [score.value for score in scores if score.value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def parse_logprobs(
+    top: Sequence[TokenLogprob],
+    *,
+    labels: tuple[str, str] = ("A", "B"),
+    least_label_mass: float = LEAST_LABEL_MASS,
+) -> ParsedVerdict:
     """P(A) renormalised over A and B, from the log-probs (nats) of the likeliest first tokens.
 
     Spellings of a label ("A", " A") are added up. A label that is not among the likeliest is put at the least log-prob
@@ -77,9 +163,9 @@ def parse_logprobs(top: Sequence[TokenLogprob], *, least_label_mass: float = LEA
         return _unparseable("no log-probs")
     if any(math.isnan(entry.logprob) or entry.logprob > 1e-3 for entry in top):
         return _unparseable("log-probs that are none")
-    a, b = (_logsumexp([e.logprob for e in top if e.token.strip(_WORD_STARTS) == label]) for label in "AB")
+    a, b = (_logsumexp([e.logprob for e in top if e.token.strip(_WORD_STARTS) == label]) for label in labels)
     if math.exp(a) + math.exp(b) < least_label_mass:
-        return _unparseable("neither A nor B is likely", "low-label-mass")
+        return _unparseable(f"neither {labels[0]} nor {labels[1]} is likely", "low-label-mass")
     flags: tuple[str, ...] = ()
     if math.isinf(a) or math.isinf(b):
         floor = min(entry.logprob for entry in top)
@@ -89,12 +175,12 @@ def parse_logprobs(top: Sequence[TokenLogprob], *, least_label_mass: float = LEA
     return ParsedVerdict(choice=choice, p_first_shown=p, flags=flags)
 
 
-def parse_reply(reply: ChatReply, mode: Literal["text", "logprob"]) -> ParsedVerdict:
-    if mode == "logprob":
-        return parse_logprobs(reply.top_logprobs)
+def parse_reply(reply: ChatReply, mode: VerdictMode) -> ParsedVerdict:
+    if mode in ("logprob", "soft"):
+        return parse_logprobs(reply.top_logprobs, labels=LABELS[mode])
     if reply.finish_reason == "length":
         return _unparseable("cut off at the token limit")
-    return parse_text(reply.text)
+    return parse_five(reply.text) if mode == "five" else parse_text(reply.text)
 
 
 def _logsumexp(values: Sequence[float]) -> float:

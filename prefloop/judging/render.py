@@ -1,9 +1,9 @@
 """Judge prompts: versioned text templates, filled in one pass, with everything that others wrote inside fences.
 
-A template is text with a `[system]` and a `[user]` part and the placeholders of `PLACEHOLDERS`. There is no template
-language: a placeholder is replaced by its value and the value is never looked at again. Each value is put between a
-BEGIN and an END line that carry a code of this request; a text that contains the code is refused, so that no answer can
-close its fence.
+A template is text with a `[system]` and a `[user]` part and the placeholders of its mode (`fenced_of`). There is no
+template language: a placeholder is replaced by its value and the value is never looked at again. Each value is put
+between a BEGIN and an END line that carry a code of this request; a text that contains the code is refused, so that no
+answer can close its fence.
 """
 
 from __future__ import annotations
@@ -13,16 +13,35 @@ import re
 import secrets
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
+from typing import Literal, get_args
 
 from prefloop.types import PrefloopError
 
 Message = dict[str, str]
-VerdictMode = Literal["text", "logprob"]
+VerdictMode = Literal["text", "logprob", "soft", "five"]
+ScoreMode = Literal["additive", "rubric"]
+JudgeMode = Literal["text", "logprob", "soft", "five", "additive", "rubric"]
+JUDGE_MODES: tuple[JudgeMode, ...] = get_args(JudgeMode)
+VERDICT_MODES: tuple[VerdictMode, ...] = get_args(VerdictMode)
+SCORE_MODES: tuple[ScoreMode, ...] = get_args(ScoreMode)
 
-FENCED = {"criterion": "CRITERION", "prompt": "REQUEST", "first_shown": "ANSWER A", "second_shown": "ANSWER B"}
-PLACEHOLDERS = frozenset({*FENCED, "delimiter"})
-BUILT_IN: dict[str, str] = {"pairwise": "pairwise.v1.txt", "pairwise-logprob": "pairwise-logprob.v1.txt"}
+LABELS: dict[JudgeMode, tuple[str, str]] = {
+    "text": ("A", "B"),
+    "logprob": ("A", "B"),
+    "soft": ("k", "K"),
+    "five": ("A", "B"),
+}
+"""What the answer shown first and the one shown second are called. For `soft` names that suggest no order."""
+
+BUILT_IN: dict[str, tuple[str, JudgeMode]] = {
+    "pairwise": ("pairwise.v1.txt", "text"),
+    "pairwise-logprob": ("pairwise-logprob.v1.txt", "logprob"),
+    "pairwise-soft": ("pairwise-soft.v1.txt", "soft"),
+    "pairwise-five": ("pairwise-five.v1.txt", "five"),
+    "additive": ("additive.v1.txt", "additive"),
+    "rubric": ("rubric.v1.txt", "rubric"),
+}
+BUILT_IN_OF_MODE: dict[JudgeMode, str] = {mode: name for name, (_, mode) in BUILT_IN.items()}
 MOST_TEMPLATE_CHARS = 20_000
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
@@ -41,18 +60,35 @@ class TemplateError(PrefloopError):
     """A template that cannot be used, and why."""
 
 
+def judge_mode(text: str) -> JudgeMode:
+    """The mode of this name. Raises TemplateError."""
+    for mode in JUDGE_MODES:
+        if mode == text:
+            return mode
+    raise TemplateError(f"no way of judging {text!r}; there are {', '.join(JUDGE_MODES)}")
+
+
+def fenced_of(mode: JudgeMode) -> dict[str, str]:
+    """The placeholders of a mode's templates whose values others wrote, and the labels of their fences."""
+    if mode in SCORE_MODES:
+        return {"criterion": "CRITERION", "prompt": "REQUEST", "answer": "ANSWER"}
+    first, second = LABELS[mode]
+    answers = {"first_shown": f"ANSWER {first}", "second_shown": f"ANSWER {second}"}
+    return {"criterion": "CRITERION", "prompt": "REQUEST", **answers}
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A checked template; make one by `template_from_text` or `load_template`."""
 
     name: str
     version: str  # "1" for ours; a hash of the text for a project's own
-    mode: VerdictMode
+    mode: JudgeMode
     system: str
     user: str
 
 
-def template_from_text(text: str, *, name: str, mode: VerdictMode, version: str | None = None) -> Template:
+def template_from_text(text: str, *, name: str, mode: JudgeMode, version: str | None = None) -> Template:
     """Check a template: both parts, every fenced placeholder exactly once and in [user], no unknown placeholder."""
     if len(text) > MOST_TEMPLATE_CHARS:
         raise TemplateError(f"template {name}: longer than {MOST_TEMPLATE_CHARS:,} characters")
@@ -61,14 +97,15 @@ def template_from_text(text: str, *, name: str, mode: VerdictMode, version: str 
     if parts is None:
         raise TemplateError(f"template {name}: needs a line [system] with a part after it, then a line [user] with one")
     system, user = parts["system"], parts["user"]
+    fenced = fenced_of(mode)
     for placeholder in _PLACEHOLDER.findall(text):
-        if placeholder not in PLACEHOLDERS:
-            known = ", ".join(sorted(PLACEHOLDERS))
+        if placeholder not in (*fenced, "delimiter"):
+            known = ", ".join(sorted((*fenced, "delimiter")))
             raise TemplateError(f"template {name}: unknown placeholder {{{{{placeholder}}}}}; known: {known}")
     left_over = re.search(r"\{\{.{0,30}|\{%.{0,30}", _PLACEHOLDER.sub("", text))
     if left_over:
         raise TemplateError(f"template {name}: {left_over.group()!r} is no placeholder")
-    for placeholder in FENCED:
+    for placeholder in fenced:
         if _PLACEHOLDER.findall(user).count(placeholder) != 1 or placeholder in _PLACEHOLDER.findall(system):
             raise TemplateError(f"template {name}: {{{{{placeholder}}}}} must stand once in [user] and not in [system]")
     fingerprint = version or hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
@@ -76,12 +113,17 @@ def template_from_text(text: str, *, name: str, mode: VerdictMode, version: str 
 
 
 def load_template(name: str) -> Template:
-    """One of the templates that come with prefloop: `pairwise` or `pairwise-logprob`."""
+    """One of the templates that come with prefloop, by its name in `BUILT_IN`. Raises TemplateError."""
     if name not in BUILT_IN:
         raise TemplateError(f"no template named {name!r}; there are {', '.join(BUILT_IN)}")
-    text = resources.files("prefloop.judging").joinpath("templates", BUILT_IN[name]).read_text("utf-8")
-    mode: VerdictMode = "logprob" if name == "pairwise-logprob" else "text"
-    return template_from_text(text, name=name, mode=mode, version=BUILT_IN[name].split(".")[1].removeprefix("v"))
+    file, mode = BUILT_IN[name]
+    text = resources.files("prefloop.judging").joinpath("templates", file).read_text("utf-8")
+    return template_from_text(text, name=name, mode=mode, version=file.split(".")[1].removeprefix("v"))
+
+
+def template_text(template: Template) -> str:
+    """The text that `template_from_text` reads back to the same template."""
+    return f"[system]\n{template.system}\n[user]\n{template.user}"
 
 
 def new_delimiter(*texts: str, seed: int | None = None) -> str:
@@ -135,12 +177,24 @@ def render(
 
     Raises ValueError on a delimiter that is no code or that occurs in one of the texts.
     """
+    texts = {"criterion": criterion, "prompt": prompt, "first_shown": first_shown, "second_shown": second_shown}
+    return _filled(template, texts, delimiter)
+
+
+def render_score(template: Template, *, prompt: str, answer: str, criterion: str, delimiter: str) -> list[Message]:
+    """The messages that ask a judge to grade one answer; as `render` otherwise."""
+    return _filled(template, {"criterion": criterion, "prompt": prompt, "answer": answer}, delimiter)
+
+
+def _filled(template: Template, texts: dict[str, str], delimiter: str) -> list[Message]:
     if not _DELIMITER.match(delimiter):
         raise ValueError("a delimiter is 16 to 64 hexadecimal digits")
-    texts = {"criterion": criterion, "prompt": prompt, "first_shown": first_shown, "second_shown": second_shown}
     if any(delimiter in text for text in texts.values()):
         raise ValueError("the delimiter occurs in the material; take another")
-    values = {name: fence(FENCED[name], defuse(text), delimiter) for name, text in texts.items()}
+    labels = fenced_of(template.mode)
+    if labels.keys() != texts.keys():
+        raise ValueError(f"a template of mode {template.mode} takes {', '.join(labels)}")
+    values = {name: fence(labels[name], defuse(text), delimiter) for name, text in texts.items()}
     values["delimiter"] = delimiter
 
     def filled(part: str) -> str:

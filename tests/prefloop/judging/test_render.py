@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefloop.judging.render import (
+    BUILT_IN,
+    VERDICT_MODES,
     TemplateError,
     defuse,
     load_template,
@@ -37,7 +39,9 @@ def test_a_template_is_filled_as_by_hand() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "mode"), [("pairwise", "text"), ("pairwise-logprob", "logprob")])
+@pytest.mark.parametrize(
+    ("name", "mode"), [(name, mode) for name, (_, mode) in BUILT_IN.items() if mode in VERDICT_MODES]
+)
 def test_our_templates_carry_the_code_in_their_rules_and_each_text_once(name: str, mode: str) -> None:
     template = load_template(name)
     assert (template.mode, template.version) == (mode, "1")
