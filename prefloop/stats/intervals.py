@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,20 +52,31 @@ class ItemStatistics:
 
 
 def lump(statistics: ArrayLike) -> ItemStatistics:
-    """Collect equal rows of (items, d) statistics; integers small enough are lumped by one packed key."""
+    """Collect equal rows of (items, d) statistics; whole numbers that aren't negative are lumped by one key a row."""
     s = np.asarray(statistics)
     if s.ndim != 2:
         raise ValueError(f"statistics are items x d, not of shape {s.shape}")
     if len(s) == 0:
         return ItemStatistics(np.zeros((0, s.shape[1])), np.zeros(0, dtype=np.int64))
     if np.issubdtype(s.dtype, np.integer) and s.size and s.min() >= 0:
-        base = int(s.max()) + 1
-        if s.shape[1] * np.log2(base) < 62:
-            key = s.astype(np.int64) @ (np.int64(base) ** np.arange(s.shape[1], dtype=np.int64))
-            _, first, counts = np.unique(key, return_index=True, return_counts=True)
-            return ItemStatistics(s[first].astype(np.float64), counts.astype(np.int64))
+        _, first, counts = np.unique(row_keys(s), return_index=True, return_counts=True)
+        return ItemStatistics(s[first].astype(np.float64), counts.astype(np.int64))
     rows, counts = np.unique(s, axis=0, return_counts=True)
     return ItemStatistics(rows.astype(np.float64), counts.astype(np.int64))
+
+
+def row_keys(rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Give each row of whole numbers, none negative, one number that only equal rows share, in the rows' order."""
+    key = np.zeros(len(rows), dtype=np.int64)
+    span = 1  # keys lie below it
+    for column in rows.T:
+        base = int(column.max()) + 1
+        if span * base >= 2**62:  # number the keys there are, and go on from those
+            found, inverse = np.unique(key, return_inverse=True)
+            key, span = inverse.ravel().astype(np.int64), len(found)
+        key = key * base + column
+        span *= base
+    return key
 
 
 def bootstrap_sums(statistics: ArrayLike | ItemStatistics, *, n_bootstrap: int = 1000, seed: int = 0) -> Floats:

@@ -1,0 +1,89 @@
+"""How far a judge's soft labels mean what they say: reliability curve, expected calibration error, Brier score.
+
+A soft label is the probability that the first answer is better; truth is 1, ½ (a tie) or 0. Bins are of equal width.
+Sources: Brier 1950; DeGroot and Fienberg 1983; Naeini et al. 2015 (ECE).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prefloop.stats.intervals import bootstrap_sums, lump, percentile_interval, wilson_interval
+from prefloop.types import Interval
+
+Floats = NDArray[np.float64]
+N_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Soft labels of one bin: how many, their mean, and how often the first answer was in truth better."""
+
+    low: float
+    high: float
+    n: int
+    said: float
+    true: float
+    interval: Interval | None  # of `true`; Wilson, verdicts taken as independent
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    n: int
+    bins: tuple[Bin, ...]  # those that hold something
+    ece: float | None
+    brier: float | None
+    brier_interval: Interval | None  # bootstrap over items
+
+
+def calibration(
+    p: ArrayLike,
+    truth: ArrayLike,
+    *,
+    item: ArrayLike | None = None,
+    n_bins: int = N_BINS,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Calibration:
+    """Hold soft labels (n,) to truth (n,) in [0, 1]; `item` says which rows belong together. NaN rows are left out."""
+    said, true = np.asarray(p, dtype=np.float64).ravel(), np.asarray(truth, dtype=np.float64).ravel()
+    owner = np.arange(len(said)) if item is None else np.asarray(item).ravel()
+    if not len(said) == len(true) == len(owner):
+        raise ValueError("soft labels and truth of one length")
+    keep = np.isfinite(said) & np.isfinite(true)
+    said, true, owner = said[keep], true[keep], owner[keep]
+    if ((said < 0) | (said > 1) | (true < 0) | (true > 1)).any():
+        raise ValueError("a probability lies in [0, 1]")
+    n = len(said)
+    if not n:
+        return Calibration(0, (), None, None, None)
+    place = np.minimum((said * n_bins).astype(np.int64), n_bins - 1)
+    count = np.bincount(place, minlength=n_bins)
+    sum_said, sum_true = np.bincount(place, said, n_bins), np.bincount(place, true, n_bins)
+    bins = tuple(
+        Bin(
+            low=k / n_bins,
+            high=(k + 1) / n_bins,
+            n=int(count[k]),
+            said=float(sum_said[k] / count[k]),
+            true=float(sum_true[k] / count[k]),
+            interval=wilson_interval(min(float(sum_true[k]), float(count[k])), int(count[k])),
+        )
+        for k in np.flatnonzero(count).tolist()
+    )
+    ece = float(np.abs(sum_said - sum_true).sum() / n)
+    loss = (said - true) ** 2
+    return Calibration(n, bins, ece, float(loss.mean()), _brier_interval(loss, owner, n_bootstrap, seed))
+
+
+def _brier_interval(loss: Floats, owner: NDArray[np.generic], n_bootstrap: int, seed: int) -> Interval | None:
+    _, place = np.unique(owner, return_inverse=True)
+    if place.max() < 1 or n_bootstrap < 1:
+        return None
+    # a thousandth is finer than anyone reads, and lets items be drawn together
+    total = np.rint(1000 * np.bincount(place, loss)).astype(np.int64)
+    sums = bootstrap_sums(lump(np.stack([total, np.bincount(place)], axis=1)), n_bootstrap=n_bootstrap, seed=seed)
+    return percentile_interval(sums[:, 0] / sums[:, 1] / 1000)
