@@ -196,13 +196,14 @@ class Design:
     b: Ints
     x: Floats
     n_players: int
+    position: bool = False  # the last covariate is that of being shown first
 
     @staticmethod
     def of(games: Games, *, n_players: int, position: bool) -> Design:
         columns = [games.features] if games.features.size else []
         columns += [games.shown[:, None]] if position else []
         x = np.concatenate(columns, axis=1) if columns else np.zeros((len(games.a), 0))
-        return Design(games.a, games.b, x, n_players)
+        return Design(games.a, games.b, x, n_players, position)
 
     def logits(self, theta: Floats) -> Floats:
         z: Floats = theta[self.a] - theta[self.b]
@@ -248,7 +249,8 @@ class Design:
         own = np.sqrt(np.diag(gram)[n:])
         left = gram[n:, n:] - gram[n:, :n] @ np.linalg.solve(gram[:n, :n], gram[:n, n:])
         if (own == 0).any() or np.linalg.eigvalsh(left / np.outer(own, own))[0] < _UNTOLD:
-            return "the order shown, or another covariate, can't be told from who played"
+            what = "the order shown" if self.position and c == 1 else "a covariate"
+            return f"{what} can't be told from who played"
         return None
 
 
