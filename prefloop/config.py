@@ -3,8 +3,11 @@
 The help, the limits and the source of a default live in the field's own metadata (see `setting`), so that one place
 feeds the check, the error text, `run_recipe NAME --describe` and the web form.
 
-What may be set: fields declared with `setting`, less those that the part says do not apply to it (`hidden()`).
-A field that holds a tuple of dataclasses takes a setting for every member (`draws.n`) or for one (`draws.0.n`).
+What may be set: fields declared with `setting`, less those that the part says do not apply to it (`hidden()`). Where a
+number means something else to each method, the part says what (`explain(field)`: help, source, limits, choices), and an
+object may name the sources of its own defaults (`sources`: key to text).
+A field that holds a tuple of dataclasses takes a setting for every member (`draws.n`) or for one (`draws.0.n`); where
+the members differ, the keys of each are listed.
 """
 
 from __future__ import annotations
@@ -93,7 +96,8 @@ def check_fields(part: Any) -> None:
 
     Raises ConfigError. Fields that do not apply to the part keep their defaults and are checked all the same.
     """
-    for name, annotation, spec in _declared(type(part)):
+    for name, annotation, declared in _declared(type(part)):
+        spec = _explained(part, name, declared)
         value = getattr(part, name)
         checked = _read(_public(name), value, annotation, spec)
         if checked != value or type(checked) is not type(value):
@@ -103,49 +107,61 @@ def check_fields(part: Any) -> None:
 def apply_settings(obj: T, settings: Mapping[str, Value]) -> T:
     """Return a copy of `obj` with the settings applied; `obj` itself is not touched.
 
-    Values may be text (from a command line or a form) or of their own type (from JSON). All of them are applied
-    together, so that the order of the keys does not matter. Raises ConfigError.
+    Values may be text (from a command line or a form) or of their own type (from JSON). The order of the keys does not
+    matter: all that apply are applied together, then those that only apply because of them (`filter.kind=rejection`
+    brings `filter.beta`). A key that means nothing in the end is refused. Raises ConfigError.
     """
-    tree: dict[str | int, Any] = {}
-    known = tuple(info.key for info in describe(obj))
-    for key, value in settings.items():
-        for path, parsed in _resolve(obj, key, value, known):
+    made, left = obj, dict(settings)
+    while left:
+        known = tuple(info.key for info in describe(made))
+        found = {key: paths for key, value in left.items() if (paths := _resolve(made, key, value))}
+        if not found:
+            raise ConfigError(f"no setting {next(iter(left))!r}; known keys: {', '.join(known)}")
+        tree: dict[str | int, Any] = {}
+        for path, parsed in (one for paths in found.values() for one in paths):
             node = tree
             for step in path[:-1]:
                 node = node.setdefault(step, {})
             node[path[-1]] = parsed
-    rebuilt: T = _rebuild(obj, tree)
-    return rebuilt
+        made = _rebuild(made, tree)
+        left = {key: value for key, value in left.items() if key not in found}
+    known = tuple(info.key for info in describe(made))
+    for key, value in settings.items():
+        if not _resolve(made, key, value):
+            raise ConfigError(f"no setting {key!r} here; known keys: {', '.join(known)}")
+    return made
 
 
 def describe(obj: Any) -> list[KeyInfo]:
     """List every settable key of `obj` with its present value as the default, in the order of its fields."""
-    found: list[KeyInfo] = []
-    seen: set[str] = set()
-    for path, owner, name, annotation, spec in _walk(obj, ()):
-        group = path[0] if path else _public(name)
-        key = ".".join((*path, _public(name)))
-        if key in seen:  # several draws: the bare key stands for all of them
+    rows = list(_walk(obj, ()))
+    sources: Mapping[str, str] = getattr(obj, "sources", {})
+    values: dict[str, list[Value]] = {}
+    for path, owner, name, _, _ in rows:
+        values.setdefault(_bare(path, name), []).append(getattr(owner, name))
+    found: dict[str, KeyInfo] = {}
+    for path, owner, name, annotation, spec in rows:
+        bare = _bare(path, name)
+        one_for_all = all(value == values[bare][0] for value in values[bare])
+        key = bare if one_for_all else ".".join((*map(str, path), _public(name)))
+        if key in found:  # several draws alike: the bare key stands for all of them
             continue
-        seen.add(key)
-        found.append(
-            KeyInfo(
-                key=key,
-                type=_type_name(annotation, spec),
-                default=getattr(owner, name),
-                allowed=_allowed(annotation, spec),
-                source=spec.source,
-                help=spec.help,
-                group=group,
-                minimum=spec.minimum,
-                maximum=spec.maximum,
-                above=spec.above,
-                below=spec.below,
-                choices=spec.choices,
-                prefixes=spec.prefixes,
-            )
+        found[key] = KeyInfo(
+            key=key,
+            type=_type_name(annotation, spec),
+            default=getattr(owner, name),
+            allowed=_allowed(annotation, spec),
+            source=sources.get(key, sources.get(bare, spec.source)),
+            help=spec.help,
+            group=str(path[0]) if path else _public(name),
+            minimum=spec.minimum,
+            maximum=spec.maximum,
+            above=spec.above,
+            below=spec.below,
+            choices=spec.choices,
+            prefixes=spec.prefixes,
         )
-    return found
+    return list(found.values())
 
 
 # Reading one value
@@ -247,9 +263,20 @@ def _public(name: str) -> str:
     return name.rstrip("_")  # `lambda_` is a field, `lambda` its key
 
 
+def _bare(path: tuple[str | int, ...], name: str) -> str:
+    """The key without the numbers of members: `draws.n`, whichever draw it is."""
+    return ".".join((*(step for step in path if isinstance(step, str)), _public(name)))
+
+
 def _hidden(part: Any) -> frozenset[str]:
     hidden: frozenset[str] = part.hidden() if hasattr(part, "hidden") else frozenset()
     return hidden
+
+
+def _explained(part: Any, name: str, spec: SettingSpec) -> SettingSpec:
+    """What the field means to this very part."""
+    changes: Mapping[str, Any] = part.explain(name) if hasattr(part, "explain") else {}
+    return dataclasses.replace(spec, **changes) if changes else spec
 
 
 def _declared(cls: type) -> Iterator[tuple[str, Any, SettingSpec]]:
@@ -265,23 +292,28 @@ def _plain(hint: Any) -> Any:
     return hint if hint in (bool, int, float) else str
 
 
-def _walk(obj: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, str, Any, SettingSpec]]:
+def _walk(obj: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any, str, Any, SettingSpec]]:
     hidden = _hidden(obj)
     declared = {name: (annotation, spec) for name, annotation, spec in _declared(type(obj))}
     for item in dataclasses.fields(obj):
         if item.name in hidden:
             continue
         if item.name in declared:
-            yield path, obj, item.name, *declared[item.name]
+            annotation, spec = declared[item.name]
+            yield path, obj, item.name, annotation, _explained(obj, item.name, spec)
             continue
         value = getattr(obj, item.name)
-        for member in value if isinstance(value, tuple) else (value,):
-            if dataclasses.is_dataclass(member) and not isinstance(member, type):
-                yield from _walk(member, (*path, _public(item.name)))
+        here = (*path, _public(item.name))
+        if isinstance(value, tuple):
+            for at, member in enumerate(value):
+                if dataclasses.is_dataclass(member) and not isinstance(member, type):
+                    yield from _walk(member, (*here, at))
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield from _walk(value, here)
 
 
-def _resolve(obj: Any, key: str, value: object, known: tuple[str, ...]) -> list[tuple[tuple[str | int, ...], Value]]:
-    """Return the paths that a key sets, each with the parsed value."""
+def _resolve(obj: Any, key: str, value: object) -> list[tuple[tuple[str | int, ...], Value]]:
+    """Return the paths that a key sets, each with the parsed value; none where the key does not apply."""
     nodes: list[tuple[tuple[str | int, ...], Any]] = [((), obj)]
     *parents, last = key.split(".")
     for step in parents:
@@ -294,9 +326,7 @@ def _resolve(obj: Any, key: str, value: object, known: tuple[str, ...]) -> list[
         hidden = _hidden(node)
         for name, annotation, spec in _declared(type(node)):
             if _public(name) == last and name not in hidden:
-                results.append(((*path, name), _read(key, value, annotation, spec)))
-    if not results:
-        raise ConfigError(f"no setting {key!r}; known keys: {', '.join(known)}")
+                results.append(((*path, name), _read(key, value, annotation, _explained(node, name, spec))))
     return results
 
 

@@ -15,7 +15,7 @@ from apps.policies.selectors import checkpoint_default, checkpoint_list
 from apps.projects.models import Project
 from apps.training.loops import REWARD_MODEL_JUDGE
 from prefloop.config import ConfigError, KeyInfo, Value, apply_settings, describe
-from prefloop.recipes.recipe import Recipe
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 
 MAX_ROUNDS = 1000
 MAX_SEED = 2**31 - 1
@@ -41,6 +41,9 @@ BASIC = {
     "draws.temperature",
     "score.judge",
     "filter.kind",
+    "filter.beta",
+    "filter.keep",
+    "filter.thresholds",
     "pairing.kind",
     "label.judge",
     "label.labels",
@@ -48,6 +51,14 @@ BASIC = {
     "review.budget",
     "memory.kind",
     "objective.beta",
+    "objective.tau",
+    "objective.gamma",
+    "objective.delta",
+    "objective.lambda",
+    "objective.alpha",
+    "objective.rank_weight",
+    "objective.jeffreys",
+    "objective.n",
     "objective.lr",
     "objective.epochs",
     "objective.batch",
@@ -68,6 +79,9 @@ LABELS = {
     "score.judge": _("Whose score"),
     "score.samples": _("Scores an answer"),
     "filter.kind": _("Answers kept"),
+    "filter.beta": _("Temperature of acceptance"),
+    "filter.keep": _("Answers kept of a prompt"),
+    "filter.thresholds": _("Rising quantiles"),
     "pairing.kind": _("Pairs"),
     "label.judge": _("Whose labels"),
     "label.labels": _("Kind of label"),
@@ -77,7 +91,24 @@ LABELS = {
     "memory.kind": _("Trained on again"),
     "memory.k": _("Past rounds"),
     "memory.weight": _("Weight of the past"),
+    "memory.run": _("Whose data"),
+    "memory.order": _("Order of the replay"),
     "objective.beta": _("β, the pull to the reference"),
+    "objective.tau": _("τ"),
+    "objective.gamma": _("γ"),
+    "objective.delta": _("δ, the margin"),
+    "objective.lambda": _("λ"),
+    "objective.alpha": _("α"),
+    "objective.b": _("b, where the gate is half open"),
+    "objective.k": _("k, tokens liked instead"),
+    "objective.form": _("Form of the loss"),
+    "objective.rank_weight": _("Weight of the ranking"),
+    "objective.jeffreys": _("β of Jeffreys, weight of the backward KL"),
+    "objective.n": _("N of Best-of-N"),
+    "objective.clip_range": _("Clip of the ratio"),
+    "objective.value_coef": _("Weight of the value loss"),
+    "objective.passes": _("Passes over a batch"),
+    "objective.minibatches": _("Steps in a pass"),
     "objective.label_smoothing": _("Label smoothing"),
     "objective.center": _("Centering"),
     "objective.lr": _("Learning rate"),
@@ -92,6 +123,11 @@ LABELS = {
     "anchor.rate": _("EMA rate"),
     "anchor.every": _("Steps between copies"),
 }
+
+
+def bare_key(key: str) -> str:
+    """Return the key without the number of a draw: `draws.1.n` is `draws.n`."""
+    return ".".join(step for step in key.split(".") if not step.isdigit())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +180,10 @@ class LoopForm(forms.Form):
             self.fields[info.key] = self._field(info)
 
     def _field(self, info: KeyInfo) -> forms.Field:
-        label = LABELS.get(info.key) or info.key.rsplit(".", 1)[-1].replace("_", " ").capitalize()
+        bare = bare_key(info.key)
+        label = LABELS.get(bare) or bare.rsplit(".", 1)[-1].replace("_", " ").capitalize()
+        if bare != info.key:
+            label = _("%(label)s (answer %(n)d)") % {"label": label, "n": int(info.key.split(".")[1]) + 1}
         help_text = info.help + (f" Source: {info.source}." if info.source else "")
         common: dict[str, Any] = {"label": label, "help_text": help_text, "required": False, "initial": info.default}
         choices = self._choices(info)
@@ -161,10 +200,17 @@ class LoopForm(forms.Form):
         judges = Judge.objects.filter(project=self._project, retired_at=None).order_by("name")
         if info.key == "score.judge":
             kinds = (JudgeKind.REWARD_MODEL, JudgeKind.WORLD)
-            names = [REWARD_MODEL_JUDGE, *judges.filter(kind__in=kinds).values_list("name", flat=True)]
+            names = [
+                REWARD_MODEL_JUDGE,
+                AI_REWARD_MODEL,
+                *judges.filter(kind__in=kinds).values_list("name", flat=True),
+            ]
             return [(name, name) for name in dict.fromkeys(names)]
         if info.key == "label.judge":
-            usual = _("the effective label") if self.recipe.label.by == "preferences" else _("the scores")
+            usual = {
+                "preferences": _("the effective label"),
+                "judge": _("the project's reward model"),
+            }.get(self.recipe.label.by, _("the scores"))
             names = list(dict.fromkeys(judges.values_list("name", flat=True)))
             return [("", str(usual)), ("people", str(_("people only"))), *[(name, name) for name in names]]
         if not info.choices:
@@ -176,7 +222,7 @@ class LoopForm(forms.Form):
 
     def _applies(self, key: str, name: str) -> bool:
         """Leave out the answerers that this recipe can't have."""
-        if key == "draws.source":
+        if bare_key(key) == "draws.source":
             return name not in {"data", "anchor"} or (name == "anchor" and self.recipe.anchor.kind != "none")
         if key == "pairing.kind" and self.recipe.label.by == "scores":
             return name not in {"none", "as-given"}
@@ -216,7 +262,7 @@ class LoopForm(forms.Form):
             bound = [self[key] for key, info in self._keys.items() if PART_OF.get(info.group, info.group) == part]
             if not bound:
                 continue
-            basic = [one for one in bound if one.name in BASIC] or bound
+            basic = [one for one in bound if bare_key(one.name) in BASIC] or bound
             advanced = [one for one in bound if one not in basic]
             yield Panel(part, title, icon, about, basic, advanced, any(one.errors for one in advanced))
 

@@ -20,7 +20,7 @@ from apps.prompts.selectors import prompt_list
 from apps.rankings.models import Preference
 from apps.training.models import Loop, LoopState, Round, Stage
 from prefloop.config import Value, apply_settings
-from prefloop.recipes.catalogue import get_recipe
+from prefloop.recipes.catalogue import NOT_YET, get_recipe
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
@@ -130,6 +130,8 @@ def needs_reward_model(loop: Loop, recipe: Recipe) -> bool:
 
 
 def _check_ingredients(project: Project, recipe: Recipe) -> None:
+    if recipe.name in NOT_YET or recipe.is_online or recipe.prompts.generator != "none":
+        raise LoopRefused(f"{recipe.name} is described here but can't be run with these settings yet")
     samples = any(draw.source != "data" for draw in recipe.draws)
     if samples and not prompt_list(project, split="train").exists():
         raise LoopRefused("the project has no training prompts: import some on the Data page")

@@ -124,7 +124,7 @@ class TrainingRun(TimeStamped):
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="training_runs")
     round = models.ForeignKey(Round, null=True, on_delete=models.CASCADE, related_name="training_runs")
-    kind = models.CharField(max_length=20)  # sft | reward-model | dpo
+    kind = models.CharField(max_length=20)  # sft, reward-model, online, or the name of the loss
     job = models.OneToOneField(Job, null=True, on_delete=models.SET_NULL, related_name="training_run")
     snapshot = models.ForeignKey(Snapshot, null=True, on_delete=models.PROTECT, related_name="training_runs")
     start = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")

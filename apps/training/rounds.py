@@ -43,12 +43,9 @@ from prefloop.recipes.filters import apply_filter
 from prefloop.recipes.labelling import sigmoid
 from prefloop.recipes.pairing import make_pairs
 from prefloop.recipes.recipe import Recipe
-from prefloop.recipes.runspec import RunKind
 from prefloop.seeds import derive_seed, sampler_seed, trainer_seed
 from prefloop.types import Completion as PlainCompletion
 from prefloop.types import Group, LabelledVerdict, PrefloopError
-
-KIND_OF_LOSS: dict[str, RunKind] = {"nll": "sft", "bradley-terry": "reward-model", "dpo": "dpo"}
 
 
 def loop_advance(*, loop_id: int, now: datetime) -> None:
@@ -382,7 +379,7 @@ def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
             training_run_create(
                 project=loop.project,
                 round_=round_,
-                kind=KIND_OF_LOSS[recipe.objective.loss],
+                kind=_run_kind(recipe),
                 snapshot=snapshot,
                 start=start,
                 reference=_drawer(loop, round_, reference) if recipe.objective.needs_reference else None,
@@ -428,6 +425,12 @@ def _evaluation(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> boo
             ),
         )
     return _move(round_, Stage.DONE, ended_at=now)
+
+
+def _run_kind(recipe: Recipe) -> str:
+    if recipe.run_kind is None:
+        raise NothingToTrainOn(f"{recipe.name} trains nothing")
+    return recipe.run_kind
 
 
 def _judge_name(loop: Loop) -> str:

@@ -15,14 +15,14 @@ from apps.projects.models import Project
 from apps.training.models import Metric, Round, Snapshot, TrainingRun
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
-from prefloop.recipes.runspec import EVENTS_FILE, RunKind, RunSpec, write_spec
+from prefloop.recipes.runspec import EVENTS_FILE, RunSpec, write_spec
 
 
 def training_run_create(
     *,
     project: Project,
     round_: Round | None,
-    kind: RunKind,
+    kind: str,
     snapshot: Snapshot,
     start: Checkpoint,
     reference: Checkpoint | None,

@@ -19,7 +19,6 @@ from prefloop.losses.registry import CompletionBatch, PairBatch, objective
 from prefloop.policy.batches import PackedBatch, pack_groups
 from prefloop.policy.scoring import forward_logps, forward_rewards, supports_block_mask
 from prefloop.recipes.recipe import Objective
-from prefloop.recipes.runspec import LOSS_OF_KIND, RunKind
 
 
 @dataclass(slots=True)
@@ -48,7 +47,7 @@ class StepLoss:
 
 def backward_batch(
     model: Any,
-    kind: RunKind,
+    kind: str,
     batch: Sequence[Example],
     settings: Objective,
     *,
@@ -59,7 +58,7 @@ def backward_batch(
 
     `references` holds the reference log-prob sums (first, second) by row id; a row without them raises KeyError.
     """
-    loss = objective(LOSS_OF_KIND[kind])
+    loss = objective(settings.registry_name)
     numbers = _numbers(settings)
     device = next(model.parameters()).device
     shared = kind != "sft" and supports_block_mask(model)
@@ -90,7 +89,7 @@ def _numbers(settings: Objective) -> dict[str, float]:
 
 
 def _pair_batch(
-    model: Any, kind: RunKind, packed: PackedBatch, rows: Sequence[Example], references: dict[str, tuple[float, float]]
+    model: Any, kind: str, packed: PackedBatch, rows: Sequence[Example], references: dict[str, tuple[float, float]]
 ) -> PairBatch:
     forward = forward_rewards if kind == "reward-model" else forward_logps
     values = forward(model, packed, with_grad=True)
@@ -110,7 +109,7 @@ def _pair_batch(
     )
 
 
-def _pair_metrics(sums: _Sums, kind: RunKind, pairs: PairBatch, settings: Objective) -> None:
+def _pair_metrics(sums: _Sums, kind: str, pairs: PairBatch, settings: Objective) -> None:
     """Add TRL's metrics; chosen is what the label prefers, so a label of ½ has none and is left out."""
     decided = pairs.p_first != 0.5
     first_better = (pairs.p_first > 0.5)[decided]

@@ -16,7 +16,12 @@ FilterFunction = Callable[[Filter, Group, int], Group]
 
 
 def apply_filter(settings: Filter, group: Group, *, seed: int) -> Group:
-    """Keep what the filter keeps, in the group's own order. Raises ConfigError where it needs scores and has none."""
+    """Keep what the filter keeps, in the group's own order.
+
+    Raises ConfigError where it needs scores and has none, and for a filter that needs more than one group.
+    """
+    if settings.kind not in _FILTERS:
+        raise ConfigError(f"filter.kind {settings.kind} is over all prompts' scores, not one prompt's")
     return _FILTERS[settings.kind](settings, group, seed)
 
 
@@ -135,4 +140,9 @@ def _only(group: Group, kept: Iterable[int]) -> Group:
     )
 
 
-_FILTERS: dict[str, FilterFunction] = {"all": keep_all, "best": keep_best}
+def _rejection(settings: Filter, group: Group, seed: int) -> Group:
+    return rejection_sample(group, beta=settings.beta, keep=settings.keep, seed=seed)
+
+
+# thresholds are over the scores of all prompts: `rising_thresholds`, then `keep_above`
+_FILTERS: dict[str, FilterFunction] = {"all": keep_all, "best": keep_best, "rejection": _rejection}

@@ -37,9 +37,16 @@ def make_pairs(settings: Pairing, group: Group, *, seed: int, given: Sequence[Pa
         return Paired(pairs=tuple(_canonical(pair) for pair in given))
     if settings.kind == "the-two":
         return _the_two(group)
-    if settings.kind == "best-against-worst":
-        return _best_against_worst(group, seed=seed)
-    return _all_ranked(group)
+    if settings.kind == "real-against-generated":
+        return real_against_generated(group)
+    if settings.kind == "all-ranked":
+        return _all_ranked(group)
+    rule = {
+        "best-against-worst": _best_against_worst,
+        "first-round": first_round,
+        "tournament": tournament,
+    }[settings.kind]
+    return rule(group, seed=seed)
 
 
 def _the_two(group: Group) -> Paired:

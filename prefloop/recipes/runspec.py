@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prefloop.config import ConfigError, check_fields, setting
+from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.recipe import Loss, Objective, objective_from_json
 
-RunKind = Literal["sft", "reward-model", "dpo"]
 FailureClass = Literal["user_config", "data", "out_of_memory", "out_of_disk", "internal"]
 
-RUN_KINDS: tuple[RunKind, ...] = get_args(RunKind)
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
-LOSS_OF_KIND: dict[RunKind, Loss] = {"sft": "nll", "reward-model": "bradley-terry", "dpo": "dpo"}
+ONLINE = "online"  # samples and learns in the same breath: `RunSpec.online` says how
+# A run's kind is its loss, but for these names; an online run takes any loss.
+_KIND_OF_LOSS: dict[Loss, str] = {"nll": "sft", "bradley-terry": "reward-model"}
 
 SPEC_FILE = "spec.json"
 EVENTS_FILE = "events.jsonl"
@@ -62,7 +63,7 @@ class RunSpec:
     """One training run. Paths are absolute or relative to the run directory."""
 
     run_id: str
-    kind: RunKind
+    kind: str  # sft, reward-model, online, or the name of the loss
     start: str  # model directory whose weights training starts from
     snapshot: str = "snapshot.jsonl"
     snapshot_sha256: str = ""
@@ -75,13 +76,19 @@ class RunSpec:
     token_budget: int = setting(8192, minimum=64, help="Tokens in one forward pass; memory, never the result.")
     keep_last: int = setting(2, minimum=1, maximum=1000, help="Checkpoints kept for resuming.")
     parent: str = ""  # the checkpoint that this run descends from, as its owner names it
+    online: OnlineSpec | None = None  # for the kind `online`, and only for it
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.kind not in RUN_KINDS:
-            raise ConfigError(f"kind must be one of {', '.join(RUN_KINDS)}, not {self.kind!r}")
-        if self.objective.loss != LOSS_OF_KIND[self.kind]:
-            raise ConfigError(f"a {self.kind} run needs the loss {LOSS_OF_KIND[self.kind]}, not {self.objective.loss}")
+        if self.objective.loss == "none":
+            raise ConfigError("a run needs a loss to train on, not none")
+        offline = _KIND_OF_LOSS.get(self.objective.loss, self.objective.loss)
+        if self.kind not in (ONLINE, offline):
+            raise ConfigError(f"kind must be {offline} for the loss {self.objective.loss}, not {self.kind!r}")
+        if self.kind == offline and self.objective.rows == "samples":
+            raise ConfigError(f"the loss {self.objective.loss} needs fresh samples: kind must be online")
+        if (self.kind == ONLINE) != (self.online is not None):
+            raise ConfigError("online must say how a run of the kind online samples, and stand in no other")
         if self.objective.needs_reference and not self.reference:
             raise ConfigError(f"a {self.kind} run needs a reference")
         for name in ("run_id", "start", "snapshot"):
@@ -93,6 +100,10 @@ class RunSpec:
         plain = dataclasses.asdict(self)
         for name in ("run_id", "start", "reference", "snapshot", "save_every", "keep_last", "device", "parent"):
             plain.pop(name)
+        if self.online is not None:
+            plain["online"] = self.online.settings()
+        else:
+            plain.pop("online")
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
@@ -117,6 +128,8 @@ def read_spec(run_dir: str | Path) -> RunSpec:
     values = dict(data)
     if "objective" in values:
         values["objective"] = objective_from_json(values["objective"])
+    if values.get("online") is not None:
+        values["online"] = OnlineSpec.from_json(values["online"])
     try:
         return RunSpec(**values)
     except TypeError as error:

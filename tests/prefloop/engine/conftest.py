@@ -12,7 +12,7 @@ import pytest
 
 from prefloop.recipes.events import drop_superseded, read_events
 from prefloop.recipes.recipe import Objective
-from prefloop.recipes.runspec import LOSS_OF_KIND, RunSpec, write_spec
+from prefloop.recipes.runspec import RunSpec, write_spec
 from prefloop.recipes.snapshots import Demonstration, Row, write_snapshot
 from prefloop.types import TrainingPair
 
@@ -61,12 +61,14 @@ def make_run(tmp_path: Path, tiny_policy_dir: Path) -> MakeRun:
         rows = rows if rows is not None else (some_demonstrations(20) if kind == "sft" else some_pairs(20))
         info = write_snapshot(run_dir / "snapshot.jsonl", rows)
         numbers = {"batch": 4, "lr": 1e-3, **(objective or {})}
+        loss: Any = {"sft": "nll", "reward-model": "bradley-terry"}.get(kind, kind)
+        made = Objective(loss=loss, **numbers)
         spec = RunSpec(
             run_id=name,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             start=str(tiny_policy_dir),
-            reference=str(tiny_policy_dir) if kind == "dpo" else None,
-            objective=Objective(loss=LOSS_OF_KIND[kind], **numbers),  # type: ignore[index]
+            reference=str(tiny_policy_dir) if made.needs_reference else None,
+            objective=made,
             snapshot_sha256=info.sha256,
             **settings,
         )

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from prefloop.config import ConfigError, apply_settings, describe
-from prefloop.recipes.catalogue import CATALOGUE, UnknownRecipe, get_recipe, list_recipes
+from prefloop.config import ConfigError, KeyInfo, apply_settings, describe
+from prefloop.recipes.catalogue import CATALOGUE, NOT_YET, UnknownRecipe, get_recipe, list_recipes
 from prefloop.recipes.recipe import Anchor, Draw, Filter, Label, Objective, Pairing, Recipe, Score
 
 # The parts and keys that scripts from outside rely on.
@@ -54,9 +54,7 @@ def test_the_ingredients_of_a_recipe_are_recipes(name: str) -> None:
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(
-        UnknownRecipe, match="no recipe 'ppo'; there are: sft, reward-model, best-of-n, dpo, iterative-dpo"
-    ):
+    with pytest.raises(UnknownRecipe, match="no recipe 'ppo'; there are: sft, reward-model, best-of-n, dpo, ipo, "):
         get_recipe("ppo")
 
 
@@ -70,24 +68,150 @@ def test_iterative_dpo_has_the_numbers_that_passed_on_letters() -> None:
     assert (objective.reference, objective.start_from) == ("initial", "previous")
 
 
-# Who samples, who labels: the comparison table of the literature (METHODS, section 1), row by row.
+# The names of the design's table of methods.
+NAMES = (
+    "sft reward-model best-of-n gkd dpo ipo slic-hf rrhf click spin rs-ft rest rso iterative-dpo iterative-pcl "
+    "self-rewarding oaif-dpo oaif-ipo oaif-slic rlhf rlaif bond-forward bond-backward bond iterative-bond "
+    "j-bond offline-ipo online-ipo tandem-ipo offline-bo2 online-bo2 tandem-bo2 "
+)
+
+
+def test_the_catalogue_holds_every_method() -> None:
+    assert sorted(CATALOGUE) == sorted(NAMES.split())
+    assert set(CATALOGUE) >= NOT_YET
+
+
+# Who samples, who labels: the comparison table of the literature. Of each method: whose answers it learns from, who
+# labels or scores them (fresh answers, in the last but one column), whether today's policy answers, networks in memory.
+# Corrections of the table, each by its row: RSO is batch data sourcing, not online learning; pairwise cringe has no
+# reference network, though it is told with iterative DPO's; GKD answers once a round here, at every step in its paper;
+# Bo2 has no reference, online or not; SFT, reward model and tandem are not in it.
 @pytest.mark.parametrize(
-    ("name", "on_policy", "online_feedback", "n_models"),
+    ("name", "sources", "scored_by", "on_policy", "online_feedback", "n_models"),
     [
-        ("sft", "no", False, 1),
-        ("reward-model", "no", False, 1),
-        ("best-of-n", "no", False, 2),  # policy and reward model, at inference
-        ("dpo", "no", False, 2),  # policy and reference
-        ("iterative-dpo", "batch", True, 2),
+        ("sft", {"data"}, None, "no", False, 1),
+        ("reward-model", {"data"}, None, "no", False, 1),
+        ("best-of-n", {"initial"}, "judge", "no", False, 2),  # policy and reward model, at inference
+        ("bond-forward", {"anchor"}, "judge", "no", False, 3),  # policy, anchor, reward model
+        ("bond-backward", {"anchor", "current"}, "judge", "yes", True, 3),
+        ("bond", {"anchor", "current"}, "judge", "mixed", True, 3),
+        ("iterative-bond", {"anchor", "current"}, "judge", "mixed", True, 3),
+        ("j-bond", {"anchor", "current"}, "judge", "mixed", True, 3),
+        ("gkd", {"data", "current"}, None, "batch", False, 2),  # student and teacher
+        ("rlhf", {"current"}, "judge", "yes", True, 4),  # policy, reference, reward model, value
+        ("rlaif", {"current"}, "judge", "yes", True, 4),
+        ("rest", {"current"}, "judge", "batch", True, 1),
+        ("rs-ft", {"current"}, "judge", "batch", True, 1),
+        ("slic-hf", {"initial"}, "judge", "no", False, 1),
+        ("dpo", {"data"}, None, "no", False, 2),  # policy and reference
+        ("ipo", {"data"}, None, "no", False, 2),
+        ("offline-ipo", {"data"}, None, "no", False, 2),
+        ("offline-bo2", {"data"}, None, "no", False, 1),
+        ("tandem-ipo", {"data"}, None, "no", False, 2),
+        ("tandem-bo2", {"data"}, None, "no", False, 1),
+        ("rrhf", {"initial"}, "judge", "no", False, 1),
+        ("click", {"initial"}, "judge", "no", False, 1),  # its own samples, once
+        ("spin", {"data", "previous"}, None, "batch", False, 2),  # no labels at all
+        ("rso", {"initial"}, "judge", "no", False, 2),
+        ("iterative-dpo", {"current"}, "judge", "batch", True, 2),
+        ("iterative-pcl", {"current"}, "judge", "batch", True, 1),
+        ("self-rewarding", {"current"}, "policy", "batch", True, 2),
+        ("oaif-dpo", {"current"}, None, "yes", True, 3),  # policy, reference, annotator
+        ("oaif-ipo", {"current"}, None, "yes", True, 3),
+        ("oaif-slic", {"current"}, None, "yes", True, 3),
+        ("online-ipo", {"current"}, "judge", "yes", True, 3),
+        ("online-bo2", {"current"}, "judge", "yes", True, 2),
     ],
 )
 def test_who_samples_and_who_labels_agrees_with_the_literature(
-    name: str, on_policy: str, online_feedback: bool, n_models: int
+    name: str, sources: set[str], scored_by: str | None, on_policy: str, online_feedback: bool, n_models: int
 ) -> None:
     recipe = get_recipe(name)
+    assert {draw.source for draw in recipe.draws} == sources
+    assert recipe.score.by == (scored_by or "none")
     assert (recipe.on_policy, recipe.online_feedback, recipe.n_models) == (on_policy, online_feedback, n_models)
-    assert recipe.needs_human_labels is False
-    assert recipe.external_api is False
+
+
+def test_only_rlhf_can_not_be_without_people_and_ai_feedback_asks_a_large_model() -> None:
+    assert [recipe.name for recipe in list_recipes() if recipe.needs_human_labels] == ["rlhf"]
+    asks = {recipe.name for recipe in list_recipes() if recipe.external_api}
+    assert asks == {"oaif-dpo", "oaif-ipo", "oaif-slic", "rlaif"}
+
+
+def test_the_numbers_of_the_papers_are_the_defaults() -> None:
+    def of(name: str, *keys: str) -> list[object]:
+        shown = {info.key: info.default for info in describe(get_recipe(name))}
+        return [shown[key] for key in keys]
+
+    assert of("rso", "draws.n", "draws.temperature", "draws.top_k") == [64, 0.7, 40]
+    assert of("rso", "filter.beta", "filter.keep", "pairing.kind") == [0.5, 8, "first-round"]
+    assert of("rso", "objective.gamma", "objective.form") == [0.05, "sigmoid-norm"]
+    assert of("slic-hf", "draws.n", "draws.temperature", "draws.top_k", "objective.delta") == [8, 0.7, 40, 1.0]
+    assert of("self-rewarding", "draws.n", "draws.temperature", "draws.top_p", "score.samples") == [4, 0.7, 0.9, 3]
+    assert of("self-rewarding", "objective.beta", "objective.reference") == [0.1, "previous"]
+    assert of("oaif-dpo", "draws.n", "draws.temperature", "objective.beta") == [2, 0.9, 0.1]
+    assert of("oaif-ipo", "objective.tau") == [1.0]
+    assert of("oaif-slic", "objective.gamma") == [0.002]
+    assert of("spin", "objective.lambda", "memory.kind", "memory.k") == [0.1, "rounds", 1]
+    assert of("rlhf", "objective.beta", "objective.lambda", "objective.clip_range") == [0.05, 0.95, 0.2]
+    assert of("j-bond", "draws.0.n", "draws.1.n", "anchor.rate", "objective.jeffreys") == [1, 2, 0.02, 0.5]
+    assert of("offline-ipo", "objective.tau", "objective.batch") == [0.1, 32]
+    assert of("rs-ft", "draws.temperature", "objective.start_from") == [1.2, "initial"]
+
+
+def test_a_key_shows_what_it_means_to_its_method_and_where_its_default_is_from() -> None:
+    def shown(name: str, key: str) -> KeyInfo:
+        (found,) = [info for info in describe(get_recipe(name)) if info.key == key]
+        return found
+
+    assert "GAE" in shown("rlhf", "objective.lambda").help
+    assert "overshoots" in shown("spin", "objective.lambda").help
+    assert (shown("gkd", "objective.beta").minimum, shown("gkd", "objective.beta").maximum) == (0.0, 1.0)
+    assert (shown("dpo", "objective.beta").above, shown("dpo", "objective.beta").maximum) == (0.0, None)
+    assert shown("ipo", "objective.form").choices == ("sum", "mean")
+    assert shown("rso", "objective.form").choices == ("sigmoid-norm", "hinge-norm")
+    assert "Guo et al." in shown("oaif-dpo", "draws.temperature").source
+    for recipe in list_recipes():  # a source names a key that there is
+        keys = {".".join(step for step in info.key.split(".") if not step.isdigit()) for info in describe(recipe)}
+        assert set(recipe.sources) <= keys, recipe.name
+
+
+def test_the_form_of_a_loss_names_the_function_that_is_used() -> None:
+    def name(recipe: str, **settings: str) -> str:
+        chosen = {f"objective.{key}": value for key, value in settings.items()}
+        return apply_settings(get_recipe(recipe), chosen).objective.registry_name
+
+    assert name("ipo") == "ipo"
+    assert name("ipo", form="mean") == "ipo-mean"
+    assert name("rso") == "sigmoid-norm"
+    assert name("rso", form="hinge-norm") == "hinge-norm"
+    assert name("oaif-slic") == "hinge-norm"
+
+
+def test_a_filter_brings_its_own_keys_and_takes_no_others() -> None:
+    loop = get_recipe("iterative-dpo")
+    made = apply_settings(loop, {"filter.beta": "1", "filter.kind": "rejection", "filter.keep": "4"})
+    assert (made.filter.kind, made.filter.beta, made.filter.keep) == ("rejection", 1.0, 4)
+    with pytest.raises(ConfigError, match=r"no setting 'filter\.beta'"):
+        apply_settings(loop, {"filter.beta": "1"})
+    with pytest.raises(ConfigError, match=r"no setting 'filter\.beta' here"):
+        apply_settings(get_recipe("rso"), {"filter.kind": "all", "filter.beta": "1"})
+    with pytest.raises(ConfigError, match="thresholds must be rising numbers"):
+        apply_settings(get_recipe("rest"), {"filter.thresholds": "0.7,0.5"})
+    assert get_recipe("rest").filter.n_steps == 3
+
+
+def test_how_often_samples_are_drawn_inside_training() -> None:
+    assert [get_recipe(name).refresh_steps for name in ("dpo", "iterative-dpo", "oaif-dpo")] == [0, 0, 1]
+    every = apply_settings(get_recipe("oaif-dpo"), {"refresh": "every:4"})
+    assert (every.refresh_steps, every.is_online) == (4, True)
+    for wrong in ("every:0", "every:x"):
+        with pytest.raises(ConfigError, match="refresh must be every:N"):
+            apply_settings(get_recipe("oaif-dpo"), {"refresh": wrong})
+    tandem = apply_settings(get_recipe("tandem-ipo"), {"memory.order": "window:500"})
+    assert (tandem.memory.window, get_recipe("tandem-ipo").memory.window) == (500, None)
+    with pytest.raises(ConfigError, match="order must be window:N"):
+        apply_settings(get_recipe("tandem-ipo"), {"memory.order": "window:-1"})
 
 
 def test_a_judge_that_labels_two_answers_needs_no_reward_model() -> None:
@@ -143,8 +267,8 @@ def test_from_json_refuses_what_a_recipe_does_not_have() -> None:
     data = get_recipe("dpo").to_json()
     with pytest.raises(ConfigError, match="recipe has no colour"):
         Recipe.from_json({**data, "colour": "red"})
-    with pytest.raises(ConfigError, match="objective has no gamma"):
-        Recipe.from_json({**data, "objective": {**data["objective"], "gamma": 1}})
+    with pytest.raises(ConfigError, match="objective has no zeta"):
+        Recipe.from_json({**data, "objective": {**data["objective"], "zeta": 1}})
     with pytest.raises(ConfigError, match="not a recipe"):
         Recipe.from_json({"name": "x"})
 
@@ -157,12 +281,11 @@ def test_an_anchor_shows_the_keys_of_its_kind_only() -> None:
 
 def test_the_kind_of_run_follows_from_the_loss() -> None:
     kinds = {name: get_recipe(name).run_kind for name in CATALOGUE}
-    assert kinds == {
-        "sft": "sft",
-        "reward-model": "reward-model",
-        "best-of-n": None,
-        "dpo": "dpo",
-        "iterative-dpo": "dpo",
+    assert kinds["best-of-n"] is None
+    assert (kinds["sft"], kinds["rest"], kinds["reward-model"]) == ("sft", "sft", "reward-model")
+    assert (kinds["dpo"], kinds["iterative-dpo"], kinds["rso"], kinds["gkd"]) == ("dpo", "dpo", "rso", "gkd")
+    assert {name for name, kind in kinds.items() if kind == "online"} == {
+        recipe.name for recipe in list_recipes() if recipe.group == "online"
     }
     assert Objective(loss="none").hidden() >= {"lr", "beta"}
     assert Score(by="none").hidden() == {"judge", "samples"}

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from prefloop.config import ConfigError
-from prefloop.recipes.recipe import Objective
+from prefloop.recipes.catalogue import CATALOGUE, get_recipe
+from prefloop.recipes.online import OnlineSpec
+from prefloop.recipes.recipe import Draw, Objective
 from prefloop.recipes.runspec import RunFailure, RunSpec, read_failure, read_spec, write_failure, write_spec
 
 SPEC = RunSpec(run_id="7", kind="dpo", start="/models/sft", reference="/models/sft", objective=Objective(beta=0.2))
@@ -18,11 +20,50 @@ def test_a_spec_reads_back_equal(tmp_path: Path) -> None:
     assert read_spec(tmp_path / "run") == SPEC
 
 
+@pytest.mark.parametrize("name", [name for name, recipe in CATALOGUE.items() if recipe.run_kind])
+def test_every_recipe_that_trains_can_be_a_run(tmp_path: Path, name: str) -> None:
+    recipe = get_recipe(name)
+    spec = RunSpec(
+        run_id="8",
+        kind=recipe.run_kind or "",
+        start="/models/sft",
+        reference="/models/sft" if recipe.objective.needs_reference else None,
+        objective=recipe.objective,
+        online=OnlineSpec.of(recipe, reward_model="/models/reward") if recipe.is_online else None,
+    )
+    write_spec(tmp_path, spec)
+    assert read_spec(tmp_path) == spec
+
+
+def test_an_online_run_is_hashed_by_what_it_does_and_not_by_where_its_reward_model_lies(tmp_path: Path) -> None:
+    online = OnlineSpec.of(get_recipe("j-bond"), reward_model="/a")
+    spec = dataclasses.replace(SPEC, kind="online", online=online)
+    moved = dataclasses.replace(spec, online=dataclasses.replace(online, reward_model="/b"))
+    assert moved.config_hash() == spec.config_hash()
+    faster = dataclasses.replace(online, anchor=dataclasses.replace(online.anchor, rate=0.1))
+    assert dataclasses.replace(spec, online=faster).config_hash() != spec.config_hash()
+    with pytest.raises(ConfigError, match="does not sample inside its training"):
+        OnlineSpec.of(get_recipe("dpo"))
+    for data, message in [
+        ([], "online must be an object"),
+        ({"draws": [], "speed": 1}, "online has no speed"),
+        ({"draws": []}, "nobody answers"),
+        ({"draws": [{"source": "nobody"}]}, "source must be one of"),
+        ({"draws": [{}], "refresh_steps": 0}, "refresh_steps must be a whole number"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            OnlineSpec.from_json(data)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "ppo"}, "kind must be one of sft, reward-model, dpo"),
-        ({"kind": "sft"}, "a sft run needs the loss nll, not dpo"),
+        ({"kind": "ppo"}, "kind must be dpo for the loss dpo, not 'ppo'"),
+        ({"kind": "dpo", "objective": Objective(loss="nll")}, "kind must be sft for the loss nll, not 'dpo'"),
+        ({"kind": "ppo", "objective": Objective(loss="ppo")}, "the loss ppo needs fresh samples: kind must be online"),
+        ({"kind": "none", "objective": Objective(loss="none")}, "a run needs a loss to train on"),
+        ({"kind": "online"}, "online must say how a run of the kind online samples"),
+        ({"online": OnlineSpec(draws=(Draw(),))}, "online must say how a run of the kind online samples"),
         ({"reference": None}, "a dpo run needs a reference"),
         ({"threads": 0}, "threads must be a whole number ≥ 1"),
         ({"device": "tpu"}, "device must be one of cpu, cuda, cuda:NAME"),

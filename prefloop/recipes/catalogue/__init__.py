@@ -1,0 +1,28 @@
+"""The catalogue: each method is one point in the space of `recipe.py`, with the paper it comes from."""
+
+from __future__ import annotations
+
+from prefloop.recipes.catalogue import offline, online, rounds
+from prefloop.recipes.recipe import Recipe
+from prefloop.types import PrefloopError
+
+
+class UnknownRecipe(PrefloopError):
+    """No recipe has this name; the text lists those that there are."""
+
+
+CATALOGUE: dict[str, Recipe] = {recipe.name: recipe for recipe in (*offline.RECIPES, *rounds.RECIPES, *online.RECIPES)}
+# Recipes that are described but can't be run in the product yet: a start is refused with one line.
+NOT_YET: frozenset[str] = offline.NOT_YET | rounds.NOT_YET | online.NOT_YET
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return the recipe of this name. Raises UnknownRecipe."""
+    if name not in CATALOGUE:
+        raise UnknownRecipe(f"no recipe {name!r}; there are: {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
+
+
+def list_recipes() -> list[Recipe]:
+    """Return all recipes in the catalogue's order."""
+    return list(CATALOGUE.values())

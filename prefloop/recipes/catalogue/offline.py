@@ -1,0 +1,237 @@
+"""Methods that train once: on stored comparisons, or on answers that the starting policy gives once.
+
+Learning rates and batches suit the letters world's 0.75M parameters (docs/experiments.md); the papers' own, for models
+a thousand times larger, stand beside them. The other numbers are the papers' unless `sources` says otherwise.
+"""
+
+from __future__ import annotations
+
+from prefloop.recipes.recipe import (
+    Draw,
+    Filter,
+    Label,
+    Memory,
+    Objective,
+    Pairing,
+    Prompts,
+    Recipe,
+    Score,
+)
+
+_LETTERS_LR = "tuned on letters"
+
+SFT = Recipe(
+    name="sft",
+    title="Supervised fine-tuning",
+    idea="Learn to write what the chosen answers say.",
+    paper="Ouyang et al. 2022, arXiv:2203.02155",
+    group="offline",
+    draws=(Draw(source="data"),),
+    pairing=Pairing(kind="none"),
+    label=Label(by="none"),
+    objective=Objective(loss="nll", lr=1e-3, epochs=1, batch=32, warmup=10),
+)
+
+REWARD_MODEL = Recipe(
+    name="reward-model",
+    title="Reward model",
+    idea="Learn a score whose difference between two answers gives the odds of preferring one.",
+    paper="Bradley and Terry 1952; Ouyang et al. 2022, arXiv:2203.02155",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences", labels="soft"),
+    objective=Objective(loss="bradley-terry", lr=6e-4, epochs=2, batch=32, warmup=10, schedule="linear"),
+)
+
+BEST_OF_N = Recipe(
+    name="best-of-n",
+    title="Best of n",
+    idea="Draw n answers and keep the one that the reward model likes best; nothing is trained.",
+    paper="Stiennon et al. 2020, arXiv:2009.01325; Nakano et al. 2021, arXiv:2112.09332",
+    group="offline",
+    draws=(Draw(source="initial", n=16),),
+    score=Score(by="judge"),
+    filter=Filter(kind="best"),
+    pairing=Pairing(kind="none"),
+    label=Label(by="none"),
+    objective=Objective(loss="none"),
+    needs=("reward-model",),
+)
+
+DPO = Recipe(
+    name="dpo",
+    title="DPO",
+    idea="Learn directly from stored preferences, as if the policy itself were the reward model.",
+    paper="Rafailov et al. 2023, arXiv:2305.18290",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="dpo", beta=0.1, lr=1e-4, epochs=1, batch=32),
+)
+
+IPO = Recipe(
+    name="ipo",
+    title="IPO",
+    idea="Regress the difference of log-ratios on a fixed margin, so that certain labels can't run away.",
+    paper="Azar et al. 2023, arXiv:2310.12036",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="ipo", tau=0.1, lr=1e-4, epochs=1, batch=32, schedule="linear"),
+    sources={"objective.lr": _LETTERS_LR},
+)
+
+SLIC_HF = Recipe(
+    name="slic-hf",
+    title="SLiC-HF",
+    idea="Rank the starting policy's answers, ask the better to be likelier by a margin, and keep the best likely.",
+    paper="Zhao et al. 2023, arXiv:2305.10425",
+    group="offline",
+    prompts=Prompts(n=384),
+    draws=(Draw(source="initial", n=8, temperature=0.7, top_k=40, max_tokens=96),),
+    score=Score(by="judge"),
+    pairing=Pairing(kind="tournament"),
+    label=Label(by="scores"),
+    objective=Objective(loss="slic", delta=1.0, lambda_=0.1, lr=1e-4, epochs=1, batch=32, schedule="linear"),
+    needs=("reward-model",),
+    sources={
+        "draws.n": "Zhao et al. 2023, arXiv:2305.10425: 8",
+        "draws.temperature": "Zhao et al. 2023, arXiv:2305.10425: 0.7",
+        "draws.top_k": "Zhao et al. 2023, arXiv:2305.10425: 40",
+        "objective.lr": f"{_LETTERS_LR}; Zhao et al. 2023: 1e-5",
+    },
+)
+
+RRHF = Recipe(
+    name="rrhf",
+    title="RRHF",
+    idea="Order several answers by their likelihood per token as the scores order them, and imitate the best.",
+    paper="Yuan et al. 2023, arXiv:2304.05302",
+    group="offline",
+    prompts=Prompts(n=384),
+    draws=(Draw(source="initial", n=4, max_tokens=96),),
+    score=Score(by="judge"),
+    pairing=Pairing(kind="all-ranked"),
+    label=Label(by="scores"),
+    objective=Objective(loss="rrhf", rank_weight=1.0, lr=1e-4, epochs=1, batch=16, schedule="linear"),
+    needs=("reward-model",),
+    sources={
+        "draws.n": "this project's; Yuan et al. 2023 mix answers of several models",
+        "objective.lr": f"{_LETTERS_LR}; Yuan et al. 2023, released code: 2e-5, 3 epochs",
+    },
+)
+
+CLICK = Recipe(
+    name="click",
+    title="CLICK",
+    idea="Contrast the policy's own good and bad answers by a margin, while the data stays likely.",
+    paper="Zheng et al. 2023, arXiv:2306.03350",
+    group="offline",
+    prompts=Prompts(n=384),
+    draws=(Draw(source="initial", n=8, max_tokens=96),),
+    score=Score(by="judge"),
+    pairing=Pairing(kind="first-round"),
+    label=Label(by="scores"),
+    objective=Objective(loss="click", alpha=15.0, gamma=0.1, lr=1e-4, epochs=1, batch=32, schedule="linear"),
+    needs=("reward-model",),
+    sources={
+        "draws.n": "this project's",
+        "pairing.kind": "this project's: disjoint random pairs; the paper's likelihood ranking could not be verified",
+        "objective.lr": f"{_LETTERS_LR}; Zheng et al. 2023, released code: 5e-5, Adafactor",
+    },
+)
+
+RSO = Recipe(
+    name="rso",
+    title="RSO",
+    idea="Draw many answers, accept those that the optimal policy would give, pair them, and learn offline.",
+    paper="Liu et al. 2023, arXiv:2309.06657",
+    group="offline",
+    prompts=Prompts(n=256),
+    draws=(Draw(source="initial", n=64, temperature=0.7, top_k=40, max_tokens=96),),
+    score=Score(by="judge"),
+    filter=Filter(kind="rejection", beta=0.5, keep=8),
+    pairing=Pairing(kind="first-round"),
+    label=Label(by="scores"),
+    objective=Objective(loss="rso", gamma=0.05, lr=3e-4, epochs=1, batch=32, schedule="linear", reference="initial"),
+    needs=("reward-model",),
+    sources={
+        "draws.n": "Liu et al. 2023, arXiv:2309.06657: 64",
+        "draws.temperature": "Liu et al. 2023, arXiv:2309.06657: 0.7",
+        "draws.top_k": "Liu et al. 2023, arXiv:2309.06657: 40",
+        "objective.lr": f"{_LETTERS_LR}; Liu et al. 2023: 1e-5, Adafactor, batch 32",
+    },
+)
+
+_GAP = "Tang et al. 2024, arXiv:2405.08448v1"
+
+OFFLINE_IPO = Recipe(
+    name="offline-ipo",
+    title="Offline IPO",
+    idea="IPO on stored pairs, as the offline side of the online-offline gap.",
+    paper=_GAP,
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="ipo", tau=0.1, lr=1e-4, epochs=2, batch=32),
+    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+)
+
+OFFLINE_BO2 = Recipe(
+    name="offline-bo2",
+    title="Offline Bo2",
+    idea="Imitate the winner of each stored pair: the gap study's loss without a contrast.",
+    paper=_GAP,
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="bo2", lr=1e-4, epochs=2, batch=32),
+    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+)
+
+TANDEM_IPO = Recipe(
+    name="tandem-ipo",
+    title="Tandem IPO",
+    idea="Train offline on the shuffled data that an online run made: does coverage explain the gap?",
+    paper=_GAP,
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    memory=Memory(replays=True, kind="replay", order="uniform"),
+    objective=Objective(loss="ipo", tau=0.1, lr=1e-4, epochs=1, batch=32),
+    needs=("online-ipo",),
+    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+)
+
+TANDEM_BO2 = Recipe(
+    name="tandem-bo2",
+    title="Tandem Bo2",
+    idea="Imitate the winners of an online run's data, shuffled.",
+    paper=_GAP,
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    memory=Memory(replays=True, kind="replay", order="uniform"),
+    objective=Objective(loss="bo2", lr=1e-4, epochs=1, batch=32),
+    needs=("online-bo2",),
+    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+)
+
+RECIPES = (
+    SFT,
+    REWARD_MODEL,
+    BEST_OF_N,
+    DPO,
+    IPO,
+    SLIC_HF,
+    RRHF,
+    CLICK,
+    RSO,
+    OFFLINE_IPO,
+    TANDEM_IPO,
+    OFFLINE_BO2,
+    TANDEM_BO2,
+)
+NOT_YET = frozenset(
+    {"ipo", "slic-hf", "rrhf", "click", "rso", "offline-ipo", "offline-bo2", "tandem-ipo", "tandem-bo2"}
+)

@@ -1,0 +1,236 @@
+"""Methods that sample and learn in the same breath: a round is a block of steps between two evaluations.
+
+Learning rates and batches suit the letters world's 0.75M parameters (docs/experiments.md); the papers' own, for models
+a thousand times larger, stand beside them. The other numbers are the papers' unless `sources` says otherwise.
+A batch counts prompts.
+"""
+
+from __future__ import annotations
+
+from prefloop.recipes.recipe import (
+    AI_REWARD_MODEL,
+    Anchor,
+    Draw,
+    Filter,
+    Label,
+    Memory,
+    Objective,
+    Pairing,
+    Prompts,
+    Recipe,
+    Score,
+)
+
+_LETTERS_LR = "chosen for letters"
+_OAIF = "Guo et al. 2024 (OAIF), arXiv:2402.04792"
+_BOND = "Sessa et al. 2024 (BOND), arXiv:2407.14622v1"
+_GAP = "Tang et al. 2024, arXiv:2405.08448v1"
+_PROMPTS = Prompts(n=384)
+_TWO = (Draw(source="current", n=2, temperature=0.9, max_tokens=96),)
+_OAIF_SOURCES = {
+    "draws.temperature": f"{_OAIF}: 0.9",
+    "objective.lr": f"{_LETTERS_LR}; {_OAIF}: 5e-7, Adafactor, batch 128",
+}
+
+
+def _oaif(name: str, title: str, idea: str, objective: Objective, sources: dict[str, str]) -> Recipe:
+    return Recipe(
+        name=name,
+        title=title,
+        idea=idea,
+        paper=_OAIF,
+        group="online",
+        prompts=_PROMPTS,
+        draws=_TWO,
+        refresh="step",
+        pairing=Pairing(kind="the-two"),
+        label=Label(by="judge"),
+        memory=Memory(replays=True, kind="overrides"),
+        objective=objective,
+        needs=("reward-model",),  # who labels where no other judge is named
+        rounds=3,
+        external_api=True,
+        sources=_OAIF_SOURCES | sources,
+    )
+
+
+OAIF_DPO = _oaif(
+    "oaif-dpo",
+    "Online AI feedback, DPO",
+    "At every step the policy answers twice, a judge says which is better, and DPO learns from it.",
+    Objective(loss="dpo", beta=0.1, lr=1e-4, batch=16),
+    {"objective.beta": f"{_OAIF}: 0.1"},
+)
+OAIF_IPO = _oaif(
+    "oaif-ipo",
+    "Online AI feedback, IPO",
+    "At every step the policy answers twice, a judge says which is better, and IPO learns from it.",
+    Objective(loss="ipo", tau=1.0, lr=1e-4, batch=16),
+    {"objective.tau": f"{_OAIF}: 1.0"},
+)
+OAIF_SLIC = _oaif(
+    "oaif-slic",
+    "Online AI feedback, hinge-norm",
+    "At every step the policy answers twice, a judge says which is better, and the normalised hinge learns from it.",
+    Objective(loss="hinge-norm", gamma=0.002, lr=1e-4, batch=16),
+    {"objective.gamma": f"{_OAIF}: 0.002"},
+)
+
+RLHF = Recipe(
+    name="rlhf",
+    title="RLHF",
+    idea="A reward model from people's labels scores every fresh answer, and PPO raises the score near the reference.",
+    paper="Ouyang et al. 2022, arXiv:2203.02155; Schulman et al. 2017 (PPO), arXiv:1707.06347",
+    group="online",
+    prompts=_PROMPTS,
+    draws=(Draw(source="current", n=1, max_tokens=96),),
+    refresh="step",
+    score=Score(by="judge"),
+    pairing=Pairing(kind="none"),
+    label=Label(by="none"),
+    objective=Objective(loss="ppo", beta=0.05, lambda_=0.95, lr=1e-4, batch=32),
+    needs=("reward-model",),
+    rounds=3,
+    needs_human_labels=True,
+    sources={"draws.temperature": "log-probs are the policy's own: 1", "objective.lr": f"{_LETTERS_LR}; TRL: 3e-6"},
+)
+
+RLAIF = Recipe(
+    name="rlaif",
+    title="RLAIF",
+    idea="RLHF with a reward model that learns a judge's soft labels instead of people's.",
+    paper="Lee et al. 2023, arXiv:2309.00267",
+    group="online",
+    prompts=_PROMPTS,
+    draws=(Draw(source="current", n=1, max_tokens=96),),
+    refresh="step",
+    score=Score(by="judge", judge=AI_REWARD_MODEL),
+    pairing=Pairing(kind="none"),
+    label=Label(by="judge", labels="soft"),
+    # a departure: the paper's policy gradient is REINFORCE with a learnt baseline
+    objective=Objective(loss="ppo", beta=0.05, lambda_=0.95, lr=1e-4, batch=32),
+    needs=("reward-model",),
+    rounds=3,
+    external_api=True,
+    sources={"label.labels": "Lee et al. 2023: soft", "objective.lr": f"{_LETTERS_LR}; TRL: 3e-6"},
+)
+
+
+def _bond(name: str, title: str, idea: str, draws: tuple[Draw, ...], objective: Objective, anchor: Anchor) -> Recipe:
+    return Recipe(
+        name=name,
+        title=title,
+        idea=idea,
+        paper=_BOND,
+        group="online",
+        prompts=_PROMPTS,
+        draws=draws,
+        refresh="step",
+        score=Score(by="judge"),
+        filter=Filter(kind="best") if objective.loss == "bond-forward" else Filter(),
+        pairing=Pairing(kind="none"),
+        label=Label(by="none"),
+        objective=objective,
+        anchor=anchor,
+        needs=("reward-model",),
+        rounds=3,
+        sources={
+            "objective.lr": f"{_LETTERS_LR}; {_BOND}: 3e-6, Adam, 100 warm-up steps, batch 128",
+            "draws.n": f"{_BOND}: 16 samples of the anchor measure a quantile",
+        },
+    )
+
+
+_ANCHOR_16 = Draw(source="anchor", n=16, max_tokens=96)
+_CURRENT_2 = Draw(source="current", n=2, max_tokens=96)
+
+BOND_FORWARD = _bond(
+    "bond-forward",
+    "BOND, forward KL",
+    "Imitate the best of N answers of the starting policy.",
+    (Draw(source="anchor", n=4, max_tokens=96),),
+    Objective(loss="bond-forward", n=4, lr=1e-4, batch=16),
+    Anchor(kind="initial"),
+)
+BOND_BACKWARD = _bond(
+    "bond-backward",
+    "BOND, backward KL",
+    "Raise the quantile that an own answer has among the starting policy's, with the KL that Best-of-N implies.",
+    (_ANCHOR_16, _CURRENT_2),
+    Objective(loss="bond-backward", n=4, lr=1e-4, batch=16),
+    Anchor(kind="initial"),
+)
+BOND = _bond(
+    "bond",
+    "BOND",
+    "Distil Best-of-N into the policy: forward and backward KL together, Jeffreys' divergence.",
+    (_ANCHOR_16, _CURRENT_2),
+    Objective(loss="bond", n=4, jeffreys=0.5, lr=1e-4, batch=16),
+    Anchor(kind="initial"),
+)
+ITERATIVE_BOND = _bond(
+    "iterative-bond",
+    "Iterative BOND",
+    "BOND with a small N, again and again: the anchor becomes the policy every so many steps.",
+    (_ANCHOR_16, _CURRENT_2),
+    Objective(loss="bond", n=2, jeffreys=0.5, lr=1e-4, batch=16),
+    Anchor(kind="copy", every=24),
+)
+J_BOND = _bond(
+    "j-bond",
+    "J-BOND",
+    "Two answers of a slowly moving anchor, one of the policy: imitate the better, punish the worse.",
+    (Draw(source="current", n=1, max_tokens=96), Draw(source="anchor", n=2, max_tokens=96)),
+    Objective(loss="j-bond", jeffreys=0.5, gamma=0.0, lr=1e-4, batch=16),
+    Anchor(kind="ema", rate=0.02),
+)
+
+
+def _gap(name: str, title: str, idea: str, objective: Objective) -> Recipe:
+    return Recipe(
+        name=name,
+        title=title,
+        idea=idea,
+        paper=_GAP,
+        group="online",
+        prompts=_PROMPTS,
+        draws=(Draw(source="current", n=2, max_tokens=96),),
+        refresh="step",
+        score=Score(by="judge"),
+        pairing=Pairing(kind="the-two"),
+        label=Label(by="scores"),
+        objective=objective,
+        needs=("reward-model",),
+        rounds=3,
+        sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 1e-5", "objective.batch": f"this project's; {_GAP}: 32"},
+    )
+
+
+ONLINE_IPO = _gap(
+    "online-ipo",
+    "Online IPO",
+    "IPO on two fresh answers at every step, labelled by the proxy: the online side of the gap.",
+    Objective(loss="ipo", tau=0.1, lr=1e-4, batch=16),
+)
+ONLINE_BO2 = _gap(
+    "online-bo2",
+    "Online Bo2",
+    "Imitate the better of two fresh answers at every step; only stopping holds it near its start.",
+    Objective(loss="bo2", lr=1e-4, batch=16),
+)
+
+RECIPES = (
+    OAIF_DPO,
+    OAIF_IPO,
+    OAIF_SLIC,
+    RLHF,
+    RLAIF,
+    BOND_FORWARD,
+    BOND_BACKWARD,
+    BOND,
+    ITERATIVE_BOND,
+    J_BOND,
+    ONLINE_IPO,
+    ONLINE_BO2,
+)
+NOT_YET = frozenset(recipe.name for recipe in RECIPES)

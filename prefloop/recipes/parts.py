@@ -1,0 +1,292 @@
+"""The parts of a recipe: where prompts come from, who answers, what is kept, compared, labelled and remembered.
+
+Every part is a frozen dataclass that checks itself when it is made; what a person may set is declared with `setting`
+(help, limits and the source of the default in one place). A part hides the keys that mean nothing for it, so that no
+setting is taken and then ignored. Keys are those of `run_recipe --set`: `draws.n`, `pairing.kind`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from typing_extensions import override
+
+from prefloop.config import ConfigError, check_fields, setting
+
+Scorer = Literal["none", "judge", "policy"]
+Labeller = Literal["none", "preferences", "scores", "judge", "data"]
+
+DRAW_SOURCES = ("data", "initial", "previous", "current", "anchor")
+FILTERS = ("all", "best", "rejection", "thresholds")
+PAIRINGS = (
+    "none",
+    "as-given",
+    "the-two",
+    "best-against-worst",
+    "first-round",
+    "tournament",
+    "all-ranked",
+    "real-against-generated",
+)
+RANKING_PAIRINGS = frozenset({"best-against-worst", "tournament", "all-ranked"})  # they ask the scores who is better
+REPLAY_ORDERS = ("logged", "uniform")
+
+REWARD_MODEL = "reward-model"  # the project's own, made from its labels where it is missing
+AI_REWARD_MODEL = "ai-reward-model"  # the same from a judge's soft labels alone (RLAIF)
+
+
+class Part:
+    """A part checks its own fields; where some of them mean nothing as it stands, it says so in `hidden()`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts(Part):
+    generator: str = setting(
+        "none",
+        choices=("none", "self-instruct"),
+        help="Who writes new prompts: none takes the prompt set as it is; self-instruct lets the starting policy write "
+        "more like them each round, filtered by likeness, keywords and length.",
+        source="Wang et al. 2022 (Self-Instruct), arXiv:2212.10560; Yuan et al. 2024, arXiv:2401.10020",
+    )
+    n: int = setting(0, minimum=0, help="Prompts used in a round, drawn by the seed; 0 takes all of them.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Part):
+    """Who answers. `data` takes the stored completions; its sampling numbers then mean nothing."""
+
+    source: str = setting(
+        "current",
+        choices=DRAW_SOURCES,
+        prefixes=("checkpoint:", "run:"),
+        help="Who answers: stored data, or a policy of this loop or another one by its name.",
+    )
+    n: int = setting(1, minimum=1, maximum=1024, help="Answers for each prompt.")
+    temperature: float = setting(
+        1.0, minimum=0.0, maximum=10.0, help="Sampling temperature; 1 samples the policy itself, 0 is greedy."
+    )
+    top_p: float = setting(
+        1.0, above=0.0, maximum=1.0, help="Nucleus sampling: the share of probability kept; 1 keeps all."
+    )
+    top_k: int = setting(0, minimum=0, help="Tokens kept at each step; 0 keeps all.")
+    max_tokens: int = setting(128, minimum=1, maximum=131072, help="Longest answer, in tokens.")
+
+    def hidden(self) -> frozenset[str]:
+        if self.source == "data":
+            return frozenset({"source", "n", "temperature", "top_p", "top_k", "max_tokens"})
+        return frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Part):
+    """A number for each completion. `by` belongs to the method; whose number it is can be set."""
+
+    by: Scorer = "none"
+    judge: str = setting(
+        REWARD_MODEL,
+        help="Whose score: reward-model is the project's own (made first if missing), ai-reward-model one from a "
+        "judge's soft labels alone (made first too), or a pointwise judge's name.",
+    )
+    samples: int = setting(1, minimum=1, maximum=64, help="Scores asked for each completion; their mean is used.")
+
+    def hidden(self) -> frozenset[str]:
+        return {
+            "none": frozenset({"judge", "samples"}),
+            "judge": frozenset[str](),
+            "policy": frozenset({"judge"}),
+        }[self.by]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter(Part):
+    kind: str = setting(
+        "all",
+        choices=FILTERS,
+        help="Which completions stay: all; the best by score; those that rejection sampling accepts; those above "
+        "thresholds that rise inside a round.",
+    )
+    beta: float = setting(
+        0.5,
+        minimum=0.0,
+        help="Temperature of rejection sampling: a completion is accepted with chance exp((score - best) / beta).",
+        source="Liu et al. 2023 (RSO), arXiv:2309.06657: best of 0, .05, .5, 5",
+    )
+    keep: int = setting(
+        8,
+        minimum=1,
+        maximum=1024,
+        help="Completions kept of each prompt.",
+        source="Liu et al. 2023 (RSO), arXiv:2309.06657: 8 of 64",
+    )
+    thresholds: str = setting(
+        "0.5,0.7,0.85",
+        help="Rising quantiles of the round's scores, one for each Improve step: what scores above it is trained on.",
+        source="this project's; the paper raises the threshold at each step (its values are per task)",
+    )
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind == "thresholds":
+            _ = self.quantiles
+
+    def hidden(self) -> frozenset[str]:
+        used = {"rejection": {"beta", "keep"}, "thresholds": {"thresholds"}}.get(self.kind, set())
+        return frozenset({"beta", "keep", "thresholds"} - used)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The thresholds as numbers. Raises ConfigError where they are not rising numbers in [0, 1)."""
+        try:
+            numbers = tuple(float(text) for text in self.thresholds.split(","))
+        except ValueError:
+            numbers = ()
+        rising = all(a < b for a, b in pairwise(numbers))
+        if not numbers or not rising or not all(0 <= q < 1 for q in numbers):
+            raise ConfigError(
+                f"thresholds must be rising numbers from 0 to below 1, like 0.5,0.7,0.9, not {self.thresholds!r}"
+            )
+        return numbers
+
+    @property
+    def n_steps(self) -> int:
+        """Trainings in one round: ReST's Improve steps, else one."""
+        return len(self.quantiles) if self.kind == "thresholds" else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing(Part):
+    kind: str = setting("as-given", choices=PAIRINGS, help="Which comparisons are made of a prompt's completions.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Part):
+    """Who fills each pair's p. `by` belongs to the method: stored preferences, scores, a judge, or the data itself."""
+
+    by: Labeller = "preferences"
+    judge: str = setting(
+        "",
+        help="Whose labels: empty takes what the method takes (the scores of fresh answers; for stored "
+        "ones the effective label: override, people, judges), people takes only people's, a judge's name "
+        "takes that judge's verdicts in both orders.",
+    )
+    labels: str = setting(
+        "hard",
+        choices=("hard", "soft", "sampled"),
+        help="hard: the better one wins for certain; soft: its probability is kept; sampled: a coin of it is thrown.",
+    )
+    noise: float = setting(
+        0.0,
+        minimum=0.0,
+        maximum=0.5,
+        help="Share of labels turned round at random, by the seed (an experiment's knob).",
+    )
+
+    def explain(self, name: str) -> dict[str, object]:
+        if name == "judge" and self.by == "judge":
+            return {
+                "help": "Who compares the answers, in both orders, averaged: a judge's name; empty takes the "
+                "project's reward model."
+            }
+        return {}
+
+    def hidden(self) -> frozenset[str]:
+        return frozenset({"judge", "labels", "noise"}) if self.by in ("none", "data") else frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review(Part):
+    mode: str = setting(
+        "none",
+        choices=("none", "uncertain", "sample", "all"),
+        help="Which labels go to people before training: none, the uncertain ones and a random share, a sample, all.",
+    )
+    budget: int = setting(20, minimum=0, help="Most labels sent to people in a round; 0 sets no limit.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(Part):
+    """Which past examples are trained on again. `replays` says whether the method makes anything to remember.
+
+    `kind` "replay" (the data of another loop's run in a chosen order) belongs to the tandem methods alone.
+    """
+
+    replays: bool = False
+    kind: str = setting(
+        "none",
+        choices=("none", "rounds", "overrides"),
+        help="Past examples trained on again: none, the last k rounds, or the project's labels that people overrode.",
+    )
+    k: int = setting(1, minimum=1, maximum=1000, help="How many past rounds are trained on again.")
+    weight: float = setting(1.0, above=0.0, maximum=1000.0, help="Weight of a past example against a new one.")
+    run: str = setting("", help="Which loop's data is replayed: its number; empty takes the newest of its kind.")
+    order: str = setting(
+        "uniform",
+        choices=REPLAY_ORDERS,
+        prefixes=("window:",),
+        help="Order of the replay: as logged, shuffled within windows of so many batches (window:500), or uniform.",
+        source="Tang et al. 2024, arXiv:2405.08448v1: uniform; none, 4 and 500 as ablation",
+    )
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order.startswith("window:"):
+            whole_number("order", self.order, "window:")
+
+    def explain(self, name: str) -> dict[str, object]:
+        if name == "kind" and self.kind == "replay":
+            return {"choices": ("replay",), "help": "The data of another loop is trained on again."}
+        return {}
+
+    def hidden(self) -> frozenset[str]:
+        if self.kind == "replay":
+            return frozenset({"k", "weight"})
+        replay = frozenset({"run", "order"})
+        return replay if self.replays else replay | {"kind", "k", "weight"}
+
+    @property
+    def window(self) -> int | None:
+        """Batches that are shuffled among themselves; None: none are (logged), or all of them (uniform)."""
+        return int(self.order.removeprefix("window:")) if self.order.startswith("window:") else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor(Part):
+    """A policy that the objective pulls to and that may move; the methods that have one set `kind`."""
+
+    kind: Literal["none", "initial", "copy", "ema"] = "none"
+    rate: float = setting(
+        0.02,
+        above=0.0,
+        maximum=1.0,
+        help="How far an EMA anchor moves towards the policy at each step.",
+        source="Sessa et al. 2024 (J-BOND), arXiv:2407.14622v1",
+    )
+    every: int = setting(
+        50,
+        minimum=1,
+        help="Steps between two copies of the policy to the anchor.",
+        source="this project's; Sessa et al. 2024 (iterative BOND), arXiv:2407.14622v1: 1000",
+    )
+
+    def hidden(self) -> frozenset[str]:
+        return {
+            "none": frozenset({"rate", "every"}),
+            "initial": frozenset({"rate", "every"}),
+            "copy": frozenset({"rate"}),
+            "ema": frozenset({"every"}),
+        }[self.kind]
+
+
+def whole_number(key: str, text: str, prefix: str) -> int:
+    """Read the number behind a prefix, ≥ 1. Raises ConfigError."""
+    digits = text.removeprefix(prefix)
+    if not digits.isdecimal() or int(digits) < 1:
+        raise ConfigError(f"{key} must be {prefix}N with a whole number N ≥ 1, not {text!r}")
+    return int(digits)
