@@ -143,9 +143,9 @@ def checked_addresses(host: str, port: int, *, allow: frozenset[str], resolver: 
     try:
         addresses = resolver(host, port)
     except (OSError, UnicodeError) as error:
-        raise JudgeUnreachable(f"the judge endpoint {name} has no address: {error}") from None
+        raise JudgeUnreachable(f"the endpoint {name} has no address: {error}") from None
     if not addresses:
-        raise JudgeUnreachable(f"the judge endpoint {name} has no address")
+        raise JudgeUnreachable(f"the endpoint {name} has no address")
     if name not in allow:
         private = [address for address in addresses if not is_public(address)]
         if private:

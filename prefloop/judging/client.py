@@ -1,7 +1,8 @@
-"""A client of OpenAI-compatible chat endpoints: bounded in time, bytes and retries, and careful where it connects.
+"""A client of OpenAI-compatible endpoints: bounded in time, bytes and retries, and careful where it connects.
 
-Synchronous and safe to share among the threads of a batch. What the far side says is data: no redirect is followed,
-no proxy variable read, no more than `Limits.max_bytes` kept, and a key never appears in an error.
+Judges are asked by it, and models that answer prompts. Synchronous and safe to share among the threads of a batch. What
+the far side says is data: no redirect is followed, no proxy variable read, no more than `Limits.max_bytes` kept, and a
+key never appears in an error.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from prefloop.judging.errors import (
     JudgeUnreachable,
 )
 from prefloop.judging.render import Message
-from prefloop.judging.replies import EXCERPT_CHARS, ChatReply, chat_reply, model_names
+from prefloop.judging.replies import EXCERPT_CHARS, ChatReply, TextReply, chat_reply, model_names, text_reply
 from prefloop.judging.transport import GuardedTransport, deadline
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class ChatEndpoint:
         self.model = model
         self.limits = limits or Limits()
         self.breaker = breaker or CircuitBreaker()
-        self._name = f"the judge endpoint {address.host_port}"
+        self._name = f"the endpoint {address.host_port}"
         self._api_key = api_key
         self._sleep = sleep
         self._jitter = jitter or random.Random()
@@ -115,6 +116,7 @@ class ChatEndpoint:
         messages: Sequence[Message],
         *,
         temperature: float = 0.0,
+        top_p: float | None = None,
         max_tokens: int = 1024,
         seed: int | None = None,
         logprobs: bool = False,
@@ -127,11 +129,39 @@ class ChatEndpoint:
             "temperature": temperature,
             "max_tokens": max_tokens,
         }
+        if top_p is not None:
+            body["top_p"] = top_p
         if seed is not None:
             body["seed"] = seed
         if logprobs:
             body |= {"logprobs": True, "top_logprobs": top_logprobs}
         return self._ask("POST", "/chat/completions", body, chat_reply)
+
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int,
+        seed: int | None = None,
+        logprobs: int | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> TextReply:
+        """Ask how a text (or its token ids) goes on. `more`: settings that this server knows beyond the protocol."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+            **(more or {}),
+        }
+        if seed is not None:
+            body["seed"] = seed
+        if logprobs is not None:
+            body["logprobs"] = logprobs
+        return self._ask("POST", "/completions", body, text_reply)
 
     def models(self) -> list[str]:
         """The names of the models the endpoint serves: what a "test this endpoint" button shows."""

@@ -29,12 +29,23 @@ class ChatReply:
     raw: str = ""  # the message as JSON
     finish_reason: str = ""
     model: str = ""
+    token_logprobs: tuple[float, ...] = ()  # nats, a token each; empty when not asked for or not given
+
+
+@dataclass(frozen=True, slots=True)
+class TextReply:
+    """How a text went on. What a server does not tell is None."""
+
+    text: str
+    finish_reason: str = ""
+    token_ids: tuple[int, ...] | None = None  # the token that ended it included, where the server includes it
+    token_logprobs: tuple[float, ...] | None = None  # nats, a token each
+    usage: Mapping[str, int] = field(default_factory=dict)
+    model: str = ""
 
 
 def _wrong_shape(what: str, parsed: Any) -> JudgeBadAnswer:
-    return JudgeBadAnswer(
-        f"the judge endpoint's JSON is no chat completion: {what}", excerpt=_as_json(parsed)[:EXCERPT_CHARS]
-    )
+    return JudgeBadAnswer(f"the endpoint's JSON is no completion: {what}", excerpt=_as_json(parsed)[:EXCERPT_CHARS])
 
 
 def _as_json(value: Any) -> str:
@@ -44,12 +55,22 @@ def _as_json(value: Any) -> str:
         return "(nested too deeply)"
 
 
-def chat_reply(parsed: Any) -> ChatReply:
-    """Read a chat completion object. Raises JudgeBadAnswer where it is none."""
+def _first_choice(parsed: Any) -> dict[str, Any]:
     choices = parsed.get("choices") if isinstance(parsed, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise _wrong_shape("it has no choices", parsed)
-    message = choices[0].get("message")
+    return choices[0]
+
+
+def _usage(parsed: Any) -> dict[str, int]:
+    usage = parsed.get("usage")
+    return {k: v for k, v in usage.items() if type(v) is int} if isinstance(usage, dict) else {}
+
+
+def chat_reply(parsed: Any) -> ChatReply:
+    """Read a chat completion object. Raises JudgeBadAnswer where it is none."""
+    choice = _first_choice(parsed)
+    message = choice.get("message")
     if not isinstance(message, dict):
         raise _wrong_shape("its choice has no message", parsed)
     content = message.get("content")
@@ -59,15 +80,46 @@ def chat_reply(parsed: Any) -> ChatReply:
         raise _wrong_shape("its message's content is no text", parsed)
     if any(message.get(key) for key in ("tool_calls", "function_call", "refusal")):
         content = ""  # it did something else than answer; `raw` says what
-    usage = parsed.get("usage")
     return ChatReply(
         text=content or "",
-        top_logprobs=_first_token_logprobs(choices[0].get("logprobs")),
-        usage={k: v for k, v in usage.items() if type(v) is int} if isinstance(usage, dict) else {},
+        top_logprobs=_first_token_logprobs(choice.get("logprobs")),
+        usage=_usage(parsed),
         raw=_as_json(message),
-        finish_reason=str(choices[0].get("finish_reason") or ""),
+        finish_reason=str(choice.get("finish_reason") or ""),
+        model=str(parsed.get("model") or ""),
+        token_logprobs=_chat_token_logprobs(choice.get("logprobs")) or (),
+    )
+
+
+def text_reply(parsed: Any) -> TextReply:
+    """Read a text completion object. Raises JudgeBadAnswer where it is none."""
+    choice = _first_choice(parsed)
+    text, ids, logprobs = choice.get("text"), choice.get("token_ids"), choice.get("logprobs")
+    if not isinstance(text, str):
+        raise _wrong_shape("its choice has no text", parsed)
+    told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    return TextReply(
+        text=text,
+        finish_reason=str(choice.get("finish_reason") or ""),
+        token_ids=tuple(ids) if isinstance(ids, list) and all(type(token) is int for token in ids) else None,
+        token_logprobs=_numbers(told),
+        usage=_usage(parsed),
         model=str(parsed.get("model") or ""),
     )
+
+
+def _numbers(values: Any) -> tuple[float, ...] | None:
+    """The values as floats, if they are a list of numbers and nothing else."""
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        return None
+    return tuple(float(value) for value in values)
+
+
+def _chat_token_logprobs(logprobs: Any) -> tuple[float, ...] | None:
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(tokens, list):
+        return None
+    return _numbers([token.get("logprob") if isinstance(token, dict) else None for token in tokens])
 
 
 def _first_token_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...]:

@@ -107,7 +107,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        raise httpcore.UnsupportedProtocol("a judge endpoint is never a Unix socket")
+        raise httpcore.UnsupportedProtocol("an endpoint is never a Unix socket")
 
 
 _ERRORS: dict[type[Exception], type[httpx.TransportError]] = {

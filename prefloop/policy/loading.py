@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.utils import logging as transformers_logging
 
 from prefloop.checkpoints import check_checkpoint_dir, fingerprint
@@ -19,10 +26,12 @@ transformers_logging.disable_progress_bar()  # bars are for terminals; here they
 
 __all__ = [
     "Policy",
+    "Reader",
     "RewardModel",
     "UnloadableModel",
     "check_checkpoint_dir",
     "load_policy",
+    "load_reader",
     "load_reward_model",
     "reward_model_from_policy",
     "save_model",
@@ -58,6 +67,16 @@ class RewardModel:
     dtype: torch.dtype
 
 
+@dataclass(slots=True)
+class Reader:
+    """What is needed of a policy whose weights somebody else holds: its tokenizer, its stops, its room."""
+
+    tokenizer: Any
+    path: str
+    stop_ids: tuple[int, ...]
+    max_length: int | None  # tokens of prompt and answer together
+
+
 def load_policy(path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Policy:
     """Load a causal language model, in eval mode (dropout off). Raises UnsafeCheckpoint or UnloadableModel."""
     model, tokenizer, digest = _load(AutoModelForCausalLM, path, device=device, dtype=dtype)
@@ -74,6 +93,19 @@ def load_reward_model(
     if model.config.num_labels != 1:
         raise UnloadableModel(f"{path} has {model.config.num_labels} labels; a reward model has one")
     return RewardModel(model, tokenizer, str(path), digest, torch.device(device), dtype)
+
+
+def load_reader(path: str | Path) -> Reader:
+    """Load what a checkpoint says beside its weights. Raises UnsafeCheckpoint or UnloadableModel."""
+    check_checkpoint_dir(path)
+    with _load_errors(path):
+        tokenizer = AutoTokenizer.from_pretrained(str(path), **_SAFE)
+        config = AutoConfig.from_pretrained(str(path), **_SAFE).get_text_config()
+        generation = None
+        if (Path(path) / "generation_config.json").exists():
+            generation = GenerationConfig.from_pretrained(str(path), local_files_only=True)
+    limit = getattr(config, "max_position_embeddings", None)
+    return Reader(tokenizer, str(path), _stop_ids(tokenizer, generation or config), limit)
 
 
 def reward_model_from_policy(policy: Policy) -> RewardModel:
@@ -114,9 +146,12 @@ def reward_head(model: nn.Module) -> nn.Module:
 
 def stop_ids(policy: Policy) -> tuple[int, ...]:
     """List the token ids that end a completion: those of the generation config and the tokenizer's EOS."""
+    return _stop_ids(policy.tokenizer, getattr(policy.model, "generation_config", None))
+
+
+def _stop_ids(tokenizer: Any, generation: Any) -> tuple[int, ...]:
     found: set[int] = set()
-    config = getattr(policy.model, "generation_config", None)
-    for value in (getattr(config, "eos_token_id", None), policy.tokenizer.eos_token_id):
+    for value in (getattr(generation, "eos_token_id", None), tokenizer.eos_token_id):
         if isinstance(value, int):
             found.add(value)
         elif value is not None:
@@ -124,13 +159,21 @@ def stop_ids(policy: Policy) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _load(kind: Any, path: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> tuple[Any, Any, str]:
-    check_checkpoint_dir(path)
-    safe: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+_SAFE: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+
+
+@contextmanager
+def _load_errors(path: str | Path) -> Iterator[None]:
     try:
-        model = kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, **safe)
-        tokenizer = AutoTokenizer.from_pretrained(str(path), **safe)
+        yield
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnloadableModel(f"{path} cannot be loaded: {first_line}") from error
+
+
+def _load(kind: Any, path: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> tuple[Any, Any, str]:
+    check_checkpoint_dir(path)
+    with _load_errors(path):
+        model = kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, **_SAFE)
+        tokenizer = AutoTokenizer.from_pretrained(str(path), **_SAFE)
     return model.to(device).eval(), tokenizer, fingerprint(path)

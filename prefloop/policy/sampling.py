@@ -59,21 +59,12 @@ def sample(
     Temperature 0 is greedy. top_k 0 and top_p 1 filter nothing. A completion ends with a stop token (kept in `ids`,
     `finished`) or after max_tokens. `on_group` is told of each group as soon as its last completion ends.
     """
-    if n < 1 or max_tokens < 1 or first_index < 0:
-        raise ValueError("n and max_tokens must be at least 1, first_index at least 0")
-    if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
-        raise ValueError("temperature must be >= 0, top_p in (0, 1], top_k >= 0")
+    check_draws(n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, first_index=first_index)
     if len({prompt.id for prompt in prompts}) != len(prompts):
         raise ValueError("prompt ids must differ: they key the draws")
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     for prompt in prompts:
-        if not prompt.ids:
-            raise ValueError(f"prompt {prompt.id} has no tokens")
-        if limit and len(prompt.ids) + max_tokens > limit:
-            raise PromptTooLong(
-                f"prompt {prompt.id} has {len(prompt.ids)} tokens; with {max_tokens} to come that is more than the "
-                f"{limit} of the model"
-            )
+        check_room(prompt, max_tokens=max_tokens, limit=limit)
     stops = torch.tensor(stop_ids(policy), dtype=torch.long, device=policy.device)
     found: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
     groups: dict[int, Group] = {}
@@ -104,6 +95,25 @@ def sample(
     finally:
         policy.model.train(training)
     return [groups[index] for index in range(len(prompts))]
+
+
+def check_draws(*, n: int, temperature: float, top_p: float, top_k: int, max_tokens: int, first_index: int = 0) -> None:
+    """Raise ValueError for settings that no engine can sample with."""
+    if n < 1 or max_tokens < 1 or first_index < 0:
+        raise ValueError("n and max_tokens must be at least 1, first_index at least 0")
+    if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
+        raise ValueError("temperature must be >= 0, top_p in (0, 1], top_k >= 0")
+
+
+def check_room(prompt: SamplePrompt, *, max_tokens: int, limit: int | None) -> None:
+    """Raise PromptTooLong where the prompt and max_tokens more are over the model's `limit` (None: it has none)."""
+    if not prompt.ids:
+        raise ValueError(f"prompt {prompt.id} has no tokens")
+    if limit and len(prompt.ids) + max_tokens > limit:
+        raise PromptTooLong(
+            f"prompt {prompt.id} has {len(prompt.ids)} tokens; with {max_tokens} to come that is more than the "
+            f"{limit} of the model"
+        )
 
 
 def pick(logits: Tensor, draws: Tensor, *, temperature: float, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:

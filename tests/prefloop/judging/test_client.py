@@ -317,7 +317,7 @@ def test_html_is_named_as_such(kit: Any, kind: str) -> None:
     with pytest.raises(JudgeBadAnswer) as caught:
         kit.endpoint(server).chat(ASK)
     assert str(caught.value) == (
-        f"the judge endpoint 127.0.0.1:{server.port} answered HTML, not JSON: "
+        f"the endpoint 127.0.0.1:{server.port} answered HTML, not JSON: "
         f"is {server.url} an OpenAI-compatible /v1 base URL?"
     )
     assert caught.value.excerpt.startswith("<!doctype")
