@@ -60,6 +60,10 @@ class DamagedCheckpoint(PrefloopError):
     """The directory does not match its manifest, or has none."""
 
 
+class UnloadableModel(PrefloopError):
+    """The files are safe, but they are not a model that can be used here."""
+
+
 def check_checkpoint_dir(path: str | Path) -> None:
     """Refuse a directory that is not plain safetensors and JSON, without reading anything executable.
 
@@ -92,7 +96,7 @@ def check_checkpoint_dir(path: str | Path) -> None:
             weights += file.parent == root and bool(_WEIGHTS.match(file.name))
         elif file.suffix == ".json" and file.parent == root:
             _check_json(file, name)
-    if not (root / "config.json").is_file():
+    if not any((root / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise UnsafeCheckpoint("config.json is missing: not a model directory")
     if not weights:
         raise UnsafeCheckpoint("model.safetensors is missing: no weights in safetensors format")

@@ -6,7 +6,8 @@ What makes a resumed run equal an undisturbed one, bit for bit on one machine an
    otherwise);
 3. parameters are copied into memory of their own after loading, so that their alignment, on which kernels' rounding
    may depend, is the same in a fresh and in a resumed process;
-4. dropout is off, and the optimizer's moments are kept in full precision.
+4. dropout is off (an adapter's draws from generators that are kept), and the optimizer's numbers are stored in full
+   precision.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from typing import Any
 import torch
 from typing_extensions import override
 
+from prefloop.checkpoints import verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.examples import Example, batch_of, encode_demonstrations, encode_pairs, steps_of
+from prefloop.engine.hardware import device_of, dtype_of, ready_to_step, spare_activations
 from prefloop.engine.objectives import backward_batch
-from prefloop.engine.optimizer import learning_rate, make_optimizer
+from prefloop.engine.optimizer import MasterAdamW, clip_gradients, learning_rate, make_optimizer
 from prefloop.engine.resume import (
+    Found,
+    OtherRun,
     Position,
     check_room,
     newest_checkpoint,
@@ -38,6 +43,7 @@ from prefloop.engine.resume import (
     training_bytes,
 )
 from prefloop.engine.shell import Leaving, NotFinite, Outcome, RunProcess
+from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
 from prefloop.policy.reference import ReferenceCache
 from prefloop.policy.scoring import unshared_because
@@ -57,13 +63,18 @@ class TrainingRun(RunProcess):
         finished = self._finished()
         if finished is not None:
             return finished
+        self._device = device_of(self._spec)
+        self._dtype = dtype_of(self._spec, self._device)
         torch.set_num_threads(self._spec.threads)
         torch.manual_seed(trainer_seed(self._spec.seed))
         rows, sha256 = self._read_rows()
         found = newest_checkpoint(
             self._dir, config_hash=self._spec.config_hash(), snapshot_sha256=sha256, on_log=self._log
         )
-        loaded = self._load(found.path if found else self._path(self._spec.start), own=found is not None)
+        start = self._path(self._spec.start)
+        adapts = found is not None and base_of(found.path) is not None  # its checkpoints hold the adapter alone
+        whole = found.path if found is not None and not adapts else start
+        loaded = self._load(whole, own=whole != start)
         parent = self._spec.parent or (found.parent if found else loaded.fingerprint)
         model, tokenizer = loaded.model, loaded.tokenizer
         for name, parameter in model.named_parameters():
@@ -75,11 +86,12 @@ class TrainingRun(RunProcess):
             if reason := unshared_because(model, longest):
                 self._log("warning", f"{reason}: each answer takes a row of its own, which is slower")
         references = self._references(examples, loaded if found is None else None)
+        model, kept = self._adapted(loaded, found)
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
         optimizer = make_optimizer(model, self._spec.objective)
         self.step = restore_training(found.path, model, optimizer).step if found else 0
-        check_room(self._dir, training_bytes(model))
+        check_room(self._dir, training_bytes(model, optimizer))
         settings = self._spec.objective
         n_steps = steps_of(len(examples), batch=settings.batch, epochs=settings.epochs)
         self._begin(found, n_rows=len(examples), n_steps=n_steps)
@@ -99,6 +111,7 @@ class TrainingRun(RunProcess):
                 position=position(),
                 parent=parent,
                 keep_last=self._spec.keep_last,
+                extra=kept,
             )
             self._events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
 
@@ -110,14 +123,20 @@ class TrainingRun(RunProcess):
             return Outcome("left", self.step)
         target = self._dir / FINAL_DIR
         fingerprint = publish_result(
-            target, model, tokenizer, position=position(), parent=parent, extra={"status": status}
+            target,
+            model,
+            tokenizer,
+            position=position(),
+            parent=parent,
+            extra={"status": status, **kept},
+            merge_in=self._spec.adapter.merge,
         )
         return Outcome(status, self.step, target, fingerprint)
 
     def _step(
         self,
         model: Any,
-        optimizer: torch.optim.Optimizer,
+        optimizer: MasterAdamW,
         examples: list[Example],
         references: dict[str, tuple[float, float]],
         step: int,
@@ -126,10 +145,11 @@ class TrainingRun(RunProcess):
         spec, settings = self._spec, self._spec.objective
         batch = batch_of(examples, step, batch=settings.batch, seed=spec.seed)
         optimizer.zero_grad(set_to_none=True)
+        ready_to_step(model, spare_memory=spec.spare_memory)
         result = backward_batch(
             model, spec.kind, batch, settings, token_budget=spec.token_budget, references=references
         )
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip or math.inf))
+        norm = clip_gradients(optimizer, settings)
         rate = learning_rate(settings, step, n_steps)
         if not (math.isfinite(result.loss) and math.isfinite(norm)):
             raise NotFinite(
@@ -150,13 +170,32 @@ class TrainingRun(RunProcess):
 
     def _load(self, path: Path, *, own: bool) -> Policy | RewardModel:
         """Load the model that is trained; a reward model may start from a policy, with a head of zeros."""
-        device = self._spec.device
         if self._spec.kind != "reward-model":
-            return load_policy(path, device=device)
+            return load_policy(path, device=self._device, dtype=self._dtype)
         if own or _is_reward_model(path):
-            return load_reward_model(path, device=device)
-        policy = load_policy(path, device=device)
+            return load_reward_model(path, device=self._device, dtype=self._dtype)
+        policy = load_policy(path, device=self._device, dtype=self._dtype)
         return dataclasses.replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
+
+    def _adapted(self, loaded: Policy | RewardModel, found: Found | None) -> tuple[Any, dict[str, Any]]:
+        """Put the adapter beside the model, where the run has one; return what the checkpoints have to say of it."""
+        model, spec = loaded.model, self._spec
+        if spec.spare_memory:
+            spare_activations(model)
+        n_parameters = count_parameters(model)[1]
+        settings = spec.adapter.resolved(n_parameters)
+        if settings.kind == "none":
+            return model, {}
+        model = add_adapter(model, settings, base=str(self._path(spec.start).resolve()))
+        kept = {"adapter": dataclasses.asdict(settings), "base_fingerprint": loaded.fingerprint}
+        if found is not None:
+            told = verify_manifest(found.path)["extra"].get("base_fingerprint")
+            if told != loaded.fingerprint:
+                raise OtherRun(f"{spec.start} is not the model that {found.path.name} is an adapter of")
+            restore_adapter(model, found.path)
+        trains = count_parameters(model)[0]
+        self._log("info", f"LoRA: {trains:,} numbers train beside {n_parameters:,} frozen ones")
+        return model, kept
 
     def _encode(self, rows: list[Any], model: Any, tokenizer: Any) -> list[Example]:
         encode = encode_demonstrations if self._spec.kind == "sft" else encode_pairs
@@ -196,12 +235,12 @@ class TrainingRun(RunProcess):
         path = self._path(str(self._spec.reference))
         if isinstance(start, Policy) and path.resolve() == Path(start.path).resolve():
             return start  # not trained yet: it is its own reference
-        return load_policy(path, device=self._spec.device)
+        return load_policy(path, device=self._device, dtype=self._dtype)
 
 
 def _is_reward_model(path: Path) -> bool:
     try:
-        config = json.loads((path / "config.json").read_text("utf-8"))
+        config = json.loads(((base_of(path) or path) / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"{path} is not a model directory: it has no readable config.json") from None
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])

@@ -25,11 +25,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prefloop.checkpoints import DamagedCheckpoint, publish, verify_manifest
-from prefloop.engine.optimizer import optimizer_tensors, restore_optimizer
+from prefloop.engine.optimizer import MasterAdamW, optimizer_tensors, restore_optimizer
+from prefloop.policy.adapters import is_adapted, merge, save_adapter
 from prefloop.policy.loading import save_model
 from prefloop.types import PrefloopError
 
 TRAINING = "training"
+ADAPTER = "adapter"
 _STEP_DIR = re.compile(r"^step-(\d{6,})$")
 _TEMPORARY = ".tmp-"
 _MARGIN_BYTES = 4 << 20  # config, tokenizer, manifest, the event log
@@ -118,11 +120,12 @@ def save_checkpoint(
     run_dir: Path,
     model: Any,
     tokenizer: Any,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MasterAdamW,
     *,
     position: Position,
     parent: str,
     keep_last: int,
+    extra: dict[str, Any] | None = None,
 ) -> tuple[Path, str]:
     """Publish `step-…/` and remove the oldest beyond `keep_last`; return its path and fingerprint. Raises OutOfDisk."""
     target = run_dir / f"step-{position.step:06d}"
@@ -144,34 +147,39 @@ def save_checkpoint(
         }
         (training / "state.json").write_text(json.dumps(state, sort_keys=True), "utf-8")
 
-    n_bytes = _size(model) + sum(tensor.nbytes for tensor in moments.values())
-    manifest = _publish(target, write, n_bytes, position=position, parent=parent)
+    n_bytes = _stored(model) + sum(tensor.nbytes for tensor in moments.values())
+    manifest = _publish(target, write, n_bytes, position=position, parent=parent, extra=extra)
     for old in step_dirs(run_dir)[keep_last:]:
         remove_dir(old)
     return target, str(manifest["fingerprint"])
 
 
 def publish_result(
-    target: Path, model: Any, tokenizer: Any, *, position: Position, parent: str, extra: dict[str, Any]
+    target: Path, model: Any, tokenizer: Any, *, position: Position, parent: str, extra: dict[str, Any], merge_in: bool
 ) -> str:
-    """Publish the model alone, without the optimizer; return its fingerprint. Raises OutOfDisk."""
-    manifest = _publish(
-        target,
-        lambda folder: save_model(model, tokenizer, folder),
-        _size(model),
-        position=position,
-        parent=parent,
-        extra=extra,
-    )
+    """Publish the model alone, without the optimizer; return its fingerprint. Raises OutOfDisk.
+
+    With `merge_in` a model with an adapter becomes a whole one, the adapter beside it in `adapter/`; the model that
+    was given is used up.
+    """
+
+    def write(folder: Path) -> None:
+        if merge_in and is_adapted(model):
+            save_adapter(model, folder / ADAPTER)
+            save_model(merge(model), tokenizer, folder)
+        else:
+            save_model(model, tokenizer, folder)
+
+    n_bytes = _size(model) if merge_in else _stored(model)
+    manifest = _publish(target, write, n_bytes, position=position, parent=parent, extra=extra)
     return str(manifest["fingerprint"])
 
 
-def restore_training(path: Path, model: Any, optimizer: torch.optim.Optimizer) -> Position:
+def restore_training(path: Path, model: Any, optimizer: MasterAdamW) -> Position:
     """Put the optimizer and the random generators back where the checkpoint left them."""
     position = read_position(path)
-    if position.step:
-        moments = load_file(path / TRAINING / "optimizer.safetensors")
-        restore_optimizer(model, optimizer, moments, step=position.step)
+    moments = load_file(path / TRAINING / "optimizer.safetensors")
+    restore_optimizer(model, optimizer, moments, step=position.step)
     scalars = json.loads((path / TRAINING / "state.json").read_text("utf-8"))["generators"]
     _restore_generators(load_file(path / TRAINING / "generators.safetensors"), scalars)
     return position
@@ -184,9 +192,10 @@ def check_room(run_dir: Path, n_bytes: int) -> None:
         raise OutOfDisk(f"a checkpoint needs {_mib(n_bytes + _MARGIN_BYTES)} and {run_dir} has {_mib(free)} free")
 
 
-def training_bytes(model: Any) -> int:
-    """Size of a checkpoint in bytes: the weights and two moments of each."""
-    return 3 * _size(model)
+def training_bytes(model: Any, optimizer: MasterAdamW) -> int:
+    """Size of a checkpoint in bytes: what is stored of the model, two moments of each number, fp32 copies."""
+    copies = sum(master.nbytes for parameter, master in optimizer.masters.items() if master is not parameter)
+    return _stored(model) + copies + 2 * sum(master.nbytes for master in optimizer.masters.values())
 
 
 def remove_dir(path: Path) -> None:
@@ -222,6 +231,13 @@ def _publish(
 
 def _size(model: Any) -> int:
     return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _stored(model: Any) -> int:
+    """What `save_model` writes: of a model with an adapter the adapter."""
+    if not is_adapted(model):
+        return _size(model)
+    return sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _mib(n_bytes: int) -> str:

@@ -19,8 +19,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from prefloop.checkpoints import check_checkpoint_dir, fingerprint
-from prefloop.types import PrefloopError
+from prefloop.checkpoints import MANIFEST, UnloadableModel, check_checkpoint_dir, fingerprint, verify_manifest
+from prefloop.policy.adapters import base_of, is_adapted, merge_stored, save_adapter
 
 transformers_logging.disable_progress_bar()  # bars are for terminals; here they would fill the logs of workers
 
@@ -37,10 +37,6 @@ __all__ = [
     "save_model",
     "stop_ids",
 ]
-
-
-class UnloadableModel(PrefloopError):
-    """The files are safe, but they are not a model that can be used here."""
 
 
 @dataclass(slots=True)
@@ -130,17 +126,25 @@ def reward_model_from_policy(policy: Policy) -> RewardModel:
 
 
 def save_model(model: Any, tokenizer: Any, directory: str | Path) -> None:
-    """Write weights (safetensors), config and tokenizer so that `from_pretrained` reads them; no manifest."""
-    model.save_pretrained(directory)
+    """Write weights (safetensors), config and tokenizer so that `from_pretrained` reads them; no manifest.
+
+    Of a model with an adapter the adapter alone is written: its directory names the model that it belongs to.
+    """
+    if is_adapted(model):
+        save_adapter(model, directory)
+    else:
+        model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 
 def reward_head(model: nn.Module) -> nn.Module:
     """Find the linear head of a sequence classifier; raises UnloadableModel where there is none of a known name."""
     for name in ("score", "classifier"):
-        head = getattr(model, name, None)
-        if isinstance(head, nn.Linear):
-            return head
+        head: Any = getattr(model, name, None)
+        # beside an adapter the head trains as a copy, which peft wraps together with the original
+        if isinstance(head, nn.Linear) or isinstance(getattr(head, "original_module", None), nn.Linear):
+            found: nn.Module = head
+            return found
     raise UnloadableModel(f"{type(model).__name__} has no linear head named score or classifier")
 
 
@@ -173,7 +177,26 @@ def _load_errors(path: str | Path) -> Iterator[None]:
 
 def _load(kind: Any, path: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> tuple[Any, Any, str]:
     check_checkpoint_dir(path)
+    digest = fingerprint(path)
+    base = base_of(path)
+    if base is not None:
+        _check_base(Path(path), base)
     with _load_errors(path):
-        model = kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, **_SAFE)
+        model = kind.from_pretrained(str(base or path), use_safetensors=True, dtype=dtype, **_SAFE)
         tokenizer = AutoTokenizer.from_pretrained(str(path), **_SAFE)
-    return model.to(device).eval(), tokenizer, fingerprint(path)
+    model = model.to(device)
+    if base is not None:
+        model = merge_stored(model, path)
+    return model.eval(), tokenizer, digest
+
+
+def _check_base(path: Path, base: Path) -> None:
+    """Refuse an adapter whose base is missing, unsafe, or (where its manifest knows) not the one it was trained on."""
+    if not base.is_dir():
+        raise UnloadableModel(f"{path} is an adapter of {base}, which is not there")
+    check_checkpoint_dir(base)
+    if not (path / MANIFEST).is_file():
+        return
+    known = verify_manifest(path)["extra"].get("base_fingerprint")
+    if known and known != fingerprint(base):
+        raise UnloadableModel(f"{path} is an adapter of {base}, which is not what it was when the adapter was trained")

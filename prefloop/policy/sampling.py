@@ -21,7 +21,7 @@ from torch import Tensor
 from prefloop.policy.decoding import Decoder
 from prefloop.policy.loading import Policy, stop_ids
 from prefloop.policy.prompts import decode_completion
-from prefloop.policy.scoring import unshared_because
+from prefloop.policy.scoring import evaluating, unshared_because
 from prefloop.policy.shared_prefix import decoder_for
 from prefloop.types import Completion, Group, PrefloopError
 
@@ -68,32 +68,27 @@ def sample(
     stops = torch.tensor(stop_ids(policy), dtype=torch.long, device=policy.device)
     found: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
     groups: dict[int, Group] = {}
-    training = policy.model.training
-    policy.model.eval()
-    try:
-        with torch.inference_mode():
-            longest = max((len(prompt.ids) for prompt in prompts), default=0) + max_tokens
-            decoder = decoder_for(policy.model, longest)
-            mixed = not unshared_because(policy.model, longest)
-            for wave in _waves(prompts, n, max_tokens, token_budget, mixed=mixed):
-                for index, k, ids, logp_sum, finished in _run_wave(
-                    decoder,
-                    prompts,
-                    wave,
-                    choose=_chooser(temperature, top_p, top_k),
-                    draws=lambda index, k: _uniforms(seed, prompts[index].id, first_index + k, max_tokens),
-                    max_tokens=max_tokens,
-                    stops=stops,
-                ):
-                    text = decode_completion(policy.tokenizer, ids)
-                    found[index][k] = Completion(text, tuple(ids), logp_sum, source, seed, finished)
-                    if len(found[index]) == n:
-                        done = found.pop(index)
-                        groups[index] = Group(prompts[index].id, tuple(done[k] for k in range(n)))
-                        if on_group is not None:
-                            on_group(groups[index])
-    finally:
-        policy.model.train(training)
+    with evaluating(policy.model), torch.inference_mode():
+        longest = max((len(prompt.ids) for prompt in prompts), default=0) + max_tokens
+        decoder = decoder_for(policy.model, longest)
+        mixed = not unshared_because(policy.model, longest)
+        for wave in _waves(prompts, n, max_tokens, token_budget, mixed=mixed):
+            for index, k, ids, logp_sum, finished in _run_wave(
+                decoder,
+                prompts,
+                wave,
+                choose=_chooser(temperature, top_p, top_k),
+                draws=lambda index, k: _uniforms(seed, prompts[index].id, first_index + k, max_tokens),
+                max_tokens=max_tokens,
+                stops=stops,
+            ):
+                text = decode_completion(policy.tokenizer, ids)
+                found[index][k] = Completion(text, tuple(ids), logp_sum, source, seed, finished)
+                if len(found[index]) == n:
+                    done = found.pop(index)
+                    groups[index] = Group(prompts[index].id, tuple(done[k] for k in range(n)))
+                    if on_group is not None:
+                        on_group(groups[index])
     return [groups[index] for index in range(len(prompts))]
 
 

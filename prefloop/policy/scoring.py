@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -49,7 +49,8 @@ def forward_rewards(reward_model: Any, packed: PackedBatch, *, with_grad: bool) 
     with nullcontext() if with_grad else torch.no_grad():
         states, packed = _states(reward_model, packed, with_grad=with_grad)
         last = states[packed.last_row, packed.last_position]
-        return reward_head(reward_model)(last).squeeze(-1).float()
+        head = reward_head(reward_model)
+        return head(last.to(next(head.parameters()).dtype)).squeeze(-1).float()
 
 
 def score_groups(
@@ -134,17 +135,26 @@ def output_head(model: Any) -> nn.Module:
         head = SoftcappedHead(head, float(cap))
     parameter = next(model.parameters())
     ids = torch.arange(1, 5, device=parameter.device)[None] % model.config.get_text_config().vocab_size
-    training = model.training
-    model.eval()
-    with torch.no_grad():
+    with evaluating(model), torch.no_grad():
         expected = model(input_ids=ids, use_cache=False).logits.float()
         got = head(body(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
-    model.train(training)
     tolerance = 1e-3 if parameter.dtype == torch.float32 else 1e-2
     if not torch.allclose(got, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
         raise UnloadableModel(f"{type(model).__name__} changes its logits after the head, which is not supported")
     _heads[model] = head
     return head
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Switch dropout off for a while, and each module back to what it was: they need not all be the same."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 def body(model: Any) -> Any:
@@ -190,18 +200,14 @@ def _probe(model: Any) -> bool:
     ids = [3 * index % vocabulary for index in range(1, 12)]
     item = PackItem(tuple(ids[:4]), (tuple(ids[4:7]), tuple(ids[7:11])))
     (packed,) = pack_groups([item], token_budget=64, device=next(model.parameters()).device)
-    training = model.training
-    model.eval()  # dropout would make any two passes differ
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():  # dropout would make any two passes differ
             plain = packed.unshared()
             a = _run(model, packed)[packed.predict_row, packed.predict_position].float()
             b = _run(model, plain)[plain.predict_row, plain.predict_position].float()
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
         logger.warning("%s refused a block mask: %s", type(model).__name__, error)
         return False
-    finally:
-        model.train(training)
     resolution = torch.finfo(next(model.parameters()).dtype).eps / torch.finfo(torch.float32).eps
     tolerance = _PROBE_TOLERANCE * max(1.0, min(resolution / 1000, 50.0))
     return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1.0))

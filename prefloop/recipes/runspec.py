@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prefloop.config import ConfigError, check_fields, setting
+from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.online import OnlineSpec
-from prefloop.recipes.recipe import Loss, Objective, objective_from_json
+from prefloop.recipes.recipe import Loss, Objective, objective_from_json, part_from_json
 
 FailureClass = Literal["user_config", "data", "out_of_memory", "out_of_disk", "internal"]
 
@@ -71,7 +72,24 @@ class RunSpec:
     objective: Objective = dataclasses.field(default_factory=Objective)
     seed: int = setting(0, minimum=0, help="Order of the rows and new heads.")
     threads: int = setting(1, minimum=1, maximum=1024, help="CPU threads; part of what makes a run repeatable.")
-    device: str = setting("cpu", choices=("cpu", "cuda"), prefixes=("cuda:",), help="Where it runs.")
+    device: str = setting(
+        "auto",
+        choices=("auto", "cpu", "cuda"),
+        prefixes=("cuda:",),
+        help="Where it runs; auto takes a GPU where there is one.",
+    )
+    precision: str = setting(
+        "auto",
+        choices=("auto", "float32", "bfloat16"),
+        help="Of the weights that compute; auto takes bfloat16 on a GPU. The optimizer keeps its own in float32.",
+    )
+    processes: int = setting(
+        1, minimum=1, maximum=1024, help="Processes that share the rows of each step, on one machine."
+    )
+    spare_memory: bool = setting(
+        False, help="Compute activations again in the backward pass instead of keeping them: slower, less memory."
+    )
+    adapter: Adapter = dataclasses.field(default_factory=Adapter)
     save_every: int = setting(0, minimum=0, help="Steps between checkpoints; 0 saves only when the run leaves or ends.")
     token_budget: int = setting(8192, minimum=64, help="Tokens in one forward pass; memory, never the result.")
     keep_last: int = setting(2, minimum=1, maximum=1000, help="Checkpoints kept for resuming.")
@@ -104,6 +122,8 @@ class RunSpec:
             plain["online"] = self.online.settings()
         else:
             plain.pop("online")
+        for name in ("processes", "spare_memory"):  # rounding alone: a run may go on with more of them
+            plain.pop(name)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
@@ -130,6 +150,8 @@ def read_spec(run_dir: str | Path) -> RunSpec:
         values["objective"] = objective_from_json(values["objective"])
     if values.get("online") is not None:
         values["online"] = OnlineSpec.from_json(values["online"])
+    if "adapter" in values:
+        values["adapter"] = part_from_json(Adapter, values["adapter"], "adapter")
     try:
         return RunSpec(**values)
     except TypeError as error:

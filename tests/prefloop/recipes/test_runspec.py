@@ -66,7 +66,7 @@ def test_an_online_run_is_hashed_by_what_it_does_and_not_by_where_its_reward_mod
         ({"online": OnlineSpec(draws=(Draw(),))}, "online must say how a run of the kind online samples"),
         ({"reference": None}, "a dpo run needs a reference"),
         ({"threads": 0}, "threads must be a whole number ≥ 1"),
-        ({"device": "tpu"}, "device must be one of cpu, cuda, cuda:NAME"),
+        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, cuda:NAME"),
         ({"start": ""}, "start must be a text that is not empty"),
     ],
 )

@@ -1,0 +1,46 @@
+"""Where a run computes and in what precision, and what it does to fit into memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from prefloop.policy.loading import UnloadableModel
+from prefloop.recipes.runspec import RunSpec
+
+
+def device_of(spec: RunSpec, local_rank: int = 0) -> torch.device:
+    """Resolve `auto`: a GPU where there is one (each process of a machine takes its own), else the CPU."""
+    if spec.device != "auto":
+        return torch.device(spec.device)
+    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def dtype_of(spec: RunSpec, device: torch.device) -> torch.dtype:
+    """Resolve `auto`: bf16 on a GPU, fp32 on a CPU."""
+    if spec.precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if spec.precision == "bfloat16" else torch.float32
+
+
+def spare_activations(model: Any) -> None:
+    """Let the backward pass compute the layers' activations again instead of keeping them. Raises UnloadableModel."""
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise UnloadableModel(f"{type(model).__name__} can't compute its activations again: set spare_memory to false")
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def ready_to_step(model: Any, *, spare_memory: bool) -> None:
+    """Put the layers that act in training mode only into it; everything else stays in eval mode, dropout off.
+
+    Called before every step: whoever samples or probes in between puts the whole model back into eval mode.
+    """
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            for dropout in module.lora_dropout.values():
+                dropout.training = True
+        elif spare_memory and isinstance(module, GradientCheckpointingLayer):
+            module.training = True  # its own flag alone: its parts stay as they are

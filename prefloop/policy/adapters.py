@@ -1,0 +1,116 @@
+"""LoRA adapters through peft: put beside a model's frozen weights, stored alone, merged in.
+
+An adapter's directory is what `peft.PeftModel.from_pretrained(base, directory)` reads: adapter_config.json and
+adapter_model.safetensors. Its matrices are fp32 whatever the model's precision (peft casts around them).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import nn
+
+from prefloop.checkpoints import UnloadableModel
+from prefloop.recipes.adapter import ALL_LINEAR, Adapter
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def is_adapted(model: Any) -> bool:
+    return isinstance(model, PeftModel)
+
+
+def add_adapter(model: Any, settings: Adapter, *, base: str) -> Any:
+    """Freeze the model and put a new adapter beside it, which changes nothing yet (its second matrix is zero).
+
+    `base` names the model's directory for whoever loads the adapter. A reward model's head trains in full. Raises
+    UnloadableModel where no layer has one of the names.
+    """
+    rewards = any(isinstance(getattr(model, name, None), nn.Linear) for name in ("score", "classifier"))
+    names = settings.target_names
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=ALL_LINEAR if names == (ALL_LINEAR,) else list(names),
+        task_type="SEQ_CLS" if rewards else "CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # GPT-2's layers are transposed: peft sets fan_in_fan_out itself, and says so
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:
+            raise UnloadableModel(f"no adapter: {str(error).splitlines()[0]}") from error
+    adapted.peft_config["default"].base_model_name_or_path = base
+    return adapted.eval()
+
+
+def save_adapter(model: Any, directory: str | Path) -> None:
+    """Write the adapter's config and weights, and nothing else; the same adapter gives the same bytes."""
+    folder = Path(directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the embeddings are not saved with it, which is right: they don't train
+        model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's form of a model card, not filled in
+    config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+    for name, value in config.items():
+        if isinstance(value, list):  # sets, in the order of a hash that differs from process to process
+            config[name] = sorted(value)
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def restore_adapter(model: Any, directory: str | Path) -> None:
+    """Put stored weights into an adapter that `add_adapter` made with the same settings. Raises UnloadableModel."""
+    result: Any = set_peft_model_state_dict(model, load_file(Path(directory) / ADAPTER_WEIGHTS))
+    lost = [name for name in result.missing_keys if "lora_" in name]
+    if lost or result.unexpected_keys:
+        raise UnloadableModel(f"the adapter in {directory} does not fit: {[*lost, *result.unexpected_keys][0]}")
+
+
+def merge_stored(model: Any, directory: str | Path) -> Any:
+    """Return the plain model with a stored adapter merged into its weights. Raises UnloadableModel."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return merge(PeftModel.from_pretrained(model, str(directory), local_files_only=True))
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise UnloadableModel(f"the adapter in {directory} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def merge(model: Any) -> Any:
+    """Turn an adapted model into the plain one with the adapter merged in; the adapted one is used up."""
+    return model.merge_and_unload(safe_merge=True).eval()
+
+
+def base_of(directory: str | Path) -> Path | None:
+    """Name the model directory that an adapter belongs to; None where the directory is a whole model."""
+    path = Path(directory) / ADAPTER_CONFIG
+    if not path.is_file():
+        return None
+    try:
+        return Path(json.loads(path.read_text("utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError):
+        raise UnloadableModel(f"{path} does not say what model it belongs to") from None
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[Any]:
+    """Give the model as it was before its adapter: the reference, where the reference is the start."""
+    if not is_adapted(model):
+        raise ValueError("a model without an adapter is not its own reference once it has been trained")
+    with model.disable_adapter():
+        yield model
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """Count the parameters that train, and all of them."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
