@@ -78,6 +78,8 @@ class TrainingPair:
     second_ids: tuple[int, ...] = ()
     source: str = ""  # override | adjudication | human | judge:NAME | scores | data
     label_ids: tuple[str, ...] = ()
+    target: str | None = None  # an answer to keep likely beside the pair (SLiC-HF, CLICK); None: the better one
+    target_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import encode_completion, encode_prompt
-from prefloop.recipes.snapshots import Demonstration
+from prefloop.recipes.snapshots import Demonstration, RankedGroup
 from prefloop.seeds import shuffler_seed
 from prefloop.types import PrefloopError, TrainingPair
 
@@ -20,12 +20,17 @@ class UnusableRow(PrefloopError):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row: a prompt with the two answers of a pair (p is for the first), or with the one to write (p unused)."""
+    """One row: a prompt with the two answers of a pair (p is for the first), with the one to write, or with a group.
+
+    `target` is the place in `item` of the answer to keep likely beside a pair: one of the two, or a third.
+    """
 
     id: str
     item: PackItem
     weight: float
     p_first: float = 1.0
+    target: int | None = None
+    scores: tuple[float, ...] = ()  # of a group, one for each completion
 
     @property
     def n_tokens(self) -> int:
@@ -33,14 +38,41 @@ class Example:
         return sum(len(ids) for ids in self.item.completions)
 
 
-def encode_pairs(rows: Sequence[TrainingPair], tokenizer: Any, *, max_length: int | None) -> list[Example]:
-    """Encode pairs; ids that a policy sampled are taken as they are. Raises UnusableRow, UnusablePrompt."""
+def encode_pairs(
+    rows: Sequence[TrainingPair], tokenizer: Any, *, max_length: int | None, with_target: bool = False
+) -> list[Example]:
+    """Encode pairs; ids that a policy sampled are taken as they are. Raises UnusableRow, UnusablePrompt.
+
+    `with_target` adds the answer to keep likely: the row's own, else the better one of the two.
+    """
     examples = []
     for row in rows:
         first = row.first_ids or encode_completion(tokenizer, row.first)
         second = row.second_ids or encode_completion(tokenizer, row.second)
-        item = PackItem(encode_prompt(tokenizer, row.prompt), (first, second))
-        examples.append(Example(row.id, item, row.weight, row.p_first))
+        completions: tuple[tuple[int, ...], ...] = (first, second)
+        target = None
+        if with_target:
+            better = first if row.p_first >= 0.5 else second
+            wanted = better
+            if row.target is not None:
+                wanted = row.target_ids or encode_completion(tokenizer, row.target)
+            completions = completions if wanted in completions else (first, second, wanted)
+            target = completions.index(wanted)
+        item = PackItem(encode_prompt(tokenizer, row.prompt), completions)
+        examples.append(Example(row.id, item, row.weight, row.p_first, target))
+    return _checked(examples, tokenizer, max_length)
+
+
+def encode_groups(rows: Sequence[RankedGroup], tokenizer: Any, *, max_length: int | None) -> list[Example]:
+    """Encode ranked groups. Raises UnusableRow, UnusablePrompt."""
+    examples = []
+    for row in rows:
+        ids = row.completion_ids or ((),) * len(row.completions)
+        completions = tuple(
+            one or encode_completion(tokenizer, text) for one, text in zip(ids, row.completions, strict=True)
+        )
+        item = PackItem(encode_prompt(tokenizer, row.prompt), completions)
+        examples.append(Example(row.id, item, row.weight, scores=row.scores))
     return _checked(examples, tokenizer, max_length)
 
 

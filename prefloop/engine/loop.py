@@ -26,9 +26,9 @@ from typing_extensions import override
 
 from prefloop.checkpoints import verify_manifest
 from prefloop.config import ConfigError
-from prefloop.engine.examples import Example, batch_of, encode_demonstrations, encode_pairs, steps_of
+from prefloop.engine.examples import Example, batch_of, encode_demonstrations, encode_groups, encode_pairs, steps_of
 from prefloop.engine.hardware import device_of, dtype_of, ready_to_step, spare_activations
-from prefloop.engine.objectives import backward_batch
+from prefloop.engine.objectives import backward_batch, needs_target
 from prefloop.engine.optimizer import MasterAdamW, clip_gradients, learning_rate, make_optimizer
 from prefloop.engine.resume import (
     Found,
@@ -48,7 +48,7 @@ from prefloop.policy.loading import Policy, RewardModel, load_policy, load_rewar
 from prefloop.policy.reference import ReferenceCache
 from prefloop.policy.scoring import unshared_because
 from prefloop.recipes.runspec import FINAL_DIR
-from prefloop.recipes.snapshots import read_demonstrations, read_pairs
+from prefloop.recipes.snapshots import read_demonstrations, read_groups, read_pairs
 from prefloop.seeds import trainer_seed
 
 _REFERENCE_DIR = "reference"
@@ -81,11 +81,12 @@ class TrainingRun(RunProcess):
             if not bool(torch.isfinite(parameter).all()):
                 raise NotFinite(f"the weights {name} of the start model hold values that are not finite numbers")
         examples = self._encode(rows, model, tokenizer)
-        if self._spec.kind != "sft":
+        if self._spec.objective.rows != "demonstrations":
             longest = max(len(row.item.prompt_ids) + max(map(len, row.item.completions)) for row in examples)
             if reason := unshared_because(model, longest):
                 self._log("warning", f"{reason}: each answer takes a row of its own, which is slower")
         references = self._references(examples, loaded if found is None else None)
+        teacher = self._teacher(tokenizer)
         model, kept = self._adapted(loaded, found)
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
@@ -116,7 +117,7 @@ class TrainingRun(RunProcess):
             self._events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
 
         def take() -> None:
-            self._step(model, optimizer, examples, references, self.step, n_steps)
+            self._step(model, optimizer, examples, references, teacher, self.step, n_steps)
 
         status = self._steps(take, save, n_steps=n_steps, is_saved=found is not None)
         if status == "left":
@@ -139,6 +140,7 @@ class TrainingRun(RunProcess):
         optimizer: MasterAdamW,
         examples: list[Example],
         references: dict[str, tuple[float, float]],
+        teacher: Any,
         step: int,
         n_steps: int,
     ) -> None:
@@ -147,7 +149,7 @@ class TrainingRun(RunProcess):
         optimizer.zero_grad(set_to_none=True)
         ready_to_step(model, spare_memory=spec.spare_memory)
         result = backward_batch(
-            model, spec.kind, batch, settings, token_budget=spec.token_budget, references=references
+            model, spec.kind, batch, settings, token_budget=spec.token_budget, references=references, teacher=teacher
         )
         norm = clip_gradients(optimizer, settings)
         rate = learning_rate(settings, step, n_steps)
@@ -164,7 +166,11 @@ class TrainingRun(RunProcess):
 
     def _read_rows(self) -> tuple[list[Any], str]:
         path = self._path(self._spec.snapshot)
-        read: Callable[..., list[Any]] = read_demonstrations if self._spec.kind == "sft" else read_pairs
+        readers: dict[str, Callable[..., list[Any]]] = {
+            "demonstrations": read_demonstrations,
+            "groups": read_groups,
+        }
+        read = readers.get(self._spec.objective.rows, read_pairs)
         rows = read(path, sha256=self._spec.snapshot_sha256)
         return rows, self._spec.snapshot_sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -198,15 +204,28 @@ class TrainingRun(RunProcess):
         return model, kept
 
     def _encode(self, rows: list[Any], model: Any, tokenizer: Any) -> list[Example]:
-        encode = encode_demonstrations if self._spec.kind == "sft" else encode_pairs
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        return encode(rows, tokenizer, max_length=limit)
+        if self._spec.objective.rows == "demonstrations":
+            return encode_demonstrations(rows, tokenizer, max_length=limit)
+        if self._spec.objective.rows == "groups":
+            return encode_groups(rows, tokenizer, max_length=limit)
+        return encode_pairs(rows, tokenizer, max_length=limit, with_target=needs_target(self._spec.objective))
+
+    def _teacher(self, tokenizer: Any) -> Any:
+        """Load the model that GKD learns from; None for other losses. Raises ConfigError for another vocabulary."""
+        if self._spec.objective.loss != "gkd" or self._spec.reference is None:
+            return None
+        teacher = load_policy(self._path(self._spec.reference), device=self._device, dtype=self._dtype)
+        if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ConfigError("the teacher has another vocabulary than the student: their tokens can't be compared")
+        return teacher.model.requires_grad_(False)
 
     def _references(
         self, examples: list[Example], start: Policy | RewardModel | None
     ) -> dict[str, tuple[float, float]]:
         """Fill the reference log-probs once; a fill that was cut short is done again from its beginning."""
-        if not self._spec.objective.needs_reference or self._spec.reference is None:
+        settings = self._spec.objective
+        if not settings.needs_reference or settings.loss == "gkd" or self._spec.reference is None:
             return {}
         folder = self._dir / _REFERENCE_DIR
         marker = folder / "complete.json"

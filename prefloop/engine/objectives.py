@@ -1,13 +1,14 @@
 """A step's loss: packed forward passes whose gradients add up to that of the exact mean over the whole batch.
 
-The mean is over the batch's weights: sum(weight · loss) / sum(weight · denominator), where a pair's denominator is 1
-and a demonstration's its tokens. What a micro-batch is divided by is known before the first forward pass, so that
-neither the token budget nor the order of packing changes the result but for rounding.
+The mean is over the batch's weights: sum(weight · loss) / sum(weight · denominator), where the denominator of a pair or
+a group is 1 and a demonstration's its tokens; a second term (the data that CLICK keeps likely) has a denominator of its
+own. What a micro-batch is divided by is known before the first forward pass, so that neither the token budget nor the
+order of packing changes the result but for rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +16,16 @@ import torch
 from torch import Tensor
 
 from prefloop.engine.examples import Example
-from prefloop.losses.registry import CompletionBatch, PairBatch, objective
+from prefloop.engine.tokens import forward_cringe, forward_divergence
+from prefloop.losses.registry import CompletionBatch, GroupBatch, LossRows, PairBatch, objective
 from prefloop.policy.batches import PackedBatch, pack_groups
-from prefloop.policy.scoring import forward_logps, forward_rewards, supports_block_mask
+from prefloop.policy.scoring import forward_logps, forward_rewards, unshared_because
 from prefloop.recipes.recipe import Objective
+
+# The registry's numbers that go by another name among the settings.
+_SETTING_OF = {"center_coef": "center", "regularisation": "lambda_"}
+# What a difference of log-ratios is multiplied with to be an implicit reward.
+_REWARD_SCALE = {"dpo": "beta", "ipo": "tau", "rso": "gamma", "hinge-norm": "gamma", "spin": "lambda_"}
 
 
 @dataclass(slots=True)
@@ -45,6 +52,11 @@ class StepLoss:
     metrics: dict[str, float]
 
 
+def needs_target(settings: Objective) -> bool:
+    """Whether the loss keeps an answer likely beside the pair."""
+    return settings.loss == "click" or (settings.loss == "slic" and settings.lambda_ > 0)
+
+
 def backward_batch(
     model: Any,
     kind: str,
@@ -53,76 +65,156 @@ def backward_batch(
     *,
     token_budget: int,
     references: dict[str, tuple[float, float]],
+    teacher: Any = None,
 ) -> StepLoss:
     """Add the gradient of the batch's mean loss to the model's, pass by pass; return the loss and its metrics.
 
     `references` holds the reference log-prob sums (first, second) by row id; a row without them raises KeyError.
+    `teacher` is the model that GKD learns from.
     """
+    del kind  # the loss says it
     loss = objective(settings.registry_name)
-    numbers = _numbers(settings)
+    numbers = {
+        name: getattr(settings, _SETTING_OF.get(name, name))
+        for name in loss.defaults
+        if hasattr(settings, _SETTING_OF.get(name, name))
+    }
     device = next(model.parameters()).device
-    shared = kind != "sft" and supports_block_mask(model)
-    total = sum(row.weight * (row.n_tokens if kind == "sft" else 1) for row in batch)
+    imitates = settings.rows == "demonstrations"
+    longest = max(len(row.item.prompt_ids) + max(map(len, row.item.completions)) for row in batch)
+    shared = not imitates and not unshared_because(model, longest)
+    total = sum(row.weight * (row.n_tokens if imitates else 1) for row in batch)
+    extra_total = sum(row.weight * len(row.item.completions[row.target]) for row in batch if row.target is not None)
     packs = pack_groups([row.item for row in batch], token_budget=token_budget, shared=shared, device=device)
     sums, loss_sum = _Sums(), 0.0
     for packed in packs:
         rows = [batch[item] for item in dict.fromkeys(item for item, _ in packed.slots)]
         weights = torch.tensor([row.weight for row in rows], device=device)
-        if kind == "sft":
-            logps = forward_logps(model, packed, with_grad=True)
-            terms = loss.loss(CompletionBatch(logps, packed.lengths()))
-            sums.add("logps/chosen", logps.detach())
+        if settings.rows == "groups":
+            terms = _group_terms(model, packed, rows, loss.loss, numbers, sums)
+        elif imitates:
+            terms = loss.loss(_completion_batch(model, packed, settings, teacher, sums), **numbers)
         else:
-            pairs = _pair_batch(model, kind, packed, rows, references)
+            pairs = _pair_batch(model, packed, rows, settings, references)
             terms = loss.loss(pairs, **numbers)
-            _pair_metrics(sums, kind, pairs, settings)
+            _pair_metrics(sums, pairs, settings)
+            if "gate" in terms.metrics:
+                sums.add("cringe/gate", terms.metrics["gate"])
         part = (weights * terms.loss).sum() / total
+        if terms.extra is not None:
+            part = part + (weights * terms.extra).sum() / extra_total
         part.backward()
         loss_sum += float(part.detach())
     return StepLoss(loss_sum, sums.means())
 
 
-def _numbers(settings: Objective) -> dict[str, float]:
-    if settings.loss == "dpo":
-        return {"beta": settings.beta, "label_smoothing": settings.label_smoothing}
-    return {"center_coef": settings.center} if settings.loss == "bradley-terry" else {}
+def _completion_batch(
+    model: Any, packed: PackedBatch, settings: Objective, teacher: Any, sums: _Sums
+) -> CompletionBatch:
+    lengths = packed.lengths()
+    if settings.loss == "gkd":
+        divergence = forward_divergence(model, teacher, packed, beta=settings.beta)
+        sums.add("divergence/token", (divergence / lengths).detach())
+        return CompletionBatch(divergence, lengths, divergence)
+    logps = forward_logps(model, packed, with_grad=True)
+    sums.add("logps/chosen", logps.detach())
+    return CompletionBatch(logps, lengths)
+
+
+def _group_terms(
+    model: Any,
+    packed: PackedBatch,
+    rows: Sequence[Example],
+    loss: Callable[..., LossRows],
+    numbers: dict[str, float],
+    sums: _Sums,
+) -> LossRows:
+    """One row of terms a group; groups may be of different sizes."""
+    logps, lengths = forward_logps(model, packed, with_grad=True), packed.lengths()
+    places: dict[int, list[int]] = {}
+    for at, (item, _) in enumerate(packed.slots):
+        places.setdefault(item, []).append(at)
+    parts = []
+    for row, own in zip(rows, places.values(), strict=True):
+        scores = torch.tensor([row.scores], dtype=logps.dtype, device=logps.device)
+        terms = loss(GroupBatch(logps[own][None], lengths[own][None], scores), **numbers)
+        parts.append(terms.loss)
+        per_token = logps.detach()[own] / lengths[own]
+        best, worst = row.scores.index(max(row.scores)), row.scores.index(min(row.scores))
+        sums.add("logps/chosen", logps.detach()[own][best, None])
+        sums.add("logps/rejected", logps.detach()[own][worst, None])
+        if row.scores[best] > row.scores[worst]:  # RRHF's likelihood is per token
+            sums.add("rewards/accuracies", (per_token[best] > per_token[worst]).float()[None])
+            sums.add("rewards/margins", (per_token[best] - per_token[worst])[None])
+        for name in terms.metrics:
+            sums.add(f"rrhf/{name}", terms.metrics[name])
+    total = torch.cat(parts)
+    return LossRows(total, torch.ones_like(total))
 
 
 def _pair_batch(
-    model: Any, kind: str, packed: PackedBatch, rows: Sequence[Example], references: dict[str, tuple[float, float]]
+    model: Any,
+    packed: PackedBatch,
+    rows: Sequence[Example],
+    settings: Objective,
+    references: dict[str, tuple[float, float]],
 ) -> PairBatch:
-    forward = forward_rewards if kind == "reward-model" else forward_logps
-    values = forward(model, packed, with_grad=True)
-    firsts = torch.tensor([at for at, (_, which) in enumerate(packed.slots) if which == 0], device=values.device)
-    seconds = torch.tensor([at for at, (_, which) in enumerate(packed.slots) if which == 1], device=values.device)
+    cringe = None
+    if settings.loss == "cringe":
+        values, cringe = forward_cringe(model, packed, k=settings.k)
+    elif settings.loss == "bradley-terry":
+        values = forward_rewards(model, packed, with_grad=True)
+    else:
+        values = forward_logps(model, packed, with_grad=True)
+    lengths = packed.lengths()
+
+    def places(which: int) -> Tensor:
+        return torch.tensor([at for at, (_, slot) in enumerate(packed.slots) if slot == which], device=values.device)
 
     def column(numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, dtype=values.dtype, device=values.device)
 
-    needs_reference = kind == "dpo"
+    first, second, target = places(0), places(1), None
+    if all(row.target is not None for row in rows):
+        begin = {item: at for at, (item, slot) in enumerate(packed.slots) if slot == 0}
+        target = torch.tensor([at + (row.target or 0) for at, row in zip(begin.values(), rows, strict=True)])
+        target = target.to(values.device)
+    needs_reference = settings.needs_reference
     return PairBatch(
-        first_logp_sum=values[firsts],
-        second_logp_sum=values[seconds],
+        first_logp_sum=values[first],
+        second_logp_sum=values[second],
         p_first=column([row.p_first for row in rows]),
         ref_first_logp_sum=column([references[row.id][0] for row in rows]) if needs_reference else None,
         ref_second_logp_sum=column([references[row.id][1] for row in rows]) if needs_reference else None,
+        first_length=lengths[first],
+        second_length=lengths[second],
+        target_logp_sum=None if target is None else values[target],
+        target_length=None if target is None else lengths[target],
+        first_cringe_sum=None if cringe is None else cringe[first],
+        second_cringe_sum=None if cringe is None else cringe[second],
     )
 
 
-def _pair_metrics(sums: _Sums, kind: str, pairs: PairBatch, settings: Objective) -> None:
-    """Add TRL's metrics; chosen is what the label prefers, so a label of ½ has none and is left out."""
+def _pair_metrics(sums: _Sums, pairs: PairBatch, settings: Objective) -> None:
+    """Add TRL's metrics; chosen is what the label prefers, so a label of ½ has none and is left out.
+
+    A loss without a reference has no implicit reward: its margins are of log-probs, in nats.
+    """
     decided = pairs.p_first != 0.5
     first_better = (pairs.p_first > 0.5)[decided]
     first, second = pairs.first_logp_sum.detach(), pairs.second_logp_sum.detach()
     chosen = torch.where(first_better, first[decided], second[decided])
     rejected = torch.where(first_better, second[decided], first[decided])
-    if kind == "dpo" and pairs.ref_first_logp_sum is not None and pairs.ref_second_logp_sum is not None:
+    if settings.loss != "bradley-terry":
         sums.add("logps/chosen", chosen)
         sums.add("logps/rejected", rejected)
+    if pairs.ref_first_logp_sum is not None and pairs.ref_second_logp_sum is not None:
         ref_first, ref_second = pairs.ref_first_logp_sum[decided], pairs.ref_second_logp_sum[decided]
-        chosen = settings.beta * (chosen - torch.where(first_better, ref_first, ref_second))
-        rejected = settings.beta * (rejected - torch.where(first_better, ref_second, ref_first))
-    sums.add("rewards/chosen", chosen)
-    sums.add("rewards/rejected", rejected)
+        scale = getattr(settings, _REWARD_SCALE[settings.loss])
+        chosen = scale * (chosen - torch.where(first_better, ref_first, ref_second))
+        rejected = scale * (rejected - torch.where(first_better, ref_second, ref_first))
+    if settings.needs_reference or settings.loss == "bradley-terry":
+        sums.add("rewards/chosen", chosen)
+        sums.add("rewards/rejected", rejected)
     sums.add("rewards/accuracies", (chosen > rejected).float())
     sums.add("rewards/margins", chosen - rejected)

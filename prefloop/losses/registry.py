@@ -11,17 +11,19 @@ from torch import Tensor
 
 from prefloop.losses.bo2 import bo2_loss
 from prefloop.losses.click import click_loss
+from prefloop.losses.cringe import binary_cringe_loss, pairwise_cringe_loss
 from prefloop.losses.dpo import DPOResult, dpo_loss, implicit_reward_accuracy
 from prefloop.losses.ipo import ipo_loss, ipo_mean_loss
 from prefloop.losses.nll import nll_loss
 from prefloop.losses.reward_model import bradley_terry_loss
+from prefloop.losses.rrhf import rrhf_loss
 from prefloop.losses.rso import sigmoid_norm_loss
 from prefloop.losses.slic import hinge_norm_loss, slic_loss
 from prefloop.losses.spin import spin_loss
 from prefloop.types import PrefloopError
 
 Need = Literal["token_logp", "ref", "old", "scores", "teacher_logits"]
-Rows = Literal["pairs", "completions", "reward_pairs"]
+Rows = Literal["pairs", "completions", "reward_pairs", "groups"]
 
 
 class UnknownObjective(PrefloopError):
@@ -42,6 +44,10 @@ class PairBatch:
     ref_second_logp_sum: Tensor | None = None
     first_length: Tensor | None = None
     second_length: Tensor | None = None
+    target_logp_sum: Tensor | None = None  # of an answer to keep likely beside the pair
+    target_length: Tensor | None = None
+    first_cringe_sum: Tensor | None = None  # sums of the cringe token loss, as if the answer were the unwanted one
+    second_cringe_sum: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,16 @@ class CompletionBatch:
 
     logp_sum: Tensor
     n_tokens: Tensor
+    divergence_sum: Tensor | None = None  # from a teacher, summed over the completion's tokens
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBatch:
+    """Several answers to each prompt with a score each; every tensor is (G, K)."""
+
+    logp_sum: Tensor
+    n_tokens: Tensor
+    scores: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,9 @@ class LossRows:
     loss: Tensor  # (B,) not reduced
     denominator: Tensor  # (B,) what a sum of losses is divided by: 1 a row, or its tokens
     metrics: Mapping[str, Tensor] = field(default_factory=dict)  # each (B,), detached
+    # a second term with a denominator of its own: sum(loss) / sum(denominator) + sum(extra) / sum(extra_denominator)
+    extra: Tensor | None = None  # (B,)
+    extra_denominator: Tensor | None = None  # (B,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +87,7 @@ class Objective:
     source: str
     rows_loss: Callable[..., LossRows]
 
-    def loss(self, batch: PairBatch | CompletionBatch, **numbers: Any) -> LossRows:
+    def loss(self, batch: PairBatch | CompletionBatch | GroupBatch, **numbers: Any) -> LossRows:
         """Turn a batch into per-row terms; `numbers` override `defaults`. Raises UnknownObjective on a strange one."""
         if strange := sorted(numbers.keys() - self.defaults.keys()):
             raise UnknownObjective(f"{self.name} has no number {strange[0]!r}; it has {sorted(self.defaults)}")
@@ -155,10 +174,42 @@ def _spin(batch: PairBatch, *, lambda_: float) -> LossRows:
     return _implicit_reward_rows(result, PairBatch(real, generated, torch.ones_like(batch.p_first)))
 
 
-def _click(batch: PairBatch, *, alpha: float) -> LossRows:
+def _click(batch: PairBatch, *, alpha: float, gamma: float) -> LossRows:
+    """gamma times the contrast, mean over pairs, and the target's likelihood, mean over tokens."""
     positive, negative, _, _ = _by_label(batch, "click")
     loss, margin = click_loss(positive, negative, alpha=alpha)
-    return LossRows(loss, torch.ones_like(loss), {"margin": margin, "accuracy": (margin > 0).float()})
+    metrics = {"margin": margin, "accuracy": (margin > 0).float()}
+    if batch.target_logp_sum is None or batch.target_length is None:
+        return LossRows(gamma * loss, torch.ones_like(loss), metrics)
+    target = nll_loss(batch.target_logp_sum, batch.target_length)
+    return LossRows(gamma * loss, torch.ones_like(loss), metrics, target.loss, target.n_tokens.to(target.loss.dtype))
+
+
+def _cringe(batch: PairBatch, *, alpha: float, b: float, tau: float) -> LossRows:
+    """The gated binary loss of each pair; the token loss's k is used where the two cringe sums are made."""
+    cringe, length = batch.first_cringe_sum, batch.first_length
+    other_cringe, other_length = batch.second_cringe_sum, batch.second_length
+    if cringe is None or other_cringe is None or length is None or other_length is None:
+        raise ValueError("cringe needs both answers' cringe sums and lengths")
+    better, worse, _, _ = _by_label(batch, "cringe")
+    first_better = batch.p_first > 0.5
+    binary = binary_cringe_loss(
+        better,
+        torch.where(first_better, length, other_length),
+        torch.where(first_better, other_cringe, cringe),
+        torch.where(first_better, other_length, length),
+        alpha=alpha,
+    )
+    result = pairwise_cringe_loss(better, worse, binary, b=b, tau=tau)
+    margin = (better - worse).detach()
+    metrics = {"margin": margin, "accuracy": (margin > 0).float(), "gate": result.gate}
+    return LossRows(result.loss, torch.ones_like(result.loss), metrics)
+
+
+def _rrhf(batch: GroupBatch, *, rank_weight: float) -> LossRows:
+    result = rrhf_loss(batch.logp_sum, batch.n_tokens, batch.scores, rank_weight=rank_weight)
+    metrics = {"rank": result.rank, "imitation": result.imitation}
+    return LossRows(result.loss, torch.ones_like(result.loss), metrics)
 
 
 def _bo2(batch: PairBatch) -> LossRows:
@@ -190,14 +241,28 @@ def _hinge_norm(batch: PairBatch, *, gamma: float) -> LossRows:
     return _pair_rows(loss, margin, batch)
 
 
-def _slic(batch: PairBatch, *, delta: float) -> LossRows:
-    loss, margin = slic_loss(batch.first_logp_sum, batch.second_logp_sum, delta=delta, p_first=batch.p_first)
+def _slic(batch: PairBatch, *, delta: float, regularisation: float) -> LossRows:
+    loss, margin = slic_loss(
+        batch.first_logp_sum,
+        batch.second_logp_sum,
+        batch.target_logp_sum if regularisation else None,
+        delta=delta,
+        regularisation=regularisation,
+        p_first=batch.p_first,
+    )
     return _pair_rows(loss, margin, batch)
 
 
 def _nll(batch: CompletionBatch) -> LossRows:
     result = nll_loss(batch.logp_sum, batch.n_tokens)
     return LossRows(result.loss, result.n_tokens.to(result.loss.dtype))
+
+
+def _gkd(batch: CompletionBatch) -> LossRows:
+    """The divergence of each completion's tokens from the teacher's; beta is used where their sums are made."""
+    if batch.divergence_sum is None:
+        raise ValueError("gkd needs the divergence from a teacher")
+    return LossRows(batch.divergence_sum, batch.n_tokens.to(batch.divergence_sum.dtype))
 
 
 def _bradley_terry(batch: PairBatch, *, margin: float, center_coef: float) -> LossRows:
@@ -231,7 +296,14 @@ OBJECTIVES: dict[str, Objective] = {
         Objective(
             "hinge-norm", "pairs", frozenset({"ref"}), {"gamma": 0.05}, "Liu et al. 2023, arXiv:2309.06657", _hinge_norm
         ),
-        Objective("slic", "pairs", frozenset(), {"delta": 1.0}, "Zhao et al. 2023, arXiv:2305.10425", _slic),
+        Objective(
+            "slic",
+            "pairs",
+            frozenset(),
+            {"delta": 1.0, "regularisation": 0.0},
+            "Zhao et al. 2023, arXiv:2305.10425",
+            _slic,
+        ),
         Objective(
             "ipo-mean", "pairs", frozenset({"ref"}), {"tau": 0.1}, "TRL pull request 1265 (IPO per token)", _ipo_mean
         ),
@@ -244,7 +316,33 @@ OBJECTIVES: dict[str, Objective] = {
             _sigmoid_norm,
         ),
         Objective("spin", "pairs", frozenset({"ref"}), {"lambda_": 0.1}, "Chen et al. 2024, arXiv:2401.01335", _spin),
-        Objective("click", "pairs", frozenset(), {"alpha": 20.0}, "Zheng et al. 2023, arXiv:2306.03350", _click),
+        Objective(
+            "click",
+            "pairs",
+            frozenset(),
+            {"alpha": 20.0, "gamma": 0.5},
+            "Zheng et al. 2023, arXiv:2306.03350",
+            _click,
+        ),
+        Objective(
+            "cringe",
+            "pairs",
+            frozenset(),
+            {"alpha": 1.0, "b": 0.0, "tau": 10.0},
+            "Xu et al. 2023, arXiv:2312.16682v2",
+            _cringe,
+        ),
+        Objective(
+            "rrhf", "groups", frozenset({"scores"}), {"rank_weight": 1.0}, "Yuan et al. 2023, arXiv:2304.05302", _rrhf
+        ),
+        Objective(
+            "gkd",
+            "completions",
+            frozenset({"teacher_logits"}),
+            {},
+            "Agarwal et al. 2023, arXiv:2306.13649",
+            _gkd,
+        ),
         Objective("bo2", "pairs", frozenset(), {}, "Tang et al. 2024, arXiv:2405.08448v1, Eq. 3", _bo2),
         Objective("nll", "completions", frozenset(), {}, "maximum likelihood", _nll),
         Objective(

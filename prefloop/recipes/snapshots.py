@@ -37,8 +37,24 @@ class Demonstration:
     label_ids: tuple[str, ...] = ()
 
 
-Row = TrainingPair | Demonstration
-R = TypeVar("R", TrainingPair, Demonstration)
+@dataclass(frozen=True, slots=True)
+class RankedGroup:
+    """One row of a snapshot of groups: several answers to a prompt with a score each."""
+
+    id: str
+    prompt: str
+    completions: tuple[str, ...]
+    scores: tuple[float, ...]
+    weight: float = 1.0
+    completion_ids: tuple[tuple[int, ...], ...] = ()  # token ids when a policy sampled them; else empty
+    source: str = ""
+    label_ids: tuple[str, ...] = ()
+
+
+Row = TrainingPair | Demonstration | RankedGroup
+R = TypeVar("R", TrainingPair, Demonstration, RankedGroup)
+# what a row is written with only where it has it, so that older snapshots keep their bytes
+_OPTIONAL = {"target": None, "target_ids": ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,9 @@ def encode_row(row: Row) -> bytes:
     """Return the line of a row, with its line end. Raises SnapshotError for a row that must not be trained on."""
     _check(row, where=f"row {row.id!r}")
     try:
-        line = json.dumps(dataclasses.asdict(row), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        plain = dataclasses.asdict(row)
+        plain = {key: value for key, value in plain.items() if key not in _OPTIONAL or value != _OPTIONAL[key]}
+        line = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return line.encode("utf-8") + b"\n"
     except UnicodeEncodeError:
         raise SnapshotError(f"row {row.id!r} holds a character that is not valid Unicode") from None
@@ -99,6 +117,11 @@ def read_demonstrations(path: str | Path, *, sha256: str = "") -> list[Demonstra
     return _read(Path(path), Demonstration, sha256)
 
 
+def read_groups(path: str | Path, *, sha256: str = "") -> list[RankedGroup]:
+    """Read a snapshot of ranked groups. Raises SnapshotError naming the line, or where the bytes differ."""
+    return _read(Path(path), RankedGroup, sha256)
+
+
 def _read(path: Path, kind: type[R], sha256: str) -> list[R]:
     try:
         content = path.read_bytes()
@@ -132,7 +155,7 @@ def _row(kind: type[R], line: bytes, where: str) -> R:
     names = {item.name for item in dataclasses.fields(kind)}
     if not isinstance(data, Mapping) or not set(data) <= names:
         raise SnapshotError(f"{where}: a {kind.__name__} has the keys {', '.join(sorted(names))}")
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    values: dict[str, Any] = {key: _tuples(value) for key, value in data.items()}
     try:
         row = kind(**values)
     except TypeError as error:
@@ -141,20 +164,45 @@ def _row(kind: type[R], line: bytes, where: str) -> R:
     return row
 
 
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(part, int) and part >= 0 for part in value)
+
+
+def _fits(name: str, value: Any, *, grouped: bool) -> bool:
+    if name in ("weight", "p_first"):
+        return _is_number(value)
+    if name == "scores":
+        return isinstance(value, tuple) and all(_is_number(part) for part in value)
+    if name in ("label_ids", "completions"):
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    if name == "completion_ids" and grouped:
+        return isinstance(value, tuple) and all(_are_ids(part) for part in value)
+    if name.endswith("_ids"):
+        return _are_ids(value)
+    return isinstance(value, str) or (name == "target" and value is None)
+
+
 def _check(row: Row, *, where: str) -> None:
     for item in dataclasses.fields(row):
         value = getattr(row, item.name)
-        if item.name in ("weight", "p_first"):
-            fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        elif item.name == "label_ids":
-            fits = isinstance(value, tuple) and all(isinstance(part, str) for part in value)
-        elif item.name.endswith("_ids"):
-            fits = isinstance(value, tuple) and all(isinstance(part, int) and part >= 0 for part in value)
-        else:
-            fits = isinstance(value, str)
+        fits = _fits(item.name, value, grouped=isinstance(row, RankedGroup))
         if not fits:
             raise SnapshotError(f"{where}: {item.name} can't be {value!r}")
     if row.weight <= 0:
         raise SnapshotError(f"{where}: weight must be > 0, not {row.weight}")
     if isinstance(row, TrainingPair) and not 0.0 <= row.p_first <= 1.0:
         raise SnapshotError(f"{where}: p_first must be in [0, 1], not {row.p_first}")
+    if isinstance(row, RankedGroup):
+        n = len(row.completions)
+        if n < 2 or len(row.scores) != n or len(row.completion_ids) not in (0, n):
+            raise SnapshotError(
+                f"{where}: a group needs at least two completions, a score each, and ids of all or none"
+            )

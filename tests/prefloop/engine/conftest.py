@@ -54,11 +54,12 @@ def make_run(tmp_path: Path, tiny_policy_dir: Path) -> MakeRun:
         kind: str = "dpo",
         rows: Sequence[Row] | None = None,
         objective: dict[str, Any] | None = None,
+        reference: str = "",
         **settings: Any,
     ) -> Path:
         run_dir = tmp_path / name
         run_dir.mkdir()
-        rows = rows if rows is not None else (some_demonstrations(20) if kind == "sft" else some_pairs(20))
+        rows = rows if rows is not None else (some_demonstrations(20) if kind in ("sft", "gkd") else some_pairs(20))
         info = write_snapshot(run_dir / "snapshot.jsonl", rows)
         numbers = {"batch": 4, "lr": 1e-3, **(objective or {})}
         loss: Any = {"sft": "nll", "reward-model": "bradley-terry"}.get(kind, kind)
@@ -67,7 +68,7 @@ def make_run(tmp_path: Path, tiny_policy_dir: Path) -> MakeRun:
             run_id=name,
             kind=kind,
             start=str(tiny_policy_dir),
-            reference=str(tiny_policy_dir) if made.needs_reference else None,
+            reference=(reference or str(tiny_policy_dir)) if made.needs_reference else None,
             objective=made,
             snapshot_sha256=info.sha256,
             **settings,

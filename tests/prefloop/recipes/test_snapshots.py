@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 
 from prefloop.recipes.snapshots import (
     Demonstration,
+    RankedGroup,
     SnapshotError,
     encode_row,
     read_demonstrations,
+    read_groups,
     read_pairs,
     write_snapshot,
 )
@@ -124,3 +127,39 @@ def test_other_bytes_than_the_run_was_made_with_are_refused(tmp_path: Path) -> N
         read_pairs(tmp_path / "s.jsonl", sha256="0" * 64)
     with pytest.raises(SnapshotError, match="is missing"):
         read_pairs(tmp_path / "none.jsonl")
+
+
+GROUP = RankedGroup(
+    "g", "Say.", ("a", "", "c"), (0.5, -1.0, 2.0), completion_ids=((1, 2), (), (3,)), label_ids=("s:1",)
+)
+
+
+def test_ranked_groups_read_back_as_they_were_written(tmp_path: Path) -> None:
+    rows = [GROUP, RankedGroup("h", "Say.", ("x", "y"), (1.0, 1.0), weight=2.0)]
+    info = write_snapshot(tmp_path / "s.jsonl", rows)
+    assert read_groups(tmp_path / "s.jsonl", sha256=info.sha256) == rows
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"completions": ("a",), "scores": (1.0,), "completion_ids": ()},
+        {"scores": (1.0, 2.0)},
+        {"scores": (1.0, 2.0, float("nan"))},
+        {"completion_ids": ((1,),)},
+        {"completion_ids": (1, 2, 3)},
+        {"completions": ("a", "b", 3)},
+    ],
+)
+def test_a_group_that_can_not_be_ranked_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(SnapshotError):
+        write_snapshot(tmp_path / "s.jsonl", [dataclasses.replace(GROUP, **changes)])  # type: ignore[arg-type]
+
+
+def test_a_pair_keeps_its_bytes_unless_it_has_a_target(tmp_path: Path) -> None:
+    plain = TrainingPair("a", "Say.", "x", "y", 1.0)
+    assert b"target" not in encode_row(plain)
+    for target in ("", "z"):
+        rows = [dataclasses.replace(plain, target=target, target_ids=(4,))]
+        write_snapshot(tmp_path / "s.jsonl", rows)
+        assert read_pairs(tmp_path / "s.jsonl") == rows

@@ -1,0 +1,65 @@
+"""Losses that look at whole next-token distributions: in chunks of positions, never a (length, vocabulary) tensor.
+
+The logits of a chunk live only while it is worked on; the backward pass computes them again.
+
+Departure: the cringe token loss is averaged over the draw of its positive token rather than drawn. The gradient's
+expectation is the same, its variance smaller, and neither packing nor a resume can change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from prefloop.losses.cringe import expected_cringe_token_loss
+from prefloop.losses.gkd import generalised_jsd_loss
+from prefloop.losses.logps import completion_logps, sum_by_sequence
+from prefloop.policy.batches import PackedBatch
+from prefloop.policy.scoring import forward_hidden, output_head
+
+_CHUNK = 512  # positions
+
+
+def forward_cringe(model: Any, packed: PackedBatch, *, k: int) -> tuple[Tensor, Tensor]:
+    """Compute log-prob sums and cringe sums of every completion, both (n_completions,), with gradient.
+
+    The batch must be laid out as the model can take it (`unshared_because`): owners and targets are the batch's own.
+    """
+    hidden, head = forward_hidden(model, packed, with_grad=True), output_head(model)
+    logps = completion_logps(hidden, head, packed.targets)
+
+    def cringe(states: Tensor, targets: Tensor) -> Tensor:
+        return expected_cringe_token_loss(head(states).float(), targets, k=k)
+
+    tokens = _chunked(cringe, hidden, packed.targets)
+    return (
+        sum_by_sequence(logps, packed.owner, packed.n_completions),
+        sum_by_sequence(tokens, packed.owner, packed.n_completions),
+    )
+
+
+def forward_divergence(model: Any, teacher: Any, packed: PackedBatch, *, beta: float) -> Tensor:
+    """Compute each completion's summed generalised Jensen-Shannon divergence from the teacher, (n_completions,)."""
+    hidden, head = forward_hidden(model, packed, with_grad=True), output_head(model)
+    with torch.no_grad():
+        theirs, their_head = forward_hidden(teacher, packed, with_grad=False), output_head(teacher)
+
+    def divergence(states: Tensor, teacher_states: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher_logits = their_head(teacher_states).float()
+        return generalised_jsd_loss(teacher_logits, head(states).float(), beta=beta).loss
+
+    return sum_by_sequence(_chunked(divergence, hidden, theirs), packed.owner, packed.n_completions)
+
+
+def _chunked(compute: Callable[[Tensor, Tensor], Tensor], *tensors: Tensor) -> Tensor:
+    """Apply to chunks of positions, keeping no logits for the backward pass."""
+    parts = [
+        checkpoint(compute, *chunk, use_reentrant=False)
+        for chunk in zip(*(tensor.split(_CHUNK) for tensor in tensors), strict=True)
+    ]
+    return torch.cat(parts) if parts else tensors[0].new_zeros(0, dtype=torch.float32)
