@@ -164,7 +164,7 @@ def _verdicts(pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str]) ->
     out: dict[int, list[RecordVerdict]] = defaultdict(list)
     fields = ("comparison_id", "judge_id", "order", "sample", "state", "outcome", "p_first", "raw")
     for ids in chunks(list(pairs), 500):
-        rows = Verdict.objects.filter(comparison__in=ids).exclude(state="skipped")
+        rows = Verdict.objects.filter(comparison__in=ids).exclude(state__in=("skipped", "inconsistent"))
         for comparison, judge, order, sample, state, outcome, p_first, raw in rows.order_by(
             "comparison__prompt_id", "id"
         ).values_list(*fields):

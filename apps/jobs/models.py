@@ -32,6 +32,7 @@ class FailureClass(models.TextChoices):
     OUT_OF_DISK = "out_of_disk"
     JUDGE_UNREACHABLE = "judge_unreachable"
     JUDGE_REFUSED = "judge_refused"
+    CAP_REACHED = "cap_reached"  # of an endpoint's spending: it goes on when somebody raises the cap
     WORKER_LOST = "worker_lost"
     TIMEOUT = "timeout"
     INTERNAL = "internal"

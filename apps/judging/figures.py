@@ -102,8 +102,11 @@ def _figures(
 ) -> Figures:
     right: dict[int, list[bool]] = defaultdict(list)
     both: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
-    for comparison_id, order, sample, outcome in rows:
-        both[(comparison_id, sample)][order] = CODES[outcome]
+    nth: dict[tuple[int, str], int] = defaultdict(int)
+    for comparison_id, order, _sample, outcome in sorted(rows):
+        # an order asked again after an error has its answer under a later sample: the first read ones belong together
+        both[(comparison_id, nth[comparison_id, order])][order] = CODES[outcome]
+        nth[comparison_id, order] += 1
         truth = gold.get(comparison_id) or people.get(comparison_id)
         if truth:
             right[comparison_id].append(outcome == truth)

@@ -112,7 +112,7 @@ class JudgingRow:
 def judging_rows(judge: Judge, *, limit: int = 10) -> list[JudgingRow]:
     runs = list(JudgingRun.objects.filter(judge=judge).select_related("group", "started_by").order_by("-id")[:limit])
     done = dict(
-        Verdict.objects.filter(run__in=runs)
+        Verdict.objects.filter(run__in=runs, judge=judge)
         .order_by()
         .values_list("run_id")
         .annotate(n=Count("comparison_id", distinct=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,14 @@ from apps.policies.store import check_name
 from apps.projects.models import Project
 from apps.samples.models import Comparison, SamplingRun
 from apps.samples.services import PROMPTS_PER_JOB
-from prefloop.judging.render import load_template, template_from_text
+from prefloop.judging.render import (
+    BUILT_IN_OF_MODE,
+    SCORE_MODES,
+    judge_mode,
+    load_template,
+    template_from_text,
+    template_text,
+)
 from prefloop.judging.verdicts import Order, orders_to_ask
 from prefloop.types import LabelledVerdict, PrefloopError
 
@@ -33,12 +40,34 @@ class BadJudge(PrefloopError):
     """A judge that can't be made, or can't be asked."""
 
 
+# What a judge has where nothing else is said: Self-Rewarding's three samples, MT-Bench's one, AlpacaEval's temperature.
+MODE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "additive": {"samples": 3, "temperature": 0.7},
+    "rubric": {"samples": 1},
+    "soft": {"temperature": 1.0},
+}
+MOST_SAMPLES = 16
+RETRIED_STATES = ("error", "unparseable")
+
+
 @dataclass(frozen=True, slots=True)
 class NewVerdict:
     comparison_id: int
     order: str  # "01" or "10"
     verdict: LabelledVerdict
     sample: int = 0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewScore:
+    completion_id: int
+    value: float | None
+    state: str = "ok"
+    sample: int = 0
+    raw: str = ""
+    rationale: str = ""
+    usage: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
 
 
@@ -63,14 +92,20 @@ def judge_create(
     if kind == JudgeKind.LLM:
         if endpoint is None:
             raise BadJudge("a language-model judge needs an endpoint")
+        checked = judge_mode(mode)
+        options = MODE_DEFAULTS.get(checked, {}) | (options or {})
         if template:
-            template_from_text(template, name=name, mode="logprob" if mode == "logprob" else "text")
+            template_from_text(template, name=name, mode=checked)
         if not criterion.strip():
             raise BadJudge("a language-model judge needs a criterion: what makes an answer better?")
+        if checked in SCORE_MODES:
+            order_policy = "random"  # it grades each answer by itself: the order shown can't matter
+            if not 1 <= int(options["samples"]) <= MOST_SAMPLES:
+                raise BadJudge(f"a judge is asked 1 to {MOST_SAMPLES} times for one answer")
     if kind == JudgeKind.WORLD and not project.world:
         raise BadJudge(f"project {project.slug} has no world whose preference could judge")
-    if kind in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD):
-        order_policy = "random"  # they score each answer by itself: the order shown can't matter
+    if kind in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD, JudgeKind.ENSEMBLE):
+        order_policy = "random"  # they score each answer by itself, or have asked their members: no order matters
     with transaction.atomic():
         latest = Judge.objects.filter(project=project, name=name).aggregate(latest=Max("version"))["latest"] or 0
         return Judge.objects.create(
@@ -96,10 +131,11 @@ def judge_retire(*, judge: Judge, now: datetime) -> None:
 
 def judge_template(judge: Judge) -> str:
     """Return the text of the template that this judge is asked with."""
-    if judge.template:
-        return judge.template
-    built_in = load_template("pairwise-logprob" if judge.mode == "logprob" else "pairwise")
-    return f"[system]\n{built_in.system}\n[user]\n{built_in.user}"
+    return judge.template or built_in_template(judge.mode)
+
+
+def built_in_template(mode: str) -> str:
+    return template_text(load_template(BUILT_IN_OF_MODE[judge_mode(mode)]))
 
 
 def orders_for(judge: Judge, comparison_id: int) -> tuple[Order, ...]:
@@ -117,11 +153,15 @@ def judging_run_create(
     started_by: User | None = None,
     follow_up_kind: str = "",
     follow_up_payload: dict[str, Any] | None = None,
+    retry_states: Sequence[str] = (),
 ) -> JudgingRun:
     """Ask a judge about comparisons: make the run and enqueue its jobs. What it already said is not asked again.
 
-    Raises BadJudge.
+    With `retry_states` it is asked again, once, where all that it said in an order is in one of these states: the new
+    verdict is that order's next sample, and the old ones stay. Raises BadJudge.
     """
+    if set(retry_states) - set(RETRIED_STATES):
+        raise BadJudge(f"only verdicts in the states {', '.join(RETRIED_STATES)} are asked for again")
     if judge.project_id != project.pk:
         raise BadJudge(f"judge {judge.name!r} is not of project {project.slug}")
     if judge.kind == JudgeKind.IMPORTED:
@@ -139,10 +179,18 @@ def judging_run_create(
             comparison_ids=list(comparison_ids),
             seed=seed,
             purpose=purpose,
+            retry_states=list(retry_states),
             started_by=started_by,
         )
         judging_run_enqueue(run=run, follow_up_kind=follow_up_kind, follow_up_payload=follow_up_payload)
     return run
+
+
+def judge_queue(judge: Judge) -> str:
+    """Return the queue whose workers can ask this judge: a reward model needs torch, alone or as a member."""
+    members = Judge.objects.filter(pk__in=judge.options.get("members", ()))
+    kinds = {judge.kind, *members.values_list("kind", flat=True)} if judge.kind == JudgeKind.ENSEMBLE else {judge.kind}
+    return "gpu" if JudgeKind.REWARD_MODEL in kinds else "cpu"
 
 
 def judging_run_enqueue(
@@ -157,7 +205,7 @@ def judging_run_enqueue(
             jobs=[
                 JobSpec(
                     kind="judging.chunk",
-                    queue="gpu" if run.judge.kind == JudgeKind.REWARD_MODEL else "cpu",
+                    queue=judge_queue(run.judge),
                     payload={"run": run.pk, "start": start, "stop": min(start + COMPARISONS_PER_JOB, n)},
                     title=f"Ask {run.judge.name}",
                     unique_key=f"judging:{run.pk}:{start}",
@@ -180,7 +228,7 @@ def scoring_enqueue(
     follow_up_payload: dict[str, Any] | None = None,
 ) -> JobGroup:
     """Enqueue a score by this judge for every completion of a sampling run. Raises BadJudge for one without scores."""
-    if judge.kind not in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD):
+    if not judge.gives_scores:
         raise BadJudge(f"judge {judge.name!r} compares answers but gives no scores")
     n = len(sampling_run.prompt_ids)
     return group_create(
@@ -216,13 +264,14 @@ def verdicts_add(*, judge: Judge, run: JudgingRun | None, verdicts: Iterable[New
                 run=run,
                 order=new.order,
                 sample=new.sample,
-                state="ok" if new.verdict.state == "ok" else new.verdict.state,
+                state=new.verdict.state,
                 outcome=new.verdict.outcome or "",
                 p_first=new.verdict.p_first,
                 raw=new.verdict.raw,
                 rationale=new.verdict.rationale,
                 usage=new.verdict.usage,
                 seconds=new.seconds,
+                flags=list(new.verdict.flags),
             )
             for new in verdicts
         ],
@@ -231,10 +280,24 @@ def verdicts_add(*, judge: Judge, run: JudgingRun | None, verdicts: Iterable[New
     )
 
 
-def scores_add(*, judge: Judge, scores: Iterable[tuple[int, float]]) -> None:
-    """Append a judge's scores as (completion id, value); a score that is there already is not doubled."""
+def scores_add(*, judge: Judge, scores: Iterable[NewScore], run: JudgingRun | None = None) -> None:
+    """Append a judge's scores; one of the same completion and sample that is there already is not doubled."""
     Score.objects.bulk_create(
-        [Score(judge=judge, completion_id=completion_id, value=value) for completion_id, value in scores],
+        [
+            Score(
+                judge=judge,
+                completion_id=new.completion_id,
+                sample=new.sample,
+                run=run,
+                state=new.state,
+                value=new.value,
+                raw=new.raw,
+                rationale=new.rationale,
+                usage=new.usage,
+                seconds=new.seconds,
+            )
+            for new in scores
+        ],
         ignore_conflicts=True,
-        batch_size=500,
+        batch_size=200,
     )

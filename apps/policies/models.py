@@ -46,11 +46,35 @@ class Endpoint(TimeStamped):
     base_url = models.CharField(max_length=500)
     model = models.CharField(max_length=200)
     encrypted_key = models.TextField(blank=True)
-    capabilities = models.JSONField(default=dict)
+    capabilities = models.JSONField(default=dict)  # probed: what it was seen to do; biases of a simulated one
     is_simulated = models.BooleanField(default=False)
+    input_price = models.DecimalField(max_digits=12, decimal_places=4, default=0)  # dollars per million tokens
+    output_price = models.DecimalField(max_digits=12, decimal_places=4, default=0)
+    cap_tokens = models.PositiveBigIntegerField(null=True)  # null: no cap
+    cap_cost = models.DecimalField(max_digits=12, decimal_places=4, null=True)  # dollars
+    # What was spent and what calls in flight may spend, in tokens and in 1e-9 dollars. A call whose worker was killed
+    # stays counted at the most that it could cost: it may have been charged.
+    committed_tokens = models.PositiveBigIntegerField(default=0)
+    committed_nanos = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "name"], name="endpoint_name_once")]
 
     def __str__(self) -> str:
         return self.name
+
+
+class Spend(TimeStamped):
+    """The ledger of an endpoint: what some calls that ended together took. Only ever appended."""
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="spends")
+    purpose = models.CharField(max_length=40)  # judging | trial | attack | probe
+    note = models.CharField(max_length=200, blank=True)
+    n_calls = models.PositiveIntegerField()
+    prompt_tokens = models.PositiveBigIntegerField()
+    completion_tokens = models.PositiveBigIntegerField()
+    nanos = models.PositiveBigIntegerField()  # 1e-9 dollars, at the prices of then
+    n_estimated = models.PositiveIntegerField(default=0)  # calls that told no usage: counted at the most they could be
+
+    def __str__(self) -> str:
+        return f"{self.n_calls} calls of {self.endpoint_id}"

@@ -3,13 +3,16 @@
     python -m prefloop.worlds.letters.judge_server --port 8100 --position-bias 0.3 --length-bias 0.2 --noise 0.5
 
 It stands where a hosted judge would stand, and says that it is simulated in its model's name, in every reason and in
-every response. It reads our judge templates' fences: the criterion, the request and both answers. What it sees is
+every response. It reads our judge templates' fences: the criterion, the request and both answers, or the one. What it
+sees is
 
     d = u(A) - u(B) + position_bias + length_bias * (len(A) - len(B)) / 100 + noise * N(0, 1)
 
 with u the utility of its criterion and lengths in characters; A wins if d > 0, a tie is |d| <= tie_margin, and the
-log-probs are those of P(A) = sigmoid(d). The draw is fixed by the seed and the texts, as shown (and by the request's
-own seed above temperature 0). Standard library only; for this machine, not for the internet.
+log-probs are those of P(A) = sigmoid(d). Of five labels it gives a strong one from |d| > 2. A single answer is graded by
+u(A) + length_bias * len(A) / 100 + noise * N(0, 1) on the template's scale. The draw is fixed by the seed and the
+texts, as shown (and by the request's own seed above temperature 0). Standard library only; for this machine, not for
+the internet.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ from prefloop.worlds.letters.utility import CRITERIA, Criterion, UtilityParts, c
 
 MODEL = "simulated-judge"
 MOST_REQUEST_BYTES = 4_000_000
+STRONG = 2.0  # a difference in utility above which one answer is much better
+UTILITY_RANGE = (-4.0, 6.0)  # of which the lower end is the lowest grade and the upper end the highest
 LABEL_MASS = 0.998  # the rest of the log-probs goes to a token that is neither label
 
 _FIRST_FENCE = re.compile(r"^=== BEGIN CRITERION ([0-9a-f]{16,64}) ===$", re.MULTILINE)
@@ -60,10 +65,13 @@ class Biases:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
+    """What a request shows. `answer_b` is None where one answer is to be graded; `labels` are the answers' names."""
+
     criterion: Criterion
     prompt: str
     answer_a: str
-    answer_b: str
+    answer_b: str | None
+    labels: tuple[str, str] = ("A", "B")
 
 
 def read_request(text: str) -> Asked:
@@ -81,20 +89,29 @@ def read_request(text: str) -> Asked:
             raise NotAJudgePrompt(f"no fenced {label.lower()}")
         return text[start + len(begin) : stop]
 
+    def answers() -> tuple[str, str | None, tuple[str, str]]:
+        if f"=== BEGIN ANSWER {code} ===" in text:
+            return between("ANSWER"), None, ("A", "B")
+        labels = ("k", "K") if f"=== BEGIN ANSWER k {code} ===" in text else ("A", "B")
+        return between(f"ANSWER {labels[0]}"), between(f"ANSWER {labels[1]}"), labels
+
     wanted = between("CRITERION").lower()
     # The longest first: "very short" contains "short".
     for criterion in sorted(CRITERIA, key=len, reverse=True):
         if criterion in wanted:
-            return Asked(criterion, between("REQUEST"), between("ANSWER A"), between("ANSWER B"))
+            return Asked(criterion, between("REQUEST"), *answers())
     raise NotAJudgePrompt(f"this simulated judge knows the criteria {', '.join(CRITERIA)} only")
 
 
 def seen_difference(asked: Asked, biases: Biases, *, draw: int | None = None) -> float:
     """The `d` of the module's docstring."""
     gap = criterion_utility(asked.criterion, asked.prompt, asked.answer_a)
-    gap -= criterion_utility(asked.criterion, asked.prompt, asked.answer_b)
-    gap += biases.position_bias
-    gap += biases.length_bias * (len(asked.answer_a) - len(asked.answer_b)) / 100
+    if asked.answer_b is None:
+        gap += biases.length_bias * len(asked.answer_a) / 100
+    else:
+        gap -= criterion_utility(asked.criterion, asked.prompt, asked.answer_b)
+        gap += biases.position_bias
+        gap += biases.length_bias * (len(asked.answer_a) - len(asked.answer_b)) / 100
     if biases.noise:
         key = json.dumps([biases.seed, draw, asked.criterion, asked.prompt, asked.answer_a, asked.answer_b])
         rng = random.Random(int.from_bytes(hashlib.sha256(key.encode()).digest()))
@@ -108,16 +125,34 @@ def verdict_of(difference: float, tie_margin: float) -> str:
     return "A" if difference > 0 else "B"
 
 
-def label_logprobs(difference: float) -> dict[str, float]:
-    """Log-probs (nats) of the tokens A and B and of a newline, together 1; A : B is sigmoid(difference)."""
+def five_label(difference: float, tie_margin: float) -> str:
+    """One of Arena-Hard's labels; a strong one from a difference of more than two points."""
+    if abs(difference) <= tie_margin:
+        return "A=B"
+    sign = ">>" if abs(difference) > STRONG else ">"
+    return f"A{sign}B" if difference > 0 else f"B{sign}A"
+
+
+def grade_of(seen: float, lowest: int, highest: int) -> int:
+    """What is seen of one answer on a scale of whole numbers: utilities of UTILITY_RANGE spread over it, cut off there.
+
+    A letter of the world's utility lies mostly within it.
+    """
+    low, high = UTILITY_RANGE
+    share = min(max((seen - low) / (high - low), 0.0), 1.0)
+    return round(lowest + share * (highest - lowest))
+
+
+def label_logprobs(difference: float, labels: tuple[str, str] = ("A", "B")) -> dict[str, float]:
+    """Log-probs (nats) of the two labels and of a newline, together 1; first : second is sigmoid(difference)."""
 
     def log_sigmoid(z: float) -> float:
         return -math.log1p(math.exp(-z)) if z >= 0 else z - math.log1p(math.exp(z))
 
     mass = math.log(LABEL_MASS)
     return {
-        "A": mass + log_sigmoid(difference),
-        "B": mass + log_sigmoid(-difference),
+        labels[0]: mass + log_sigmoid(difference),
+        labels[1]: mass + log_sigmoid(-difference),
         "\n": math.log1p(-LABEL_MASS),
     }
 
@@ -125,6 +160,8 @@ def label_logprobs(difference: float) -> dict[str, float]:
 def reason(asked: Asked, verdict: str) -> str:
     """Two or three sentences on what tells the answers apart, quoting from both."""
     said = [f"(simulated judge) By the criterion “{asked.criterion}”:"]
+    if asked.answer_b is None:
+        return " ".join([*said, f"the answer, {_span(asked.answer_a)}, {_traits(asked, asked.answer_a)}."])
     for label, answer in (("A", asked.answer_a), ("B", asked.answer_b)):
         said.append(f"answer {label}, {_span(answer)}, {_traits(asked, answer)}.")
     closing = {"A": "I find answer A better.", "B": "I find answer B better.", "C": "I can't tell them apart."}
@@ -158,13 +195,16 @@ def answer_request(body: Any, biases: Biases) -> dict[str, Any]:
         raise NotAJudgePrompt("no messages")
     texts = [str(m["content"]) for m in messages if isinstance(m, dict) and m.get("role") == "user" and "content" in m]
     text = "\n".join(texts)
+    rules = "\n".join(str(m.get("content")) for m in messages if isinstance(m, dict) and m.get("role") == "system")
     asked = read_request(text)
     draw = body.get("seed") if body.get("temperature") else None
     difference = seen_difference(asked, biases, draw=draw)
     choice: dict[str, Any] = {"index": 0, "logprobs": None}
     if body.get("logprobs"):
-        logprobs = label_logprobs(difference)
-        said = "A" if difference >= 0 else "B"
+        if asked.answer_b is None:
+            raise NotAJudgePrompt("this simulated judge grades in words only")
+        logprobs = label_logprobs(difference, asked.labels)
+        said = asked.labels[0] if difference >= 0 else asked.labels[1]
         n_top = body.get("top_logprobs")
         ranked = sorted(logprobs.items(), key=lambda item: -item[1])[: n_top if isinstance(n_top, int) else 0]
         top = [{"token": token, "logprob": logprob, "bytes": list(token.encode())} for token, logprob in ranked]
@@ -173,7 +213,12 @@ def answer_request(body: Any, biases: Biases) -> dict[str, Any]:
         choice["finish_reason"] = "length"
     else:
         verdict = verdict_of(difference, biases.tie_margin)
-        said = f"{reason(asked, verdict)}\n[[{verdict}]]"
+        if asked.answer_b is None:
+            lowest, highest = (1, 10) if "from 1 to 10" in rules else (0, 5)
+            ending = f"Score: {grade_of(difference, lowest, highest)}"
+        else:
+            ending = f"[[{five_label(difference, biases.tie_margin) if '[[A>>B]]' in rules else verdict}]]"
+        said = f"{reason(asked, verdict)}\n{ending}"
         choice["finish_reason"] = "stop"
     choice["message"] = {"role": "assistant", "content": said}
     n_read, n_said = count_words(text), count_words(said)

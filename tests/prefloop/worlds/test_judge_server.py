@@ -19,7 +19,8 @@ from scipy.stats import norm
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeRejectedItem
 from prefloop.judging.judge import LlmPairJudge
-from prefloop.judging.render import load_template, render
+from prefloop.judging.parse import parse_score
+from prefloop.judging.render import load_template, render, render_score
 from prefloop.judging.verdicts import AS_STORED, SWAPPED
 from prefloop.worlds.letters.corpus import answers, prompts
 from prefloop.worlds.letters.judge_server import (
@@ -317,3 +318,42 @@ def test_settings_that_make_no_sense_are_refused(capsys: pytest.CaptureFixture[s
         main(["--port", "0", "--noise", "-1"])
     assert stopped.value.code == 2
     assert "0 or more" in capsys.readouterr().err
+
+
+# --- the other ways of judging ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_it_gives_a_strong_label_for_a_wide_gap_and_a_weak_one_for_a_narrow(swapped: bool) -> None:
+    near = GOOD.replace("With love,\n", "")
+    gaps = {
+        answer: criterion_utility(KIND, PROMPT, GOOD) - criterion_utility(KIND, PROMPT, answer)
+        for answer in (BAD, near)
+    }
+    assert gaps[BAD] > 2 > gaps[near] > 0
+    for other, sign in ((BAD, ">>"), (near, ">")):
+        first, second = (other, GOOD) if swapped else (GOOD, other)
+        said = answer_request(body_for(first, second, template="pairwise-five"), Biases())
+        label = f"[[B{sign}A]]" if swapped else f"[[A{sign}B]]"
+        assert said["choices"][0]["message"]["content"].endswith(f"\n{label}")
+
+
+def test_it_reads_and_answers_by_the_names_of_the_soft_template() -> None:
+    body = body_for(template="pairwise-soft", logprobs=True, top_logprobs=5)
+    (entry,) = answer_request(body, Biases())["choices"][0]["logprobs"]["content"]
+    told = {top["token"]: top["logprob"] for top in entry["top_logprobs"]}
+    gap = criterion_utility(KIND, PROMPT, GOOD) - criterion_utility(KIND, PROMPT, BAD)
+    assert told["k"] - told["K"] == pytest.approx(gap)
+
+
+def test_its_grades_rise_with_the_utility_and_keep_to_the_scale() -> None:
+    for name, (lowest, highest) in (("additive", (0, 5)), ("rubric", (1, 10))):
+        grades = []
+        for answer in (BAD, GOOD, GOOD + "\nYou idiot." * 9):
+            messages = render_score(load_template(name), prompt=PROMPT, answer=answer, criterion=KIND, delimiter=CODE)
+            said = answer_request({"messages": messages}, Biases())["choices"][0]["message"]["content"]
+            grade = parse_score(said, lowest=lowest, highest=highest).value
+            assert grade is not None
+            grades.append(grade)
+        assert grades[0] < grades[1]
+        assert grades[2] < grades[1]
