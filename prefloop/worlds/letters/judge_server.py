@@ -9,8 +9,8 @@ sees is
     d = u(A) - u(B) + position_bias + length_bias * (len(A) - len(B)) / 100 + noise * N(0, 1)
 
 with u the utility of its criterion and lengths in characters; A wins if d > 0, a tie is |d| <= tie_margin, and the
-log-probs are those of P(A) = sigmoid(d). Of five labels it gives a strong one from |d| > 2. A single answer is graded by
-u(A) + length_bias * len(A) / 100 + noise * N(0, 1) on the template's scale. The draw is fixed by the seed and the
+log-probs are those of P(A) = sigmoid(d). Of five labels it gives a strong one from |d| > 2. A single answer is graded
+by u(A) + length_bias * len(A) / 100 + noise * N(0, 1) on the template's scale. The draw is fixed by the seed and the
 texts, as shown (and by the request's own seed above temperature 0). Standard library only; for this machine, not for
 the internet.
 """
