@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import encode_completion, encode_prompt
 from prefloop.recipes.snapshots import Demonstration, RankedGroup
 from prefloop.seeds import shuffler_seed
 from prefloop.types import PrefloopError, TrainingPair
+
+
+T = TypeVar("T")
 
 
 class UnusableRow(PrefloopError):
@@ -90,7 +93,7 @@ def steps_of(n_rows: int, *, batch: int, epochs: int) -> int:
     return epochs * -(-n_rows // batch)
 
 
-def batch_of(examples: Sequence[Example], step: int, *, batch: int, seed: int) -> list[Example]:
+def batch_of(examples: Sequence[T], step: int, *, batch: int, seed: int) -> list[T]:
     """Return the rows of step 1, 2, …: each epoch takes every row once, in an order of its own.
 
     The order depends on the seed and the epoch alone, so the step is all there is to a position.

@@ -13,7 +13,7 @@ import random
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ _MARGIN_BYTES = 4 << 20  # config, tokenizer, manifest, the event log
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 OnLog = Callable[[str, str], None]  # (level, message)
+Beside = Mapping[str, Mapping[str, Tensor]]
 
 
 class OutOfDisk(PrefloopError):
@@ -126,8 +127,12 @@ def save_checkpoint(
     parent: str,
     keep_last: int,
     extra: dict[str, Any] | None = None,
+    beside: Beside | None = None,
 ) -> tuple[Path, str]:
-    """Publish `step-…/` and remove the oldest beyond `keep_last`; return its path and fingerprint. Raises OutOfDisk."""
+    """Publish `step-…/` and remove the oldest beyond `keep_last`; return its path and fingerprint. Raises OutOfDisk.
+
+    `beside`: other tensors that the run goes on with, by the name of their file.
+    """
     target = run_dir / f"step-{position.step:06d}"
     moments = optimizer_tensors(model, optimizer)
 
@@ -145,9 +150,10 @@ def save_checkpoint(
             "snapshot_sha256": position.snapshot_sha256,
             "generators": scalars,
         }
+        _save_beside(beside, training)
         (training / "state.json").write_text(json.dumps(state, sort_keys=True), "utf-8")
 
-    n_bytes = _stored(model) + sum(tensor.nbytes for tensor in moments.values())
+    n_bytes = _stored(model) + sum(tensor.nbytes for tensor in moments.values()) + _beside_bytes(beside)
     manifest = _publish(target, write, n_bytes, position=position, parent=parent, extra=extra)
     for old in step_dirs(run_dir)[keep_last:]:
         remove_dir(old)
@@ -155,12 +161,20 @@ def save_checkpoint(
 
 
 def publish_result(
-    target: Path, model: Any, tokenizer: Any, *, position: Position, parent: str, extra: dict[str, Any], merge_in: bool
+    target: Path,
+    model: Any,
+    tokenizer: Any,
+    *,
+    position: Position,
+    parent: str,
+    extra: dict[str, Any],
+    merge_in: bool,
+    beside: Beside | None = None,
 ) -> str:
     """Publish the model alone, without the optimizer; return its fingerprint. Raises OutOfDisk.
 
     With `merge_in` a model with an adapter becomes a whole one, the adapter beside it in `adapter/`; the model that
-    was given is used up.
+    was given is used up. `beside`: tensors of what was trained with it (a value head), by the name of their file.
     """
 
     def write(folder: Path) -> None:
@@ -169,8 +183,9 @@ def publish_result(
             save_model(merge(model), tokenizer, folder)
         else:
             save_model(model, tokenizer, folder)
+        _save_beside(beside, folder)
 
-    n_bytes = _size(model) if merge_in else _stored(model)
+    n_bytes = (_size(model) if merge_in else _stored(model)) + _beside_bytes(beside)
     manifest = _publish(target, write, n_bytes, position=position, parent=parent, extra=extra)
     return str(manifest["fingerprint"])
 
@@ -183,6 +198,22 @@ def restore_training(path: Path, model: Any, optimizer: MasterAdamW) -> Position
     scalars = json.loads((path / TRAINING / "state.json").read_text("utf-8"))["generators"]
     _restore_generators(load_file(path / TRAINING / "generators.safetensors"), scalars)
     return position
+
+
+def load_beside(path: Path, name: str) -> dict[str, Tensor]:
+    """Read what stood `beside` a checkpoint under this name; empty where there was nothing."""
+    file = path / TRAINING / f"{name}.safetensors"
+    return dict(load_file(file)) if file.exists() else {}
+
+
+def _save_beside(beside: Beside | None, folder: Path) -> None:
+    for name, tensors in (beside or {}).items():
+        if tensors:
+            save_file(dict(tensors), folder / f"{name}.safetensors")
+
+
+def _beside_bytes(beside: Beside | None) -> int:
+    return sum(tensor.nbytes for tensors in (beside or {}).values() for tensor in tensors.values())
 
 
 def check_room(run_dir: Path, n_bytes: int) -> None:

@@ -98,9 +98,10 @@ class RunProcess(ABC):
         return Outcome(status, int(manifest["step"] or 0), target, str(manifest["fingerprint"]))
 
     def _told(self) -> str | None:
-        """Read the inbox past what was acknowledged; the latest word counts."""
+        """Read the inbox past what was acknowledged; the latest word on whether to go on counts."""
         told, self._n_told = read_inbox(self._dir / INBOX_FILE, self._acknowledged())
-        return told[-1] if told else None
+        words = [message.type for message in told if message.type in ("pause", "stop")]
+        return words[-1] if words else None
 
     def _acknowledged(self) -> int:
         path = self._dir / _INBOX_READ

@@ -3,6 +3,9 @@
 Reads `spec.json` and the snapshot, says what it does in `events.jsonl`, hears `inbox.jsonl` before each step, and
 publishes `final/`. SIGTERM, SIGINT and a pause make it write a checkpoint after the step it is in and leave with
 exit code 75; run again, it goes on where it was. Other exit codes, with `failure.json` beside: `EXIT_OF_FAILURE`.
+
+`--connection-from-stdin`: where the judge of a step-refreshed run answers, and its key, come as one JSON line on
+standard input, {"base_url", "api_key", "allow": ["host:port"]}, and are written nowhere.
 """
 
 from __future__ import annotations
@@ -26,8 +29,12 @@ from prefloop.checkpoints import UnsafeCheckpoint
 from prefloop.config import ConfigError
 from prefloop.engine.examples import UnusableRow
 from prefloop.engine.loop import TrainingRun
+from prefloop.engine.online.judges import Connection, read_connection
+from prefloop.engine.online.run import OnlineRun
+from prefloop.engine.online.stream import UnusableStream
 from prefloop.engine.resume import OtherRun, OutOfDisk, is_disk_error
-from prefloop.engine.shell import NotFinite, Outcome
+from prefloop.engine.shell import NotFinite, Outcome, RunProcess
+from prefloop.judging.errors import JudgeError, JudgeUnreachable
 from prefloop.policy.loading import UnloadableModel
 from prefloop.policy.prompts import UnusablePrompt
 from prefloop.policy.reference import MissingReference
@@ -50,9 +57,12 @@ logger = logging.getLogger(__name__)
 
 _CLASS_OF_ERROR: tuple[tuple[type[Exception], FailureClass], ...] = (
     (OutOfDisk, "out_of_disk"),
+    (JudgeUnreachable, "judge_unreachable"),
+    (JudgeError, "judge_refused"),
     (SnapshotError, "data"),
     (UnusableRow, "data"),
     (UnusablePrompt, "data"),
+    (UnusableStream, "data"),
     (MissingReference, "internal"),
     (EventsError, "internal"),
     (ConfigError, "user_config"),
@@ -84,8 +94,12 @@ class Ended:
         return EXIT_LEFT if self.outcome is None or self.outcome.status == "left" else EXIT_DONE
 
 
-def run(run_dir: str | Path, *, should_leave: Callable[[], bool] = lambda: False) -> Ended:
+def run(
+    run_dir: str | Path, *, should_leave: Callable[[], bool] = lambda: False, connection: Connection | None = None
+) -> Ended:
     """Train in this process; a failure is written to `failure.json` and returned, never raised.
+
+    `connection`: where the judge of a step-refreshed run answers; None: where its spec says, without a key.
 
     Raises Busy where another process holds the directory.
     """
@@ -99,7 +113,13 @@ def run(run_dir: str | Path, *, should_leave: Callable[[], bool] = lambda: False
         log = folder / EVENTS_FILE
         resumed = log.exists() and log.stat().st_size > 0
         events = EventWriter(log)
-        training = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave)
+        training: RunProcess
+        if spec.online is not None:
+            training = OnlineRun(
+                folder, spec, events, resumed=resumed, should_leave=should_leave, connection=connection
+            )
+        else:
+            training = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave)
         try:
             outcome = training.run()
             events.write(
@@ -134,7 +154,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--leave-with-parent", action="store_true", help="write a checkpoint and leave when the parent process has died"
     )
+    parser.add_argument(
+        "--connection-from-stdin", action="store_true", help="read where the judge answers, and its key, from a pipe"
+    )
     arguments = parser.parse_args(argv)
+    connection = read_connection(sys.stdin.readline()) if arguments.connection_from_stdin else None
     disable_progress_bar()  # bars are for people at a terminal; this process speaks in events.jsonl
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parent = os.getppid()
@@ -146,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return bool(asked) or (arguments.leave_with_parent and os.getppid() != parent)
 
     try:
-        ended = run(arguments.run_dir, should_leave=should_leave)
+        ended = run(arguments.run_dir, should_leave=should_leave, connection=connection)
     except Busy as error:
         print(error, file=sys.stderr)  # noqa: T201 - this module is a command
         return EXIT_LEFT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -42,6 +42,26 @@ def forward_logps(
         hidden = states[packed.predict_row, packed.predict_position]
         token_logps = completion_logps(hidden, output_head(policy_model), packed.targets, chunk=chunk)
         return token_logps if return_token else sum_by_sequence(token_logps, packed.owner, packed.n_completions)
+
+
+class TokenStates(NamedTuple):
+    """The completion tokens of one pass, in order of `PackedBatch.owner`."""
+
+    hidden: Tensor  # (T, H) the last hidden state at the position that predicts each token
+    logps: Tensor  # (T,) nats, fp32
+
+
+def forward_tokens(policy_model: Any, packed: PackedBatch, *, with_grad: bool, chunk: int = 1024) -> TokenStates:
+    """Compute hidden states and log-probs of the completion tokens in one pass: for a loss with a value head, say.
+
+    The batch must be laid out as the model can take it (`unshared_because`): the order of the tokens follows the layout.
+    """
+    with nullcontext() if with_grad else torch.no_grad():
+        states, layout = _states(policy_model, packed, with_grad=with_grad)
+        if layout.shared != packed.shared:
+            raise ValueError("this model takes no shared rows: pack the batch with shared=False")
+        hidden = states[layout.predict_row, layout.predict_position]
+        return TokenStates(hidden, completion_logps(hidden, output_head(policy_model), layout.targets, chunk=chunk))
 
 
 def forward_rewards(reward_model: Any, packed: PackedBatch, *, with_grad: bool) -> Tensor:

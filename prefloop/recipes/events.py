@@ -8,6 +8,10 @@ appends. An event: {"type", "at" (seconds since 1970), …}, of the types
     resume      {step, checkpoint}                 metrics and samples past `step` said before are superseded
     metric      {step, values: {TRL's names}}
     checkpoint  {step, path, fingerprint}
+    sample      {step, drawn, row, prompt_id, …}   answers to a prompt, drawn before step `drawn` and learnt from in `step`
+    verdict     {step, row, pair, order, …}        what a judge said of two of them
+    label       {step, pairs: [[row, i, j, p], …]} the pairs as the step learns from them
+    heard       {step, offset}                     before `step` the inbox was taken in up to `offset`
     log         {level, message}
     end         {step, status: done|stopped|left|failed, path, fingerprint, failure_class, message}
 """
@@ -24,8 +28,10 @@ from typing import Any, Literal, get_args
 
 from prefloop.types import PrefloopError
 
-EventType = Literal["start", "resume", "metric", "checkpoint", "log", "end"]
-InboxType = Literal["pause", "stop"]
+EventType = Literal[
+    "start", "resume", "metric", "checkpoint", "sample", "verdict", "label", "heard", "log", "end"
+]
+InboxType = Literal["pause", "stop", "override", "settings"]
 EndStatus = Literal["done", "stopped", "left", "failed"]
 
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
@@ -84,7 +90,7 @@ def read_events(path: str | Path, offset: int = 0) -> tuple[list[Event], int]:
 
 
 def drop_superseded(events: Iterable[Event]) -> list[Event]:
-    """Leave out the metrics and checkpoints past the step that a later resume went back to.
+    """Leave out what was said of the steps past the one that a later resume went back to.
 
     What remains is one row a step, as if the run had never been disturbed.
     """
@@ -92,42 +98,60 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
     for event in events:
         if event.type == "resume":
             back_to = event.step or 0
-            kept = [
-                old
-                for old in kept
-                if old.type not in ("metric", "checkpoint") or old.step is None or old.step <= back_to
-            ]
+            kept = [old for old in kept if not _is_past(old, back_to)]
         kept.append(event)
     return kept
 
 
-def write_inbox(path: str | Path, type_: InboxType) -> None:
-    """Tell a run something; it reads it before its next step."""
+def _is_past(event: Event, step: int) -> bool:
+    if event.type == "sample":
+        return int(event.data["drawn"]) > step
+    return event.type in ("metric", "checkpoint", "verdict", "label") and (event.step or 0) > step
+
+
+@dataclass(frozen=True, slots=True)
+class InboxMessage:
+    """What a run is told: `pause` or `stop`; of a step-refreshed run also
+
+    override  {pair, prompt, first, second, first_ids, second_ids, p_first}   p_first None takes an earlier one back
+    settings  {set: {key: value}}                                             from the next step on
+    """
+
+    type: InboxType
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def write_inbox(path: str | Path, type_: InboxType, **data: Any) -> None:
+    """Tell a run something; it reads it before its next step. Raises EventsError."""
     if type_ not in INBOX_TYPES:
         raise EventsError(f"a run can be told {', '.join(INBOX_TYPES)}, not {type_!r}")
+    line = json.dumps({"type": type_, **data}, ensure_ascii=True, allow_nan=False)
     with Path(path).open("ab", buffering=0) as stream:
-        stream.write(json.dumps({"type": type_}).encode("ascii") + b"\n")
+        _cut_torn_line(stream.fileno(), Path(path))
+        stream.write(line.encode("ascii") + b"\n")
         os.fsync(stream.fileno())
 
 
-def read_inbox(path: str | Path, offset: int = 0) -> tuple[list[InboxType], int]:
-    """Return what the run was told past `offset`, and the offset to go on from. Raises EventsError."""
-    lines, new_offset = _whole_lines(Path(path), offset)
-    told: list[InboxType] = []
+def read_inbox(path: str | Path, offset: int = 0, until: int | None = None) -> tuple[list[InboxMessage], int]:
+    """Return what the run was told past `offset` (and before `until`), and the offset to go on from.
+
+    Raises EventsError.
+    """
+    lines, new_offset = _whole_lines(Path(path), offset, until)
+    told: list[InboxMessage] = []
     for data in lines:
-        if data.get("type") not in INBOX_TYPES:
-            raise EventsError(
-                f"{Path(path).name}: a run can be told {', '.join(INBOX_TYPES)}, not {data.get('type')!r}"
-            )
-        told.append(data["type"])
+        kind = data.pop("type", None)
+        if kind not in INBOX_TYPES:
+            raise EventsError(f"{Path(path).name}: a run can be told {', '.join(INBOX_TYPES)}, not {kind!r}")
+        told.append(InboxMessage(kind, data))
     return told, new_offset
 
 
-def _whole_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+def _whole_lines(path: Path, offset: int, until: int | None = None) -> tuple[list[dict[str, Any]], int]:
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
-            content = stream.read()
+            content = stream.read(-1 if until is None else until - offset)
     except FileNotFoundError:
         return [], offset
     end = content.rfind(b"\n") + 1

@@ -1,0 +1,1 @@
+"""Step-refreshed training: sampling, labelling and learning in one process, a step at a time."""

@@ -1,0 +1,64 @@
+"""The anchor: a policy that stands still, is copied from the policy every so many steps, or follows it slowly.
+
+Its weights are kept in fp32 whatever the policy's type: at rate .02 an update of bf16 weights is mostly lost to
+rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefloop.policy.loading import Policy
+from prefloop.recipes.recipe import Anchor as AnchorSettings
+
+
+class Anchor:
+    """Answers and is compared with like any policy; `follow` after each step of the optimizer."""
+
+    def __init__(self, settings: AnchorSettings, policy: Policy) -> None:
+        self._settings = settings
+        model = copy.deepcopy(policy.model).eval()
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        self.policy = Policy(model, policy.tokenizer, policy.path, "", policy.device, policy.dtype)
+        self._exact: dict[str, Tensor] = {}
+        if self.moves:
+            self._exact = {name: value.detach().float().clone() for name, value in model.named_parameters()}
+
+    @property
+    def moves(self) -> bool:
+        return self._settings.kind in ("copy", "ema")
+
+    @torch.no_grad()
+    def follow(self, model: Any, step: int) -> None:
+        """Move after `step` steps of the whole loop: anchor <- (1 - rate) anchor + rate policy, or a copy."""
+        if self._settings.kind == "ema":
+            rate = self._settings.rate
+            for name, value in model.named_parameters():
+                self._exact[name].lerp_(value.detach().float(), rate)
+        elif self._settings.kind == "copy" and step % self._settings.every == 0:
+            for name, value in model.named_parameters():
+                self._exact[name].copy_(value.detach())
+        else:
+            return
+        self._show()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its weights in fp32, for a checkpoint; empty for one that never moves."""
+        return {name: value.cpu().contiguous() for name, value in self._exact.items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave; raises KeyError where a weight is missing."""
+        for name, value in self._exact.items():
+            value.copy_(tensors[name])
+        self._show()
+
+    def _show(self) -> None:
+        for name, value in self.policy.model.named_parameters():
+            value.copy_(self._exact[name])

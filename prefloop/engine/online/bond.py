@@ -1,0 +1,134 @@
+"""BOND and J-BOND inside a step: the policy's own answers against those of its anchor.
+
+1. A quantile is measured on the anchor's answers of the same prompt, log 0 by the rule add-one, (c + 1) / (k + 1).
+2. The best of N, for the forward term, is the best of the first N of them. It and the quantile share answers; each
+   term's gradient is unbiased by itself, because the policy's own answer is independent of both.
+3. Returns have the mean of the others as baseline: of the prompt's other own answers where there are any, else of the
+   other prompts'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from prefloop.engine.objectives import Sums
+from prefloop.engine.online.objectives import CURRENT, Answers, StepObjective
+from prefloop.engine.online.rows import Piece, Row
+from prefloop.losses.bond import (
+    LogZeroRule,
+    bond_backward_loss,
+    bond_forward_loss,
+    j_bond_loss,
+    j_bond_reward,
+    jeffreys_loss,
+    log_quantile,
+    mean_of_others,
+)
+from prefloop.losses.ppo import rloo_advantages
+from prefloop.policy.scoring import TokenStates
+from prefloop.recipes.recipe import Objective
+from prefloop.types import Pair
+
+ANCHORS = ("anchor", "initial")
+LOG_ZERO: LogZeroRule = "add-one"
+
+
+class Bond(StepObjective):
+    """`bond-forward`, `bond-backward`, `bond` (both, Jeffreys) and `j-bond`. A row: own answers, then the best one."""
+
+    def __init__(self, settings: Objective) -> None:
+        super().__init__(settings)
+        self._is_j = settings.loss == "j-bond"
+        self._forward = settings.loss != "bond-backward"
+        self._backward = settings.loss != "bond-forward"
+        self.needs = frozenset({"scores", "old", "ref"} if self._backward else {"scores"})
+
+    @override
+    def rows(self, answers: Sequence[Answers], pairs: Mapping[int, Sequence[Pair]]) -> list[Row]:
+        return [self._row(one) for one in answers]
+
+    def _row(self, one: Answers) -> Row:
+        own = one.by(CURRENT) if self._backward else []
+        theirs = one.by(*ANCHORS)
+        scores = [one.score(at) for at in theirs]
+        rewards = self._rewards([one.score(at) for at in own], scores)
+        if not self._forward:
+            return Row(one.item(own), numbers=rewards)
+        n = 2 if self._is_j else self.settings.n
+        best = max(theirs[:n], key=one.score)  # of equals the first: they come in random order
+        return Row(one.item([*own, best]), numbers=(*rewards, 0.0))
+
+    def _rewards(self, own: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
+        if not own:
+            return ()
+        mine, others = torch.tensor(own, dtype=torch.float64), torch.tensor(theirs, dtype=torch.float64)
+        if self._is_j:
+            one, two = others[0].expand_as(mine), others[1].expand_as(mine)
+            return tuple(j_bond_reward(mine, one, two).tolist())
+        at_most = (others[None, :] <= mine[:, None]).sum(1)
+        return tuple(log_quantile(at_most.double(), k=len(theirs), rule=LOG_ZERO).tolist())
+
+    @override
+    def prepare(self, pieces: Sequence[Piece], sums: Sums) -> None:
+        if not self._backward:
+            return
+        weight = 1.0 if self._is_j else 1.0 / (self.settings.n - 1)
+        returns = []
+        for piece in pieces:
+            own = self._own(piece)
+            ratio = piece.sums(piece.kept["old"]) - piece.sums(piece.kept["ref"])
+            returns.append((piece.numbers() - weight * ratio)[own])
+            sums.add("objective/rlhf_reward", returns[-1])
+            sums.add("bond/reward", piece.numbers()[own])
+        everyone = torch.cat(returns)
+        baseline = self._baseline(everyone, n_rows=sum(len(piece.rows) for piece in pieces))
+        for piece, part in zip(pieces, baseline.split([len(r) for r in returns]), strict=True):
+            piece.kept["baseline"] = part
+
+    def _baseline(self, returns: Tensor, *, n_rows: int) -> Tensor:
+        each = len(returns) // n_rows
+        if each > 1:
+            table = returns.reshape(n_rows, each)
+            return (table - rloo_advantages(table)).reshape(-1)
+        return mean_of_others(returns) if len(returns) > 1 else torch.zeros_like(returns)
+
+    def _own(self, piece: Piece) -> Tensor:
+        """Mark the policy's own answers, (C,): all but the last of each row, which is the anchor's best."""
+        last = len(piece.rows[0].item.completions) - 1 if self._forward else -1
+        return torch.tensor([at != last for _, at in piece.answers()], device=piece.packed.owner.device)
+
+    @override
+    def loss(self, piece: Piece, states: TokenStates, sums: Sums) -> Tensor:
+        logp = piece.sums(states.logps)
+        own = self._own(piece)
+        if not self._backward:
+            sums.add("loss/forward", -logp.detach())
+            return bond_forward_loss(logp).sum()
+        reference, rewards = piece.sums(piece.kept["ref"]), piece.numbers()
+        each = len(piece.rows[0].item.completions) - self._forward
+        best = logp[~own].repeat_interleave(each) if self._forward else None
+        settings, baseline = self.settings, piece.kept["baseline"]
+        if self._is_j and best is not None:
+            terms = j_bond_loss(
+                logp[own],
+                reference[own],
+                best,
+                rewards[own],
+                jeffreys=settings.jeffreys,
+                gamma=settings.gamma,
+                baseline=baseline,
+            )
+            sums.add("loss/forward", terms.forward.detach())
+            sums.add("loss/backward", terms.backward.detach())
+            return terms.loss.sum() / each
+        backward = bond_backward_loss(logp[own], reference[own], rewards[own], n=settings.n, baseline=baseline)
+        sums.add("loss/backward", backward.loss.detach())
+        if best is None:
+            return backward.loss.sum() / each
+        forward = bond_forward_loss(best)
+        sums.add("loss/forward", forward.detach())
+        return jeffreys_loss(forward, backward.loss, jeffreys=settings.jeffreys).sum() / each

@@ -1,0 +1,186 @@
+"""What a step-refreshed run says of its answers and labels in `events.jsonl`, and how that is read again.
+
+A step writes a `sample` line a prompt, `verdict` lines as they come, and one `label` line: the pairs as the loss sees
+them. A verdict is in the log before it is used, so a run that is taken up again asks no judge twice; and another run
+can learn from the same token ids in the same or another order (tandem).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefloop.engine.online.objectives import Answers
+from prefloop.judging.verdicts import Order, OrderedVerdict
+from prefloop.recipes.events import Event, EventWriter, drop_superseded, read_events
+from prefloop.recipes.recipe import Memory
+from prefloop.seeds import shuffler_seed
+from prefloop.types import Completion, Group, LabelledVerdict, Pair, PrefloopError
+
+ORDER_CODES: dict[Order, str] = {(0, 1): "01", (1, 0): "10"}
+Key = tuple[int, int, int, int, str]  # step, row, i, j, order
+
+
+class UnusableStream(PrefloopError):
+    """The log of another run can't be replayed."""
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """A step as it was: its answers, and the labelled pairs by the prompt's place in the step."""
+
+    answers: list[Answers] = field(default_factory=list)
+    pairs: dict[int, list[Pair]] = field(default_factory=dict)
+
+
+class StreamLog:
+    """Writes a run's answers and verdicts, and remembers the verdicts that it paid for before."""
+
+    def __init__(self, events: EventWriter, earlier: Iterable[Event]) -> None:
+        self._events = events
+        self._said: dict[Key, tuple[str, dict[str, Any]]] = {}
+        for event in earlier:
+            if event.type == "verdict":
+                data = event.data
+                key = (data["step"], data["row"], *data["pair"], data["order"])
+                self._said[key] = (data["answers"], data)
+
+    def answers(self, step: int, drawn: int, answers: Sequence[Answers]) -> None:
+        for one in answers:
+            self._events.write("sample", step=step, drawn=drawn, **_plain(one))
+
+    def verdict(self, step: int, one: Answers, pair: Pair, found: OrderedVerdict, **more: Any) -> None:
+        """Write a verdict; it stands in the log when this returns."""
+        code = ORDER_CODES[found.order]
+        self._events.write(
+            "verdict",
+            step=step,
+            row=one.row,
+            pair=[pair.i, pair.j],
+            order=code,
+            answers=_content(one, pair),
+            **asdict(found.verdict),
+            **more,
+        )
+
+    def labels(self, step: int, pairs: dict[int, list[Pair]]) -> None:
+        """Write the pairs that the step learns from."""
+        flat = [[row, pair.i, pair.j, pair.p] for row, mine in sorted(pairs.items()) for pair in mine]
+        self._events.write("label", step=step, pairs=flat)
+
+    def earlier_verdict(self, step: int, one: Answers, pair: Pair, order: Order) -> LabelledVerdict | None:
+        """Return what the judge said of these very answers before the run was taken up again."""
+        found = self._said.get((step, one.row, pair.i, pair.j, ORDER_CODES[order]))
+        if found is None or found[0] != _content(one, pair):
+            return None
+        data = found[1]
+        return LabelledVerdict(
+            state=data["state"],
+            outcome=data["outcome"],
+            p_first=data["p_first"],
+            raw=data["raw"],
+            rationale=data["rationale"],
+            usage=data["usage"],
+            flags=tuple(data["flags"]),
+        )
+
+
+def read_records(paths: Sequence[Path]) -> list[StepRecord]:
+    """Read the steps of a run that was logged in these files, one after the other. Raises UnusableStream."""
+    records = []
+    for path in paths:
+        if not path.exists():
+            raise UnusableStream(f"there is no log of the run to replay at {path.name}")
+        records += [record for _, record in sorted(records_of(drop_superseded(read_events(path)[0])).items())]
+    if not any(record.pairs for record in records):
+        raise UnusableStream("the run to replay logged no labelled pairs")
+    return records
+
+
+def records_of(events: Iterable[Event]) -> dict[int, StepRecord]:
+    """Collect the steps of a log, by their number."""
+    found: dict[int, StepRecord] = {}
+    for event in events:
+        if event.type == "sample":
+            found.setdefault(event.data["step"], StepRecord()).answers.append(_answers(event.data))
+        elif event.type == "label":
+            record = found.setdefault(event.data["step"], StepRecord())
+            for row, i, j, p in event.data["pairs"]:
+                record.pairs.setdefault(row, []).append(Pair(i, j, p))
+    return found
+
+
+def replayed(records: Sequence[StepRecord], memory: Memory, *, seed: int) -> list[StepRecord]:
+    """Put logged steps in the order that `memory.order` says.
+
+    logged: as they were, batch by batch. Else the labelled prompts are shuffled, all of them (uniform) or within
+    windows of so many batches, and dealt out again into batches of the sizes that there were.
+    """
+    if memory.order == "logged":
+        return list(records)
+    window = memory.window or len(records)
+    out: list[StepRecord] = []
+    for start in range(0, len(records), window):
+        part = records[start : start + window]
+        rows = [(one, record.pairs[one.row]) for record in part for one in record.answers if record.pairs.get(one.row)]
+        sizes = [sum(1 for one in record.answers if record.pairs.get(one.row)) for record in part]
+        random.Random(shuffler_seed(seed, "replay", start)).shuffle(rows)
+        for size in sizes:
+            mine, rows = rows[:size], rows[size:]
+            record = StepRecord()
+            for place, (one, pairs) in enumerate(mine):
+                record.answers.append(Answers(place, one.prompt_id, one.prompt, one.prompt_ids, one.group))
+                record.pairs[place] = pairs
+            out.append(record)
+    return out
+
+
+def _content(one: Answers, pair: Pair) -> str:
+    ids = [list(one.group.completions[at].ids) for at in (pair.i, pair.j)]
+    text = json.dumps([one.prompt_id, *ids], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(one: Answers) -> dict[str, Any]:
+    scores = one.group.scores or [None] * len(one.group.completions)
+    return {
+        "row": one.row,
+        "prompt_id": one.prompt_id,
+        "prompt": one.prompt,
+        "prompt_ids": list(one.prompt_ids),
+        "answers": [
+            {
+                "source": answer.source,
+                "ids": list(answer.ids),
+                "text": answer.text,
+                "logp_sum": answer.logp_sum,
+                "seed": answer.seed,
+                "finished": answer.finished,
+                "score": score,
+            }
+            for answer, score in zip(one.group.completions, scores, strict=True)
+        ],
+    }
+
+
+def _answers(data: dict[str, Any]) -> Answers:
+    completions = tuple(
+        Completion(
+            text=said["text"],
+            ids=tuple(said["ids"]),
+            logp_sum=said["logp_sum"],
+            source=said["source"],
+            seed=said["seed"],
+            finished=said["finished"],
+        )
+        for said in data["answers"]
+    )
+    scores = [said["score"] for said in data["answers"]]
+    known = None if any(score is None for score in scores) else tuple(scores)
+    group = Group(data["prompt_id"], completions, known)
+    return Answers(data["row"], data["prompt_id"], data["prompt"], tuple(data["prompt_ids"]), group)
