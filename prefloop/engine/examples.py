@@ -13,7 +13,6 @@ from prefloop.recipes.snapshots import Demonstration, RankedGroup
 from prefloop.seeds import shuffler_seed
 from prefloop.types import PrefloopError, TrainingPair
 
-
 T = TypeVar("T")
 
 

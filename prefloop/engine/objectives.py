@@ -29,7 +29,7 @@ _REWARD_SCALE = {"dpo": "beta", "ipo": "tau", "rso": "gamma", "hinge-norm": "gam
 
 
 @dataclass(slots=True)
-class _Sums:
+class Sums:
     """Sums of a batch; a metric's mean is over the rows that it means something for."""
 
     totals: dict[str, float] = field(default_factory=dict)
@@ -57,6 +57,12 @@ def needs_target(settings: Objective) -> bool:
     return settings.loss == "click" or (settings.loss == "slic" and settings.lambda_ > 0)
 
 
+def loss_numbers(settings: Objective) -> dict[str, float]:
+    """The settings under the names that the registry's loss knows them by."""
+    names = {name: _SETTING_OF.get(name, name) for name in objective(settings.registry_name).defaults}
+    return {name: getattr(settings, key) for name, key in names.items() if hasattr(settings, key)}
+
+
 def backward_batch(
     model: Any,
     kind: str,
@@ -74,11 +80,7 @@ def backward_batch(
     """
     del kind  # the loss says it
     loss = objective(settings.registry_name)
-    numbers = {
-        name: getattr(settings, _SETTING_OF.get(name, name))
-        for name in loss.defaults
-        if hasattr(settings, _SETTING_OF.get(name, name))
-    }
+    numbers = loss_numbers(settings)
     device = next(model.parameters()).device
     imitates = settings.rows == "demonstrations"
     longest = max(len(row.item.prompt_ids) + max(map(len, row.item.completions)) for row in batch)
@@ -86,7 +88,7 @@ def backward_batch(
     total = sum(row.weight * (row.n_tokens if imitates else 1) for row in batch)
     extra_total = sum(row.weight * len(row.item.completions[row.target]) for row in batch if row.target is not None)
     packs = pack_groups([row.item for row in batch], token_budget=token_budget, shared=shared, device=device)
-    sums, loss_sum = _Sums(), 0.0
+    sums, loss_sum = Sums(), 0.0
     for packed in packs:
         rows = [batch[item] for item in dict.fromkeys(item for item, _ in packed.slots)]
         weights = torch.tensor([row.weight for row in rows], device=device)
@@ -97,7 +99,7 @@ def backward_batch(
         else:
             pairs = _pair_batch(model, packed, rows, settings, references)
             terms = loss.loss(pairs, **numbers)
-            _pair_metrics(sums, pairs, settings)
+            pair_metrics(sums, pairs, settings)
             if "gate" in terms.metrics:
                 sums.add("cringe/gate", terms.metrics["gate"])
         part = (weights * terms.loss).sum() / total
@@ -109,7 +111,7 @@ def backward_batch(
 
 
 def _completion_batch(
-    model: Any, packed: PackedBatch, settings: Objective, teacher: Any, sums: _Sums
+    model: Any, packed: PackedBatch, settings: Objective, teacher: Any, sums: Sums
 ) -> CompletionBatch:
     lengths = packed.lengths()
     if settings.loss == "gkd":
@@ -127,7 +129,7 @@ def _group_terms(
     rows: Sequence[Example],
     loss: Callable[..., LossRows],
     numbers: dict[str, float],
-    sums: _Sums,
+    sums: Sums,
 ) -> LossRows:
     """One row of terms a group; groups may be of different sizes."""
     logps, lengths = forward_logps(model, packed, with_grad=True), packed.lengths()
@@ -195,7 +197,7 @@ def _pair_batch(
     )
 
 
-def _pair_metrics(sums: _Sums, pairs: PairBatch, settings: Objective) -> None:
+def pair_metrics(sums: Sums, pairs: PairBatch, settings: Objective) -> None:
     """Add TRL's metrics; chosen is what the label prefers, so a label of ½ has none and is left out.
 
     A loss without a reference has no implicit reward: its margins are of log-probs, in nats.

@@ -54,7 +54,7 @@ class TokenStates(NamedTuple):
 def forward_tokens(policy_model: Any, packed: PackedBatch, *, with_grad: bool, chunk: int = 1024) -> TokenStates:
     """Compute hidden states and log-probs of the completion tokens in one pass: for a loss with a value head, say.
 
-    The batch must be laid out as the model can take it (`unshared_because`): the order of the tokens follows the layout.
+    The batch must be laid out as the model can take it (`unshared_because`): the tokens' order follows the layout.
     """
     with nullcontext() if with_grad else torch.no_grad():
         states, layout = _states(policy_model, packed, with_grad=with_grad)

@@ -8,7 +8,7 @@ appends. An event: {"type", "at" (seconds since 1970), …}, of the types
     resume      {step, checkpoint}                 metrics and samples past `step` said before are superseded
     metric      {step, values: {TRL's names}}
     checkpoint  {step, path, fingerprint}
-    sample      {step, drawn, row, prompt_id, …}   answers to a prompt, drawn before step `drawn` and learnt from in `step`
+    sample      {step, drawn, row, prompt_id, …}   answers to a prompt, drawn before step `drawn`, learnt from in `step`
     verdict     {step, row, pair, order, …}        what a judge said of two of them
     label       {step, pairs: [[row, i, j, p], …]} the pairs as the step learns from them
     heard       {step, offset}                     before `step` the inbox was taken in up to `offset`
@@ -28,9 +28,7 @@ from typing import Any, Literal, get_args
 
 from prefloop.types import PrefloopError
 
-EventType = Literal[
-    "start", "resume", "metric", "checkpoint", "sample", "verdict", "label", "heard", "log", "end"
-]
+EventType = Literal["start", "resume", "metric", "checkpoint", "sample", "verdict", "label", "heard", "log", "end"]
 InboxType = Literal["pause", "stop", "override", "settings"]
 EndStatus = Literal["done", "stopped", "left", "failed"]
 

@@ -5,11 +5,37 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from prefloop.config import ConfigError
 from prefloop.recipes.parts import Anchor, Draw, Filter, Label, Memory, Pairing, Score
 from prefloop.recipes.recipe import Recipe, part_from_json
+from prefloop.types import OrderPolicy
+
+VerdictMode = Literal["text", "logprob"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSpec:
+    """Who judges inside a step, where no reward model does. The key always comes by pipe; `base_url` may, with it.
+
+    llm: an OpenAI-compatible endpoint, asked by a template for a criterion. world: a known utility, with noise.
+    """
+
+    kind: Literal["llm", "world"]
+    name: str = ""
+    base_url: str = ""
+    model: str = ""
+    template: str = ""
+    criterion: str = ""
+    mode: VerdictMode = "text"
+    order_policy: OrderPolicy = "average"
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    seed: int = 0
+    world: str = ""
+    noise: float = 0.0
+    soft: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +53,16 @@ class OnlineSpec:
     label: Label = field(default_factory=Label)
     memory: Memory = field(default_factory=Memory)
     anchor: Anchor = field(default_factory=Anchor)
+    judge: JudgeSpec | None = None
+    missing_eos_penalty: float = 0.0  # taken from the score of an answer that did not end
+    first_step: int = 0  # steps that the loop took before this run
+    total_steps: int = 0  # steps of the whole loop, for the learning rate; 0: this run is all there is
+    carry: str | None = (
+        None  # checkpoint directory of the run that this one goes on from: optimizer, value head, anchor
+    )
+    replay: tuple[str, ...] = ()  # logs of the runs whose answers and labels are learnt from, in place of fresh ones
+    replay_seed: int = 0
+    n_steps: int = 0  # of a replay: how many of the steps; 0: all
     reward_model: str | None = None  # model directory that scores or compares; None: a judge does, or nobody
 
     def __post_init__(self) -> None:
@@ -55,7 +91,10 @@ class OnlineSpec:
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result, as plain values: not where things lie."""
         plain = dataclasses.asdict(self)
-        plain.pop("reward_model")
+        for name in ("reward_model", "carry", "replay"):
+            plain.pop(name)
+        if self.judge is not None:
+            plain["judge"].pop("base_url")
         return plain
 
     @classmethod
@@ -70,6 +109,10 @@ class OnlineSpec:
         for name, value in values.items():
             if name == "draws":
                 values[name] = tuple(part_from_json(Draw, draw, "draws") for draw in value)
+            elif name == "judge":
+                values[name] = None if value is None else part_from_json(JudgeSpec, value, "judge")
+            elif name == "replay":
+                values[name] = tuple(str(part) for part in value)
             elif dataclasses.is_dataclass(hints[name]):
                 values[name] = part_from_json(hints[name], value, name)
         try:

@@ -25,7 +25,9 @@ from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.recipe import Loss, Objective, objective_from_json, part_from_json
 
-FailureClass = Literal["user_config", "data", "out_of_memory", "out_of_disk", "internal"]
+FailureClass = Literal[
+    "user_config", "data", "out_of_memory", "out_of_disk", "judge_unreachable", "judge_refused", "internal"
+]
 
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 ONLINE = "online"  # samples and learns in the same breath: `RunSpec.online` says how
@@ -47,6 +49,8 @@ EXIT_OF_FAILURE: dict[FailureClass, int] = {
     "data": 3,
     "out_of_memory": 4,
     "out_of_disk": 5,
+    "judge_unreachable": 6,
+    "judge_refused": 7,
 }
 
 

@@ -214,7 +214,7 @@ def labelled_pairs(
 ) -> tuple[dict[int, list[Pair]], int]:
     """Return the pairs with the p they are trained with, by the prompt's place in the step, and how many fell out.
 
-    A tie makes a pair only where labels stay soft; two equal answers never do: their gradient is 0 and their loss is not.
+    A tie makes a pair only where labels stay soft. Two equal answers never do: their gradient is 0, their loss is not.
     """
     unequal = [
         (one, pair) for one, pair in wanted if one.group.completions[pair.i].ids != one.group.completions[pair.j].ids
@@ -246,5 +246,3 @@ def _same_tokens(model: RewardModel, tokenizer: Any) -> bool:
     ours, theirs = (getattr(one, "backend_tokenizer", None) for one in (tokenizer, model.tokenizer))
     same_words = ours is not None and theirs is not None and ours.to_str() == theirs.to_str()
     return bool(same_words and tokenizer.chat_template == model.tokenizer.chat_template)
-
-

@@ -48,7 +48,7 @@ def draw_answers(
     step: int,
     seed: int,
 ) -> list[Answers]:
-    """Let every draw's policy answer every prompt of a step; the answers of a prompt stand in the order of the draws."""
+    """Let every draw's policy answer every prompt of a step; a prompt's answers stand in the order of the draws."""
     prompts = [SamplePrompt(question.id, question.ids) for question in questions]
     found: list[list[Any]] = [[] for _ in questions]
     for number, draw in enumerate(draws):
@@ -77,5 +77,3 @@ def with_scores(answers: Sequence[Answers], scores: Sequence[Sequence[float]]) -
         replace(one, group=replace(one.group, scores=tuple(values)))
         for one, values in zip(answers, scores, strict=True)
     ]
-
-

@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(slots=True)
 class Piece:
-    """Rows of one forward pass, and what was computed of them beforehand; T tokens of C answers, in order of `slots`."""
+    """Rows of one forward pass, and what was computed of them before; T tokens of C answers, in order of `slots`."""
 
     packed: PackedBatch
     rows: list[Row]  # in the order in which they stand in `packed`

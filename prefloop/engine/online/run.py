@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -109,9 +108,7 @@ class OnlineRun(RunProcess):
         torch.set_num_threads(spec.threads)
         torch.manual_seed(trainer_seed(spec.seed))
         sha256 = spec.snapshot_sha256
-        found = newest_checkpoint(
-            self._dir, config_hash=spec.config_hash(), snapshot_sha256=sha256, on_log=self._log
-        )
+        found = newest_checkpoint(self._dir, config_hash=spec.config_hash(), snapshot_sha256=sha256, on_log=self._log)
         policy = load_policy(found.path if found else self._path(spec.start), device=spec.device)
         parent = spec.parent or (found.parent if found else policy.fingerprint)
         self._policy, self._model, self._tokenizer = policy, policy.model, policy.tokenizer
@@ -342,7 +339,9 @@ class OnlineRun(RunProcess):
         if self._labeller is None:
             return {}
         seed = shuffler_seed(self._spec.seed, "pairing", self.step)
-        wanted = [(one, pair) for one in answers for pair in make_pairs(self._online.pairing, one.group, seed=seed).pairs]
+        wanted = [
+            (one, pair) for one in answers for pair in make_pairs(self._online.pairing, one.group, seed=seed).pairs
+        ]
         pairs, n_dropped = labelled_pairs(
             self._labeller, self._heard.live.label, wanted, step=self.step, seed=self._spec.seed
         )
@@ -413,5 +412,3 @@ def _policy_metrics(pieces: Sequence[Piece], sums: Sums) -> None:
         sums.add("objective/entropy", -old)
         if "ref" in piece.kept:
             sums.add("objective/kl", old - piece.sums(piece.kept["ref"]))
-
-

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from prefloop.recipes.events import (
     EventsError,
     EventWriter,
+    InboxMessage,
     drop_superseded,
     read_events,
     read_inbox,
@@ -87,8 +88,13 @@ def test_the_inbox_takes_what_a_run_can_be_told_and_nothing_else(tmp_path: Path)
     write_inbox(tmp_path / "i", "pause")
     told, offset = read_inbox(tmp_path / "i")
     write_inbox(tmp_path / "i", "stop")
-    assert (told, read_inbox(tmp_path / "i", offset)[0]) == (["pause"], ["stop"])
-    with pytest.raises(EventsError, match="can be told pause, stop, not 'dance'"):
+    said = InboxMessage("settings", {"set": {"objective.lr": 1e-5}})
+    write_inbox(tmp_path / "i", said.type, **said.data)
+    later, end = read_inbox(tmp_path / "i", offset)
+    assert (told, later) == ([InboxMessage("pause")], [InboxMessage("stop"), said])
+    assert read_inbox(tmp_path / "i", 0, offset) == (told, offset)
+    assert read_inbox(tmp_path / "i", end) == ([], end)
+    with pytest.raises(EventsError, match="can be told pause, stop, override, settings, not 'dance'"):
         write_inbox(tmp_path / "i", "dance")  # type: ignore[arg-type]
     (tmp_path / "i").write_bytes(b'{"type":"dance"}\n')
     with pytest.raises(EventsError, match="not 'dance'"):
