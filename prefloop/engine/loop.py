@@ -24,15 +24,12 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from prefloop.checkpoints import verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.examples import Example, batch_of, encode_demonstrations, encode_groups, encode_pairs, steps_of
-from prefloop.engine.hardware import device_of, dtype_of, ready_to_step, spare_activations
+from prefloop.engine.hardware import device_of, dtype_of, ready_to_step
 from prefloop.engine.objectives import backward_batch, needs_target
 from prefloop.engine.optimizer import MasterAdamW, clip_gradients, learning_rate, make_optimizer
 from prefloop.engine.resume import (
-    Found,
-    OtherRun,
     Position,
     check_room,
     newest_checkpoint,
@@ -43,7 +40,7 @@ from prefloop.engine.resume import (
     training_bytes,
 )
 from prefloop.engine.shell import Leaving, NotFinite, Outcome, RunProcess
-from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
+from prefloop.policy.adapters import base_of
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
 from prefloop.policy.reference import ReferenceCache
 from prefloop.policy.scoring import unshared_because
@@ -71,10 +68,8 @@ class TrainingRun(RunProcess):
         found = newest_checkpoint(
             self._dir, config_hash=self._spec.config_hash(), snapshot_sha256=sha256, on_log=self._log
         )
-        start = self._path(self._spec.start)
-        adapts = found is not None and base_of(found.path) is not None  # its checkpoints hold the adapter alone
-        whole = found.path if found is not None and not adapts else start
-        loaded = self._load(whole, own=whole != start)
+        whole = self._whole(found)
+        loaded = self._load(whole, own=whole != self._path(self._spec.start))
         parent = self._spec.parent or (found.parent if found else loaded.fingerprint)
         model, tokenizer = loaded.model, loaded.tokenizer
         for name, parameter in model.named_parameters():
@@ -182,26 +177,6 @@ class TrainingRun(RunProcess):
             return load_reward_model(path, device=self._device, dtype=self._dtype)
         policy = load_policy(path, device=self._device, dtype=self._dtype)
         return dataclasses.replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
-
-    def _adapted(self, loaded: Policy | RewardModel, found: Found | None) -> tuple[Any, dict[str, Any]]:
-        """Put the adapter beside the model, where the run has one; return what the checkpoints have to say of it."""
-        model, spec = loaded.model, self._spec
-        if spec.spare_memory:
-            spare_activations(model)
-        n_parameters = count_parameters(model)[1]
-        settings = spec.adapter.resolved(n_parameters)
-        if settings.kind == "none":
-            return model, {}
-        model = add_adapter(model, settings, base=str(self._path(spec.start).resolve()))
-        kept = {"adapter": dataclasses.asdict(settings), "base_fingerprint": loaded.fingerprint}
-        if found is not None:
-            told = verify_manifest(found.path)["extra"].get("base_fingerprint")
-            if told != loaded.fingerprint:
-                raise OtherRun(f"{spec.start} is not the model that {found.path.name} is an adapter of")
-            restore_adapter(model, found.path)
-        trains = count_parameters(model)[0]
-        self._log("info", f"LoRA: {trains:,} numbers train beside {n_parameters:,} frozen ones")
-        return model, kept
 
     def _encode(self, rows: list[Any], model: Any, tokenizer: Any) -> list[Example]:
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
-from prefloop.engine.resume import Found, remove_dir
+from prefloop.engine.hardware import spare_activations
+from prefloop.engine.resume import Found, OtherRun, remove_dir
+from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
+from prefloop.policy.loading import Policy, RewardModel
 from prefloop.recipes.events import EndStatus, EventWriter, read_inbox
 from prefloop.recipes.runspec import FINAL_DIR, INBOX_FILE, RunSpec
 from prefloop.types import PrefloopError
@@ -82,6 +87,31 @@ class RunProcess(ABC):
                 save()
                 saved_at = self.step
         return "done"
+
+    def _whole(self, found: Found | None) -> Path:
+        """Say where the whole weights lie that the run goes on with: a checkpoint may hold its adapter alone."""
+        alone = found is not None and base_of(found.path) is not None
+        return found.path if found is not None and not alone else self._path(self._spec.start)
+
+    def _adapted(self, loaded: Policy | RewardModel, found: Found | None) -> tuple[Any, dict[str, Any]]:
+        """Put the adapter beside the model, where the run has one; return what the checkpoints have to say of it."""
+        model, spec = loaded.model, self._spec
+        if spec.spare_memory:
+            spare_activations(model)
+        n_parameters = count_parameters(model)[1]
+        settings = spec.adapter.resolved(n_parameters)
+        if settings.kind == "none":
+            return model, {}
+        model = add_adapter(model, settings, base=str(self._path(spec.start).resolve()))
+        kept = {"adapter": dataclasses.asdict(settings), "base_fingerprint": loaded.fingerprint}
+        if found is not None:
+            told = verify_manifest(found.path)["extra"].get("base_fingerprint")
+            if told != loaded.fingerprint:
+                raise OtherRun(f"{spec.start} is not the model that {found.path.name} is an adapter of")
+            restore_adapter(model, found.path)
+        trains = count_parameters(model)[0]
+        self._log("info", f"LoRA: {trains:,} numbers train beside {n_parameters:,} frozen ones")
+        return model, kept
 
     def _finished(self) -> Outcome | None:
         """Say how the run ended where it has its result already: running it again changes nothing."""

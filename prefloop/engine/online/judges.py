@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from prefloop.config import ConfigError
 from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.stream import StreamLog
@@ -58,9 +60,11 @@ def read_connection(line: str) -> Connection:
         raise ValueError("standard input did not hold a connection") from None
 
 
-def reward_scorer(path: Path, *, device: str, tokenizer: Any, token_budget: int) -> Scorer:
+def reward_scorer(
+    path: Path, *, device: str | torch.device, dtype: torch.dtype, tokenizer: Any, token_budget: int
+) -> Scorer:
     """Score by a reward model; token ids are its own where it reads the policy's tokens, else the texts'."""
-    model = load_reward_model(path, device=device)
+    model = load_reward_model(path, device=device, dtype=dtype)
     same = _same_tokens(model, tokenizer)
 
     def score(answers: Sequence[Answers]) -> list[list[float]]:

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from prefloop.config import ConfigError
 from prefloop.engine.examples import steps_of
+from prefloop.engine.hardware import device_of, dtype_of, ready_to_step
 from prefloop.engine.objectives import Sums
 from prefloop.engine.online.anchor import Anchor
 from prefloop.engine.online.bond import Bond
@@ -38,10 +41,17 @@ from prefloop.engine.online.ppo import PPO
 from prefloop.engine.online.rollouts import Question, draw_answers, questions_of, read_questions, with_scores
 from prefloop.engine.online.rows import Piece, Row, pieces_of, token_logps
 from prefloop.engine.online.stream import StepRecord, StreamLog, read_records, records_of, replayed
-from prefloop.engine.optimizer import learning_rate, optimizer_tensors, restore_optimizer
+from prefloop.engine.optimizer import (
+    clip_gradients,
+    learning_rate,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+)
 from prefloop.engine.resume import (
     TRAINING,
     Beside,
+    Found,
     Position,
     check_room,
     load_beside,
@@ -109,7 +119,9 @@ class OnlineRun(RunProcess):
         torch.manual_seed(trainer_seed(spec.seed))
         sha256 = spec.snapshot_sha256
         found = newest_checkpoint(self._dir, config_hash=spec.config_hash(), snapshot_sha256=sha256, on_log=self._log)
-        policy = load_policy(found.path if found else self._path(spec.start), device=spec.device)
+        self._device = device_of(spec)
+        self._dtype = dtype_of(spec, self._device)
+        policy = load_policy(self._whole(found), device=self._device, dtype=self._dtype)
         parent = spec.parent or (found.parent if found else policy.fingerprint)
         self._policy, self._model, self._tokenizer = policy, policy.model, policy.tokenizer
         for name, parameter in self._model.named_parameters():
@@ -129,10 +141,10 @@ class OnlineRun(RunProcess):
         self._log_stream = StreamLog(self._events, earlier)
         live = Live(spec.objective, online.memory, online.label)
         self._heard = Heard(self._dir / INBOX_FILE, self._events, earlier, live, self._tokenizer)
-        self._prepare(found.path if found else None)
+        kept = self._prepare(found)
         self.step = found.position.step if found else 0
         self._drawn = self._drawn_before(drop_superseded(earlier))
-        check_room(self._dir, training_bytes(self._model))
+        check_room(self._dir, training_bytes(self._model, self._optimizer))
         self._begin(found, n_rows=len(self._questions) or len(self._records), n_steps=n_steps)
         self._n_steps = n_steps
         self._total = max(online.total_steps, online.first_step + n_steps)
@@ -149,6 +161,7 @@ class OnlineRun(RunProcess):
                 position=position(),
                 parent=parent,
                 keep_last=spec.keep_last,
+                extra=kept,
                 beside=self._beside(),
             )
             self._events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
@@ -174,20 +187,24 @@ class OnlineRun(RunProcess):
             self._tokenizer,
             position=position(),
             parent=parent,
-            extra={"status": status},
+            extra={"status": status, **kept},
+            merge_in=spec.adapter.merge,
             beside={_MODULES: self._modules_state()},
         )
         return Outcome(status, self.step, target, fingerprint)
 
     # --- what a run begins with ---------------------------------------------------------------------------------------
 
-    def _prepare(self, saved: Path | None) -> None:
-        """Make what stands beside the policy, and put it back where it was."""
+    def _prepare(self, found: Found | None) -> dict[str, Any]:
+        """Make what stands beside the policy, and put it back where it was; return what a checkpoint says of it."""
         spec, online = self._spec, self._online
         self._objective = make_objective(spec.objective, online)
+        self._model, kept = self._adapted(self._policy, found)
+        self._policy = replace(self._policy, model=self._model)
         self._initial = self._initial_policy()
         anchored = online.anchor.kind != "none"
-        self._anchor = Anchor(online.anchor, self._initial or self._policy) if anchored else None
+        still = self._initial if online.anchor.kind == "initial" else None
+        self._anchor = Anchor(online.anchor, still or self._policy) if anchored else None
         if self._anchor is None:
             self._reference = self._initial if "ref" in self._objective.needs else None
         else:
@@ -204,19 +221,22 @@ class OnlineRun(RunProcess):
         with torch.random.fork_rng():
             torch.manual_seed(trainer_seed(spec.seed, "modules"))
             self._modules = self._objective.modules(self._model)
-        trained = [*self._model.parameters(), *(self._modules.parameters() if self._modules else ())]
-        settings = spec.objective
-        self._trained = [parameter for parameter in trained if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._trained, lr=settings.lr, weight_decay=settings.weight_decay)
-        source = saved or (self._path(online.carry) if online.carry else None)
-        if source is not None:
-            self._restore(source)
+        if self._modules is not None:
+            self._modules.to(self._device)
+        everything = nn.ModuleList([self._model, *([self._modules] if self._modules is not None else [])])
+        self._optimizer = make_optimizer(everything, spec.objective)
+        if found is not None:
+            self._restore(found.path, whole=True)
+        elif online.carry:
+            # the block before merged its adapter into the weights: a new one begins with an optimizer of its own
+            self._restore(self._path(online.carry), whole=not kept)
+        return kept
 
     def _initial_policy(self) -> Policy | None:
         """Load the policy that stands still: the reference, and whom draws of `initial` ask."""
         if self._spec.reference is None:
             return None
-        policy = load_policy(self._path(self._spec.reference), device=self._spec.device)
+        policy = load_policy(self._path(self._spec.reference), device=self._device, dtype=self._dtype)
         for parameter in policy.model.parameters():
             parameter.requires_grad_(False)
             parameter.data = parameter.data.clone()
@@ -227,7 +247,8 @@ class OnlineRun(RunProcess):
         if online.reward_model is not None:
             return reward_scorer(
                 self._path(online.reward_model),
-                device=spec.device,
+                device=self._device,
+                dtype=self._dtype,
                 tokenizer=self._tokenizer,
                 token_budget=spec.token_budget,
             )
@@ -260,13 +281,15 @@ class OnlineRun(RunProcess):
         state = self._modules.state_dict() if self._modules is not None else {}
         return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
-    def _restore(self, path: Path) -> None:
+    def _restore(self, path: Path, *, whole: bool) -> None:
         counts = load_beside(path, _COUNTS)
         if not counts:
             raise ConfigError(f"{path.name} holds no state of a step-refreshed run to go on from")
-        self._updates = int(counts["updates"])
         if self._modules is not None:
             self._modules.load_state_dict(load_beside(path, _MODULES))
+        if not whole:
+            return
+        self._updates = int(counts["updates"])
         if self._anchor is not None and self._anchor.moves:
             self._anchor.restore(load_beside(path, _ANCHOR))
         moments = load_file(path / TRAINING / "optimizer.safetensors")
@@ -382,6 +405,7 @@ class OnlineRun(RunProcess):
 
     def _update(self, batch: Sequence[Piece], sums: Sums, settings: Objective, rate: float) -> tuple[float, float]:
         self._optimizer.zero_grad(set_to_none=True)
+        ready_to_step(self._model, spare_memory=self._spec.spare_memory)
         total = self._objective.denominator(batch)
         value = 0.0
         for piece in batch:
@@ -390,7 +414,7 @@ class OnlineRun(RunProcess):
             part = self._objective.loss(piece, states, sums) / total
             part.backward()
             value += float(part.detach())
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, settings.clip or math.inf))
+        norm = clip_gradients(self._optimizer, settings)
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise NotFinite(
                 f"the loss is not a finite number at step {self.step} (learning rate {rate:g}): lower objective.lr"

@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from prefloop.engine import train
+from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import drop_superseded, read_events, write_inbox
 from prefloop.recipes.recipe import Memory
 
@@ -133,3 +134,12 @@ def test_logged_order_replays_an_online_run_bit_for_bit(make_online: MakeOnline,
     assert story(same)[1] == story(online)[1]
     assert [values["loss"] for _, values in story(same)[0]] == [values["loss"] for _, values in story(online)[0]]
     assert story(other)[1] != story(online)[1]
+
+
+def test_an_adapter_learns_online_and_its_resume_leaves_no_trace(make_online: MakeOnline, story: Story) -> None:
+    adapter = Adapter(kind="lora", rank=4)
+    straight, broken = (make_online("ppo", name, adapter=adapter) for name in ("straight", "broken"))
+    assert train.run(straight).exit_code == 0
+    assert train.run(broken, should_leave=leave_after(2)).exit_code == 75
+    assert train.run(broken).exit_code == 0
+    assert story(broken) == story(straight)
