@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from typing import Literal
 
 from typing_extensions import override
@@ -142,12 +143,8 @@ class Filter(Part):
     @property
     def quantiles(self) -> tuple[float, ...]:
         """The thresholds as numbers. Raises ConfigError where they are not rising numbers in [0, 1)."""
-        try:
-            numbers = tuple(float(text) for text in self.thresholds.split(","))
-        except ValueError:
-            numbers = ()
-        rising = all(a < b for a, b in pairwise(numbers))
-        if not numbers or not rising or not all(0 <= q < 1 for q in numbers):
+        numbers = rising_numbers(self.thresholds)
+        if not numbers or not all(0 <= q < 1 for q in numbers):
             raise ConfigError(
                 f"thresholds must be rising numbers from 0 to below 1, like 0.5,0.7,0.9, not {self.thresholds!r}"
             )
@@ -263,9 +260,9 @@ class Anchor(Part):
     kind: Literal["none", "initial", "copy", "ema"] = "none"
     rate: float = setting(
         0.02,
-        above=0.0,
+        minimum=0.0,
         maximum=1.0,
-        help="How far an EMA anchor moves towards the policy at each step.",
+        help="How far an EMA anchor moves towards the policy at each step; 0 holds it.",
         source="Sessa et al. 2024 (J-BOND), arXiv:2407.14622v1",
     )
     every: int = setting(
@@ -282,6 +279,16 @@ class Anchor(Part):
             "copy": frozenset({"rate"}),
             "ema": frozenset({"every"}),
         }[self.kind]
+
+
+def rising_numbers(text: str) -> tuple[float, ...]:
+    """Read numbers with commas between them; nothing where they are no finite numbers, or do not rise."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return ()
+    rising = all(isfinite(number) for number in numbers) and all(a < b for a, b in pairwise(numbers))
+    return numbers if rising else ()
 
 
 def whole_number(key: str, text: str, prefix: str) -> int:
