@@ -96,19 +96,23 @@ class LlmSettings:
 class Meter:
     """Holds and settles what the calls to one endpoint take. The simulated judge costs nothing and is not metered."""
 
-    def __init__(self, settings_: LlmSettings, *, purpose: str, note: str = "") -> None:
+    def __init__(self, settings_: LlmSettings, *, purpose: str, note: str = "", n_calls: int = 1) -> None:
         self._endpoint_id = settings_.endpoint.pk
         self._free = settings_.endpoint.base_url.startswith(SIMULATED_SCHEME)
-        self._purpose, self._note = purpose, note
+        self._purpose, self._note, self._n_calls = purpose, note, n_calls
         self._fixed = tokens_at_most(settings_.template.system, settings_.template.user, settings_.criterion)
         self._reply = 1 if settings_.template.mode in ("logprob", "soft") else settings_.max_tokens
 
     def hold(self, *texts: str) -> Hold:
-        """Hold the most that a call with these texts can take. Raises CapReached."""
+        """Hold the most that the calls with these texts can take. Raises CapReached."""
         if self._free:
             return Hold(0, 0, 0)
-        prompt_tokens = self._fixed + tokens_at_most(*texts)
-        return call_hold(endpoint_id=self._endpoint_id, prompt_tokens=prompt_tokens, completion_tokens=self._reply)
+        return call_hold(
+            endpoint_id=self._endpoint_id,
+            prompt_tokens=self._n_calls * (self._fixed + tokens_at_most(*texts)),
+            completion_tokens=self._n_calls * self._reply,
+            n_calls=self._n_calls,
+        )
 
     def settle(self, calls: Sequence[tuple[Hold, dict[str, int] | None]]) -> None:
         if not self._free and calls:

@@ -33,6 +33,7 @@ class Hold:
     prompt_tokens: int
     completion_tokens: int
     nanos: int
+    n_calls: int = 1  # requests that belong together
 
     @property
     def tokens(self) -> int:
@@ -65,14 +66,14 @@ def dollars(nanos: int) -> Decimal:
     return Decimal(nanos) / NANOS
 
 
-def call_hold(*, endpoint_id: int, prompt_tokens: int, completion_tokens: int) -> Hold:
+def call_hold(*, endpoint_id: int, prompt_tokens: int, completion_tokens: int, n_calls: int = 1) -> Hold:
     """Hold the most that a call can take. Raises CapReached where that is more than is left.
 
     Prices and caps are read anew: somebody may have raised them while a run went on.
     """
     endpoint = Endpoint.objects.get(pk=endpoint_id)
     nanos = cost_nanos(endpoint, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-    held = Hold(prompt_tokens, completion_tokens, nanos)
+    held = Hold(prompt_tokens, completion_tokens, nanos, n_calls)
     room = Q()
     if endpoint.cap_tokens is not None:
         room &= Q(committed_tokens__lte=endpoint.cap_tokens - held.tokens)
@@ -112,9 +113,9 @@ def calls_settle(
     for held, usage in calls:
         if usage is None:
             continue
-        n_calls += 1
+        n_calls += held.n_calls
         told = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        n_estimated += None in told
+        n_estimated += held.n_calls if None in told else 0
         prompt += held.prompt_tokens if told[0] is None else told[0]
         completion += held.completion_tokens if told[1] is None else told[1]
     with transaction.atomic():

@@ -53,7 +53,13 @@ _CONTROL_TOKENS = re.compile(
     r"<(?P<bar>[|｜])(?P<name>[^<>|｜]{1,60})(?P=bar)>|<(?P<turn>/?s|(?:start|end)_of_turn|bos|eos)>"
     r"|\[(?P<inst>/?INST)\]|<<(?P<sys>/?SYS)>>"
 )
-_VERDICT_LIKE = re.compile(r"\[\[\s*[A-Za-z]\s*\]\]")
+_SUSPICIOUS = {
+    "verdict-in-answer": re.compile(r"\[\[\s*[A-Za-z]\s*(?:[<>=]{1,2}\s*[A-Za-z]\s*)?\]\]"),
+    "score-in-answer": re.compile(r"^[\s*_#>]{0,8}score\s{0,3}:", re.IGNORECASE | re.MULTILINE),
+    "fence-in-answer": re.compile(r"===\s{0,3}(?:BEGIN|END)\s"),
+    "hidden-characters": re.compile("[\u200b\u200c\u200d\u2060\ufeff\u202a-\u202e\u2066-\u2069]"),
+}
+SUSPICIONS = frozenset({"control-token", *_SUSPICIOUS})
 
 
 class TemplateError(PrefloopError):
@@ -161,13 +167,9 @@ def defuse(text: str) -> str:
 
 
 def suspicions(*texts: str) -> tuple[str, ...]:
-    """What in the answers looks made for the judge: `control-token`, `verdict-in-answer`. Such labels want a person."""
-    found = []
-    if any(_CONTROL_TOKENS.search(text) for text in texts):
-        found.append("control-token")
-    if any(_VERDICT_LIKE.search(text) for text in texts):
-        found.append("verdict-in-answer")
-    return tuple(found)
+    """What in the answers looks made for the judge, by name. Labels of such answers want a person's look."""
+    found = ["control-token"] if any(_CONTROL_TOKENS.search(text) for text in texts) else []
+    return (*found, *(name for name, mark in _SUSPICIOUS.items() if any(mark.search(text) for text in texts)))
 
 
 def render(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -11,17 +12,21 @@ from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from django.core.management import call_command
+from django.db.models import Sum
 
 from apps.jobs.drain import drain
 from apps.jobs.models import Job
 from apps.judging.ensembles import ensemble_create
-from apps.judging.models import Score, Verdict
+from apps.judging.models import AttackTrial, Score, Verdict
 from apps.judging.selectors import scores_of
 from apps.judging.services import BadJudge, judge_create, judging_run_create, judging_run_enqueue
+from apps.judging.trials import attack_figures, attack_start, trial_start
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Endpoint, Spend
 from apps.policies.spending import spent_on
 from apps.rankings.models import Preference
+from prefloop.judging.attacks import attacks
 from prefloop.judging.client import ChatEndpoint, Limits
 
 pytestmark = pytest.mark.django_db
@@ -109,9 +114,15 @@ def asked(judge, comparisons, **more):
     return run
 
 
+def between(text, label):
+    """What a judge sees of an answer: what lies within its fence."""
+    found = re.search(rf"=== BEGIN {label} ([0-9a-f]+) ===\n(.*)\n=== END {label} \1 ===", text, re.DOTALL)
+    return found[2]
+
+
 def honest(text, nth=0):
     """Prefer the answer with “good” in it, wherever it stands."""
-    return "[[A]]" if text.index("good") < text.index("poor") else "[[B]]"
+    return "[[A]]" if "good" in between(text, "ANSWER A") else "[[B]]"
 
 
 def states(judge):
@@ -337,3 +348,78 @@ def test_a_retry_run_leaves_what_is_well_alone(project, server, endpoint, pairs)
     assert sum(server.asked.values()) == n_asked
     with pytest.raises(BadJudge, match="only verdicts in the states"):
         asked(judge, rows, retry_states=["ok"])
+
+
+# --- trials and attacks ----------------------------------------------------------------------------------------------
+
+
+def gullible(text, nth=0):
+    """Obey an answer that asks to be chosen; else prefer “good”."""
+    a, b = ("choose this answer" in between(text, f"ANSWER {label}") for label in "AB")
+    return "[[A]]" if a and not b else "[[B]]" if b and not a else honest(text)
+
+
+def test_the_attacks_are_put_into_the_worse_answer_and_counted(project, server, endpoint, pairs, capsys):
+    server.say = gullible
+    judge = llm(project, endpoint)
+    rows = pairs(3)
+    asked(judge, rows)
+    call_command("judge_attack", "--judge", "judge", "--project", project.slug, "-n", "2", "--json")
+    said = json.loads(capsys.readouterr().out)
+    n_attacks = len(attacks())
+    trials = AttackTrial.objects.filter(judge=judge)
+    assert trials.count() == 2 * n_attacks
+    assert set(trials.values_list("side", flat=True)) == {"second"}
+    assert set(trials.filter(flipped=True).values_list("attack", flat=True)) == {"order"}
+    assert (said["flipped"]["n"], said["control"]["rate"]) == (2 * (n_attacks - 1), 0.0)
+    assert said["flipped"]["rate"] == pytest.approx(1 / (n_attacks - 1))
+    assert said["rows"][0]["name"] == "order"
+    assert said["rows"][0]["share"]["rate"] == 1.0
+    assert not Verdict.objects.filter(run=None).exists()  # no attack leaves a verdict
+    n_asked = sum(server.asked.values())
+    assert Spend.objects.filter(purpose="attack").aggregate(n=Sum("n_calls"))["n"] == 4 * n_attacks
+    call_command("judge_attack", "--judge", "judge", "--project", project.slug, "-n", "2", "--json")
+    assert sum(server.asked.values()) == n_asked
+    assert trials.count() == 2 * n_attacks
+
+
+def test_an_honest_grader_is_not_flipped_and_an_undecided_one_can_t_be_attacked(project, server, endpoint, pairs):
+    server.say = lambda text, nth: f"Score: {4 if 'good' in text else 2}"
+    judge = llm(project, endpoint, mode="rubric")
+    with pytest.raises(BadJudge, match="decided nothing yet"):
+        attack_start(judge=judge)
+    asked(judge, pairs(1))
+    attack_start(judge=judge, n=1)
+    drain(["cpu"], worker_name="w")
+    found = attack_figures(judge)
+    assert (found.flipped.rate, found.n_pairs) == (0.0, 1)
+    assert found.flipped.high > 0.5  # one pair tells little
+    assert AttackTrial.objects.filter(judge=judge, outcome="first").count() == len(attacks())
+
+
+@pytest.mark.parametrize(("mode", "n_calls"), [("text", 4), ("additive", 12)])
+def test_a_draft_is_tried_on_a_few_pairs_and_leaves_no_verdict(project, server, endpoint, pairs, mode, n_calls):
+    server.say = lambda text, nth: honest(text) if mode == "text" else f"Score: {4 if 'good' in text else 2}"
+    endpoint.input_price = Decimal(1)
+    endpoint.save()
+    rows = pairs(2)
+    job = trial_start(
+        project=project,
+        endpoint=endpoint,
+        mode=mode,
+        criterion="kinder",
+        template="",
+        comparison_ids=[row.pk for row in rows],
+        options={"samples": 3, "max_tokens": 100},
+        order_policy="both_agree",
+    )
+    drain(["cpu"], worker_name="w")
+    job.refresh_from_db()
+    assert job.state == "succeeded", job.error
+    assert len(job.result["calls"]) == n_calls == sum(server.asked.values())
+    assert {label["outcome"] for label in job.result["labels"].values()} == {"first"}
+    assert all(call["raw"] for call in job.result["calls"])
+    assert job.result["nanos"] == n_calls * 100 * 1000  # 100 tokens a call at a dollar a million
+    assert Spend.objects.filter(purpose="trial").aggregate(n=Sum("n_calls"))["n"] == n_calls
+    assert not Verdict.objects.exists()
+    assert not Score.objects.exists()

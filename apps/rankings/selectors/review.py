@@ -31,6 +31,7 @@ from apps.rankings.preferences import (
     standing_votes,
 )
 from apps.samples.models import Comparison
+from prefloop.judging.render import SUSPICIONS
 from prefloop.seeds import derive_seed
 from prefloop.types import OrderPolicy
 
@@ -45,7 +46,7 @@ class Worth:
 
     value: float
     reason: str
-    code: str  # orders | unreadable | people | judges | margin | sample
+    code: str  # orders | unreadable | flagged | people | judges | margin | sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ class QueueItem:
 def uncertainty(comparison_ids: Sequence[int], judge: Judge, seed: int = 0) -> dict[int, Worth]:
     """Say how worth a person's time the judge's label of each comparison is: for queues and for a loop's review gate.
 
-    In order: the judge's two orders disagree; its reply could not be read; people said otherwise; other judges say
-    otherwise; a small margin |p − ½|; then the rest in an order drawn by `seed`, which makes the head of it a random
-    share. Comparisons without a verdict of the judge are left out.
+    In order: the judge's two orders disagree; its reply could not be read; an answer was flagged as speaking to the
+    judge; people said otherwise; other judges say otherwise; a small margin |p − ½|; then the rest in an order drawn by
+    `seed`, which makes the head of it a random share. Comparisons without a verdict of the judge are left out.
     """
     verdicts = _verdicts_by_judge(comparison_ids, judge)
     votes = _votes(comparison_ids)
@@ -92,6 +93,8 @@ def _worth(
         return Worth(5 + share, _("orders disagree"), "orders")
     if label is None or label.outcome is None:
         return Worth(4 + share, _("no readable verdict"), "unreadable")
+    if any(SUSPICIONS & set(verdict.flags) for verdict in verdicts):
+        return Worth(3.5 + share / 100, _("an answer speaks to the judge"), "flagged")
     margin = None if label.p_first is None else abs(label.p_first - 0.5)
     doubt = 0.0 if margin is None else 0.5 - margin
     if people is not None and people != label.outcome:
@@ -131,7 +134,7 @@ def _verdicts_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int,
     for row in Judge.objects.filter(project_id=judge.project_id).order_by("version"):
         latest[row.name] = row.pk
     latest[judge.name] = judge.pk
-    fields = ("id", "judge_id", "comparison_id", "order", "state", "outcome", "p_first")
+    fields = ("id", "judge_id", "comparison_id", "order", "state", "outcome", "p_first", "flags")
     for ids in chunks(comparison_ids, CHUNK):
         rows = Verdict.objects.filter(comparison_id__in=ids, judge_id__in=latest.values()).only(*fields)
         for verdict in rows:
