@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from prefloop.recipes.recipe import Objective
 
+_FUSED = ("cpu", "cuda")  # where torch has one kernel for the whole of Adam's update
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _MASTER = "master"
 
@@ -39,7 +40,8 @@ class MasterAdamW(torch.optim.AdamW):
                 self.masters[parameter] = master
                 if not full:
                     parameter.register_post_accumulate_grad_hook(partial(_move_gradient, master))
-        super().__init__(list(self.masters.values()), lr=lr, weight_decay=weight_decay)
+        fused = all(master.device.type in _FUSED for master in self.masters.values())
+        super().__init__(list(self.masters.values()), lr=lr, weight_decay=weight_decay, fused=fused or None)
 
     @override
     @torch.no_grad()
@@ -120,7 +122,7 @@ def restore_optimizer(model: Any, optimizer: MasterAdamW, tensors: Mapping[str, 
         if master is not parameter and f"{_MASTER}.{name}" in tensors:
             master.data.copy_(tensors[f"{_MASTER}.{name}"])
         if step:
-            state: dict[str, Any] = {"step": torch.tensor(float(step))}
+            state: dict[str, Any] = {"step": torch.tensor(float(step), device=master.device)}
             for moment in _MOMENTS:
                 state[moment] = torch.empty_like(master).copy_(tensors[f"{moment}.{name}"])
             optimizer.state[master] = state

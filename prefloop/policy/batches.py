@@ -15,6 +15,9 @@ from torch import Tensor
 
 _PAD = -1  # segment of padding; 0 is the prompt, k >= 1 the k-th completion of the row
 _PACKED_ROW_TOKENS = 2048  # attention costs length squared: longer groups take several rows
+# What a forward pass costs besides its tokens, in tokens: on a CPU little, on an accelerator its launches.
+_PASS_TOKENS = 128
+_ACCELERATOR_PASS_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +103,40 @@ def pack_groups(
 ) -> list[PackedBatch]:
     """Pack prompts with their completions into batches of at most `token_budget` tokens, padding included.
 
-    Items of like length go together, so batches are not in the order of `items`; `slots` says what is where. An
-    item larger than the budget makes a batch of its own. `shared=False` gives each completion a row of its own.
+    Items of like length go together, and among the ways to cut their order into batches the cheapest is taken: padding
+    costs as much as text does, and every batch costs a forward pass's fixed price. So batches are not in the order of
+    `items`; `slots` says what is where. An item larger than the budget makes a batch of its own. `shared=False` gives
+    each completion a row of its own.
     """
     if token_budget < 1:
         raise ValueError("token_budget must be at least 1")
     plans = [(index, _rows_of(item, shared=shared)) for index, item in enumerate(items) if item.completions]
-    plans.sort(key=lambda plan: (max(_row_length(items[plan[0]], row) for row in plan[1]), plan[0]))
-    batches: list[PackedBatch] = []
-    open_plans: list[tuple[int, list[list[int]]]] = []
-    n_rows = 0
-    for index, rows in plans:
-        longest = max(_row_length(items[index], row) for row in rows)
-        # sorted by length, so the newest item is the longest of the batch
-        if open_plans and (n_rows + len(rows)) * longest > token_budget:
-            batches.append(_close(items, open_plans, device))
-            open_plans, n_rows = [], 0
-        open_plans.append((index, rows))
-        n_rows += len(rows)
-    if open_plans:
-        batches.append(_close(items, open_plans, device))
-    return batches
+    lengths = [max(_row_length(items[index], row) for row in rows) for index, rows in plans]
+    order = sorted(range(len(plans)), key=lambda at: (lengths[at], plans[at][0]))
+    plans, lengths = [plans[at] for at in order], [lengths[at] for at in order]
+    price = _PASS_TOKENS if torch.device(device).type == "cpu" else _ACCELERATOR_PASS_TOKENS
+    cuts = _cheapest_cuts(lengths, [len(rows) for _, rows in plans], token_budget, price)
+    return [_close(items, plans[start:end], device) for start, end in cuts]
+
+
+def _cheapest_cuts(lengths: Sequence[int], n_rows: Sequence[int], budget: int, price: int) -> list[tuple[int, int]]:
+    """Cut sorted items into runs so that the sum of rows · longest + price is least, none above the budget."""
+    best: list[tuple[int, int]] = [(0, 0)]  # up to each item: (cost, where its last run starts)
+    for end in range(1, len(lengths) + 1):
+        longest, rows = lengths[end - 1], n_rows[end - 1]
+        found = (best[end - 1][0] + rows * longest + price, end - 1)
+        for start in range(end - 2, -1, -1):
+            rows += n_rows[start]
+            if rows * longest > budget:
+                break
+            found = min(found, (best[start][0] + rows * longest + price, start))
+        best.append(found)
+    cuts, end = [], len(lengths)
+    while end:
+        start = best[end][1]
+        cuts.append((start, end))
+        end = start
+    return cuts[::-1]
 
 
 def scatter(batches: Sequence[PackedBatch], values: Sequence[Sequence[float]], n_items: int) -> list[list[float]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prefloop.losses.dpo import dpo_loss
-from prefloop.policy.batches import PackItem, pack_groups
+from prefloop.policy.batches import PackItem, _cheapest_cuts, pack_groups
 from prefloop.policy.loading import UnloadableModel, load_policy, reward_model_from_policy
 from prefloop.policy.reference import MissingReference, ReferenceCache
 from prefloop.policy.scoring import (
@@ -259,3 +259,24 @@ def test_a_line_torn_by_a_crash_is_computed_again(tiny_policy_dir: Path, tmp_pat
     assert ReferenceCache(tmp_path, fingerprint=policy.fingerprint).fill(policy, items) == 0
     for mine, theirs in zip(again.get(items), cache.get(items), strict=True):
         assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+def test_batches_are_cut_where_padding_and_passes_cost_least() -> None:
+    items = [PackItem((1,) * length, ((2,),)) for length in (9, 9, 200, 9, 199)]
+    shapes = [tuple(packed.input_ids.shape) for packed in pack_groups(items, token_budget=10_000)]
+    assert shapes == [(3, 10), (2, 201)]  # one pass would pad 3 rows by 191 tokens, five would cost three passes more
+
+    lengths, rows, budget, price = [3, 5, 8, 8, 13, 40, 41], [1, 2, 1, 1, 3, 1, 1], 60, 11
+
+    def cost(cuts: list[tuple[int, int]]) -> int:
+        return sum(sum(rows[a:b]) * lengths[b - 1] + price for a, b in cuts)
+
+    def every_way(start: int) -> list[list[tuple[int, int]]]:
+        if start == len(lengths):
+            return [[]]
+        ends = range(start + 1, len(lengths) + 1)
+        fits = [end for end in ends if end == start + 1 or sum(rows[start:end]) * lengths[end - 1] <= budget]
+        return [[(start, end), *rest] for end in fits for rest in every_way(end)]
+
+    found = _cheapest_cuts(lengths, rows, budget, price)
+    assert cost(found) == min(map(cost, every_way(0)))
