@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
+from apps.core.bulk import rows_insert
 from apps.exchange.models import RecordSpelling
 from apps.exchange.reading import Located, time_of, written_time
 from apps.judging.models import Judge, Score, Verdict
@@ -19,7 +20,6 @@ from prefloop.records import PairIndex, Record, comparisons_of, outcome_of
 from prefloop.types import Outcome
 
 UNNAMED_JUDGE = "(judge not named)"  # an override in a record need not say whose label it corrects
-ROWS = 500  # of one INSERT
 _ORDER = {(0, 1): "01", (1, 0): "10", None: ""}
 
 
@@ -34,15 +34,14 @@ def write_batch(
 ) -> None:
     """Write new records, in order. The caller opens the transaction and knows that no id is there yet."""
     records = [item.record for item in located]
-    prompts = Prompt.objects.bulk_create(
-        [_prompt(item, project=project, batch=batch, prompt_set=prompt_set) for item in located], batch_size=ROWS
-    )
+    prompts = [_prompt(item, project=project, batch=batch, prompt_set=prompt_set) for item in located]
+    rows_insert(prompts)
     spellings = [
         RecordSpelling(prompt=prompt, kept=kept)
         for prompt, record in zip(prompts, records, strict=True)
         if (kept := spelling_of(record))
     ]
-    RecordSpelling.objects.bulk_create(spellings, batch_size=ROWS)
+    rows_insert(spellings)
     made = _Batch(project=project, batch=batch, records=records, prompts=prompts, judges=judges, now=now)
     made.completions_and_comparisons()
     made.votes()
@@ -118,7 +117,7 @@ class _Batch:
             for prompt, record in zip(self.prompts, self.records, strict=True)
         ]
         # In the order of their indices, so that ids are too: the canonical order of a pair rests on it.
-        Completion.objects.bulk_create([row for rows in answers for row in rows], batch_size=ROWS)
+        rows_insert([row for rows in answers for row in rows])
         self.answers = answers
         for prompt, record, rows in zip(self.prompts, self.records, answers, strict=True):
             gold = {item.pair: cast(str, outcome_of(item.choice)) for item in record.gold}
@@ -137,7 +136,7 @@ class _Batch:
                     for i, j in comparisons_of(record)
                 }
             )
-        Comparison.objects.bulk_create([row for rows in self.pairs for row in rows.values()], batch_size=ROWS)
+        rows_insert([row for rows in self.pairs for row in rows.values()])
 
     def votes(self) -> None:
         """Later votes of one person on one comparison supersede earlier ones; ids stay in the record's order."""
@@ -149,7 +148,7 @@ class _Batch:
                 key = (comparison.pk, said.rater)
                 before = last.get(key)
                 if before is not None and before._state.adding:  # a row needs its id before another can point at it
-                    Vote.objects.bulk_create(waiting, batch_size=ROWS)
+                    rows_insert(waiting)
                     waiting = []
                 last[key] = Vote(
                     comparison=comparison,
@@ -163,7 +162,7 @@ class _Batch:
                     supersedes=before,
                 )
                 waiting.append(last[key])
-        Vote.objects.bulk_create(waiting, batch_size=ROWS)
+        rows_insert(waiting)
 
     def verdicts_and_scores(self) -> None:
         verdicts = [
@@ -180,7 +179,7 @@ class _Batch:
             for record, pairs in zip(self.records, self.pairs, strict=True)
             for said in record.verdicts
         ]
-        Verdict.objects.bulk_create(verdicts, batch_size=ROWS)
+        rows_insert(verdicts)
         scores: list[Score] = []
         for record, answers in zip(self.records, self.answers, strict=True):
             seen: dict[tuple[str, int], int] = {}
@@ -196,7 +195,7 @@ class _Batch:
                         value=said.value,
                     )
                 )
-        Score.objects.bulk_create(scores, batch_size=ROWS)
+        rows_insert(scores)
 
     def overrides(self) -> None:
         """Whoever chose what the judge's label was at that moment agreed; the rest corrected it."""
@@ -226,7 +225,7 @@ class _Batch:
                     at=time_of(said.at) if said.at else None,
                 )
             )
-        Override.objects.bulk_create(made, batch_size=ROWS)
+        rows_insert(made)
 
     def rankings(self) -> None:
         made = [
@@ -239,7 +238,7 @@ class _Batch:
             for prompt, record, answers in zip(self.prompts, self.records, self.answers, strict=True)
             for said in record.rankings
         ]
-        Ranking.objects.bulk_create(made, batch_size=ROWS)
+        rows_insert(made)
 
 
 def _outcome(state: str, outcome: Outcome | None) -> str:

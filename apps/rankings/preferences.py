@@ -22,6 +22,7 @@ from typing import cast
 from django.db import transaction
 from django.db.models import QuerySet
 
+from apps.core.bulk import rows_insert
 from apps.core.chunks import chunks
 from apps.judging.models import Judge, Verdict
 from apps.projects.models import Project
@@ -288,8 +289,10 @@ def _derive_chunk(rows: QuerySet[Comparison], ids: Sequence[int], judge: Judge |
     )
     labels = labels_of(comparison_ids=ours, judge=judge)
     before = {row.comparison_id: row for row in Preference.objects.filter(comparison_id__in=ours)}
-    changed = [_row(key, label, now) for key, label in labels.items() if not _says(before.get(key), label)]
+    new = [_row(key, label, now) for key, label in labels.items() if key not in before]
+    changed = [_row(key, label, now) for key, label in labels.items() if key in before and not _says(before[key], label)]
     gone = [key for key in before if key not in labels]
+    rows_insert(new)  # nobody else makes them: the comparisons are locked
     Preference.objects.bulk_create(
         changed,
         update_conflicts=True,
@@ -298,7 +301,7 @@ def _derive_chunk(rows: QuerySet[Comparison], ids: Sequence[int], judge: Judge |
     )
     if gone:
         Preference.objects.filter(comparison_id__in=gone).delete()
-    return len(changed) + len(gone)
+    return len(new) + len(changed) + len(gone)
 
 
 def _row(comparison_id: int, label: Label, now: datetime) -> Preference:
@@ -312,8 +315,8 @@ def _row(comparison_id: int, label: Label, now: datetime) -> Preference:
     )
 
 
-def _says(row: Preference | None, label: Label) -> bool:
-    return row is not None and (row.outcome, row.p_first, row.source, row.label_ids) == (
+def _says(row: Preference, label: Label) -> bool:
+    return (row.outcome, row.p_first, row.source, row.label_ids) == (
         label.outcome,
         label.p_first,
         label.source,

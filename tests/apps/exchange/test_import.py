@@ -203,10 +203,14 @@ def test_a_killed_import_is_invisible_and_the_next_one_sweeps_it(project, bring,
 def test_a_failed_write_leaves_nothing_behind(project, bring, write_lines, monkeypatch):
     monkeypatch.setattr(services, "BATCH", 2)
 
-    def fail(*args, **options):
-        raise RuntimeError("the disk is full")
+    insert = writing.rows_insert
 
-    monkeypatch.setattr(writing.Verdict.objects, "bulk_create", fail)
+    def fail(rows):
+        if rows and isinstance(rows[0], writing.Verdict):
+            raise RuntimeError("the disk is full")
+        insert(rows)
+
+    monkeypatch.setattr(writing, "rows_insert", fail)
     with pytest.raises(RuntimeError):
         bring(write_lines([simple(i, verdicts=[{"judge": "j", "choice": 0}]) for i in range(3)]))
     assert not ImportBatch.objects.exists()
