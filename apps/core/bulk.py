@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.utils import timezone
 
 _PLAIN = frozenset({str, int, float, type(None)})
 
@@ -66,9 +67,22 @@ def _value_of(field: Any, connection: Any) -> Callable[[models.Model], Any]:
     """Make the function that reads a field of a row as the database takes it."""
     name = field.attname
     if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
-        return lambda row: field.get_db_prep_save(field.pre_save(row, True), connection=connection)
-    if isinstance(field, models.JSONField | models.DateTimeField):
-        return lambda row: field.get_db_prep_save(getattr(row, name), connection=connection)
+        now = timezone.now()  # of all the rows: they are made at once
+        prepared = field.get_db_prep_save(now, connection=connection)
+
+        def stamped(row: models.Model) -> Any:
+            setattr(row, name, now)
+            return prepared
+
+        return stamped
+    if isinstance(field, models.JSONField):
+        empty = field.get_db_prep_save({}, connection=connection)
+
+        def json_value(row: models.Model) -> Any:
+            found = getattr(row, name)
+            return empty if found == {} else field.get_db_prep_save(found, connection=connection)
+
+        return json_value
 
     def value(row: models.Model) -> Any:
         found = getattr(row, name)

@@ -101,12 +101,13 @@ class _Batch:
     pairs: list[dict[PairIndex, Comparison]] = field(default_factory=list)
 
     def completions_and_comparisons(self) -> None:
+        project, batch = self.project.pk, self.batch.pk  # ids: setting an object costs more than the row
         answers = [
             [
                 Completion(
-                    project=self.project,
-                    prompt=prompt,
-                    batch=self.batch,
+                    project_id=project,
+                    prompt_id=prompt.pk,
+                    batch_id=batch,
                     index=i,
                     text=completion.text,
                     model_name=completion.model,
@@ -124,11 +125,11 @@ class _Batch:
             self.pairs.append(
                 {
                     (i, j): Comparison(
-                        project=self.project,
-                        prompt=prompt,
-                        batch=self.batch,
-                        first=rows[i],
-                        second=rows[j],
+                        project_id=project,
+                        prompt_id=prompt.pk,
+                        batch_id=batch,
+                        first_id=rows[i].pk,
+                        second_id=rows[j].pk,
                         origin="import",
                         gold=gold.get((i, j), ""),
                         held_out=(i, j) in gold or record.split == "eval",
@@ -165,10 +166,11 @@ class _Batch:
         rows_insert(waiting)
 
     def verdicts_and_scores(self) -> None:
+        judges = {name: judge.pk for name, judge in self.judges.items()}
         verdicts = [
             Verdict(
-                judge=self.judges[said.judge],
-                comparison=pairs[said.pair],
+                judge_id=judges[said.judge],
+                comparison_id=pairs[said.pair].pk,
                 order=_ORDER[said.order],
                 sample=said.sample,
                 state=said.state,
@@ -188,8 +190,8 @@ class _Batch:
                 seen[key] = seen.get(key, -1) + 1
                 scores.append(
                     Score(
-                        judge=self.judges[said.judge],
-                        completion=answers[said.completion],
+                        judge_id=judges[said.judge],
+                        completion_id=answers[said.completion].pk,
                         sample=seen[key],
                         state=said.state,
                         value=said.value,

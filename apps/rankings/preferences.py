@@ -290,7 +290,9 @@ def _derive_chunk(rows: QuerySet[Comparison], ids: Sequence[int], judge: Judge |
     labels = labels_of(comparison_ids=ours, judge=judge)
     before = {row.comparison_id: row for row in Preference.objects.filter(comparison_id__in=ours)}
     new = [_row(key, label, now) for key, label in labels.items() if key not in before]
-    changed = [_row(key, label, now) for key, label in labels.items() if key in before and not _says(before[key], label)]
+    changed = [
+        _row(key, label, now) for key, label in labels.items() if key in before and not _says(before[key], label)
+    ]
     gone = [key for key in before if key not in labels]
     rows_insert(new)  # nobody else makes them: the comparisons are locked
     Preference.objects.bulk_create(

@@ -18,6 +18,10 @@ RATER = "crowdworker"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
+def matches(row: Row) -> bool:
+    return is_transcript(row.get("chosen")) and row.get("prompt") is None
+
+
 def read(path: Path) -> Iterator[Record]:
     return rows_to_records(path, convert, prefix="hh")
 

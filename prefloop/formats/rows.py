@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import ijson
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefloop.formats.opening import UnreadableFile, open_raw, suffix_of
 from prefloop.records import InvalidRecord, LineError, Record, RecordsError, parse_record
 from prefloop.records.form import MAX_ERRORS, MAX_LINE_BYTES
-from prefloop.types import PrefloopError
 
 MAX_JSON_BYTES = 500_000_000
 DATASET = "dataset"  # the judge that a data set's own labels come from
 
 Row = dict[str, Any]
 Convert = Callable[[Row], Row]
-
-
-class UnreadableFile(PrefloopError):
-    """A file that isn't what its name or format says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Numbered:
 
 
 def numbered_rows(path: Path) -> Iterator[Numbered]:
-    """Read rows by the file's suffix (.jsonl, .ndjson, .json, .csv, .tsv, .parquet). Raises UnreadableFile."""
+    """Read rows by the file's suffix (.jsonl .ndjson .json .csv .tsv, .gz; .parquet). Raises UnreadableFile."""
     readers: dict[str, Callable[[Path], Iterator[Numbered]]] = {
         ".jsonl": _json_lines,
         ".ndjson": _json_lines,
@@ -49,8 +47,8 @@ def numbered_rows(path: Path) -> Iterator[Numbered]:
         ".tsv": _csv,
         ".parquet": _parquet,
     }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    reader = readers.get(suffix_of(path))
+    if reader is None or (path.suffix.lower() == ".gz" and reader is _parquet):
         raise UnreadableFile(f"{path.name}: its name ends in none of {', '.join(readers)}")
     try:
         yield from reader(path)
@@ -76,7 +74,7 @@ def rows_to_records(path: Path, convert: Convert, *, prefix: str) -> Iterator[Re
             if isinstance(numbered.row, str):
                 raise InvalidRecord(numbered.row)
             value = convert(numbered.row)
-            digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:20]
+            digest = _digest(value)
             seen[digest] += 1
             repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
             record = parse_record({"id": f"{prefix}-{digest}{repeat}"} | value)
@@ -89,6 +87,64 @@ def rows_to_records(path: Path, convert: Convert, *, prefix: str) -> Iterator[Re
             yield record
     if errors:
         raise RecordsError(errors)
+
+
+def groups_to_records(
+    path: Path, key: Callable[[Row], object], convert: Callable[[list[Row]], Row], *, prefix: str
+) -> Iterator[Record]:
+    """Convert rows that are about one item to one record: several people's labels of one pair belong together.
+
+    The items come in the order of their first rows. Holds the file in memory, so larger ones than MAX_JSON_BYTES are
+    refused. Raises RecordsError (at the first row of the item at fault) or UnreadableFile.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise UnreadableFile(f"{path.name}: is larger than {MAX_JSON_BYTES:,} bytes; import it in parts")
+    errors: list[LineError] = []
+    groups: dict[str, list[Row]] = {}
+    first: dict[str, Numbered] = {}
+    for numbered in numbered_rows(path):
+        if isinstance(numbered.row, str):
+            errors.append(LineError(numbered.number, numbered.row, numbered.unit))
+            continue
+        name = _digest(key(numbered.row))
+        groups.setdefault(name, []).append(numbered.row)
+        first.setdefault(name, Numbered(numbered.number, numbered.unit, ""))
+    for name, rows in groups.items():
+        try:
+            record = parse_record({"id": f"{prefix}-{name}"} | convert(rows))
+        except InvalidRecord as error:
+            errors.append(LineError(first[name].number, str(error), first[name].unit))
+            continue
+        if not errors:
+            yield record
+    if errors:
+        errors.sort(key=lambda error: error.line)
+        raise RecordsError(errors[:MAX_ERRORS], stopped=len(errors) > MAX_ERRORS)
+
+
+def text_in(row: Row, key: str) -> str:
+    """Give the text of a column. Raises InvalidRecord where it is missing or not a string."""
+    if not isinstance(row.get(key), str):
+        raise InvalidRecord(f"{key} is not a string" if row.get(key) is not None else f"{key} is missing")
+    return str(row[key])
+
+
+def number_in(row: Row, key: str, low: float, high: float) -> float:
+    """Give the number of a column, CSV's spelling too. Raises InvalidRecord outside of low and high."""
+    try:
+        value = float(row[key])
+    except (KeyError, TypeError, ValueError):
+        raise InvalidRecord(f"{key} is not a number" if row.get(key) is not None else f"{key} is missing") from None
+    if not low <= value <= high:
+        raise InvalidRecord(f"{key} is not between {low:g} and {high:g}")
+    return value
+
+
+def _digest(value: object) -> str:
+    try:
+        return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:20]
+    except orjson.JSONEncodeError as error:
+        raise InvalidRecord(f"has a value that JSON can't hold: {error}") from None
 
 
 def preference(prompt: object, chosen: str, rejected: str, *, metadata: Row, chosen_model: str = "") -> Row:
@@ -119,7 +175,7 @@ def rest(row: Row, *used: str) -> Row:
 
 
 def _json_lines(path: Path) -> Iterator[Numbered]:
-    with path.open("rb") as stream:
+    with open_raw(path) as stream:
         number = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -138,19 +194,43 @@ def _json_lines(path: Path) -> Iterator[Numbered]:
 
 
 def _json(path: Path) -> Iterator[Numbered]:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise UnreadableFile(f"{path.name}: is larger than {MAX_JSON_BYTES:,} bytes; write it as JSON Lines")
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    """A list of rows, read one by one; one row; or JSON Lines by another name."""
+    with open_raw(path) as stream:
+        start = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if start != b"[":
+        yield from _json_object(path)
+        return
+    number = 0
+    with open_raw(path) as stream:
+        try:
+            for row in ijson.items(_without_mark(stream), "item", use_float=True):
+                number += 1
+                yield _checked(number, "row", row)
+        except ijson.JSONError as error:
+            raise UnreadableFile(f"{path.name}: is not valid JSON after row {number}: {_line_of(error)}") from None
+
+
+def _json_object(path: Path) -> Iterator[Numbered]:
+    with open_raw(path) as stream:
+        content = stream.read(MAX_LINE_BYTES + 1).removeprefix(b"\xef\xbb\xbf")
     try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        if content.lstrip()[:1] == b"{" and b"\n" in content.strip():  # JSON Lines by another name
-            yield from _json_lines(path)
+        if len(content) <= MAX_LINE_BYTES:
+            yield _checked(1, "row", orjson.loads(content))
             return
-        raise UnreadableFile(f"{path.name}: is not valid JSON: {error}") from None
-    rows = value if isinstance(value, list) else [value]
-    for number, row in enumerate(rows, start=1):
-        yield _checked(number, "row", row)
+    except orjson.JSONDecodeError as error:
+        if not (content.lstrip()[:1] == b"{" and b"\n" in content.strip()):
+            raise UnreadableFile(f"{path.name}: is not valid JSON: {error}") from None
+    yield from _json_lines(path)
+
+
+def _without_mark(stream: BinaryIO) -> BinaryIO:
+    if stream.peek(3)[:3] == b"\xef\xbb\xbf":  # type: ignore[attr-defined]
+        stream.read(3)
+    return stream
+
+
+def _line_of(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _checked(number: int, unit: str, row: object) -> Numbered:
@@ -159,8 +239,8 @@ def _checked(number: int, unit: str, row: object) -> Numbered:
 
 def _csv(path: Path) -> Iterator[Numbered]:
     csv.field_size_limit(MAX_LINE_BYTES)
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    with open_raw(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t" if suffix_of(path) == ".tsv" else ",", strict=True)
         number = 0
         try:
             for row in reader:

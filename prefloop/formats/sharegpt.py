@@ -10,6 +10,10 @@ from prefloop.formats.rows import Row, preference, rated, rest, rows_to_records
 from prefloop.records import InvalidRecord, Record
 
 
+def matches(row: Row) -> bool:
+    return row.get("conversations") is not None or (row.get("messages") is not None and "label" in row)
+
+
 def read(path: Path) -> Iterator[Record]:
     return rows_to_records(path, convert, prefix="sharegpt")
 

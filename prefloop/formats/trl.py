@@ -21,6 +21,11 @@ from prefloop.formats.rows import Row, preference, rated, rest, rows_to_records
 from prefloop.records import InvalidRecord, Record
 
 
+def matches_answers(row: Row) -> bool:
+    """Everything but prompts alone, which any table has a column of."""
+    return any(row.get(key) is not None for key in ("chosen", "rejected", "completion", "messages"))
+
+
 def read(path: Path) -> Iterator[Record]:
     return rows_to_records(path, convert, prefix="trl")
 
