@@ -30,7 +30,7 @@ def rows_insert(rows: Sequence[models.Model], *, using: str = DEFAULT_DB_ALIAS) 
     meta = model._meta
     table = connection.ops.quote_name(meta.db_table)
     fields = meta.local_concrete_fields
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     with connection.cursor() as cursor:
         for row, pk in zip(rows, _reserve(cursor, connection, meta, len(rows)), strict=True):
             row.pk = pk

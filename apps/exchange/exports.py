@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from apps.accounts.models import User
 from apps.core.services import audit
 from apps.exchange import selectors
+from apps.exchange.files import csv_lines, data_card, kind_of, parquet_write
 from apps.projects.models import Project
 from prefloop.formats import WRITERS, write_records
 from prefloop.types import PrefloopError
@@ -63,30 +67,97 @@ def export_preview(*, project: Project, format: str, labels: str, n: int = 3) ->
 
 
 def export_file(*, project: Project, format: str, labels: str, path: Path, actor: User | None) -> tuple[int, int]:
-    """Write an export to a file that is there whole or not at all; returns lines and bytes."""
-    lines = export_lines(project=project, format=format, labels=labels)
-    n_lines = n_bytes = 0
+    """Write an export to a file that is there whole or not at all; returns rows and bytes.
+
+    The name's ending says how: .csv, .parquet (with its data card beside it, `NAME.README.md`), else JSON Lines. Raises
+    BadExport.
+    """
+    lines = _table_lines(project, format, labels, kind_of(path))
+    card = path.with_suffix(".README.md") if kind_of(path) == "parquet" else None
+    with _appearing(path) as temporary:
+        n_rows = _write(lines, temporary, kind_of(path))
+        n_bytes = temporary.stat().st_size
+        if card is not None:
+            with _appearing(card) as written:
+                written.write_text(_card(project, format, labels, n_rows), "utf-8")
+    export_audit(project=project, format=format, labels=labels, actor=actor)
+    return n_rows, n_bytes
+
+
+def export_zip(*, project: Project, format: str, labels: str) -> IO[bytes]:
+    """Give a data set folder as a zip: data.parquet and README.md. Raises BadExport. The caller closes it."""
+    lines = _table_lines(project, format, labels, "parquet")
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the response that sends it closes it
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            table = Path(folder) / "data.parquet"
+            n_rows = _write(lines, table, "parquet")
+            # a fixed time: the same state gives the same bytes
+            archive.writestr(zipfile.ZipInfo("README.md"), _card(project, format, labels, n_rows))
+            with (
+                table.open("rb") as source,
+                archive.open(zipfile.ZipInfo("data.parquet"), "w", force_zip64=True) as out,
+            ):
+                shutil.copyfileobj(source, out)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _table_lines(project: Project, format: str, labels: str, kind: str) -> Iterator[bytes]:
+    if kind != "jsonl" and format == "records":
+        raise BadExport("records are JSON Lines: no table holds them; choose another shape for CSV or Parquet")
+    return export_lines(project=project, format=format, labels=labels)
+
+
+def _write(lines: Iterator[bytes], path: Path, kind: str) -> int:
+    if kind == "parquet":
+        return parquet_write(lines, path)
+    n_rows = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal n_rows
+        for line in lines:
+            n_rows += 1
+            yield line
+
+    with path.open("wb") as file:
+        file.writelines(csv_lines(counted()) if kind == "csv" else counted())
+    return n_rows
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """Give a name to write to, which becomes `path` when all is well. Raises BadExport where the disk refuses."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+        os.close(handle)
     except OSError as error:
         raise BadExport(f"{path}: {error.strerror or error}") from None
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            for line in lines:
-                file.write(line)
-                n_lines += 1
-                n_bytes += len(line)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o600)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise BadExport(f"{path}: {error.strerror or error}") from None
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-    export_audit(project=project, format=format, labels=labels, actor=actor)
-    return n_lines, n_bytes
+        temporary.unlink(missing_ok=True)
+
+
+def _card(project: Project, format: str, labels: str, n_rows: int) -> str:
+    shape = next(shape for shape in SHAPES if shape.name == format)
+    return data_card(
+        title=project.name,
+        shape=format,
+        says=shape.says,
+        labels=LABELS[labels],
+        n_rows=n_rows,
+        sources=selectors.label_sources(project),
+    )
 
 
 def export_audit(*, project: Project, format: str, labels: str, actor: User | None) -> None:

@@ -36,6 +36,7 @@ class Upload(TimeStamped):
     token = models.CharField(max_length=64, unique=True)  # the name on disk, chosen by us
     name = models.CharField(max_length=200)  # what the person called it; for people's eyes only
     n_bytes = models.PositiveBigIntegerField()
+    mapping = models.JSONField(default=dict)  # which column holds what, where a person said so
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
     batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.SET_NULL, related_name="+")
 

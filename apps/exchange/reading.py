@@ -13,8 +13,8 @@ from typing import BinaryIO, cast
 from apps.core.chunks import chunks
 from apps.projects.models import Project
 from apps.prompts.models import Prompt
-from prefloop.formats import READERS, detect_format, read_file
-from prefloop.formats.rows import UnreadableFile
+from prefloop.formats import READERS, Mapping, detect_format, read_file
+from prefloop.formats.opening import GZIP, UnreadableFile, raw_of
 from prefloop.records import InvalidRecord, LineError, PairIndex, Record, RecordsError, content_hash, read_records
 from prefloop.records.form import MAX_ERRORS
 from prefloop.types import PrefloopError
@@ -23,12 +23,12 @@ MAX_RECORDS = 5_000_000
 MAX_PAIRS = 20_000  # comparisons of one record: "all pairs" of a thousand answers is a mistake, not a wish
 COLUMNS = {"judge": 120, "rater": 150, "model": 200, "guideline": 40}  # what the database holds
 MAX_SAMPLE = 32_767
-_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_ZIP = b"PK\x03\x04"
 _CHUNK = 500
 
 
 class CompressedFile(PrefloopError):
-    """A compressed file: how large it becomes is its maker's choice, so it is not unpacked here."""
+    """A compressed file that does not say so by its name, or in a form that is not unpacked here."""
 
 
 class NothingToImport(PrefloopError):
@@ -77,19 +77,21 @@ def format_of(path: Path, format_name: str) -> str:
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(4)
-        if head.startswith(_GZIP) or head == _ZIP:
-            raise CompressedFile(f"{path.name}: is compressed; unpack it and import what is inside")
+        packed = path.suffix.lower() == ".gz"
+        if head == _ZIP or head.startswith(GZIP) != packed:
+            what = "ends in .gz and is no gzip file" if packed else "is compressed"
+            raise CompressedFile(f"{path.name}: {what}; unpack it, or name a gzip file .jsonl.gz, .json.gz or .csv.gz")
     return detect_format(path) if format_name == "auto" else format_name
 
 
-def located_records(path: Path, format_name: str) -> Iterator[Located]:
-    """Read records one by one. Raises RecordsError, UnreadableFile or UnknownFormat."""
+def located_records(path: Path, format_name: str, mapping: Mapping | None = None) -> Iterator[Located]:
+    """Read records one by one. Raises RecordsError, UnreadableFile, UnknownFormat or BadMapping."""
     if format_name == "records" and path.is_file():
-        with _Counted(path.open("rb", buffering=0)) as stream:
+        with _Counted(raw_of(path), 1 << 20) as stream:
             for record in read_records(cast(BinaryIO, stream)):
                 yield Located(stream.n_lines, "line", record, content_hash(record))
         return
-    for number, record in enumerate(read_file(path, format_name=format_name), start=1):
+    for number, record in enumerate(read_file(path, format_name=format_name, mapping=mapping), start=1):
         yield Located(number, "record", record, content_hash(record))
 
 
@@ -98,6 +100,7 @@ def survey(
     format_name: str,
     *,
     project: Project,
+    mapping: Mapping | None = None,
     on_record: Callable[[int], None] = lambda n: None,
     max_records: int = MAX_RECORDS,
 ) -> Survey:
@@ -109,7 +112,7 @@ def survey(
     stopped = False
     n = 0
     try:
-        for n, located in enumerate(located_records(path, format_name), start=1):
+        for n, located in enumerate(located_records(path, format_name, mapping), start=1):
             refusal = unstorable(located.record)
             if refusal:
                 errors.append(LineError(located.number, refusal, located.unit))

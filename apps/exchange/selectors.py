@@ -263,6 +263,17 @@ def preference_rows(project: Project, *, labels: str = "effective") -> Iterator[
             )
 
 
+def label_sources(project: Project) -> dict[str, int]:
+    """Count the labels that may train by where they came from."""
+    rows = Preference.objects.filter(
+        ready("comparison__"),
+        comparison__project=project,
+        comparison__held_out=False,
+        comparison__prompt__split="train",
+    )
+    return dict(rows.order_by("source").values_list("source").annotate(n=Count("id")))
+
+
 def prompt_rows(project: Project) -> Iterator[PreferenceRow]:
     """Yield the prompts that may train, labelled or not; one with a gold comparison may not."""
     prompts = Prompt.objects.filter(ready(), project=project, split="train").exclude(comparisons__held_out=True)

@@ -25,7 +25,7 @@ from apps.prompts.models import ImportBatch, Prompt, PromptSet, ready
 from apps.rankings.models import Vote
 from apps.rankings.preferences import label_judge, preferences_derive
 from apps.samples.models import Comparison
-from prefloop.formats import READERS, UnknownFormat
+from prefloop.formats import READERS, Mapping, UnknownFormat
 from prefloop.types import PrefloopError
 
 BATCH = 1_000  # records a transaction
@@ -45,6 +45,7 @@ def import_file(
     project: Project,
     path: Path | str,
     format: str = "auto",
+    mapping: Mapping | None = None,
     name: str,
     created_by: User | None,
     now: datetime,
@@ -54,20 +55,22 @@ def import_file(
 ) -> ImportBatch:
     """Import a file or directory of records and derive the labels that follow; all of it or nothing.
 
-    A record that is there already with the same content is left alone; with other content it is refused. Raises
-    RecordsError (up to 50 lines, nothing written), UnknownFormat, UnreadableFile, CompressedFile, NothingToImport or
-    ImportBusy. `in_transaction` opens each transaction; a worker passes one that it can be fenced from.
+    A record that is there already with the same content is left alone; with other content it is refused. `mapping`
+    reads any table by its columns. Raises RecordsError (up to 50 lines, nothing written), UnknownFormat, BadMapping,
+    UnreadableFile, CompressedFile, NothingToImport or ImportBusy. `in_transaction` opens each transaction; a worker
+    passes one that it can be fenced from.
     """
     path = Path(path)
     with import_lock(project):
         imports_sweep(project=project)
-        format_name = format_of(path, format)
+        format_name = "table" if mapping is not None else format_of(path, format)
         if format_name not in READERS:
             raise UnknownFormat(f"unknown format {format_name!r}; known: auto, {', '.join(READERS)}")
         found = survey(
             path,
             format_name,
             project=project,
+            mapping=mapping,
             on_record=lambda n: progress(0, 0, f"checked {n:,}") if n % 500 == 0 else None,
             max_records=max_records,
         )
@@ -83,7 +86,16 @@ def import_file(
                 created_by=created_by,
             )
         try:
-            _write(path, found, project=project, batch=batch, progress=progress, opened=in_transaction, now=now)
+            _write(
+                path,
+                found,
+                mapping,
+                project=project,
+                batch=batch,
+                progress=progress,
+                opened=in_transaction,
+                now=now,
+            )
             with in_transaction():
                 ImportBatch.objects.filter(pk=batch.pk, ready=False).update(ready=True)
                 audit(
@@ -125,6 +137,7 @@ def imports_sweep(*, project: Project) -> int:
 def _write(
     path: Path,
     found: Survey,
+    mapping: Mapping | None,
     *,
     project: Project,
     batch: ImportBatch,
@@ -152,7 +165,7 @@ def _write(
         waiting.clear()
         progress(done, found.n_new, f"wrote {done:,} of {found.n_new:,}")
 
-    for item in located_records(path, found.format):
+    for item in located_records(path, found.format, mapping):
         waiting.append(item)
         record = item.record
         rows += 1 + len(record.completions) + len(record.votes) + len(record.verdicts) + len(record.scores)

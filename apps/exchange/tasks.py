@@ -9,7 +9,7 @@ from django.utils import timezone
 from apps.exchange.lock import ImportBusy
 from apps.exchange.models import Upload
 from apps.exchange.services import import_file
-from apps.exchange.uploads import MAX_RECORDS, upload_path
+from apps.exchange.uploads import MAX_RECORDS, upload_mapping, upload_path
 from apps.jobs.registry import JobContext, JobFailure, handler
 from prefloop.types import PrefloopError
 
@@ -31,6 +31,7 @@ def run(ctx: JobContext) -> dict[str, Any] | None:
         batch = import_file(
             project=upload.project,
             path=upload_path(upload),
+            mapping=upload_mapping(upload),
             name=upload.name,
             created_by=upload.created_by,
             now=timezone.now(),

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext_noop as _
 
 from apps.accounts.models import User
 from apps.exchange.models import Upload
@@ -24,6 +26,9 @@ from apps.jobs.models import Job
 from apps.jobs.services import job_enqueue
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch
+from prefloop.formats import Mapping
+from prefloop.formats.columns import guess
+from prefloop.formats.registry import columns_of
 from prefloop.records import LineError, Record, RecordsError
 from prefloop.types import PrefloopError
 
@@ -32,7 +37,8 @@ CHECKED_AT_ONCE = 16 * 1024 * 1024  # larger files are checked by the job that i
 IMPORTED_AT_ONCE = 1024 * 1024
 MAX_RECORDS = 1_000_000
 SHOWN = 10
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_PACKABLE = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+SUFFIXES = (*_PACKABLE, ".parquet", *(f"{suffix}.gz" for suffix in _PACKABLE))
 
 
 class UploadRefused(PrefloopError):
@@ -48,6 +54,35 @@ class UploadTooLarge(UploadRefused):
 
 
 @dataclass(frozen=True, slots=True)
+class MappedPart:
+    """One part of a mapping and what it is set to; a value of the label column rather than a column is free text."""
+
+    name: str
+    word: str
+    value: str
+
+    @property
+    def is_column(self) -> bool:
+        return not self.name.endswith("_value")
+
+
+_PARTS: tuple[tuple[str, str], ...] = (
+    ("prompt", _("Prompt")),
+    ("first", _("First answer")),
+    ("second", _("Second answer")),
+    ("label", _("Which is better")),
+    ("first_value", _("… its value for the first")),
+    ("second_value", _("… its value for the second")),
+    ("chosen", _("Chosen answer")),
+    ("rejected", _("Rejected answer")),
+    ("rater", _("Who said so (a person)")),
+    ("first_model", _("Model of the first")),
+    ("second_model", _("Model of the second")),
+    ("id", _("Id")),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """What a file looks like before it is imported."""
 
@@ -58,6 +93,13 @@ class Preview:
     problem: str = ""  # the file as a whole can't be read
     survey: Survey | None = None  # None: too large to be read whole at once
     judges: tuple[str, ...] = field(default=())
+    columns: tuple[str, ...] = ()  # of a table's first row
+    mapping: Mapping = field(default_factory=Mapping)  # as it stands, or as guessed
+
+    @property
+    def parts(self) -> list[MappedPart]:
+        """What can be mapped, in the order in which a person thinks of it."""
+        return [MappedPart(name, word, getattr(self.mapping, name)) for name, word in _PARTS]
 
     @property
     def can_import(self) -> bool:
@@ -66,8 +108,9 @@ class Preview:
 
 def suffix_of(name: str) -> str:
     """Give the ending that says how a file is read. Raises UploadRefused."""
-    suffix = Path(name.replace("\\", "/").rsplit("/", 1)[-1]).suffix.lower()
-    if suffix not in SUFFIXES:
+    own = name.replace("\\", "/").rsplit("/", 1)[-1].lower()
+    suffix = next((suffix for suffix in reversed(SUFFIXES) if own.endswith(suffix)), None)
+    if suffix is None:
         raise UploadRefused(f"the file's name ends in none of {', '.join(SUFFIXES)}")
     return suffix
 
@@ -101,25 +144,44 @@ def upload_drop(*, upload: Upload) -> None:
     upload.delete()
 
 
+def upload_mapping(upload: Upload) -> Mapping | None:
+    """Give the mapping that a person set; None where the file's format was recognised."""
+    return Mapping(**upload.mapping) if upload.mapping else None
+
+
+def upload_map(*, upload: Upload, mapping: Mapping | None) -> None:
+    """Say which column holds what, or go back to the recognised format. Raises BadMapping."""
+    if mapping is not None:
+        mapping.check(columns_of(upload_path(upload)))
+    upload.mapping = {} if mapping is None else asdict(mapping)
+    upload.save(update_fields=["mapping"])
+
+
 def upload_preview(upload: Upload) -> Preview:
     """Read a file's first records, and all of it where it is small enough: format, rows and problems by line."""
     path = upload_path(upload)
+    mapping = upload_mapping(upload)
     try:
-        format_name = format_of(path, "auto")
+        columns = tuple(columns_of(path))
+    except PrefloopError:
+        columns = ()  # no table; format_of says what is wrong
+    shown: dict[str, Any] = {"columns": columns, "mapping": mapping or guess(columns)}
+    try:
+        format_name = "table" if mapping else format_of(path, "auto")
     except PrefloopError as error:
-        return Preview(problem=_shown(error, upload))
+        return Preview(problem=_shown(error, upload), **shown)
     first: list[Record] = []  # those before the first bad line, if there is one
     try:
-        first.extend(located.record for located in islice(located_records(path, format_name), SHOWN))
+        first.extend(located.record for located in islice(located_records(path, format_name, mapping), SHOWN))
         found = None
         if upload.n_bytes <= CHECKED_AT_ONCE:
-            found = survey(path, format_name, project=upload.project, max_records=MAX_RECORDS)
+            found = survey(path, format_name, project=upload.project, mapping=mapping, max_records=MAX_RECORDS)
     except RecordsError as error:
-        return Preview(format=format_name, records=tuple(first), errors=error.errors, more_errors=error.stopped)
+        return Preview(format_name, tuple(first), errors=error.errors, more_errors=error.stopped, **shown)
     except PrefloopError as error:
-        return Preview(format=format_name, records=tuple(first), problem=_shown(error, upload))
+        return Preview(format_name, tuple(first), problem=_shown(error, upload), **shown)
     judges = tuple(sorted(name for name in found.judges if name)) if found else ()
-    return Preview(format=format_name, records=tuple(first), survey=found, judges=judges)
+    return Preview(format_name, tuple(first), survey=found, judges=judges, **shown)
 
 
 def upload_import(*, upload: Upload, started_by: User, now: datetime) -> ImportBatch | Job:
@@ -128,6 +190,7 @@ def upload_import(*, upload: Upload, started_by: User, now: datetime) -> ImportB
         batch = import_file(
             project=upload.project,
             path=upload_path(upload),
+            mapping=upload_mapping(upload),
             name=upload.name,
             created_by=started_by,
             now=now,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import IO, Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -18,9 +20,11 @@ from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
 from apps.exchange import access, exports, selectors, uploads
+from apps.exchange.files import KINDS, csv_lines
 from apps.exchange.models import Upload
 from apps.jobs.models import Job
 from apps.projects.models import Project
+from prefloop.formats import Mapping
 from prefloop.records import RecordsError
 from prefloop.types import PrefloopError
 
@@ -75,14 +79,22 @@ def export(request: HttpRequest, slug: str) -> HttpResponseBase:
     user = person(request)
     project = access.project_for_exchange(user, slug)
     shape, labels = request.GET.get("format", "records"), request.GET.get("labels", "effective")
+    kind = request.GET.get("as", "jsonl")
+    content: Iterable[bytes] | IO[bytes]
     try:
-        lines = exports.export_lines(project=project, format=shape, labels=labels)
+        if kind == "parquet":
+            content = exports.export_zip(project=project, format=shape, labels=labels)
+        else:
+            content = exports.export_lines(project=project, format=shape, labels=labels)
+            content = csv_lines(content) if kind == "csv" and shape != "records" else content
     except PrefloopError as error:
         messages.error(request, str(error))
         return redirect("exchange:data", slug=slug)
     exports.export_audit(project=project, format=shape, labels=labels, actor=user)
-    response = StreamingHttpResponse(lines, content_type="application/x-ndjson")
-    response["Content-Disposition"] = f'attachment; filename="{_file_name(project, shape)}"'
+    kind = kind if kind in KINDS and shape != "records" else "jsonl"
+    name = _file_name(project, shape).removesuffix("jsonl") + ("zip" if kind == "parquet" else kind)
+    response = StreamingHttpResponse(content, content_type=KINDS[kind])
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["X-Content-Type-Options"] = "nosniff"
     return response
 
@@ -175,3 +187,17 @@ def drop(request: HttpRequest, slug: str, token: str) -> HttpResponse:
         uploads.upload_drop(upload=found)
         messages.success(request, _("The file is removed; nothing of it was imported."))
     return redirect("exchange:data", slug=slug)
+
+
+@login_required
+@never_cache
+@require_POST
+def map_columns(request: HttpRequest, slug: str, token: str) -> HttpResponse:
+    """Read a table by the columns that a person named, or as it was recognised."""
+    found = access.upload_for(person(request), slug, token)
+    parts = {item.name: request.POST.get(item.name, "").strip() for item in fields(Mapping)}
+    try:
+        uploads.upload_map(upload=found, mapping=None if "recognise" in request.POST else Mapping(**parts))
+    except PrefloopError as error:
+        messages.error(request, str(error))
+    return redirect("exchange:preview", slug=slug, token=token)

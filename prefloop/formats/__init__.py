@@ -6,7 +6,17 @@ trained on, reviewed and overridden, and are never held-out truth.
 
 from __future__ import annotations
 
+from prefloop.formats.columns import Mapping
 from prefloop.formats.registry import READERS, UnknownFormat, detect_format, read_file
 from prefloop.formats.writers import WRITERS, PreferenceRow, write_records
 
-__all__ = ["READERS", "WRITERS", "PreferenceRow", "UnknownFormat", "detect_format", "read_file", "write_records"]
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "Mapping",
+    "PreferenceRow",
+    "UnknownFormat",
+    "detect_format",
+    "read_file",
+    "write_records",
+]

@@ -23,7 +23,13 @@ from prefloop.formats.rows import Row, groups_to_records, rest, rows_to_records,
 from prefloop.records import InvalidRecord, Record
 
 RATER = "arena"
-_CHOICES = {"model_a": 0, "model_b": 1, "tie": "tie", "tie (bothbad)": "both_bad", "both_bad": "both_bad"}
+_CHOICES: dict[str, int | str] = {
+    "model_a": 0,
+    "model_b": 1,
+    "tie": "tie",
+    "tie (bothbad)": "both_bad",
+    "both_bad": "both_bad",
+}
 _ROLES = {"human": "user", "gpt": "assistant"}
 
 
@@ -49,7 +55,7 @@ def _battle(row: Row) -> Row:
     if "winner_model_a" in row:
         first, second = (_turns_of_texts(row, side) for side in "ab")
         choice = _one_hot(row)
-        used = ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")
+        used: tuple[str, ...] = ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")
     else:
         first, second = (_turns(row.get(f"conversation_{side}"), f"conversation_{side}") for side in "ab")
         choice = _choice(row)
@@ -117,7 +123,7 @@ def _turns(value: object, at: str) -> Messages:
         value = _json(value, at)
     if not isinstance(value, list) or not value:
         raise InvalidRecord(f"{at} is not a list of messages")
-    turns = []
+    turns: Messages = []
     for i, turn in enumerate(value):
         if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
             raise InvalidRecord(f"{at}[{i}] has no role")
@@ -128,7 +134,7 @@ def _turns(value: object, at: str) -> Messages:
             content = "".join(part["text"] for part in content)
         if not isinstance(content, str):
             raise InvalidRecord(f"{at}[{i}] has no text")
-        turns.append({"role": _ROLES.get(turn["role"], turn["role"]), "content": content})
+        turns.append({"role": str(_ROLES.get(turn["role"], turn["role"])), "content": content})
     return turns
 
 
@@ -137,20 +143,20 @@ def _turns_of_texts(row: Row, side: str) -> Messages:
     prompts, answers = _texts(row, "prompt"), _texts(row, f"response_{side}")
     if len(prompts) != len(answers):
         raise InvalidRecord(f"prompt has {len(prompts)} turns and response_{side} has {len(answers)}")
-    return [
-        turn
+    both = [
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
         for asked, said in zip(prompts, answers, strict=True)
-        for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": said})
     ]
+    return [turn for one in both for turn in one]
 
 
 def _texts(row: Row, key: str) -> list[str]:
-    value = row.get(key)
-    found = _json(value, key) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    value: Any = row.get(key)
+    found: Any = _json(value, key) if isinstance(value, str) and value.lstrip().startswith("[") else value
     found = [found] if isinstance(found, str) else found
     if not isinstance(found, list) or not found or not all(one is None or isinstance(one, str) for one in found):
         raise InvalidRecord(f"{key} is not a list of texts")
-    return [one or "" for one in found]
+    return [str(one or "") for one in found]
 
 
 def _json(text: str, at: str) -> Any:
@@ -169,7 +175,9 @@ def _choice(row: Row) -> int | str:
 
 def _one_hot(row: Row) -> int | str:
     columns: tuple[tuple[str, int | str], ...] = (("winner_model_a", 0), ("winner_model_b", 1), ("winner_tie", "tie"))
-    marked = [choice for key, choice in columns if str(row.get(key)).strip().lower() in ("1", "1.0", "true")]
+    marked: list[int | str] = [
+        choice for key, choice in columns if str(row.get(key)).strip().lower() in ("1", "1.0", "true")
+    ]
     if len(marked) != 1:
         raise InvalidRecord("not exactly one of winner_model_a, winner_model_b and winner_tie is 1")
     return marked[0]

@@ -77,7 +77,7 @@ def _vote(one: Row, names: dict[str, int]) -> Row | None:
     if choice is None:
         return None
     seconds = one.get("lead_time")
-    said = {"rater": f"label-studio-{who}" if isinstance(who, int) else str(who or "label-studio"), "pair": [0, 1]}
+    said: Row = {"rater": f"label-studio-{who}" if isinstance(who, int) else str(who or "label-studio"), "pair": [0, 1]}
     said |= {"choice": choice, "at": str(one.get("created_at") or "")}
     return said | ({"seconds": float(seconds)} if isinstance(seconds, int | float) and seconds >= 0 else {})
 

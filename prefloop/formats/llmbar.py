@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from prefloop.formats.rows import UnreadableFile
+from prefloop.formats.opening import UnreadableFile
 from prefloop.records import InvalidRecord, LineError, Record, RecordsError, parse_record
 
 _ORDERS = {"swap = False": [0, 1], "swap = True": [1, 0]}

@@ -11,6 +11,8 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from typing_extensions import override
+
 from prefloop.types import PrefloopError
 
 GZIP = b"\x1f\x8b"
@@ -44,9 +46,11 @@ class _Unpacked(RawIOBase):
         self._file = gzip.open(path, "rb")  # noqa: SIM115 - closed by close()
         self._n_bytes = 0
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def readinto(self, buffer: Any, /) -> int:
         try:
             data = self._file.read1(len(buffer))
@@ -58,6 +62,7 @@ class _Unpacked(RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+    @override
     def close(self) -> None:
         self._file.close()
         super().close()

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prefloop.formats.rows import UnreadableFile, numbered_rows
+from prefloop.formats.opening import UnreadableFile
+from prefloop.formats.rows import numbered_rows
 from prefloop.records import InvalidRecord, Record, parse_record
 
 _Located = tuple[str, dict[str, Any]]  # where a row stands, and the row

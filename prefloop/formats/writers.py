@@ -6,6 +6,7 @@ The same rows always give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,8 +113,8 @@ def _prompt_only(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
     seen: set[bytes] = set()
     for row in rows:
         line = _line(prompt=_prompt(row.prompt))
-        if line not in seen:
-            seen.add(line)
+        if (digest := _digest(line)) not in seen:  # texts of a large project would not fit in memory
+            seen.add(digest)
             yield line
 
 
@@ -124,8 +125,8 @@ def _sft(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
         if not row.decided:
             continue
         line = _line(prompt=_prompt(row.prompt), completion=_answer(row.prompt, row.decided[0]))
-        if line not in seen:
-            seen.add(line)
+        if (digest := _digest(line)) not in seen:  # texts of a large project would not fit in memory
+            seen.add(digest)
             yield line
 
 
@@ -149,6 +150,10 @@ def _answer(prompt: Prompt, text: str) -> Any:
 
 def _whole(prompt: Prompt, text: str) -> Any:
     return prompt + text if isinstance(prompt, str) else [*prompt, {"role": "assistant", "content": text}]
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=16).digest()
 
 
 def _line(**values: Any) -> bytes:

@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--format", required=True, help=", ".join(shape.name for shape in SHAPES))
         parser.add_argument("--labels", default="effective", choices=list(LABELS))
-        parser.add_argument("--out", required=True, metavar="FILE")
+        parser.add_argument("--out", required=True, metavar="FILE", help="ends in .csv or .parquet, else JSON Lines")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -16,6 +16,7 @@ from apps.exchange.selectors import batch_counts
 from apps.exchange.services import import_file
 from apps.projects.models import Project
 from apps.projects.services import project_create
+from prefloop.formats import Mapping
 from prefloop.records import RecordsError
 from prefloop.types import PrefloopError
 
@@ -27,6 +28,13 @@ class Command(BaseCommand):
         parser.add_argument("path", metavar="FILE_OR_DIR")
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--format", default="auto", help=f"auto (default), {', '.join(formats())}")
+        parser.add_argument(
+            "--map",
+            action="append",
+            default=[],
+            metavar="PART=COLUMN",
+            help="read a table by its columns: prompt, first, second, label, … (see docs/data-model.md); repeatable",
+        )
         parser.add_argument("--json", action="store_true", help="print the counts, or the errors by line, as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,6 +49,7 @@ class Command(BaseCommand):
                 project=project,
                 path=path,
                 format=options["format"],
+                mapping=Mapping.parse(options["map"]) if options["map"] else None,
                 name=path.resolve().name,
                 created_by=None,
                 now=timezone.now(),
