@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: run test check format bench-setup clean-venv
+.PHONY: run test vllm check format bench-setup clean-venv
 
 run: $(VENV)/.run
 	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
@@ -16,6 +16,10 @@ run: $(VENV)/.run
 test: $(VENV)/.test
 	@$(BIN)/python tests/browser_setup.py
 	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
+
+# A real vLLM for CPUs, in an environment of its own; the tests that need it are skipped where it is missing.
+vllm: | $(VENV)/bin/python
+	@$(BIN)/python tests/vllm_setup.py
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

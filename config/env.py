@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -44,6 +46,20 @@ def env_int(name: str, default: int) -> int:
 
 def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
+
+
+def vllm_python(root: Path) -> str:
+    """Name the interpreter that has vLLM: PREFLOOP_VLLM_PYTHON, this one, or `.venv-vllm`'s; "" where none has.
+
+    vLLM is not imported to find out: that takes seconds, and torch.
+    """
+    given = env_str("PREFLOOP_VLLM_PYTHON")
+    if given:
+        return given
+    if find_spec("vllm") is not None:
+        return sys.executable
+    beside = root / ".venv-vllm" / "bin" / "python"
+    return str(beside) if beside.exists() else ""
 
 
 def secret_key(var: Path) -> str:

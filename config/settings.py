@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import structlog
@@ -179,6 +180,9 @@ JOB_LEASE_SECONDS = env.env_int("PREFLOOP_JOB_LEASE_SECONDS", 90)  # a worker be
 WORKER_GRACE_SECONDS = env.env_int("PREFLOOP_WORKER_GRACE_SECONDS", 30)  # for a running job to checkpoint and leave
 JOB_MODULES = env.env_list("PREFLOOP_JOB_MODULES")  # modules of one's own that register job handlers
 ENDPOINT_ALLOW = env.env_list("PREFLOOP_ENDPOINT_ALLOW")
+VLLM_PYTHON = env.vllm_python(BASE_DIR)  # "": no vLLM here
+VLLM_ARGUMENTS = shlex.split(env.env_str("PREFLOOP_VLLM_ARGS"))
+VLLM_IDLE_SECONDS = env.env_int("PREFLOOP_VLLM_IDLE_SECONDS", 300)  # then a server that nobody asks is stopped
 # One core stays free for the web and the other worker: threads that wait for each other on busy cores are far slower
 # than one thread alone. Part of what makes a run repeatable.
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", max(1, (os.cpu_count() or 1) - 1))

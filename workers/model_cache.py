@@ -13,6 +13,7 @@ from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from prefloop.checkpoints import check_checkpoint_dir
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model
+from workers import vllm_servers
 
 MOST_MODELS = 4
 M = TypeVar("M", Policy, RewardModel)
@@ -36,11 +37,27 @@ def use_threads() -> None:
         torch.set_num_threads(settings.WORKER_THREADS)
 
 
+def release() -> None:
+    """Let go of every model, and of the accelerator's memory: somebody else needs it."""
+    with _lock:
+        _policies.clear()
+        _reward_models.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _make_room() -> None:
+    """A vLLM server takes most of the accelerator's memory; on a CPU the two live side by side."""
+    if torch.cuda.is_available():
+        vllm_servers.stop()
+
+
 def policy(checkpoint: Checkpoint) -> Policy:
     """Return the checkpoint's policy, loaded once. Raises UnsafeCheckpoint."""
     with _lock:
         found = _get(_policies, checkpoint.fingerprint)
         if found is None:
+            _make_room()
             use_threads()
             path = store_path(checkpoint.path)
             check_checkpoint_dir(path)
@@ -54,6 +71,7 @@ def reward_model(checkpoint: Checkpoint) -> RewardModel:
     with _lock:
         found = _get(_reward_models, checkpoint.fingerprint)
         if found is None:
+            _make_room()
             use_threads()
             path = store_path(checkpoint.path)
             check_checkpoint_dir(path)

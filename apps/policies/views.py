@@ -11,13 +11,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.views import person, posted
 from apps.jobs.models import Job
 from apps.policies import selectors, services
 from apps.policies.access import checkpoint_for_read, checkpoint_for_write
-from apps.policies.forms import ImportForm
+from apps.policies.endpoints import endpoint_create, endpoint_test
+from apps.policies.forms import ImportForm, NewEndpointForm
 from apps.policies.lineage import draw_lineage, short_count
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
@@ -37,6 +39,7 @@ def policies(request: HttpRequest, slug: str) -> HttpResponse:
         "active": "policies",
         "rows": [(row, short_count(row.n_parameters)) for row in reversed(rows)],
         "drawing": draw_lineage(rows[-MOST_DRAWN:]) if rows else None,
+        "endpoints": list(selectors.endpoint_list(project)),
         "may_write": has_role(person(request), project, Role.ENGINEER),
     }
     return render(request, "policies/list.html", context)
@@ -96,3 +99,34 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
             return redirect("policies:checkpoint", slug=slug, pk=made.pk)
     context = {"project": project, "active": "policies", "form": form, "folders": settings.IMPORT_DIRS}
     return render(request, "policies/import.html", context, status=400 if form.errors else 200)
+
+
+@sensitive_post_parameters("api_key")
+@sensitive_variables()
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def endpoint_new(request: HttpRequest, slug: str) -> HttpResponse:
+    """Name a model that others serve: it can answer prompts, and judges can be made of it."""
+    project = project_for(person(request), slug, Role.ENGINEER)
+    form = NewEndpointForm(posted(request))
+    tested: dict[str, Any] | None = None
+    if request.method == "POST" and request.POST.get("action") == "test":
+        form.is_valid()  # a name is not needed to ask
+        where = {name: str(form.cleaned_data.get(name) or "") for name in ("base_url", "model", "api_key")}
+        try:
+            tested = {"ok": True, "text": endpoint_test(**where)}
+        except PrefloopError as error:
+            tested = {"ok": False, "text": str(error)}
+        if getattr(request, "htmx", False):
+            return render(request, "judging/_tested.html", {"tested": tested})
+    elif request.method == "POST" and form.is_valid():
+        try:
+            made = endpoint_create(project=project, **form.cleaned_data)
+        except PrefloopError as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, _("%(name)s is there.") % {"name": made.name})
+            return redirect("policies:list", slug=slug)
+    context = {"project": project, "active": "policies", "form": form, "tested": tested}
+    return render(request, "policies/endpoint_new.html", context, status=400 if form.errors and tested is None else 200)

@@ -21,7 +21,11 @@ def sampling_run_for_write(user: User | AnonymousUser, slug: str, pk: int) -> Sa
 
 def _sampling_run(user: User | AnonymousUser, slug: str, pk: int, role: Role) -> SamplingRun:
     project = project_for(user, slug, role)
-    found = SamplingRun.objects.filter(project=project, pk=pk).select_related("checkpoint", "group", "project").first()
+    found = (
+        SamplingRun.objects.filter(project=project, pk=pk)
+        .select_related("checkpoint", "endpoint", "group", "project")
+        .first()
+    )
     if found is None:
         raise Http404
     return found

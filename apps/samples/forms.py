@@ -5,7 +5,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from apps.policies.models import Checkpoint
+from apps.policies.models import Checkpoint, Endpoint
+from apps.policies.selectors import endpoint_list
 from apps.projects.models import Project
 from apps.prompts.forms import SPLITS
 from apps.prompts.models import PromptSet
@@ -17,8 +18,31 @@ class CheckpointField(forms.ModelChoiceField):  # type: ignore[type-arg]  # not 
         return f"{obj.name} (default)" if obj.is_default else obj.name
 
 
+class EndpointField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, obj: Endpoint) -> str:
+        return f"{obj.name} ({obj.model})"
+
+
 class SampleForm(forms.Form):
-    checkpoint = CheckpointField(label=_("Checkpoint"), queryset=Checkpoint.objects.none(), empty_label=None)
+    engine = forms.ChoiceField(
+        label=_("Who answers"),
+        choices=[
+            ("transformers", _("A checkpoint, in the worker")),
+            ("vllm", _("A checkpoint, in a vLLM server that the worker starts")),
+            ("endpoint", _("An endpoint: a model that others serve")),
+        ],
+        required=False,
+    )
+    checkpoint = CheckpointField(
+        label=_("Checkpoint"), queryset=Checkpoint.objects.none(), empty_label=None, required=False
+    )
+    endpoint = EndpointField(label=_("Endpoint"), queryset=Endpoint.objects.none(), empty_label=None, required=False)
+    api = forms.ChoiceField(
+        label=_("How it is asked"),
+        choices=[("chat", _("By chat messages")), ("completions", _("By text to be continued"))],
+        required=False,
+        help_text=_("Base models have no chat."),
+    )
     prompt_set = forms.ModelChoiceField(label=_("Prompt set"), queryset=PromptSet.objects.none(), empty_label=None)
     split = forms.ChoiceField(label=_("Prompts"), choices=[("", _("All of the set")), *SPLITS], required=False)
     n = forms.IntegerField(label=_("Answers to each prompt"), min_value=1, max_value=1024, initial=4)
@@ -40,11 +64,26 @@ class SampleForm(forms.Form):
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["endpoint"].queryset = endpoint_list(project)  # type: ignore[attr-defined]
         policies = Checkpoint.objects.filter(project=project, role="policy").order_by("-is_default", "-id")
         self.fields["checkpoint"].queryset = policies  # type: ignore[attr-defined]
         self.fields["prompt_set"].queryset = PromptSet.objects.filter(project=project).order_by("id")  # type: ignore[attr-defined]
         for name in ("temperature", "top_p"):
             self.fields[name].widget.attrs.update(step="any", inputmode="decimal")
+
+    def clean(self) -> dict[str, Any]:
+        """Keep of checkpoint and endpoint the one that the engine asks for: the form shows one of them."""
+        data = super().clean() or {}
+        data["engine"] = data.get("engine") or "transformers"
+        wanted, other = ("endpoint", "checkpoint") if data["engine"] == "endpoint" else ("checkpoint", "endpoint")
+        data[other] = None
+        self.errors.pop(other, None)
+        if data.get(wanted) is None and wanted not in self.errors:
+            self.add_error(wanted, _("Choose one."))
+        if wanted == "endpoint":
+            data["top_k"] = 0  # the protocol has none, and the form does not show it
+            self.errors.pop("top_k", None)
+        return data
 
 
 class CompareForm(forms.Form):

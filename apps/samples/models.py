@@ -13,12 +13,22 @@ from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet
 
 
+class Engine(models.TextChoices):
+    """Who draws: transformers in the worker, a vLLM server that the worker starts, or a model that others serve."""
+
+    TRANSFORMERS = "transformers", "transformers"
+    VLLM = "vllm", "vLLM"
+    ENDPOINT = "endpoint", "endpoint"
+
+
 class SamplingRun(TimeStamped):
     """n answers of one checkpoint (or endpoint) for every chosen prompt of a set."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="sampling_runs")
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="sampling_runs")
     endpoint = models.ForeignKey(Endpoint, null=True, on_delete=models.PROTECT, related_name="sampling_runs")
+    engine = models.CharField(max_length=12, choices=Engine.choices, default=Engine.TRANSFORMERS)
+    api = models.CharField(max_length=12, blank=True)  # how an endpoint is asked: chat | completions
     prompt_set = models.ForeignKey(PromptSet, null=True, on_delete=models.SET_NULL, related_name="sampling_runs")
     prompt_ids = models.JSONField(default=list)  # frozen when the run is made, so that a resume asks for the same
     n = models.PositiveSmallIntegerField()
@@ -39,14 +49,28 @@ class SamplingRun(TimeStamped):
                 | Q(checkpoint__isnull=True, endpoint__isnull=False),
                 name="sampling_run_one_source",
             ),
+            models.CheckConstraint(
+                condition=Q(engine="endpoint", endpoint__isnull=False)
+                | (~Q(engine="endpoint") & Q(endpoint__isnull=True)),
+                name="sampling_run_engine_fits",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"sampling run {self.pk}"
 
+    @property
+    def source_name(self) -> str:
+        """The name of who answers; costs a query where neither is loaded."""
+        source = self.checkpoint or self.endpoint
+        return source.name if source else ""
+
 
 class Completion(TimeStamped):
-    """One answer. `logp_sum`: nats at temperature 1, over `token_ids` (EOS included)."""
+    """One answer. `logp_sum`: nats at temperature 1, over `token_ids` (EOS included).
+
+    What an endpoint does not tell is not known: no ids and no log-prob, and what it does tell is in `metadata`.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="completions")
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")

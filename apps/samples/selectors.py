@@ -53,7 +53,7 @@ def comparison_list(project: Project) -> QuerySet[Comparison]:
 def sampling_run_list(project: Project) -> QuerySet[SamplingRun]:
     return (
         SamplingRun.objects.filter(project=project)
-        .select_related("checkpoint", "prompt_set", "group")
+        .select_related("checkpoint", "endpoint", "prompt_set", "group")
         .annotate(n_completions=Count("completions"))
         .order_by("-id")
     )
@@ -61,7 +61,7 @@ def sampling_run_list(project: Project) -> QuerySet[SamplingRun]:
 
 def recent_run_choices(project: Project) -> list[SamplingRun]:
     """Give the last runs, to choose one from."""
-    runs = SamplingRun.objects.filter(project=project).select_related("checkpoint").defer("prompt_ids")
+    runs = SamplingRun.objects.filter(project=project).select_related("checkpoint", "endpoint").defer("prompt_ids")
     return list(runs.order_by("-id")[:50])
 
 

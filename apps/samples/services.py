@@ -11,13 +11,14 @@ from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
-from apps.policies.models import Checkpoint
+from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, PromptSet
-from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.samples.models import Comparison, Completion, Engine, SamplingRun
 from prefloop.types import PrefloopError
 
 PROMPTS_PER_JOB = 128
+APIS = ("chat", "completions")
 
 
 class BadSampling(PrefloopError):
@@ -31,7 +32,10 @@ class BadComparison(PrefloopError):
 def sampling_run_create(
     *,
     project: Project,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None = None,
+    endpoint: Endpoint | None = None,
+    engine: str = "",
+    api: str = "",
     prompt_ids: Sequence[int],
     n: int,
     temperature: float = 1.0,
@@ -45,9 +49,19 @@ def sampling_run_create(
     follow_up_kind: str = "",
     follow_up_payload: dict[str, Any] | None = None,
 ) -> SamplingRun:
-    """Make a run of n answers for each prompt and enqueue its jobs. Raises BadSampling."""
-    if checkpoint.project_id != project.pk or checkpoint.role != "policy":
-        raise BadSampling(f"{checkpoint.name!r} is not a policy of project {project.slug}")
+    """Make a run of n answers for each prompt and enqueue its jobs. Raises BadSampling.
+
+    A checkpoint answers by `engine` transformers (the default) or vllm; an endpoint by `api` chat (the default) or
+    completions.
+    """
+    engine = engine or (Engine.ENDPOINT if endpoint is not None else Engine.TRANSFORMERS)
+    _check_source(project, checkpoint, endpoint, engine)
+    if endpoint is not None:
+        api = api or "chat"
+        if api not in APIS:
+            raise BadSampling(f"an endpoint is asked by {' or '.join(APIS)}, not by {api!r}")
+        if top_k:
+            raise BadSampling("an endpoint knows no top-k: leave it at 0")
     if not prompt_ids:
         raise BadSampling("there are no prompts to answer: add some on the Prompts page, or choose another set")
     if not 1 <= n <= 1024:
@@ -62,6 +76,9 @@ def sampling_run_create(
         run = SamplingRun.objects.create(
             project=project,
             checkpoint=checkpoint,
+            endpoint=endpoint,
+            engine=engine,
+            api=api if endpoint is not None else "",
             prompt_set=prompt_set,
             prompt_ids=list(prompt_ids),
             n=n,
@@ -77,21 +94,35 @@ def sampling_run_create(
     return run
 
 
+def _check_source(project: Project, checkpoint: Checkpoint | None, endpoint: Endpoint | None, engine: str) -> None:
+    if engine not in Engine.values:
+        raise BadSampling(f"there is no engine {engine!r}; there are: {', '.join(Engine.values)}")
+    if (checkpoint is None) == (endpoint is None):
+        raise BadSampling("either a checkpoint answers or an endpoint does: name one of them")
+    if (engine == Engine.ENDPOINT) != (endpoint is not None):
+        wanted = "an endpoint" if engine == Engine.ENDPOINT else "a checkpoint"
+        raise BadSampling(f"the engine {engine} needs {wanted}")
+    if checkpoint is not None and (checkpoint.project_id != project.pk or checkpoint.role != "policy"):
+        raise BadSampling(f"{checkpoint.name!r} is not a policy of project {project.slug}")
+    if endpoint is not None and (endpoint.project_id != project.pk or endpoint.is_simulated):
+        raise BadSampling(f"{endpoint.name!r} is not an endpoint of project {project.slug} that answers prompts")
+
+
 def sampling_run_enqueue(
     *, run: SamplingRun, follow_up_kind: str = "", follow_up_payload: dict[str, Any] | None = None
 ) -> JobGroup:
     """Enqueue the jobs of a run; again after a failure, only what is not done yet is tried again."""
-    name = run.checkpoint.name if run.checkpoint else "an endpoint"
+    kind, queue = ("sampling.endpoint", "cpu") if run.engine == Engine.ENDPOINT else ("sampling.chunk", "gpu")
     with transaction.atomic():
         run.group = group_create(
             project=run.project,
             name=f"sampling run {run.pk}",
             jobs=[
                 JobSpec(
-                    kind="sampling.chunk",
-                    queue="gpu",
+                    kind=kind,
+                    queue=queue,
                     payload={"run": run.pk, "start": start, "stop": min(start + PROMPTS_PER_JOB, len(run.prompt_ids))},
-                    title=f"Sample {run.n} answers of {name}",
+                    title=f"Sample {run.n} answers of {run.source_name}",
                     unique_key=f"sampling:{run.pk}:{start}",
                 )
                 for start in range(0, len(run.prompt_ids), PROMPTS_PER_JOB)

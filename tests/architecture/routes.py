@@ -88,6 +88,7 @@ ROUTES: dict[str, Row] = {
     # policies
     "p/<slug:slug>/policies/": LEAD,
     "p/<slug:slug>/policies/import/": LEAD,
+    "p/<slug:slug>/policies/endpoints/new/": LEAD,
     "p/<slug:slug>/policies/<int:pk>/": OBJECT,
     "p/<slug:slug>/policies/<int:pk>/default/": POST,
     "api/v1/projects/<slug:slug>/next/": API_POST,

@@ -6,15 +6,23 @@ from collections import Counter
 from typing import Any
 
 from apps.core.chunks import chunks
-from apps.jobs.registry import JobContext, handler
+from apps.jobs.models import FailureClass
+from apps.jobs.registry import JobContext, JobFailure, JobStop, handler
+from apps.policies.models import Checkpoint
+from apps.policies.store import store_path
 from apps.prompts.models import Prompt
-from apps.samples.models import Completion, SamplingRun
+from apps.samples.models import Completion, Engine, SamplingRun
+from prefloop.judging.errors import JudgeUnreachable
+from prefloop.policy.loading import load_reader
 from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.sampling import SamplePrompt, sample
+from prefloop.policy.served import VllmSampler
 from prefloop.types import Group, PrefloopError
-from workers import model_cache
+from workers import model_cache, vllm_servers
+from workers.served_sampling import draw_served
 
 COMPLETIONS_AT_ONCE = 512
+VLLM_AT_ONCE = 64  # requests in flight: vLLM batches what it is asked
 
 
 class NotAnswerable(PrefloopError):
@@ -33,10 +41,12 @@ def sampling_chunk(ctx: JobContext) -> dict[str, Any]:
 
 
 def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
-    """Draw and store the answers that are missing; return how many prompts were done before."""
+    """Draw and store the answers that are missing; return how many prompts (with vLLM: answers) were done before."""
     checkpoint = run.checkpoint
     if checkpoint is None:
         raise NotAnswerable(f"sampling run {run.pk} has no checkpoint")
+    if run.engine == Engine.VLLM:
+        return _draw_by_vllm(ctx, run, checkpoint, prompt_ids)
     have = Counter(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", flat=True))
     todo = [prompt_id for prompt_id in prompt_ids if have[prompt_id] < run.n]
     n_before = len(prompt_ids) - len(todo)
@@ -68,6 +78,50 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
         done += len(part)
         ctx.progress(done, len(prompt_ids), f"{done * run.n} answers")
     return n_before
+
+
+def _draw_by_vllm(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, prompt_ids: list[int]) -> int:
+    def check() -> None:
+        try:
+            ctx.check()
+        except JobStop:
+            vllm_servers.stop()  # nobody waits for the answers in flight
+            raise
+
+    reader = load_reader(store_path(checkpoint.path))
+    ctx.progress(0, len(prompt_ids) * run.n, "starting vLLM")
+    with (
+        vllm_servers.serving(
+            checkpoint, device=model_cache.device(), check=ctx.check, on_start=model_cache.release
+        ) as server,
+        server.endpoint() as endpoint,
+    ):
+        sampler = VllmSampler(
+            endpoint,
+            reader,
+            max_tokens=run.max_tokens,
+            seed=run.seed,
+            temperature=run.temperature,
+            top_p=run.top_p,
+            top_k=run.top_k,
+            source=checkpoint.name,
+        )
+        try:
+            return draw_served(
+                ctx=ctx,
+                run=run,
+                prompt_ids=prompt_ids,
+                sampler=sampler,
+                prompt_of=lambda row: SamplePrompt(
+                    row.external_id, encode_prompt(reader.tokenizer, row.messages or row.text)
+                ),
+                at_once=VLLM_AT_ONCE,
+                check=check,
+            )
+        except JudgeUnreachable as error:
+            said = str(error) if server.alive() else str(server.failure())
+            vllm_servers.stop()
+            raise JobFailure(FailureClass.WORKER_LOST, said, retry=True) from error
 
 
 def _rows(run: SamplingRun, prompt: Prompt, group: Group) -> list[Completion]:

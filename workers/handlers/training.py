@@ -21,7 +21,7 @@ from apps.training.loops import checkpoint_name
 from apps.training.models import TrainingRun
 from apps.training.runs import events_ingest
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
-from workers import processes
+from workers import processes, vllm_servers
 
 LOOK_SECONDS = 0.25
 LEAVE_SECONDS = 60.0  # to finish a step and write a checkpoint after SIGTERM
@@ -32,6 +32,7 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     """Run (or go on with) a training run: payload {run}."""
     run = TrainingRun.objects.select_related("project", "start", "round__loop").get(pk=ctx.payload["run"])
     directory = store_path(run.run_dir)
+    vllm_servers.stop()  # training wants the memory and the cores
     log_path = directory / "train.log"
     with log_path.open("ab") as log:
         # it dies with this worker, so that the next one never meets a second writer

@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.views import person, posted
-from apps.policies.selectors import checkpoint_default
+from apps.policies.selectors import checkpoint_default, checkpoint_list
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
 from apps.prompts.selectors import prompt_list, prompt_set_list
@@ -109,6 +109,8 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     project = project_for(user, slug, Role.ENGINEER)
     initial = {"checkpoint": request.GET.get("checkpoint") or checkpoint_default(project, "policy")}
+    if request.GET.get("endpoint") or not checkpoint_list(project).filter(role="policy").exists():
+        initial |= {"engine": "endpoint", "endpoint": request.GET.get("endpoint")}
     form = SampleForm(posted(request), project=project, initial=initial)
     if request.method == "POST" and form.is_valid():
         data = dict(form.cleaned_data)
@@ -126,7 +128,8 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         "active": "samples",
         "form": form,
         "sizes": {str(row.pk): {"train": row.n_train, "eval": row.n_eval} for row in sets},  # type: ignore[attr-defined]
-        "has_policy": form.fields["checkpoint"].queryset.exists(),  # type: ignore[attr-defined]
+        "has_source": any(form.fields[name].queryset.exists() for name in ("checkpoint", "endpoint")),  # type: ignore[attr-defined]
+        "has_endpoint": form.fields["endpoint"].queryset.exists(),  # type: ignore[attr-defined]
         "has_prompts": bool(sets),
     }
     return render(request, "samples/new.html", context, status=400 if form.errors else 200)

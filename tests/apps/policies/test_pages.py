@@ -239,3 +239,27 @@ def test_the_list_costs_the_same_for_more_checkpoints(make_checkpoint, bob, clie
     for n in range(12):
         root = make_checkpoint(f"round-{n}", root)
     assert cost() == few
+
+
+def test_an_engineer_names_an_endpoint_whose_key_is_never_shown(project, erin, bob, client_for, settings):
+    from apps.policies.endpoints import endpoint_key
+    from apps.policies.models import Endpoint
+
+    settings.ENDPOINT_ALLOW = ["127.0.0.1:9"]
+    path = "/p/letters-test/policies/endpoints/new/"
+    values = {"name": "ours", "base_url": "http://127.0.0.1:9/v1", "model": "qwen", "api_key": "sk-canary"}
+    client = client_for(erin)
+    tested = client.post(path, values | {"action": "test"})
+    assert "cannot be reached" in tested.content.decode()
+    assert not Endpoint.objects.exists()
+    private = client.post(path, values | {"base_url": "http://127.0.0.1:8/v1"})
+    assert private.status_code == 400
+    assert "PREFLOOP_ENDPOINT_ALLOW" in private.content.decode()
+    assert client.post(path, values).status_code == 302
+    assert endpoint_key(Endpoint.objects.get()) == "sk-canary"
+    page = client.get("/p/letters-test/policies/").content.decode()
+    assert "http://127.0.0.1:9/v1" in page
+    again = client.post(path, values)
+    assert "is there already" in again.content.decode()
+    assert "sk-canary" not in page + tested.content.decode() + again.content.decode()
+    assert client_for(bob).post(path, values).status_code == 404

@@ -120,7 +120,7 @@ def test_a_server_that_does_not_start_is_explained_by_its_own_error(place):
 
 def test_a_server_that_never_gets_ready_is_given_up_and_ended(place):
     with pytest.raises(VllmFailed, match=r"was not ready in time; .*INFO starting vllm\.entrypoints"):
-        place("loading", start_seconds=1.0)
+        place("loading", start_seconds=3.0)
     assert gone(pids(place), seconds=0)
 
 

@@ -6,20 +6,33 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.policies.models import Checkpoint
-from apps.policies.selectors import checkpoint_by_name
+from apps.policies.selectors import checkpoint_by_name, endpoint_by_name
 from apps.projects.models import Project
 from apps.prompts.selectors import prompt_list, prompt_set_by_name
 from apps.samples.models import Completion
-from apps.samples.services import sampling_run_create
+from apps.samples.services import APIS, sampling_run_create
 from prefloop.types import PrefloopError
 
 
 class Command(BaseCommand):
-    help = "Sample n answers of a checkpoint for every prompt of a set, here and now."
+    help = "Sample n answers of a checkpoint (or an endpoint) for every prompt of a set, here and now."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--checkpoint", required=True, help="name of a policy")
+        who = parser.add_mutually_exclusive_group(required=True)
+        who.add_argument("--checkpoint", default="", help="name of a policy")
+        who.add_argument("--endpoint", default="", help="name of an endpoint: a model that others serve")
+        parser.add_argument(
+            "--engine",
+            choices=["transformers", "vllm"],
+            default="transformers",
+            help="what draws a checkpoint's answers: transformers here, or a vLLM server started for it",
+        )
+        parser.add_argument(
+            "--api",
+            choices=APIS,
+            default="chat",
+            help="how an endpoint is asked: by chat messages, or by the prompt's text to be continued",
+        )
         parser.add_argument("--prompts", required=True, help="name of a prompt set")
         parser.add_argument("-n", type=int, required=True, help="answers for each prompt")
         parser.add_argument("--project", default="", help="slug; needed where several projects have the checkpoint")
@@ -34,13 +47,20 @@ class Command(BaseCommand):
         from workers.foreground import run_group
 
         try:
-            project = _project(options["project"], options["checkpoint"])
-            checkpoint = checkpoint_by_name(project, options["checkpoint"])
+            project = _project(options["project"], options["checkpoint"], options["endpoint"])
+            source: dict[str, Any]
+            if options["endpoint"]:
+                source = {"endpoint": endpoint_by_name(project, options["endpoint"]), "api": options["api"]}
+            else:
+                source = {
+                    "checkpoint": checkpoint_by_name(project, options["checkpoint"]),
+                    "engine": options["engine"],
+                }
             prompt_set = prompt_set_by_name(project, options["prompts"])
             ids = list(prompt_list(project, set_name=prompt_set.name).values_list("id", flat=True))
             run = sampling_run_create(
                 project=project,
-                checkpoint=checkpoint,
+                **source,
                 prompt_ids=ids,
                 prompt_set=prompt_set,
                 n=options["n"],
@@ -56,22 +76,26 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         n = Completion.objects.filter(run=run).count()
         if options["json"]:
-            self.stdout.write(
-                json.dumps({"run": run.pk, "checkpoint": checkpoint.name, "n_prompts": len(ids), "n_samples": n})
-            )
+            said = {"run": run.pk, "engine": run.engine, "n_prompts": len(ids), "n_samples": n}
+            kind = "endpoint" if run.endpoint is not None else "checkpoint"
+            self.stdout.write(json.dumps({kind: run.source_name} | said))
         else:
-            self.stdout.write(f"run {run.pk}: {n} answers of {checkpoint.name} to {len(ids)} prompts")
+            self.stdout.write(f"run {run.pk}: {n} answers of {run.source_name} to {len(ids)} prompts")
 
 
-def _project(slug: str, checkpoint: str) -> Project:
+def _project(slug: str, checkpoint: str, endpoint: str) -> Project:
     if slug:
         found = Project.objects.filter(slug=slug).first()
         if found is None:
             raise CommandError(f"no project {slug!r}")
         return found
-    having = list(Checkpoint.objects.filter(name=checkpoint, role="policy").select_related("project")[:2])
+    what, name = ("endpoint", endpoint) if endpoint else ("policy", checkpoint)
+    if endpoint:
+        having = list(Project.objects.filter(endpoints__name=name)[:2])
+    else:
+        having = list(Project.objects.filter(checkpoints__name=name, checkpoints__role="policy")[:2])
     if not having:
-        raise CommandError(f"no policy {checkpoint!r} in any project")
+        raise CommandError(f"no {what} {name!r} in any project")
     if len(having) > 1:
-        raise CommandError(f"several projects have a policy {checkpoint!r}: say which with --project")
-    return having[0].project
+        raise CommandError(f"several projects have a {what} {name!r}: say which with --project")
+    return having[0]

@@ -1,0 +1,76 @@
+"""Answers that come over HTTP, one by one: each is stored once, and another attempt asks for what is missing alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from apps.jobs.registry import JobContext
+from apps.prompts.models import Prompt
+from apps.samples.models import Completion, SamplingRun
+from prefloop.policy.sampling import SamplePrompt
+from prefloop.policy.served import Drawn, EndpointPrompt, Sampler, Wanted, draw_all
+
+P = TypeVar("P", SamplePrompt, EndpointPrompt)
+WRITE_SECONDS = 1.0  # answers wait no longer than this before they are stored
+
+
+def draw_served(
+    *,
+    ctx: JobContext,
+    run: SamplingRun,
+    prompt_ids: list[int],
+    sampler: Sampler[P],
+    prompt_of: Callable[[Prompt], P],
+    at_once: int,
+    check: Callable[[], None],
+) -> int:
+    """Draw and store the answers of these prompts that are missing; return how many were there before."""
+    there = set(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", "index"))
+    rows = Prompt.objects.in_bulk(prompt_ids)
+    missing = [(rows[pk], k) for pk in prompt_ids for k in range(run.n) if (pk, k) not in there]
+    by_id = {row.external_id: row for row in rows.values()}
+    n_all, n_done = len(prompt_ids) * run.n, len(there)
+    waiting: list[Completion] = []
+    written_at = time.monotonic()
+    ctx.progress(n_done, n_all, "sampling")
+
+    def write() -> None:
+        nonlocal n_done, written_at
+        if waiting:
+            with ctx.fenced():
+                Completion.objects.bulk_create(waiting, ignore_conflicts=True, batch_size=200)
+            n_done += len(waiting)
+            waiting.clear()
+            written_at = time.monotonic()
+            ctx.progress(n_done, n_all, f"{n_done} answers")
+
+    def take(item: Wanted[P], drawn: Drawn) -> None:
+        waiting.append(_row(run, by_id[item.prompt.id], item.k, drawn))
+        if time.monotonic() - written_at >= WRITE_SECONDS:
+            write()
+
+    try:
+        wanted = (Wanted(prompt_of(row), k) for row, k in missing)
+        draw_all(sampler, wanted, on_drawn=take, at_once=at_once, check=check)
+    finally:
+        write()  # what came before the trouble is paid for
+    return len(there)
+
+
+def _row(run: SamplingRun, prompt: Prompt, k: int, drawn: Drawn) -> Completion:
+    completion, told = drawn.completion, drawn.told_logprobs
+    return Completion(
+        project_id=run.project_id,
+        prompt=prompt,
+        run=run,
+        index=k,
+        text=completion.text,
+        token_ids=list(completion.ids),
+        logp_sum=completion.logp_sum,
+        seed=run.seed,
+        finished=completion.finished,
+        model_name=completion.source,
+        metadata={} if told is None else {"endpoint_logprob_sum": sum(told), "endpoint_n_tokens": len(told)},
+    )
