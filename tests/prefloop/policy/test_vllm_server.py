@@ -98,7 +98,7 @@ def test_a_server_is_ready_when_it_is_returned_and_gone_with_its_children_when_s
             assert endpoint.models() == [server.model]
         mine = [server.pid, *pids(place)]
         assert all(map(alive, mine))
-    assert gone(mine, seconds=0)
+    assert gone(mine)
     assert not server.alive()
     server.stop()  # again is harmless
 
@@ -121,13 +121,13 @@ def test_a_server_that_does_not_start_is_explained_by_its_own_error(place):
 def test_a_server_that_never_gets_ready_is_given_up_and_ended(place):
     with pytest.raises(VllmFailed, match=r"was not ready in time; .*INFO starting vllm\.entrypoints"):
         place("loading", start_seconds=3.0)
-    assert gone(pids(place), seconds=0)
+    assert gone(pids(place))
 
 
 def test_another_server_on_the_port_is_not_taken_for_ours(place):
     with pytest.raises(VllmFailed, match="another server answers on 127"):
         place("other")
-    assert gone(pids(place), seconds=0)
+    assert gone(pids(place))
 
 
 def test_a_stop_while_waiting_ends_the_server(place):
@@ -140,7 +140,7 @@ def test_a_stop_while_waiting_ends_the_server(place):
 
     with pytest.raises(Stop):
         place("loading", check=check)
-    assert gone(pids(place), seconds=0)
+    assert gone(pids(place))
 
 
 @pytest.mark.parametrize("how", ["guard", "parent"])
