@@ -244,3 +244,12 @@ def test_no_gradient_flows_through_the_return() -> None:
     # R = 0 - .5, so backward gives -(R - B) = .6 at half weight, and the regulariser .4 * .5
     assert own.grad.item() == pytest.approx(0.5 * 0.6 + 0.4 * 0.5)
     assert best.grad.item() == pytest.approx(-0.5)
+
+
+def test_the_terms_by_hand() -> None:
+    assert bond_forward_loss(_t(-3.0)).tolist() == [3]
+    # R = -1/2 - (-1 + 2) / 2 = -1, and the loss -(3 - 1) * (-1) * R
+    found = bond_backward_loss(_t(-1.0), _t(-2.0), _t(-0.5), n=3)
+    assert (found.returns.item(), found.loss.item()) == (-1, -2)
+    assert bond_backward_loss(_t(-1.0), _t(-2.0), _t(-0.5), n=3, baseline=0.5).loss.item() == -3
+    assert jeffreys_loss(_t(4.0), _t(8.0), jeffreys=0.25).tolist() == [5]  # the weight is the backward term's

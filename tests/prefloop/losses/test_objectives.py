@@ -167,3 +167,17 @@ def test_the_registry_refuses_unknown_names_and_numbers() -> None:
     with pytest.raises(ValueError, match="needs reference"):
         objective("dpo").loss(PairBatch(*E1[:2], _t(1)))
     assert all(name == entry.name for name, entry in OBJECTIVES.items())
+
+
+@given(st.integers(1, 6), st.integers(0, 2**31))
+def test_nll_is_torchs_cross_entropy_however_tokens_are_split_into_rows(n: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, 5, dtype=torch.float64, generator=generator)
+    targets = torch.randint(5, (n,), generator=generator)
+    tokens = logits.log_softmax(1).gather(1, targets[:, None]).squeeze(1)
+    whole = nll_loss(tokens.sum()[None], _t(n))
+    parts = nll_loss(tokens, torch.ones(n, dtype=torch.float64))
+    entropy = torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+    assert whole.loss.item() == pytest.approx(entropy, abs=1e-9)
+    assert parts.loss.sum().item() == pytest.approx(entropy, abs=1e-9)
+    assert parts.n_tokens.sum() == whole.n_tokens.sum()

@@ -157,3 +157,15 @@ def test_leave_one_out_advantages_add_up_to_zero(returns: list[float]) -> None:
 def test_leave_one_out_by_hand() -> None:
     assert rloo_advantages(_t(1, 2, 6)[None]).tolist() == [[-3, -1.5, 4.5]]
     assert reinforce_loss(_t(-2, -3), _t(1, -1)).loss.tolist() == [2, -3]
+
+
+@given(rows, rows, rows, st.floats(0.05, 0.5))
+def test_the_clipped_value_loss_is_never_below_the_squared_error_and_is_it_near_the_old_value(
+    new: list[float], old: list[float], returns: list[float], clip: float
+) -> None:
+    mask = _mask(4, width=4)
+    found = value_clip_loss(_t(*new)[None], _t(*old)[None], _t(*returns)[None], mask, clip=clip).loss[0]
+    plain = 0.5 * (_t(*new) - _t(*returns)) ** 2
+    assert (found >= plain - 1e-9).all()
+    near = (_t(*new) - _t(*old)).abs() <= clip
+    torch.testing.assert_close(found[near], plain[near])

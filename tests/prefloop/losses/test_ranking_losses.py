@@ -294,3 +294,14 @@ def test_objectives_without_soft_labels_refuse_them() -> None:
 
 def test_sigmoid_norm_is_dpo_by_another_road() -> None:
     torch.testing.assert_close(sigmoid_norm_loss(*E1, p_first=0.3).loss, dpo_loss(*E1, beta=0.05, p_first=0.3).loss)
+
+
+@given(logps, st.integers(1, 50), st.floats(0, 300), st.integers(1, 50), st.floats(0, 2), st.integers(2, 5))
+def test_binary_cringe_does_not_grow_with_length(
+    positive: float, n: int, cringe: float, n_negative: int, alpha: float, times: int
+) -> None:
+    one = binary_cringe_loss(_t(positive), _t(n), _t(cringe), _t(n_negative), alpha=alpha)
+    longer = binary_cringe_loss(
+        _t(times * positive), _t(times * n), _t(times * cringe), _t(times * n_negative), alpha=alpha
+    )
+    torch.testing.assert_close(one, longer, rtol=1e-9, atol=1e-9)
