@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from prefloop.policy.loading import UnloadableModel
@@ -39,8 +38,9 @@ def ready_to_step(model: Any, *, spare_memory: bool) -> None:
     Called before every step: whoever samples or probes in between puts the whole model back into eval mode.
     """
     for module in model.modules():
-        if isinstance(module, LoraLayer):
-            for dropout in module.lora_dropout.values():
+        dropouts = getattr(module, "lora_dropout", None)
+        if dropouts is not None:
+            for dropout in dropouts.values():
                 dropout.training = True
         elif spare_memory and isinstance(module, GradientCheckpointingLayer):
             module.training = True  # its own flag alone: its parts stay as they are

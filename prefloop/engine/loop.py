@@ -28,7 +28,7 @@ from prefloop.config import ConfigError
 from prefloop.engine.examples import Example, batch_of, encode_demonstrations, encode_groups, encode_pairs, steps_of
 from prefloop.engine.hardware import device_of, dtype_of, ready_to_step
 from prefloop.engine.objectives import backward_batch, needs_target
-from prefloop.engine.optimizer import MasterAdamW, clip_gradients, learning_rate, make_optimizer
+from prefloop.engine.optimizer import MasterAdamW, clip_gradients, gradients, learning_rate, make_optimizer
 from prefloop.engine.resume import (
     Position,
     check_room,
@@ -56,18 +56,20 @@ class TrainingRun(RunProcess):
 
     @override
     def _run(self) -> Outcome:
-        sweep(self._dir)
-        finished = self._finished()
+        with self._ranks.main_first():
+            sweep(self._dir)
+            finished = self._finished()
         if finished is not None:
             return finished
-        self._device = device_of(self._spec)
+        self._device = device_of(self._spec, self._ranks.local)
         self._dtype = dtype_of(self._spec, self._device)
         torch.set_num_threads(self._spec.threads)
         torch.manual_seed(trainer_seed(self._spec.seed))
         rows, sha256 = self._read_rows()
-        found = newest_checkpoint(
-            self._dir, config_hash=self._spec.config_hash(), snapshot_sha256=sha256, on_log=self._log
-        )
+        with self._ranks.main_first():
+            found = newest_checkpoint(
+                self._dir, config_hash=self._spec.config_hash(), snapshot_sha256=sha256, on_log=self._log
+            )
         whole = self._whole(found)
         loaded = self._load(whole, own=whole != self._path(self._spec.start))
         parent = self._spec.parent or (found.parent if found else loaded.fingerprint)
@@ -99,6 +101,8 @@ class TrainingRun(RunProcess):
             return Position(self.step, consumed, self._spec.config_hash(), sha256)
 
         def save() -> None:
+            if not self._ranks.is_main:
+                return
             path, fingerprint = save_checkpoint(
                 self._dir,
                 model,
@@ -117,6 +121,8 @@ class TrainingRun(RunProcess):
         status = self._steps(take, save, n_steps=n_steps, is_saved=found is not None)
         if status == "left":
             return Outcome("left", self.step)
+        if not self._ranks.is_main:
+            return Outcome(status, self.step)
         target = self._dir / FINAL_DIR
         fingerprint = publish_result(
             target,
@@ -144,8 +150,16 @@ class TrainingRun(RunProcess):
         optimizer.zero_grad(set_to_none=True)
         ready_to_step(model, spare_memory=spec.spare_memory)
         result = backward_batch(
-            model, spec.kind, batch, settings, token_budget=spec.token_budget, references=references, teacher=teacher
+            model,
+            spec.kind,
+            batch,
+            settings,
+            token_budget=spec.token_budget,
+            references=references,
+            teacher=teacher,
+            ranks=self._ranks,
         )
+        self._ranks.sum_gradients(gradients(optimizer))
         norm = clip_gradients(optimizer, settings)
         rate = learning_rate(settings, step, n_steps)
         if not (math.isfinite(result.loss) and math.isfinite(norm)):
@@ -205,23 +219,28 @@ class TrainingRun(RunProcess):
         folder = self._dir / _REFERENCE_DIR
         marker = folder / "complete.json"
         items = [example.item for example in examples]
-        if marker.exists():
+        if all(self._ranks.gather(marker.exists())):
             cache = ReferenceCache(folder, fingerprint=str(json.loads(marker.read_text("utf-8"))["fingerprint"]))
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            main = self._ranks.is_main
+            if main:
+                shutil.rmtree(folder, ignore_errors=True)
             reference = self._reference_policy(start)
-            cache = ReferenceCache(folder)
+            cache = ReferenceCache(folder if main else None)
             batch, seed = self._spec.objective.batch, self._spec.seed
             for step in range(1, steps_of(len(examples), batch=batch, epochs=1) + 1):
                 # Packed as the first epoch will be, so that a policy that is its reference has log-ratios of exactly 0.
-                if self._should_leave():
+                if any(self._ranks.gather(self._should_leave())):
                     raise Leaving
-                rows = batch_of(examples, step, batch=batch, seed=seed)
+                rows = self._ranks.share(batch_of(examples, step, batch=batch, seed=seed))
                 cache.fill(reference, [row.item for row in rows], token_budget=self._spec.token_budget)
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = marker.with_name("complete.tmp")
-            temporary.write_text(json.dumps({"fingerprint": reference.fingerprint}), "utf-8")
-            temporary.replace(marker)
+            for values_of_one in self._ranks.gather(cache.values()):
+                cache.add(values_of_one)
+            if main:
+                folder.mkdir(parents=True, exist_ok=True)
+                temporary = marker.with_name("complete.tmp")
+                temporary.write_text(json.dumps({"fingerprint": reference.fingerprint}), "utf-8")
+                temporary.replace(marker)
         values = cache.get(items)
         return {example.id: (row[0], row[1]) for example, row in zip(examples, values, strict=True)}
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from prefloop.engine.examples import Example
+from prefloop.engine.ranks import ALONE, Ranks
 from prefloop.engine.tokens import forward_cringe, forward_divergence
 from prefloop.losses.registry import CompletionBatch, GroupBatch, LossRows, PairBatch, objective
 from prefloop.policy.batches import PackedBatch, pack_groups
@@ -42,6 +43,18 @@ class Sums:
 
     def means(self) -> dict[str, float]:
         return {name: total / self.counts[name] for name, total in self.totals.items()}
+
+
+def merged(parts: Sequence[Sums]) -> Sums:
+    """Add up the sums of several processes."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = Sums()
+    for part in parts:
+        for name, total in part.totals.items():
+            whole.totals[name] = whole.totals.get(name, 0.0) + total
+            whole.counts[name] = whole.counts.get(name, 0) + part.counts[name]
+    return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +85,13 @@ def backward_batch(
     token_budget: int,
     references: dict[str, tuple[float, float]],
     teacher: Any = None,
+    ranks: Ranks = ALONE,
 ) -> StepLoss:
     """Add the gradient of the batch's mean loss to the model's, pass by pass; return the loss and its metrics.
 
     `references` holds the reference log-prob sums (first, second) by row id; a row without them raises KeyError.
-    `teacher` is the model that GKD learns from.
+    `teacher` is the model that GKD learns from. Of several processes each takes its share of the rows: the gradient is
+    to be summed over them, the loss and the metrics are already.
     """
     del kind  # the loss says it
     loss = objective(settings.registry_name)
@@ -87,10 +102,11 @@ def backward_batch(
     shared = not imitates and not unshared_because(model, longest)
     total = sum(row.weight * (row.n_tokens if imitates else 1) for row in batch)
     extra_total = sum(row.weight * len(row.item.completions[row.target]) for row in batch if row.target is not None)
-    packs = pack_groups([row.item for row in batch], token_budget=token_budget, shared=shared, device=device)
+    mine = ranks.share(batch)
+    packs = pack_groups([row.item for row in mine], token_budget=token_budget, shared=shared, device=device)
     sums, loss_sum = Sums(), 0.0
     for packed in packs:
-        rows = [batch[item] for item in dict.fromkeys(item for item, _ in packed.slots)]
+        rows = [mine[item] for item in dict.fromkeys(item for item, _ in packed.slots)]
         weights = torch.tensor([row.weight for row in rows], device=device)
         if settings.rows == "groups":
             terms = _group_terms(model, packed, rows, loss.loss, numbers, sums)
@@ -107,7 +123,8 @@ def backward_batch(
             part = part + (weights * terms.extra).sum() / extra_total
         part.backward()
         loss_sum += float(part.detach())
-    return StepLoss(loss_sum, sums.means())
+    parts = ranks.gather((loss_sum, sums))
+    return StepLoss(sum(part for part, _ in parts), merged([part for _, part in parts]).means())
 
 
 def _completion_batch(

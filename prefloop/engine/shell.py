@@ -12,6 +12,7 @@ from typing import Any
 
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.engine.hardware import spare_activations
+from prefloop.engine.ranks import ALONE, Ranks
 from prefloop.engine.resume import Found, OtherRun, remove_dir
 from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
 from prefloop.policy.loading import Policy, RewardModel
@@ -44,9 +45,16 @@ class RunProcess(ABC):
     """One process of a run. `should_leave` is asked before every step."""
 
     def __init__(
-        self, run_dir: Path, spec: RunSpec, events: EventWriter, *, resumed: bool, should_leave: Callable[[], bool]
+        self,
+        run_dir: Path,
+        spec: RunSpec,
+        events: EventWriter,
+        *,
+        resumed: bool,
+        should_leave: Callable[[], bool],
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._dir, self._spec, self._events = run_dir, spec, events
+        self._dir, self._spec, self._events, self._ranks = run_dir, spec, events, ranks
         self._resumed, self._should_leave = resumed, should_leave
         self._n_told = 0
         self.step = 0
@@ -73,10 +81,10 @@ class RunProcess(ABC):
         """
         saved_at = self.step if is_saved else -1
         while self.step < n_steps:
-            told = self._told()
+            told, leaves = self._agreed()
             if told == "stop":
                 return "stopped"
-            if told == "pause" or self._should_leave():
+            if told == "pause" or leaves:
                 if self.step != saved_at:
                     save()
                 self._acknowledge()
@@ -113,6 +121,11 @@ class RunProcess(ABC):
         self._log("info", f"LoRA: {trains:,} numbers train beside {n_parameters:,} frozen ones")
         return model, kept
 
+    def _agreed(self) -> tuple[str | None, bool]:
+        """Say what the run was told, and whether any of its processes was asked to leave: the same in all of them."""
+        said = self._ranks.gather((self._told() if self._ranks.is_main else None, self._should_leave()))
+        return said[0][0], any(leaves for _, leaves in said)
+
     def _finished(self) -> Outcome | None:
         """Say how the run ended where it has its result already: running it again changes nothing."""
         target = self._dir / FINAL_DIR
@@ -139,6 +152,8 @@ class RunProcess(ABC):
 
     def _acknowledge(self) -> None:
         """Remember what was read only after it was done, so that a death in between does not lose it."""
+        if not self._ranks.is_main:
+            return
         path = self._dir / _INBOX_READ
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(json.dumps({"offset": self._n_told}), "utf-8")

@@ -18,7 +18,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +28,13 @@ from transformers.utils.logging import disable_progress_bar
 from prefloop.checkpoints import UnsafeCheckpoint
 from prefloop.config import ConfigError
 from prefloop.engine.examples import UnusableRow
+from prefloop.engine.hardware import device_of
+from prefloop.engine.launch import launch
 from prefloop.engine.loop import TrainingRun
 from prefloop.engine.online.judges import Connection, read_connection
 from prefloop.engine.online.run import OnlineRun
 from prefloop.engine.online.stream import UnusableStream
+from prefloop.engine.ranks import ALONE, Ranks, joined
 from prefloop.engine.resume import OtherRun, OutOfDisk, is_disk_error
 from prefloop.engine.shell import NotFinite, Outcome, RunProcess
 from prefloop.judging.errors import JudgeError, JudgeUnreachable
@@ -47,6 +50,7 @@ from prefloop.recipes.runspec import (
     FAILURE_FILE,
     FailureClass,
     RunFailure,
+    RunSpec,
     read_spec,
     write_failure,
 )
@@ -95,7 +99,11 @@ class Ended:
 
 
 def run(
-    run_dir: str | Path, *, should_leave: Callable[[], bool] = lambda: False, connection: Connection | None = None
+    run_dir: str | Path,
+    *,
+    should_leave: Callable[[], bool] = lambda: False,
+    connection: Connection | None = None,
+    ranks: Ranks = ALONE,
 ) -> Ended:
     """Train in this process; a failure is written to `failure.json` and returned, never raised.
 
@@ -108,18 +116,19 @@ def run(
         spec = read_spec(folder)
     except PrefloopError as error:
         return Ended(failure=_fail(folder, error, None))
-    with _held(folder):
-        (folder / FAILURE_FILE).unlink(missing_ok=True)
+    with _held(folder) if ranks.is_main else nullcontext():
         log = folder / EVENTS_FILE
+        if ranks.is_main:
+            (folder / FAILURE_FILE).unlink(missing_ok=True)
         resumed = log.exists() and log.stat().st_size > 0
-        events = EventWriter(log)
+        events = EventWriter(log if ranks.is_main else None)
         training: RunProcess
         if spec.online is not None:
             training = OnlineRun(
                 folder, spec, events, resumed=resumed, should_leave=should_leave, connection=connection
             )
         else:
-            training = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave)
+            training = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave, ranks=ranks)
         try:
             outcome = training.run()
             events.write(
@@ -169,14 +178,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     def should_leave() -> bool:
         return bool(asked) or (arguments.leave_with_parent and os.getppid() != parent)
 
+    spec = _spec_of(arguments.run_dir)
+    if spec is not None and spec.processes > 1 and "WORLD_SIZE" not in os.environ:
+        return launch(Path(arguments.run_dir), spec, should_leave=should_leave)
+    on_cpu = spec is None or device_of(spec).type == "cpu"
     try:
-        ended = run(arguments.run_dir, should_leave=should_leave, connection=connection)
+        with joined(on_cpu=on_cpu) as ranks:
+            ended = run(arguments.run_dir, should_leave=should_leave, connection=connection, ranks=ranks)
     except Busy as error:
         print(error, file=sys.stderr)  # noqa: T201 - this module is a command
         return EXIT_LEFT
     if ended.failure is not None:
         print(f"{ended.failure.failure_class}: {ended.failure.message}", file=sys.stderr)  # noqa: T201
     return ended.exit_code
+
+
+def _spec_of(run_dir: str) -> RunSpec | None:
+    try:
+        return read_spec(run_dir)
+    except PrefloopError:
+        return None  # `run` says what is wrong with it
 
 
 def _fail(folder: Path, error: Exception, events: EventWriter | None, *, step: int = 0) -> RunFailure:
@@ -188,7 +209,8 @@ def _fail(folder: Path, error: Exception, events: EventWriter | None, *, step: i
         traceback.print_exception(error)
     failure = RunFailure(failure_class=failure_class, message=message, step=step)
     try:
-        write_failure(folder, failure)
+        if failure_class != "internal" or not (folder / FAILURE_FILE).exists():  # another process's death is no reason
+            write_failure(folder, failure)
         if events is not None:
             events.write("end", step=step, status="failed", failure_class=failure_class, message=message)
     except OSError as second:  # a full disk, a directory that is not there: the exit code still says it

@@ -2,6 +2,8 @@
 
 An adapter's directory is what `peft.PeftModel.from_pretrained(base, directory)` reads: adapter_config.json and
 adapter_model.safetensors. Its matrices are fp32 whatever the model's precision (peft casts around them).
+
+peft is imported where it is used: that takes seconds, which every process that loads a model would pay.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
 
@@ -25,7 +26,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def is_adapted(model: Any) -> bool:
-    return isinstance(model, PeftModel)
+    return hasattr(model, "peft_config") and hasattr(model, "merge_and_unload")
 
 
 def add_adapter(model: Any, settings: Adapter, *, base: str) -> Any:
@@ -34,6 +35,8 @@ def add_adapter(model: Any, settings: Adapter, *, base: str) -> Any:
     `base` names the model's directory for whoever loads the adapter. A reward model's head trains in full. Raises
     UnloadableModel where no layer has one of the names.
     """
+    from peft import LoraConfig, get_peft_model
+
     rewards = any(isinstance(getattr(model, name, None), nn.Linear) for name in ("score", "classifier"))
     names = settings.target_names
     config = LoraConfig(
@@ -69,6 +72,8 @@ def save_adapter(model: Any, directory: str | Path) -> None:
 
 def restore_adapter(model: Any, directory: str | Path) -> None:
     """Put stored weights into an adapter that `add_adapter` made with the same settings. Raises UnloadableModel."""
+    from peft import set_peft_model_state_dict
+
     result: Any = set_peft_model_state_dict(model, load_file(Path(directory) / ADAPTER_WEIGHTS))
     lost = [name for name in result.missing_keys if "lora_" in name]
     if lost or result.unexpected_keys:
@@ -77,6 +82,8 @@ def restore_adapter(model: Any, directory: str | Path) -> None:
 
 def merge_stored(model: Any, directory: str | Path) -> Any:
     """Return the plain model with a stored adapter merged into its weights. Raises UnloadableModel."""
+    from peft import PeftModel
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

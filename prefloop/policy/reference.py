@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefloop.policy.batches import PackItem
@@ -24,8 +24,9 @@ class ReferenceCache:
     One file of JSON lines a checkpoint; a line torn by a crash is dropped, and its value computed again.
     """
 
-    def __init__(self, directory: str | Path, *, fingerprint: str | None = None) -> None:
-        self._directory = Path(directory)
+    def __init__(self, directory: str | Path | None, *, fingerprint: str | None = None) -> None:
+        """Without a directory nothing is stored: another process does that."""
+        self._directory = None if directory is None else Path(directory)
         self._fingerprint = ""
         self._values: dict[str, float] = {}
         if fingerprint is not None:
@@ -50,18 +51,29 @@ class ReferenceCache:
             by_prompt.setdefault(prompt, []).append(key)
         missing = [PackItem(prompt, tuple(todo[key][1] for key in keys)) for prompt, keys in by_prompt.items()]
         scores = score_groups(policy, missing, token_budget=token_budget)
-        lines = []
-        for keys, values in zip(by_prompt.values(), scores, strict=True):
-            for key, value in zip(keys, values, strict=True):
-                self._values[key] = value
-                lines.append(json.dumps({"key": key, "logp_sum": value}) + "\n")
-        if lines:
+        self.add(
+            {
+                key: value
+                for keys, values in zip(by_prompt.values(), scores, strict=True)
+                for key, value in zip(keys, values, strict=True)
+            }
+        )
+        return len(todo)
+
+    def values(self) -> dict[str, float]:
+        """Return all that is known, by the hash of its content."""
+        return dict(self._values)
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Store values that were computed elsewhere, under the same hashes; what is known already stays."""
+        new = {key: value for key, value in values.items() if key not in self._values}
+        self._values |= new
+        if new and self._directory is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
-            with self._file().open("a", encoding="utf-8") as stream:
-                stream.write("".join(lines))
+            with self._file(self._directory).open("a", encoding="utf-8") as stream:
+                stream.write("".join(json.dumps({"key": key, "logp_sum": new[key]}) + "\n" for key in new))
                 stream.flush()
                 os.fsync(stream.fileno())
-        return len(todo)
 
     def get(self, items: Sequence[PackItem]) -> list[list[float]]:
         """Return the stored sums in the order of `items`; raises MissingReference if any is not there."""
@@ -78,7 +90,9 @@ class ReferenceCache:
 
     def _open(self, fingerprint: str) -> None:
         self._fingerprint = fingerprint
-        file = self._file()
+        if self._directory is None:
+            return
+        file = self._file(self._directory)
         if not file.exists():
             return
         content = file.read_bytes()
@@ -90,8 +104,8 @@ class ReferenceCache:
             row = json.loads(line)
             self._values[row["key"]] = float(row["logp_sum"])
 
-    def _file(self) -> Path:
-        return self._directory / f"reference-{hashlib.sha256(self._fingerprint.encode()).hexdigest()[:32]}.jsonl"
+    def _file(self, directory: Path) -> Path:
+        return directory / f"reference-{hashlib.sha256(self._fingerprint.encode()).hexdigest()[:32]}.jsonl"
 
     def _key(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> str:
         # the fingerprint covers weights, tokenizer and chat template

@@ -55,21 +55,26 @@ class Event:
 class EventWriter:
     """Appends events, each whole and flushed to the operating system before the call returns.
 
-    `now` gives the time of an event in seconds since 1970.
+    `now` gives the time of an event in seconds since 1970. Without a path nothing is written: of several processes of
+    a run the first one speaks.
     """
 
-    def __init__(self, path: str | Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: str | Path | None, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._stream = Path(path).open("ab", buffering=0)  # noqa: SIM115 - open as long as the run
-        _cut_torn_line(self._stream.fileno(), Path(path))
+        self._stream = None
+        if path is not None:
+            self._stream = Path(path).open("ab", buffering=0)  # noqa: SIM115 - open as long as the run
+            _cut_torn_line(self._stream.fileno(), Path(path))
 
     def write(self, type_: EventType, **data: Any) -> None:
         line = json.dumps({"type": type_, "at": self._now(), **data}, ensure_ascii=False, allow_nan=False)
-        self._stream.write(line.encode("utf-8", errors="replace") + b"\n")
+        if self._stream is not None:
+            self._stream.write(line.encode("utf-8", errors="replace") + b"\n")
 
     def close(self) -> None:
-        os.fsync(self._stream.fileno())
-        self._stream.close()
+        if self._stream is not None:
+            os.fsync(self._stream.fileno())
+            self._stream.close()
 
 
 def read_events(path: str | Path, offset: int = 0) -> tuple[list[Event], int]:

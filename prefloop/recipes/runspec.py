@@ -111,6 +111,8 @@ class RunSpec:
             raise ConfigError(f"the loss {self.objective.loss} needs fresh samples: kind must be online")
         if (self.kind == ONLINE) != (self.online is not None):
             raise ConfigError("online must say how a run of the kind online samples, and stand in no other")
+        if self.kind == ONLINE and self.processes > 1:
+            raise ConfigError("processes must be 1 for a run of the kind online: it draws and learns in one process")
         if self.objective.needs_reference and not self.reference:
             raise ConfigError(f"a {self.kind} run needs a reference")
         for name in ("run_id", "start", "snapshot"):
@@ -194,7 +196,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(target: Path, data: dict[str, Any]) -> None:
-    temporary = target.with_name(target.name + ".tmp")
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")  # of several processes each may have to say why
     with temporary.open("w", encoding="utf-8") as stream:
         json.dump(data, stream, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         stream.write("\n")

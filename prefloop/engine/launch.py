@@ -1,0 +1,87 @@
+"""Starts the processes of a run on one machine, passes signals on, and ends them all when one of them dies.
+
+`accelerate launch` does the first of these on GPUs alone (on CPUs it wants mpirun), and gives processes that were told
+to leave half a minute before it kills them, which a large checkpoint may take longer than.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prefloop.recipes.runspec import (
+    EXIT_DONE,
+    EXIT_LEFT,
+    EXIT_OF_FAILURE,
+    RunFailure,
+    RunSpec,
+    read_failure,
+    write_failure,
+)
+
+_LOOK_SECONDS = 0.05
+_GRACE_SECONDS = 10.0  # for the others to say why they failed too, once one has
+
+
+def launch(run_dir: Path, spec: RunSpec, *, should_leave: Callable[[], bool]) -> int:
+    """Run `spec.processes` processes to their end; return the exit code of the run."""
+    children = [
+        _start(run_dir, rank, spec.processes, port) for port in [_free_port()] for rank in range(spec.processes)
+    ]
+    told = False
+    deadline: float | None = None
+    try:
+        while any(child.poll() is None for child in children):
+            if should_leave() and not told:
+                told = True
+                for child in children:
+                    child.send_signal(signal.SIGTERM)
+            if deadline is None and any(child.poll() not in (None, EXIT_DONE, EXIT_LEFT) for child in children):
+                deadline = time.monotonic() + _GRACE_SECONDS
+            if deadline is not None and time.monotonic() > deadline:
+                break  # the others wait for one that is gone
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+    return exit_code(run_dir, [child.returncode for child in children])
+
+
+def exit_code(run_dir: Path, codes: list[int]) -> int:
+    """Say how a run ended whose processes ended with these codes; what nobody wrote down yet goes to `failure.json`."""
+    if all(code == EXIT_DONE for code in codes):
+        return EXIT_DONE
+    if codes[0] == EXIT_LEFT and all(code in (EXIT_DONE, EXIT_LEFT) for code in codes):
+        return EXIT_LEFT
+    failure = read_failure(run_dir)
+    if failure is None:
+        rank = next((rank for rank, code in enumerate(codes) if code < 0), 0)
+        if codes[rank] == -signal.SIGKILL:
+            failure = RunFailure("out_of_memory", f"process {rank} was killed, most likely for memory")
+        else:
+            failure = RunFailure("internal", f"the processes ended with {', '.join(map(str, codes))}")
+        write_failure(run_dir, failure)
+    return EXIT_OF_FAILURE[failure.failure_class]
+
+
+def _start(run_dir: Path, rank: int, size: int, port: int) -> subprocess.Popen[bytes]:
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    env = {**os.environ, "MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place.items()}}
+    # a child that outlives this process (a kill -9) writes a checkpoint and leaves
+    command = [sys.executable, "-m", "prefloop.engine.train", "--leave-with-parent", str(run_dir)]
+    return subprocess.Popen(command, env=env)  # noqa: S603 - our own module
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
