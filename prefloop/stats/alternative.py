@@ -70,10 +70,9 @@ def alternative_annotator_test(
     if not len(i):
         return AlternativeAnnotator(epsilon, (), None, None, None, "no comparison has both the judge and people")
     k = int(max(o.max(), label.max())) + 1
+    met = np.bincount(i, minlength=len(label))[i] > 1
+    i, r, o = i[met], r[met], o[met]
     counts = np.bincount(i * k + o, minlength=len(label) * k).reshape(len(label), k)
-    others = counts.sum(axis=1)[i] - 1
-    alone = others < 1
-    i, r, o, others = i[~alone], r[~alone], o[~alone], others[~alone]
     # how many of the others each agrees with; the person's own vote is not among them
     person = counts[i, o] - 1
     machine = counts[i, label[i]] - (o == label[i])

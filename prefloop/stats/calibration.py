@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prefloop.stats.intervals import bootstrap_sums, lump, percentile_interval, wilson_interval
+from prefloop.stats.intervals import wilson_interval
 from prefloop.types import Interval
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,7 @@ class Calibration:
     bins: tuple[Bin, ...]  # those that hold something
     ece: float | None
     brier: float | None
-    brier_interval: Interval | None  # bootstrap over items
+    brier_interval: Interval | None  # rows of one item belong together
 
 
 def calibration(
@@ -45,8 +45,6 @@ def calibration(
     *,
     item: ArrayLike | None = None,
     n_bins: int = N_BINS,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
 ) -> Calibration:
     """Hold soft labels (n,) to truth (n,) in [0, 1]; `item` says which rows belong together. NaN rows are left out."""
     said, true = np.asarray(p, dtype=np.float64).ravel(), np.asarray(truth, dtype=np.float64).ravel()
@@ -76,14 +74,16 @@ def calibration(
     )
     ece = float(np.abs(sum_said - sum_true).sum() / n)
     loss = (said - true) ** 2
-    return Calibration(n, bins, ece, float(loss.mean()), _brier_interval(loss, owner, n_bootstrap, seed))
+    return Calibration(n, bins, ece, float(loss.mean()), _interval(loss, owner))
 
 
-def _brier_interval(loss: Floats, owner: NDArray[np.generic], n_bootstrap: int, seed: int) -> Interval | None:
+def _interval(loss: Floats, owner: NDArray[np.generic]) -> Interval | None:
+    """Give the normal interval of a mean whose rows come in clusters (Liang and Zeger 1986)."""
     _, place = np.unique(owner, return_inverse=True)
-    if place.max() < 1 or n_bootstrap < 1:
+    if place.max() < 1:
         return None
-    # a thousandth is finer than anyone reads, and lets items be drawn together
-    total = np.rint(1000 * np.bincount(place, loss)).astype(np.int64)
-    sums = bootstrap_sums(lump(np.stack([total, np.bincount(place)], axis=1)), n_bootstrap=n_bootstrap, seed=seed)
-    return percentile_interval(sums[:, 0] / sums[:, 1] / 1000)
+    mean = float(loss.mean())
+    by_item = np.bincount(place.ravel(), loss - mean)
+    m = len(by_item)
+    half = 1.959963984540054 * float(np.sqrt((by_item**2).sum() * m / (m - 1))) / len(loss)
+    return Interval(max(0.0, mean - half), min(1.0, mean + half))

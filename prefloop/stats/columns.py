@@ -5,8 +5,8 @@ Outcome codes are places in prefloop.types.OUTCOMES; SKIP and the states are cod
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from prefloop.stats.agreement import MISSING
 from prefloop.types import OUTCOMES, Outcome, VerdictState
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 SKIP = MISSING  # a skipped vote, like a missing one, says nothing
 UNPARSEABLE, FAILED, OTHER_STATE = -2, -3, -4
@@ -27,12 +28,15 @@ _STATE_CODE: dict[str, int] = {"unparseable": UNPARSEABLE, "error": FAILED}
 
 @dataclass(frozen=True, slots=True)
 class ReportItem:
-    """A comparison: its held-out truth, and the lengths of its two answers in characters."""
+    """A comparison: its held-out truth, the lengths of its answers in characters, who wrote them, and when."""
 
     id: Hashable
     gold: Outcome | None
     length_first: int
     length_second: int
+    model_first: str = ""
+    model_second: str = ""
+    round: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,19 @@ class ReportVerdict:
     sample: int
     state: VerdictState
     outcome: Outcome | None
+    p_first: float | None = None
+
+
+def _no_codes() -> Ints:
+    return np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementColumns:
-    """The same, coded. Votes: one a (item, rater), sorted by item then rater. Raters and judges are sorted by name."""
+    """The same, coded. Votes: one a (item, rater), sorted by item then rater. Raters and judges are sorted by name.
+
+    What has a default may be left out where nobody knows it; then what is made of it is null.
+    """
 
     gold: Ints  # (items,) outcome code or MISSING
     length_first: Ints
@@ -73,6 +85,19 @@ class AgreementColumns:
     verdict_swapped: NDArray[np.bool_]
     verdict_sample: Ints
     verdict_outcome: Ints  # outcome code, UNPARSEABLE, FAILED or OTHER_STATE
+    verdict_p: Floats = field(default_factory=lambda: np.zeros(0))  # that the first is better; NaN: not said
+    models: tuple[str, ...] = ()
+    model_first: Ints = field(default_factory=_no_codes)  # (items,) place in `models` or MISSING
+    model_second: Ints = field(default_factory=_no_codes)
+    judge_models: tuple[tuple[int, ...], ...] = ()  # for each judge, the models that are itself
+    rounds: tuple[str, ...] = ()
+    round: Ints = field(default_factory=_no_codes)  # (items,) place in `rounds` or MISSING
+
+
+def own_models(judge: str, models: Sequence[str], *, known_as: Iterable[str] = ()) -> tuple[int, ...]:
+    """Find the models that a judge itself is: by its name, by what stands before a slash in it, or as `known_as`."""
+    names = {judge.casefold(), judge.split("/", 1)[0].casefold(), *(name.casefold() for name in known_as)} - {""}
+    return tuple(code for code, model in enumerate(models) if model.casefold() in names)
 
 
 def columns_of(
@@ -81,8 +106,12 @@ def columns_of(
     verdicts: Iterable[ReportVerdict],
     *,
     raters: Iterable[str] = (),
+    known_as: Mapping[str, Iterable[str]] | None = None,
 ) -> AgreementColumns:
-    """Code the rows. Votes and verdicts on items that aren't given raise KeyError; `raters` adds silent people."""
+    """Code the rows. Votes and verdicts on items that aren't given raise KeyError; `raters` adds silent people.
+
+    `known_as` gives judges further names under which their model may have written answers.
+    """
     place = {item.id: i for i, item in enumerate(items)}
     if len(place) != len(items):
         raise ValueError("two items have one id")
@@ -95,6 +124,10 @@ def columns_of(
     rater = _ints(rater_code[v.rater] for v in vote_rows)
     outcome = _ints(SKIP if v.outcome == "skip" else _CODE[v.outcome] for v in vote_rows)
     keep = _last_of_each(item * max(len(names), 1) + rater)
+    models = sorted({name for i in items for name in (i.model_first, i.model_second) if name})
+    model_code = {name: i for i, name in enumerate(models)}
+    rounds = list(dict.fromkeys(i.round for i in items if i.round))
+    round_code = {name: i for i, name in enumerate(rounds)}
     return AgreementColumns(
         gold=_ints(MISSING if i.gold is None else _CODE[i.gold] for i in items),
         length_first=_ints(i.length_first for i in items),
@@ -109,6 +142,13 @@ def columns_of(
         verdict_swapped=np.fromiter((v.order == "10" for v in verdict_rows), dtype=np.bool_, count=len(verdict_rows)),
         verdict_sample=_ints(v.sample for v in verdict_rows),
         verdict_outcome=_ints(_verdict_code(v) for v in verdict_rows),
+        verdict_p=np.array([np.nan if v.p_first is None else v.p_first for v in verdict_rows], dtype=np.float64),
+        models=tuple(models),
+        model_first=_ints(model_code.get(i.model_first, MISSING) for i in items),
+        model_second=_ints(model_code.get(i.model_second, MISSING) for i in items),
+        judge_models=tuple(own_models(j, models, known_as=(known_as or {}).get(j, ())) for j in judges),
+        rounds=tuple(rounds),
+        round=_ints(round_code.get(i.round, MISSING) for i in items),
     )
 
 

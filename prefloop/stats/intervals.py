@@ -8,7 +8,7 @@ lumps), and a million items with a few distinct vectors cost as much as a few it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,24 +59,38 @@ def lump(statistics: ArrayLike) -> ItemStatistics:
     if len(s) == 0:
         return ItemStatistics(np.zeros((0, s.shape[1])), np.zeros(0, dtype=np.int64))
     if np.issubdtype(s.dtype, np.integer) and s.size and s.min() >= 0:
-        _, first, counts = np.unique(row_keys(s), return_index=True, return_counts=True)
-        return ItemStatistics(s[first].astype(np.float64), counts.astype(np.int64))
+        first, counts = distinct([s[:, column] for column in range(s.shape[1])])
+        return ItemStatistics(s[first].astype(np.float64), counts)
     rows, counts = np.unique(s, axis=0, return_counts=True)
     return ItemStatistics(rows.astype(np.float64), counts.astype(np.int64))
 
 
-def row_keys(rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """Give each row of whole numbers, none negative, one number that only equal rows share, in the rows' order."""
-    key = np.zeros(len(rows), dtype=np.int64)
+def distinct(
+    columns: Sequence[NDArray[Any]], weights: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the distinct rows of columns of whole numbers, none negative, in the rows' order.
+
+    Gives the place of one row of each kind, and how many rows (or what `weights`) are of that kind.
+    """
+    n = len(columns[0])
+    key = np.zeros(n, dtype=np.int64)
     span = 1  # keys lie below it
-    for column in rows.T:
-        base = int(column.max()) + 1
+    for column in columns:
+        base = int(column.max(initial=0)) + 1
         if span * base >= 2**62:  # number the keys there are, and go on from those
             found, inverse = np.unique(key, return_inverse=True)
             key, span = inverse.ravel().astype(np.int64), len(found)
-        key = key * base + column
-        span *= base
-    return key
+        if base > 1:
+            key = key * base + column
+            span *= base
+    if span <= 4 * n + 1000:  # few enough to count in an array rather than sort
+        place = np.empty(span, dtype=np.int64)
+        place[key[::-1]] = np.arange(n - 1, -1, -1)  # the first row of a kind is written last
+        occurs = np.flatnonzero(np.bincount(key, minlength=span))
+        counts = np.bincount(key, weights, span)[occurs]
+        return place[occurs], np.rint(counts).astype(np.int64)
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return first.astype(np.int64), np.rint(np.bincount(inverse.ravel(), weights)).astype(np.int64)
 
 
 def bootstrap_sums(statistics: ArrayLike | ItemStatistics, *, n_bootstrap: int = 1000, seed: int = 0) -> Floats:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prefloop.stats.board_bootstrap import bootstrap_strengths, strength_intervals
 from prefloop.stats.bradley_terry import (
     BradleyTerry,
     Games,
@@ -16,20 +16,18 @@ from prefloop.stats.bradley_terry import (
     disconnection_reason,
     fit_bradley_terry,
 )
-from prefloop.stats.elo import mean_elo
-from prefloop.types import Outcome
+from prefloop.stats.elo import Elo, mean_elo
+from prefloop.stats.games import Game, GameColumns, columns_of_games
+from prefloop.stats.intervals import wilson_interval
+from prefloop.stats.length_control import LengthControl, interval_of, length_controlled
+from prefloop.stats.ties import TieFit, fit_with_ties
+from prefloop.types import Interval
 
-_SCORE: dict[Outcome, float] = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
+__all__ = ["Game", "leaderboard_report", "leaderboard_report_of_columns"]
 
-
-@dataclass(frozen=True, slots=True)
-class Game:
-    """Model `a` (canonical first) against `b`; outcome None: not usable. `first_shown` None: nobody knows."""
-
-    a: str
-    b: str
-    outcome: Outcome | None
-    first_shown: Literal["a", "b"] | None = None
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Report = dict[str, Any]
 
 
 def leaderboard_report(
@@ -39,51 +37,92 @@ def leaderboard_report(
     games: Iterable[Game],
     n_dropped: int = 0,
     n_orders: int | None = None,
+    n_bootstrap: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Report:
     """Build the object of `report_leaderboard --json`.
 
     Games without an outcome, without a model's name, or of a model with itself are dropped and counted, on top of
     `n_dropped`, which the caller dropped. `elo_orders` says over how many orders `elo` is a mean.
     """
-    rows = list(games)
-    used = [g for g in rows if g.outcome is not None and g.a and g.b and g.a != g.b]
-    names = sorted({name for g in used for name in (g.a, g.b)})
-    place = {name: i for i, name in enumerate(names)}
-    a = np.fromiter((place[g.a] for g in used), dtype=np.int64, count=len(used))
-    b = np.fromiter((place[g.b] for g in used), dtype=np.int64, count=len(used))
-    score = np.fromiter((_SCORE[g.outcome] for g in used if g.outcome), dtype=np.float64, count=len(used))
-    shown = np.fromiter(
-        ((g.first_shown == "a") - (g.first_shown == "b") for g in used), dtype=np.float64, count=len(used)
+    return leaderboard_report_of_columns(
+        project=project,
+        source=source,
+        columns=columns_of_games(games),
+        n_dropped=n_dropped,
+        n_orders=n_orders,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
     )
-    lumped = Games.of(a, b, score, shown=shown)
-    fit, reason = _fit(lumped, n_players=len(names))
-    elo = mean_elo(a, b, score, n_players=len(names), n_orders=n_orders, seed=seed) if used else None
-    n_games = np.bincount(a, minlength=len(names)) + np.bincount(b, minlength=len(names))
-    won = np.bincount(a, weights=score, minlength=len(names)) + np.bincount(b, weights=1 - score, minlength=len(names))
-    models: list[dict[str, Any]] = [
+
+
+def leaderboard_report_of_columns(
+    *,
+    project: str,
+    source: str,
+    columns: GameColumns,
+    n_dropped: int = 0,
+    n_orders: int | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Report:
+    """Build the same from coded columns. `n_orders` 0 leaves Elo out, `n_bootstrap` 0 the bootstrap."""
+    usable = columns.usable
+    used = columns.where(usable)
+    n_models, n_used = len(used.models), len(used.a)
+    lumped = Games.of(used.a, used.b, used.score, shown=used.shown)
+    fit, reason = _fit(lumped, n_players=n_models)
+    elo = None
+    if n_used and n_orders != 0:
+        elo = mean_elo(used.a, used.b, used.score, n_players=n_models, n_orders=n_orders, seed=seed)
+    drawn: list[Interval | None] = [None] * n_models
+    if fit and n_bootstrap:
+        drawn = strength_intervals(
+            bootstrap_strengths(
+                used.item, used.a, used.b, used.score, n_players=n_models, n_bootstrap=n_bootstrap, seed=seed
+            )
+        )
+    davidson, ties_reason = _fit_with_ties(lumped, n_models)
+    control, control_reason = _length_control(used)
+    games = np.bincount(used.a, minlength=n_models) + np.bincount(used.b, minlength=n_models)
+    won = np.bincount(used.a, used.score, n_models) + np.bincount(used.b, 1 - used.score, n_models)
+    models: list[Report] = [
         {
             "name": name,
-            "n": int(n_games[i]),
-            "win_rate": float(won[i] / n_games[i]),
+            "n": int(games[i]),
+            "win_rate": float(won[i] / games[i]),
             "bt": float(fit.log_strength[i]) if fit else None,
             "bt_se": float(fit.se[i]) if fit else None,
-            "bt_ci95": [fit.interval(i).low, fit.interval(i).high] if fit else None,
+            "bt_ci95": _ends(fit.interval(i)) if fit else None,
             "elo": float(elo.ratings[i]) if elo else None,
+            "win_rate_ci95": _ends(wilson_interval(float(won[i]), float(games[i]))),
+            "bt_bootstrap_ci95": _ends(drawn[i]),
+            "davidson": float(davidson.log_strength[i]) if davidson else None,
+            "davidson_se": float(davidson.se[i]) if davidson else None,
+            "lc_win_rate": float(control.win_rate[i]) if control else None,
+            "lc_win_rate_ci95": _ends(interval_of(control, i)) if control else None,
         }
-        for i, name in enumerate(names)
+        for i, name in enumerate(used.models)
     ]
-    by = "bt" if fit else "elo"
+    by = "bt" if fit else "elo" if elo else "win_rate"
     return {
         "project": project,
         "source": source,
         "models": sorted(models, key=lambda m: (-m[by], m["name"])),
-        "pairs": _pairs(names, a, b, score),
-        "n_used": len(used),
-        "n_dropped": n_dropped + len(rows) - len(used),
-        "first_slot_effect": _first_slot_effect(lumped, n_players=len(names)),
+        "pairs": _pairs(used.models, used.a, used.b, used.score),
+        "n_used": n_used,
+        "n_dropped": n_dropped + int((~usable).sum()),
+        "first_slot_effect": _first_slot_effect(lumped, n_players=n_models),
         "reason": reason,
-        "elo_orders": elo.n_orders if elo else None,
+        "elo_orders": elo.n_orders if isinstance(elo, Elo) else None,
+        "n_bootstrap": n_bootstrap if fit else 0,
+        "length_effect": _length_effect(control, control_reason),
+        "ties": {
+            "model": "davidson",
+            "log_nu": davidson.tie if davidson else None,
+            "se": davidson.tie_se if davidson else None,
+            "reason": ties_reason,
+        },
     }
 
 
@@ -94,7 +133,45 @@ def _fit(games: Games, *, n_players: int) -> tuple[BradleyTerry | None, str | No
         return None, str(error)
 
 
-def _first_slot_effect(games: Games, *, n_players: int) -> dict[str, Any]:
+def _fit_with_ties(games: Games, n_players: int) -> tuple[TieFit | None, str | None]:
+    try:
+        return fit_with_ties(games, n_players=n_players, model="davidson"), None
+    except NotConverged as error:
+        return None, str(error)
+
+
+def _length_control(used: GameColumns) -> tuple[LengthControl | None, str | None]:
+    if not len(used.a) or not np.isfinite(used.length_difference).all():
+        return None, "the lengths of some answers aren't known" if len(used.a) else "no games"
+    # games of one pair, outcome and difference are one row
+    key = (used.a * len(used.models) + used.b) * 3 + np.rint(2 * used.score).astype(np.int64)
+    delta = used.length_difference.astype(np.int64)
+    low = int(delta.min())
+    span = int(delta.max()) - low + 1
+    keys, counts = np.unique(key * span + (delta - low), return_counts=True)
+    key, delta = keys // span, keys % span + low
+    pair, halves = key // 3, key % 3
+    try:
+        found = length_controlled(
+            pair // len(used.models),
+            pair % len(used.models),
+            halves / 2,
+            delta,
+            n_players=len(used.models),
+            count=counts,
+        )
+    except NotConverged as error:
+        return None, str(error)
+    return found, None
+
+
+def _length_effect(control: LengthControl | None, reason: str | None) -> Report:
+    if control is None:
+        return {"bt": None, "se": None, "scale": None, "reason": reason}
+    return {"bt": control.effect, "se": control.effect_se, "scale": control.scale, "reason": None}
+
+
+def _first_slot_effect(games: Games, *, n_players: int) -> Report:
     """Fit with the position covariate; where strengths or the effect can't be told, null and why."""
     if disconnection_reason(games, n_players=n_players):
         return {"bt": None, "se": None, "reason": "strengths are undefined"}
@@ -105,22 +182,18 @@ def _first_slot_effect(games: Games, *, n_players: int) -> dict[str, Any]:
     return {"bt": fit.first, "se": fit.first_se, "reason": None}
 
 
-def _pairs(
-    names: list[str], a: NDArray[np.int64], b: NDArray[np.int64], score: NDArray[np.float64]
-) -> list[dict[str, Any]]:
+def _pairs(names: tuple[str, ...], a: Ints, b: Ints, score: Floats) -> list[Report]:
     """Count wins, ties (both_bad too) and losses of the first name against the second, names in order."""
-    low, high = np.minimum(a, b), np.maximum(a, b)
+    n = max(len(names), 1)
     result = np.where(a < b, score, 1.0 - score)
-    keys, place = np.unique(low * max(len(names), 1) + high, return_inverse=True)
-    counts = np.zeros((len(keys), 3), dtype=np.int64)
-    np.add.at(counts, (place, np.rint((1.0 - result) * 2).astype(np.int64)), 1)
+    place = np.rint((1.0 - result) * 2).astype(np.int64)
+    keys, where = np.unique(np.minimum(a, b) * n + np.maximum(a, b), return_inverse=True)
+    counts = np.bincount(where.ravel() * 3 + place, minlength=3 * len(keys)).reshape(-1, 3)
     return [
-        {
-            "a": names[key // len(names)],
-            "b": names[key % len(names)],
-            "wins": int(wins),
-            "ties": int(ties),
-            "losses": int(losses),
-        }
-        for key, (wins, ties, losses) in zip(keys.tolist(), counts, strict=True)
+        {"a": names[pair // n], "b": names[pair % n], "wins": wins, "ties": ties, "losses": losses}
+        for pair, (wins, ties, losses) in zip(keys.tolist(), counts.tolist(), strict=True)
     ]
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

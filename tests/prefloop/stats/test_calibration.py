@@ -27,7 +27,7 @@ def test_four_labels_by_hand():
 def test_curve_and_score_are_those_of_scikit_learn(seed, n):
     rng = np.random.default_rng(seed)
     p, truth = rng.random(n), rng.integers(0, 2, n)
-    found = calibration(p, truth, n_bootstrap=0)
+    found = calibration(p, truth)
     true, said = calibration_curve(truth, p, n_bins=10)
     assert [b.true for b in found.bins] == pytest.approx(true, abs=1e-9)
     assert [b.said for b in found.bins] == pytest.approx(said, abs=1e-9)
@@ -38,7 +38,7 @@ def test_curve_and_score_are_those_of_scikit_learn(seed, n):
 def test_turning_every_pair_changes_neither_score():
     rng = np.random.default_rng(0)
     p, truth = rng.random(500), rng.choice([0, 0.5, 1], 500)
-    one, turned = calibration(p, truth, n_bootstrap=0), calibration(1 - p, 1 - truth, n_bootstrap=0)
+    one, turned = calibration(p, truth), calibration(1 - p, 1 - truth)
     assert (one.brier, one.ece) == pytest.approx((turned.brier, turned.ece))
 
 
@@ -50,6 +50,15 @@ def test_a_judge_that_means_what_it_says_has_little_error_and_one_that_boasts_ha
     assert honest.ece < 0.02 < 0.2 < boasting.ece
     assert honest.brier_interval.low < 1 / 6 < honest.brier_interval.high  # E p(1 - p)
     assert honest.brier < boasting.brier
+
+
+def test_rows_of_one_item_repeated_narrow_nothing():
+    rng = np.random.default_rng(3)
+    p, truth = rng.random(400), rng.integers(0, 2, 400)
+    once = calibration(p, truth).brier_interval
+    twice = calibration(np.repeat(p, 2), np.repeat(truth, 2), item=np.repeat(np.arange(400), 2)).brier_interval
+    assert twice == pytest.approx(once)
+    assert once.high - once.low == pytest.approx(2 * 1.96 * ((p - truth) ** 2).std(ddof=1) / 20, rel=0.001)
 
 
 def test_what_can_not_be_told_is_none_and_nonsense_is_refused():

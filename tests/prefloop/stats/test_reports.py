@@ -25,10 +25,15 @@ from prefloop.stats.report import (
 from prefloop.types import OUTCOMES
 
 AGREEMENT_KEYS = ["project", "n_items", "n_gold", "n_majority", "raters", "human_human", "majority", "judges"]
+MORE_KEYS = ["baselines", "judge_pairs"]
 JUDGE_KEYS = [
     *("name", "n", "n_correct", "accuracy", "accuracy_ci95", "accuracy_without_ties", "cohen_kappa", "kappa_ci95"),
     *("macro_precision", "macro_recall", "macro_f1", "confusion", "n_unparseable", "by_order", "n_both_parsed"),
     *("n_both_unparseable", "order_consistency", "order_kappa", "first_slot_rate", "longer_preferred"),
+]
+MORE_JUDGE_KEYS = [
+    *("n_without_ties", "accuracy_without_ties_ci95", "order_consistency_ci95", "first_slot", "longer_preferred_ci95"),
+    *("self_preference", "calibration", "alternative_annotator", "by_round"),
 ]
 
 
@@ -49,7 +54,7 @@ def verdict(item, outcome, order="01", judge="j", sample=0, state="ok"):
 
 def test_an_empty_project_reports_nulls():
     made = report()
-    assert list(made) == AGREEMENT_KEYS
+    assert list(made) == AGREEMENT_KEYS + MORE_KEYS
     assert made["human_human"] == {
         "pairs": [],
         "fleiss_kappa": None,
@@ -63,7 +68,7 @@ def test_an_empty_project_reports_nulls():
 
 def test_a_judge_with_one_verdict_has_an_accuracy_and_no_interval():
     (judge,) = report(items("first"), verdicts=[verdict(0, "first")])["judges"]
-    assert list(judge) == JUDGE_KEYS
+    assert list(judge) == JUDGE_KEYS + MORE_JUDGE_KEYS
     assert (judge["n"], judge["n_correct"], judge["accuracy"]) == (1, 1, 1.0)
     assert judge["accuracy_ci95"] is None
     assert judge["cohen_kappa"] is None

@@ -1,0 +1,61 @@
+"""Each model's win rate from people's votes, from a judge's verdicts, and from both (prediction-powered inference).
+
+The unit is the comparison: people's score of it is the mean of their votes, the judge's the mean over its readable
+verdicts (both orders, all samples), ties and both bad half. A model's rate is over the comparisons it was in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefloop.stats.games import HUMAN, GameColumns
+from prefloop.stats.ppi import Rate, WinRates, win_rates
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Report = dict[str, Any]
+
+HALF_WIDTH = 0.03
+
+
+def win_rates_report(columns: GameColumns, *, judge: int, name: str, half_width: float = HALF_WIDTH) -> Report:
+    """Build the section: `judge` is a source's code, `half_width` the ± for which more labels are counted."""
+    used = columns.where(columns.usable & ((columns.source == judge) | (columns.source == HUMAN)))
+    items, first, place = np.unique(used.item, return_index=True, return_inverse=True)
+    people = _means(place, used.score, used.source == HUMAN, len(items))
+    machine = _means(place, used.score, used.source == judge, len(items))
+    a, b = used.a[first], used.b[first]
+    models = []
+    for code, model in enumerate(used.models):
+        as_a, as_b = a == code, b == code
+        found = win_rates(
+            np.concatenate([people[as_a], 1 - people[as_b]]), np.concatenate([machine[as_a], 1 - machine[as_b]])
+        )
+        models.append({"name": model, **_json(found, half_width)})
+    return {"judge": name, "half_width": half_width, "n_comparisons": len(items), "models": models}
+
+
+def _means(place: Ints, score: Floats, rows: NDArray[np.bool_], n_items: int) -> Floats:
+    n = np.bincount(place[rows], minlength=n_items)
+    total = np.bincount(place[rows], score[rows], n_items)
+    return np.asarray(np.divide(total, n, out=np.full(n_items, np.nan), where=n > 0))
+
+
+def _json(found: WinRates, half_width: float) -> Report:
+    return {
+        "human": _rate(found.human),
+        "judge": _rate(found.judge),
+        "both": _rate(found.both),
+        "lambda": found.lam,
+        "correlation": found.correlation,
+        "more_labels": found.more_labels(half_width),
+        "n_comparisons": found.n_comparisons,
+    }
+
+
+def _rate(rate: Rate) -> Report:
+    ends = rate.interval
+    return {"n": rate.n, "rate": rate.rate, "ci95": None if ends is None else [ends.low, ends.high]}

@@ -1,0 +1,102 @@
+"""Games between models as integer-coded columns: what a board of a million verdicts needs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefloop.stats.agreement import MISSING
+from prefloop.types import Outcome
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+HUMAN = -1  # the source of a game that a person decided; judges are numbered from 0
+_SCORE: dict[Outcome | None, float] = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5, None: np.nan}
+SCORE_OF_CODE = np.array([1.0, 0.0, 0.5, 0.5])  # by place in prefloop.types.OUTCOMES
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """Model `a` (canonical first) against `b`; outcome None: not usable. `first_shown` None: nobody knows.
+
+    Games of one `item` (a comparison: one pair in one order) are drawn together in a bootstrap; None: a game is an item
+    of its own.
+    Lengths are of the answers, in characters.
+    """
+
+    a: str
+    b: str
+    outcome: Outcome | None
+    first_shown: Literal["a", "b"] | None = None
+    item: Hashable | None = None
+    length_a: int | None = None
+    length_b: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GameColumns:
+    """One row a game. `score` is a's (1, ½, 0), NaN where not usable; `shown` +1, -1 or 0 as in bradley_terry.Games."""
+
+    models: tuple[str, ...]
+    a: Ints  # place in `models`, or MISSING where the answer has no model's name
+    b: Ints
+    score: Floats
+    shown: Floats
+    item: Ints
+    length_difference: Floats  # of a's answer less b's; NaN: not known
+    source: Ints  # HUMAN or a judge's code
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        return np.asarray(np.isfinite(self.score) & (self.a >= 0) & (self.b >= 0) & (self.a != self.b))
+
+    def where(self, rows: NDArray[np.bool_]) -> GameColumns:
+        """Keep these rows, and number the models that are left, in order."""
+        a, b = self.a[rows], self.b[rows]
+        codes = np.unique(np.concatenate([a, b]))
+        codes = codes[codes >= 0]
+        place = np.full(len(self.models) + 1, MISSING)
+        place[codes] = np.arange(len(codes))  # the last place is that of MISSING
+        return GameColumns(
+            tuple(self.models[code] for code in codes.tolist()),
+            place[a],
+            place[b],
+            self.score[rows],
+            self.shown[rows],
+            self.item[rows],
+            self.length_difference[rows],
+            self.source[rows],
+        )
+
+
+def columns_of_games(games: Iterable[Game]) -> GameColumns:
+    """Code games; models are sorted by name."""
+    rows = list(games)
+    names = sorted({name for g in rows for name in (g.a, g.b) if name})
+    place = {name: i for i, name in enumerate(names)} | {"": MISSING}
+    items: dict[Hashable, int] = {}
+    n = len(rows)
+    return GameColumns(
+        models=tuple(names),
+        a=np.fromiter((place[g.a] for g in rows), dtype=np.int64, count=n),
+        b=np.fromiter((place[g.b] for g in rows), dtype=np.int64, count=n),
+        score=np.fromiter((_SCORE[g.outcome] for g in rows), dtype=np.float64, count=n),
+        shown=np.fromiter(((g.first_shown == "a") - (g.first_shown == "b") for g in rows), dtype=np.float64, count=n),
+        item=np.fromiter(
+            (items.setdefault((i,) if g.item is None else (g.item, ""), len(items)) for i, g in enumerate(rows)),
+            dtype=np.int64,
+            count=n,
+        ),
+        length_difference=np.fromiter((_difference(g) for g in rows), dtype=np.float64, count=n),
+        source=np.full(n, HUMAN),
+    )
+
+
+def _difference(game: Game) -> float:
+    known = game.length_a is not None and game.length_b is not None
+    return float((game.length_a or 0) - (game.length_b or 0)) if known else float("nan")

@@ -1,0 +1,199 @@
+"""People with each other, and what a judge is held against: chance, the commonest truth, one person, the ceiling.
+
+The ceiling is how often two people agree, over all their meetings. One person is held to gold where an item has it,
+else to the strict majority of everybody else (leave-one-out), so that nobody's own vote speaks for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefloop.stats import agreement
+from prefloop.stats.agreement import MISSING
+from prefloop.stats.bias import FIRST, SECOND
+from prefloop.stats.columns import AgreementColumns, K
+from prefloop.stats.intervals import ItemStatistics, bootstrap_sums, percentile_interval
+from prefloop.stats.item_sums import ItemSums
+from prefloop.types import OUTCOMES
+
+Ints = NDArray[np.int64]
+Report = dict[str, Any]
+
+MAX_BOOTSTRAPPED_PAIRS = 100  # of people; beyond, the asymptotic interval of kappa
+
+
+def majority_of(columns: AgreementColumns) -> Ints:
+    """Give each item's human majority: the outcome with strictly most votes, skips aside; else MISSING."""
+    return strict_majority(vote_counts(columns))
+
+
+def strict_majority(counts: Ints) -> Ints:
+    """Give the outcome with strictly most votes of each row of counts, else MISSING."""
+    if not len(counts):
+        return np.zeros(0, dtype=np.int64)
+    best = counts.max(axis=1)
+    strict = (best > 0) & ((counts == best[:, None]).sum(axis=1) == 1)
+    return np.where(strict, counts.argmax(axis=1), MISSING)
+
+
+def truth_of(columns: AgreementColumns) -> Ints:
+    """Give gold where an item has it, else the human majority, else MISSING."""
+    return np.where(columns.gold >= 0, columns.gold, majority_of(columns))
+
+
+def vote_counts(columns: AgreementColumns) -> Ints:
+    """Count each item's votes by outcome (items, K), skips aside."""
+    spoke = columns.vote_outcome >= 0
+    flat = columns.vote_item[spoke] * K + columns.vote_outcome[spoke]
+    return np.bincount(flat, minlength=len(columns.gold) * K).reshape(len(columns.gold), K).astype(np.int64)
+
+
+def human_human(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> Report:
+    counts = vote_counts(columns)
+    n = counts.sum(axis=1)
+    shared = counts[n >= 2]
+    n_shared = n[n >= 2]
+    fleiss = None
+    if len(shared):
+        # The larger of two equally frequent numbers: it has more to say.
+        frequency = np.bincount(n_shared)
+        modal = int(np.flatnonzero(frequency == frequency.max())[-1])
+        fleiss = agreement.fleiss_kappa(shared[n_shared == modal])
+    occurs = counts.sum(axis=0) > 0
+    for code in range(K):  # a scale has two ends, even where everybody chose one
+        occurs[code] |= int(occurs.sum()) < 2
+    return {
+        "pairs": _rater_pairs(columns, n_bootstrap=n_bootstrap, seed=seed),
+        "fleiss_kappa": fleiss,
+        "krippendorff_alpha": agreement.krippendorff_alpha(counts),
+        "gwet_ac1": agreement.gwet_ac1(counts[:, occurs]),
+        "n_unanimous": int((shared.max(axis=1, initial=0) == n_shared).sum()),
+    }
+
+
+def _rater_pairs(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> list[Report]:
+    """Tabulate every two people with an item in common. Votes are sorted by item, so meetings are within runs."""
+    spoke = columns.vote_outcome >= 0
+    item, rater, outcome = columns.vote_item[spoke], columns.vote_rater[spoke], columns.vote_outcome[spoke]
+    n_raters = len(columns.raters)
+    cells: list[Ints] = []
+    gap = 1
+    # Two votes `gap` apart in one item's run are one meeting; every meeting is found at exactly one gap.
+    while len(item) > gap and (same := item[gap:] == item[:-gap]).any():
+        a, b = rater[:-gap][same], rater[gap:][same]
+        cells.append(((a * n_raters + b) * K + outcome[:-gap][same]) * K + outcome[gap:][same])
+        gap += 1
+    if not cells:
+        return []
+    keys, counts = np.unique(np.concatenate(cells), return_counts=True)
+    pair_keys, place = np.unique(keys // (K * K), return_inverse=True)
+    tables = np.zeros((len(pair_keys), K * K), dtype=np.int64)
+    tables[place, keys % (K * K)] = counts
+    few = len(pair_keys) <= MAX_BOOTSTRAPPED_PAIRS
+    out = []
+    for key, cells_of_pair in zip(pair_keys.tolist(), tables, strict=True):
+        table = cells_of_pair.reshape(K, K)
+        out.append(
+            {
+                "a": columns.raters[key // n_raters],
+                "b": columns.raters[key % n_raters],
+                "n": int(table.sum()),
+                "agreement": agreement.raw_agreement(table),
+                "cohen_kappa": agreement.cohen_kappa(table),
+                "ci95": _kappa_interval(table, n_bootstrap=n_bootstrap if few else None, seed=seed),
+                "agreement_without_ties": agreement.raw_agreement(table[:2, :2]),
+            }
+        )
+    return out
+
+
+def _kappa_interval(table: Ints, *, n_bootstrap: int | None, seed: int) -> list[float] | None:
+    """Bootstrap kappa over the items of a table; without replicates give the asymptotic interval."""
+    if table.sum() < 2 or agreement.cohen_kappa(table) is None or n_bootstrap == 0:
+        return None
+    if n_bootstrap is None:
+        kappa = agreement.cohen_kappa_interval(table)
+        return None if kappa is None else [max(-1.0, kappa.ci.low), min(1.0, kappa.ci.high)]
+    flat = table.ravel()
+    used = flat > 0
+    items = ItemStatistics(np.eye(K * K)[used], flat[used])
+    sums = bootstrap_sums(items, n_bootstrap=n_bootstrap, seed=seed).reshape(-1, K, K)
+    ends = percentile_interval(agreement.kappas(sums))
+    return None if ends is None else [ends.low, ends.high]
+
+
+def baselines(columns: AgreementColumns, truth: Ints, *, n_bootstrap: int, seed: int) -> Report:
+    """Give what a judge is held against; null where there is nothing to say it from."""
+    n_items = len(truth)
+    sums = ItemSums(n_items, n_bootstrap=n_bootstrap, seed=seed)
+    known = np.flatnonzero(truth >= 0)
+    chance = commonest = None
+    if len(known):
+        counts = np.bincount(truth[known], minlength=K)
+        chance = 1.0 / max(2, int((counts > 0).sum()))
+        commonest = int(counts.argmax())
+        sums.add("known", known)
+        sums.add("commonest", known[truth[known] == commonest])
+    item, agrees = _each_against_the_rest(columns)
+    sums.add("person", item)
+    sums.add("person agrees", item[agrees])
+    a, b = columns.length_first, columns.length_second
+    unequal = np.flatnonzero(((truth == FIRST) | (truth == SECOND)) & (a != b))
+    longer = unequal[((truth == FIRST) == (a > b))[unequal]]
+    sums.add("unequal", unequal)
+    sums.add("longer", longer)
+    return {
+        "n_truth": len(known),
+        "chance": chance,
+        "commonest": None
+        if commonest is None
+        else {"outcome": OUTCOMES[commonest]} | figure_of(sums, "commonest", "known"),
+        "one_person": figure_of(sums, "person agrees", "person") if len(item) else None,
+        "ceiling": _ceiling(columns, n_bootstrap=n_bootstrap, seed=seed),
+        "truth_longer": figure_of(sums, "longer", "unequal"),
+    }
+
+
+def figure_of(sums: ItemSums, hit: str, of: str) -> Report:
+    """Give a share with its interval: {"n", "k", "rate", "ci95"}."""
+    n, k = int(sums.total(of).sum()), int(sums.total(hit).sum())
+    return {"n": n, "k": k, "rate": k / n if n else None, "ci95": sums.share(hit, of) if n else None}
+
+
+def _each_against_the_rest(columns: AgreementColumns) -> tuple[Ints, NDArray[np.bool_]]:
+    """Hold each vote to gold, or where there is none to the strict majority of everybody else's votes."""
+    counts = vote_counts(columns)
+    # alone and without gold there is nothing to hold a vote to
+    held = (columns.vote_outcome >= 0) & ((counts.sum(axis=1) > 1) | (columns.gold >= 0))[columns.vote_item]
+    item, outcome = columns.vote_item[held], columns.vote_outcome[held]
+    if not len(item):
+        return item, np.zeros(0, dtype=bool)
+    others = counts[item]  # a row a vote
+    others[np.arange(len(item)), outcome] -= 1
+    gold = columns.gold[item]
+    right = np.where(gold >= 0, gold, strict_majority(others))
+    counted = right >= 0
+    return item[counted], (outcome == right)[counted]
+
+
+def _ceiling(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> Report | None:
+    """Count how often two people agree, over all meetings; an item's meetings are drawn together."""
+    counts = vote_counts(columns)
+    n = counts.sum(axis=1)
+    meetings = n * (n - 1) // 2
+    same = (counts * (counts - 1) // 2).sum(axis=1)
+    shared = meetings > 0
+    if not shared.any():
+        return None
+    n_meetings, n_same = int(meetings.sum()), int(same.sum())
+    ci = None
+    if shared.sum() > 1 and n_bootstrap:
+        kinds, times = np.unique(same[shared] * (int(meetings.max()) + 1) + meetings[shared], return_counts=True)
+        rows = np.stack(np.divmod(kinds, int(meetings.max()) + 1), axis=1).astype(np.float64)
+        sums = bootstrap_sums(ItemStatistics(rows, times.astype(np.int64)), n_bootstrap=n_bootstrap, seed=seed)
+        ends = percentile_interval(sums[:, 0] / sums[:, 1])
+        ci = None if ends is None else [ends.low, ends.high]
+    return {"n": n_meetings, "k": n_same, "rate": n_same / n_meetings, "ci95": ci}
