@@ -9,7 +9,7 @@ from typing import Any
 from apps.judging.models import Judge, Verdict
 from apps.projects.models import Project
 from apps.rankings.preferences import label_judge
-from apps.reports.figures import Figure
+from apps.reports.figures import Figure, baselines
 from apps.reports.services import agreement_for_page
 
 INLINE = 20_000  # verdicts; beyond it the figures are worked out after the page is there
@@ -34,14 +34,15 @@ def belief(project: Project, *, now: datetime) -> Belief | None:
     if not Judge.objects.filter(project=project, verdicts__isnull=False).exists():
         return None
     made = agreement_for_page(project=project, now=now)
+    ceiling = baselines(made.report).ceiling
     judges: list[dict[str, Any]] = made.report["judges"]
     labels = label_judge(project)
     measured = [judge for judge in judges if judge["n"]]
     if not measured:
-        return Belief(labels.name if labels else "", "unknown", None, made.baselines.ceiling)
+        return Belief(labels.name if labels else "", "unknown", None, ceiling)
     chosen = next((judge for judge in measured if labels and judge["name"] == labels.name), None)
     chosen = chosen or max(measured, key=lambda judge: judge["n"])
-    return Belief(chosen["name"], _answer(chosen), chosen, made.baselines.ceiling)
+    return Belief(chosen["name"], _answer(chosen), chosen, ceiling)
 
 
 def _answer(judge: dict[str, Any]) -> str:

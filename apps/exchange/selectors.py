@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from django.db.models import Count
+from django.db.models import Exists, OuterRef
 
 from apps.core.chunks import chunks
 from apps.exchange.models import RecordSpelling
@@ -40,10 +40,11 @@ _ORDER: dict[str, PairIndex | None] = {"01": (0, 1), "10": (1, 0), "": None}
 
 def judge_names(project: Project) -> dict[int, str]:
     """Name each judge of a project for the outside: by its name, and by its version too where several have spoken."""
-    judges = list(Judge.objects.filter(project=project).annotate(n=Count("verdicts")).order_by("name", "version"))
+    said = Exists(Verdict.objects.filter(judge=OuterRef("pk")))
+    judges = list(Judge.objects.filter(project=project).annotate(has_spoken=said).order_by("name", "version"))
     spoken: dict[str, int] = defaultdict(int)
     for judge in judges:
-        spoken[judge.name] += judge.n > 0
+        spoken[judge.name] += judge.has_spoken
     return {
         judge.pk: judge.name if spoken[judge.name] < 2 or judge.version == 1 else f"{judge.name} v{judge.version}"
         for judge in judges

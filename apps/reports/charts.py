@@ -10,8 +10,10 @@ from urllib.parse import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from apps.core.svg import Dot, Guide, forest, matrix
-from apps.reports.figures import Baselines, Bias, Figure
+from apps.core.svg import Dot, Guide, Point, Series, bars, forest, lines, matrix
+from apps.reports.figures import Baselines, Figure, JudgeCard
+from apps.reports.selectors import Overrides
+from prefloop.stats.intervals import wilson_interval
 from prefloop.types import OUTCOMES
 
 WORDS = {"first": "A", "second": "B", "tie": "tie", "both_bad": "both bad"}
@@ -19,6 +21,10 @@ WORDS = {"first": "A", "second": "B", "tie": "tie", "both_bad": "both bad"}
 
 def _n(figure: Figure) -> str:
     return f"n\u202f=\u202f{figure.n:,} {figure.unit}".rstrip()
+
+
+def _ends(ci95: Sequence[float] | None) -> tuple[float | None, float | None]:
+    return (None, None) if ci95 is None else (ci95[0], ci95[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +98,17 @@ def leaning(rows: Sequence[tuple[str, Figure]], *, title: str, guides: Sequence[
     return _forest(dots, title=title, domain=(0.0, 1.0), guides=guides, width=530, label_width=200)
 
 
-def bias_charts(biases: Sequence[Bias], truth_longer: Figure) -> list[dict[str, Any]]:
-    """Give the three panels of the bias section."""
+def bias_charts(biases: Sequence[JudgeCard], report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the panels of the bias section."""
     unbiased = [Guide(0.5, _("no bias"))]
-    longer = [Guide(truth_longer.value, _("truth"))] if truth_longer.value is not None else unbiased
-    return [
+    true = biases[0].truth_longer.value if biases else None
+    longer = [Guide(true, _("truth"))] if true is not None else unbiased
+    own = [
+        (judge["name"], figure)
+        for judge in report["judges"]
+        if (figure := Figure.of(judge["self_preference"], "decisive verdicts"))
+    ]
+    panels = [
         {
             "term": "position bias",
             "title": _("Chooses the answer shown first"),
@@ -110,9 +122,132 @@ def bias_charts(biases: Sequence[Bias], truth_longer: Figure) -> list[dict[str, 
         {
             "term": "order consistency",
             "title": _("Says the same when the answers swap places"),
-            "chart": leaning([(b.name, b.same_in_both) for b in biases], title=_("Order consistency")),
+            "chart": leaning([(b.name, b.same_in_both_orders) for b in biases], title=_("Order consistency")),
         },
     ]
+    if own:
+        panels.append(
+            {
+                "term": "self-preference",
+                "title": _("Chooses its own model's answer"),
+                "chart": leaning(own, title=_("Self-preference")),
+            }
+        )
+    return panels
+
+
+def groups(rows: Sequence[dict[str, Any]], *, title: str, overall: float | None = None) -> Sizes:
+    """Draw a judge's accuracy in each of several groups of comparisons."""
+    dots = [Dot(r["name"], r["rate"], *_ends(r["ci95"]), note=f"n\u202f=\u202f{r['n']:,}") for r in rows]
+    guides = [Guide(overall, _("all"))] if overall is not None else []
+    return _forest(dots, title=title, domain=(0.0, 1.0), guides=guides, width=530, label_width=200)
+
+
+def drift(judges: Sequence[dict[str, Any]], names: Sequence[str]) -> Sizes:
+    """Draw each judge's accuracy over the rounds, in the order they came."""
+    place = {name: i for i, name in enumerate(names)}
+    series = [
+        Series(
+            judge["name"],
+            tuple(Point(place[r["name"]], r["rate"], *_ends(r["ci95"]), label=r["name"]) for r in judge["by_round"]),
+            series=i % 6,
+        )
+        for i, judge in enumerate(judges)
+        if judge["by_round"]
+    ]
+    options: dict[str, Any] = {
+        "title": _("Agreement by round"),
+        "x_label": _("rounds, in order"),
+        "y_label": _("agreement with the truth"),
+        "y_unit": "%",
+        "y_domain": (0.0, 1.0),
+        "x_domain": (0.0, max(1.0, len(names) - 1.0)),
+    }
+    return Sizes(
+        lines(series, width=1080, height=340, label_width=200, **options),
+        lines(series, width=380, height=300, label_width=90, **options),
+    )
+
+
+def calibration(judges: Sequence[dict[str, Any]]) -> Sizes:
+    """Draw how often the first answer was truly better against how sure the judge was; honest is the diagonal."""
+    series = [Series(_("honest"), (Point(0, 0, mark=False), Point(1, 1, mark=False)), hue="muted", dotted=True)]
+    for i, judge in enumerate(judges):
+        points = tuple(
+            Point(b["said"], b["true"], *_ends(b["ci95"]), label=f"n = {b['n']:,}")
+            for b in judge["calibration"]["bins"]
+        )
+        series.append(Series(judge["name"], points, series=i % 6))
+    options: dict[str, Any] = {
+        "title": _("Reliability curve"),
+        "x_label": _("the judge's probability that A is better"),
+        "y_label": _("how often A was better"),
+        "x_unit": "%",
+        "y_unit": "%",
+        "x_domain": (0.0, 1.0),
+        "y_domain": (0.0, 1.0),
+    }
+    return Sizes(
+        lines(series, width=720, height=420, label_width=190, **options),
+        lines(series, width=380, height=340, label_width=90, **options),
+    )
+
+
+def judges_with_judges(pairs: Sequence[dict[str, Any]]) -> Sizes:
+    """Draw how often every two judges say the same."""
+    dots = [
+        Dot(
+            f"{p['a']} · {p['b']}",
+            p["agreement"],
+            *_ends(p["agreement_ci95"]),
+            note=f"n\u202f=\u202f{p['n']:,}",
+        )
+        for p in pairs
+    ]
+    return _forest(dots, title=_("Judges with judges"), domain=(0.0, 1.0), width=1080, label_width=360)
+
+
+def override_rates(overrides: Sequence[Overrides]) -> Sizes:
+    """Draw of how many reviewed labels people changed."""
+    dots = []
+    for o in overrides:
+        interval = wilson_interval(o.n_changed, o.n)
+        ends = _ends((interval.low, interval.high) if interval else None)
+        note = f"{o.n_changed:,} of {o.n:,} reviewed"
+        dots.append(Dot(o.name, o.n_changed / o.n, *ends, kind="human", note=note))
+    return _forest(dots, title=_("Labels changed by people"), domain=(0.0, 1.0), width=1080, label_width=250)
+
+
+def override_reasons(override: Overrides) -> SafeString:
+    dots = [Dot(reason or _("no reason given"), n, kind="human") for reason, n in override.reasons]
+    return bars(dots, title=_("Reasons for overriding %(name)s") % {"name": override.name}, width=520, label_width=280)
+
+
+def win_rates(section: dict[str, Any]) -> Sizes:
+    """Draw each model's win rate by people, by the judge, and by both; people are filled."""
+    words = (("human", _("people"), "human"), ("judge", _("judge"), "machine"), ("both", _("both"), "human"))
+    dots = [
+        Dot(
+            f"{model['name']} · {word}",
+            model[key]["rate"],
+            *_ends(model[key]["ci95"]),
+            kind=kind,
+            hue="" if key != "judge" else "muted",
+            note=f"n\u202f=\u202f{model[key]['n']:,}",
+        )
+        for model in section["models"]
+        for key, word, kind in words
+        if model[key]["n"]
+    ]
+    return _forest(
+        dots,
+        title=_("Win rates with both kinds of labels"),
+        domain=(0.0, 1.0),
+        guides=[Guide(0.5)],
+        axis=_("win rate, ties half; lines are 95\u202f% intervals"),
+        width=1080,
+        label_width=330,
+    )
 
 
 def strengths(report: dict[str, Any]) -> Sizes | None:

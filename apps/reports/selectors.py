@@ -1,33 +1,32 @@
-"""What the reports are made of: columns fetched as they are, no model instances, coded as numbers on the way."""
+"""What the reports are made of, and what their lists show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from django.db.models import Count, Max, QuerySet
-from django.db.models.functions import Length
+from django.db.models import Count, Exists, OuterRef, QuerySet, TextField, Value
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Coalesce
 from numpy.typing import NDArray
 
+from apps.core.columns import fetch, numbered
 from apps.exchange.selectors import judge_names
+from apps.judging import columns
 from apps.judging.models import Judge, Verdict
 from apps.projects.models import Project
-from apps.prompts.models import ImportBatch, ready
-from apps.rankings.models import Vote
-from apps.samples.models import Comparison
-from prefloop.stats.agreement import MISSING
-from prefloop.stats.columns import FAILED, OTHER_STATE, SKIP, UNPARSEABLE, AgreementColumns
-from prefloop.stats.leaderboard import Game
+from apps.prompts.models import Prompt, ready
+from apps.rankings.models import Override
+from apps.samples.models import Completion
+from prefloop.stats.columns import AgreementColumns
+from prefloop.stats.games import HUMAN as HUMAN_SOURCE
+from prefloop.stats.games import GameColumns
 from prefloop.types import OUTCOMES, Outcome, PrefloopError
 
 Ints = NDArray[np.int64]
 ALL, HUMAN = "all", "human"
-
-_CODE: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)} | {"": MISSING, "skip": SKIP}
-_STATE: dict[str, int] = {"unparseable": UNPARSEABLE, "error": FAILED}
-_FETCH = 10_000
 
 
 class NoSuchSource(PrefloopError):
@@ -35,78 +34,39 @@ class NoSuchSource(PrefloopError):
 
 
 def agreement_columns(project: Project) -> AgreementColumns:
-    """Fetch a project's comparisons, the votes that stand, and all verdicts. One query each."""
-    items = _rows(
-        _comparisons(project).order_by("id").values_list("id", "gold", Length("first__text"), Length("second__text"))
-    )
-    ids, gold, length_first, length_second = _columns(items, int, _CODE.__getitem__, int, int)
-    votes = standing_votes(project).order_by("comparison_id", "rater").values_list("comparison_id", "rater", "choice")
-    raters = _Names()
-    vote_id, vote_rater, vote_outcome = _columns(_rows(votes), int, raters.code, _CODE.__getitem__)
-    verdicts = (
-        _verdicts(project)
-        .order_by("id")
-        .values_list("comparison_id", "judge_id", "order", "sample", "state", "outcome")
-    )
-    names = judge_names(project)
-    judges = _Names()
-    verdict_id, judge, swapped, sample, outcome = _columns(
-        ((c, names[j], o, s, out or state) for c, j, o, s, state, out in _rows(verdicts)),
-        int,
-        judges.code,
-        lambda order: order == "10",
-        int,
-        lambda said: _CODE[said] if said in _CODE else _STATE.get(said, OTHER_STATE),
-    )
-    rater_names, vote_rater = raters.sorted(vote_rater)
-    judge_list, judge = judges.sorted(judge)
-    vote_item = np.searchsorted(ids, vote_id)
-    # one vote a (comparison, person) stands, so sorting is all that the report's columns ask
-    by_item = np.lexsort((vote_rater, vote_item))
-    return AgreementColumns(
-        gold=gold,
-        length_first=length_first,
-        length_second=length_second,
-        raters=rater_names,
-        vote_item=vote_item[by_item].astype(np.int64),
-        vote_rater=vote_rater[by_item],
-        vote_outcome=vote_outcome[by_item],
-        judges=judge_list,
-        verdict_item=np.searchsorted(ids, verdict_id).astype(np.int64),
-        verdict_judge=judge,
-        verdict_swapped=swapped.astype(np.bool_),
-        verdict_sample=sample,
-        verdict_outcome=outcome,
-    )
+    """Code a project's comparisons, the votes that stand, and all verdicts."""
+    return columns.agreement_columns(project, judge_names(project))
 
 
 def comparison_ids(project: Project) -> Ints:
     """Give the ids of the report's items, in its order."""
-    return np.fromiter(_rows(_comparisons(project).order_by("id").values_list("id", flat=True)), dtype=np.int64)
+    ids: Ints = np.sort(fetch(columns.comparisons_of(project), id=(int, "id"))["id"])
+    return ids
 
 
-def standing_votes(project: Project) -> QuerySet[Vote]:
-    """Return each person's last vote on each comparison, where it was not taken back."""
-    votes = Vote.objects.filter(ready("comparison__"), comparison__project=project, superseded_by__isnull=True)
-    return votes.exclude(choice="withdrawn")
+@dataclass(frozen=True, slots=True)
+class Games:
+    """Every label of a project as a game; `judges` names the sources of the games by their code."""
+
+    columns: GameColumns
+    judges: tuple[str, ...]
+
+    def of(self, source: str) -> GameColumns:
+        """Keep the games of `source`: all | human | a judge's name."""
+        if source == ALL:
+            return self.columns
+        codes = [HUMAN_SOURCE] if source == HUMAN else [i for i, name in enumerate(self.judges) if name == source]
+        return self.columns.where(np.isin(self.columns.source, codes))
 
 
-def games(project: Project, *, source: str = ALL) -> Iterator[Game]:
-    """Yield one game a label: each standing vote and each verdict of `source` (all | human | a judge's name).
+def games(project: Project) -> Games:
+    """Fetch each standing vote and each verdict as a game.
 
-    A skip, an unparsed verdict or an answer without a model's name is a game that can't be used. Raises NoSuchSource.
+    A skip, an unparsed verdict or an answer without a model's name is a game that can't be used.
     """
-    wanted = judge_ids_of(project, source)
-    names = "comparison__first__model_name", "comparison__second__model_name"
-    if source in {ALL, HUMAN}:
-        for choice, order, a, b in _rows(standing_votes(project).order_by("id").values_list("choice", "order", *names)):
-            yield Game(a, b, choice if choice in OUTCOMES else None, _first_shown(order))
-    if source != HUMAN:
-        verdicts = _verdicts(project)
-        if wanted is not None:
-            verdicts = verdicts.filter(judge__in=wanted)
-        for outcome, order, a, b in _rows(verdicts.order_by("id").values_list("outcome", "order", *names)):
-            yield Game(a, b, outcome or None, _first_shown(order))
+    found, judges = columns.game_columns(project)
+    names = judge_names(project)
+    return Games(found, tuple(names[key] for key in judges))
 
 
 def judge_ids_of(project: Project, source: str) -> list[int] | None:
@@ -123,60 +83,10 @@ def judge_ids_of(project: Project, source: str) -> list[int] | None:
 
 def source_list(project: Project) -> list[str]:
     """Name the judges that have said something."""
-    spoken = Judge.objects.filter(project=project, verdicts__isnull=False).values_list("id", flat=True).distinct()
+    said = Exists(Verdict.objects.filter(judge=OuterRef("pk")))
+    spoken = Judge.objects.filter(said, project=project).values_list("id", flat=True)
     names = judge_names(project)
     return sorted({names[key] for key in spoken})
-
-
-def _comparisons(project: Project) -> QuerySet[Comparison]:
-    return Comparison.objects.filter(ready(), project=project)
-
-
-def _verdicts(project: Project) -> QuerySet[Verdict]:
-    return Verdict.objects.filter(ready("comparison__"), comparison__project=project)
-
-
-def _first_shown(order: str) -> Literal["a", "b"] | None:
-    return {"01": "a", "10": "b"}.get(order)  # type: ignore[return-value]  # the values are those two
-
-
-def _rows(query: Any) -> Iterator[Any]:
-    return iter(query.iterator(chunk_size=_FETCH))
-
-
-def _columns(rows: Iterable[Sequence[Any]], *code: Callable[[Any], int]) -> tuple[Ints, ...]:
-    """Turn rows into one column of integers a field."""
-    columns: tuple[list[int], ...] = tuple([] for _ in code)
-    for row in rows:
-        for column, to_code, value in zip(columns, code, row, strict=True):
-            column.append(to_code(value))
-    return tuple(np.array(column, dtype=np.int64) for column in columns)
-
-
-class _Names:
-    """Numbers for names as they come, and in the order of the alphabet at the end."""
-
-    def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
-
-    def code(self, name: str) -> int:
-        return self._codes.setdefault(name, len(self._codes))
-
-    def sorted(self, codes: Ints) -> tuple[tuple[str, ...], Ints]:
-        names = sorted(self._codes)
-        place = np.zeros(max(len(names), 1), dtype=np.int64)
-        for new, name in enumerate(names):
-            place[self._codes[name]] = new
-        return tuple(names), place[codes] if len(codes) else codes
-
-
-def state_of(project: Project) -> str:
-    """Give a word that changes whenever anything a report reads does: labels are only ever appended."""
-    comparisons = Comparison.objects.filter(project=project).aggregate(n=Count("id"), last=Max("id"))
-    votes = Vote.objects.filter(comparison__project=project).aggregate(n=Count("id"), last=Max("id"))
-    verdicts = Verdict.objects.filter(comparison__project=project).aggregate(n=Count("id"), last=Max("id"))
-    imports = ImportBatch.objects.filter(project=project, ready=True).aggregate(n=Count("id"), last=Max("id"))
-    return "-".join(f"{part['n']}.{part['last'] or 0}" for part in (comparisons, votes, verdicts, imports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +101,107 @@ class Excerpt:
 
 def excerpts(project: Project, ids: Sequence[int]) -> dict[int, Excerpt]:
     """Give these comparisons of the project, by id."""
-    rows = _comparisons(project).filter(pk__in=ids).values_list("id", "prompt__text", "first__text", "second__text")
+    shown = columns.comparisons_of(project).filter(pk__in=ids)
+    rows = shown.values_list("id", "prompt__text", "first__text", "second__text")
     return {row[0]: Excerpt(*row) for row in rows}
 
 
 def outcome_name(code: int) -> Outcome | None:
     return OUTCOMES[code] if 0 <= code < len(OUTCOMES) else None
+
+
+# --- what people did having seen the verdict ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Of the labels of a judge that somebody looked at, how many were changed, and why. Decisions that stand only."""
+
+    name: str
+    n: int
+    n_changed: int
+    reasons: tuple[tuple[str, int], ...]  # the most frequent first; "" where none was given
+
+
+def override_list(project: Project, *, n_reasons: int = 8) -> list[Overrides]:
+    """Count, for each judge, the standing decisions made seeing its label; judges that nobody reviewed left out."""
+    standing = Override.objects.filter(ready("comparison__"), comparison__project=project, superseded_by__isnull=True)
+    standing = standing.exclude(kind="withdrawn")
+    names = judge_names(project)
+    kinds: dict[int, dict[str, int]] = {}
+    for judge, kind, n in standing.values_list("judge_id", "kind").annotate(n=Count("id")).order_by("judge_id", "kind"):
+        kinds.setdefault(judge, {})[kind] = n
+    reasons: dict[int, list[tuple[str, int]]] = {}
+    changed = standing.filter(kind="override").values_list("judge_id", "reason").annotate(n=Count("id"))
+    for judge, reason, n in changed.order_by("judge_id", "-n", "reason"):
+        reasons.setdefault(judge, []).append((reason.strip(), n))
+    return [
+        Overrides(names[key], sum(n.values()), n.get("override", 0), tuple(reasons.get(key, [])[:n_reasons]))
+        for key, n in sorted(kinds.items(), key=lambda pair: names[pair[0]])
+    ]
+
+
+# --- slices -----------------------------------------------------------------------------------------------------------
+
+_SAMPLED = 300  # rows looked at to find the keys there are
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Comparisons by the value of one metadata key: a place in `values` each, -1 where it has none."""
+
+    key: str
+    values: tuple[str, ...]
+    place: Ints
+
+
+def slice_keys(project: Project) -> list[str]:
+    """Name the keys that comparisons can be split by: metadata of prompts, and "answer." that of answers."""
+    prompts = Prompt.objects.filter(ready(), project=project).exclude(metadata={})
+    answers = Completion.objects.filter(ready(), project=project).exclude(metadata={})
+    found = {key for row in _sample(prompts) for key, value in row.items() if _is_plain(value)}
+    of_answers = {f"answer.{key}" for row in _sample(answers) for key, value in row.items() if _is_plain(value)}
+    return sorted(found) + sorted(of_answers)
+
+
+def _sample(rows: QuerySet[Any]) -> list[dict[str, Any]]:
+    ids = rows.order_by("id").values_list("metadata", flat=True)[:_SAMPLED]
+    latest = rows.order_by("-id").values_list("metadata", flat=True)[:_SAMPLED]
+    return [row for row in [*ids, *latest] if isinstance(row, dict)]
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool) and len(str(value)) <= 80
+
+
+def slices(project: Project, key: str, *, most: int = 12) -> Slices:
+    """Split the report's items by a key; the rarest of more than `most` values are one. An answer's value is that both
+    answers share, else "first/second"."""
+    comparisons = columns.comparisons_of(project)
+    if key.startswith("answer."):
+        name = key.removeprefix("answer.")
+        rows = fetch(
+            comparisons,
+            id=(int, "id"),
+            a=(str, _text("first__metadata", name)),
+            b=(str, _text("second__metadata", name)),
+        )
+        found = [a if a == b else f"{a or '–'} / {b or '–'}" for a, b in zip(rows["a"], rows["b"], strict=True)]
+    else:
+        rows = fetch(comparisons, id=(int, "id"), value=(str, _text("prompt__metadata", key)))
+        found = rows["value"]
+    order = np.argsort(rows["id"])
+    values, place = numbered(found)
+    place = place[order]
+    counts = np.bincount(place[place >= 0], minlength=len(values))
+    if len(values) > most:
+        kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1])
+        new = np.full(len(values) + 1, len(kept))
+        new[kept] = np.arange(len(kept))
+        new[-1] = -1
+        place, values = new[place], [*(values[i] for i in kept.tolist()), f"{len(values) - len(kept)} others"]
+    return Slices(key, tuple(values), place)
+
+
+def _text(column: str, key: str) -> Coalesce:
+    return Coalesce(Cast(KeyTextTransform(key, column), TextField()), Value(""))

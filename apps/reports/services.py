@@ -1,21 +1,39 @@
-"""The two reports of a project, as the interface prints them. Nothing is written."""
+"""The two reports of a project, as the interface prints them, and what their pages show besides.
+
+What a page needs is kept until somebody says something new. What is too slow for a page (Elo over many orders, the
+bootstrap of a large board) is worked out by a job, whose result is found by the content it was made of.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from django.core.cache import cache
+from django.db import transaction
 
+from apps.accounts.models import User
+from apps.jobs.models import Job
+from apps.jobs.services import job_enqueue
+from apps.judging.columns import content_version
 from apps.projects.models import Project
-from apps.reports import figures, selectors
+from apps.reports import selectors
+from prefloop.stats.board_win_rates import HALF_WIDTH, win_rates_report
 from prefloop.stats.columns import AgreementColumns
-from prefloop.stats.leaderboard import leaderboard_report as leaderboard
+from prefloop.stats.elo import orders_for
+from prefloop.stats.judge_report import group_accuracy, rows_by_judge
+from prefloop.stats.leaderboard import leaderboard_report_of_columns
+from prefloop.stats.people import truth_of
 from prefloop.stats.report import agreement_report_of_columns
 
 N_BOOTSTRAP = 1000
 KEPT_SECONDS = 3600
+# what a page has time for; beyond it Elo and the bootstrap are a job's
+INLINE_GAMES, INLINE_MODELS, INLINE_UPDATES = 20_000, 40, 4_000_000
+BOARD_JOB = "reports.leaderboard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +42,8 @@ class Agreement:
 
     report: dict[str, Any]
     columns: AgreementColumns
-    baselines: figures.Baselines
-    biases: list[figures.Bias]
-    truth_longer: figures.Figure
+    overrides: list[selectors.Overrides]
+    version: str
     made_at: datetime
 
 
@@ -38,7 +55,8 @@ def agreement_report(*, project: Project, seed: int = 0) -> dict[str, Any]:
 
 def agreement_for_page(*, project: Project, now: datetime, seed: int = 0) -> Agreement:
     """Build the report and its figures; kept until somebody says something new."""
-    key = f"agreement:{project.pk}:{seed}:{selectors.state_of(project)}"
+    version = content_version(project)
+    key = f"agreement:{project.pk}:{seed}:{version}"
     kept = cache.get(key)
     if isinstance(kept, Agreement):
         return kept
@@ -46,17 +64,128 @@ def agreement_for_page(*, project: Project, now: datetime, seed: int = 0) -> Agr
     made = Agreement(
         report=agreement_report_of_columns(project=project.slug, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed),
         columns=columns,
-        baselines=figures.baselines(columns, seed=seed),
-        biases=figures.biases(columns, seed=seed),
-        truth_longer=figures.truth_longer(columns),
+        overrides=selectors.override_list(project),
+        version=version,
         made_at=now,
     )
     cache.set(key, made, KEPT_SECONDS)
     return made
 
 
+def agreement_whole(*, project: Project, now: datetime) -> dict[str, Any]:
+    """Give the report as a file to keep: its JSON, overrides, every slice, the version it was made of and the time."""
+    found = agreement_for_page(project=project, now=now)
+    return found.report | {
+        "overrides": [
+            {
+                "judge": o.name,
+                "n": o.n,
+                "n_changed": o.n_changed,
+                "reasons": [{"reason": r, "n": n} for r, n in o.reasons],
+            }
+            for o in found.overrides
+        ],
+        "slices": {key: slice_report(found, selectors.slices(project, key)) for key in selectors.slice_keys(project)},
+        "version": found.version,
+        "made_at": found.made_at.isoformat(),
+        "n_bootstrap": N_BOOTSTRAP,
+        "seed": 0,
+    }
+
+
+def slice_report(found: Agreement, slices: selectors.Slices) -> list[dict[str, Any]]:
+    """Give each judge's accuracy in each slice: [{"judge", "slices": [{"name", "n", "k", "rate", "ci95"}]}]."""
+    truth = truth_of(found.columns)
+    return [
+        {
+            "judge": found.columns.judges[rows.code],
+            "slices": group_accuracy(rows, truth, slices.place, slices.values, n_bootstrap=N_BOOTSTRAP),
+        }
+        for rows in rows_by_judge(found.columns)
+    ]
+
+
 def leaderboard_report(*, project: Project, source: str = selectors.ALL, seed: int = 0) -> dict[str, Any]:
     """Build the object of `report_leaderboard --json`. Raises NoSuchSource."""
     selectors.judge_ids_of(project, source)
-    games = selectors.games(project, source=source)
-    return leaderboard(project=project.slug, source=source, games=games, seed=seed)
+    columns = selectors.games(project).of(source)
+    return leaderboard_report_of_columns(
+        project=project.slug, source=source, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The board as a page shows it. Where `is_partial`, Elo and the bootstrap are left to a job of the same content."""
+
+    report: dict[str, Any]
+    win_rates: dict[str, Any] | None
+    judges: list[str]  # those whose labels can stand beside people's
+    version: str
+    made_at: datetime
+    is_partial: bool
+
+
+def leaderboard_for_page(
+    *, project: Project, now: datetime, source: str, judge: str = "", half_width: float = HALF_WIDTH
+) -> Board:
+    """Build the board from one look at the labels; kept until somebody says something new."""
+    version = content_version(project)
+    chosen = hashlib.sha256(f"{source}\0{judge}\0{half_width}".encode()).hexdigest()[:16]
+    key = f"board:{project.pk}:{version}:{chosen}"
+    kept = cache.get(key)
+    if isinstance(kept, Board):
+        return kept
+    games = selectors.games(project)
+    columns = games.of(source)
+    n = int(columns.usable.sum())
+    is_partial = n > INLINE_GAMES or len(columns.models) > INLINE_MODELS
+    report = leaderboard_report_of_columns(
+        project=project.slug,
+        source=source,
+        columns=columns,
+        n_bootstrap=0 if is_partial else N_BOOTSTRAP,
+        n_orders=0 if is_partial else min(orders_for(n), max(1, INLINE_UPDATES // max(n, 1))),
+    )
+    judges = sorted(set(games.judges))
+    name = judge if judge in judges else _with_most(games)
+    rates = None
+    if name:
+        code = games.judges.index(name)
+        rates = win_rates_report(games.columns, judge=code, name=name, half_width=half_width)
+    made = Board(report, rates, judges, version, now, is_partial)
+    cache.set(key, made, KEPT_SECONDS)
+    return made
+
+
+def _with_most(games: selectors.Games) -> str:
+    """Name the judge that has said most of named models; empty where none has."""
+    said = games.columns.source[games.columns.usable]
+    counts = np.bincount(said[said >= 0], minlength=len(games.judges))
+    return games.judges[int(counts.argmax())] if counts.any() else ""
+
+
+def leaderboard_job(*, project: Project, source: str, version: str) -> Job | None:
+    """Find the job that works out the whole board of this content."""
+    return Job.objects.filter(unique_key=_job_key(project, source, version)).first()
+
+
+def leaderboard_work_out(*, project: Project, source: str, started_by: User) -> Job:
+    """Have the whole board worked out: the same content is worked out once. Raises NoSuchSource."""
+    selectors.judge_ids_of(project, source)
+    version = content_version(project)
+    with transaction.atomic():
+        return job_enqueue(
+            kind=BOARD_JOB,
+            queue="cpu",
+            payload={"project": project.pk, "source": source, "version": version},
+            project=project,
+            title=f"Leaderboard of {project.name}",
+            unique_key=_job_key(project, source, version),
+            started_by=started_by,
+        )
+
+
+def _job_key(project: Project, source: str, version: str) -> str:
+    name = hashlib.sha256(source.encode()).hexdigest()[:16]
+    return f"leaderboard:{project.pk}:{name}:{version}"

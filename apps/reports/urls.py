@@ -7,9 +7,21 @@ from apps.reports import frontier_views, views
 app_name = "reports"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/reports/agreement/", views.agreement, name="agreement"),
-    path("p/<slug:slug>/reports/agreement.json", views.agreement_json, name="agreement-json"),
     path("p/<slug:slug>/reports/leaderboard/", views.leaderboard, name="leaderboard"),
-    path("p/<slug:slug>/reports/leaderboard.json", views.leaderboard_json, name="leaderboard-json"),
+    path("p/<slug:slug>/reports/leaderboard/work-out/", views.leaderboard_work_out, name="leaderboard-work-out"),
+    *(
+        path(f"p/<slug:slug>/reports/agreement.{form}", views.agreement_file, {"form": form}, name=f"agreement-{form}")
+        for form in ("json", "csv", "html")
+    ),
+    *(
+        path(
+            f"p/<slug:slug>/reports/leaderboard.{form}",
+            views.leaderboard_file,
+            {"form": form},
+            name=f"leaderboard-{form}",
+        )
+        for form in ("json", "csv", "html")
+    ),
     path("p/<slug:slug>/reports/frontier/", frontier_views.frontier, name="frontier"),
     path("p/<slug:slug>/reports/frontier.json", frontier_views.frontier_json, name="frontier-json"),
 ]

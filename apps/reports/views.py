@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
 from apps.core.json import dumps
+from apps.jobs.models import JobState
 from apps.projects.models import Project
-from apps.reports import access, charts, figures, selectors, services, words
+from apps.reports import access, charts, downloads, figures, selectors, services, words
+from prefloop.stats.board_win_rates import HALF_WIDTH
 from prefloop.types import OUTCOMES
 
 PAGE = 25
+MOST_PAIRS = 200  # of models on the page; the files have all
+WIDTHS = (1, 2, 3, 5, 10)  # per cent
 _CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 
 
@@ -29,29 +35,75 @@ _CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)
 def agreement(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
     found = services.agreement_for_page(project=project, now=timezone.now())
-    report = found.report
+    return render(request, "reports/agreement.html", _agreement_context(request, project, found))
+
+
+def _agreement_context(request: HttpRequest, project: Project, found: services.Agreement) -> dict[str, Any]:
+    report, base, biases = found.report, figures.baselines(found.report), figures.biases(found.report)
     path = reverse("reports:agreement", args=[project.slug])
     judges = []
     for judge in report["judges"]:
         drawn, names, rows = charts.confusion(judge, path=path)
-        judges.append({"report": judge, "matrix": drawn, "words": names, "rows": rows})
-    has_truth = found.baselines.n_truth > 0
-    context = {
+        use = words.judge_use(judge, base.ceiling.value if base.ceiling else None)
+        judges.append({"report": judge, "matrix": drawn, "words": names, "rows": rows, "use": use})
+    soft = [judge for judge in report["judges"] if judge["calibration"]]
+    return {
         "project": project,
         "active": "reports",
         "report": report,
         "sentence": words.agreement_sentence(report),
-        "ladder": charts.ladder(report, found.baselines) if has_truth else None,
-        "baselines": found.baselines,
+        "ladder": charts.ladder(report, base) if base.n_truth else None,
+        "baselines": base,
         "judges": judges,
-        "bias_charts": charts.bias_charts(found.biases, found.truth_longer) if report["judges"] else [],
-        "biases": found.biases,
-        "truth_longer": found.truth_longer,
+        "epsilon": report["judges"][0]["alternative_annotator"]["epsilon"] if judges else None,
+        "bias_charts": charts.bias_charts(biases, report) if judges else [],
+        "biases": biases,
+        "own": [judge for judge in report["judges"] if judge["self_preference"]],
+        "truth_longer": base.truth_longer,
+        "soft": soft,
+        "calibration": charts.calibration(soft) if soft else None,
+        "judge_pairs": report["judge_pairs"],
+        "judges_chart": charts.judges_with_judges(report["judge_pairs"]) if report["judge_pairs"] else None,
+        "overrides": [(o, charts.override_reasons(o) if o.reasons else None) for o in found.overrides],
+        "overrides_chart": charts.override_rates(found.overrides) if found.overrides else None,
+        "version": found.version,
         "made_at": found.made_at,
         "n_bootstrap": services.N_BOOTSTRAP,
+        **_over_time(report, found),
+        **(_slices(request, project, found) if judges and base.n_truth else {}),
         **_disagreements(request, project, found),
     }
-    return render(request, "reports/agreement.html", context)
+
+
+def _over_time(report: dict[str, Any], found: services.Agreement) -> dict[str, Any]:
+    """How each judge did round by round, and version by version."""
+    rounds = found.columns.rounds
+    spoke = [judge for judge in report["judges"] if judge["by_round"]]
+    return {
+        "rounds": spoke,
+        "rounds_chart": charts.drift(spoke, rounds) if len(rounds) > 1 and spoke else None,
+        "versions": words.versions(report),
+    }
+
+
+def _slices(request: HttpRequest, project: Project, found: services.Agreement) -> dict[str, Any]:
+    """Each judge's agreement in each part of the comparisons, by the metadata key that the address names."""
+    keys = selectors.slice_keys(project)
+    key = request.GET.get("slice", "")
+    key = key if key in keys else (keys[0] if keys else "")
+    if not key:
+        return {"slice_keys": []}
+    split = services.slice_report(found, selectors.slices(project, key))
+    overall = {judge["name"]: judge["accuracy"] for judge in found.report["judges"]}
+    return {
+        "slice_keys": keys,
+        "slice_key": key,
+        "slices": [
+            (part, charts.groups(part["slices"], title=part["judge"], overall=overall[part["judge"]]))
+            for part in split
+            if part["slices"]
+        ],
+    }
 
 
 def _disagreements(request: HttpRequest, project: Project, found: services.Agreement) -> dict[str, Any]:
@@ -83,9 +135,16 @@ def _disagreements(request: HttpRequest, project: Project, found: services.Agree
 @login_required
 @never_cache
 @require_GET
-def agreement_json(request: HttpRequest, slug: str) -> HttpResponse:
+def agreement_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
+    """The whole report as a file: JSON, CSV or a page that stands by itself."""
     project = access.project_for_reports(person(request), slug)
-    return _download(services.agreement_report(project=project), f"{project.slug}.agreement.json")
+    now, name = timezone.now(), f"{project.slug}.agreement.{form}"
+    if form == "html":
+        found = services.agreement_for_page(project=project, now=now)
+        page = render_to_string("reports/agreement_file.html", _agreement_context(request, project, found), request)
+        return downloads.answer(downloads.standing_alone(page), name, form)
+    whole = services.agreement_whole(project=project, now=now)
+    return downloads.answer(downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n", name, form)
 
 
 @login_required
@@ -93,23 +152,67 @@ def agreement_json(request: HttpRequest, slug: str) -> HttpResponse:
 @require_GET
 def leaderboard(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
+    return render(request, "reports/leaderboard.html", _board_context(request, project))
+
+
+def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
     sources = selectors.source_list(project)
     source = request.GET.get("source") or selectors.ALL
     if source not in {selectors.ALL, selectors.HUMAN, *sources}:
         raise Http404("no such source")
-    report = services.leaderboard_report(project=project, source=source)
-    context = {
+    width = _half_width(request.GET.get("width", ""))
+    board = services.leaderboard_for_page(
+        project=project,
+        now=timezone.now(),
+        source=source,
+        judge=request.GET.get("judge", ""),
+        half_width=width,
+    )
+    report, job = board.report, None
+    if board.is_partial:
+        job = services.leaderboard_job(project=project, source=source, version=board.version)
+        if job is not None and job.state == JobState.SUCCEEDED:
+            report = job.result["report"]
+    return {
         "project": project,
         "active": "reports",
         "report": report,
         "sentence": words.leaderboard_sentence(report),
         "chart": charts.strengths(report),
-        "pairs": [_with_shares(pair) for pair in report["pairs"]],
+        "pairs": [_with_shares(pair) for pair in report["pairs"][:MOST_PAIRS]],
+        "n_pairs": len(report["pairs"]),
         "source": source,
         "sources": sources,
-        "made_at": timezone.now(),
+        "version": board.version,
+        "made_at": board.made_at,
+        "is_partial": board.is_partial,
+        "job": job,
+        "win_rates": board.win_rates,
+        "win_rates_sentence": words.win_rates_sentence(board.win_rates) if board.win_rates else "",
+        "win_rates_chart": charts.win_rates(board.win_rates) if board.win_rates else None,
+        "label_judges": board.judges,
+        "width": round(100 * width),
+        "widths": WIDTHS,
+        "download_query": "?"
+        + urlencode({"source": source, "judge": request.GET.get("judge", ""), "width": round(100 * width)}),
     }
-    return render(request, "reports/leaderboard.html", context)
+
+
+def _half_width(text: str) -> float:
+    return int(text) / 100 if text.isascii() and text.isdigit() and int(text) in WIDTHS else HALF_WIDTH
+
+
+@login_required
+@require_POST
+def leaderboard_work_out(request: HttpRequest, slug: str) -> HttpResponse:
+    """Have Elo and the bootstrap of a large board worked out by a job."""
+    project = access.project_for_reports(person(request), slug)
+    source = request.POST.get("source") or selectors.ALL
+    try:
+        services.leaderboard_work_out(project=project, source=source, started_by=person(request))
+    except selectors.NoSuchSource as error:
+        raise Http404(str(error)) from error
+    return redirect(f"{reverse('reports:leaderboard', args=[project.slug])}?{urlencode({'source': source})}")
 
 
 def _with_shares(pair: dict[str, Any]) -> dict[str, Any]:
@@ -123,17 +226,16 @@ def _with_shares(pair: dict[str, Any]) -> dict[str, Any]:
 @login_required
 @never_cache
 @require_GET
-def leaderboard_json(request: HttpRequest, slug: str) -> HttpResponse:
+def leaderboard_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
-    source = request.GET.get("source") or selectors.ALL
-    try:
-        report = services.leaderboard_report(project=project, source=source)
-    except selectors.NoSuchSource as error:
-        raise Http404(str(error)) from error
-    return _download(report, f"{project.slug}.leaderboard.json")
-
-
-def _download(report: dict[str, Any], name: str) -> HttpResponse:
-    response = HttpResponse(dumps(report) + "\n", content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    context = _board_context(request, project)
+    name = f"{project.slug}.leaderboard.{form}"
+    if form == "html":
+        page = render_to_string("reports/leaderboard_file.html", context, request)
+        return downloads.answer(downloads.standing_alone(page), name, form)
+    whole = context["report"] | {
+        "win_rates": context["win_rates"],
+        "version": context["version"],
+        "made_at": context["made_at"].isoformat(),
+    }
+    return downloads.answer(downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n", name, form)

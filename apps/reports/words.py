@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+_VERSION = re.compile(r"(?P<name>.+) v(?P<version>\d+)")
 NNBSP = "\u202f"
 FEW = 100  # with fewer verdicts than this an interval is too wide to act on
 
@@ -80,6 +82,88 @@ def agreement_sentence(report: dict[str, Any]) -> str:
     if low >= 0.6:
         return f"You can rely on {best['name']} where a few mistakes are harmless: it {score}, κ {beyond_chance}."
     return f"Let people review what {best['name']} says: it {score}, κ only {beyond_chance}."
+
+
+def judge_use(judge: dict[str, Any], ceiling: float | None) -> dict[str, str]:
+    """Say what a judge may be used for, from most to least: {"level", "word", "why"}."""
+    low = judge["kappa_ci95"][0] if judge["kappa_ci95"] else None
+    n, accuracy = judge["n"], with_interval(judge["accuracy"], judge["accuracy_ci95"])
+    test = judge["alternative_annotator"]
+    epsilon = f"ε{NNBSP}={NNBSP}{test['epsilon']:g}"
+    if not n:
+        return {"level": "unknown", "word": "Not known", "why": "There is no truth to hold it to."}
+    if n < FEW or low is None:
+        return {
+            "level": "unknown",
+            "word": "Not known yet",
+            "why": f"{n:,} verdicts are too few to say: {FEW} at least.",
+        }
+    if low <= 0:
+        return {
+            "level": "no",
+            "word": "Nothing",
+            "why": f"It agrees with the truth {accuracy}: maybe no better than chance.",
+        }
+    if test["passed"]:
+        return {
+            "level": "yes",
+            "word": "In place of one of your people",
+            "why": f"It stands for the others at least as well as {_people(test)} do, give or take {epsilon}: "
+            f"winning rate {test['winning_rate']:.2f}, advantage {test['advantage']:.2f}.",
+        }
+    failed = (
+        f" It does not pass as one of your people (winning rate {test['winning_rate']:.2f}, {epsilon})."
+        if test["passed"] is False
+        else f" Whether it may stand in for a person can't be tested: {test['reason']}."
+    )
+    if low >= 0.6 or (ceiling is not None and judge["accuracy_ci95"] and judge["accuracy_ci95"][1] >= ceiling):
+        return {
+            "level": "care",
+            "word": "Labels to train on, a sample of them reviewed",
+            "why": f"It agrees with the truth {accuracy}.{failed}",
+        }
+    return {
+        "level": "care",
+        "word": "Sorting what people look at first, and win rates corrected by people's votes",
+        "why": f"It agrees with the truth {accuracy}: better than chance, too often wrong to train on alone.{failed}",
+    }
+
+
+def versions(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Group judges that are versions of one: [{"name", "rows": [{"name", "rate", "ci95", "n"}]}], two or more each."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for judge in report["judges"]:
+        match = _VERSION.fullmatch(judge["name"])
+        name, version = (match["name"], int(match["version"])) if match else (judge["name"], 1)
+        row = {"name": f"version {version}", "rate": judge["accuracy"], "ci95": judge["accuracy_ci95"], "n": judge["n"]}
+        found.setdefault(name, []).append(row)
+    return [{"name": name, "rows": rows} for name, rows in found.items() if len(rows) > 1]
+
+
+def _people(test: dict[str, Any]) -> str:
+    won = sum(person["rejected"] for person in test["people"])
+    return f"{won} of {len(test['people'])} people"
+
+
+def win_rates_sentence(section: dict[str, Any]) -> str:
+    """Say what both kinds of labels give together."""
+    measured = [m for m in section["models"] if m["both"]["ci95"]]
+    if not measured:
+        most = max((m["both"]["n"] for m in section["models"]), default=0)
+        return (
+            f"People and {section['judge']} have both spoken on too few comparisons ({most:,}): "
+            "with ten or more a model, few votes and many verdicts make one interval."
+        )
+    best = max(measured, key=lambda m: m["both"]["rate"])
+    width = (best["both"]["ci95"][1] - best["both"]["ci95"][0]) / 2
+    text = (
+        f"{best['name']} wins {with_interval(best['both']['rate'], best['both']['ci95'])} of its comparisons, "
+        f"by {best['human']['n']:,} votes of people and {best['judge']['n']:,} labels of {section['judge']}, "
+        f"whose bias is taken out (±{100 * width:.1f}"
+    )
+    if best["human"]["ci95"]:
+        text += f"; people alone ±{50 * (best['human']['ci95'][1] - best['human']['ci95'][0]):.1f}"
+    return text + ")."
 
 
 def leaderboard_sentence(report: dict[str, Any]) -> str:

@@ -110,7 +110,12 @@ ROUTES: dict[str, Row] = {
     # reports
     "p/<slug:slug>/reports/agreement/": LEAD,
     "p/<slug:slug>/reports/agreement.json": LEAD,
+    "p/<slug:slug>/reports/agreement.csv": LEAD,
+    "p/<slug:slug>/reports/agreement.html": LEAD,
     "p/<slug:slug>/reports/leaderboard/": LEAD,
+    "p/<slug:slug>/reports/leaderboard/work-out/": POST,
+    "p/<slug:slug>/reports/leaderboard.csv": LEAD,
+    "p/<slug:slug>/reports/leaderboard.html": LEAD,
     "p/<slug:slug>/reports/leaderboard.json": LEAD,
     "p/<slug:slug>/reports/frontier/": LEAD,
     "p/<slug:slug>/reports/frontier.json": LEAD,

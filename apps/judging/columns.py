@@ -1,0 +1,241 @@
+"""A project's comparisons, votes and verdicts as arrays: what figures of judges are made of. A query each, no rows.
+
+Votes lie in an app above: they are read by their relation's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models.functions import Length
+from numpy.typing import NDArray
+
+from apps.core.columns import coded, fetch, numbered
+from apps.judging.models import Judge, Verdict
+from apps.projects.models import Project
+from apps.prompts.models import ImportBatch, ready
+from apps.samples.models import Comparison, Completion
+from prefloop.stats.agreement import MISSING
+from prefloop.stats.columns import FAILED, OTHER_STATE, SKIP, UNPARSEABLE, AgreementColumns, own_models
+from prefloop.stats.games import HUMAN, SCORE_OF_CODE, GameColumns
+from prefloop.types import OUTCOMES
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+OUTCOME_CODE: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+_STATE_CODE = {"unparseable": UNPARSEABLE, "error": FAILED}
+_ORDER = {"01": 0, "10": 1}
+UNKNOWN_ORDER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The comparisons in order of id; models and origins are numbered, MISSING where empty."""
+
+    id: Ints
+    gold: Ints
+    prompt: Ints
+    length_first: Ints
+    length_second: Ints
+    model_first: Ints
+    model_second: Ints
+    models: tuple[str, ...]
+    origin: Ints
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Votes that stand, or verdicts: `item` is a place among the pairs, `order` 1 where the second was shown first."""
+
+    item: Ints
+    who: Ints  # a place in `names` for votes, the judge's id for verdicts
+    order: Ints
+    outcome: Ints
+    sample: Ints
+    p: Floats
+    names: tuple[str, ...] = ()
+
+
+def pairs_of(project: Project) -> Pairs:
+    comparisons = fetch(
+        comparisons_of(project),
+        id=(int, "id"),
+        first=(int, "first_id"),
+        second=(int, "second_id"),
+        prompt=(int, "prompt_id"),
+        gold=(int, coded("gold", OUTCOME_CODE, default=MISSING)),
+        origin=(str, "origin"),
+    )
+    answers = fetch(
+        Completion.objects.filter(project=project),
+        id=(int, "id"),
+        length=(int, Length("text")),
+        model=(str, "model_name"),
+    )
+    models, model = numbered(answers["model"])
+    origins, origin = numbered(comparisons["origin"])
+    by_id = np.argsort(answers["id"])
+    ids, length, model = answers["id"][by_id], answers["length"][by_id], model[by_id]
+    order = np.argsort(comparisons["id"])
+    first, second = (np.searchsorted(ids, comparisons[side][order]) for side in ("first", "second"))
+    return Pairs(
+        id=comparisons["id"][order],
+        gold=comparisons["gold"][order],
+        prompt=comparisons["prompt"][order],
+        length_first=length[first],
+        length_second=length[second],
+        model_first=model[first],
+        model_second=model[second],
+        models=tuple(models),
+        origin=origin[order],
+        origins=tuple(origins),
+    )
+
+
+def votes_of(project: Project, pairs: Pairs) -> Said:
+    """Fetch each person's last vote on each comparison, where it was not taken back; by item, then rater."""
+    # one filter() is one join: these are conditions on the same vote
+    rows = fetch(
+        comparisons_of(project).filter(votes__superseded_by__isnull=True, votes__choice__in=[*OUTCOMES, "skip"]),
+        item=(int, "id"),
+        rater=(str, "votes__rater"),
+        outcome=(int, coded("votes__choice", OUTCOME_CODE, default=SKIP)),
+        order=(int, coded("votes__order", _ORDER, default=UNKNOWN_ORDER)),
+    )
+    names, rater = numbered(rows["rater"])
+    item = np.searchsorted(pairs.id, rows["item"])
+    order = np.lexsort((rater, item))
+    n = len(order)
+    return Said(
+        item[order],
+        rater[order],
+        rows["order"][order],
+        rows["outcome"][order],
+        np.zeros(n, dtype=np.int64),
+        np.full(n, np.nan),
+        tuple(names),
+    )
+
+
+def verdicts_of(project: Project, pairs: Pairs) -> Said:
+    verdicts = Verdict.objects.filter(ready("comparison__"), comparison__project=project)
+    rows = fetch(
+        verdicts,
+        id=(int, "id"),
+        item=(int, "comparison_id"),
+        judge=(int, "judge_id"),
+        order=(int, coded("order", _ORDER, default=UNKNOWN_ORDER)),
+        sample=(int, "sample"),
+        outcome=(int, coded("outcome", OUTCOME_CODE, default=coded("state", _STATE_CODE, default=OTHER_STATE))),
+    )
+    soft = fetch(verdicts.filter(p_first__isnull=False), id=(int, "id"), p=(float, "p_first"))
+    order = np.argsort(rows["id"])
+    p = np.full(len(order), np.nan)
+    p[np.searchsorted(rows["id"][order], soft["id"])] = soft["p"]
+    item = np.searchsorted(pairs.id, rows["item"][order])
+    return Said(item, rows["judge"][order], rows["order"][order], rows["outcome"][order], rows["sample"][order], p)
+
+
+def agreement_columns(
+    project: Project, names: Mapping[int, str], *, pairs: Pairs | None = None, verdicts: Said | None = None
+) -> AgreementColumns:
+    """Code a project for the agreement report; `names` says how judges are called, by id."""
+    pairs = pairs_of(project) if pairs is None else pairs
+    votes = votes_of(project, pairs)
+    verdicts = verdicts_of(project, pairs) if verdicts is None else verdicts
+    present = np.unique(verdicts.who)
+    judges = sorted({names[key] for key in present.tolist()})
+    code = {key: judges.index(names[key]) for key in present.tolist()}
+    place = np.array([code[key] for key in present.tolist()], dtype=np.int64)
+    known_as = _known_as(project, names)
+    rounds = sorted((o for o in pairs.origins if o.startswith("loop:")), key=_round_key)
+    round_place = np.array([rounds.index(o) if o in rounds else MISSING for o in pairs.origins] + [MISSING])
+    return AgreementColumns(
+        gold=pairs.gold,
+        length_first=pairs.length_first,
+        length_second=pairs.length_second,
+        raters=votes.names,
+        vote_item=votes.item,
+        vote_rater=votes.who,
+        vote_outcome=votes.outcome,
+        judges=tuple(judges),
+        verdict_item=verdicts.item,
+        verdict_judge=place[np.searchsorted(present, verdicts.who)] if len(present) else verdicts.who,
+        verdict_swapped=verdicts.order == 1,
+        verdict_sample=verdicts.sample,
+        verdict_outcome=verdicts.outcome,
+        verdict_p=verdicts.p,
+        models=pairs.models,
+        model_first=pairs.model_first,
+        model_second=pairs.model_second,
+        judge_models=tuple(own_models(j, pairs.models, known_as=known_as.get(j, ())) for j in judges),
+        rounds=tuple(_round_name(origin) for origin in rounds),
+        round=round_place[pairs.origin],
+    )
+
+
+def game_columns(project: Project) -> tuple[GameColumns, tuple[int, ...]]:
+    """Code every label as a game between models; `source` is HUMAN or a place in the judges' ids, given beside."""
+    pairs = pairs_of(project)
+    votes, verdicts = votes_of(project, pairs), verdicts_of(project, pairs)
+    judges = np.unique(verdicts.who)
+    item = np.concatenate([votes.item, verdicts.item])
+    outcome = np.concatenate([votes.outcome, verdicts.outcome])
+    order = np.concatenate([votes.order, verdicts.order])
+    source = np.concatenate([np.full(len(votes.item), HUMAN), np.searchsorted(judges, verdicts.who)])
+    games = GameColumns(
+        models=pairs.models,
+        a=pairs.model_first[item],
+        b=pairs.model_second[item],
+        score=np.where(outcome >= 0, SCORE_OF_CODE[np.maximum(outcome, 0)], np.nan),
+        shown=np.where(order == UNKNOWN_ORDER, 0.0, 1.0 - 2.0 * order),
+        item=item,
+        length_difference=(pairs.length_first - pairs.length_second)[item].astype(np.float64),
+        source=source.astype(np.int64),
+    )
+    return games, tuple(judges.tolist())
+
+
+def comparisons_of(project: Project) -> QuerySet[Comparison]:
+    return Comparison.objects.filter(ready(), project=project)
+
+
+def content_version(project: Project) -> str:
+    """Give a short word that changes whenever anything a report reads does: labels are only ever appended."""
+    comparisons = Comparison.objects.filter(project=project)
+    parts: list[dict[str, Any]] = [
+        comparisons.aggregate(n=Count("id"), last=Max("id")),
+        comparisons.aggregate(last=Max("votes__id")),
+        comparisons.aggregate(last=Max("overrides__id")),
+        Verdict.objects.filter(judge__project=project).aggregate(last=Max("id")),
+        ImportBatch.objects.filter(project=project, ready=True).aggregate(n=Count("id"), last=Max("id")),
+    ]
+    words = "-".join(".".join(str(value or 0) for value in part.values()) for part in parts)
+    return hashlib.sha256(words.encode()).hexdigest()[:12]
+
+
+def _known_as(project: Project, names: Mapping[int, str]) -> dict[str, list[str]]:
+    """Say under which names a judge's own model may have written answers: its endpoint's model, its checkpoint."""
+    found: dict[str, list[str]] = {}
+    rows = Judge.objects.filter(project=project).exclude(Q(endpoint=None) & Q(checkpoint=None))
+    for key, model, checkpoint in rows.values_list("id", "endpoint__model", F("checkpoint__name")):
+        if key in names:
+            found.setdefault(names[key], []).extend(name for name in (model, checkpoint) if name)
+    return found
+
+
+def _round_key(origin: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in origin.split(":")[1:])
+
+
+def _round_name(origin: str) -> str:
+    """Write "loop:3:1" for people."""
+    _, loop, *rest = [*origin.split(":"), ""]
+    return f"loop {loop}, round {rest[0]}" if rest and rest[0] else f"loop {loop}"

@@ -1,0 +1,74 @@
+"""Whole reports as files: JSON, a long CSV table, and a page that stands by itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from django.contrib.staticfiles import finders
+from django.http import HttpResponse
+
+_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8", "html": "text/html; charset=utf-8"}
+_STYLES = ("css/tokens.css", "css/base.css", "css/layout.css", "css/components.css", "css/pages/reports.css")
+
+
+def answer(text: str, name: str, form: str) -> HttpResponse:
+    response = HttpResponse(text, content_type=_TYPES[form])
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def table_of(report: dict[str, Any]) -> str:
+    """Write a report as a table of two columns: where a figure stands in the JSON, and what it is.
+
+    A list's rows are named by their name, rater or judge where they have one, else by their place.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["figure", "value"])
+    for path, value in _leaves(report, ()):
+        writer.writerow([_safe(" / ".join(path)), _safe(value) if isinstance(value, str) else value])
+    return out.getvalue()
+
+
+def _safe(text: str) -> str:
+    """Keep a spreadsheet from taking a stranger's text for a formula."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, dict):
+        return [leaf for key, inner in value.items() for leaf in _leaves(inner, (*path, str(key)))]
+    if isinstance(value, list):
+        if len(value) == 2 and all(isinstance(end, int | float) for end in value):
+            return [((*path, "low"), value[0]), ((*path, "high"), value[1])]
+        return [leaf for place, inner in enumerate(value) for leaf in _leaves(inner, (*path, _name(inner, place)))]
+    return [(path, value)]
+
+
+def _name(row: Any, place: int) -> str:
+    if isinstance(row, dict):
+        if "a" in row and "b" in row:
+            return f"{row['a']} · {row['b']}"
+        for key in ("name", "judge", "reason"):
+            if isinstance(row.get(key), str):
+                return row[key] or str(place)
+    return str(place)
+
+
+def standing_alone(page: str) -> str:
+    """Put the stylesheets that a report needs into its page, so that the file needs nothing beside it."""
+    return page.replace("<link data-styles>", f"<style>{_styles()}</style>", 1)
+
+
+@lru_cache(maxsize=1)
+def _styles() -> str:
+    found = [finders.find(name) for name in _STYLES]
+    sheets = [Path(str(path)).read_text(encoding="utf-8") for path in found if path]
+    alone = (
+        ".no-print, form, .pager { display: none; } body { padding: 24px; } main { max-width: 1120px; margin: 0 auto; }"
+    )
+    return "\n".join([*sheets, alone])
