@@ -70,7 +70,7 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int) -> Forecast:
 
 def _comparisons(project: Project, recipe: Recipe, prompts: int, n: int) -> int:
     """Pairs (or, where answers are imitated, labelled comparisons) that one round trains on."""
-    if recipe.label.by == "preferences" or recipe.name == "sft":
+    if recipe.label.by == "preferences" or not recipe.samples:
         labelled = Preference.objects.filter(
             ~Q(comparison__prompt__split="eval"),
             comparison__project=project,
@@ -78,8 +78,22 @@ def _comparisons(project: Project, recipe: Recipe, prompts: int, n: int) -> int:
             p_first__isnull=False,
         ).count()
         return min(recipe.prompts.n, labelled) if recipe.prompts.n else labelled
-    each = {"none": 0, "as-given": 0, "the-two": 1, "best-against-worst": 1, "all-ranked": n * (n - 1) // 2}
-    return prompts * each[recipe.pairing.kind]
+    kept = min(recipe.filter.keep, n) if recipe.filter.kind == "rejection" else n
+    if recipe.objective.rows == "demonstrations":
+        if recipe.filter.kind == "thresholds":  # all Improve steps together
+            return round(sum(prompts * n * (1 - q) for q in recipe.filter.quantiles))
+        return prompts * (kept if recipe.filter.kind in ("all", "rejection") else 1)
+    if recipe.objective.rows == "groups":
+        return prompts
+    each = {
+        "the-two": 1,
+        "best-against-worst": 1,
+        "first-round": kept // 2,
+        "tournament": kept - 1,
+        "all-ranked": kept * (kept - 1) // 2,
+        "real-against-generated": n,
+    }
+    return prompts * each.get(recipe.pairing.kind, 0)
 
 
 def _evaluated(project: Project, recipe: Recipe) -> int:

@@ -12,7 +12,7 @@ from apps.judging.models import Judge
 from apps.prompts.models import ready
 from apps.rankings.models import Override
 from apps.rankings.preferences import Label, label_judge, labels_of
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, SamplingRun
 from apps.training.models import Loop, Round
 from apps.training.snapshots import LabelledComparison, hardened, merged
 from prefloop.recipes.labelling import with_noise
@@ -35,13 +35,33 @@ def trainable(loop: Loop) -> QuerySet[Comparison]:
 
 def round_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
     """Return what round `round_` trains on: its own labels, then what the recipe's memory brings back."""
-    if recipe.label.by == "scores":
+    if recipe.label.by == "data":
+        own = _data_labels(loop, [round_origin(loop, round_.index)])
+    elif recipe.label.by == "scores" and recipe.samples:
         ids = list(trainable(loop).filter(origin=round_origin(loop, round_.index)).values_list("id", flat=True))
         own = _labels(ids, judge=loop.judge)
     else:
         own = stored_labels(loop, recipe)
     own = [_noisy(loop, round_, recipe, label) for label in own]
     return merged(own, _remembered(loop, round_, recipe))
+
+
+def _data_labels(loop: Loop, origins: Sequence[str]) -> list[LabelledComparison]:
+    """Prefer the answer that no round of this loop sampled: the data's."""
+    rows = trainable(loop).filter(origin__in=origins).select_related("first__run__round")
+    return [
+        LabelledComparison(
+            comparison_id=row.pk,
+            p_first=float(not _is_of(loop, row.first.run)),
+            source="data",
+            p_without_overrides=float(not _is_of(loop, row.first.run)),
+        )
+        for row in rows
+    ]
+
+
+def _is_of(loop: Loop, run: SamplingRun | None) -> bool:
+    return run is not None and hasattr(run, "round") and run.round.loop_id == loop.pk
 
 
 def stored_labels(loop: Loop, recipe: Recipe) -> list[LabelledComparison]:
@@ -94,7 +114,7 @@ def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCompa
     if memory.kind == "rounds":
         origins = [round_origin(loop, index) for index in range(max(1, round_.index - memory.k), round_.index)]
         ids = list(trainable(loop).filter(origin__in=origins).values_list("id", flat=True))
-        labels = _labels(ids, judge=loop.judge)
+        labels = _data_labels(loop, origins) if recipe.label.by == "data" else _labels(ids, judge=loop.judge)
     elif memory.kind == "overrides":
         ids = list(
             trainable(loop)
@@ -109,7 +129,7 @@ def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCompa
 
 def _noisy(loop: Loop, round_: Round, recipe: Recipe, label: LabelledComparison) -> LabelledComparison:
     """Apply the recipe's kind of label and its noise, to machines' labels only: a person's word is not turned round."""
-    if label.source in PEOPLE:
+    if label.source in PEOPLE or label.source == "data":
         return label
     seed = labeller_seed(loop.seed, "round", round_.index, "comparison", label.comparison_id)
     rng = random.Random(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
@@ -25,6 +26,7 @@ from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
 REWARD_MODEL_JUDGE = "reward-model"
+LATEST = "latest"  # of `objective.reference`: the newest policy that a loop of the project made
 NO_POLICY = "the project has no policy to start from: import one on the Policies page"
 ACTIVE = (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING, LoopState.PAUSED)
 
@@ -61,6 +63,7 @@ def loop_start(
     initial = checkpoint_by_name(project, start) if start else checkpoint_default(project, "policy")
     if initial is None:
         raise LoopRefused(NO_POLICY)
+    made = with_teacher(project, made)
     _check_ingredients(project, made)
     judge = loop_judge(project, made)
     with transaction.atomic():
@@ -86,11 +89,25 @@ def loop_obstacle(project: Project, recipe: Recipe) -> str:
     if checkpoint_default(project, "policy") is None:
         return NO_POLICY
     try:
-        _check_ingredients(project, recipe)
+        _check_ingredients(project, with_teacher(project, recipe))
         loop_judge(project, recipe)
     except PrefloopError as error:
         return str(error)
     return ""
+
+
+def with_teacher(project: Project, recipe: Recipe) -> Recipe:
+    """Name the checkpoint that `objective.reference=latest` means now. Raises LoopRefused where no loop made one."""
+    if recipe.objective.reference != LATEST:
+        return recipe
+    made = Round.objects.filter(loop__project=project, index__gt=0, output__role="policy").order_by("-id").first()
+    if made is None or made.output is None:
+        raise LoopRefused(
+            f"{recipe.name} needs a teacher, and no loop of the project has made a policy yet: run another recipe "
+            "first, or name one by objective.reference=checkpoint:NAME"
+        )
+    named = replace(recipe.objective, reference=f"checkpoint:{made.output.name}")
+    return replace(recipe, objective=named)
 
 
 def advance_enqueue(loop: Loop) -> Job:
@@ -137,7 +154,7 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
         raise LoopRefused("the project has no training prompts: import some on the Data page")
     if recipe.objective.loss != "bradley-terry" and not prompt_list(project, split="eval").exists():
         raise LoopRefused("the project holds no prompts out to measure on: import some with the split eval")
-    from_labels = recipe.label.by == "preferences" or recipe.name == "sft"
+    from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
     makes_reward_model = recipe.score.by == "judge" and recipe.score.judge == REWARD_MODEL_JUDGE
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
         named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
@@ -148,9 +165,9 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
             raise LoopRefused(
                 "no comparison of the project has a label yet: annotate some pairs, ask a judge, or import labels"
             )
-    for draw in recipe.draws:
-        if draw.source.startswith("checkpoint:"):
-            checkpoint_by_name(project, draw.source.removeprefix("checkpoint:"))
+    for name in (*(draw.source for draw in recipe.draws), recipe.objective.reference):
+        if name.startswith("checkpoint:"):
+            checkpoint_by_name(project, name.removeprefix("checkpoint:"))
 
 
 def loop_cancel(*, loop: Loop, by: User | None, now: datetime) -> None:

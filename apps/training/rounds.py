@@ -9,43 +9,37 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from apps.jobs.models import Job, JobGroup, JobState
 from apps.jobs.services import JobSpec, group_create
-from apps.judging.selectors import scores_of
 from apps.judging.services import (
-    ORDER_CODES,
-    NewVerdict,
     judge_create,
     judging_run_create,
     judging_run_enqueue,
-    orders_for,
     scoring_enqueue,
-    verdicts_add,
 )
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name
 from apps.projects.models import Project
 from apps.prompts.selectors import prompt_list
-from apps.samples.models import Comparison, Completion
-from apps.samples.services import comparisons_create, sampling_run_create, sampling_run_enqueue
-from apps.training.labels import project_labels, round_labels, round_origin, trainable
+from apps.samples.services import sampling_run_create, sampling_run_enqueue
+from apps.training.answers import data_answers, round_pairs_create
+from apps.training.labels import project_labels, trainable
 from apps.training.loops import REWARD_MODEL_JUDGE, loop_judge, needs_reward_model, previous_policy
+from apps.training.material import round_material
 from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.review import review_choose, review_is_done
 from apps.training.runs import training_run_create, training_run_enqueue
 from apps.training.snapshots import NothingToTrainOn, snapshot_create
 from prefloop.recipes.catalogue import get_recipe
-from prefloop.recipes.filters import apply_filter
-from prefloop.recipes.labelling import sigmoid
-from prefloop.recipes.pairing import make_pairs
 from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed, sampler_seed, trainer_seed
-from prefloop.types import Completion as PlainCompletion
-from prefloop.types import Group, LabelledVerdict, PrefloopError
+from prefloop.types import PrefloopError
 
 
 def loop_advance(*, loop_id: int, now: datetime) -> None:
@@ -207,7 +201,7 @@ def _sampling(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
         if round_.sampling_run is not None:
             run = round_.sampling_run
             return sampling_run_enqueue(run=run, follow_up_kind="rounds.advance", follow_up_payload=payload)
-        draw = recipe.draws[0]
+        draw = next(draw for draw in recipe.draws if draw.source != "data")
         split = "eval" if recipe.objective.loss == "none" else "train"
         run = sampling_run_create(
             project=loop.project,
@@ -243,6 +237,9 @@ def _drawer(loop: Loop, round_: Round, source: str) -> Checkpoint:
 def _round_prompts(loop: Loop, round_: Round, recipe: Recipe, split: str) -> list[int]:
     """Return the round's prompts, drawn by the seed; every one of them where the recipe asks for all."""
     ids = list(prompt_list(loop.project, split=split).values_list("id", flat=True))
+    if any(draw.source == "data" for draw in recipe.draws):  # the data must have answered them too
+        answered = data_answers(loop)
+        ids = [prompt_id for prompt_id in ids if prompt_id in answered]
     if recipe.prompts.n and recipe.prompts.n < len(ids):
         rng = random.Random(derive_seed(loop.seed, "prompts", round_.index))
         ids = sorted(rng.sample(ids, recipe.prompts.n))
@@ -250,9 +247,11 @@ def _round_prompts(loop: Loop, round_: Round, recipe: Recipe, split: str) -> lis
 
 
 def _judging(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
-    if recipe.score.by == "judge":
+    if recipe.score.by == "judge" and recipe.samples:
         if round_.group is None:
             return _enter(round_, lambda: _scoring_jobs(loop, round_))
+        round_pairs_create(loop=loop, round_=round_, recipe=recipe)
+    elif recipe.label.by == "data":
         round_pairs_create(loop=loop, round_=round_, recipe=recipe)
     elif recipe.label.by == "preferences" and loop.judge is not None and round_.group is None:
         return _enter(round_, lambda: _judging_jobs(loop, round_))
@@ -298,48 +297,6 @@ def _judging_jobs(loop: Loop, round_: Round) -> JobGroup:
     return run.group
 
 
-def round_pairs_create(*, loop: Loop, round_: Round, recipe: Recipe) -> list[Comparison]:
-    """Make the round's comparisons from its scored answers, and the judge's verdict on each; idempotent.
-
-    The verdict's p is σ(score difference), the Bradley–Terry probability of the reward model.
-    """
-    judge = loop.judge
-    if judge is None or recipe.pairing.kind in ("none", "as-given"):
-        return []
-    completions = list(
-        Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").order_by("prompt_id", "index")
-    )
-    scores = scores_of(judge, [completion.pk for completion in completions])
-    by_prompt: dict[int, list[Completion]] = {}
-    for completion in completions:
-        by_prompt.setdefault(completion.prompt_id, []).append(completion)
-    wanted: list[tuple[Completion, Completion]] = []
-    seed = derive_seed(loop.seed, "pairing", round_.index)
-    for rows in by_prompt.values():
-        group = Group(
-            prompt_id=rows[0].prompt.external_id,
-            completions=tuple(PlainCompletion(text=row.text, ids=tuple(row.token_ids)) for row in rows),
-            scores=tuple(scores[row.pk] for row in rows),
-        )
-        kept = apply_filter(recipe.filter, group, seed=seed)
-        wanted += [(rows[pair.i], rows[pair.j]) for pair in make_pairs(recipe.pairing, kept, seed=seed).pairs]
-    made = comparisons_create(project=loop.project, pairs=wanted, origin=round_origin(loop, round_.index))
-    verdicts = []
-    for comparison in made:
-        p = sigmoid(scores[comparison.first_id] - scores[comparison.second_id])
-        verdicts.append(
-            NewVerdict(
-                comparison_id=comparison.pk,
-                order=ORDER_CODES[orders_for(judge, comparison.pk)[0]],
-                verdict=LabelledVerdict(
-                    state="ok", outcome="tie" if p == 0.5 else "first" if p > 0.5 else "second", p_first=p
-                ),
-            )
-        )
-    verdicts_add(judge=judge, run=None, verdicts=verdicts)
-    return made
-
-
 def _review(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     if recipe.review.mode == "none" or recipe.objective.loss == "none":
         return _move(round_, Stage.SNAPSHOT if recipe.objective.loss != "none" else Stage.EVALUATION)
@@ -359,34 +316,50 @@ def _review(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
 
 
 def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
-    labels = round_labels(loop, round_, recipe)
-    name = f"loop-{loop.pk}-round-{round_.index}"
+    step = _trainings(round_).filter(output__isnull=False).count()
+    material = round_material(loop, round_, recipe, step=step)
+    name = f"loop-{loop.pk}-round-{round_.index}" + (f"-step-{step + 1}" if step else "")
     # one transaction, behind the round's lock: of two who come at once the second finds it done
     with transaction.atomic():
         locked = Round.objects.select_for_update().get(pk=round_.pk)
         if locked.stage != round_.stage:
             return True
-        if not TrainingRun.objects.filter(round=round_).exclude(kind="reward-model", round__index=0).exists():
+        if _trainings(round_).count() == step:
             snapshot = snapshot_create(
                 project=loop.project,
                 name=name,
-                labels=labels,
+                labels=material.labels,
+                rows=material.rows,
+                sources=material.sources,
                 label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": _judge_name(loop)},
-                as_demonstrations=recipe.objective.loss == "nll",
             )
-            start = _need(loop.initial if recipe.objective.start_from == "initial" else round_.policy)
             reference = recipe.objective.reference
             training_run_create(
                 project=loop.project,
                 round_=round_,
                 kind=_run_kind(recipe),
                 snapshot=snapshot,
-                start=start,
+                start=_start(loop, round_, recipe),
                 reference=_drawer(loop, round_, reference) if recipe.objective.needs_reference else None,
-                objective=recipe.objective,
-                seed=trainer_seed(loop.seed, "round", round_.index),
+                # ReST: the rate falls with each Improve step (by how much, the paper does not say)
+                objective=replace(recipe.objective, lr=recipe.objective.lr / 2**step),
+                seed=trainer_seed(loop.seed, "round", round_.index, *([step] if step else [])),
             )
         return _move(round_, Stage.TRAINING)
+
+
+def _trainings(round_: Round) -> QuerySet[TrainingRun]:
+    """The round's own training runs, oldest first: not the reward model that round 0 makes for the loop."""
+    runs = TrainingRun.objects.filter(round=round_).order_by("id")
+    return runs.exclude(kind="reward-model") if round_.index == 0 else runs
+
+
+def _start(loop: Loop, round_: Round, recipe: Recipe) -> Checkpoint:
+    """Whose weights the next training of the round starts from: the one before it in this round, where there is one."""
+    before = _trainings(round_).filter(output__isnull=False).select_related("output").last()
+    if before is not None:
+        return _need(before.output)
+    return _need(loop.initial if recipe.objective.start_from == "initial" else round_.policy)
 
 
 def _training(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
@@ -395,6 +368,8 @@ def _training(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
         return _move(round_, Stage.SNAPSHOT)
     if round_.group is None:
         return _enter(round_, lambda: training_run_enqueue(run=run, follow_up_payload={"loop": loop.pk}))
+    if _trainings(round_).filter(output__isnull=False).count() < recipe.filter.n_steps:
+        return _move(round_, Stage.SNAPSHOT)  # the next Improve step
     if recipe.objective.loss != "bradley-terry":
         return _move(round_, Stage.EVALUATION, output=run.output)
     with transaction.atomic():

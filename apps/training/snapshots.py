@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,9 @@ from django.db import transaction
 from apps.core.chunks import chunks
 from apps.policies.store import store_path
 from apps.projects.models import Project
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, Completion
 from apps.training.models import Snapshot, SnapshotItem
-from prefloop.recipes.snapshots import Demonstration, write_snapshot
+from prefloop.recipes.snapshots import Demonstration, Row, write_snapshot
 from prefloop.types import PrefloopError, TrainingPair
 
 
@@ -40,8 +40,13 @@ class LabelledComparison:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def training_pairs(labels: Sequence[LabelledComparison]) -> list[TrainingPair]:
-    """Return the rows of a snapshot, in the order of the labels, with texts and token ids. Raises HeldOutInTraining."""
+def training_pairs(
+    labels: Sequence[LabelledComparison], *, targets: Mapping[int, Completion] | None = None
+) -> list[TrainingPair]:
+    """Return the rows of a snapshot, in the order of the labels, with texts and token ids. Raises HeldOutInTraining.
+
+    `targets`: by prompt, an answer to keep likely beside its pairs.
+    """
     rows: dict[int, Comparison] = {}
     for chunk in chunks([label.comparison_id for label in labels], 500):
         found = Comparison.objects.filter(pk__in=chunk).select_related("prompt", "first", "second")
@@ -51,6 +56,7 @@ def training_pairs(labels: Sequence[LabelledComparison]) -> list[TrainingPair]:
         comparison = rows[label.comparison_id]
         if comparison.held_out or comparison.prompt.split == "eval":
             raise HeldOutInTraining(f"comparison {comparison.pk} is held out: it must not enter a training set")
+        target = (targets or {}).get(comparison.prompt_id)
         pairs.append(
             TrainingPair(
                 id=f"comparison:{comparison.pk}",
@@ -63,6 +69,8 @@ def training_pairs(labels: Sequence[LabelledComparison]) -> list[TrainingPair]:
                 second_ids=tuple(comparison.second.token_ids),
                 source=label.source,
                 label_ids=label.label_ids,
+                target=target.text if target else None,
+                target_ids=tuple(target.token_ids) if target else (),
             )
         )
     return pairs
@@ -98,20 +106,23 @@ def snapshot_create(
     name: str,
     labels: Sequence[LabelledComparison],
     label_policy: dict[str, Any],
-    as_demonstrations: bool = False,
+    rows: Sequence[Row] | None = None,
+    sources: Mapping[str, int] | None = None,
 ) -> Snapshot:
-    """Freeze a training set: the file first, then its rows. Raises NothingToTrainOn, HeldOutInTraining."""
-    if not labels:
+    """Freeze a training set: the file first, then its rows. Raises NothingToTrainOn, HeldOutInTraining.
+
+    `rows` (with their counts by source) where they are not simply the labels' pairs: answers to imitate, groups.
+    """
+    if not labels and rows is None:
         raise NothingToTrainOn("there is nothing to train on: no comparison has a label that makes a pair")
-    rows: Iterable[Any] = demonstrations(labels) if as_demonstrations else training_pairs(labels)
-    rows = list(rows)
+    rows = list(training_pairs(labels) if rows is None else rows)
     if not rows:
         raise NothingToTrainOn("there is nothing to train on: every label is a tie")
     relative = f"{project.slug}/snapshots/{name}.jsonl"
     path = store_path(relative)
     path.parent.mkdir(parents=True, exist_ok=True)
     info = write_snapshot(path, rows)
-    sources = Counter(_kind(label.source) for label in labels)
+    by_kind = Counter(_kind(label.source) for label in labels)
     with transaction.atomic():
         snapshot = Snapshot.objects.create(
             project=project,
@@ -119,9 +130,9 @@ def snapshot_create(
             path=relative,
             sha256=info.sha256,
             n_pairs=info.n_rows,
-            n_overrides=sources["override"],
-            n_human=sources["human"] + sources["adjudication"],
-            sources=dict(Counter(label.source for label in labels)),
+            n_overrides=by_kind["override"],
+            n_human=by_kind["human"] + by_kind["adjudication"],
+            sources=dict(sources if sources is not None else Counter(label.source for label in labels)),
             label_policy=label_policy,
         )
         SnapshotItem.objects.bulk_create(

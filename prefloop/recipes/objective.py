@@ -51,6 +51,8 @@ ROWS_OF_LOSS: Mapping[str, Rows] = {
     "j-bond": "samples",
 }  # the others: pairs
 
+HARD_LABELS = frozenset({"click", "cringe", "spin"})  # the losses that say what is better and what worse, no less
+
 # The numbers that mean something to each loss.
 _LOSS_KEYS: Mapping[str, frozenset[str]] = {
     "none": frozenset(),

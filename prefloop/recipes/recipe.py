@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from prefloop.config import ConfigError, check_fields, setting
-from prefloop.recipes.objective import Loss, Objective, Rows
+from prefloop.recipes.objective import HARD_LABELS, Loss, Objective, Rows
 from prefloop.recipes.parts import (
     AI_REWARD_MODEL,
     RANKING_PAIRINGS,
@@ -134,6 +134,8 @@ class Recipe:
             raise ConfigError("filter.kind best leaves one completion: pairing.kind must be none, or filter.kind all")
         if self.filter.kind == "thresholds" and self.objective.rows != "demonstrations":
             raise ConfigError("filter.kind thresholds is for answers that are imitated: this objective takes none")
+        if self.objective.loss in HARD_LABELS and self.label.labels == "soft":
+            raise ConfigError(f"label.labels must be hard or sampled: {self.objective.loss} takes no soft labels")
         if self.objective.rows == "groups" and not has_scores:
             raise ConfigError(f"{self.objective.loss} ranks whole groups and needs scores")
 

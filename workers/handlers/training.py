@@ -20,6 +20,7 @@ from apps.policies.store import store_path
 from apps.training.loops import checkpoint_name
 from apps.training.models import TrainingRun
 from apps.training.runs import events_ingest
+from prefloop.recipes.recipe import Recipe
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
 from workers import processes, vllm_servers
 
@@ -102,7 +103,10 @@ def output_name(run: TrainingRun) -> str:
         return f"{run.kind}-{run.pk}"
     if run.kind == "reward-model":
         return f"reward-model-{run.pk}"
-    return checkpoint_name(run.round.loop, run.round.index)
+    name = checkpoint_name(run.round.loop, run.round.index)
+    n_steps = Recipe.from_json(run.round.loop.config).filter.n_steps
+    step = TrainingRun.objects.filter(round=run.round, pk__lte=run.pk).count()
+    return name if step >= n_steps else f"{name}-step-{step}"  # ReST: only the last Improve step is the round's
 
 
 def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:

@@ -111,8 +111,8 @@ RRHF = Recipe(
     prompts=Prompts(n=384),
     draws=(Draw(source="initial", n=4, max_tokens=96),),
     score=Score(by="judge"),
-    pairing=Pairing(kind="all-ranked"),
-    label=Label(by="scores"),
+    pairing=Pairing(kind="none"),  # the loss ranks all answers of a prompt by itself
+    label=Label(by="none"),
     objective=Objective(loss="rrhf", rank_weight=1.0, lr=1e-4, epochs=1, batch=16, schedule="linear"),
     needs=("reward-model",),
     sources={
@@ -232,6 +232,4 @@ RECIPES = (
     OFFLINE_BO2,
     TANDEM_BO2,
 )
-NOT_YET = frozenset(
-    {"ipo", "slic-hf", "rrhf", "click", "rso", "offline-ipo", "offline-bo2", "tandem-ipo", "tandem-bo2"}
-)
+NOT_YET = frozenset({"tandem-ipo", "tandem-bo2"})

@@ -190,4 +190,4 @@ SELF_REWARDING = Recipe(
 )
 
 RECIPES = (ITERATIVE_DPO, ITERATIVE_PCL, SPIN, RS_FT, REST, GKD, SELF_REWARDING)
-NOT_YET = frozenset({"iterative-pcl", "spin", "rs-ft", "rest", "gkd", "self-rewarding"})
+NOT_YET = frozenset({"self-rewarding"})
