@@ -1,0 +1,178 @@
+"""Every offline and round-by-round recipe, once, tiny: from a seeded letters project to a policy and its row."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from apps.jobs.models import Job
+from apps.policies.models import Checkpoint
+from apps.policies.store import store_path
+from apps.samples.models import Comparison, Completion
+from apps.training.models import Loop, Round, TrainingRun
+from prefloop.config import describe
+from prefloop.recipes.catalogue import CATALOGUE, NOT_YET
+from prefloop.recipes.snapshots import read_demonstrations, read_groups, read_pairs
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+ELSEWHERE = {"sft", "reward-model", "best-of-n", "dpo", "iterative-dpo"}  # in test_run_recipe.py
+NAMES = [
+    name
+    for name, recipe in CATALOGUE.items()
+    if recipe.group != "online" and name not in NOT_YET and name not in ELSEWHERE
+]
+
+
+@pytest.fixture
+def letters(make_letters_project):
+    return make_letters_project(n_labelled=16)
+
+
+def run_recipe(name, *, rounds=1, **settings):
+    chosen = {"prompts.n": "16", "draws.n": "4", "draws.max_tokens": "24", "objective.batch": "8"}
+    keys = {info.key for info in describe(CATALOGUE[name])}
+    if name in ("spin", "gkd"):
+        chosen["draws.n"] = "1"
+    if "score.judge" in keys:
+        chosen["score.judge"] = "world-preference"  # the world scores: no reward model to be made first
+    chosen = {key: value for key, value in chosen.items() if key in keys} | settings
+    words = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
+    out = io.StringIO()
+    call_command(
+        "run_recipe", name, "--project", "letters-test", "--rounds", rounds, "--seed", "7", "--json", *words, stdout=out
+    )
+    return json.loads(out.getvalue())["rounds"]
+
+
+def snapshots():
+    """The training sets of the newest loop, oldest first, with the reader of their rows."""
+    runs = TrainingRun.objects.filter(round__loop=Loop.objects.latest("pk")).order_by("id").select_related("snapshot")
+    read = {"sft": read_demonstrations, "gkd": read_demonstrations, "rrhf": read_groups}
+    return [read.get(run.kind, read_pairs)(store_path(run.snapshot.path)) for run in runs]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_goes_from_a_seeded_project_to_a_measured_policy(letters, name):
+    if name == "gkd":
+        run_recipe("dpo", **{"objective.lr": "1e-3"})  # somebody to learn from
+    start, end = run_recipe(name)
+    assert start["kl"] == 0
+    assert start["checkpoint"] == "tiny"
+    assert end["kl"] > 0
+    assert end["n_pairs"] > 0
+    made = Checkpoint.objects.get(name=end["checkpoint"])
+    assert (made.recipe, made.role) == (name, "policy")
+    assert Job.objects.exclude(state="succeeded").count() == 0
+    held_out = set(letters.prompts.filter(split="eval").values_list("text", flat=True))
+    assert held_out
+    for rows in snapshots():
+        assert not held_out & {row.prompt for row in rows}
+    LOOKS.get(name, lambda end: None)(end)
+
+
+def look_at_rest(end):
+    first, second, third = TrainingRun.objects.filter(round__index=1).order_by("id")
+    assert [run.start.name for run in (first, second, third)] == ["tiny", first.output.name, second.output.name]
+    assert end["checkpoint"] == third.output.name
+    rates = [
+        json.loads((store_path(run.run_dir) / "spec.json").read_text())["objective"]["lr"]
+        for run in (first, second, third)
+    ]
+    assert rates == [rates[0], rates[0] / 2, rates[0] / 4]
+    texts = [{(row.prompt, row.completion) for row in rows} for rows in snapshots()]
+    assert texts[0] > texts[1] > texts[2]  # thresholds rise over the same answers
+
+
+def look_at_rs_ft(end):
+    from prefloop.worlds.letters.utility import utility
+
+    (rows,) = snapshots()
+    assert len(rows) == len({row.prompt for row in rows}) == 16
+    for row in rows:  # the best of what was drawn, by the world itself
+        drawn = Completion.objects.filter(run__round__index=1, prompt__text=row.prompt)
+        assert utility(row.prompt, row.completion) == max(utility(row.prompt, one.text) for one in drawn)
+
+
+def look_at_spin(end):
+    (rows,) = snapshots()
+    for row in rows:
+        comparison = Comparison.objects.get(pk=int(row.id.split(":")[1]))
+        real = comparison.first if row.p_first == 1.0 else comparison.second
+        assert row.p_first in (0.0, 1.0)
+        assert real.run is None  # the corpus wrote it
+        assert {comparison.first.run_id, comparison.second.run_id} - {None}
+    run = TrainingRun.objects.latest("pk")
+    assert run.reference == run.start
+
+
+def look_at_rrhf(end):
+    (rows,) = snapshots()
+    assert all(2 <= len(row.completions) <= 4 and len(set(row.scores)) > 1 for row in rows)
+    assert all(row.completion_ids for row in rows)
+
+
+def look_at_slic(end):
+    (rows,) = snapshots()
+    assert all(row.target is not None for row in rows)
+    assert all(row.p_first in (0.0, 1.0) for row in rows)
+    best = {row.prompt: row.target for row in rows}
+    finals = {row.first if row.p_first else row.second for row in rows}
+    assert set(best.values()) & finals  # the best candidate won its games
+
+
+def look_at_click(end):
+    (rows,) = snapshots()
+    corpus = set(Completion.objects.filter(run=None).values_list("text", flat=True))
+    with_data = [row for row in rows if row.target is not None]
+    assert with_data
+    assert {row.target for row in with_data} <= corpus
+
+
+def look_at_gkd(end):
+    (rows,) = snapshots()
+    assert {row.source for row in rows} == {"student", "data"}
+    run = TrainingRun.objects.latest("pk")
+    assert run.reference.recipe == "dpo"
+
+
+LOOKS = {
+    "rest": look_at_rest,
+    "rs-ft": look_at_rs_ft,
+    "spin": look_at_spin,
+    "rrhf": look_at_rrhf,
+    "slic-hf": look_at_slic,
+    "click": look_at_click,
+    "gkd": look_at_gkd,
+}
+
+
+def test_memory_brings_the_rounds_before_back(letters):
+    run_recipe("spin", rounds=2)
+    first, second = snapshots()
+    assert {row.id for row in first} < {row.id for row in second}
+    run_recipe("rs-ft", rounds=2)
+    first, second = snapshots()
+    assert {row.id for row in first} & {row.id for row in second}
+    assert len(second) > len(first)
+    starts = [run.start.name for run in TrainingRun.objects.filter(round__loop=Loop.objects.latest("pk"))]
+    assert starts == ["tiny", "tiny"]  # always from the first policy
+
+
+def test_what_can_not_be_run_yet_and_what_lacks_a_teacher_is_refused_and_leaves_nothing(letters):
+    unready = [(name, "can't be run with these settings yet") for name in sorted(NOT_YET)[:1]]
+    for name, complaint in [
+        *unready,
+        ("gkd", "needs a teacher"),
+    ]:
+        with pytest.raises(CommandError, match=complaint):
+            run_recipe(name)
+    with pytest.raises(CommandError, match="no policy 'lost'"):
+        run_recipe("gkd", **{"objective.reference": "checkpoint:lost"})
+    with pytest.raises(CommandError, match=r"label\.labels must be hard or sampled: click takes no soft labels"):
+        run_recipe("click", **{"label.labels": "soft"})
+    assert not Loop.objects.exists()
+    assert not Round.objects.exists()
