@@ -317,6 +317,8 @@ def _review(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
 
 def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     step = _trainings(round_).filter(output__isnull=False).count()
+    if step >= recipe.filter.n_steps:  # all of it was trained before
+        return _move(round_, Stage.TRAINING)
     material = round_material(loop, round_, recipe, step=step)
     name = f"loop-{loop.pk}-round-{round_.index}" + (f"-step-{step + 1}" if step else "")
     # one transaction, behind the round's lock: of two who come at once the second finds it done
