@@ -48,3 +48,7 @@ $(VENV)/.test: $(VENV)/.run
 	@echo "==> installing what the tests need"
 	@$(PIP) -e '.[train,test,check]'
 	@touch $@
+
+bench-setup: $(VENV)/.run
+	@echo "==> installing the peers that the benchmarks measure against"
+	@$(PIP) -e '.[train,bench]'
