@@ -1,4 +1,4 @@
-"""How far each judge can be believed, for its card: agreement with truth, with itself, and its leaning to a place.
+"""How far each judge can be believed, for its card: agreement with truth, with itself, and its leanings.
 
 Truth is gold where a comparison has it, else the human majority. The unit of agreement is the comparison: what a judge
 said in both orders of one pair counts as one (half right where the orders differ), so that the interval is not made
@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from django.core.cache import cache
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Sum
+from django.db.models.functions import Length
 
-from apps.judging.models import Verdict
+from apps.judging.models import JudgeKind, Verdict
+from apps.policies.spending import NANOS, cost_nanos
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison
-from prefloop.stats.bias import first_slot, order_consistency
+from prefloop.stats.bias import first_slot, longer_preferred, order_consistency
 from prefloop.stats.intervals import wilson_interval
 from prefloop.types import OUTCOMES
 
 CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 KEEP_SECONDS = 3600
+COSTED = 500  # latest calls that a judge's cost is told from
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,11 @@ class Share:
 
     @property
     def dial(self) -> dict[str, str] | None:
-        """Places on a line of 0 to 100, as SVG attributes."""
+        """Places on a line of 0 to 100, as SVG attributes, and the share in whole percent."""
         if self.rate is None or self.low is None or self.high is None:
             return None
-        return {"at": f"{100 * self.rate:.1f}", "low": f"{100 * self.low:.1f}", "high": f"{100 * self.high:.1f}"}
+        places = {"at": self.rate, "low": self.low, "high": self.high}
+        return {name: f"{100 * at:.1f}" for name, at in places.items()} | {"percent": f"{100 * self.rate:.0f}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,10 @@ class Figures:
     truth: str = ""  # gold | people | both
     consistency: Share = Share(0)
     first_slot: Share = Share(0)
+    longer: Share = Share(0)
+    ceiling: Share = Share(0)  # how often two people agree, over the comparisons that two or more judged blind
+    cost_per_1000: float | None = None  # dollars a thousand comparisons, at today's prices; None where nothing is known
+    rounds: tuple[tuple[str, Share], ...] = ()  # agreement with truth on the comparisons of each round of a loop
 
 
 def judge_figures(project: Project) -> dict[int, Figures]:
@@ -73,12 +81,14 @@ def _version(project: Project) -> str:
         comparisons.aggregate(last=Max("votes__id"))["last"],
         *comparisons.exclude(gold="").aggregate(last=Max("id"), n=Count("id")).values(),
         project.import_batches.filter(ready=True).count(),
+        *project.endpoints.aggregate(a=Sum("input_price"), b=Sum("output_price")).values(),
     ]
     return "-".join(str(part) for part in parts)
 
 
 def _compute(project: Project) -> dict[int, Figures]:
-    gold, people = _truth(project)
+    gold, people, ceiling = _truth(project)
+    costs, lengths, rounds = _costs(project), _lengths(project), _rounds(project)
     rows: dict[int, list[tuple[int, str, int, str]]] = defaultdict(list)
     failed: dict[int, dict[str, int]] = defaultdict(dict)
     verdicts = Verdict.objects.filter(ready("comparison__"), judge__project=project).order_by()
@@ -93,12 +103,22 @@ def _compute(project: Project) -> dict[int, Figures]:
     for judge_id, comparison_id, order, sample, outcome in fields.iterator(chunk_size=5000):
         rows[judge_id].append((comparison_id, order, sample, outcome))
     return {
-        judge_id: _figures(rows[judge_id], failed[judge_id], gold, people) for judge_id in rows.keys() | failed.keys()
+        judge_id: replace(
+            _figures(rows[judge_id], failed[judge_id], gold, people, lengths, rounds),
+            ceiling=ceiling,
+            cost_per_1000=costs.get(judge_id),
+        )
+        for judge_id in rows.keys() | failed.keys()
     }
 
 
 def _figures(
-    rows: list[tuple[int, str, int, str]], failed: dict[str, int], gold: dict[int, str], people: dict[int, str]
+    rows: list[tuple[int, str, int, str]],
+    failed: dict[str, int],
+    gold: dict[int, str],
+    people: dict[int, str],
+    lengths: dict[int, tuple[int, int]],
+    rounds: dict[int, str],
 ) -> Figures:
     right: dict[int, list[bool]] = defaultdict(list)
     both: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
@@ -113,6 +133,12 @@ def _figures(
     slots = first_slot([CODES[row[3]] for row in rows], [row[1] == "10" for row in rows])
     pairs = [pair for pair in both.values() if len(pair) == 2]
     same = order_consistency([pair["01"] for pair in pairs], [pair["10"] for pair in pairs])
+    codes = [CODES[row[3]] for row in rows]
+    longer = longer_preferred(codes, [lengths[row[0]][0] for row in rows], [lengths[row[0]][1] for row in rows])
+    in_round: dict[str, list[float]] = defaultdict(list)
+    for comparison_id, said in right.items():
+        if comparison_id in rounds:
+            in_round[rounds[comparison_id]].append(sum(said) / len(said))
     by_gold = sum(1 for comparison_id in right if comparison_id in gold)
     return Figures(
         n=len(rows),
@@ -122,7 +148,48 @@ def _figures(
         truth="" if not right else "gold" if by_gold == len(right) else "both" if by_gold else "people",
         consistency=_share(same.k, same.n),
         first_slot=_share(slots.k, slots.n),
+        longer=_share(longer.k, longer.n),
+        rounds=tuple((name, _share(sum(one), len(one))) for name, one in sorted(in_round.items(), key=_round_key)),
     )
+
+
+def _round_key(item: tuple[str, list[float]]) -> tuple[int, ...]:
+    return tuple(int(part) for part in item[0].split("."))
+
+
+def _lengths(project: Project) -> dict[int, tuple[int, int]]:
+    """Give the lengths of both answers of each comparison that a judge spoke on, in characters."""
+    rows = Comparison.objects.filter(ready(), project=project, verdicts__isnull=False).order_by().distinct()
+    return {key: (a, b) for key, a, b in rows.values_list("id", Length("first__text"), Length("second__text"))}
+
+
+def _rounds(project: Project) -> dict[int, str]:
+    """Give the loop and round, "3.2", of each comparison that one made."""
+    rows = Comparison.objects.filter(ready(), project=project, origin__regex=r"^loop:[0-9]+:[0-9]+$").order_by()
+    return {key: origin.removeprefix("loop:").replace(":", ".") for key, origin in rows.values_list("id", "origin")}
+
+
+def _costs(project: Project) -> dict[int, float]:
+    """Give what a thousand comparisons cost of each judge that an endpoint answers, by its latest calls."""
+    costs: dict[int, float] = {}
+    for judge in project.judges.filter(kind=JudgeKind.LLM, is_simulated=False).select_related("endpoint"):
+        said = judge.scores if judge.gives_scores else judge.verdicts
+        usages = [usage for usage in said.order_by("-id").values_list("usage", flat=True)[:COSTED] if usage]
+        if judge.endpoint is None or not usages:
+            continue
+        nanos = sum(
+            cost_nanos(
+                judge.endpoint,
+                prompt_tokens=usage.get("prompt_tokens", 0),
+                completion_tokens=usage.get("completion_tokens", 0),
+            )
+            for usage in usages
+        )
+        n_calls = (
+            2 * int(judge.options.get("samples", 1)) if judge.gives_scores else 1 + (judge.order_policy != "random")
+        )
+        costs[judge.pk] = 1000 * n_calls * nanos / len(usages) / NANOS
+    return costs
 
 
 def _share(k: float, n: int) -> Share:
@@ -130,8 +197,11 @@ def _share(k: float, n: int) -> Share:
     return Share(n) if interval is None else Share(n, k / n, interval.low, interval.high)
 
 
-def _truth(project: Project) -> tuple[dict[int, str], dict[int, str]]:
-    """Give gold, and people's strict majorities. Votes lie in an app above: they are read by their relation's name."""
+def _truth(project: Project) -> tuple[dict[int, str], dict[int, str], Share]:
+    """Give gold, people's strict majorities, and how often two people agree.
+
+    Votes lie in an app above: they are read by their relation's name.
+    """
     comparisons = Comparison.objects.filter(ready(), project=project).order_by()
     gold = dict(comparisons.exclude(gold="").values_list("id", "gold"))
     counts: dict[int, list[int]] = defaultdict(lambda: [0] * len(OUTCOMES))
@@ -144,8 +214,12 @@ def _truth(project: Project) -> tuple[dict[int, str], dict[int, str]]:
     for comparison_id, choice, n in rows:
         counts[comparison_id][CODES[choice]] = n
     people: dict[int, str] = {}
+    alike: list[float] = []
     for comparison_id, ballot in counts.items():
+        n = sum(ballot)
+        if n > 1:
+            alike.append(sum(k * (k - 1) for k in ballot) / (n * (n - 1)))
         best = int(np.argmax(ballot))
         if ballot.count(ballot[best]) == 1:
             people[comparison_id] = OUTCOMES[best]
-    return gold, people
+    return gold, people, _share(sum(alike), len(alike))

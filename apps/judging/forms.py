@@ -5,20 +5,27 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from apps.judging.models import Judge
-from apps.judging.services import judge_template
+from apps.judging.ensembles import RULES
+from apps.judging.models import Judge, JudgeKind
+from apps.judging.services import MOST_SAMPLES, built_in_template
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import check_name
 from apps.projects.models import Project
 from apps.prompts.forms import SPLITS
-from prefloop.judging.render import MOST_TEMPLATE_CHARS, TemplateError, template_from_text
+from prefloop.judging.render import JUDGE_MODES, MOST_TEMPLATE_CHARS, TemplateError, judge_mode, template_from_text
 from prefloop.types import PrefloopError
 
 PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 
 
-def built_in_template(mode: str) -> str:
-    return judge_template(Judge(mode=mode))
+MODE_WORDS = [
+    ("text", _("Compares: reasons, then a verdict")),
+    ("five", _("Compares: reasons, then one of five labels")),
+    ("logprob", _("Compares: log-probs of one token")),
+    ("soft", _("Compares: log-probs of one token, names without an order")),
+    ("additive", _("Grades each answer from 0 to 5, several times")),
+    ("rubric", _("Grades each answer from 1 to 10")),
+]
 
 
 class NameField(forms.CharField):
@@ -111,7 +118,14 @@ class LlmJudgeForm(JudgeForm):
     )
     mode = forms.ChoiceField(
         label=_("How it answers"),
-        choices=[("text", _("In words, with a verdict")), ("logprob", _("By the log-probs of one token"))],
+        choices=MODE_WORDS,
+    )
+    samples = forms.IntegerField(
+        label=_("Grades of one answer"),
+        min_value=1,
+        max_value=MOST_SAMPLES,
+        required=False,
+        help_text=_("Their mean counts; what can't be read is left out. For judges that grade."),
     )
     order_policy = forms.ChoiceField(
         label=_("Order"),
@@ -130,7 +144,7 @@ class LlmJudgeForm(JudgeForm):
         strip=False,
         help_text=_(
             "A [system] part and a [user] part; {{criterion}}, {{prompt}}, {{first_shown}} and {{second_shown}} once "
-            "each in [user]. Empty: the built-in one."
+            "each in [user] ({{answer}} instead of the last two in one that grades). Empty: the built-in one."
         ),
         widget=forms.Textarea(attrs={"rows": 18, "class": "mono", "spellcheck": "false"}),
     )
@@ -156,20 +170,72 @@ class LlmJudgeForm(JudgeForm):
                     self.add_error(name, _("A new endpoint needs its %(what)s.") % {"what": word})
         elif any(data.get(name) for name in ("base_url", "model", "api_key")):
             self.add_error("endpoint", _("Choose an endpoint that is there, or describe a new one, not both."))
-        text, mode = str(data.get("template") or ""), data.get("mode", "text")
-        # what was not changed is not kept as this project's own: the built-in one stays the built-in one
-        if "".join(text.split()) in (
-            "",
-            "".join(built_in_template("text").split()),
-            "".join(built_in_template("logprob").split()),
-        ):
+        text = str(data.get("template") or "")
+        if is_built_in(text):  # what was not changed is not kept as this project's own
             data["template"] = ""
         else:
             try:
-                template_from_text(text, name="yours", mode="logprob" if mode == "logprob" else "text")
+                template_from_text(text, name="yours", mode=judge_mode(str(data.get("mode", "text"))))
             except TemplateError as error:
                 self.add_error("template", str(error))
         return data
+
+
+def is_built_in(text: str) -> bool:
+    """Whether a template is empty or one of ours, white space aside."""
+    return "".join(text.split()) in {"", *("".join(built_in_template(mode).split()) for mode in JUDGE_MODES)}
+
+
+class EnsembleForm(JudgeForm):
+    members = forms.ModelMultipleChoiceField(
+        label=_("Judges"), queryset=Judge.objects.none(), widget=forms.CheckboxSelectMultiple
+    )
+    rule = forms.ChoiceField(
+        label=_("How they decide"),
+        choices=[(RULES[0], _("Most of them")), (RULES[1], _("Each weighs as it was seen to agree with people"))],
+        help_text=_("Weights are measured now and stay: make the next version to measure again."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kinds = (JudgeKind.ENSEMBLE, JudgeKind.IMPORTED)
+        judges = Judge.objects.filter(project=self.project, retired_at=None).exclude(kind__in=kinds)
+        newest = {judge.name: judge.pk for judge in judges.order_by("version")}
+        self.fields["members"].queryset = Judge.objects.filter(pk__in=newest.values()).order_by("name")  # type: ignore[attr-defined]
+
+    def clean_members(self) -> list[Judge]:
+        members = list(self.cleaned_data["members"])
+        if len(members) < 2:
+            raise forms.ValidationError(_("Choose two or more."))
+        return members
+
+
+class SpendingForm(forms.Form):
+    """What an endpoint's tokens cost, and the most that may be spent on it in all."""
+
+    input_price = forms.DecimalField(
+        label=_("Price of a million tokens read ($)"), min_value=0, max_digits=12, decimal_places=4, required=False
+    )
+    output_price = forms.DecimalField(
+        label=_("Price of a million tokens written ($)"), min_value=0, max_digits=12, decimal_places=4, required=False
+    )
+    cap_tokens = forms.IntegerField(
+        label=_("Cap in tokens"), min_value=0, max_value=10**15, required=False, help_text=_("Empty: no cap.")
+    )
+    cap_cost = forms.DecimalField(
+        label=_("Cap in dollars"),
+        min_value=0,
+        max_digits=12,
+        decimal_places=4,
+        required=False,
+        help_text=_(
+            "Checked before each call. A run that meets it stops with what it has, and goes on when it is raised."
+        ),
+    )
+
+
+class AttackForm(forms.Form):
+    n = forms.IntegerField(label=_("Pairs"), min_value=1, max_value=200, initial=10)
 
 
 class EndpointForm(forms.Form):

@@ -9,7 +9,9 @@ from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from apps.core.chunks import chunks
 from apps.judging.figures import Figures, judge_figures
-from apps.judging.models import Judge, JudgingRun, Score, Verdict
+from apps.judging.models import AttackTrial, Judge, JudgingRun, Score, Verdict
+from apps.judging.services import RETRIED_STATES
+from apps.judging.trials import AttackFigures, attack_figures
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison
@@ -56,6 +58,7 @@ class JudgeCard:
     judge: Judge
     figures: Figures
     is_label_judge: bool
+    attacks: AttackFigures | None = None
 
 
 def judge_cards(project: Project) -> list[JudgeCard]:
@@ -66,9 +69,16 @@ def judge_cards(project: Project) -> list[JudgeCard]:
         known = newest.get(judge.name)
         if known is None or judge.version > known.version:
             newest[judge.name] = judge
+    attacked = set(AttackTrial.objects.filter(judge__project=project).values_list("judge_id", flat=True).distinct())
     names = sorted(newest, key=lambda name: (name != project.label_judge, name.lower()))
     return [
-        JudgeCard(newest[name], figures.get(newest[name].pk, Figures()), name == project.label_judge) for name in names
+        JudgeCard(
+            newest[name],
+            figures.get(newest[name].pk, Figures()),
+            name == project.label_judge,
+            attack_figures(newest[name]) if newest[name].pk in attacked else None,
+        )
+        for name in names
     ]
 
 
@@ -85,6 +95,13 @@ def unjudged(judge: Judge, *, split: str = "") -> QuerySet[Comparison]:
     said = Verdict.objects.filter(judge=judge, comparison_id=OuterRef("pk"))
     comparisons = comparison_list(judge.project).filter(~Exists(said))
     return comparisons.filter(prompt__split=split) if split else comparisons
+
+
+def failed_only(judge: Judge) -> QuerySet[Comparison]:
+    """Give the comparisons in which an order brought nothing but errors and replies that could not be read."""
+    read = Verdict.objects.filter(judge=judge, comparison_id=OuterRef("comparison_id"), order=OuterRef("order"))
+    bad = Verdict.objects.filter(judge=judge, state__in=RETRIED_STATES).filter(~Exists(read.filter(state="ok")))
+    return comparison_list(judge.project).filter(pk__in=bad.values("comparison_id"))
 
 
 def verdict_list(judge: Judge, *, state: str = "") -> QuerySet[Verdict]:

@@ -169,12 +169,13 @@ def _wilson(k: int, n: int) -> Share:
 def _over_pairs(pairs: NDArray[np.float64], seed: int) -> Share:
     """The share of flips of (flips, tries) a pair; pairs are drawn, as the tries of one pair belong together.
 
-    Where none or all flipped a bootstrap has no width: there Wilson's interval with as many tries as pairs.
+    Where all pairs fared alike (none flipped, say) a bootstrap has no width: there Wilson's interval, with as many
+    tries as there are pairs.
     """
     if not len(pairs):
         return Share(0)
-    k, n = (int(total) for total in pairs.sum(axis=0))
-    interval = (
-        bootstrap_interval(pairs, ratio, seed=seed) if 0 < k < n else wilson_interval(len(pairs) * (k // n), len(pairs))
-    )
-    return Share(n) if interval is None else Share(n, k / n, interval.low, interval.high)
+    k, n = pairs.sum(axis=0)
+    interval = bootstrap_interval(pairs, ratio, seed=seed)
+    if interval is None or interval.high - interval.low < 1e-9:
+        interval = wilson_interval(len(pairs) * k / n, len(pairs))
+    return Share(int(n), k / n, interval.low, interval.high) if interval is not None else Share(int(n))

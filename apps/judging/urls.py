@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.judging.views import edit, judges
+from apps.judging.views import edit, judges, trials
 
 app_name = "judging"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -12,6 +12,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/judges/<int:pk>/edit/", edit.edit, name="edit"),
     path("p/<slug:slug>/judges/<int:pk>/runs/", judges.runs, name="runs"),
     path("p/<slug:slug>/judges/<int:pk>/ask/", judges.ask, name="ask"),
+    path("p/<slug:slug>/judges/<int:pk>/retry/", judges.retry, name="retry"),
+    path("p/<slug:slug>/judges/<int:pk>/runs/<int:run>/go-on/", judges.go_on, name="go-on"),
+    path("p/<slug:slug>/judges/<int:pk>/attack/", trials.attack, name="attack"),
+    path("p/<slug:slug>/judges/trials/<int:pk>/", trials.trial, name="trial"),
     path("p/<slug:slug>/judges/<int:pk>/test/", judges.test_stored, name="test"),
     path("p/<slug:slug>/judges/<int:pk>/retire/", judges.retire, name="retire"),
     path("p/<slug:slug>/judges/endpoints/<int:pk>/", edit.endpoint, name="endpoint"),

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.db import transaction
 
 from apps.policies.models import Endpoint
+from apps.policies.spending import call_hold, calls_settle
 from apps.policies.store import check_name
 from apps.projects.models import Project
 from prefloop.judging.addresses import check_base_url
 from prefloop.judging.client import ChatEndpoint, Limits
+from prefloop.judging.errors import JudgeError
 from prefloop.types import PrefloopError
 
 # a person waits for the answer: one attempt, seconds
 TEST_LIMITS = Limits(connect_seconds=3.0, read_seconds=8.0, total_seconds=10.0, max_bytes=1_000_000, attempts=1)
+PROBE_LIMITS = Limits(connect_seconds=3.0, read_seconds=6.0, total_seconds=6.0, max_bytes=1_000_000, attempts=1)
 SIMULATED_SCHEME = "simulated://"
 
 
@@ -41,6 +48,10 @@ def endpoint_key(endpoint: Endpoint) -> str:
         raise EndpointKeyUnreadable(
             f"the key of endpoint {endpoint.name!r} can't be read (SECRET_KEY or the URL changed): enter it again"
         ) from error
+
+
+class EndpointSimulated(PrefloopError):
+    """A simulated judge has no server that could be asked."""
 
 
 class EndpointExists(PrefloopError):
@@ -71,6 +82,102 @@ def endpoint_test_stored(*, endpoint: Endpoint, base_url: str, model: str, api_k
     if not api_key and base_url.strip().rstrip("/") == endpoint.base_url:
         api_key = endpoint_key(endpoint)
     return endpoint_test(base_url=base_url, model=model, api_key=api_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One thing an endpoint was asked to do. `ok` None: it could not be told."""
+
+    name: str  # models | logprobs | json_schema | seeds
+    ok: bool | None
+    text: str
+
+
+def endpoint_probe(*, endpoint: Endpoint, now: datetime) -> list[Probed]:
+    """Ask an endpoint for its models and for a few tokens in each way, and keep what it was seen to do.
+
+    At most five calls of a few tokens each, counted in its ledger. Raises JudgeError where it can't be asked at all,
+    CapReached.
+    """
+    if endpoint.is_simulated:
+        raise EndpointSimulated("the simulated judge starts with its jobs: there is nothing to ask until then")
+    url, model = endpoint.base_url, endpoint.model
+    held = call_hold(endpoint_id=endpoint.pk, prompt_tokens=400, completion_tokens=100, n_calls=4)
+    usage: dict[str, int] | None = None
+    try:
+        with ChatEndpoint(url, model, endpoint_key(endpoint), settings.ENDPOINT_ALLOW, limits=PROBE_LIMITS) as client:
+            names = client.models()
+            usage = {}
+            serves = model in names
+            listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            found = [Probed("models", serves, listed), _probe_logprobs(client), _probe_schema(client)]
+            found.append(_probe_seeds(client))
+    finally:
+        calls_settle(endpoint_id=endpoint.pk, calls=[(held, usage)], purpose="probe")
+    said = {"at": now.isoformat(), "found": [[one.name, one.ok, one.text] for one in found]}
+    with transaction.atomic():
+        fresh = Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+        Endpoint.objects.filter(pk=endpoint.pk).update(capabilities=fresh.capabilities | {"probed": said})
+    return found
+
+
+def endpoint_probed(endpoint: Endpoint) -> tuple[list[Probed], str]:
+    """Return what an endpoint was last seen to do, and when (ISO 8601, "" where it was never asked)."""
+    said = endpoint.capabilities.get("probed", {})
+    return [Probed(*row) for row in said.get("found", [])], said.get("at", "")
+
+
+_ASKED = [{"role": "user", "content": "Reply with one letter of the alphabet, drawn at random, and with nothing else."}]
+_SCHEMA = {
+    "type": "object",
+    "properties": {"verdict": {"type": "string", "enum": ["A", "B"]}},
+    "required": ["verdict"],
+    "additionalProperties": False,
+}
+
+
+def _probe_logprobs(client: ChatEndpoint) -> Probed:
+    try:
+        top = client.chat(_ASKED, max_tokens=1, logprobs=True, top_logprobs=20).top_logprobs
+    except JudgeError as error:
+        return Probed("logprobs", False, str(error))
+    return Probed("logprobs", bool(top), f"the {len(top)} likeliest first tokens" if top else "asked for, not given")
+
+
+def _probe_schema(client: ChatEndpoint) -> Probed:
+    form = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": _SCHEMA}}
+    try:
+        said = client.chat(_ASKED, max_tokens=24, response_format=form).text
+        kept = set(json.loads(said)) == {"verdict"}
+    except JudgeError as error:
+        return Probed("json_schema", False, str(error))
+    except (ValueError, TypeError):
+        return Probed("json_schema", False, "asked for, not kept to")
+    return Probed("json_schema", kept, "kept to" if kept else "asked for, not kept to")
+
+
+def _probe_seeds(client: ChatEndpoint) -> Probed:
+    try:
+        one, two = (client.chat(_ASKED, temperature=1.0, max_tokens=8, seed=7).text for _ in range(2))
+    except JudgeError as error:
+        return Probed("seeds", False, str(error))
+    if one == two:
+        return Probed("seeds", None if not one else True, "the same seed gave the same words twice")
+    return Probed("seeds", False, "the same seed gave other words")
+
+
+def endpoint_set_spending(
+    *,
+    endpoint: Endpoint,
+    input_price: Decimal,
+    output_price: Decimal,
+    cap_tokens: int | None,
+    cap_cost: Decimal | None,
+) -> None:
+    """Say what an endpoint's tokens cost (dollars per million) and how much may be spent on it in all."""
+    Endpoint.objects.filter(pk=endpoint.pk).update(
+        input_price=input_price, output_price=output_price, cap_tokens=cap_tokens, cap_cost=cap_cost
+    )
 
 
 def endpoint_create(

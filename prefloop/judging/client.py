@@ -121,6 +121,7 @@ class ChatEndpoint:
         seed: int | None = None,
         logprobs: bool = False,
         top_logprobs: int = 0,
+        response_format: Mapping[str, Any] | None = None,
     ) -> ChatReply:
         """Ask for one chat completion."""
         body: dict[str, Any] = {
@@ -135,6 +136,8 @@ class ChatEndpoint:
             body["seed"] = seed
         if logprobs:
             body |= {"logprobs": True, "top_logprobs": top_logprobs}
+        if response_format is not None:
+            body["response_format"] = dict(response_format)
         return self._ask("POST", "/chat/completions", body, chat_reply)
 
     def complete(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -9,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -17,17 +19,32 @@ from django.views.decorators.http import require_http_methods
 
 from apps.accounts.views import person, posted
 from apps.judging.access import judge_for_write
-from apps.judging.forms import EndpointForm, JudgeForm, LlmJudgeForm, RewardJudgeForm, WorldJudgeForm, built_in_template
+from apps.judging.ensembles import ensemble_create
+from apps.judging.forms import (
+    EndpointForm,
+    EnsembleForm,
+    JudgeForm,
+    LlmJudgeForm,
+    RewardJudgeForm,
+    SpendingForm,
+    WorldJudgeForm,
+    is_built_in,
+)
 from apps.judging.models import Judge, JudgeKind
-from apps.judging.services import judge_create, judge_template
+from apps.judging.services import MODE_DEFAULTS, built_in_template, judge_create, judge_template
+from apps.judging.views.trials import preview_of, trial_of
 from apps.policies.access import endpoint_for_write
 from apps.policies.endpoints import (
     endpoint_create,
     endpoint_key,
+    endpoint_probe,
+    endpoint_probed,
+    endpoint_set_spending,
     endpoint_test,
     endpoint_test_stored,
     endpoint_update,
 )
+from apps.policies.spending import spent_on
 from apps.projects.access import project_for
 from apps.projects.models import Project, Role
 from prefloop.types import PrefloopError
@@ -35,11 +52,15 @@ from prefloop.types import PrefloopError
 FORMS: dict[str, type[JudgeForm]] = {
     JudgeKind.REWARD_MODEL: RewardJudgeForm,
     JudgeKind.LLM: LlmJudgeForm,
+    JudgeKind.ENSEMBLE: EnsembleForm,
     JudgeKind.WORLD: WorldJudgeForm,
 }
 KIND_WORDS = {
     JudgeKind.REWARD_MODEL: gettext_lazy("A model trained on preferences scores each answer."),
-    JudgeKind.LLM: gettext_lazy("A language model reads both answers and says which is better, in both orders."),
+    JudgeKind.LLM: gettext_lazy("A language model compares answers or grades them, by your criterion."),
+    JudgeKind.ENSEMBLE: gettext_lazy(
+        "Judges that there are decide together: most of them, or weighed by their agreement."
+    ),
     JudgeKind.WORLD: gettext_lazy("The world's own utility, with as much noise as you like. For experiments."),
 }
 
@@ -90,6 +111,9 @@ def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "template": judge_template(judge) if judge.kind == JudgeKind.LLM else "",
         "temperature": judge.options.get("temperature", 0.0),
         "max_tokens": judge.options.get("max_tokens", 1024),
+        "samples": judge.options.get("samples"),
+        "members": judge.options.get("members", []),
+        "rule": judge.options.get("rule", "majority"),
         "noise": judge.options.get("noise", 0.0),
         "soft": judge.options.get("soft", False),
     }
@@ -99,7 +123,15 @@ def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 def _edit(request: HttpRequest, project: Project, kind: str, form: JudgeForm) -> HttpResponse:
     tested: dict[str, Any] | None = None
-    if request.method == "POST" and request.POST.get("action") == "test" and isinstance(form, LlmJudgeForm):
+    action = request.POST.get("action", "") if request.method == "POST" and isinstance(form, LlmJudgeForm) else ""
+    if action == "template":
+        return _template_field(request, form)  # type: ignore[arg-type]
+    tried: dict[str, Any] = {}
+    if action in ("preview", "trial"):
+        tried = (preview_of if action == "preview" else trial_of)(person(request), project, form)  # type: ignore[arg-type]
+        if getattr(request, "htmx", False):
+            return render(request, "judging/_tried.html", {"project": project, **tried})
+    elif action == "test" and isinstance(form, LlmJudgeForm):
         tested = _test(form)
         if getattr(request, "htmx", False):
             return render(request, "judging/_tested.html", {"tested": tested})
@@ -122,10 +154,24 @@ def _edit(request: HttpRequest, project: Project, kind: str, form: JudgeForm) ->
         "form": form,
         "judge": form.judge,
         "tested": tested,
+        "tried": tried,
+        **tried,
         "has_reward": kind != JudgeKind.REWARD_MODEL or form.fields["checkpoint"].queryset.exists(),  # type: ignore[attr-defined]
     }
-    refused = bool(form.is_bound and tested is None and form.errors)
+    refused = bool(form.is_bound and tested is None and not tried and form.errors)
     return render(request, "judging/edit.html", context, status=400 if refused else 200)
+
+
+def _template_field(request: HttpRequest, form: LlmJudgeForm) -> HttpResponse:
+    """The template's field after another way of answering was chosen: one of ours makes way for the one that fits."""
+    data = request.POST.copy()
+    mode = data.get("mode", "text")
+    if is_built_in(data.get("template", "")) and mode in dict(form.fields["mode"].choices):  # type: ignore[attr-defined]
+        data["template"] = built_in_template(mode)
+    form.data = data
+    form.is_bound, form._errors = False, None  # type: ignore[attr-defined]
+    form.initial = {**form.initial, "template": data["template"]}
+    return render(request, "judging/_template_field.html", {"form": form})
 
 
 def _is_about_the_address(form: JudgeForm, error: PrefloopError) -> bool:
@@ -142,6 +188,8 @@ def _save(project: Project, kind: str, form: JudgeForm) -> Judge:
         if kind == JudgeKind.WORLD:
             options = {"noise": data["noise"], "soft": data["soft"]}
             return judge_create(project=project, name=name, kind=kind, options=options)
+        if kind == JudgeKind.ENSEMBLE:
+            return ensemble_create(project=project, name=name, members=data["members"], rule=data["rule"])
         endpoint = data["endpoint"] or endpoint_create(
             project=project,
             name=data["endpoint_name"],
@@ -158,9 +206,16 @@ def _save(project: Project, kind: str, form: JudgeForm) -> Judge:
             template=data["template"],
             criterion=data["criterion"],
             mode=data["mode"],
-            options={"temperature": data["temperature"], "max_tokens": data["max_tokens"]},
+            options=llm_options(data),
             is_simulated=endpoint.is_simulated,
         )
+
+
+def llm_options(data: dict[str, Any]) -> dict[str, Any]:
+    options = {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
+    if data["mode"] in ("additive", "rubric"):
+        options["samples"] = data.get("samples") or MODE_DEFAULTS[data["mode"]]["samples"]
+    return options
 
 
 @sensitive_variables()
@@ -189,12 +244,34 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = endpoint_for_write(person(request), slug, pk)
     if found.is_simulated:
         raise Http404("the worker starts simulated judges itself")
-    form = EndpointForm(posted(request), initial={"base_url": found.base_url})
+    action = request.POST.get("action", "")
+    form = EndpointForm(posted(request) if action in ("", "test") else None, initial={"base_url": found.base_url})
+    spending = SpendingForm(
+        posted(request) if action == "spending" else None,
+        initial={name: getattr(found, name) for name in ("input_price", "output_price", "cap_tokens", "cap_cost")},
+    )
     tested: dict[str, Any] | None = None
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and action == "probe":
+        try:
+            endpoint_probe(endpoint=found, now=timezone.now())
+        except PrefloopError as error:
+            messages.error(request, str(error))
+        return redirect("judging:endpoint", slug=slug, pk=pk)
+    if request.method == "POST" and action == "spending" and spending.is_valid():
+        data = spending.cleaned_data
+        endpoint_set_spending(
+            endpoint=found,
+            input_price=data["input_price"] or Decimal(0),
+            output_price=data["output_price"] or Decimal(0),
+            cap_tokens=data["cap_tokens"],
+            cap_cost=data["cap_cost"],
+        )
+        messages.success(request, _("Saved."))
+        return redirect("judging:endpoint", slug=slug, pk=pk)
+    if request.method == "POST" and action in ("", "test") and form.is_valid():
         url, key = form.cleaned_data["base_url"], form.cleaned_data["api_key"]
         try:
-            if request.POST.get("action") == "test":
+            if action == "test":
                 said = endpoint_test_stored(endpoint=found, base_url=url, model=found.model, api_key=key)
                 tested = {"ok": True, "text": said}
             else:
@@ -205,7 +282,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
                 messages.success(request, _("Saved."))
                 return redirect("judging:endpoint", slug=slug, pk=pk)
         except PrefloopError as error:
-            if request.POST.get("action") == "test":
+            if action == "test":
                 tested = {"ok": False, "text": str(error)}
             else:
                 form.add_error("base_url", str(error))
@@ -218,6 +295,11 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "has_key": bool(found.encrypted_key),
         "judges": found.judges.order_by("name", "-version")[:50],
         "form": form,
+        "spending": spending,
+        "spent": spent_on(found),
+        "ledger": found.spends.order_by("-id")[:10],
+        "probed": endpoint_probed(found)[0],
         "tested": tested,
     }
-    return render(request, "judging/endpoint.html", context, status=400 if form.errors else 200)
+    refused = form.errors or spending.errors
+    return render(request, "judging/endpoint.html", context, status=400 if refused else 200)

@@ -8,27 +8,31 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
+from apps.jobs.models import Job
 from apps.judging import selectors, services
 from apps.judging.access import judge_for_read, judge_for_write
 from apps.judging.figures import Figures, judge_figures
-from apps.judging.forms import AskForm
+from apps.judging.forms import AskForm, AttackForm
 from apps.judging.models import Judge, JudgeKind
+from apps.judging.trials import attack_figures
 from apps.policies.endpoints import endpoint_key, endpoint_test
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
 from apps.samples.live import live
 from apps.samples.progress import version_of
 from apps.samples.selectors import comparison_list
+from prefloop.judging.render import SCORE_MODES
 from prefloop.types import PrefloopError
 
 VERDICTS_A_PAGE = 20
+SHOWN_OPTIONS = ("temperature", "max_tokens", "samples", "tie_delta", "noise", "soft", "rule")
 STATES = ("ok", "unparseable", "error", "skipped")
 
 
@@ -64,6 +68,7 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
     rows = selectors.judging_rows(found)
     versions = list(selectors.judge_versions(found))
     n_orders = 1 if found.order_policy == "random" else 2
+    n_orders = 2 * int(found.options.get("samples", 1)) if found.mode in SCORE_MODES else n_orders
     n_unjudged = selectors.unjudged(found).count()
     context = {
         "project": project,
@@ -81,6 +86,13 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "state": state,
         "states": STATES,
         "form": form,
+        "attacks": attack_figures(found),
+        "attack_form": AttackForm(),
+        "attack_job": Job.objects.filter(kind="judging.attack", payload__judge=found.pk).order_by("-id").first(),
+        "n_failed": selectors.failed_only(found).count(),
+        "members": Judge.objects.filter(pk__in=found.options.get("members", ())),
+        "settings_shown": {key: value for key, value in found.options.items() if key in SHOWN_OPTIONS},
+        "version_figures": [(row, judge_figures(project).get(row.pk, Figures())) for row in versions],
         "n_unjudged": n_unjudged,
         "n_orders": n_orders,
         "n_calls": n_unjudged * n_orders,
@@ -102,7 +114,12 @@ def runs(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         request,
         page="judging/_runs.html",
         part="judging/_runs.html",
-        context={"project": found.project, "rows": rows},
+        context={
+            "project": found.project,
+            "judge": found,
+            "rows": rows,
+            "may_write": has_role(person(request), found.project, Role.ENGINEER),
+        },
         version=version_of([row.key for row in rows]),
         is_done=not any(row.progress.is_open for row in rows),
     )
@@ -139,6 +156,43 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         form.add_error(None, str(error))
         return _judge_page(request, found, form, status=400)
     messages.success(request, _("%(name)s is asked about %(n)d comparisons.") % {"name": found.name, "n": len(ids)})
+    return redirect("judging:judge", slug=slug, pk=pk)
+
+
+@login_required
+@require_POST
+def retry(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Ask again where a judge gave nothing but errors and replies that could not be read."""
+    found = judge_for_write(person(request), slug, pk)
+    ids = list(selectors.failed_only(found).values_list("id", flat=True))
+    try:
+        services.judging_run_create(
+            project=found.project,
+            judge=found,
+            comparison_ids=ids,
+            purpose="retry",
+            started_by=person(request),
+            retry_states=services.RETRIED_STATES,
+        )
+    except PrefloopError as error:
+        messages.error(request, str(error) if ids else _("Nothing failed that could be asked again."))
+    else:
+        messages.success(request, _("%(n)d comparisons are asked about again.") % {"n": len(ids)})
+    return redirect("judging:judge", slug=slug, pk=pk)
+
+
+@login_required
+@require_POST
+def go_on(request: HttpRequest, slug: str, pk: int, run: int) -> HttpResponse:
+    """Take up a run that ended before its end: what it has stays, and only the rest is asked."""
+    found = judge_for_write(person(request), slug, pk)
+    row = get_object_or_404(found.runs.select_related("judge", "project"), pk=run)
+    try:
+        services.judging_run_enqueue(run=row)
+    except PrefloopError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _("Run %(n)d goes on.") % {"n": run})
     return redirect("judging:judge", slug=slug, pk=pk)
 
 

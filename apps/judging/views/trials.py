@@ -1,0 +1,155 @@
+"""Trying a draft of a judge: how a request reads on a real pair, and what comes of a few; and the attack corpus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.accounts.models import User
+from apps.accounts.views import person
+from apps.jobs.models import Job
+from apps.judging.access import judge_for_write
+from apps.judging.forms import AttackForm, LlmJudgeForm
+from apps.judging.services import MODE_DEFAULTS, built_in_template
+from apps.judging.trials import TRIAL_PAIRS, attack_start, trial_start
+from apps.policies.spending import dollars
+from apps.projects.access import project_for
+from apps.projects.models import Project, Role
+from apps.samples.live import live
+from apps.samples.models import Comparison
+from apps.samples.selectors import comparison_list
+from prefloop.judging.render import (
+    SCORE_MODES,
+    Message,
+    judge_mode,
+    new_delimiter,
+    render,
+    render_score,
+    template_from_text,
+)
+from prefloop.types import PrefloopError
+
+
+def preview_of(user: User, project: Project, form: LlmJudgeForm) -> dict[str, Any]:
+    """The messages that the draft would send about a real pair; nothing is sent."""
+    del user
+    form.is_valid()
+    data = form.cleaned_data
+    row = _pairs(project).first()
+    if row is None:
+        return {"trouble": _("There are no comparisons yet to show it on.")}
+    mode = judge_mode(data.get("mode") or "text")
+    try:
+        text = str(data.get("template") or built_in_template(mode))
+        if "template" in form.errors:
+            return {"trouble": _errors(form, "template")}
+        template = template_from_text(text, name="the draft", mode=mode)
+        return {"preview": _messages(template, row, str(data.get("criterion") or "")), "row": row}
+    except PrefloopError as error:
+        return {"trouble": str(error)}
+
+
+def _messages(template: Any, row: Comparison, criterion: str) -> list[Message]:
+    prompt, first, second = row.prompt.text, row.first.text, row.second.text
+    code = new_delimiter(prompt, first, second, criterion, seed=0)
+    if template.mode in SCORE_MODES:
+        return render_score(template, prompt=prompt, answer=first, criterion=criterion, delimiter=code)
+    return render(template, prompt=prompt, first_shown=first, second_shown=second, criterion=criterion, delimiter=code)
+
+
+def trial_of(user: User, project: Project, form: LlmJudgeForm) -> dict[str, Any]:
+    """Start a trial of the draft on a few pairs: its job, or what stands in its way."""
+    form.is_valid()
+    data = form.cleaned_data
+    for name in ("criterion", "mode", "order_policy", "temperature", "max_tokens", "samples", "template"):
+        if name in form.errors:
+            return {"trouble": f"{form.fields[name].label}: {_errors(form, name)}"}
+    if data.get("endpoint") is None:
+        return {"trouble": _("Choose an endpoint that is there: a new one is saved with the judge first.")}
+    options = {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
+    options["samples"] = data.get("samples") or MODE_DEFAULTS.get(data["mode"], {}).get("samples", 1)
+    try:
+        job = trial_start(
+            project=project,
+            endpoint=data["endpoint"],
+            mode=data["mode"],
+            criterion=data["criterion"],
+            template=str(data.get("template") or ""),
+            comparison_ids=list(_pairs(project).values_list("id", flat=True)[:TRIAL_PAIRS]),
+            options=options,
+            order_policy=data["order_policy"],
+            started_by=user,
+        )
+    except PrefloopError as error:
+        return {"trouble": str(error)}
+    return {"job": job, "rows": [], "version": ""}
+
+
+def _errors(form: LlmJudgeForm, name: str) -> str:
+    return " ".join(str(error) for error in form.errors[name])
+
+
+def _pairs(project: Project) -> Any:
+    """Held-out pairs first: where their truth is known a trial can be held against it."""
+    rows = comparison_list(project).select_related("prompt", "first", "second")
+    return rows.order_by("-held_out", "id")
+
+
+@login_required
+@never_cache
+@require_GET
+def trial(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """The live part of a trial: what came of it."""
+    project = project_for(person(request), slug, Role.ENGINEER)
+    job = Job.objects.filter(pk=pk, project=project, kind="judging.trial").first()
+    if job is None:
+        raise Http404
+    return live(
+        request,
+        page="judging/_trial.html",
+        part="judging/_trial.html",
+        context={"project": project, "job": job, **_result(job)},
+        version=f"{job.state}.{job.step}",
+        is_done=job.is_terminal,
+    )
+
+
+def _result(job: Job) -> dict[str, Any]:
+    calls = job.result.get("calls", [])
+    ids = {call["comparison"] for call in calls}
+    pairs = Comparison.objects.filter(pk__in=ids).select_related("prompt", "first", "second").in_bulk()
+    rows = [
+        {
+            "pair": pairs[int(key)],
+            "label": label,
+            "calls": [call for call in calls if call["comparison"] == int(key)],
+        }
+        for key, label in job.result.get("labels", {}).items()
+        if int(key) in pairs
+    ]
+    cost = dollars(job.result["nanos"]) if "nanos" in job.result else None
+    seconds = sum(call["seconds"] for call in calls) / len(calls) if calls else None
+    return {"rows": rows, "cost": cost, "n_calls": len(calls), "seconds": seconds}
+
+
+@login_required
+@require_POST
+def attack(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Put the attack corpus into answers that this judge found worse."""
+    judge = judge_for_write(person(request), slug, pk)
+    form = AttackForm(request.POST)
+    try:
+        n = form.cleaned_data["n"] if form.is_valid() else 10
+        attack_start(judge=judge, n=n, started_by=person(request))
+    except PrefloopError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _("%(name)s is under attack: see how it fares here.") % {"name": judge.name})
+    return redirect("judging:judge", slug=slug, pk=pk)
