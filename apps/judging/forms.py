@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.judging.ensembles import RULES
 from apps.judging.models import Judge, JudgeKind
-from apps.judging.services import MOST_SAMPLES, built_in_template
+from apps.judging.services import MODE_DEFAULTS, MOST_SAMPLES, built_in_template
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import check_name
 from apps.projects.models import Project
@@ -135,7 +135,13 @@ class LlmJudgeForm(JudgeForm):
             ("random", _("One random order")),
         ],
     )
-    temperature = forms.FloatField(label=_("Temperature"), min_value=0, max_value=2, initial=0.0)
+    temperature = forms.FloatField(
+        label=_("Temperature"),
+        min_value=0,
+        max_value=2,
+        required=False,
+        help_text=_("Empty: as usual for this way of answering."),
+    )
     max_tokens = forms.IntegerField(label=_("Longest reply, in tokens"), min_value=1, max_value=32_768, initial=1024)
     template = forms.CharField(
         label=_("Template"),
@@ -163,6 +169,11 @@ class LlmJudgeForm(JudgeForm):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
+        usual = MODE_DEFAULTS.get(str(data.get("mode")), {})
+        if data.get("temperature") is None:
+            data["temperature"] = usual.get("temperature", 0.0)
+        if data.get("samples") is None:
+            data["samples"] = usual.get("samples", 1)
         if data.get("endpoint") is None and "endpoint" not in self.errors:
             needed = (("endpoint_name", _("name")), ("base_url", _("base URL")), ("model", _("model")))
             for name, word in needed:

@@ -31,7 +31,7 @@ from apps.judging.forms import (
     is_built_in,
 )
 from apps.judging.models import Judge, JudgeKind
-from apps.judging.services import MODE_DEFAULTS, built_in_template, judge_create, judge_template
+from apps.judging.services import built_in_template, judge_create, judge_template
 from apps.judging.views.trials import preview_of, trial_of
 from apps.policies.access import endpoint_for_write
 from apps.policies.endpoints import (
@@ -214,7 +214,7 @@ def _save(project: Project, kind: str, form: JudgeForm) -> Judge:
 def llm_options(data: dict[str, Any]) -> dict[str, Any]:
     options = {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
     if data["mode"] in ("additive", "rubric"):
-        options["samples"] = data.get("samples") or MODE_DEFAULTS[data["mode"]]["samples"]
+        options["samples"] = data["samples"]
     return options
 
 

@@ -17,7 +17,7 @@ from apps.accounts.views import person
 from apps.jobs.models import Job
 from apps.judging.access import judge_for_write
 from apps.judging.forms import AttackForm, LlmJudgeForm
-from apps.judging.services import MODE_DEFAULTS, built_in_template
+from apps.judging.services import built_in_template
 from apps.judging.trials import TRIAL_PAIRS, attack_start, trial_start
 from apps.policies.spending import dollars
 from apps.projects.access import project_for
@@ -73,8 +73,7 @@ def trial_of(user: User, project: Project, form: LlmJudgeForm) -> dict[str, Any]
             return {"trouble": f"{form.fields[name].label}: {_errors(form, name)}"}
     if data.get("endpoint") is None:
         return {"trouble": _("Choose an endpoint that is there: a new one is saved with the judge first.")}
-    options = {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
-    options["samples"] = data.get("samples") or MODE_DEFAULTS.get(data["mode"], {}).get("samples", 1)
+    options = {name: data[name] for name in ("temperature", "max_tokens", "samples")}
     try:
         job = trial_start(
             project=project,

@@ -13,7 +13,7 @@ from apps.jobs.models import Job
 from apps.judging.figures import judge_figures
 from apps.judging.models import AttackTrial, Judge, JudgingRun
 from apps.judging.selectors import failed_only
-from apps.policies.endpoints import endpoint_create, endpoint_key
+from apps.policies.endpoints import EndpointKeyUnreadable, endpoint_create, endpoint_key
 from apps.policies.models import Endpoint, Spend
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +108,9 @@ def test_another_criterion_is_the_next_version_of_the_judge(judge, erin, client_
     made = Judge.objects.get(version=2)
     assert (made.name, made.criterion, made.mode) == ("judge", "shorter at equal meaning", "additive")
     assert made.options == {"temperature": 0.0, "max_tokens": 200, "samples": 5}
+    client_for(erin).post(f"{BASE}{judge.pk}/edit/", draft(judge.endpoint, mode="additive", temperature=""))
+    # equal grades several times would be no several grades: a draw needs a temperature
+    assert Judge.objects.get(version=3).options == {"temperature": 0.7, "max_tokens": 200, "samples": 3}
     judge.refresh_from_db()
     assert judge.criterion == "kinder"
 
@@ -265,3 +268,30 @@ def test_an_endpoint_that_is_not_there_keeps_what_was_known_and_costs_nothing(en
     assert "cannot be reached" in answer.content.decode()
     endpoint.refresh_from_db()
     assert (endpoint.capabilities, endpoint.committed_tokens) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1:9/v1",
+        "http://127.0.0.1:9/v2",
+        "http://127.0.0.1:9",
+        "http://127.0.0.1:10/v1",
+        "http://localhost:9/v1",
+        "http://93.184.216.34/v1",
+    ],
+)
+def test_any_other_url_wipes_the_key_be_it_the_scheme_the_port_or_the_path_alone(
+    url, endpoint, erin, client_for, settings
+):
+    settings.ENDPOINT_ALLOW = ["127.0.0.1:9", "127.0.0.1:10", "localhost:9"]
+    client_for(erin).post(f"{BASE}endpoints/{endpoint.pk}/", {"base_url": url, "api_key": ""})
+    endpoint.refresh_from_db()
+    assert (endpoint.base_url, endpoint.encrypted_key) == (url, "")
+
+
+def test_a_key_that_is_moved_to_a_row_with_another_url_can_t_be_read_there(endpoint):
+    Endpoint.objects.update(base_url="https://attacker.example/v1")
+    endpoint.refresh_from_db()
+    with pytest.raises(EndpointKeyUnreadable, match="enter it again"):
+        endpoint_key(endpoint)
