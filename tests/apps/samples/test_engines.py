@@ -1,6 +1,6 @@
 """Who answers: a checkpoint by transformers or vLLM, or an endpoint, whose answers are kept with what it told of them.
 
-The endpoint is a real HTTP server on loopback; the real vLLM is in tests/prefloop/policy and tests/faults.
+The endpoint is a real HTTP server on loopback; the real vLLM is in tests/prefloop/policy.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""A real vLLM on the CPU serves a checkpoint that we wrote: same tokens, same log-probs, and the judges' protocol.
+
+One server for the whole file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from config.env import vllm_python
+from prefloop.judging.judge import LlmPairJudge
+from prefloop.judging.render import load_template
+from prefloop.policy.adapters import add_adapter, merge
+from prefloop.policy.batches import PackItem
+from prefloop.policy.loading import load_policy, load_reader, save_model
+from prefloop.policy.prompts import encode_prompt
+from prefloop.policy.sampling import SamplePrompt, sample
+from prefloop.policy.scoring import score_groups
+from prefloop.policy.served import EndpointPrompt, EndpointSampler, VllmSampler, sample_served
+from prefloop.policy.vllm_server import start_vllm
+from prefloop.recipes.adapter import Adapter
+from prefloop.worlds.letters.sft import train_sft
+from prefloop.worlds.letters.world import LettersWorld
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("vllm"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A barely trained letters policy with an adapter merged into it, and room for a judge's prompt.
+
+    The size is `full`: the tests' tiny policy has heads of 16 dimensions, which vLLM has no CPU kernel for.
+    """
+    place = tmp_path_factory.mktemp("served")
+    train_sft(place / "letters", size="full", n_letters=160, threads=1)
+    policy = load_policy(place / "letters")
+    adapted = add_adapter(policy.model, Adapter(kind="lora"), base=str(place / "letters"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:  # zero at first, when merging would prove nothing
+                torch.nn.init.normal_(parameter, std=0.05)
+    merged = merge(adapted)
+    merged.config.max_position_embeddings = 2048
+    policy.tokenizer.model_max_length = 2048
+    save_model(merged, policy.tokenizer, place / "merged")
+    return place / "merged"
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint, tmp_path_factory):
+    python = vllm_python(ROOT)
+    if not python:
+        pytest.skip("vllm: not installed (make vllm)")
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    with start_vllm(checkpoint, python=python, log_path=log, dtype="float32", eager=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def endpoint(server):
+    with server.endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def reader(checkpoint):
+    return load_reader(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def policy(checkpoint):
+    return load_policy(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def prompts(reader):
+    chosen = LettersWorld(0).prompts("eval")[:3]
+    return [SamplePrompt(prompt.id, encode_prompt(reader.tokenizer, prompt.text)) for prompt in chosen]
+
+
+def test_greedy_takes_the_same_tokens_as_transformers(endpoint, reader, policy, prompts):
+    theirs = sample_served(VllmSampler(endpoint, reader, max_tokens=48, seed=0, temperature=0), prompts, n=1)
+    ours = sample(policy, prompts, n=1, max_tokens=48, seed=0, temperature=0)
+    for a, b in zip(theirs, ours, strict=True):
+        (mine,), (yours,) = a.completions, b.completions
+        assert (mine.ids, mine.text, mine.finished) == (yours.ids, yours.text, yours.finished)
+        assert mine.logp_sum == pytest.approx(yours.logp_sum, abs=2e-3)
+
+
+def test_log_probs_are_the_policy_s_own_whatever_they_were_sampled_with(endpoint, reader, policy, prompts):
+    """2e-3 nats a completion of up to 48 tokens: two programs sum in fp32 in other orders (1.6e-5 was seen)."""
+    sampler = VllmSampler(endpoint, reader, max_tokens=48, seed=1, temperature=0.7, top_p=0.9, top_k=50)
+    groups = sample_served(sampler, prompts, n=6)
+    items = [PackItem(p.ids, tuple(c.ids for c in g.completions)) for p, g in zip(prompts, groups, strict=True)]
+    for scored, group in zip(score_groups(policy, items), groups, strict=True):
+        assert [c.logp_sum for c in group.completions] == pytest.approx([float(s) for s in scored], abs=2e-3)
+        for completion in group.completions:
+            assert completion.finished == (completion.ids[-1] in reader.stop_ids)
+            assert completion.finished or len(completion.ids) == 48
+    texts = {c.text for group in groups for c in group.completions}
+    assert len(texts) > 9  # different draws, not one answer six times
+
+
+def test_completion_k_is_the_same_whatever_n_is(endpoint, reader, prompts):
+    sampler = VllmSampler(endpoint, reader, max_tokens=24, seed=2)
+    few, many = (sample_served(sampler, prompts[:1], n=n)[0].completions for n in (2, 6))
+    assert [c.ids for c in few] == [c.ids for c in many[:2]]
+    other = VllmSampler(endpoint, reader, max_tokens=24, seed=3)
+    assert [c.ids for c in sample_served(other, prompts[:1], n=2)[0].completions] != [c.ids for c in few]
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_as_an_endpoint_it_answers_by_chat_and_by_text(api, endpoint):
+    prompt = EndpointPrompt("p", ({"role": "user", "content": "Write a thank-you note to Maria about the flowers."},))
+    drawn = EndpointSampler(endpoint, max_tokens=16, seed=0, api=api).draw(prompt, 0)
+    assert drawn.completion.text
+    assert (drawn.completion.ids, drawn.completion.logp_sum) == ((), None)
+    assert drawn.told_logprobs is not None
+    assert all(value <= 0 for value in drawn.told_logprobs)
+
+
+LETTERS = ("Dear Maria,\nThank you for the flowers.\nWarmly, Tom", "Hey, got it.")
+
+
+@pytest.mark.parametrize("name", ["pairwise-logprob", "pairwise-soft"])
+def test_a_judge_by_log_probs_reads_what_vllm_tells(name, endpoint):
+    """A letters policy is no good judge: what counts is that probabilities arrive and are read, or honestly are not."""
+    judge = LlmPairJudge(endpoint, load_template(name), "The kinder letter.")
+    for order in ((0, 1), (1, 0)):
+        verdict = judge.judge_pair(prompt="Write to Maria.", first=LETTERS[0], second=LETTERS[1], order=order)
+        assert verdict.state in ("ok", "unparseable"), verdict
+        assert (verdict.p_first is not None) == (verdict.state == "ok")
+        told = json.loads(verdict.raw)["top_logprobs"]
+        assert len(told) >= 15  # twenty tokens, some with one text
+        assert 0 < sum(math.exp(value) for value in told.values()) <= 1 + 1e-4
+
+
+def test_a_judge_by_text_gives_a_verdict_or_says_that_there_is_none(endpoint):
+    judge = LlmPairJudge(endpoint, load_template("pairwise"), "The kinder letter.", max_tokens=32)
+    for order in ((0, 1), (1, 0)):
+        verdict = judge.judge_pair(prompt="Write to Maria.", first=LETTERS[0], second=LETTERS[1], order=order)
+        assert verdict.state in ("ok", "unparseable"), verdict
+        assert (verdict.outcome is not None) == (verdict.state == "ok")
+        assert verdict.raw
+        assert verdict.usage["completion_tokens"] <= 32
