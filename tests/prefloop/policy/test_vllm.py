@@ -1,6 +1,6 @@
 """A real vLLM on the CPU serves a checkpoint that we wrote: same tokens, same log-probs, and the judges' protocol.
 
-One server for the whole file.
+One server for the whole file. What a lost server or worker comes to is in tests/faults/test_vllm.py.
 """
 
 from __future__ import annotations
