@@ -9,7 +9,7 @@ from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from apps.core.chunks import chunks
 from apps.judging.figures import Figures, judge_figures
-from apps.judging.models import AttackTrial, Judge, JudgingRun, Score, Verdict
+from apps.judging.models import AttackTrial, Judge, JudgeKind, JudgingRun, Score, Verdict
 from apps.judging.services import RETRIED_STATES
 from apps.judging.trials import AttackFigures, attack_figures
 from apps.projects.models import Project
@@ -17,11 +17,18 @@ from apps.prompts.models import ready
 from apps.samples.models import Comparison
 from apps.samples.progress import GroupProgress, group_progress_of
 from apps.samples.selectors import comparison_list
+from prefloop.judging.render import SCORE_MODES
 from prefloop.types import PrefloopError
 
 
 class NoJudge(PrefloopError):
     """The project has no such judge."""
+
+
+def compares_pairs(judge: Judge) -> bool:
+    """Whether this judge can compare two answers by itself, wherever it is asked: none that grades or was imported."""
+    pairwise = judge.kind == JudgeKind.LLM and judge.mode not in SCORE_MODES
+    return pairwise or judge.kind in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD)
 
 
 def judge_list(project: Project) -> QuerySet[Judge]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from django.db.models import QuerySet
 
 from apps.judging.models import Judge
+from apps.judging.selectors import judge_by_name
 from apps.prompts.models import ready
 from apps.rankings.models import Override
 from apps.rankings.preferences import Label, label_judge, labels_of
@@ -16,7 +17,7 @@ from apps.samples.models import Comparison, SamplingRun
 from apps.training.models import Loop, Round
 from apps.training.snapshots import LabelledComparison, hardened, merged
 from prefloop.recipes.labelling import with_noise
-from prefloop.recipes.recipe import Recipe
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 from prefloop.seeds import labeller_seed
 
 PEOPLE = ("human", "adjudication", "override")
@@ -76,8 +77,16 @@ def stored_labels(loop: Loop, recipe: Recipe) -> list[LabelledComparison]:
     return labels
 
 
-def project_labels(loop: Loop) -> list[LabelledComparison]:
-    """Return every effective label of the project: what a reward model is made from."""
+def reward_model_labels(loop: Loop) -> list[LabelledComparison]:
+    """Return what the loop's reward model is made from: every effective label of the project, or a judge's alone.
+
+    RLAIF's is a judge's alone, soft where it gave a probability: the recipe's `label.judge`, else the project's.
+    """
+    recipe = Recipe.from_json(loop.config)
+    if recipe.score.by == "judge" and recipe.score.judge == AI_REWARD_MODEL:
+        name = recipe.label.judge
+        judge = judge_by_name(loop.project, name) if name else label_judge(loop.project)
+        return [label for label in _labels(_ids(loop), judge=judge) if label.source not in PEOPLE]
     return _labels(_ids(loop), judge=label_judge(loop.project))
 
 

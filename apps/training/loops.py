@@ -13,7 +13,7 @@ from apps.core.services import audit
 from apps.jobs.models import Job
 from apps.jobs.services import job_cancel, job_enqueue
 from apps.judging.models import Judge, JudgeKind
-from apps.judging.selectors import NoJudge, judge_by_name
+from apps.judging.selectors import NoJudge, compares_pairs, judge_by_name
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name, checkpoint_default
 from apps.projects.models import Project
@@ -22,11 +22,12 @@ from apps.rankings.models import Preference
 from apps.training.models import Loop, LoopState, Round, Stage
 from prefloop.config import Value, apply_settings
 from prefloop.recipes.catalogue import NOT_YET, get_recipe
-from prefloop.recipes.recipe import Recipe
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 from prefloop.types import PrefloopError
 
 REWARD_MODEL_JUDGE = "reward-model"
 LATEST = "latest"  # of `objective.reference`: the newest policy that a loop of the project made
+MADE_JUDGES = (REWARD_MODEL_JUDGE, AI_REWARD_MODEL)  # from the project's labels; from a judge's alone
 NO_POLICY = "the project has no policy to start from: import one on the Policies page"
 ACTIVE = (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING, LoopState.PAUSED)
 
@@ -126,13 +127,12 @@ def loop_judge(project: Project, recipe: Recipe) -> Judge | None:
 
     Raises LoopRefused for a judge that can't score, NoJudge for one that is not there.
     """
+    if recipe.label.by == "judge" and recipe.score.by != "judge":
+        return _comparing_judge(project, recipe)
     if recipe.score.by == "judge":
         name = recipe.score.judge
-        if name == REWARD_MODEL_JUDGE:
-            try:
-                return judge_by_name(project, REWARD_MODEL_JUDGE)
-            except NoJudge:
-                return None
+        if name in MADE_JUDGES:
+            return _made_judge(project, name)
         judge = judge_by_name(project, name)
         if judge.kind not in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD):
             raise LoopRefused(f"judge {name!r} compares answers but gives no scores; choose a reward model")
@@ -142,12 +142,38 @@ def loop_judge(project: Project, recipe: Recipe) -> Judge | None:
     return None
 
 
+def _made_judge(project: Project, name: str) -> Judge | None:
+    """Return the judge that a loop makes first where it is missing."""
+    try:
+        return judge_by_name(project, name)
+    except NoJudge:
+        return None
+
+
+def _comparing_judge(project: Project, recipe: Recipe) -> Judge | None:
+    """Return who compares fresh answers; None: a reward model that is made first. Raises LoopRefused, NoJudge."""
+    name = recipe.label.judge or REWARD_MODEL_JUDGE
+    if name == REWARD_MODEL_JUDGE:
+        return _made_judge(project, name)
+    judge = judge_by_name(project, name)
+    if not compares_pairs(judge):
+        raise LoopRefused(f"judge {name!r} can't compare two answers inside a step: choose one that compares pairs")
+    return judge
+
+
+def made_judge_name(recipe: Recipe) -> str:
+    """Name the judge that the loop makes first where the project lacks it; "" where it takes none of that kind."""
+    if recipe.label.by == "judge" and recipe.score.by != "judge":
+        return REWARD_MODEL_JUDGE if recipe.label.judge in ("", REWARD_MODEL_JUDGE) else ""
+    return recipe.score.judge if recipe.score.by == "judge" and recipe.score.judge in MADE_JUDGES else ""
+
+
 def needs_reward_model(loop: Loop, recipe: Recipe) -> bool:
-    return recipe.score.by == "judge" and recipe.score.judge == REWARD_MODEL_JUDGE and loop.judge_id is None
+    return bool(made_judge_name(recipe)) and loop.judge_id is None
 
 
 def _check_ingredients(project: Project, recipe: Recipe) -> None:
-    if recipe.name in NOT_YET or recipe.is_online or recipe.prompts.generator != "none":
+    if recipe.name in NOT_YET or recipe.prompts.generator != "none":
         raise LoopRefused(f"{recipe.name} is described here but can't be run with these settings yet")
     samples = any(draw.source != "data" for draw in recipe.draws)
     if samples and not prompt_list(project, split="train").exists():
@@ -155,7 +181,7 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
     if recipe.objective.loss != "bradley-terry" and not prompt_list(project, split="eval").exists():
         raise LoopRefused("the project holds no prompts out to measure on: import some with the split eval")
     from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
-    makes_reward_model = recipe.score.by == "judge" and recipe.score.judge == REWARD_MODEL_JUDGE
+    makes_reward_model = bool(made_judge_name(recipe))
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
         named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
         labelled = Preference.objects.filter(

@@ -29,13 +29,20 @@ from apps.projects.models import Project
 from apps.prompts.selectors import prompt_list
 from apps.samples.services import sampling_run_create, sampling_run_enqueue
 from apps.training.answers import data_answers, round_pairs_create
-from apps.training.labels import project_labels, trainable
-from apps.training.loops import REWARD_MODEL_JUDGE, loop_judge, needs_reward_model, previous_policy
+from apps.training.labels import reward_model_labels, trainable
+from apps.training.loops import (
+    REWARD_MODEL_JUDGE,
+    loop_judge,
+    made_judge_name,
+    needs_reward_model,
+    previous_policy,
+)
 from apps.training.material import round_material
 from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.review import review_choose, review_is_done
 from apps.training.runs import training_run_create, training_run_enqueue
 from apps.training.snapshots import NothingToTrainOn, snapshot_create
+from apps.training.stepwise import online_run_create
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed, sampler_seed, trainer_seed
@@ -147,6 +154,8 @@ def _samples(recipe: Recipe) -> bool:
 
 def _prepare(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     if round_.index > 0:
+        if recipe.is_online:
+            return _move(round_, Stage.TRAINING)
         return _move(round_, Stage.SAMPLING if _samples(recipe) else Stage.JUDGING)
     if needs_reward_model(loop, recipe):
         run = loop.project.training_runs.filter(round=round_, kind="reward-model").select_related("output").first()
@@ -164,7 +173,7 @@ def _reward_model_jobs(loop: Loop, round_: Round) -> JobGroup:
         snapshot = snapshot_create(
             project=loop.project,
             name=f"loop-{loop.pk}-reward-model",
-            labels=project_labels(loop),
+            labels=reward_model_labels(loop),
             label_policy={"labels": recipe.label.labels},
         )
         run = training_run_create(
@@ -187,7 +196,10 @@ def _adopt_reward_model(loop: Loop, checkpoint: Checkpoint) -> None:
         judge = loop_judge(loop.project, recipe_of(loop))
         if judge is None:
             judge = judge_create(
-                project=loop.project, name=REWARD_MODEL_JUDGE, kind="reward_model", checkpoint=checkpoint
+                project=loop.project,
+                name=made_judge_name(recipe_of(loop)),
+                kind="reward_model",
+                checkpoint=checkpoint,
             )
         Loop.objects.filter(pk=loop.pk, judge=None).update(judge=judge)
 
@@ -367,6 +379,8 @@ def _start(loop: Loop, round_: Round, recipe: Recipe) -> Checkpoint:
 def _training(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     run = TrainingRun.objects.filter(round=round_).select_related("output").order_by("-id").first()
     if run is None:
+        if recipe.is_online:
+            return _online_run(loop, round_, recipe)
         return _move(round_, Stage.SNAPSHOT)
     if round_.group is None:
         return _enter(round_, lambda: training_run_enqueue(run=run, follow_up_payload={"loop": loop.pk}))
@@ -379,6 +393,23 @@ def _training(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
         if moved and run.output is not None:
             judge_create(project=loop.project, name=REWARD_MODEL_JUDGE, kind="reward_model", checkpoint=run.output)
     return moved
+
+
+def _online_run(loop: Loop, round_: Round, recipe: Recipe) -> bool:
+    """Make the run of a block of steps, once."""
+    prompt_ids = _round_prompts(loop, round_, recipe, "train")
+    with transaction.atomic():
+        Round.objects.select_for_update().get(pk=round_.pk)
+        if not TrainingRun.objects.filter(round=round_).exists():
+            online_run_create(
+                loop=loop,
+                round_=round_,
+                recipe=recipe,
+                prompt_ids=prompt_ids,
+                start=_need(round_.policy),
+                reference=_drawer(loop, round_, recipe.objective.reference),
+            )
+    return True
 
 
 def _evaluation(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:

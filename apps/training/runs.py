@@ -15,7 +15,9 @@ from apps.projects.models import Project
 from apps.training.models import Metric, Round, Snapshot, TrainingRun
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
-from prefloop.recipes.runspec import EVENTS_FILE, RunSpec, write_spec
+from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, RunSpec, write_spec
+
+JUDGED_ATTEMPTS = 30  # a judge that is down for a while is waited for: up to a minute between two of them
 
 
 def training_run_create(
@@ -72,6 +74,7 @@ def training_run_enqueue(*, run: TrainingRun, follow_up_payload: dict[str, int])
                 payload={"run": run.pk},
                 title=f"Train ({run.kind})",
                 unique_key=f"training:{run.pk}",
+                max_attempts=JUDGED_ATTEMPTS if run.kind == ONLINE else 5,
             )
         ],
         follow_up_kind="rounds.advance",

@@ -12,7 +12,7 @@ from prefloop.recipes.parts import Anchor, Draw, Filter, Label, Memory, Pairing,
 from prefloop.recipes.recipe import Recipe, part_from_json
 from prefloop.types import OrderPolicy
 
-VerdictMode = Literal["text", "logprob"]
+VerdictMode = Literal["text", "logprob", "soft", "five"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +72,13 @@ class OnlineSpec:
             raise ConfigError(f"refresh_steps must be a whole number ≥ 1, not {self.refresh_steps}")
 
     @classmethod
-    def of(cls, recipe: Recipe, *, reward_model: str | None = None) -> OnlineSpec:
+    def of(cls, recipe: Recipe, *, reward_model: str | None = None, **more: Any) -> OnlineSpec:
         """Take the parts from a recipe. Raises ConfigError for one that does not sample inside training."""
-        if not recipe.is_online:
+        if not recipe.is_online and recipe.memory.kind != "replay":
             raise ConfigError(f"recipe {recipe.name} does not sample inside its training: refresh is {recipe.refresh}")
         return cls(
             draws=recipe.draws,
-            refresh_steps=recipe.refresh_steps,
+            refresh_steps=recipe.refresh_steps or 1,
             score=recipe.score,
             filter=recipe.filter,
             pairing=recipe.pairing,
@@ -86,6 +86,7 @@ class OnlineSpec:
             memory=recipe.memory,
             anchor=recipe.anchor,
             reward_model=reward_model,
+            **more,
         )
 
     def settings(self) -> dict[str, Any]:

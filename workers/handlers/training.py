@@ -23,6 +23,7 @@ from apps.training.runs import events_ingest
 from prefloop.recipes.recipe import Recipe
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
 from workers import processes, vllm_servers
+from workers.online import Beside, judge_connection
 
 LOOK_SECONDS = 0.25
 LEAVE_SECONDS = 60.0  # to finish a step and write a checkpoint after SIGTERM
@@ -31,52 +32,67 @@ LEAVE_SECONDS = 60.0  # to finish a step and write a checkpoint after SIGTERM
 @handler("training.run", queue="gpu")
 def training_run(ctx: JobContext) -> dict[str, Any]:
     """Run (or go on with) a training run: payload {run}."""
-    run = TrainingRun.objects.select_related("project", "start", "round__loop").get(pk=ctx.payload["run"])
+    run = TrainingRun.objects.select_related(
+        "project", "start", "round__loop__judge__endpoint", "round__sampling_run"
+    ).get(pk=ctx.payload["run"])
     directory = store_path(run.run_dir)
     vllm_servers.stop()  # training wants the memory and the cores
     log_path = directory / "train.log"
-    with log_path.open("ab") as log:
+    beside = Beside(run)
+    beside.tell()
+    command = [sys.executable, "-m", "prefloop.engine.train", str(directory)]
+    with log_path.open("ab") as log, judge_connection(run) as connection:
         # it dies with this worker, so that the next one never meets a second writer
         process = processes.start(
-            [sys.executable, "-m", "prefloop.engine.train", str(directory)],
+            command if connection is None else [*command, "--connection-from-stdin"],
+            stdin=subprocess.DEVNULL if connection is None else subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
         )
         try:
-            _follow(ctx, run, process)
+            if process.stdin is not None and connection is not None:
+                with suppress(BrokenPipeError), process.stdin:  # it may have ended already: its exit code says why
+                    process.stdin.write(connection)
+            _follow(ctx, beside, process)
         except JobStop:
             _leave(process)
             raise
         finally:
             if process.poll() is None:
                 _kill(process)
-    _ingest(ctx, run)
+    _ingest(ctx, beside)
     if process.returncode == EXIT_LEFT:
         # not asked by us: a service manager told every process at once, or a killed worker's process is still ending
         ctx.check()
         raise JobFailure(FailureClass.WORKER_LOST, "the training process was told to leave", retry=True)
     if process.returncode != EXIT_DONE:
         raise _failure(directory, process.returncode, log_path)
+    with ctx.fenced():
+        beside.ended()
     checkpoint = _register(ctx, run, directory / FINAL_DIR)
     return {"checkpoint": checkpoint.name, "steps": run.step}
 
 
-def _follow(ctx: JobContext, run: TrainingRun, process: subprocess.Popen[bytes]) -> None:
+def _follow(ctx: JobContext, beside: Beside, process: subprocess.Popen[bytes]) -> None:
+    run = beside.run
     while True:
         ended = process.poll() is not None
-        _ingest(ctx, run)
+        _ingest(ctx, beside)
         if ended:
             return
+        beside.tell()
         ctx.check()
         ctx.progress(run.step, max(run.n_steps, run.step, 1), f"step {run.step} of {run.n_steps or '…'}")
         with suppress(subprocess.TimeoutExpired):
             process.wait(LOOK_SECONDS)
 
 
-def _ingest(ctx: JobContext, run: TrainingRun) -> None:
+def _ingest(ctx: JobContext, beside: Beside) -> None:
     with ctx.fenced():
-        for event in events_ingest(run=run):
+        events = events_ingest(run=beside.run)
+        beside.ingest(events)
+        for event in events:
             if event.type == "log":
                 ctx.log(str(event.data.get("message", "")))
 
@@ -113,7 +129,10 @@ def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:
     said = read_failure(directory)
     if said is not None:
         (directory / "failure.json").unlink(missing_ok=True)  # a retry starts clean
-        return JobFailure(FailureClass(said.failure_class), said.message)
+        # a judge that is down may come back: the run goes on from its checkpoint then
+        return JobFailure(
+            FailureClass(said.failure_class), said.message, retry=said.failure_class == "judge_unreachable"
+        )
     tail = log_path.read_text("utf-8", errors="replace")[-2000:]
     if code == -signal.SIGKILL:
         return JobFailure(

@@ -61,6 +61,7 @@ class StreamLog:
             "verdict",
             step=step,
             row=one.row,
+            prompt_id=one.prompt_id,
             pair=[pair.i, pair.j],
             order=code,
             answers=_content(one, pair),

@@ -233,4 +233,4 @@ RECIPES = (
     ONLINE_IPO,
     ONLINE_BO2,
 )
-NOT_YET = frozenset(recipe.name for recipe in RECIPES)
+NOT_YET: frozenset[str] = frozenset()

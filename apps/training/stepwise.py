@@ -1,0 +1,155 @@
+"""Rounds of a recipe that samples inside its training: blocks of steps between two evaluations.
+
+A block is one training run that goes on from the one before with all that stood beside its weights: optimizer, value
+head, anchor. Its answers and labels come into the database by `stream.py` while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+
+from apps.judging.models import Judge, JudgeKind
+from apps.judging.services import judge_template
+from apps.policies.models import Checkpoint
+from apps.policies.store import store_path
+from apps.prompts.models import Prompt
+from apps.samples.models import SamplingRun
+from apps.training.models import Loop, Round, TrainingRun
+from apps.training.runs import events_path
+from apps.training.snapshots import NothingToTrainOn
+from prefloop.recipes.online import JudgeSpec, OnlineSpec
+from prefloop.recipes.prompts import PromptRow, write_prompts
+from prefloop.recipes.recipe import Recipe
+from prefloop.recipes.runspec import ONLINE, RunSpec, write_spec
+from prefloop.seeds import labeller_seed, trainer_seed
+
+PROMPTS_FILE = "prompts.jsonl"
+SAVE_EVERY = 12  # steps: what a killed worker costs at most
+
+
+def online_run_create(
+    *, loop: Loop, round_: Round, recipe: Recipe, prompt_ids: Sequence[int], start: Checkpoint, reference: Checkpoint
+) -> TrainingRun:
+    """Make the run of a block, its directory, prompts and spec; it is not enqueued yet. Raises NothingToTrainOn."""
+    judge = loop.judge
+    if judge is None and recipe.memory.kind != "replay":
+        raise NothingToTrainOn("the loop has no judge to score or compare its answers")
+    before = _run_before(round_)
+    n_steps = -(-len(prompt_ids) // recipe.objective.batch) * recipe.objective.epochs
+    with transaction.atomic():
+        run = TrainingRun.objects.create(
+            project=loop.project, round=round_, kind=ONLINE, start=start, reference=reference, run_dir=""
+        )
+        run.run_dir = f"{loop.project.slug}/runs/{run.pk}"
+        folder = store_path(run.run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        info = write_prompts(folder / PROMPTS_FILE, _prompts(prompt_ids))
+        online = OnlineSpec.of(
+            recipe,
+            reward_model=_weights(judge),
+            judge=judge_spec(judge, seed=labeller_seed(loop.seed, "judge")) if judge else None,
+            first_step=(round_.index - 1) * n_steps,
+            total_steps=loop.n_rounds * n_steps,
+            carry=str(_carry(before)) if before is not None else None,
+        )
+        spec = RunSpec(
+            run_id=f"{loop.project.slug}-{run.pk}",
+            kind=ONLINE,
+            start=str(store_path(start.path)),
+            snapshot=PROMPTS_FILE,
+            snapshot_sha256=info.sha256,
+            reference=str(store_path(reference.path)),
+            objective=recipe.objective,
+            online=online,
+            seed=trainer_seed(loop.seed, "round", round_.index),
+            threads=settings.WORKER_THREADS,
+            save_every=SAVE_EVERY,
+            keep_last=1,
+            parent=start.name,
+        )
+        run.spec = {"objective": recipe.to_json()["objective"], "seed": spec.seed, "n_steps": n_steps}
+        run.save(update_fields=["run_dir", "spec"])
+        write_spec(folder, spec)
+        if recipe.memory.kind != "replay":
+            _sampling_run(loop, round_, recipe, prompt_ids, start, seed=spec.seed)
+    return run
+
+
+def judge_spec(judge: Judge, *, seed: int) -> JudgeSpec | None:
+    """Say how a judge judges inside a step; None for a reward model, which is a directory. Its key is not in it."""
+    if judge.kind == JudgeKind.WORLD:
+        return JudgeSpec(
+            kind="world",
+            name=judge.name,
+            world=judge.project.world,
+            noise=float(judge.options.get("noise", 0.0)),
+            soft=bool(judge.options.get("soft", False)),
+            seed=seed,
+        )
+    if judge.kind == JudgeKind.REWARD_MODEL or judge.endpoint is None:
+        return None
+    return JudgeSpec(
+        kind="llm",
+        name=judge.name,
+        model=judge.endpoint.model,
+        template=judge_template(judge),
+        criterion=judge.criterion,
+        mode=judge.mode,  # type: ignore[arg-type]
+        order_policy=judge.order_policy,  # type: ignore[arg-type]
+        temperature=float(judge.options.get("temperature", 0.0)),
+        max_tokens=int(judge.options.get("max_tokens", 1024)),
+    )
+
+
+def _weights(judge: Judge | None) -> str | None:
+    reward_model = judge is not None and judge.kind == JudgeKind.REWARD_MODEL
+    return str(store_path(judge.checkpoint.path)) if reward_model and judge and judge.checkpoint else None
+
+
+def _prompts(prompt_ids: Sequence[int]) -> list[PromptRow]:
+    rows = Prompt.objects.in_bulk(list(prompt_ids))
+    return [PromptRow(rows[pk].external_id, rows[pk].messages or rows[pk].text) for pk in prompt_ids]
+
+
+def _sampling_run(
+    loop: Loop, round_: Round, recipe: Recipe, prompt_ids: Sequence[int], start: Checkpoint, *, seed: int
+) -> None:
+    """Make the run that the block's answers belong to: it has no jobs of its own."""
+    draw = recipe.draws[0]
+    run = SamplingRun.objects.create(
+        project=loop.project,
+        checkpoint=start,
+        prompt_ids=list(prompt_ids),
+        n=sum(one.n for one in recipe.draws),
+        temperature=draw.temperature,
+        top_p=draw.top_p,
+        top_k=draw.top_k,
+        max_tokens=draw.max_tokens,
+        seed=seed,
+        purpose="loop",
+        started_by=loop.started_by,
+    )
+    Round.objects.filter(pk=round_.pk).update(sampling_run=run)
+
+
+def _run_before(round_: Round) -> TrainingRun | None:
+    runs = TrainingRun.objects.filter(round__loop_id=round_.loop_id, round__index=round_.index - 1, kind=ONLINE)
+    return runs.order_by("-id").first()
+
+
+def _carry(run: TrainingRun) -> Path:
+    """Where the state lies that the next block goes on with: the last step's checkpoint."""
+    found = sorted(store_path(run.run_dir).glob("step-*"))
+    if not found:
+        raise NothingToTrainOn(f"training run {run.pk} kept no checkpoint to go on from: its directory was cleared")
+    return found[-1]
+
+
+def logged_runs(loop: Loop) -> list[Path]:
+    """The logs of a loop's blocks, in their order."""
+    runs = TrainingRun.objects.filter(round__loop=loop, kind=ONLINE, state="succeeded").order_by("round__index", "id")
+    return [events_path(run) for run in runs]

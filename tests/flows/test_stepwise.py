@@ -1,0 +1,142 @@
+"""Step-refreshed recipes by command, on a small letters world: real sampling, scoring and learning inside a step."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from apps.judging.models import Judge, Verdict
+from apps.judging.services import judge_create
+from apps.policies.endpoints import endpoint_create
+from apps.policies.models import Endpoint
+from apps.policies.store import store_path
+from apps.rankings.services import override_create
+from apps.samples.models import Comparison, Completion
+from apps.training.models import Metric, Snapshot, SnapshotItem, TrainingRun
+from apps.training.stream import overrides_forward, stream_ingest
+from prefloop.recipes.events import read_events, read_inbox
+from workers.demo import BIASES
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+SMALL = {"prompts.n": "8", "draws.max_tokens": "16", "objective.batch": "4"}
+N_LABELLED = 8
+
+
+@pytest.fixture
+def letters(make_letters_project):
+    return make_letters_project(n_train=12, n_eval=4, n_labelled=N_LABELLED)
+
+
+def run_recipe(name, *, rounds=1, seed=7, **settings):
+    chosen = [word for key, value in (SMALL | settings).items() for word in ("--set", f"{key}={value}")]
+    out = io.StringIO()
+    words = ["--project", "letters-test", "--rounds", rounds, "--seed", seed, "--json"]
+    call_command("run_recipe", name, *words, *chosen, stdout=out)
+    return json.loads(out.getvalue())
+
+
+def repeatable(result):
+    names = ("seconds", "checkpoint")
+    return [{key: value for key, value in row.items() if key not in names} for row in result["rounds"]]
+
+
+def test_oaif_runs_in_blocks_and_every_answer_label_and_checkpoint_is_there(letters):
+    said = run_recipe("oaif-dpo", rounds=2)
+    assert [row["round"] for row in said["rounds"]] == [0, 1, 2]
+    for row in said["rounds"][1:]:
+        assert (row["n_samples"], row["n_overrides"]) == (16, 0)
+        assert 0 < row["n_pairs"] <= 8
+        assert row["kl"] > 0
+    runs = list(TrainingRun.objects.filter(kind="online").order_by("id"))
+    assert Metric.objects.filter(run=runs[1]).count() == 2  # 8 prompts, 4 a step
+    assert json.loads((store_path(runs[1].run_dir) / "spec.json").read_text())["online"]["first_step"] == 2
+    judge = Judge.objects.get(name="reward-model")
+    comparisons = Comparison.objects.filter(origin__startswith="loop:")
+    assert Verdict.objects.filter(judge=judge, comparison__in=comparisons).count() == comparisons.count() > 8
+    for run in runs:  # what the loss saw is what the snapshot says, by the label's own verdict
+        items = SnapshotItem.objects.filter(snapshot=run.snapshot)
+        assert items.count() == run.snapshot.n_pairs
+        for item in items:
+            (label_id,) = item.label_ids
+            verdict = Verdict.objects.get(pk=int(label_id.split(":")[1]))
+            assert (verdict.comparison_id, float(verdict.p_first > 0.5)) == (item.comparison_id, item.p_first)
+    assert all(row.token_ids and row.logp_sum < 0 for row in Completion.objects.filter(run=runs[0].round.sampling_run))
+    assert repeatable(run_recipe("oaif-dpo", rounds=2)) == repeatable(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("rlhf", {"objective.passes": "2"}),
+        ("j-bond", {}),
+        ("bond", {"draws.0.n": "4"}),
+        ("online-ipo", {}),
+    ],
+)
+def test_every_family_trains_from_its_reward_model(letters, name, more):
+    start, end = run_recipe(name, **more)["rounds"]
+    assert start["kl"] == 0.0
+    assert end["kl"] > 0.0
+    assert end["n_samples"] == 8 * {"rlhf": 1, "j-bond": 3, "bond": 2, "online-ipo": 2}[name]
+    assert (end["n_pairs"] > 0) == (name == "online-ipo")
+
+
+def test_a_simulated_judge_labels_in_both_orders(letters):
+    endpoint = endpoint_create(
+        project=letters, name="sim", base_url="simulated://letters", model="simulated-judge", is_simulated=True
+    )
+    Endpoint.objects.filter(pk=endpoint.pk).update(capabilities={"biases": BIASES})
+    endpoint.refresh_from_db()
+    judge = judge_create(
+        project=letters, name="short", kind="llm", endpoint=endpoint, criterion="very short", mode="logprob",
+        order_policy="average",
+    )  # fmt: skip
+    run_recipe("oaif-dpo", **{"label.judge": "short", "prompts.n": "4"})
+    said = Verdict.objects.filter(judge=judge)
+    assert set(said.values_list("order", flat=True)) == {"01", "10"}
+    assert said.count() == 2 * Comparison.objects.filter(origin__startswith="loop:").count() > 0
+    assert TrainingRun.objects.get(kind="online").snapshot.sources == {"judge:short": 4}
+
+
+def test_an_override_reaches_the_next_run_and_its_snapshot(letters, make_user):
+    run_recipe("oaif-dpo")
+    judge = Judge.objects.get(name="reward-model")
+    comparison = Comparison.objects.filter(origin__startswith="loop:").order_by("id").first()
+    said = Verdict.objects.get(comparison=comparison, judge=judge).outcome
+    choice = "second" if said == "first" else "first"
+    lena = make_user("lena")
+    override_create(comparison=comparison, judge=judge, user=lena, now=timezone.now(), choice=choice)
+    end = run_recipe("oaif-dpo", seed=8)["rounds"][1]
+    assert end["n_overrides"] == 1
+    run = TrainingRun.objects.filter(kind="online").order_by("-id").first()
+    told, _ = read_inbox(store_path(run.run_dir) / "inbox.jsonl")
+    assert [(one.data["pair"], one.data["p_first"]) for one in told] == [
+        (f"comparison:{comparison.pk}", float(choice == "first"))
+    ]
+    assert Metric.objects.filter(run=run).order_by("step").first().values["memory/overrides"] == 1.0
+    assert overrides_forward(run=run) == 0  # it knows already
+
+
+def test_reading_the_log_twice_doubles_nothing_and_other_answers_step_aside(letters):
+    run_recipe("oaif-dpo")
+    run = TrainingRun.objects.select_related("round__loop__judge", "round__sampling_run", "start", "project").get(
+        kind="online"
+    )
+    events, _ = read_events(store_path(run.run_dir) / "events.jsonl")
+
+    def rows():
+        return [list(model.objects.order_by("id").values()) for model in (Completion, Comparison, Verdict, Snapshot)]
+
+    before = rows()
+    stream_ingest(run=run, events=events)
+    assert rows() == before
+    changed = next(event for event in events if event.type == "sample")
+    changed.data["answers"][0]["ids"] = [1, 2, 3]
+    stream_ingest(run=run, events=[changed])
+    aside = Completion.objects.get(metadata__superseded=True)
+    assert Verdict.objects.filter(comparison__in=Comparison.objects.filter(first=aside)).exists()
+    assert Completion.objects.filter(run=run.round.sampling_run, prompt=aside.prompt).count() == 3
