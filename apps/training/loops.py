@@ -64,7 +64,7 @@ def loop_start(
     initial = checkpoint_by_name(project, start) if start else checkpoint_default(project, "policy")
     if initial is None:
         raise LoopRefused(NO_POLICY)
-    made = with_teacher(project, made)
+    made = _with_replayed(project, with_teacher(project, made))
     _check_ingredients(project, made)
     judge = loop_judge(project, made)
     with transaction.atomic():
@@ -90,7 +90,8 @@ def loop_obstacle(project: Project, recipe: Recipe) -> str:
     if checkpoint_default(project, "policy") is None:
         return NO_POLICY
     try:
-        _check_ingredients(project, with_teacher(project, recipe))
+        recipe = _with_replayed(project, with_teacher(project, recipe))
+        _check_ingredients(project, recipe)
         loop_judge(project, recipe)
     except PrefloopError as error:
         return str(error)
@@ -109,6 +110,21 @@ def with_teacher(project: Project, recipe: Recipe) -> Recipe:
         )
     named = replace(recipe.objective, reference=f"checkpoint:{made.output.name}")
     return replace(recipe, objective=named)
+
+
+def _with_replayed(project: Project, recipe: Recipe) -> Recipe:
+    """Name the loop whose stream a tandem recipe learns from, so that the settings say it. Raises LoopRefused."""
+    if recipe.memory.kind != "replay":
+        return recipe
+    loops = Loop.objects.filter(project=project, recipe__in=recipe.needs, state=LoopState.DONE)
+    if recipe.memory.run:
+        loops = loops.filter(pk=int(recipe.memory.run)) if recipe.memory.run.isdecimal() else loops.none()
+    found = loops.order_by("-id").first()
+    if found is None:
+        names = " or ".join(recipe.needs)
+        which = f"loop {recipe.memory.run!r} is no finished {names} loop" if recipe.memory.run else "there is none yet"
+        raise LoopRefused(f"{recipe.name} learns from what a finished {names} loop logged, and {which}: run one first")
+    return replace(recipe, memory=replace(recipe.memory, run=str(found.pk)))
 
 
 def advance_enqueue(loop: Loop) -> Job:
@@ -180,7 +196,9 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
         raise LoopRefused("the project has no training prompts: import some on the Data page")
     if recipe.objective.loss != "bradley-terry" and not prompt_list(project, split="eval").exists():
         raise LoopRefused("the project holds no prompts out to measure on: import some with the split eval")
+    replays = recipe.memory.kind == "replay"
     from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
+    from_labels = from_labels and not replays
     makes_reward_model = bool(made_judge_name(recipe))
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
         named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")

@@ -154,7 +154,7 @@ def _samples(recipe: Recipe) -> bool:
 
 def _prepare(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     if round_.index > 0:
-        if recipe.is_online:
+        if recipe.learns_in_steps:
             return _move(round_, Stage.TRAINING)
         return _move(round_, Stage.SAMPLING if _samples(recipe) else Stage.JUDGING)
     if needs_reward_model(loop, recipe):
@@ -379,7 +379,7 @@ def _start(loop: Loop, round_: Round, recipe: Recipe) -> Checkpoint:
 def _training(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     run = TrainingRun.objects.filter(round=round_).select_related("output").order_by("-id").first()
     if run is None:
-        if recipe.is_online:
+        if recipe.learns_in_steps:
             return _online_run(loop, round_, recipe)
         return _move(round_, Stage.SNAPSHOT)
     if round_.group is None:

@@ -76,7 +76,7 @@ def stages_of(recipe: Recipe, *, round_index: int, makes_reward_model: bool = Fa
         first = (Stage.PREPARE,) if makes_reward_model else ()
         return (*first, Stage.EVALUATION) if recipe.objective.loss != "bradley-terry" else first
     asks_a_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
-    if recipe.is_online:  # it samples, judges and learns in one stage
+    if recipe.learns_in_steps:  # it samples, judges and learns in one stage
         return (Stage.TRAINING, Stage.EVALUATION)
     wanted = {
         Stage.SAMPLING: any(draw.source != "data" for draw in recipe.draws),

@@ -6,6 +6,7 @@ head, anchor. Its answers and labels come into the database by `stream.py` while
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def online_run_create(
 ) -> TrainingRun:
     """Make the run of a block, its directory, prompts and spec; it is not enqueued yet. Raises NothingToTrainOn."""
     judge = loop.judge
-    if judge is None and recipe.memory.kind != "replay":
+    replays = logged_runs(loop, recipe)
+    if judge is None and not replays:
         raise NothingToTrainOn("the loop has no judge to score or compare its answers")
     before = _run_before(round_)
     n_steps = -(-len(prompt_ids) // recipe.objective.batch) * recipe.objective.epochs
@@ -47,7 +49,7 @@ def online_run_create(
         run.run_dir = f"{loop.project.slug}/runs/{run.pk}"
         folder = store_path(run.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        info = write_prompts(folder / PROMPTS_FILE, _prompts(prompt_ids))
+        prompts = write_prompts(folder / PROMPTS_FILE, _prompts(prompt_ids))
         online = OnlineSpec.of(
             recipe,
             reward_model=_weights(judge),
@@ -55,13 +57,14 @@ def online_run_create(
             first_step=(round_.index - 1) * n_steps,
             total_steps=loop.n_rounds * n_steps,
             carry=str(_carry(before)) if before is not None else None,
+            replay=tuple(str(path) for path in replays),
         )
         spec = RunSpec(
             run_id=f"{loop.project.slug}-{run.pk}",
             kind=ONLINE,
             start=str(store_path(start.path)),
             snapshot=PROMPTS_FILE,
-            snapshot_sha256=info.sha256,
+            snapshot_sha256=_digest(replays) if replays else prompts.sha256,
             reference=str(store_path(reference.path)),
             objective=recipe.objective,
             online=online,
@@ -74,7 +77,7 @@ def online_run_create(
         run.spec = {"objective": recipe.to_json()["objective"], "seed": spec.seed, "n_steps": n_steps}
         run.save(update_fields=["run_dir", "spec"])
         write_spec(folder, spec)
-        if recipe.memory.kind != "replay":
+        if not replays:
             _sampling_run(loop, round_, recipe, prompt_ids, start, seed=spec.seed)
     return run
 
@@ -149,7 +152,25 @@ def _carry(run: TrainingRun) -> Path:
     return found[-1]
 
 
-def logged_runs(loop: Loop) -> list[Path]:
-    """The logs of a loop's blocks, in their order."""
-    runs = TrainingRun.objects.filter(round__loop=loop, kind=ONLINE, state="succeeded").order_by("round__index", "id")
-    return [events_path(run) for run in runs]
+def replayed_runs(loop: Loop) -> list[TrainingRun]:
+    """The blocks of the loop whose stream this one replays, in their order."""
+    pk = Recipe.from_json(loop.config).memory.run
+    runs = TrainingRun.objects.filter(round__loop_id=int(pk or 0), round__loop__project=loop.project_id, kind=ONLINE)
+    return list(runs.filter(output__isnull=False).order_by("round__index", "id"))
+
+
+def logged_runs(loop: Loop, recipe: Recipe) -> list[Path]:
+    """The logs that a tandem recipe learns from; none for another. Raises NothingToTrainOn where they are gone."""
+    if recipe.memory.kind != "replay":
+        return []
+    paths = [events_path(run) for run in replayed_runs(loop)]
+    if not paths or not all(path.exists() for path in paths):
+        raise NothingToTrainOn(f"the log of loop {recipe.memory.run}, which was to be replayed, is not there any more")
+    return paths
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -22,9 +22,10 @@ from apps.rankings.preferences import label_judge, labels_of
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.services import comparisons_create
 from apps.training.labels import round_origin, trainable
-from apps.training.models import Loop, TrainingRun
+from apps.training.models import Loop, SnapshotItem, TrainingRun
 from apps.training.runs import events_path
 from apps.training.snapshots import LabelledComparison, snapshot_create
+from apps.training.stepwise import replayed_runs
 from prefloop.recipes.events import Event, drop_superseded, read_events, read_inbox, write_inbox
 from prefloop.recipes.recipe import Recipe
 from prefloop.recipes.runspec import INBOX_FILE
@@ -179,7 +180,10 @@ def _overrides(loop: Loop) -> dict[int, float]:
 def used_snapshot(*, run: TrainingRun) -> None:
     """Freeze what the run learnt from, pair by pair as logged, with the verdicts that each label came from; once."""
     loop, round_ = _loop(run), run.round
-    if run.snapshot_id is not None or round_ is None or round_.sampling_run is None:
+    if run.snapshot_id is not None or round_ is None:
+        return
+    if round_.sampling_run is None:
+        _replayed_snapshot(run, loop)
         return
     sampling = round_.sampling_run
     events = drop_superseded(read_events(events_path(run))[0])
@@ -226,6 +230,30 @@ def used_snapshot(*, run: TrainingRun) -> None:
         label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": name},
     )
     TrainingRun.objects.filter(pk=run.pk).update(snapshot=snapshot)
+
+
+def _replayed_snapshot(run: TrainingRun, loop: Loop) -> None:
+    """A replay learnt from what the runs before it had learnt from."""
+    items = SnapshotItem.objects.filter(snapshot__training_runs__in=replayed_runs(loop)).order_by("id")
+    labels = [
+        LabelledComparison(
+            item.comparison_id,
+            item.p_first,
+            item.source,
+            tuple(item.label_ids),
+            weight=item.weight,
+            p_without_overrides=item.p_first_without_overrides,
+        )
+        for item in items
+    ]
+    if labels:
+        snapshot = snapshot_create(
+            project=run.project,
+            name=f"loop-{loop.pk}-replay",
+            labels=labels,
+            label_policy={"recipe": loop.recipe, "replay": loop.config["memory"]},
+        )
+        TrainingRun.objects.filter(pk=run.pk).update(snapshot=snapshot)
 
 
 def _verdict_ids(comparison_ids: Sequence[int], judge: Judge | None) -> dict[int, list[str]]:

@@ -74,7 +74,7 @@ class OnlineSpec:
     @classmethod
     def of(cls, recipe: Recipe, *, reward_model: str | None = None, **more: Any) -> OnlineSpec:
         """Take the parts from a recipe. Raises ConfigError for one that does not sample inside training."""
-        if not recipe.is_online and recipe.memory.kind != "replay":
+        if not recipe.learns_in_steps:
             raise ConfigError(f"recipe {recipe.name} does not sample inside its training: refresh is {recipe.refresh}")
         return cls(
             draws=recipe.draws,

@@ -167,6 +167,11 @@ class Recipe:
         return self.refresh == "step" or self.refresh.startswith(_EVERY)
 
     @property
+    def learns_in_steps(self) -> bool:
+        """Whether a round is one step-refreshed training run: it samples inside training, or replays one that did."""
+        return self.is_online or self.memory.kind == "replay"
+
+    @property
     def refresh_steps(self) -> int:
         """Steps of training between two drawings of samples; 0 where they are not drawn inside training."""
         if self.refresh.startswith(_EVERY):
@@ -222,7 +227,7 @@ class Recipe:
     @property
     def run_kind(self) -> str | None:
         """The kind of training run that the recipe asks for (`runspec.RunSpec.kind`); None where nothing is trained."""
-        if self.is_online:
+        if self.learns_in_steps:
             return "online"
         if self.objective.loss == "none":
             return None

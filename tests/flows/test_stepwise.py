@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from apps.judging.models import Judge, Verdict
@@ -140,3 +140,13 @@ def test_reading_the_log_twice_doubles_nothing_and_other_answers_step_aside(lett
     aside = Completion.objects.get(metadata__superseded=True)
     assert Verdict.objects.filter(comparison__in=Comparison.objects.filter(first=aside)).exists()
     assert Completion.objects.filter(run=run.round.sampling_run, prompt=aside.prompt).count() == 3
+
+
+def test_a_tandem_run_learns_from_the_same_pairs_as_its_online_run(letters):
+    with pytest.raises(CommandError, match="tandem-ipo learns from what a finished online-ipo loop logged"):
+        run_recipe("tandem-ipo")
+    online = run_recipe("online-ipo")["rounds"][1]
+    tandem = run_recipe("tandem-ipo", **{"memory.order": "logged"})["rounds"][1]
+    assert tandem["n_pairs"] == online["n_pairs"]
+    same = ("loss", "gold_mean", "kl", "mean_length")  # in the order logged it is the same run again
+    assert [tandem[name] for name in same] == [online[name] for name in same]

@@ -232,4 +232,4 @@ RECIPES = (
     OFFLINE_BO2,
     TANDEM_BO2,
 )
-NOT_YET = frozenset({"tandem-ipo", "tandem-bo2"})
+NOT_YET: frozenset[str] = frozenset()
