@@ -114,21 +114,42 @@ class Meter:
             n_calls=self._n_calls,
         )
 
+    def take(self, calls: Sequence[tuple[dict[str, int], tuple[str, ...]]]) -> None:
+        """Write down calls made elsewhere, as (usage, texts shown). Raises CapReached where no other may follow.
+
+        What the endpoint did not tell counts as the most it could be.
+        """
+        if self._free:
+            return
+        told = []
+        for usage, texts in calls:
+            most = {"prompt_tokens": self._fixed + tokens_at_most(*texts), "completion_tokens": self._reply}
+            told.append((Hold(0, 0, 0), {**most, **usage}))
+        self.settle(told)
+        self.settle([(self.hold(), None)])
+
     def settle(self, calls: Sequence[tuple[Hold, dict[str, int] | None]]) -> None:
         if not self._free and calls:
             calls_settle(endpoint_id=self._endpoint_id, calls=calls, purpose=self._purpose, note=self._note)
 
 
 @contextmanager
-def opened(endpoint: Endpoint) -> Iterator[ChatEndpoint]:
-    """Open an endpoint. A simulated one is started here, and allowed because it is ours."""
+def answering(endpoint: Endpoint) -> Iterator[tuple[str, str, list[str]]]:
+    """Give the base URL where an endpoint answers, its key, and the hosts that may be private.
+
+    A simulated one is started here, and allowed because it is ours.
+    """
     if endpoint.base_url.startswith(SIMULATED_SCHEME):
         with running_judge_server(**endpoint.capabilities.get("biases", {})) as base_url:
-            host_port = base_url.removeprefix("http://").split("/", 1)[0]
-            with ChatEndpoint(base_url, endpoint.model, allow=[host_port]) as client:
-                yield client
+            yield base_url, "", [base_url.removeprefix("http://").split("/", 1)[0]]
         return
-    with ChatEndpoint(endpoint.base_url, endpoint.model, endpoint_key(endpoint), settings.ENDPOINT_ALLOW) as client:
+    yield endpoint.base_url, endpoint_key(endpoint), list(settings.ENDPOINT_ALLOW)
+
+
+@contextmanager
+def opened(endpoint: Endpoint) -> Iterator[ChatEndpoint]:
+    """Open an endpoint."""
+    with answering(endpoint) as (base_url, key, allow), ChatEndpoint(base_url, endpoint.model, key, allow) as client:
         yield client
 
 

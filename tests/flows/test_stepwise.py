@@ -32,7 +32,8 @@ def letters(make_letters_project):
 
 
 def run_recipe(name, *, rounds=1, seed=7, **settings):
-    chosen = [word for key, value in (SMALL | settings).items() for word in ("--set", f"{key}={value}")]
+    small = {} if name.startswith("tandem") else SMALL  # it takes the steps as they were
+    chosen = [word for key, value in (small | settings).items() for word in ("--set", f"{key}={value}")]
     out = io.StringIO()
     words = ["--project", "letters-test", "--rounds", rounds, "--seed", seed, "--json"]
     call_command("run_recipe", name, *words, *chosen, stdout=out)

@@ -39,7 +39,7 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     vllm_servers.stop()  # training wants the memory and the cores
     log_path = directory / "train.log"
     beside = Beside(run)
-    beside.tell()
+    beside.begin()
     command = [sys.executable, "-m", "prefloop.engine.train", str(directory)]
     with log_path.open("ab") as log, judge_connection(run) as connection:
         # it dies with this worker, so that the next one never meets a second writer
