@@ -21,7 +21,7 @@ def checkpoint_for_write(user: User | AnonymousUser, slug: str, pk: int) -> Chec
 
 def _checkpoint(user: User | AnonymousUser, slug: str, pk: int, role: Role) -> Checkpoint:
     project = project_for(user, slug, role)
-    found = Checkpoint.objects.filter(project=project, pk=pk).select_related("parent", "project").first()
+    found = Checkpoint.objects.filter(project=project, pk=pk).select_related("parent", "project", "approved_by").first()
     if found is None:
         raise Http404
     return found

@@ -24,6 +24,10 @@ class Checkpoint(TimeStamped):
     n_parameters = models.BigIntegerField(null=True)
     manifest = models.JSONField(default=dict)
     is_default = models.BooleanField(default=False)  # where sampling and new loops start
+    # a person's word that it may be used; the weights it was given for never change
+    approved_at = models.DateTimeField(null=True)
+    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    approval_note = models.TextField(blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:

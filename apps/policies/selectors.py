@@ -14,7 +14,7 @@ class NoCheckpoint(PrefloopError):
 
 
 def checkpoint_list(project: Project) -> QuerySet[Checkpoint]:
-    return Checkpoint.objects.filter(project=project).select_related("parent").order_by("id")
+    return Checkpoint.objects.filter(project=project).select_related("parent", "approved_by").order_by("id")
 
 
 def checkpoint_default(project: Project, role: str) -> Checkpoint | None:

@@ -11,4 +11,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/policies/endpoints/new/", views.endpoint_new, name="endpoint_new"),
     path("p/<slug:slug>/policies/<int:pk>/", views.checkpoint, name="checkpoint"),
     path("p/<slug:slug>/policies/<int:pk>/default/", views.make_default, name="default"),
+    path("p/<slug:slug>/policies/<int:pk>/approve/", views.approve, name="approve"),
+    path("p/<slug:slug>/policies/<int:pk>/approval/withdraw/", views.withdraw_approval, name="withdraw_approval"),
 ]

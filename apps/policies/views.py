@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -18,6 +19,7 @@ from apps.accounts.views import person, posted
 from apps.jobs.models import Job
 from apps.policies import selectors, services
 from apps.policies.access import checkpoint_for_read, checkpoint_for_write
+from apps.policies.approval import NOTE_CHARS, approval_withdraw, checkpoint_approve
 from apps.policies.endpoints import endpoint_create, endpoint_test
 from apps.policies.forms import ImportForm, NewEndpointForm
 from apps.policies.lineage import draw_lineage, short_count
@@ -59,6 +61,7 @@ def checkpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "children": found.children.order_by("id")[:100],
         "runs": found.sampling_runs.select_related("prompt_set").order_by("-id")[:10],
         "manifest": _facts(found.manifest),
+        "note_chars": NOTE_CHARS,
         "may_write": has_role(person(request), found.project, Role.ENGINEER),
     }
     return render(request, "policies/checkpoint.html", context)
@@ -78,6 +81,28 @@ def make_default(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = checkpoint_for_write(person(request), slug, pk)
     services.checkpoint_make_default(checkpoint=found)
     messages.success(request, _("%(name)s is the default now.") % {"name": found.name})
+    return redirect("policies:checkpoint", slug=slug, pk=pk)
+
+
+@login_required
+@require_POST
+def approve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = checkpoint_for_write(person(request), slug, pk)
+    try:
+        checkpoint_approve(checkpoint=found, note=request.POST.get("note", ""), by=person(request), now=timezone.now())
+    except PrefloopError as error:
+        messages.error(request, str(error))
+    return redirect("policies:checkpoint", slug=slug, pk=pk)
+
+
+@login_required
+@require_POST
+def withdraw_approval(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    found = checkpoint_for_write(person(request), slug, pk)
+    try:
+        approval_withdraw(checkpoint=found, seen=request.POST.get("seen", ""), by=person(request))
+    except PrefloopError as error:
+        messages.error(request, str(error))
     return redirect("policies:checkpoint", slug=slug, pk=pk)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.training import views
+from apps.training import takeaway_views, views
 
 app_name = "training"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -16,4 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/loops/<int:pk>/resume/", views.resume, name="resume"),
     path("p/<slug:slug>/loops/<int:pk>/continue/", views.go_on, name="continue"),
     path("p/<slug:slug>/snapshots/<int:pk>/", views.snapshot, name="snapshot"),
+    # a checkpoint's card and labels know loops, so they lie here, above apps/policies
+    path("p/<slug:slug>/policies/<int:pk>/card/", takeaway_views.card, name="card"),
+    path("p/<slug:slug>/policies/<int:pk>/download/", takeaway_views.download, name="download"),
 ]

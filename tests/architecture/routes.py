@@ -95,6 +95,8 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/policies/endpoints/new/": LEAD,
     "p/<slug:slug>/policies/<int:pk>/": OBJECT,
     "p/<slug:slug>/policies/<int:pk>/default/": POST,
+    "p/<slug:slug>/policies/<int:pk>/approve/": POST,
+    "p/<slug:slug>/policies/<int:pk>/approval/withdraw/": POST,
     "api/v1/projects/<slug:slug>/next/": API_POST,
     "api/v1/votes/": API_POST,
     # jobs
@@ -136,6 +138,8 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/loops/<int:pk>/resume/": POST,
     "p/<slug:slug>/loops/<int:pk>/continue/": POST,
     "p/<slug:slug>/snapshots/<int:pk>/": LEAD,
+    "p/<slug:slug>/policies/<int:pk>/card/": OBJECT,
+    "p/<slug:slug>/policies/<int:pk>/download/": OBJECT,
     "api/v1/projects/<slug:slug>/loops/": API_POST,
     "api/v1/loops/<int:pk>/": API_OBJECT,
     # dashboard

@@ -263,3 +263,35 @@ def test_an_engineer_names_an_endpoint_whose_key_is_never_shown(project, erin, b
     assert "is there already" in again.content.decode()
     assert "sk-canary" not in page + tested.content.decode() + again.content.decode()
     assert client_for(bob).post(path, values).status_code == 404
+
+
+def test_engineers_approve_once_and_withdraw_only_what_they_saw(
+    make_checkpoint, alice, bob, erin, ann, charlie, client_for
+):
+    from apps.core.models import AuditEvent
+
+    one = make_checkpoint("sft")
+    path, withdraw = f"{BASE}{one.pk}/approve/", f"{BASE}{one.pk}/approval/withdraw/"
+    for person in (ann, bob, charlie):
+        assert client_for(person).post(path, {"note": "mine"}).status_code == 404
+        assert client_for(person).post(withdraw, {"seen": ""}).status_code == 404
+    assert client_for(charlie).post(f"/p/elsewhere/policies/{one.pk}/approve/").status_code == 404
+    client_for(erin).post(path, {"note": "read 40 letters"})
+    second = client_for(alice).post(path, {"note": "no, mine"}, follow=True).content.decode()
+    assert "sft is approved already, by erin" in second
+    one.refresh_from_db()
+    assert (one.approved_by, one.approval_note) == (erin, "read 40 letters")
+    assert ">approved</span>" in client_for(bob).get(BASE).content.decode()
+    page = client_for(bob).get(f"{BASE}{one.pk}/").content.decode()
+    assert "read 40 letters" in page
+    assert withdraw not in page  # a lead is shown no button that does nothing
+    for seen in ("", "yesterday", "2020-01-01T00:00:00+00:00", one.approved_at.replace(tzinfo=None).isoformat()):
+        assert "look again" in client_for(alice).post(withdraw, {"seen": seen}, follow=True).content.decode()
+    client_for(alice).post(withdraw, {"seen": one.approved_at.isoformat()})
+    one.refresh_from_db()
+    assert (one.approved_at, one.approved_by, one.approval_note) == (None, None, "")
+    said = AuditEvent.objects.filter(verb__contains="approv").order_by("id").values_list("actor__username", "verb")
+    assert list(said) == [("erin", "checkpoint.approve"), ("alice", "checkpoint.withdraw_approval")]
+    assert "2,000 characters at most" in client_for(erin).post(path, {"note": "x" * 2001}, follow=True).content.decode()
+    one.refresh_from_db()
+    assert one.approved_at is None
