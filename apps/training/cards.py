@@ -104,7 +104,7 @@ def checkpoint_card(checkpoint: Checkpoint) -> Card:
         round=round_,
         recipe=recipe,
         changed=_changed(recipe) if recipe else (),
-        line=_line(checkpoint),
+        line=checkpoint_line(checkpoint),
         judges=_judges(run.snapshot if run else None, loop),
         measured=tuple(_measured(checkpoint)),
         command=loop_command(loop) if loop else "",
@@ -136,7 +136,8 @@ def _changed(recipe: Recipe) -> tuple[Changed, ...]:
     return tuple(rows)
 
 
-def _line(checkpoint: Checkpoint) -> tuple[Ancestor, ...]:
+def checkpoint_line(checkpoint: Checkpoint) -> tuple[Ancestor, ...]:
+    """Return a checkpoint's ancestors and itself, the first of all first, each with what it was trained on."""
     rows = [*checkpoint_ancestors(checkpoint), checkpoint]
     made: dict[int, Snapshot | None] = {}
     for chunk in chunks([row.pk for row in rows], 500):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.training import takeaway_views, views
+from apps.training import takeaway_views, usage_views, views
 
 app_name = "training"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -19,4 +19,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # a checkpoint's card and labels know loops, so they lie here, above apps/policies
     path("p/<slug:slug>/policies/<int:pk>/card/", takeaway_views.card, name="card"),
     path("p/<slug:slug>/policies/<int:pk>/download/", takeaway_views.download, name="download"),
+    path("p/<slug:slug>/policies/<int:pk>/labels/", usage_views.labels, name="labels"),
+    path("p/<slug:slug>/comparisons/<int:pk>/used/", usage_views.used, name="used"),
 ]
