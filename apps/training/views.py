@@ -19,7 +19,7 @@ from apps.jobs.models import JobState
 from apps.projects import access as projects_access
 from apps.projects.models import Role
 from apps.samples.models import Completion
-from apps.training import access, evidence, loops, selectors, stations
+from apps.training import access, alarms, evidence, loops, selectors, stations
 from apps.training.failures import failure_in_words
 from apps.training.forecast import forecast
 from apps.training.forms import LoopForm
@@ -200,6 +200,7 @@ def _answers(found: Loop, round_: Round | None) -> dict[str, Any]:
 def _evidence(found: Loop, recipe: Recipe) -> dict[str, Any]:
     run, log = evidence.training_log(found)
     return {
+        "alarms": alarms.alarms_of(found),
         "rows": selectors.round_table(found),
         "measures_accuracy": recipe.objective.loss == "bradley-terry",
         "snapshots": [
