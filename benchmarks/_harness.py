@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "var" / "bench-cache"
 ROUNDS = 5
+CLOCK = "PREFLOOP_BENCH_CLOCK"
 
 
 class NotTheSame(Exception):
@@ -131,6 +132,15 @@ def last_core() -> int:
     return max(os.sched_getaffinity(0))
 
 
+def now(device: str) -> float:
+    """Read the side's clock, in seconds: the wall's, or with `--clock cpu` what this process has computed."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.process_time() if os.environ.get(CLOCK) == "cpu" else time.perf_counter()
+
+
 def matrix_peak(device: str, dtype: str, sizes: Sequence[int] = (512, 1024, 1536, 2048)) -> float:
     """Measure the best rate of a matrix product here, in FLOP/s, with this process's threads."""
     import torch
@@ -142,19 +152,10 @@ def matrix_peak(device: str, dtype: str, sizes: Sequence[int] = (512, 1024, 1536
         a = torch.randn(size, size, device=device, dtype=getattr(torch, dtype))
         b, out = torch.randn_like(a), torch.empty_like(a)
         for _ in range(12):
-            _wait(device)
-            started = time.perf_counter()
+            started = now(device)
             torch.mm(a, b, out=out)
-            _wait(device)
-            best = max(best, 2 * size**3 / (time.perf_counter() - started))
+            best = max(best, 2 * size**3 / (now(device) - started))
     return best
-
-
-def _wait(device: str) -> None:
-    if device != "cpu":
-        import torch
-
-        torch.cuda.synchronize()
 
 
 def report(claims: Sequence[Claim], notes: Sequence[str], *, as_json: bool) -> int:
@@ -181,4 +182,19 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu counts each side's own processor seconds: for a CPU that others use too",
+    )
     return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; the sides, which inherit the environment, read the same clock."""
+    options = parser.parse_args()
+    if options.clock == "cpu" and options.device != "cpu":
+        parser.error("--clock cpu says nothing about a GPU")
+    os.environ[CLOCK] = options.clock
+    return options

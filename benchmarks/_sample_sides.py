@@ -6,12 +6,11 @@ prompts padded on the left, its key-value cache and its stopping as they come.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 
-from benchmarks._harness import serve
+from benchmarks._harness import now, serve
 
 _loaded: dict[tuple[str, str, str], Any] = {}
 
@@ -30,12 +29,6 @@ def _policy(model: str, device: str, dtype: str) -> Any:
     return _loaded[key]
 
 
-def _now(device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def _ids(policy: Any, prompts: list[str]) -> list[tuple[int, ...]]:
     from prefloop.policy.prompts import encode_prompt
 
@@ -49,9 +42,9 @@ def ours(
 
     policy = _policy(model, device, dtype)
     asked = [SamplePrompt(str(at), ids) for at, ids in enumerate(_ids(policy, prompts))]
-    started = _now(device)
+    started = now(device)
     groups = sample(policy, asked, n=n, max_tokens=max_tokens, seed=seed)
-    seconds = _now(device) - started
+    seconds = now(device) - started
     ids = [completion.ids for group in groups for completion in group.completions]
     return {"seconds": seconds, "tokens": sum(map(len, ids)), "first": _counts(ids)}
 
@@ -69,7 +62,7 @@ def peer(
     rows = torch.tensor([[pad] * (longest - len(ids)) + list(ids) for ids in encoded], device=device)
     mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in encoded], device=device)
     torch.manual_seed(seed)
-    started = _now(device)
+    started = now(device)
     with torch.no_grad():
         out = policy.model.generate(
             rows,
@@ -84,7 +77,7 @@ def peer(
             pad_token_id=pad,
         )
     said = [policy.tokenizer.decode(row, skip_special_tokens=True) for row in out[:, longest:].tolist()]
-    seconds = _now(device) - started  # both give texts
+    seconds = now(device) - started  # both give texts
     assert len(said) == len(out)
     ids = [_until_stop(row, stops) for row in out[:, longest:].tolist()]
     return {"seconds": seconds, "tokens": sum(map(len, ids)), "first": _counts(ids)}

@@ -7,16 +7,14 @@ and the same numbers. Both are timed the same way: from the beginning of one ste
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks._harness import matrix_peak, peak_bytes, serve
+from benchmarks._harness import matrix_peak, now, peak_bytes, serve
 
 SEED = 0
 
@@ -30,12 +28,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         "memory": lambda **_: {"peak_bytes": peak_bytes(), "device_bytes": _device_peak()},
         "matrix_peak": lambda device, dtype: {"flops": matrix_peak(device, dtype)},
     }[job.pop("do")](**job)
-
-
-def _now(device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.process_time() if os.environ.get("BENCH_CLOCK") == "cpu" else time.perf_counter()
 
 
 def _device_peak() -> int:
@@ -56,6 +48,7 @@ def ours(
 ) -> dict[str, Any]:
     """Train on the pairs; returns the losses, and the seconds of `timed` steps and of their references."""
     from prefloop.engine import train
+    from prefloop.recipes.adapter import Adapter
     from prefloop.recipes.events import read_events
     from prefloop.recipes.recipe import Objective
     from prefloop.recipes.runspec import RunSpec, write_spec
@@ -65,7 +58,7 @@ def ours(
     asked: list[float] = []
 
     def should_leave() -> bool:  # asked before each batch of references and each step
-        asked.append(_now(device))
+        asked.append(now(device))
         return False
 
     with tempfile.TemporaryDirectory() as name:
@@ -82,7 +75,8 @@ def ours(
             seed=SEED,
             device=device,
             threads=torch.get_num_threads(),
-            **({"dtype": dtype} if "dtype" in RunSpec.__dataclass_fields__ else {}),
+            precision=dtype,
+            adapter=Adapter(kind="none"),  # all weights, as the peer
         )
         write_spec(folder, spec)
         ended = train.run(folder, should_leave=should_leave)
@@ -123,7 +117,7 @@ def trl(
         begun: list[float] = []
 
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.begun.append(_now(device))
+            self.begun.append(now(device))
 
     class Recording(DPOTrainer):
         seen: list[float] = []

@@ -17,14 +17,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import sample_vs_generate, train_vs_trl
-from benchmarks._harness import Claim, arguments, report
+from benchmarks._harness import Claim, arguments, parse, report
 from benchmarks._models import model_dir
 
 
 def main() -> int:
     parser = arguments(__doc__ or "")
     parser.set_defaults(device="cuda", dtype="bfloat16", rounds=3)
-    options = parser.parse_args()
+    options = parse(parser)
     claims: list[Claim] = []
     notes: list[str] = [_machine(options.device)]
     for model in options.model or ["0.5b"]:

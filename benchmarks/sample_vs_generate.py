@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy import stats
 
-from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, report
+from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, parse, report
 from benchmarks._models import model_dir, prompt_texts
 
 SIDES = "benchmarks._sample_sides"
@@ -99,7 +99,7 @@ def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[C
 
 
 def main() -> int:
-    options = arguments(__doc__ or "").parse_args()
+    options = parse(arguments(__doc__ or ""))
     claims: list[Claim] = []
     notes: list[str] = []
     for model in options.model or ["letters", "40m"]:

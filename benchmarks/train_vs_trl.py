@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, report
+from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, parse, report
 from benchmarks._models import model_dir, pairs_file
 
 SIDES = "benchmarks._train_sides"
@@ -129,7 +129,7 @@ def _job(plan: Plan, *, timed: int, device: str, dtype: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    options = arguments(__doc__ or "").parse_args()
+    options = parse(arguments(__doc__ or ""))
     claims: list[Claim] = []
     notes: list[str] = []
     tolerance = TOLERANCE if options.dtype == "float32" else BF16_TOLERANCE

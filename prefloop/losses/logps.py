@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
+_CPU_LOGITS = 2**23  # logits at once on a CPU: more leave its caches, and fresh memory costs more than it saves
+
 
 def completion_logps(hidden: Tensor, lm_head: nn.Module, targets: Tensor, *, chunk: int = 1024) -> Tensor:
     """Compute log softmax(lm_head(hidden))[targets] in fp32, `chunk` positions at a time.
@@ -52,11 +54,15 @@ class _LinearLogps(torch.autograd.Function):
     @override
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int) -> Tensor:
         out = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
+        normaliser = torch.empty_like(out)
+        if hidden.device.type == "cpu":
+            chunk = max(1, min(chunk, _CPU_LOGITS // weight.shape[0]))
         for start in range(0, hidden.shape[0], chunk):
             part = slice(start, start + chunk)
             logits = nn.functional.linear(hidden[part], weight, bias).float()
-            out[part] = logits.gather(1, targets[part, None]).squeeze(1) - logits.logsumexp(dim=1)
-        ctx.save_for_backward(hidden, weight, bias, targets)
+            normaliser[part] = logits.logsumexp(dim=1)
+            out[part] = logits.gather(1, targets[part, None]).squeeze(1) - normaliser[part]
+        ctx.save_for_backward(hidden, weight, bias, targets, normaliser)
         ctx.chunk = chunk
         return out
 
@@ -64,7 +70,7 @@ class _LinearLogps(torch.autograd.Function):
     @override
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        hidden, weight, bias, targets = ctx.saved_tensors
+        hidden, weight, bias, targets, normaliser = ctx.saved_tensors
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         # accumulated over chunks in fp32, so that many small chunks add up to what one large one gives
@@ -73,7 +79,7 @@ class _LinearLogps(torch.autograd.Function):
         for start in range(0, hidden.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
             logits = nn.functional.linear(hidden[part], weight, bias).float()
-            grad_logits = logits.softmax(dim=1).mul_(-grad[part, None])
+            grad_logits = logits.sub_(normaliser[part, None]).exp_().mul_(-grad[part, None])
             grad_logits.scatter_add_(1, targets[part, None], grad[part, None].to(grad_logits.dtype))
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(dim=0)
@@ -81,7 +87,10 @@ class _LinearLogps(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[part] = grad_logits @ weight
             if grad_weight is not None:
-                grad_weight += grad_logits.T @ hidden[part]
+                if weight.dtype == torch.float32:
+                    grad_weight.addmm_(grad_logits.T, hidden[part])
+                else:
+                    grad_weight += grad_logits.T @ hidden[part]
         return (
             grad_hidden,
             None if grad_weight is None else grad_weight.to(weight.dtype),
