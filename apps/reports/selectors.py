@@ -204,4 +204,4 @@ def slices(project: Project, key: str, *, most: int = 12) -> Slices:
 
 
 def _text(column: str, key: str) -> Coalesce:
-    return Coalesce(Cast(KeyTextTransform(key, column), TextField()), Value(""))
+    return Coalesce(Cast(KeyTextTransform(key, column), TextField()), Value("", TextField()))

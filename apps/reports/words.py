@@ -114,7 +114,7 @@ def judge_use(judge: dict[str, Any], ceiling: float | None) -> dict[str, str]:
     failed = (
         f" It does not pass as one of your people (winning rate {test['winning_rate']:.2f}, {epsilon})."
         if test["passed"] is False
-        else f" Whether it may stand in for a person can't be tested: {test['reason']}."
+        else f" Whether it may stand in for a person is not tested: {test['reason']}."
     )
     if low >= 0.6 or (ceiling is not None and judge["accuracy_ci95"] and judge["accuracy_ci95"][1] >= ceiling):
         return {

@@ -175,6 +175,89 @@ def test_a_report_is_made_again_when_somebody_says_something_new(project, told, 
     assert services.agreement_for_page(project=project, now=timezone.now()).made_at > early.made_at
 
 
+def test_slices_split_by_metadata_of_prompts_and_answers(project, told, bob, client_for):
+    from apps.prompts.models import Prompt
+    from apps.samples.models import Completion
+
+    for i, prompt in enumerate(Prompt.objects.filter(project=project).order_by("id")):
+        Prompt.objects.filter(pk=prompt.pk).update(metadata={"topic": "x" if i % 2 else "y"} if i else {})
+    first = Completion.objects.filter(project=project).order_by("id").first()
+    Completion.objects.filter(pk=first.pk).update(metadata={"tone": 3})
+    assert selectors.slice_keys(project) == ["topic", "answer.tone"]
+    split = selectors.slices(project, "topic")
+    assert split.values == ("x", "y")
+    assert split.place[:4].tolist() == [-1, 0, 1, 0]
+    assert selectors.slices(project, "answer.tone").values == ("3 / –",)
+    found = services.agreement_for_page(project=project, now=timezone.now())
+    for part, judge in zip(services.slice_report(found, split), found.report["judges"], strict=True):
+        assert part["judge"] == judge["name"]
+        assert 0 < sum(row["n"] for row in part["slices"]) <= judge["n"]
+    assert (
+        "Agreement by answer.tone"
+        in client_for(bob).get("/p/letters-test/reports/agreement/?slice=answer.tone").content.decode()
+    )
+
+
+def test_overrides_are_counted_with_their_reasons(project, told):
+    from apps.rankings.models import Override
+
+    judge = project.judges.get(name="abe")
+    for i, c in enumerate(project.comparisons.order_by("id")[:5]):
+        kind, choice, reason = ("override", "tie", "rude") if i < 2 else ("agree", "", "")
+        Override.objects.create(comparison=c, judge=judge, rater="lead", kind=kind, choice=choice, reason=reason)
+    (found,) = selectors.override_list(project)
+    assert (found.name, found.n, found.n_changed, found.reasons) == ("abe", 5, 2, (("rude", 2),))
+
+
+def test_the_cards_of_judges_are_those_of_the_report(project, told):
+    from apps.exchange.selectors import judge_names
+    from apps.judging.cards import judge_cards
+
+    report = services.agreement_report(project=project)
+    cards = judge_cards(project, judge_names(project))
+    assert list(cards.values()) == figures.biases(report)
+    assert cards["abe"].agreement.value == report["judges"][0]["accuracy"]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "html"])
+def test_whole_reports_come_as_files(project, told, bob, client_for, form):
+    for name in ("agreement", "leaderboard"):
+        response = client_for(bob).get(f"/p/letters-test/reports/{name}.{form}")
+        text = response.content.decode()
+        assert f'filename="letters-test.{name}.{form}"' in response.headers["Content-Disposition"]
+        assert "abe" in text or name == "leaderboard"
+        assert "NaN" not in text
+        if form == "html":
+            assert "<style>" in text
+            assert "data-styles" not in text
+
+
+def test_a_large_board_is_worked_out_by_a_job_once(project, told, bob, client_for, monkeypatch):
+    from apps.jobs.models import Job
+    from apps.reports.tasks import work_out_leaderboard
+
+    monkeypatch.setattr(services, "INLINE_GAMES", 5)
+    client, url = client_for(bob), "/p/letters-test/reports/leaderboard/"
+    assert "Work out Elo" in client.get(url).content.decode()
+    for _ in range(2):
+        assert client.post(f"{url}work-out/", {"source": "all"}).status_code == 302
+    job = Job.objects.get(kind=services.BOARD_JOB)
+    assert "being worked out" in client.get(url).content.decode()
+
+    class Context:
+        payload = job.payload
+
+        def progress(self, *_args):
+            pass
+
+    now = timezone.now()
+    Job.objects.filter(pk=job.pk).update(state="succeeded", result=work_out_leaderboard(Context()), ended_at=now)
+    page = client.get(url).content.decode()
+    assert "were worked out" in page
+    assert "random orders" in page
+    assert client.post(f"{url}work-out/", {"source": "nobody"}).status_code == 404
+
+
 # --- words
 
 
