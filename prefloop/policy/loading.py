@@ -176,6 +176,10 @@ def _load_errors(path: str | Path) -> Iterator[None]:
 
 
 def _load(kind: Any, path: str | Path, *, device: str | torch.device, dtype: torch.dtype) -> tuple[Any, Any, str]:
+    if torch.device(device).type == "cuda":
+        # cuDNN makes a plan for every shape it meets (1.7 ms a call, seen on an H100), and with packed rows and a
+        # growing cache every step has another; flash and memory-efficient attention need none
+        torch.backends.cuda.enable_cudnn_sdp(False)
     check_checkpoint_dir(path)
     digest = fingerprint(path)
     base = base_of(path)

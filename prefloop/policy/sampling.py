@@ -25,7 +25,8 @@ from prefloop.policy.scoring import evaluating, unshared_because
 from prefloop.policy.shared_prefix import decoder_for
 from prefloop.types import Completion, Group, PrefloopError
 
-DEFAULT_TOKEN_BUDGET = 16384  # tokens held in the key-value cache at once
+DEFAULT_TOKEN_BUDGET = 16384  # tokens held in the key-value cache at once, on a CPU
+GPU_TOKEN_BUDGET = 262_144  # where memory allows: a step's time there is that of starting its kernels, not of its rows
 _COMPACT_BELOW = 0.75  # when fewer than this share of the rows are still going, the others leave
 
 
@@ -50,7 +51,7 @@ def sample(
     max_tokens: int,
     seed: int,
     first_index: int = 0,
-    token_budget: int = DEFAULT_TOKEN_BUDGET,
+    token_budget: int | None = None,
     on_group: Callable[[Group], None] | None = None,
     source: str = "",
 ) -> list[Group]:
@@ -58,6 +59,7 @@ def sample(
 
     Temperature 0 is greedy. top_k 0 and top_p 1 filter nothing. A completion ends with a stop token (kept in `ids`,
     `finished`) or after max_tokens. `on_group` is told of each group as soon as its last completion ends.
+    `token_budget` is about memory and changes no answer but for float ties; without one it follows from the device.
     """
     check_draws(n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, first_index=first_index)
     if len({prompt.id for prompt in prompts}) != len(prompts):
@@ -65,6 +67,7 @@ def sample(
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     for prompt in prompts:
         check_room(prompt, max_tokens=max_tokens, limit=limit)
+    budget = token_budget or default_budget(policy)
     stops = torch.tensor(stop_ids(policy), dtype=torch.long, device=policy.device)
     found: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
     groups: dict[int, Group] = {}
@@ -72,7 +75,7 @@ def sample(
         longest = max((len(prompt.ids) for prompt in prompts), default=0) + max_tokens
         decoder = decoder_for(policy.model, longest)
         mixed = not unshared_because(policy.model, longest)
-        for wave in _waves(prompts, n, max_tokens, token_budget, mixed=mixed):
+        for wave in _waves(prompts, n, max_tokens, budget, mixed=mixed):
             for index, k, ids, logp_sum, finished in _run_wave(
                 decoder,
                 prompts,
@@ -90,6 +93,18 @@ def sample(
                     if on_group is not None:
                         on_group(groups[index])
     return [groups[index] for index in range(len(prompts))]
+
+
+def default_budget(policy: Policy) -> int:
+    """Say how many tokens' keys and values are held at once: on a GPU as many as a quarter of its free memory takes."""
+    if policy.device.type != "cuda":
+        return DEFAULT_TOKEN_BUDGET
+    config = policy.model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * heads * size * policy.dtype.itemsize
+    free, _ = torch.cuda.mem_get_info(policy.device)
+    return int(min(GPU_TOKEN_BUDGET, max(DEFAULT_TOKEN_BUDGET, free // 4 // per_token)))
 
 
 def check_draws(*, n: int, temperature: float, top_p: float, top_k: int, max_tokens: int, first_index: int = 0) -> None:
