@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.training import takeaway_views, usage_views, views
+from apps.training import best_of_n_views, takeaway_views, usage_views, views
 
 app_name = "training"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -20,5 +20,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/policies/<int:pk>/card/", takeaway_views.card, name="card"),
     path("p/<slug:slug>/policies/<int:pk>/download/", takeaway_views.download, name="download"),
     path("p/<slug:slug>/policies/<int:pk>/labels/", usage_views.labels, name="labels"),
+    path("p/<slug:slug>/policies/<int:pk>/best-of-n/", best_of_n_views.explorer, name="best_of_n"),
     path("p/<slug:slug>/comparisons/<int:pk>/used/", usage_views.used, name="used"),
 ]

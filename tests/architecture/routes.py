@@ -141,6 +141,7 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/policies/<int:pk>/card/": OBJECT,
     "p/<slug:slug>/policies/<int:pk>/download/": OBJECT,
     "p/<slug:slug>/policies/<int:pk>/labels/": OBJECT,
+    "p/<slug:slug>/policies/<int:pk>/best-of-n/": OBJECT,
     "p/<slug:slug>/comparisons/<int:pk>/used/": OBJECT,
     "api/v1/projects/<slug:slug>/loops/": API_POST,
     "api/v1/loops/<int:pk>/": API_OBJECT,
