@@ -156,6 +156,26 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def tokenizer_hash(path: str | Path) -> str:
+    """Hash what a tokenizer makes of a text: its vocabulary, merges, added tokens and normalisation, however written.
+
+    Two directories with the same hash give the same ids; "" where there is no tokenizer.
+    """
+    root = Path(path)
+    fast = root / "tokenizer.json"
+    if fast.is_file():
+        content = json.loads(fast.read_bytes())
+        if isinstance(content, dict):  # how it cuts and fills up rows is set anew at every call
+            content = {key: value for key, value in content.items() if key not in ("truncation", "padding")}
+        plain = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+        return hashlib.sha256(plain).hexdigest()
+    digest = hashlib.sha256()
+    found = [root / name for name in ("tokenizer.model", "vocab.json", "merges.txt") if (root / name).is_file()]
+    for file in found:
+        digest.update(f"{file.name}\0{_sha256(file)}\n".encode())
+    return digest.hexdigest() if found else ""
+
+
 def write_manifest(
     directory: str | Path,
     *,

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Outcome = Literal["first", "second", "tie", "both_bad"]
 VerdictState = Literal["ok", "inconsistent", "unparseable", "error", "skipped"]
 OrderPolicy = Literal["both_agree", "average", "random"]
 Split = Literal["train", "eval"]
+
+PromptContent = str | tuple[dict[str, Any], ...]  # a text, or messages with a role and a text as content
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 VERDICT_STATES: tuple[VerdictState, ...] = get_args(VerdictState)
@@ -69,12 +71,12 @@ class TrainingPair:
     """One row of a snapshot: the exact pair that a run learns from, and where its label came from."""
 
     id: str
-    prompt: str
+    prompt: PromptContent
     first: str
     second: str
     p_first: float
     weight: float = 1.0
-    first_ids: tuple[int, ...] = ()  # token ids when the policy sampled them: never re-tokenised
+    first_ids: tuple[int, ...] = ()  # of answers that a policy with the same tokenizer drew; else empty
     second_ids: tuple[int, ...] = ()
     source: str = ""  # override | adjudication | human | judge:NAME | scores | data
     label_ids: tuple[str, ...] = ()

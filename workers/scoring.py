@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from apps.policies.models import Checkpoint
+from apps.samples.ids import StoredIds
 from apps.samples.models import Completion
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import encode_completion, encode_prompt
@@ -16,6 +17,7 @@ from workers import model_cache
 def reward_scores_of(checkpoint: Checkpoint, rows: Sequence[Completion]) -> list[float]:
     """Return the reward of each completion; `rows` come with their prompts, those of one prompt together."""
     model = model_cache.reward_model(checkpoint)
+    ids = StoredIds(checkpoint)
     items = []
     for _, group in groupby(rows, key=lambda row: row.prompt_id):
         members = list(group)
@@ -24,8 +26,8 @@ def reward_scores_of(checkpoint: Checkpoint, rows: Sequence[Completion]) -> list
             PackItem(
                 encode_prompt(model.tokenizer, prompt.messages or prompt.text),
                 tuple(
-                    # what a policy drew is taken as it was drawn, never re-tokenised
-                    tuple(row.token_ids) if row.token_ids else encode_completion(model.tokenizer, row.text)
+                    # what was drawn with this tokenizer is taken as it was drawn, never re-tokenised
+                    ids(row) or encode_completion(model.tokenizer, row.text)
                     for row in members
                 ),
             )

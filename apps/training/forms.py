@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[Promise | str, str, Promise | str]] = {
     "memory": (_("Memory"), "history", _("Which past examples are trained on again.")),
     "objective": (_("Objective"), "bolt", _("What training makes smaller, and how.")),
     "anchor": (_("Anchor"), "link", _("A reference that moves.")),
+    "adapter": (_("Adapter"), "machine", _("Whether all weights train, or a small adapter beside frozen ones.")),
 }
 PART_OF = {"refresh": "draws"}  # keys shown with another part
 # What most people set; the rest is folded away.
@@ -88,6 +89,12 @@ LABELS = {
     "label.noise": _("Labels turned round"),
     "review.mode": _("Sent to people"),
     "review.budget": _("At most, a round"),
+    "adapter.kind": _("What trains"),
+    "adapter.rank": _("Rank"),
+    "adapter.alpha": _("α, its scale"),
+    "adapter.dropout": _("Dropout"),
+    "adapter.targets": _("Layers that get one"),
+    "adapter.merge": _("Merge it into the result"),
     "memory.kind": _("Trained on again"),
     "memory.k": _("Past rounds"),
     "memory.weight": _("Weight of the past"),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from apps.judging.models import Judge
+from apps.policies.models import Checkpoint
+from apps.samples.ids import StoredIds
 from apps.samples.models import Completion
 from apps.training.answers import best_answers, data_answers, kept_answers, scored_answers
 from apps.training.labels import round_labels
@@ -17,6 +19,7 @@ from apps.training.snapshots import (
     LabelledComparison,
     NothingToTrainOn,
     demonstrations,
+    prompt_content,
     training_pairs,
 )
 from prefloop.recipes.objective import HARD_LABELS
@@ -63,8 +66,9 @@ def _of_labels(loop: Loop, round_: Round, recipe: Recipe) -> Material:
         labels = [replace(one, p_first=float(one.p_first > 0.5)) for one in labels if one.p_first != 0.5]
     sources = Counter(label.source for label in labels)
     if loss == "nll":
-        return Material(list(demonstrations(labels)), labels, sources)
-    return Material(list(training_pairs(labels, targets=_targets(loop, round_, recipe))), labels, sources)
+        return Material(list(demonstrations(labels, start_of(loop))), labels, sources)
+    pairs = training_pairs(labels, start_of(loop), targets=_targets(loop, round_, recipe))
+    return Material(list(pairs), labels, sources)
 
 
 def _targets(loop: Loop, round_: Round, recipe: Recipe) -> dict[int, Completion]:
@@ -76,7 +80,7 @@ def _targets(loop: Loop, round_: Round, recipe: Recipe) -> dict[int, Completion]
 
 def _groups(loop: Loop, round_: Round) -> list[RankedGroup]:
     """The scored answers to each prompt; the same text stands once, and all-equal scores order nothing."""
-    found = []
+    found, ids = [], StoredIds(start_of(loop))
     for answers in scored_answers(_scorer(loop), round_):
         first_of: dict[str, int] = {}
         for at, row in enumerate(answers.rows):
@@ -90,10 +94,10 @@ def _groups(loop: Loop, round_: Round) -> list[RankedGroup]:
         found.append(
             RankedGroup(
                 id=f"prompt:{rows[0].prompt_id}",
-                prompt=rows[0].prompt.text,
+                prompt=prompt_content(rows[0].prompt),
                 completions=tuple(row.text for row in rows),
                 scores=scores,
-                completion_ids=tuple(tuple(row.token_ids) for row in rows),
+                completion_ids=tuple(known) if all(known := [ids(row) for row in rows]) else (),
                 source="scores",
             )
         )
@@ -107,17 +111,19 @@ def _imitated(loop: Loop, round_: Round, recipe: Recipe, step: int) -> list[Demo
         first = max(1, round_.index - recipe.memory.k)
     rounds = {one.index: one for one in loop.rounds.filter(index__gte=first, index__lte=round_.index)}
     chosen: dict[tuple[int, str], Demonstration] = {}
+    ids = StoredIds(start_of(loop))
     for index in sorted(rounds, reverse=True):
         weight = 1.0 if index == round_.index else recipe.memory.weight
         seed = derive_seed(loop.seed, "filter", index)
         answers = scored_answers(_scorer(loop), rounds[index])
         for row, _ in kept_answers(answers, recipe, step=step, seed=seed):
-            chosen.setdefault((row.prompt_id, row.text), _demonstration(row, "scores", weight))
+            chosen.setdefault((row.prompt_id, row.text), _demonstration(row, ids, "scores", weight))
     return list(chosen.values())
 
 
 def _distilled(loop: Loop, round_: Round, recipe: Recipe) -> list[Demonstration]:
     """For each prompt, by the seed, the student's own answer (a share of λ) or the data's."""
+    ids = StoredIds(start_of(loop))
     rng = random.Random(derive_seed(loop.seed, "own", round_.index))
     own = (
         Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").order_by("prompt_id", "index")
@@ -127,22 +133,29 @@ def _distilled(loop: Loop, round_: Round, recipe: Recipe) -> list[Demonstration]
     for row in own:
         takes_own = rng.random() < recipe.objective.lambda_
         if takes_own:
-            rows.append(_demonstration(row, "student", 1.0))
+            rows.append(_demonstration(row, ids, "student", 1.0))
         elif row.prompt_id in data:
-            rows.append(_demonstration(data.pop(row.prompt_id), "data", 1.0))
+            rows.append(_demonstration(data.pop(row.prompt_id), ids, "data", 1.0))
     return rows
 
 
-def _demonstration(row: Completion, source: str, weight: float) -> Demonstration:
+def _demonstration(row: Completion, ids: StoredIds, source: str, weight: float) -> Demonstration:
     _refuse_held_out(row)
     return Demonstration(
         id=f"completion:{row.pk}",
-        prompt=row.prompt.text,
+        prompt=prompt_content(row.prompt),
         completion=row.text,
         weight=weight,
-        completion_ids=tuple(row.token_ids),
+        completion_ids=ids(row),
         source=source,
     )
+
+
+def start_of(loop: Loop) -> Checkpoint:
+    """Give the policy that the loop began with: all that it trains have its tokenizer."""
+    if loop.initial is None:
+        raise NothingToTrainOn("the loop has no policy to start from")
+    return loop.initial
 
 
 def _refuse_held_out(row: Completion) -> None:

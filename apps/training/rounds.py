@@ -37,7 +37,7 @@ from apps.training.loops import (
     needs_reward_model,
     previous_policy,
 )
-from apps.training.material import round_material
+from apps.training.material import round_material, start_of
 from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.review import review_choose, review_is_done
 from apps.training.runs import training_run_create, training_run_enqueue
@@ -174,6 +174,7 @@ def _reward_model_jobs(loop: Loop, round_: Round) -> JobGroup:
             project=loop.project,
             name=f"loop-{loop.pk}-reward-model",
             labels=reward_model_labels(loop),
+            start=initial,
             label_policy={"labels": recipe.label.labels},
         )
         run = training_run_create(
@@ -184,6 +185,7 @@ def _reward_model_jobs(loop: Loop, round_: Round) -> JobGroup:
             start=initial,
             reference=None,
             objective=recipe.objective,
+            adapter=recipe.adapter,
             seed=trainer_seed(loop.seed, "reward-model"),
         )
     return training_run_enqueue(run=run, follow_up_payload={"loop": loop.pk})
@@ -343,6 +345,7 @@ def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
                 project=loop.project,
                 name=name,
                 labels=material.labels,
+                start=start_of(loop),
                 rows=material.rows,
                 sources=material.sources,
                 label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": _judge_name(loop)},
@@ -357,6 +360,7 @@ def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
                 reference=_drawer(loop, round_, reference) if recipe.objective.needs_reference else None,
                 # ReST: the rate falls with each Improve step (by how much, the paper does not say)
                 objective=replace(recipe.objective, lr=recipe.objective.lr / 2**step),
+                adapter=recipe.adapter,
                 seed=trainer_seed(loop.seed, "round", round_.index, *([step] if step else [])),
             )
         return _move(round_, Stage.TRAINING)

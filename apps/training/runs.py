@@ -13,6 +13,7 @@ from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
 from apps.training.models import Metric, Round, Snapshot, TrainingRun
+from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
 from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, RunSpec, write_spec
@@ -29,6 +30,7 @@ def training_run_create(
     start: Checkpoint,
     reference: Checkpoint | None,
     objective: Objective,
+    adapter: Adapter,
     seed: int,
 ) -> TrainingRun:
     """Make a run, its directory and its spec. The run is not enqueued yet."""
@@ -51,6 +53,7 @@ def training_run_create(
             snapshot_sha256=snapshot.sha256,
             reference=str(store_path(reference.path)) if reference and objective.needs_reference else None,
             objective=objective,
+            adapter=adapter,
             seed=seed,
             threads=settings.WORKER_THREADS,
             save_every=25,

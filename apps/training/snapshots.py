@@ -11,12 +11,15 @@ from typing import Any
 from django.db import transaction
 
 from apps.core.chunks import chunks
+from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
+from apps.prompts.models import Prompt
+from apps.samples.ids import StoredIds
 from apps.samples.models import Comparison, Completion
 from apps.training.models import Snapshot, SnapshotItem
 from prefloop.recipes.snapshots import Demonstration, Row, write_snapshot
-from prefloop.types import PrefloopError, TrainingPair
+from prefloop.types import PrefloopError, PromptContent, TrainingPair
 
 
 class NothingToTrainOn(PrefloopError):
@@ -41,16 +44,18 @@ class LabelledComparison:
 
 
 def training_pairs(
-    labels: Sequence[LabelledComparison], *, targets: Mapping[int, Completion] | None = None
+    labels: Sequence[LabelledComparison], start: Checkpoint, *, targets: Mapping[int, Completion] | None = None
 ) -> list[TrainingPair]:
     """Return the rows of a snapshot, in the order of the labels, with texts and token ids. Raises HeldOutInTraining.
 
+    Ids are those that mean something to the tokenizer of `start`, which is to be trained.
     `targets`: by prompt, an answer to keep likely beside its pairs.
     """
     rows: dict[int, Comparison] = {}
     for chunk in chunks([label.comparison_id for label in labels], 500):
         found = Comparison.objects.filter(pk__in=chunk).select_related("prompt", "first", "second")
         rows |= {comparison.pk: comparison for comparison in found}
+    ids = StoredIds(start)
     pairs = []
     for label in labels:
         comparison = rows[label.comparison_id]
@@ -60,26 +65,31 @@ def training_pairs(
         pairs.append(
             TrainingPair(
                 id=f"comparison:{comparison.pk}",
-                prompt=comparison.prompt.text,
+                prompt=prompt_content(comparison.prompt),
                 first=comparison.first.text,
                 second=comparison.second.text,
                 p_first=label.p_first,
                 weight=label.weight,
-                first_ids=tuple(comparison.first.token_ids),
-                second_ids=tuple(comparison.second.token_ids),
+                first_ids=ids(comparison.first),
+                second_ids=ids(comparison.second),
                 source=label.source,
                 label_ids=label.label_ids,
                 target=target.text if target else None,
-                target_ids=tuple(target.token_ids) if target else (),
+                target_ids=ids(target) if target else (),
             )
         )
     return pairs
 
 
-def demonstrations(labels: Sequence[LabelledComparison]) -> list[Demonstration]:
+def prompt_content(prompt: Prompt) -> PromptContent:
+    """Give a prompt as a policy is asked it: a conversation as its messages, for the chat template to render."""
+    return tuple(prompt.messages) if prompt.messages else prompt.text
+
+
+def demonstrations(labels: Sequence[LabelledComparison], start: Checkpoint) -> list[Demonstration]:
     """Return the chosen answers as rows to imitate; a tie chooses none, and an answer chosen twice stands once."""
     chosen: dict[str, Demonstration] = {}
-    for pair in training_pairs(labels):
+    for pair in training_pairs(labels, start):
         if pair.p_first == 0.5:
             continue
         first = pair.p_first > 0.5
@@ -105,6 +115,7 @@ def snapshot_create(
     project: Project,
     name: str,
     labels: Sequence[LabelledComparison],
+    start: Checkpoint,
     label_policy: dict[str, Any],
     rows: Sequence[Row] | None = None,
     sources: Mapping[str, int] | None = None,
@@ -115,7 +126,7 @@ def snapshot_create(
     """
     if not labels and rows is None:
         raise NothingToTrainOn("there is nothing to train on: no comparison has a label that makes a pair")
-    rows = list(training_pairs(labels) if rows is None else rows)
+    rows = list(training_pairs(labels, start) if rows is None else rows)
     if not rows:
         raise NothingToTrainOn("there is nothing to train on: every label is a tie")
     relative = f"{project.slug}/snapshots/{name}.jsonl"

@@ -24,10 +24,10 @@ from prefloop.seeds import sampler_seed
 from prefloop.stats.best_of_n import expected_best_of_n
 from prefloop.stats.intervals import bootstrap_interval, ratio
 from prefloop.stats.winrate import win_rate_by_prompt
-from prefloop.types import Completion, Group, Interval
+from prefloop.types import Completion, Group, Interval, PromptContent
 
 # Scores of the completions of many prompts at once: [(prompt, completions)] to a list of scores for each prompt.
-Scorer = Callable[[Sequence[tuple[str, Sequence[Completion]]]], Sequence[Sequence[float]]]
+Scorer = Callable[[Sequence[tuple[PromptContent, Sequence[Completion]]]], Sequence[Sequence[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class EvalPrompt:
     """A held-out prompt."""
 
     id: str
-    prompt: str
+    prompt: PromptContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,9 @@ def mean_by_prompt(values: Sequence[Sequence[float]], *, seed: int = 0, n_bootst
     return Estimate(float(sums[:, 0].sum() / sums[:, 1].sum()), interval)
 
 
-def _scores(scorer: Scorer | None, asked: Sequence[tuple[str, Sequence[Completion]]]) -> list[list[float]] | None:
+def _scores(
+    scorer: Scorer | None, asked: Sequence[tuple[PromptContent, Sequence[Completion]]]
+) -> list[list[float]] | None:
     if scorer is None:
         return None
     found = [[float(score) for score in row] for row in scorer(asked)]

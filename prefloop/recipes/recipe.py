@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from prefloop.config import ConfigError, check_fields, setting
+from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.objective import HARD_LABELS, Loss, Objective, Rows
 from prefloop.recipes.parts import (
     AI_REWARD_MODEL,
@@ -85,6 +86,7 @@ class Recipe:
     memory: Memory = field(default_factory=Memory)
     objective: Objective = field(default_factory=Objective)
     anchor: Anchor = field(default_factory=Anchor)
+    adapter: Adapter = field(default_factory=Adapter)
     needs: tuple[str, ...] = ()
     rounds: int = 1
     needs_human_labels: bool = False  # as its paper has it, it can't be done without labels by people
@@ -142,6 +144,8 @@ class Recipe:
     def hidden(self) -> frozenset[str]:
         """An offline method has nothing to refresh; a loss without pairs has nothing to pair, label or review."""
         parts: set[str] = set()
+        if self.objective.loss == "none":
+            parts.add("adapter")
         if self.group == "offline":
             parts.add("refresh")
         if self.score.by == "none":

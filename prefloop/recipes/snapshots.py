@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefloop.types import PrefloopError, TrainingPair
+from prefloop.types import PrefloopError, PromptContent, TrainingPair
 
 
 class SnapshotError(PrefloopError):
@@ -29,10 +29,10 @@ class Demonstration:
     """One row of an SFT snapshot: an answer to learn to write."""
 
     id: str
-    prompt: str
+    prompt: PromptContent
     completion: str
     weight: float = 1.0
-    completion_ids: tuple[int, ...] = ()  # token ids when a policy sampled it: never re-tokenised
+    completion_ids: tuple[int, ...] = ()  # of an answer that a policy with the same tokenizer drew; else empty
     source: str = ""
     label_ids: tuple[str, ...] = ()
 
@@ -42,7 +42,7 @@ class RankedGroup:
     """One row of a snapshot of groups: several answers to a prompt with a score each."""
 
     id: str
-    prompt: str
+    prompt: PromptContent
     completions: tuple[str, ...]
     scores: tuple[float, ...]
     weight: float = 1.0
@@ -187,7 +187,13 @@ def _fits(name: str, value: Any, *, grouped: bool) -> bool:
         return isinstance(value, tuple) and all(_are_ids(part) for part in value)
     if name.endswith("_ids"):
         return _are_ids(value)
+    if name == "prompt" and isinstance(value, tuple):
+        return bool(value) and all(_is_message(part) for part in value)
     return isinstance(value, str) or (name == "target" and value is None)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("role", "content"))
 
 
 def _check(row: Row, *, where: str) -> None:

@@ -170,3 +170,23 @@ def test_every_difference_from_the_manifest_is_named(model: Path) -> None:
     (model / "manifest.json").write_text("{")
     with pytest.raises(DamagedCheckpoint, match="cannot be read"):
         verify_manifest(model)
+
+
+def test_a_tokenizer_is_known_by_what_it_does_and_not_by_how_it_is_written(tmp_path: Path) -> None:
+    from prefloop.checkpoints import tokenizer_hash
+
+    content = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": [], "padding": None}
+    other = {**content, "model": {"type": "BPE", "vocab": {"b": 0, "a": 1}, "merges": []}}
+    texts = {
+        "plain": json.dumps(content),
+        "indented": json.dumps({**content, "padding": {"length": 8}}, indent=2, sort_keys=True),
+        "other": json.dumps(other),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(text)
+    hashes = {name: tokenizer_hash(tmp_path / name) for name in texts}
+    assert hashes["plain"] == hashes["indented"] != hashes["other"]
+    assert tokenizer_hash(tmp_path) == ""
+    (tmp_path / "tokenizer.model").write_bytes(b"pieces")
+    assert len(tokenizer_hash(tmp_path)) == 64

@@ -11,10 +11,11 @@ from apps.jobs.registry import JobContext, handler
 from apps.judging.models import Judge
 from apps.judging.selectors import scores_of
 from apps.policies.models import Checkpoint
-from apps.prompts.models import Prompt
 from apps.prompts.selectors import prompt_list
+from apps.samples.ids import StoredIds, same_tokenizer
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.training.models import Metric, Round, TrainingRun
+from apps.training.snapshots import prompt_content
 from prefloop.engine.evaluate import Estimate, EvalPrompt, Evaluation, evaluate, mean_by_prompt
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import encode_completion, encode_prompt
@@ -24,13 +25,13 @@ from prefloop.seeds import derive_seed, sampler_seed
 from prefloop.stats.best_of_n import expected_best_of_n, kl_bound
 from prefloop.stats.intervals import wilson_interval
 from prefloop.types import Completion as PlainCompletion
-from prefloop.types import Group, PrefloopError
+from prefloop.types import Group, PrefloopError, PromptContent
 from workers import model_cache
 from workers.handlers.sampling import draw
 from workers.worlds import utility_of
 
 N_ANSWERS = 4
-Scorer = Callable[[Sequence[tuple[str, Sequence[PlainCompletion]]]], list[list[float]]]
+Scorer = Callable[[Sequence[tuple[PromptContent, Sequence[PlainCompletion]]]], list[list[float]]]
 
 
 class NothingToEvaluateOn(PrefloopError):
@@ -93,12 +94,12 @@ def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> dict[str, Any]:
         model_cache.policy(current),
         model_cache.policy(initial),
         model_cache.policy(previous) if previous is not None else None,
-        [EvalPrompt(row.external_id, row.text) for row in rows],
+        [EvalPrompt(row.external_id, prompt_content(row)) for row in rows],
         n=N_ANSWERS,
         max_tokens=max_tokens,
         seed=seed,
         gold=gold,
-        judge_scores=None if gold is not None else _reward_scorer(loop.judge),
+        judge_scores=None if gold is not None else _reward_scorer(loop.judge, initial),
         cached=cached,
     )
     return _row(found)
@@ -137,19 +138,20 @@ def _gold(world: str) -> Scorer | None:
     utility = utility_of(world)
     if utility is None:
         return None
-    return lambda asked: [[utility(prompt, answer.text) for answer in answers] for prompt, answers in asked]
+    return lambda asked: [[utility(str(prompt), answer.text) for answer in answers] for prompt, answers in asked]
 
 
-def _reward_scorer(judge: Judge | None) -> Scorer | None:
+def _reward_scorer(judge: Judge | None, initial: Checkpoint) -> Scorer | None:
     if judge is None or judge.checkpoint is None:
         return None
     model = model_cache.reward_model(judge.checkpoint)
+    same = same_tokenizer(judge.checkpoint, initial)
 
-    def scorer(asked: Sequence[tuple[str, Sequence[PlainCompletion]]]) -> list[list[float]]:
+    def scorer(asked: Sequence[tuple[PromptContent, Sequence[PlainCompletion]]]) -> list[list[float]]:
         items = [
             PackItem(
                 encode_prompt(model.tokenizer, prompt),
-                tuple(answer.ids or encode_completion(model.tokenizer, answer.text) for answer in answers),
+                tuple((same and answer.ids) or encode_completion(model.tokenizer, answer.text) for answer in answers),
             )
             for prompt, answers in asked
         ]
@@ -234,8 +236,13 @@ def _reward_model_accuracy(round_: Round) -> dict[str, Any]:
     )
     if not rows:
         return {"accuracy": None, "n_held_out": 0, "reward_model": run.output.name}
+    stored = StoredIds(run.output)
+
+    def ids(row: Completion) -> tuple[int, ...]:
+        return stored(row) or encode_completion(model.tokenizer, row.text)
+
     items = [
-        PackItem(encode_prompt(model.tokenizer, _prompt(row.prompt)), (_ids(model, row.first), _ids(model, row.second)))
+        PackItem(encode_prompt(model.tokenizer, prompt_content(row.prompt)), (ids(row.first), ids(row.second)))
         for row in rows
     ]
     right = sum(
@@ -249,11 +256,3 @@ def _reward_model_accuracy(round_: Round) -> dict[str, Any]:
         "n_held_out": len(rows),
         "reward_model": run.output.name,
     }
-
-
-def _prompt(prompt: Prompt) -> Any:
-    return prompt.messages or prompt.text
-
-
-def _ids(model: Any, completion: Completion) -> tuple[int, ...]:
-    return tuple(completion.token_ids) or encode_completion(model.tokenizer, completion.text)

@@ -163,3 +163,13 @@ def test_a_pair_keeps_its_bytes_unless_it_has_a_target(tmp_path: Path) -> None:
         rows = [dataclasses.replace(plain, target=target, target_ids=(4,))]
         write_snapshot(tmp_path / "s.jsonl", rows)
         assert read_pairs(tmp_path / "s.jsonl") == rows
+
+
+def test_a_conversation_is_a_prompt_too_and_reads_back_equal(tmp_path: Path) -> None:
+    talk = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"})
+    rows = [pair(prompt=talk), pair(id="2")]
+    write_snapshot(tmp_path / "a.jsonl", rows)
+    assert read_pairs(tmp_path / "a.jsonl") == rows
+    for bad in ((), ({"role": "user"},), ("Why?",), ({"role": "user", "content": 3},)):
+        with pytest.raises(SnapshotError, match="prompt can't be"):
+            encode_row(pair(prompt=bad))

@@ -1,0 +1,46 @@
+"""Stored token ids mean something to the tokenizer alone that made them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from apps.policies.models import Checkpoint
+from apps.policies.store import store_path
+from apps.samples.models import Completion, SamplingRun
+from prefloop.checkpoints import tokenizer_hash
+
+
+class StoredIds:
+    """Gives the ids of answers that a policy drew with the checkpoint's own tokenizer, and none of others.
+
+    An answer without ids is tokenised anew from its text by whoever trains on it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._own = _hash(checkpoint.fingerprint, checkpoint.path)
+        runs = SamplingRun.objects.filter(project_id=checkpoint.project_id, checkpoint__isnull=False)
+        self._runs: frozenset[int] = frozenset()
+        if self._own:
+            same = {
+                pk
+                for pk, fingerprint, path in Checkpoint.objects.filter(project_id=checkpoint.project_id).values_list(
+                    "pk", "fingerprint", "path"
+                )
+                if _hash(fingerprint, path) == self._own
+            }
+            self._runs = frozenset(runs.filter(checkpoint_id__in=same).values_list("pk", flat=True))
+
+    def __call__(self, row: Completion) -> tuple[int, ...]:
+        return tuple(row.token_ids) if row.run_id in self._runs else ()
+
+
+def same_tokenizer(one: Checkpoint, other: Checkpoint) -> bool:
+    """Say whether both make the same ids of a text."""
+    own = _hash(one.fingerprint, one.path)
+    return bool(own) and own == _hash(other.fingerprint, other.path)
+
+
+@lru_cache(maxsize=1024)
+def _hash(fingerprint: str, path: str) -> str:
+    """The fingerprint is of the content, so that an answer that was kept stays right."""
+    return tokenizer_hash(store_path(path))
