@@ -17,6 +17,7 @@ from apps.policies.models import Checkpoint
 from apps.policies.store import check_name, checkpoint_relative_path, import_source, store_path
 from apps.projects.models import Project
 from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, publish, verify_manifest
+from prefloop.models import model_facts
 from prefloop.types import PrefloopError
 
 AT_ONCE_BYTES = 200_000_000  # copied and hashed within a request; more is a job
@@ -96,6 +97,7 @@ def checkpoint_import(
     check_checkpoint_dir(source)
     if role not in ("policy", "reward"):
         raise BadRole(f"a checkpoint is a policy or a reward model, not {role!r}")
+    model_facts(source, n_parameters=count_parameters(source))  # refuses an adapter without its model
     relative = checkpoint_relative_path(project.slug, name)
     final = store_path(relative)
     if final.exists() or Checkpoint.objects.filter(project=project, name=name).exists():

@@ -272,7 +272,13 @@ def test_no_held_out_comparison_enters_a_training_set(loop_project, make_compari
     for comparison in (held, evaluation):
         label = LabelledComparison(comparison_id=comparison.pk, p_first=1.0, source="human")
         with pytest.raises(HeldOutInTraining, match="must not enter a training set"):
-            make_snapshot(project=loop_project, name="x", labels=[label], label_policy={})
+            make_snapshot(
+                project=loop_project,
+                name="x",
+                labels=[label],
+                start=loop_project.checkpoints.get(name="start"),
+                label_policy={},
+            )
     assert Snapshot.objects.count() == 0
     loop = Loop(project=loop_project)
     assert not trainable(loop).filter(pk__in=[held.pk, evaluation.pk]).exists()

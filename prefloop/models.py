@@ -1,0 +1,79 @@
+"""What a model directory holds and what it takes to use, from its JSON files and headers alone: no torch.
+
+Memory is an estimate, in bytes, without activations, which depend on `token_budget` and `spare_memory`:
+a number of the weights takes 2 bytes in bf16 (on a GPU) and 4 in fp32 (on a CPU); to train it, its gradient, its two
+moments and, in bf16, its copy in fp32 are kept beside it, 4 bytes each.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefloop.checkpoints import UnloadableModel, check_checkpoint_dir
+from prefloop.recipes.adapter import AUTO_PARAMETERS
+
+# The architectures that are tested to score, sample and train as transformers does.
+TESTED = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "gpt2")
+_LORA_SHARE = 0.02  # of the weights: rank 16 on all linear layers of models of 0.1 to 8 billion parameters
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """`notes` are for people: what will not work, or was not tried."""
+
+    architecture: str
+    n_parameters: int
+    n_bytes: int  # of the directory's files
+    has_tokenizer: bool
+    has_chat_template: bool
+    trains_by_default: str  # "all weights" or "LoRA"
+    sampling_bytes: int
+    training_bytes: int
+    lora_bytes: int
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+def model_facts(directory: str | Path, *, n_parameters: int, on_gpu: bool = False) -> ModelFacts:
+    """Look at a model directory. Raises UnsafeCheckpoint, and UnloadableModel for an adapter without its model."""
+    root = Path(directory)
+    check_checkpoint_dir(root)
+    if not (root / "config.json").is_file():
+        raise UnloadableModel(
+            f"{root.name} is an adapter alone: merge it into its model first (peft's merge_and_unload, save_pretrained)"
+        )
+    config = json.loads((root / "config.json").read_text("utf-8"))
+    kind = str(config.get("model_type", ""))
+    has_tokenizer = any((root / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+    settings = root / "tokenizer_config.json"
+    told = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
+    has_template = bool(told.get("chat_template")) or (root / "chat_template.jinja").is_file()
+    notes = []
+    if kind not in TESTED:
+        notes.append(f"the architecture {kind or '?'} is not among those that are tested ({', '.join(TESTED)})")
+    if not has_tokenizer:
+        notes.append("it has no tokenizer: save one beside it (tokenizer.save_pretrained)")
+    if not told.get("eos_token") and config.get("eos_token_id") is None:
+        notes.append("it has no end-of-text token: its answers end at their longest only")
+    if not has_template:
+        notes.append("it has no chat template: prompts are given as plain text, conversations joined by blank lines")
+    weight = 2 if on_gpu else 4
+    kept = 16 if on_gpu else 12  # gradient, two moments, and in bf16 the copy
+    trained = int(n_parameters * _LORA_SHARE)
+    return ModelFacts(
+        architecture=kind,
+        n_parameters=n_parameters,
+        n_bytes=sum(file.stat().st_size for file in root.rglob("*") if file.is_file()),
+        has_tokenizer=has_tokenizer,
+        has_chat_template=has_template,
+        trains_by_default="LoRA" if n_parameters > AUTO_PARAMETERS else "all weights",
+        sampling_bytes=weight * n_parameters,
+        training_bytes=(weight + kept) * n_parameters,
+        lora_bytes=weight * n_parameters + 16 * trained,  # the adapter is in fp32 everywhere
+        notes=tuple(notes),
+    )

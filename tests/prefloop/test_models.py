@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from prefloop.checkpoints import UnloadableModel
+from prefloop.models import model_facts
+
+
+def test_a_model_directory_says_what_it_takes(tiny_policy_dir: Path) -> None:
+    facts = model_facts(tiny_policy_dir, n_parameters=1000)
+    assert (facts.architecture, facts.has_tokenizer, facts.has_chat_template) == ("qwen2", True, True)
+    assert facts.notes == ()
+    # fp32: a weight 4 bytes, its gradient and two moments 4 each; LoRA 2 % of it, weight, gradient and moments
+    assert (facts.sampling_bytes, facts.training_bytes, facts.lora_bytes) == (4000, 16000, 4320)
+    on_gpu = model_facts(tiny_policy_dir, n_parameters=500_000_000, on_gpu=True)
+    assert on_gpu.trains_by_default == "LoRA"
+    assert on_gpu.training_bytes == 9_000_000_000  # 2 + 16 bytes
+
+
+def test_what_is_missing_is_said(tiny_policy_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "rwkv"}))
+    (tmp_path / "model.safetensors").write_bytes((tiny_policy_dir / "model.safetensors").read_bytes())
+    notes = " ".join(model_facts(tmp_path, n_parameters=1).notes)
+    assert all(part in notes for part in ("rwkv is not among", "no tokenizer", "no end-of-text", "no chat template"))
+    (tmp_path / "config.json").rename(tmp_path / "adapter_config.json")
+    with pytest.raises(UnloadableModel, match="merge it into its model first"):
+        model_facts(tmp_path, n_parameters=1)
