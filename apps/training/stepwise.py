@@ -68,6 +68,7 @@ def online_run_create(
             reference=str(store_path(reference.path)),
             objective=recipe.objective,
             online=online,
+            adapter=recipe.adapter,
             seed=trainer_seed(loop.seed, "round", round_.index),
             threads=settings.WORKER_THREADS,
             save_every=SAVE_EVERY,

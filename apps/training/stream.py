@@ -22,6 +22,7 @@ from apps.rankings.preferences import label_judge, labels_of
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.services import comparisons_create
 from apps.training.labels import round_origin, trainable
+from apps.training.material import start_of
 from apps.training.models import Loop, SnapshotItem, TrainingRun
 from apps.training.runs import events_path
 from apps.training.snapshots import LabelledComparison, snapshot_create
@@ -227,6 +228,7 @@ def used_snapshot(*, run: TrainingRun) -> None:
         project=run.project,
         name=f"loop-{loop.pk}-round-{round_.index}",
         labels=own,
+        start=start_of(loop),
         label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": name},
     )
     TrainingRun.objects.filter(pk=run.pk).update(snapshot=snapshot)
@@ -251,6 +253,7 @@ def _replayed_snapshot(run: TrainingRun, loop: Loop) -> None:
             project=run.project,
             name=f"loop-{loop.pk}-replay",
             labels=labels,
+            start=start_of(loop),
             label_policy={"recipe": loop.recipe, "replay": loop.config["memory"]},
         )
         TrainingRun.objects.filter(pk=run.pk).update(snapshot=snapshot)
