@@ -18,7 +18,7 @@ from prefloop.recipes.recipe import (
     Score,
 )
 
-_LETTERS_LR = "tuned on letters"
+_LETTERS_LR = "chosen for letters"
 
 GKD = Recipe(
     name="gkd",
