@@ -170,7 +170,7 @@ def test_what_can_not_be_run_yet_and_what_lacks_a_teacher_is_refused_and_leaves_
     ]:
         with pytest.raises(CommandError, match=complaint):
             run_recipe(name)
-    with pytest.raises(CommandError, match="no policy 'lost'"):
+    with pytest.raises(CommandError, match="no policy checkpoint 'lost'"):
         run_recipe("gkd", **{"objective.reference": "checkpoint:lost"})
     with pytest.raises(CommandError, match=r"label\.labels must be hard or sampled: click takes no soft labels"):
         run_recipe("click", **{"label.labels": "soft"})
