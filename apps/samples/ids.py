@@ -40,7 +40,11 @@ def same_tokenizer(one: Checkpoint, other: Checkpoint) -> bool:
     return bool(own) and own == _hash(other.fingerprint, other.path)
 
 
-@lru_cache(maxsize=1024)
 def _hash(fingerprint: str, path: str) -> str:
+    return _hash_of(fingerprint, str(store_path(path)))
+
+
+@lru_cache(maxsize=1024)
+def _hash_of(fingerprint: str, directory: str) -> str:
     """The fingerprint is of the content, so that an answer that was kept stays right."""
-    return tokenizer_hash(store_path(path))
+    return tokenizer_hash(directory)
