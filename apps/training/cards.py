@@ -32,7 +32,7 @@ FIGURES = (  # key of a round's result, key of its interval, name, unit
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A setting that is not the recipe's own. `source`: where the recipe's default comes from."""
+    """A setting that is not the recipe's own. `source`: of the setting, with the values of its paper."""
 
     key: str
     value: Any
@@ -194,7 +194,7 @@ def _measured(checkpoint: Checkpoint) -> Iterable[Measured]:
 
 def in_words(figure: Figure) -> str:
     """A figure with its interval: "62.5 % [55.0, 70.1]"."""
-    scale, digits = (100.0, 1) if figure.unit == "%" else (1.0, 2)
+    scale, digits = {"%": (100.0, 1), "characters": (1.0, 0)}.get(figure.unit, (1.0, 2))
     text = f"{scale * figure.value:.{digits}f}" + (f" {figure.unit}" if figure.unit else "")
     if figure.low is not None and figure.high is not None:
         text += f" [{scale * figure.low:.{digits}f}, {scale * figure.high:.{digits}f}]"
@@ -279,7 +279,7 @@ def _settings(card: Card) -> str:
     return (
         text
         + "All others are the recipe's own defaults.\n\n"
-        + _table(("setting", "value", "recipe's default", "source of the default"), rows)
+        + _table(("setting", "value", "recipe's default", "source"), rows)
     )
 
 

@@ -174,6 +174,7 @@ def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) ->
     if part in {"", "top"}:
         context |= {
             "stations": stations.stations_of(found, round_, timezone.now()),
+            "alarms": alarms.alarms_of(found),
             "failure": failure_in_words(found.failure_class) if found.state == LoopState.FAILED else None,
             "gate": selectors.gate_of(found, round_) if found.state == LoopState.WAITING else None,
             "jobs": selectors.stage_jobs(round_) if round_ is not None and round_.stage != Stage.DONE else [],
@@ -200,7 +201,6 @@ def _answers(found: Loop, round_: Round | None) -> dict[str, Any]:
 def _evidence(found: Loop, recipe: Recipe) -> dict[str, Any]:
     run, log = evidence.training_log(found)
     return {
-        "alarms": alarms.alarms_of(found),
         "rows": selectors.round_table(found),
         "measures_accuracy": recipe.objective.loss == "bradley-terry",
         "snapshots": [

@@ -46,7 +46,7 @@ def test_chosen_log_probs_that_fall_ring_on_the_page(loop, bob, client_for):
     path = f"/p/letters-test/loops/{loop.pk}/"
     page = client_for(bob).get(path).content.decode()
     assert "Log-probs of chosen answers fell from -40.00 to -50.00 nats in the last run." in page
-    assert "alarm-chosen" in client_for(bob).get(f"{path}?part=rest").content.decode()
+    assert "alarm-chosen" in client_for(bob).get(f"{path}?part=top").content.decode()
     _metrics(loop, "logps/chosen", [-50.0] * 10 + [-40.0] * 10)
     assert "alarm-chosen" not in client_for(bob).get(path).content.decode()
 
