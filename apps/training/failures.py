@@ -46,6 +46,11 @@ _FAILURES = {
         gettext_noop("The endpoint's key, quota or model name."),
         gettext_noop("Put the endpoint right on the Judges page, then resume."),
     ),
+    "cap_reached": (
+        gettext_noop("The endpoint's cap on spending is reached"),
+        gettext_noop("Nobody's: the cap did what it is for."),
+        gettext_noop("Raise the cap on the endpoint's page, then resume: what was paid for is kept."),
+    ),
     "worker_lost": (
         gettext_noop("The worker died again and again"),
         gettext_noop("The machine: it was switched off, or killed the process."),
