@@ -111,6 +111,7 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/data/uploads/": POST,
     "p/<slug:slug>/data/uploads/<str:token>/": OBJECT,
     "p/<slug:slug>/data/uploads/<str:token>/import/": POST,
+    "p/<slug:slug>/data/uploads/<str:token>/map/": POST,
     "p/<slug:slug>/data/uploads/<str:token>/drop/": POST,
     "api/v1/projects/<slug:slug>/records/": API_POST,
     # reports
