@@ -52,3 +52,5 @@ $(VENV)/.test: $(VENV)/.run
 bench-setup: $(VENV)/.run
 	@echo "==> installing the peers that the benchmarks measure against"
 	@$(PIP) -e '.[train,bench]'
+	@test -x .venv-label-studio/bin/label-studio || { $(PYTHON) -m venv .venv-label-studio && \
+	  .venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check label-studio==1.23.2; }
