@@ -37,7 +37,8 @@ def rows_insert(rows: Sequence[models.Model], *, using: str = DEFAULT_DB_ALIAS) 
         values = [_value_of(field, connection) for field in fields]
         tuples = ([value(row) for value in values] for row in rows)
         if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            # the cursor's own copy() raises the driver's errors, not Django's
+            with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
                 for one in tuples:
                     copy.write_row(one)
         else:

@@ -117,8 +117,13 @@ def loop_command(loop: Loop) -> str:
     words += ["--rounds", str(loop.n_rounds), "--seed", str(loop.seed)]
     if loop.initial:
         words += ["--start", loop.initial.name]
-    for key, value in loop.chosen.items():
-        words += ["--set", f"{key}={value}"]
+    try:
+        places = {info.key: place for place, info in enumerate(describe(get_recipe(loop.recipe)))}
+    except UnknownRecipe:  # of an older version: its settings are still said
+        places = {}
+    # in the recipe's order: a database need not keep the order of an object's keys
+    for key in sorted(loop.chosen, key=lambda key: (places.get(key, len(places)), key)):
+        words += ["--set", f"{key}={loop.chosen[key]}"]
     return shlex.join(words)
 
 

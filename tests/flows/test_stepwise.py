@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.judging.models import Judge, Verdict
 from apps.judging.services import judge_create
 from apps.policies.endpoints import endpoint_create
-from apps.policies.models import Endpoint
+from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import store_path
 from apps.rankings.services import override_create
 from apps.samples.models import Comparison, Completion
@@ -149,5 +149,8 @@ def test_a_tandem_run_learns_from_the_same_pairs_as_its_online_run(letters):
     online = run_recipe("online-ipo")["rounds"][1]
     tandem = run_recipe("tandem-ipo", **{"memory.order": "logged"})["rounds"][1]
     assert tandem["n_pairs"] == online["n_pairs"]
-    same = ("loss", "gold_mean", "kl", "mean_length")  # in the order logged it is the same run again
-    assert [tandem[name] for name in same] == [online[name] for name in same]
+    assert tandem["loss"] == online["loss"]
+    # In the order logged it is the same run again, to the last bit. (It is measured with answers of its own length: a
+    # recipe that draws nothing has no limit of its own, and its online run here had a short one.)
+    made = dict(Checkpoint.objects.values_list("name", "fingerprint"))
+    assert made[tandem["checkpoint"]] == made[online["checkpoint"]]
