@@ -12,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
 from apps.exchange.exports import BadExport, export_file
+from apps.exchange.files import NotATable
 from apps.exchange.models import Upload
 from apps.prompts.models import Prompt
 from apps.rankings.models import Preference
@@ -71,7 +72,7 @@ def test_texts_beside_conversations_become_conversations(bring, write_lines, pro
 
 @pytest.mark.parametrize(("format", "why"), [("records", "JSON Lines"), ("trl", "nothing to export")])
 def test_what_is_no_table_leaves_no_file(project, tmp_path, format, why):
-    with pytest.raises((BadExport, Exception), match=why):
+    with pytest.raises((BadExport, NotATable), match=why):
         export_file(project=project, format=format, labels="effective", path=tmp_path / "x.parquet", actor=None)
     assert list(tmp_path.glob("*x*")) == []
 
