@@ -13,10 +13,13 @@ import pytest
 from typing_extensions import override
 
 from prefloop.engine import train
-from prefloop.engine.online.judges import Connection, read_connection
+from prefloop.engine.online.judges import Connection, JudgeLabeller, read_connection
+from prefloop.engine.online.objectives import Answers
+from prefloop.engine.online.stream import StreamLog
 from prefloop.judging.render import load_template
-from prefloop.recipes.events import read_events
+from prefloop.recipes.events import EventWriter, read_events
 from prefloop.recipes.online import JudgeSpec
+from prefloop.types import Completion, Group, Pair
 
 MakeOnline = Callable[..., Path]
 Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
@@ -114,6 +117,24 @@ def test_both_orders_are_asked_and_averaged_and_the_key_is_nowhere(
     for path in run_dir.rglob("*"):
         if path.is_file():
             assert b"sesame" not in path.read_bytes(), path
+
+
+def test_a_label_is_the_mean_of_the_orders_that_were_asked(tmp_path: Path, judge: tuple[Judge, str]) -> None:
+    said, address = judge
+    group = Group("p", (Completion(text="one"), Completion(text="two")))
+    wanted = [(Answers(0, "p", "say", (1,), group), Pair(0, 1))]
+    log = StreamLog(EventWriter(tmp_path / "events.jsonl"), [])
+    (p,) = JudgeLabeller(log, spec()["judge"], connection(address)).label(1, wanted)
+    assert p is not None
+    # shown first with a probability of the body's own: the second order's is of the other answer
+    by_order = {line["order"]: line for line in (event.data for event in read_events(tmp_path / "events.jsonl")[0])}
+    straight, swapped = (0.5 + (sum(body.encode()) % 40) / 100 for body in sorted(said.asked, key=_two_is_first))
+    assert p == pytest.approx((straight + 1 - swapped) / 2, abs=1e-9)
+    assert sorted(by_order) == ["01", "10"]
+
+
+def _two_is_first(body: str) -> bool:
+    return body.index("two") < body.index("one")
 
 
 def test_a_judge_that_dies_leaves_a_checkpoint_and_is_asked_nothing_twice(

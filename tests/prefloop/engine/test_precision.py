@@ -69,8 +69,11 @@ def test_a_bf16_run_follows_the_fp32_one(make_run: MakeRun, adapter: Adapter) ->
         assert train.run(run).exit_code == 0
     exact, rounded = losses(full), losses(half)
     assert exact[0] == rounded[0] == pytest.approx(0.6931472, abs=1e-6)  # policy and reference round alike
-    # 3 significant digits a number: sums of some 20 log-probs of this tiny, sharp model differ by about 0.1 nats
-    assert rounded == pytest.approx(exact, abs=0.05)
+    # 3 significant digits a number: sums of some 20 log-probs of this tiny, sharp model differ by about 0.1 nats, and
+    # which way depends on the processor's own bf16 instructions
+    apart = [abs(a - b) for a, b in zip(rounded, exact, strict=True)]
+    assert max(apart) < 0.1
+    assert sum(apart) / len(apart) < 0.03
     assert max(exact) - min(exact) > 0.15  # there is a curve to follow
     weights = load_file(half / "final" / "model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.bfloat16}

@@ -29,7 +29,7 @@ def test_every_recipe_that_trains_can_be_a_run(tmp_path: Path, name: str) -> Non
         start="/models/sft",
         reference="/models/sft" if recipe.objective.needs_reference else None,
         objective=recipe.objective,
-        online=OnlineSpec.of(recipe, reward_model="/models/reward") if recipe.is_online else None,
+        online=OnlineSpec.of(recipe, reward_model="/models/reward") if recipe.learns_in_steps else None,
     )
     write_spec(tmp_path, spec)
     assert read_spec(tmp_path) == spec
