@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
+_KEPT = 2**24  # probabilities kept for the backward pass, 64 MiB: more are computed again
 _CPU_LOGITS = 2**23  # logits at once on a CPU: more leave its caches, and fresh memory costs more than it saves
 
 
@@ -16,7 +17,8 @@ def completion_logps(hidden: Tensor, lm_head: nn.Module, targets: Tensor, *, chu
     """Compute log softmax(lm_head(hidden))[targets] in fp32, `chunk` positions at a time.
 
     Shapes: hidden (T, H) at the positions that *predict*; targets (T,) the tokens they predict; returns (T,) nats.
-    The logits of a chunk live only while it is worked on; the backward pass computes them again.
+    The logits of a chunk live only while it is worked on; where all together take more than 64 MiB, the backward pass
+    computes them again.
     A plain linear head takes the analytic gradient; any other head (an adapter, say) is checkpointed.
     """
     if hidden.ndim != 2 or targets.shape != hidden.shape[:1]:
@@ -48,20 +50,31 @@ def _head_logps(hidden: Tensor, targets: Tensor, lm_head: nn.Module) -> Tensor:
 
 
 class _LinearLogps(torch.autograd.Function):
-    """d logp / d logits = onehot(target) - softmax(logits): the backward needs no stored logits."""
+    """d logp / d logits = onehot(target) - softmax(logits).
+
+    Few logits are kept as probabilities for the backward pass; of many it keeps none and computes them again.
+    """
 
     @staticmethod
     @override
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int) -> Tensor:
-        out = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
+        n, size = hidden.shape[0], weight.shape[0]
+        out = hidden.new_empty(n, dtype=torch.float32)
         normaliser = torch.empty_like(out)
         if hidden.device.type == "cpu":
-            chunk = max(1, min(chunk, _CPU_LOGITS // weight.shape[0]))
-        for start in range(0, hidden.shape[0], chunk):
+            chunk = max(1, min(chunk, _CPU_LOGITS // size))
+        keeps = any(ctx.needs_input_grad) and n * size <= _KEPT
+        kept = hidden.new_empty(n, size, dtype=torch.float32) if keeps else None
+        total = torch.ones_like(out)
+        for start in range(0, n, chunk):
             part = slice(start, start + chunk)
             logits = nn.functional.linear(hidden[part], weight, bias).float()
-            normaliser[part] = logits.logsumexp(dim=1)
-            out[part] = logits.gather(1, targets[part, None]).squeeze(1) - normaliser[part]
+            picked, largest = logits.gather(1, targets[part, None]).squeeze(1), logits.amax(dim=1)
+            above = torch.sub(logits, largest[:, None], out=logits if kept is None else kept[part]).exp_()
+            total[part] = above.sum(dim=1)
+            normaliser[part] = largest + total[part].log()
+            out[part] = picked - normaliser[part]
+        ctx.kept = None if kept is None else (kept, total)  # softmax is kept / total
         ctx.save_for_backward(hidden, weight, bias, targets, normaliser)
         ctx.chunk = chunk
         return out
@@ -76,16 +89,22 @@ class _LinearLogps(torch.autograd.Function):
         # accumulated over chunks in fp32, so that many small chunks add up to what one large one gives
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and need_bias else None
+        kept, ctx.kept = ctx.kept, None  # its memory is reused: a second backward pass computes it again
         for start in range(0, hidden.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
-            logits = nn.functional.linear(hidden[part], weight, bias).float()
-            grad_logits = logits.sub_(normaliser[part, None]).exp_().mul_(-grad[part, None])
+            if kept is None:
+                logits = nn.functional.linear(hidden[part], weight, bias).float()
+                probabilities = logits.sub_(normaliser[part, None]).exp_()
+                share = -grad[part, None]
+            else:
+                probabilities, share = kept[0][part], -(grad[part] / kept[1][part])[:, None]
+            grad_logits = probabilities.mul_(share)
             grad_logits.scatter_add_(1, targets[part, None], grad[part, None].to(grad_logits.dtype))
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(dim=0)
             grad_logits = grad_logits.to(weight.dtype)
             if grad_hidden is not None:
-                grad_hidden[part] = grad_logits @ weight
+                torch.mm(grad_logits, weight, out=grad_hidden[part])
             if grad_weight is not None:
                 if weight.dtype == torch.float32:
                     grad_weight.addmm_(grad_logits.T, hidden[part])

@@ -14,12 +14,14 @@ from typing_extensions import override
 
 from prefloop.losses.logps import completion_logps, sum_by_sequence
 from prefloop.policy.batches import PackedBatch, PackItem, pack_groups, scatter
+from prefloop.policy.flat_rows import run_flat
 from prefloop.policy.loading import Policy, RewardModel, UnloadableModel, reward_head
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TOKEN_BUDGET = 8192
 _PROBE_TOLERANCE = 2e-3  # in fp32; low precision is probed relative to its own resolution
+_flat_works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _block_mask_works: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _heads: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
@@ -27,7 +29,7 @@ _heads: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 def forward_hidden(model: Any, packed: PackedBatch, *, with_grad: bool) -> Tensor:
     """Compute the last hidden states (T, H) at the positions that predict the completion tokens of `packed`."""
     states, packed = _states(model, packed, with_grad=with_grad)
-    return states[packed.predict_row, packed.predict_position]
+    return states.at(packed.predict_row, packed.predict_position)
 
 
 def forward_logps(
@@ -39,7 +41,7 @@ def forward_logps(
     """
     with nullcontext() if with_grad else torch.no_grad():
         states, packed = _states(policy_model, packed, with_grad=with_grad)
-        hidden = states[packed.predict_row, packed.predict_position]
+        hidden = states.at(packed.predict_row, packed.predict_position)
         token_logps = completion_logps(hidden, output_head(policy_model), packed.targets, chunk=chunk)
         return token_logps if return_token else sum_by_sequence(token_logps, packed.owner, packed.n_completions)
 
@@ -60,7 +62,7 @@ def forward_tokens(policy_model: Any, packed: PackedBatch, *, with_grad: bool, c
         states, layout = _states(policy_model, packed, with_grad=with_grad)
         if layout.shared != packed.shared:
             raise ValueError("this model takes no shared rows: pack the batch with shared=False")
-        hidden = states[layout.predict_row, layout.predict_position]
+        hidden = states.at(layout.predict_row, layout.predict_position)
         return TokenStates(hidden, completion_logps(hidden, output_head(policy_model), layout.targets, chunk=chunk))
 
 
@@ -68,7 +70,7 @@ def forward_rewards(reward_model: Any, packed: PackedBatch, *, with_grad: bool) 
     """Compute the scalar at the last token of each completion, (n_completions,) fp32, in order of `slots`."""
     with nullcontext() if with_grad else torch.no_grad():
         states, packed = _states(reward_model, packed, with_grad=with_grad)
-        last = states[packed.last_row, packed.last_position]
+        last = states.at(packed.last_row, packed.last_position)
         head = reward_head(reward_model)
         return head(last.to(next(head.parameters()).dtype)).squeeze(-1).float()
 
@@ -106,16 +108,16 @@ def step_kl(
         with torch.no_grad():
             ours, layout = _states(policy.model, packed, with_grad=False)
             theirs, other = _states(reference.model, packed, with_grad=False)
-            ours = ours[layout.predict_row, layout.predict_position]
-            theirs = theirs[other.predict_row, other.predict_position]
+            a = ours.at(layout.predict_row, layout.predict_position)
+            b = theirs.at(other.predict_row, other.predict_position)
             if not torch.equal(layout.owner, other.owner):  # the two laid their tokens out in different orders
                 raise RuntimeError("policy and reference must use one layout")
             head, reference_head = output_head(policy.model), output_head(reference.model)
             tokens = [
-                _categorical_kl(head(a), reference_head(b))
-                for a, b in zip(ours.split(512), theirs.split(512), strict=True)
+                _categorical_kl(head(part), reference_head(other_part))
+                for part, other_part in zip(a.split(512), b.split(512), strict=True)
             ]
-            token_kl = torch.cat(tokens) if tokens else ours.new_zeros(0, dtype=torch.float32)
+            token_kl = torch.cat(tokens) if tokens else a.new_zeros(0, dtype=torch.float32)
             return sum_by_sequence(token_kl, layout.owner, packed.n_completions)
 
     shared = supports_block_mask(policy.model) and supports_block_mask(reference.model)
@@ -216,44 +218,86 @@ def unshared_because(model: Any, longest: int) -> str:
 
 
 def _probe(model: Any) -> bool:
+    return _agrees_with_plain_rows(model, _run_masked, "a block mask")
+
+
+def runs_flat(model: Any) -> bool:
+    """Say whether rows can stand in a line without padding (`flat_rows`): on a CPU, where attention can be replaced.
+
+    Compared once with plain rows on a tiny input. Layers that compute their activations again in the backward pass look
+    up the attention function then, when it is the model's own again: such a model takes padded rows.
+    """
+    if next(model.parameters()).device.type != "cpu" or getattr(model, "is_activation_checkpointing", False):
+        return False
+    known = _flat_works.get(model)
+    if known is None:
+        known = _agrees_with_plain_rows(model, _run_flat, "rows without padding")
+        _flat_works[model] = known
+    return known
+
+
+def _agrees_with_plain_rows(model: Any, run: Callable[[Any, PackedBatch], States], what: str) -> bool:
     vocabulary = model.config.get_text_config().vocab_size
     ids = [3 * index % vocabulary for index in range(1, 12)]
-    item = PackItem(tuple(ids[:4]), (tuple(ids[4:7]), tuple(ids[7:11])))
-    (packed,) = pack_groups([item], token_budget=64, device=next(model.parameters()).device)
+    items = [PackItem(tuple(ids[:4]), (tuple(ids[4:7]), tuple(ids[7:11]))), PackItem(tuple(ids[:3]), (tuple(ids[:1]),))]
+    (packed,) = pack_groups(items, token_budget=64, device=next(model.parameters()).device)
     try:
         with evaluating(model), torch.no_grad():  # dropout would make any two passes differ
             plain = packed.unshared()
-            a = _run(model, packed)[packed.predict_row, packed.predict_position].float()
-            b = _run(model, plain)[plain.predict_row, plain.predict_position].float()
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
-        logger.warning("%s refused a block mask: %s", type(model).__name__, error)
+            a = run(model, packed).at(packed.predict_row, packed.predict_position).float()
+            b = _run_padded(model, plain).at(plain.predict_row, plain.predict_position).float()
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
+        logger.warning("%s refused %s: %s", type(model).__name__, what, error)
         return False
     resolution = torch.finfo(next(model.parameters()).dtype).eps / torch.finfo(torch.float32).eps
     tolerance = _PROBE_TOLERANCE * max(1.0, min(resolution / 1000, 50.0))
     return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1.0))
 
 
-def _states(model: Any, packed: PackedBatch, *, with_grad: bool) -> tuple[Tensor, PackedBatch]:
-    """Run the body; returns its states (R, L, H) and the layout they are in (unshared where sharing can't be)."""
+class States(NamedTuple):
+    """Last hidden states of all rows, one after the other, and where each row begins."""
+
+    flat: Tensor  # (tokens, H)
+    starts: Tensor  # (R,)
+
+    def at(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Pick the states (n, H) at these positions of these rows."""
+        return self.flat[self.starts[rows] + positions]
+
+
+def _states(model: Any, packed: PackedBatch, *, with_grad: bool) -> tuple[States, PackedBatch]:
+    """Run the body; returns its states and the layout they are in (unshared where sharing can't be)."""
     packed = packed.to(next(model.parameters()).device)
     if packed.shared and not (_fits_window(model, packed) and supports_block_mask(model)):
         packed = packed.unshared()
     with nullcontext() if with_grad else torch.no_grad():
-        return _run(model, packed), packed
+        if _fits_window(model, packed) and runs_flat(model):
+            return _run_flat(model, packed), packed
+        return (_run_masked if packed.shared else _run_padded)(model, packed), packed
 
 
-def _run(model: Any, packed: PackedBatch) -> Tensor:
-    if not packed.shared:
-        # One completion a row, padded on the right: causal attention alone keeps padding out of every used position.
-        return body(model)(input_ids=packed.input_ids, use_cache=False).last_hidden_state
-    dtype = next(model.parameters()).dtype
+def _run_flat(model: Any, packed: PackedBatch) -> States:
+    return States(*run_flat(body(model), packed))
+
+
+def _run_padded(model: Any, packed: PackedBatch) -> States:
+    # One completion a row, padded on the right: causal attention alone keeps padding out of every used position.
+    return _in_line(body(model)(input_ids=packed.input_ids, use_cache=False).last_hidden_state)
+
+
+def _run_masked(model: Any, packed: PackedBatch) -> States:
     out = body(model)(
         input_ids=packed.input_ids,
-        attention_mask=packed.block_mask(dtype),
+        attention_mask=packed.block_mask(next(model.parameters()).dtype),
         position_ids=packed.position_ids,
         use_cache=False,
     )
-    return out.last_hidden_state
+    return _in_line(out.last_hidden_state)
+
+
+def _in_line(states: Tensor) -> States:
+    rows, length, _ = states.shape
+    return States(states.flatten(0, 1), torch.arange(rows, device=states.device) * length)
 
 
 def _fits_window(model: Any, packed: PackedBatch) -> bool:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from prefloop.losses import logps
 from prefloop.losses.logps import completion_logps, sum_by_sequence
 
 
@@ -68,7 +69,29 @@ def test_an_adapted_head_takes_the_checkpointed_road_to_the_same_gradient() -> N
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_nothing_of_the_size_of_length_by_vocabulary_is_kept_for_the_backward_pass() -> None:
+@pytest.mark.parametrize("bias", [False, True])
+def test_probabilities_that_are_kept_give_the_gradient_of_those_computed_again(
+    bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, head, targets = _inputs(bias=bias)
+    weights = torch.linspace(-1, 2, 17)
+
+    def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(loss, [hidden, *head.parameters()], retain_graph=True))
+
+    kept = (weights * completion_logps(hidden, head, targets, chunk=5)).sum()
+    first, second = gradients(kept), gradients(kept)  # the second time there is nothing left to reuse
+    monkeypatch.setattr(logps, "_KEPT", 0)
+    again = gradients((weights * completion_logps(hidden, head, targets, chunk=5)).sum())
+    for a, b, c in zip(first, second, again, strict=True):
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, c)
+
+
+def test_nothing_of_the_size_of_length_by_vocabulary_is_kept_where_that_is_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logps, "_KEPT", 64 * 500 - 1)
     hidden, targets = torch.randn(64, 4, requires_grad=True), torch.zeros(64, dtype=torch.long)
     kept: list[int] = []
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from prefloop.losses.dpo import dpo_loss
+from prefloop.policy import scoring
 from prefloop.policy.batches import PackItem, _cheapest_cuts, pack_groups
 from prefloop.policy.loading import UnloadableModel, load_policy, reward_model_from_policy
 from prefloop.policy.reference import MissingReference, ReferenceCache
@@ -16,6 +17,7 @@ from prefloop.policy.scoring import (
     forward_rewards,
     output_head,
     reward_scores,
+    runs_flat,
     score_groups,
     step_kl,
     supports_block_mask,
@@ -24,18 +26,20 @@ from prefloop.policy.tiny import tiny_policy as make_tiny_policy
 from prefloop.policy.tiny import uniform_policy
 
 
-def _items() -> list[PackItem]:
+def _items(*, long: bool = False) -> list[PackItem]:
+    """Four prompts; with `long` a fifth whose own tokens are attended to apart from its completions."""
     generator = torch.Generator().manual_seed(5)
 
     def ids(length: int) -> tuple[int, ...]:
         return tuple(torch.randint(256, (length,), generator=generator).tolist())
 
-    return [
+    items = [
         PackItem(ids(7), (ids(3), ids(9))),
         PackItem(ids(2), (ids(5), ids(1), ids(4), ids(5))),
         PackItem(ids(11), (ids(6),)),
         PackItem(ids(1), (ids(2), (), ids(8))),
     ]
+    return [*items, PackItem(ids(70), (ids(3), (), ids(9), ids(3)))] if long else items
 
 
 def _plain_logp(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...]) -> torch.Tensor:
@@ -73,7 +77,7 @@ def test_a_two_token_markov_chain_gives_the_hand_value() -> None:
 
 def test_packed_rows_give_what_plain_rows_give_in_every_architecture(any_policy: Any) -> None:
     assert supports_block_mask(any_policy.model)
-    items = _items()
+    items = _items(long=True)
     with torch.no_grad():
         expected = [[float(_plain_logp(any_policy.model, i.prompt_ids, c)) for c in i.completions] for i in items]
     for budget in (1, 40, 100_000):  # alone, a few together, all together
@@ -83,8 +87,8 @@ def test_packed_rows_give_what_plain_rows_give_in_every_architecture(any_policy:
 
 
 def test_packed_rows_give_the_gradients_of_plain_rows(any_policy: Any) -> None:
-    model, items = any_policy.model, _items()
-    weights = [[0.5, -1.0], [1.0, 0.3, -0.7, 0.2], [1.5], [-0.4, 9.0, 0.8]]
+    model, items = any_policy.model, _items(long=True)
+    weights = [[0.5, -1.0], [1.0, 0.3, -0.7, 0.2], [1.5], [-0.4, 9.0, 0.8], [0.2, 7.0, -0.6, 0.5]]
     model.zero_grad()
     total = torch.zeros(())
     for item, row in zip(items, weights, strict=True):
@@ -101,6 +105,31 @@ def test_packed_rows_give_the_gradients_of_plain_rows(any_policy: Any) -> None:
     for name, parameter in model.named_parameters():
         assert float((parameter.grad - expected[name]).abs().max()) < 1e-5 * scale, name
     model.zero_grad()
+
+
+def test_rows_without_padding_and_padded_rows_give_the_same(any_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, items = any_policy.model, _items(long=True)
+    assert runs_flat(model)
+    packs = pack_groups(items, token_budget=10_000)
+    found = []
+    for flat in (True, False):
+        monkeypatch.setitem(scoring._flat_works, model, flat)
+        model.zero_grad()
+        logps = torch.cat([forward_logps(model, packed, with_grad=True) for packed in packs])
+        (logps * torch.linspace(-1, 1, len(logps))).sum().backward()
+        found.append((logps.detach(), [p.grad.clone() for p in model.parameters()]))
+    (flat_logps, flat_grads), (logps, grads) = found
+    torch.testing.assert_close(flat_logps, logps, atol=1e-4, rtol=1e-5)
+    scale = max(float(grad.abs().max()) for grad in grads)
+    for mine, theirs in zip(flat_grads, grads, strict=True):
+        assert float((mine - theirs).abs().max()) < 1e-5 * scale
+    model.zero_grad()
+
+
+def test_a_model_that_computes_its_activations_again_takes_padded_rows(tiny_policy: Any) -> None:
+    assert runs_flat(tiny_policy.model)
+    tiny_policy.model.gradient_checkpointing_enable()
+    assert not runs_flat(tiny_policy.model)
 
 
 def test_the_order_of_items_and_of_completions_changes_nothing(tiny_policy: Any) -> None:
