@@ -20,6 +20,7 @@ from apps.training.loops import loop_start
 from apps.training.models import Loop, LoopState, Metric, Snapshot, TrainingRun
 from apps.training.selectors import loop_rows
 from prefloop.recipes.events import read_events
+from tests.faults.processes import Workers, processes_of
 
 pytestmark = [
     pytest.mark.faults,
@@ -92,42 +93,6 @@ def undisturbed(open_site, make_letters_project):
             row["loss"] for row in made["rounds"]
         ]
     return made
-
-
-def processes_of(directory):
-    """Those whose command line names the directory: the training processes."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            if state not in "ZX" and str(directory) in (entry / "cmdline").read_text():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
-class Workers:
-    """A gpu and a cpu worker of a site."""
-
-    def __init__(self, site):
-        self.site = site
-        self.start()
-
-    def start(self):
-        self.processes = [self.site.worker(queue="gpu"), self.site.worker(queue="cpu")]
-
-    def kill(self):
-        """As a machine that loses power does: every process of both workers, at once, unasked."""
-        for process in self.processes:
-            os.killpg(process.pid, signal.SIGKILL)
-        for process in self.processes:
-            process.wait()
-
-    def leave(self):
-        for process in self.processes:
-            process.terminate()
-        return [process.wait(timeout=60) for process in self.processes]
 
 
 def job_of(kind, **where):
