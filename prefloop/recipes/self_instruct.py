@@ -1,15 +1,23 @@
-"""Self-Instruct's filters: which prompts that a model wrote are new, answerable and of a usable length.
+"""Self-Instruct: how a model is asked for new prompts, and which that it wrote are new, answerable and short enough.
 
-Departure: likeness is measured on lower-case words and numbers without stemming.
+Source: Wang et al. 2022, arXiv:2212.10560; eight prompts are shown, six from the prompt set and two that were written
+before, as in Yuan et al. 2024 (Self-Rewarding), arXiv:2401.10020.
+Departures: 1. the wording is ours; 2. one prompt is written at a time; 3. likeness is measured on lower-case words and
+numbers without stemming.
 """
 
 from __future__ import annotations
 
+import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+N_SHOTS, N_OWN = 8, 2  # prompts shown; how many of them the model wrote in earlier rounds
+LONGEST_TOKENS = 256  # room for a prompt to be written in
 _WORD = re.compile(r"[^\W_]+")
+_NUMBER = re.compile(r"\A\s*(?:\d{1,2}\s*[.):]|[-*])\s+")  # of a list, before its item
 # what a text model can't do anything about
 KEYWORDS = ("image", "images", "picture", "pictures", "graph", "graphs", "file", "files", "map", "maps", "draw", "plot")
 
@@ -20,6 +28,46 @@ class Instructed:
 
     kept: tuple[str, ...]
     n_refused: dict[str, int] = field(default_factory=dict)  # alike | keyword | length
+
+
+def draw_shots(given: Sequence[str], own: Sequence[str], rng: random.Random) -> list[str]:
+    """Draw the prompts to show, in random order: six of the prompt set and two of the model's own.
+
+    Where it has written fewer than two, the set's stand in for them; where there are fewer than eight, all are shown.
+    """
+    n_own = min(N_OWN, len(own))
+    shots = [*rng.sample(given, min(N_SHOTS - n_own, len(given))), *rng.sample(own, n_own)]
+    rng.shuffle(shots)
+    return shots
+
+
+def instruct_prompt(shots: Sequence[str]) -> str:
+    """Ask for one more prompt like these."""
+    listed = "\n".join(f"{number}. {' '.join(shot.split())}" for number, shot in enumerate(shots, start=1))
+    return f"Write one more request that is like these, but new.\n{listed}\n{len(shots) + 1}."
+
+
+def written_prompt(reply: str) -> str:
+    """Read the prompt from what the model wrote: its first line with something on it, without the list's number."""
+    for line in reply.splitlines():
+        if text := _NUMBER.sub("", line).strip():
+            return text
+    return ""
+
+
+def writing_rows(given: Sequence[str], n: int, *, seed: int) -> list[tuple[str, str]]:
+    """Make n rows (what is asked, a prompt of the set that is not shown) that teach a model to write prompts.
+
+    None where the set is too small to show eight and keep one back.
+    """
+    if len(given) <= N_SHOTS:
+        return []
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(n):
+        *shots, target = rng.sample(given, N_SHOTS + 1)
+        rows.append((instruct_prompt(shots), target))
+    return rows
 
 
 def rouge_l(one: str, other: str) -> float:
@@ -54,7 +102,7 @@ def filter_prompts(
             refused["length"] += 1
         elif banned.intersection(words):
             refused["keyword"] += 1
-        elif any(_rouge_l(words, before) >= most_alike for before in known):
+        elif any(_is_alike(words, before, most_alike) for before in known):
             refused["alike"] += 1
         else:
             kept.append(text)
@@ -69,6 +117,15 @@ def _words(text: str) -> list[str]:
 def _rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
     common = _longest_common(one, other)
     return 2 * common / (len(one) + len(other)) if common else 0.0
+
+
+def _is_alike(one: Sequence[str], other: Sequence[str], most_alike: float) -> bool:
+    """Whether ROUGE-L reaches the limit; the words in common, in any order, bound it and are counted first."""
+    n_words = len(one) + len(other)
+    if not n_words or 2 * min(len(one), len(other)) / n_words < most_alike:
+        return False
+    in_common = sum((Counter(one) & Counter(other)).values())
+    return 2 * in_common / n_words >= most_alike and _rouge_l(one, other) >= most_alike
 
 
 def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:

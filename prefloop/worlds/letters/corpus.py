@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from prefloop.types import Split
 from prefloop.worlds.letters import words
-from prefloop.worlds.letters.utility import utility
+from prefloop.worlds.letters.utility import subject
 from prefloop.worlds.letters.words import Kind, Tone
 
 N_TRAIN = 1024
@@ -33,14 +33,6 @@ class LetterPrompt:
 class Letter:
     prompt: LetterPrompt
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class EftRow:
-    """A letter to be scored, and its score from 0 to 5 as the answer."""
-
-    prompt: str
-    completion: str
 
 
 @lru_cache(maxsize=8)
@@ -66,6 +58,18 @@ def prompts(split: Split, *, seed: int = 0) -> tuple[LetterPrompt, ...]:
     if split == "eval":
         return everything[:N_EVAL]
     return everything[N_EVAL : N_EVAL + N_TRAIN]
+
+
+def read_prompt(text: str) -> LetterPrompt | None:
+    """Read a request of this world, whoever wrote it: whom to write to, about what; None where it says no such thing.
+
+    Its id is its text.
+    """
+    name, thing = subject(text)
+    kinds = [kind for kind, things in words.THINGS.items() if thing in things]
+    if name not in words.NAMES or thing is None or not kinds:
+        return None
+    return LetterPrompt(id=text, text=text, kind=kinds[0], name=str(name), thing=thing)
 
 
 def write_letter(prompt: LetterPrompt, rng: random.Random, *, quality: float | None = None) -> str:
@@ -130,13 +134,3 @@ def answers(prompt: LetterPrompt, n: int, *, seed: int = 0) -> tuple[str, ...]:
     while len(drawn) < n:
         drawn.setdefault(write_letter(prompt, rng))
     return tuple(drawn)
-
-
-EFT_PROMPT = "Score this letter from 0 to 5.\nRequest: {prompt}\nLetter: {letter}"
-
-
-def eft_rows(n: int, *, seed: int = 0) -> Iterator[EftRow]:
-    """Letters with their score (the utility, rounded, within 0 to 5), for policies that learn to judge."""
-    for letter in letters(n, seed=seed + 7919):
-        score = round(min(5.0, max(0.0, utility(letter.prompt.text, letter.text))))
-        yield EftRow(prompt=EFT_PROMPT.format(prompt=letter.prompt.text, letter=letter.text), completion=str(score))

@@ -125,6 +125,14 @@ def parts(prompt: str, completion: str) -> UtilityParts:
     )
 
 
+def named_words(completion: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The warm and the rude words that count, each once, in the order in which the letter says them."""
+    closing = _CLOSING.search(completion)
+    body = completion[: closing.start()] if closing else completion
+    warm, rude = (tuple(dict.fromkeys(found.lower() for found in pattern.findall(body))) for pattern in (_WARM, _RUDE))
+    return warm, rude
+
+
 def utility(prompt: str, completion: str) -> float:
     """The world preference's utility: 6 at best, about 2 for a letter of the corpus, down to -9.75."""
     return parts(prompt, completion).total

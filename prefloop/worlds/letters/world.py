@@ -10,7 +10,7 @@ from prefloop.records import Choice, Gold, Record, RecordCompletion, RecordVerdi
 from prefloop.seeds import labeller_seed
 from prefloop.types import Outcome, Split
 from prefloop.worlds.letters import corpus, utility
-from prefloop.worlds.letters.corpus import EftRow, Letter, LetterPrompt
+from prefloop.worlds.letters.corpus import Letter, LetterPrompt
 from prefloop.worlds.letters.utility import UtilityParts
 
 WORLD_JUDGE = "world-preference"
@@ -28,9 +28,6 @@ class LettersWorld:
 
     def letters(self, n: int) -> Iterator[Letter]:
         return corpus.letters(n, seed=self.seed)
-
-    def eft_rows(self, n: int) -> Iterator[EftRow]:
-        return corpus.eft_rows(n, seed=self.seed)
 
     def utility(self, prompt: str, completion: str) -> float:
         return utility.utility(prompt, completion)

@@ -61,11 +61,17 @@ def test_answers_to_a_prompt_differ_and_do_not_depend_on_how_many_are_drawn() ->
     assert corpus.answers(prompt, 2) == four[:2]
 
 
-def test_eft_rows_score_from_0_to_5() -> None:
-    rows = list(corpus.eft_rows(200))
-    assert {row.completion for row in rows} <= set("012345")
-    assert len({row.completion for row in rows}) >= 5
-    assert rows[0].prompt.startswith("Score this letter from 0 to 5.\nRequest: ")
+def test_a_prompt_of_the_world_is_read_whoever_wrote_it() -> None:
+    for prompt in (*corpus.prompts("train"), *corpus.prompts("eval")):
+        read = corpus.read_prompt(prompt.text)
+        assert read is not None
+        assert (read.kind, read.name, read.thing) == (prompt.kind, prompt.name, prompt.thing)
+    new = corpus.read_prompt("Write to Omar that you are sorry about the noise.")
+    assert new is not None
+    assert (new.kind, new.name, new.thing) == ("apology", "Omar", "the noise")
+    assert corpus.read_prompt("Write to Omar.") is None
+    assert corpus.read_prompt("Thank Winston for the flowers.") is None  # nobody of this world
+    assert corpus.read_prompt("Thank Omar for the spaceship.") is None
 
 
 def test_records_keep_gold_for_eval_and_the_judges_verdicts_for_train() -> None:
