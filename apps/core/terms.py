@@ -39,6 +39,7 @@ TERMS = {
     "entropy": "How undecided the policy is about the next token, in nats.",
     "loss": "What training makes smaller; compare it only within one recipe.",
     "accuracy": "The share of pairs where the better answer gets the higher score.",
+    "judge accuracy": "The share of held-out pairs that the policy, as a judge, ranks rightly; a tie counts half.",
     "best-of-n": "Draw n answers and keep the one the scorer likes best.",
     "soft label": "A probability that the first answer is better, instead of a yes or no.",
     "temperature": "How adventurous sampling is: 0 always takes the likeliest token, 1 the model's own odds.",

@@ -18,6 +18,7 @@ OUTCOME_CHOICES = [("first", "first"), ("second", "second"), ("tie", "tie"), ("b
 
 class JudgeKind(models.TextChoices):
     REWARD_MODEL = "reward_model", "Trained reward model"
+    POLICY = "policy", "Policy that scores by itself"
     LLM = "llm", "Language model on an endpoint"
     ENSEMBLE = "ensemble", "Several judges together"
     WORLD = "world", "The world's own preference"
@@ -55,7 +56,8 @@ class Judge(TimeStamped):
     template = models.TextField(blank=True)
     criterion = models.TextField(blank=True)
     mode = models.CharField(max_length=12, default="text", choices=MODE_CHOICES)
-    # noise, soft (world); temperature, max_tokens, samples, tie_delta (llm); members, rule, weights (ensemble)
+    # noise, soft (world); temperature, max_tokens, samples, tie_delta (llm); members, rule, weights (ensemble);
+    # temperature, top_p, max_tokens, samples, seed (policy)
     options = models.JSONField(default=dict)
     is_simulated = models.BooleanField(default=False)
     retired_at = models.DateTimeField(null=True)
@@ -65,6 +67,9 @@ class Judge(TimeStamped):
             models.UniqueConstraint(fields=["project", "name", "version"], name="judge_version_once"),
             models.CheckConstraint(
                 condition=~Q(kind="reward_model") | Q(checkpoint__isnull=False), name="judge_reward_model_has_weights"
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind="policy") | Q(checkpoint__isnull=False), name="judge_policy_has_weights"
             ),
             models.CheckConstraint(condition=~Q(kind="llm") | Q(endpoint__isnull=False), name="judge_llm_has_endpoint"),
         ]
@@ -76,7 +81,7 @@ class Judge(TimeStamped):
     def gives_scores(self) -> bool:
         """Whether it grades single answers, and compares by what it gave them."""
         by_grade = self.kind == JudgeKind.LLM and self.mode in SCORE_MODES
-        return by_grade or self.kind in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD)
+        return by_grade or self.kind in (JudgeKind.REWARD_MODEL, JudgeKind.POLICY, JudgeKind.WORLD)
 
 
 class JudgingRun(TimeStamped):

@@ -46,7 +46,10 @@ MODE_DEFAULTS: dict[str, dict[str, Any]] = {
     "rubric": {"samples": 1},
     "soft": {"temperature": 1.0},
 }
-MOST_SAMPLES = 16
+# What a policy that scores by itself draws with. Yuan et al. 2024, arXiv:2401.10020.
+POLICY_DEFAULTS: dict[str, Any] = {"samples": 3, "temperature": 0.7, "top_p": 0.9, "max_tokens": 512, "seed": 0}
+WITH_WEIGHTS = (JudgeKind.REWARD_MODEL, JudgeKind.POLICY)  # judges that need torch
+MOST_SAMPLES, MOST_POLICY_SAMPLES = 16, 64
 RETRIED_STATES = ("error", "unparseable")
 
 
@@ -89,6 +92,13 @@ def judge_create(
     check_name(name)
     if kind == JudgeKind.REWARD_MODEL and (checkpoint is None or checkpoint.role != "reward"):
         raise BadJudge("a reward-model judge needs a reward-model checkpoint")
+    if kind == JudgeKind.POLICY:
+        if checkpoint is None or checkpoint.role != "policy":
+            raise BadJudge("a policy that scores by itself needs a policy checkpoint")
+        mode = "additive"
+        options = POLICY_DEFAULTS | (options or {})
+        if not 1 <= int(options["samples"]) <= MOST_POLICY_SAMPLES:
+            raise BadJudge(f"a policy scores an answer 1 to {MOST_POLICY_SAMPLES} times")
     if kind == JudgeKind.LLM:
         if endpoint is None:
             raise BadJudge("a language-model judge needs an endpoint")
@@ -104,7 +114,7 @@ def judge_create(
                 raise BadJudge(f"a judge is asked 1 to {MOST_SAMPLES} times for one answer")
     if kind == JudgeKind.WORLD and not project.world:
         raise BadJudge(f"project {project.slug} has no world whose preference could judge")
-    if kind in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD, JudgeKind.ENSEMBLE):
+    if kind in (*WITH_WEIGHTS, JudgeKind.WORLD, JudgeKind.ENSEMBLE):
         order_policy = "random"  # they score each answer by itself, or have asked their members: no order matters
     with transaction.atomic():
         latest = Judge.objects.filter(project=project, name=name).aggregate(latest=Max("version"))["latest"] or 0
@@ -187,10 +197,10 @@ def judging_run_create(
 
 
 def judge_queue(judge: Judge) -> str:
-    """Return the queue whose workers can ask this judge: a reward model needs torch, alone or as a member."""
+    """Return the queue whose workers can ask this judge: one with weights needs torch, alone or as a member."""
     members = Judge.objects.filter(pk__in=judge.options.get("members", ()))
     kinds = {judge.kind, *members.values_list("kind", flat=True)} if judge.kind == JudgeKind.ENSEMBLE else {judge.kind}
-    return "gpu" if JudgeKind.REWARD_MODEL in kinds else "cpu"
+    return "gpu" if kinds.intersection(WITH_WEIGHTS) else "cpu"
 
 
 def judging_run_enqueue(
@@ -237,7 +247,7 @@ def scoring_enqueue(
         jobs=[
             JobSpec(
                 kind="scoring.chunk",
-                queue="gpu" if judge.kind == JudgeKind.REWARD_MODEL else "cpu",
+                queue=judge_queue(judge),
                 payload={
                     "judge": judge.pk,
                     "run": sampling_run.pk,

@@ -8,7 +8,7 @@ from django.db.models import Count, Q, QuerySet
 
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, PromptSet, ready
-from apps.prompts.services import NoSuchPromptSet
+from apps.prompts.services import SELF_INSTRUCT, NoSuchPromptSet
 
 
 def prompt_list(project: Project, *, set_name: str = "", split: str = "", search: str = "") -> QuerySet[Prompt]:
@@ -21,6 +21,12 @@ def prompt_list(project: Project, *, set_name: str = "", split: str = "", search
     if search:
         prompts = prompts.filter(Q(text__icontains=search) | Q(external_id__icontains=search))
     return prompts
+
+
+def given_prompts(project: Project, *, split: str = "") -> QuerySet[Prompt]:
+    """Return the prompts that people gave the project: none that a policy wrote for a loop of its own."""
+    own = Q(metadata__origin=SELF_INSTRUCT)
+    return prompt_list(project, split=split).filter(Q(metadata__origin__isnull=True) | ~own)
 
 
 def prompt_set_list(project: Project) -> QuerySet[PromptSet]:

@@ -23,6 +23,7 @@ class BadPrompts(PrefloopError):
     """Pasted lines that can't become prompts; says which line and why."""
 
 
+SELF_INSTRUCT = "self-instruct"  # the set of prompts that policies wrote, and the `origin` in their metadata
 MAX_LINES = 10_000
 MAX_PROMPT_CHARS = 20_000
 

@@ -57,7 +57,8 @@ def alarms_of(loop: Loop) -> list[Rung]:
 def _series(loop: Loop) -> dict[str, list[float]]:
     """The metrics of the newest run that trained a policy, step by step."""
     series: dict[str, list[float]] = {key: [] for key in (CHOSEN, ONLINE_SCORE, ONLINE_ENTROPY)}
-    run = TrainingRun.objects.filter(round__loop=loop).exclude(kind="reward-model").order_by("-id").first()
+    runs = TrainingRun.objects.filter(round__loop=loop, round__index__gt=0)  # round 0 makes ingredients
+    run = runs.exclude(kind="reward-model").order_by("-id").first()
     if run is not None:
         for values in Metric.objects.filter(run=run).order_by("step").values_list("values", flat=True):
             for key, kept in series.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from apps.judging.models import Judge
+from apps.judging.models import Judge, JudgeKind
 from apps.judging.selectors import scores_of
 from apps.judging.services import ORDER_CODES, NewVerdict, orders_for, verdicts_add
 from apps.rankings.preferences import label_judge, labels_of
@@ -61,7 +61,8 @@ def scored_answers(judge: Judge, round_: Round) -> list[Answers]:
 def round_pairs_create(*, loop: Loop, round_: Round, recipe: Recipe) -> list[Comparison]:
     """Make the round's comparisons from its answers, and the judge's verdict on each; idempotent.
 
-    The verdict's p is σ(score difference), the Bradley–Terry probability of the reward model.
+    The verdict's p is σ(score difference), the Bradley–Terry probability of the reward model; a policy's own scores are
+    points on a scale, and say only which answer is better.
     """
     if recipe.label.by == "data":
         return _real_against_generated(loop, round_)
@@ -79,13 +80,16 @@ def round_pairs_create(*, loop: Loop, round_: Round, recipe: Recipe) -> list[Com
     made = comparisons_create(project=loop.project, pairs=wanted, origin=round_origin(loop, round_.index))
     verdicts = []
     for comparison in made:
-        p = sigmoid(scores[comparison.first_id] - scores[comparison.second_id])
+        gap = scores[comparison.first_id] - scores[comparison.second_id]
+        p = sigmoid(gap)
         verdicts.append(
             NewVerdict(
                 comparison_id=comparison.pk,
                 order=ORDER_CODES[orders_for(judge, comparison.pk)[0]],
                 verdict=LabelledVerdict(
-                    state="ok", outcome="tie" if p == 0.5 else "first" if p > 0.5 else "second", p_first=p
+                    state="ok",
+                    outcome="tie" if p == 0.5 else "first" if p > 0.5 else "second",
+                    p_first=None if judge.kind == JudgeKind.POLICY else p,
                 ),
             )
         )

@@ -27,6 +27,7 @@ FIGURES = (  # key of a round's result, key of its interval, name, unit
     ("kl", "kl_ci95", "KL from the start", "nats"),
     ("mean_length", None, "length", "characters"),
     ("accuracy", "accuracy_ci95", "accuracy on held-out comparisons", "%"),
+    ("judge_accuracy", "judge_accuracy_ci95", "accuracy as a judge of held-out pairs", "%"),
 )
 
 
@@ -112,11 +113,14 @@ def checkpoint_card(checkpoint: Checkpoint) -> Card:
 
 
 def loop_command(loop: Loop) -> str:
-    """The command that runs a loop again with its settings and seed."""
+    """The command that runs a loop again with its settings and seed: from where it was started by a person."""
     words = ["python", "manage.py", "run_recipe", loop.recipe, "--project", loop.project.slug]
     words += ["--rounds", str(loop.n_rounds), "--seed", str(loop.seed)]
-    if loop.initial:
-        words += ["--start", loop.initial.name]
+    start = loop.initial
+    if start is not None and TrainingRun.objects.filter(output=start, round__loop=loop, round__index=0).exists():
+        start = start.parent  # the loop itself taught it to judge, and does so again
+    if start is not None:
+        words += ["--start", start.name]
     try:
         places = {info.key: place for place, info in enumerate(describe(get_recipe(loop.recipe)))}
     except UnknownRecipe:  # of an older version: its settings are still said
@@ -262,6 +266,8 @@ def _origin(card: Card) -> str:
         made = "Trained by prefloop outside a loop." if card.run else "Imported; how it was trained is not known here."
         return f"{made}\n"
     text = f"{_safe(card.recipe.title)} (`{card.recipe.name}`), round {card.round.index} of {card.loop.n_rounds}"
+    if card.run is not None and card.run.kind == "sft" and card.round.index == 0:
+        text = f"What loop {card.loop.pk} (`{card.recipe.name}`) began with, taught to judge before its first round"
     if card.run is not None and card.run.kind == "reward-model" and card.round.index == 0:
         text = f"The reward model that loop {card.loop.pk} (`{card.recipe.name}`) made before its first round"
     return f"{text}. Source of the method: {_safe(card.recipe.paper)}.\n"

@@ -77,7 +77,8 @@ def _pair(comparison: Comparison, label: Label | None, before: Label | None) -> 
     if label is None:
         return LabelledPair(comparison, "", None, "")
     p = label.p_first
-    side = None if p is None else max(p, 1 - p)
+    # who says only which answer is better has said nothing of how sure it is
+    side = None if p in (None, 0.0, 1.0) else max(p, 1 - p)
     was = before.outcome if before is not None and label.source == "override" else ""
     return LabelledPair(comparison, str(label.outcome), side, label.source, str(was or ""))
 

@@ -8,9 +8,9 @@ from statistics import median
 from django.db.models import Q
 
 from apps.projects.models import Project
-from apps.prompts.selectors import prompt_list
+from apps.prompts.selectors import given_prompts
 from apps.rankings.models import Preference
-from apps.training.loops import REWARD_MODEL_JUDGE, loop_judge
+from apps.training.loops import REWARD_MODEL_JUDGE, loop_judge, teaches
 from apps.training.models import Loop, Round
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
@@ -32,6 +32,7 @@ class Forecast:
     steps: int
     evaluation_answers: int
     makes_reward_model: bool
+    teaches_start: bool  # it learns to judge first
     seconds: float | None
     seconds_from: int  # how many finished rounds that is from
 
@@ -41,8 +42,10 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int) -> Forecast:
     draws = [draw for draw in recipe.draws if draw.source != "data"]
     n_answers = draws[0].n if draws else 0
     split = "eval" if recipe.objective.loss == "none" else "train"
-    there = prompt_list(project, split=split).count() if draws else 0
+    there = given_prompts(project, split=split).count() if draws else 0
     prompts = min(recipe.prompts.n, there) if recipe.prompts.n else there
+    if recipe.prompts.generator != "none":  # as many as are wanted, where as many can be written
+        prompts = recipe.prompts.n or there
     comparisons = _comparisons(project, recipe, prompts, n_answers)
     objective = recipe.objective
     trains = objective.loss != "none"
@@ -57,15 +60,20 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int) -> Forecast:
         prompts_a_round=prompts,
         answers_a_prompt=n_answers,
         answers=prompts * n_answers * n_rounds,
-        scores=prompts * n_answers * n_rounds if recipe.score.by == "judge" else 0,
+        scores=prompts * n_answers * n_rounds * _scores_an_answer(recipe),
         comparisons=comparisons * n_rounds,
         reviews=reviews * n_rounds,
         steps=steps * n_rounds,
         evaluation_answers=_evaluated(project, recipe) * (n_rounds + 1),
         makes_reward_model=_makes_reward_model(project, recipe),
+        teaches_start=teaches(recipe),
         seconds=None if seconds is None else seconds * n_rounds,
         seconds_from=n_before,
     )
+
+
+def _scores_an_answer(recipe: Recipe) -> int:
+    return {"none": 0, "judge": 1, "policy": recipe.score.samples}[recipe.score.by]
 
 
 def _comparisons(project: Project, recipe: Recipe, prompts: int, n: int) -> int:
@@ -99,7 +107,7 @@ def _comparisons(project: Project, recipe: Recipe, prompts: int, n: int) -> int:
 def _evaluated(project: Project, recipe: Recipe) -> int:
     if recipe.objective.loss == "bradley-terry":
         return 0
-    return prompt_list(project, split="eval").count() * EVALUATION_ANSWERS
+    return given_prompts(project, split="eval").count() * EVALUATION_ANSWERS
 
 
 def _makes_reward_model(project: Project, recipe: Recipe) -> bool:

@@ -47,6 +47,13 @@ def round_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComp
     return merged(own, _remembered(loop, round_, recipe))
 
 
+def own_judges(loop: Loop) -> list[Judge]:
+    """Return the judges that the loop's own policies were, oldest first."""
+    if loop.judge is None:
+        return []
+    return list(Judge.objects.filter(project=loop.project, name=loop.judge.name, kind="policy").order_by("version"))
+
+
 def _data_labels(loop: Loop, origins: Sequence[str]) -> list[LabelledComparison]:
     """Prefer the answer that no round of this loop sampled: the data's."""
     rows = trainable(loop).filter(origin__in=origins).select_related("first__run__round")
@@ -123,7 +130,12 @@ def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCompa
     if memory.kind == "rounds":
         origins = [round_origin(loop, index) for index in range(max(1, round_.index - memory.k), round_.index)]
         ids = list(trainable(loop).filter(origin__in=origins).values_list("id", flat=True))
-        labels = _data_labels(loop, origins) if recipe.label.by == "data" else _labels(ids, judge=loop.judge)
+        if recipe.label.by == "data":
+            labels = _data_labels(loop, origins)
+        elif recipe.score.by == "policy":  # each round was judged by the policy that it started from
+            labels = [one for judge in own_judges(loop) for one in _labels(ids, judge=judge)]
+        else:
+            labels = _labels(ids, judge=loop.judge)
     elif memory.kind == "overrides":
         ids = list(
             trainable(loop)

@@ -7,21 +7,22 @@ from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from apps.accounts.models import User
 from apps.core.services import audit
 from apps.jobs.models import Job
 from apps.jobs.services import job_cancel, job_enqueue
-from apps.judging.models import Judge, JudgeKind
+from apps.judging.models import Judge, JudgeKind, Score
 from apps.judging.selectors import NoJudge, compares_pairs, judge_by_name
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name, checkpoint_default
 from apps.projects.models import Project
-from apps.prompts.selectors import prompt_list
+from apps.prompts.selectors import given_prompts
 from apps.rankings.models import Preference
 from apps.training.models import Loop, LoopState, Round, Stage
 from prefloop.config import Value, apply_settings
-from prefloop.recipes.catalogue import NOT_YET, get_recipe
+from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 from prefloop.types import PrefloopError
 
@@ -184,22 +185,38 @@ def made_judge_name(recipe: Recipe) -> str:
     return recipe.score.judge if recipe.score.by == "judge" and recipe.score.judge in MADE_JUDGES else ""
 
 
+def teaches(recipe: Recipe) -> bool:
+    """Whether the start is to learn from judge demonstrations before the first round."""
+    return recipe.score.by == "policy" and recipe.teach.eft > 0
+
+
+def additive_scores(project: Project) -> QuerySet[Score]:
+    """Return what language models wrote as judges on a scale from 0 to 5 in this project, and could be read."""
+    return Score.objects.filter(
+        judge__project=project, judge__kind=JudgeKind.LLM, judge__mode="additive", state="ok", value__isnull=False
+    )
+
+
 def needs_reward_model(loop: Loop, recipe: Recipe) -> bool:
     return bool(made_judge_name(recipe)) and loop.judge_id is None
 
 
 def _check_ingredients(project: Project, recipe: Recipe) -> None:
-    if recipe.name in NOT_YET or recipe.prompts.generator != "none":
-        raise LoopRefused(f"{recipe.name} is described here but can't be run with these settings yet")
     samples = any(draw.source != "data" for draw in recipe.draws)
-    if samples and not prompt_list(project, split="train").exists():
+    if samples and not given_prompts(project, split="train").exists():
         raise LoopRefused("the project has no training prompts: import some on the Data page")
-    if recipe.objective.loss != "bradley-terry" and not prompt_list(project, split="eval").exists():
+    if recipe.objective.loss != "bradley-terry" and not given_prompts(project, split="eval").exists():
         raise LoopRefused("the project holds no prompts out to measure on: import some with the split eval")
     replays = recipe.memory.kind == "replay"
     from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
     from_labels = from_labels and not replays
     makes_reward_model = bool(made_judge_name(recipe))
+    if teaches(recipe) and not project.world and not additive_scores(project).exists():
+        raise LoopRefused(
+            "the project has no judge demonstrations that the start could learn from: have a judge that gives a score "
+            "from 0 to 5 judge some labelled pairs, or set teach.eft=0 for a start that can judge already"
+        )
+    from_labels = from_labels or bool(teaches(recipe) and recipe.teach.ift)
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
         named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
         labelled = Preference.objects.filter(
@@ -209,7 +226,7 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
             raise LoopRefused(
                 "no comparison of the project has a label yet: annotate some pairs, ask a judge, or import labels"
             )
-    for name in (*(draw.source for draw in recipe.draws), recipe.objective.reference):
+    for name in (*(draw.source for draw in recipe.draws), recipe.objective.reference, recipe.prompts.writer):
         if name.startswith("checkpoint:"):
             checkpoint_by_name(project, name.removeprefix("checkpoint:"))
 

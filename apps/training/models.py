@@ -67,6 +67,8 @@ class Round(TimeStamped):
     sampling_run = models.OneToOneField(SamplingRun, null=True, on_delete=models.SET_NULL, related_name="round")
     judging_run = models.OneToOneField(JudgingRun, null=True, on_delete=models.SET_NULL, related_name="round")
     group = models.ForeignKey(JobGroup, null=True, on_delete=models.SET_NULL, related_name="rounds")
+    # what self-instruct wrote for it: {"prompt_ids", "n_candidates", "n_refused": {filter: n}}
+    written = models.JSONField(default=dict)
     review_comparison_ids = models.JSONField(default=list)  # what the review gate asks people
     result = models.JSONField(default=dict)  # the row of `run_recipe --json`
     started_at = models.DateTimeField(null=True)

@@ -25,15 +25,13 @@ from apps.judging.services import (
 )
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name
-from apps.projects.models import Project
-from apps.prompts.selectors import prompt_list
+from apps.prompts.selectors import given_prompts
 from apps.samples.services import sampling_run_create, sampling_run_enqueue
 from apps.training.answers import data_answers, round_pairs_create
-from apps.training.labels import reward_model_labels, trainable
+from apps.training.ingredients import reward_model_adopt, reward_model_jobs
+from apps.training.labels import trainable
 from apps.training.loops import (
     REWARD_MODEL_JUDGE,
-    loop_judge,
-    made_judge_name,
     needs_reward_model,
     previous_policy,
 )
@@ -41,9 +39,9 @@ from apps.training.material import round_material, start_of
 from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.review import review_choose, review_is_done
 from apps.training.runs import training_run_create, training_run_enqueue
+from apps.training.self_rewarding import needs_start, own_judge, start_adopt, start_jobs, start_run, writing_jobs
 from apps.training.snapshots import NothingToTrainOn, snapshot_create
 from apps.training.stepwise import online_run_create
-from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed, sampler_seed, trainer_seed
 from prefloop.types import PrefloopError
@@ -156,54 +154,30 @@ def _prepare(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     if round_.index > 0:
         if recipe.learns_in_steps:
             return _move(round_, Stage.TRAINING)
+        if recipe.prompts.generator != "none" and not round_.written:
+            return _enter(round_, lambda: writing_jobs(loop, round_))
         return _move(round_, Stage.SAMPLING if _samples(recipe) else Stage.JUDGING)
+    if needs_start(loop, recipe):
+        return _make_start(loop, round_)
     if needs_reward_model(loop, recipe):
         run = loop.project.training_runs.filter(round=round_, kind="reward-model").select_related("output").first()
         if run is None or run.output is None:
-            return _enter(round_, lambda: _reward_model_jobs(loop, round_))
-        _adopt_reward_model(loop, run.output)
+            return _enter(round_, lambda: reward_model_jobs(loop, round_))
+        reward_model_adopt(loop, run.output)
     return _move(round_, Stage.EVALUATION if recipe.objective.loss != "bradley-terry" else Stage.DONE, ended_at=now)
 
 
-def _reward_model_jobs(loop: Loop, round_: Round) -> JobGroup:
-    run = TrainingRun.objects.filter(round=round_, kind="reward-model").first()
+def _make_start(loop: Loop, round_: Round) -> bool:
+    """Have the start learn to judge: its rows are made, it is trained on them, and the loop begins with the result."""
+    run = start_run(round_)
+    if run is not None and run.output is not None:
+        start_adopt(loop, run.output)
+        return True
     if run is None:
-        recipe = get_recipe("reward-model")
-        initial = _need(loop.initial)
-        snapshot = snapshot_create(
-            project=loop.project,
-            name=f"loop-{loop.pk}-reward-model",
-            labels=reward_model_labels(loop),
-            start=initial,
-            label_policy={"labels": recipe.label.labels},
-        )
-        run = training_run_create(
-            project=loop.project,
-            round_=round_,
-            kind="reward-model",
-            snapshot=snapshot,
-            start=initial,
-            reference=None,
-            objective=recipe.objective,
-            adapter=recipe.adapter,
-            seed=trainer_seed(loop.seed, "reward-model"),
-        )
-    return training_run_enqueue(run=run, follow_up_payload={"loop": loop.pk})
-
-
-def _adopt_reward_model(loop: Loop, checkpoint: Checkpoint) -> None:
-    """Make the judge that scores by this reward model, and give it to the loop."""
-    with transaction.atomic():
-        Project.objects.select_for_update(no_key=True).get(pk=loop.project_id)  # another loop may have just made one
-        judge = loop_judge(loop.project, recipe_of(loop))
-        if judge is None:
-            judge = judge_create(
-                project=loop.project,
-                name=made_judge_name(recipe_of(loop)),
-                kind="reward_model",
-                checkpoint=checkpoint,
-            )
-        Loop.objects.filter(pk=loop.pk, judge=None).update(judge=judge)
+        return _enter(round_, lambda: start_jobs(loop, round_))
+    if round_.group is not None:  # that of the rows: they are there
+        return _move(round_, Stage.PREPARE)
+    return _enter(round_, lambda: training_run_enqueue(run=run, follow_up_payload={"loop": loop.pk}))
 
 
 def _sampling(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
@@ -250,7 +224,9 @@ def _drawer(loop: Loop, round_: Round, source: str) -> Checkpoint:
 
 def _round_prompts(loop: Loop, round_: Round, recipe: Recipe, split: str) -> list[int]:
     """Return the round's prompts, drawn by the seed; every one of them where the recipe asks for all."""
-    ids = list(prompt_list(loop.project, split=split).values_list("id", flat=True))
+    if recipe.prompts.generator != "none":
+        return list(round_.written["prompt_ids"])
+    ids = list(given_prompts(loop.project, split=split).values_list("id", flat=True))
     if any(draw.source == "data" for draw in recipe.draws):  # the data must have answered them too
         answered = data_answers(loop)
         ids = [prompt_id for prompt_id in ids if prompt_id in answered]
@@ -263,6 +239,12 @@ def _round_prompts(loop: Loop, round_: Round, recipe: Recipe, split: str) -> lis
 def _judging(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     if recipe.score.by == "judge" and recipe.samples:
         if round_.group is None:
+            return _enter(round_, lambda: _scoring_jobs(loop, round_))
+        round_pairs_create(loop=loop, round_=round_, recipe=recipe)
+    elif recipe.score.by == "policy":
+        if round_.group is None:  # the round's judge is the policy that it starts from
+            loop.judge = own_judge(loop, _need(round_.policy))
+            Loop.objects.filter(pk=loop.pk).update(judge=loop.judge)
             return _enter(round_, lambda: _scoring_jobs(loop, round_))
         round_pairs_create(loop=loop, round_=round_, recipe=recipe)
     elif recipe.label.by == "data":
@@ -367,9 +349,9 @@ def _snapshot(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
 
 
 def _trainings(round_: Round) -> QuerySet[TrainingRun]:
-    """The round's own training runs, oldest first: not the reward model that round 0 makes for the loop."""
+    """The round's own training runs, oldest first: not the ingredients that round 0 makes for the loop."""
     runs = TrainingRun.objects.filter(round=round_).order_by("id")
-    return runs.exclude(kind="reward-model") if round_.index == 0 else runs
+    return runs if round_.index else runs.none()
 
 
 def _start(loop: Loop, round_: Round, recipe: Recipe) -> Checkpoint:

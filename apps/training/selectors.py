@@ -64,7 +64,7 @@ def curves(loop: Loop, *, since: int = 0) -> dict[str, Any]:
     """Return the loop's metrics after `since` (a metric's id) as points by name: {"last", "points"}."""
     rows = (
         Metric.objects.filter(run__round__loop=loop, pk__gt=since)
-        .exclude(run__kind="reward-model", run__round__index=0)
+        .exclude(run__round__index=0)  # an ingredient
         .order_by("run__round__index", "step")
         .values_list("pk", "run__round__index", "step", "values")
     )
@@ -81,7 +81,7 @@ def curves_since(loop: Loop, since: str) -> dict[str, Any]:
 
     The token counts what the page has: a run that resumed takes rows back, and then everything comes again (`reset`).
     """
-    rows = Metric.objects.filter(run__round__loop=loop).exclude(run__kind="reward-model", run__round__index=0)
+    rows = Metric.objects.filter(run__round__loop=loop).exclude(run__round__index=0)
     seen, n_seen = 0, 0
     parts = since.split("-")
     if len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
@@ -139,7 +139,7 @@ def round_table(loop: Loop) -> list[dict[str, Any]]:
     rows = []
     for row in loop_rows(loop):
         bounds = {}
-        for key in ("gold_ci95", "win_rate_ci95", "kl_ci95", "accuracy_ci95"):
+        for key in ("gold_ci95", "win_rate_ci95", "kl_ci95", "accuracy_ci95", "judge_accuracy_ci95"):
             low, high = row.get(key) or (None, None)
             bounds[key] = {"low": low, "high": high}
         rows.append({**row, "bounds": bounds, "checkpoint_id": made.get(row["round"])})
@@ -178,7 +178,11 @@ def _card(loop: Loop, now: datetime) -> LoopCard:
         (
             one.index,
             [
-                (_(stations.WORDS[stage][0]), state, _(stations.STATE_WORDS[state]))
+                (
+                    _(stations.word_of(stage, recipe, round_index=one.index)[0]),
+                    state,
+                    _(stations.STATE_WORDS[state]),
+                )
                 for stage, state in stations.stage_states(loop, one, recipe)
             ],
         )

@@ -16,6 +16,7 @@ from apps.training.labels import round_origin
 from apps.training.loops import needs_reward_model
 from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.review import reviewed_ids
+from apps.training.self_rewarding import needs_start
 from prefloop.recipes.recipe import Recipe
 
 # stage -> word, icon
@@ -69,24 +70,32 @@ class Station:
         return self.state in {"running", "waiting", "queued", "failed", "cancelled"}
 
 
-def stages_of(recipe: Recipe, *, round_index: int, makes_reward_model: bool = False) -> tuple[Stage, ...]:
+def stages_of(recipe: Recipe, *, round_index: int, makes_ingredient: bool = False) -> tuple[Stage, ...]:
     """Return the stages that a round of this recipe goes through, in order. Round 0 only measures."""
     trains = recipe.objective.loss != "none"
     if round_index == 0:
-        first = (Stage.PREPARE,) if makes_reward_model else ()
+        first = (Stage.PREPARE,) if makes_ingredient else ()
         return (*first, Stage.EVALUATION) if recipe.objective.loss != "bradley-terry" else first
     asks_a_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
     if recipe.learns_in_steps:  # it samples, judges and learns in one stage
         return (Stage.TRAINING, Stage.EVALUATION)
     wanted = {
+        Stage.PREPARE: recipe.prompts.generator != "none",
         Stage.SAMPLING: any(draw.source != "data" for draw in recipe.draws),
-        Stage.JUDGING: recipe.score.by == "judge" or asks_a_judge,
+        Stage.JUDGING: recipe.score.by in ("judge", "policy") or asks_a_judge,
         Stage.REVIEW: recipe.review.mode != "none" and trains,
         Stage.SNAPSHOT: trains,
         Stage.TRAINING: trains,
         Stage.EVALUATION: True,
     }
-    return tuple(stage for stage in ORDER if wanted[stage])
+    return tuple(stage for stage in wanted if wanted[stage])
+
+
+def word_of(stage: Stage, recipe: Recipe, *, round_index: int) -> tuple[str, str]:
+    """Return the word and the icon of a station: what is prepared differs from recipe to recipe."""
+    if stage != Stage.PREPARE or (round_index == 0 and recipe.score.by != "policy"):
+        return WORDS[stage]
+    return (gettext_noop("Start"), "book") if round_index == 0 else (gettext_noop("Prompts"), "prompts")
 
 
 def current_round(loop: Loop) -> Round | None:
@@ -96,10 +105,10 @@ def current_round(loop: Loop) -> Round | None:
 
 
 def stage_states(
-    loop: Loop, round_: Round, recipe: Recipe, *, makes_reward_model: bool = False
+    loop: Loop, round_: Round, recipe: Recipe, *, makes_ingredient: bool = False
 ) -> list[tuple[Stage, str]]:
     """Return the round's own stages with their states: for a strip of dots."""
-    stages = stages_of(recipe, round_index=round_.index, makes_reward_model=makes_reward_model)
+    stages = stages_of(recipe, round_index=round_.index, makes_ingredient=makes_ingredient)
     at = Stage(round_.stage)
     if at == Stage.PREPARE and at not in stages and stages:
         at = stages[0]
@@ -132,14 +141,15 @@ def stations_of(loop: Loop, round_: Round | None, now: datetime) -> list[Station
     recipe = Recipe.from_json(loop.config)
     if round_ is None:
         return []
-    makes = round_.index == 0 and makes_reward_model(loop, recipe)
-    states = dict(stage_states(loop, round_, recipe, makes_reward_model=makes))
-    shown: Sequence[Stage] = tuple(states) if round_.index == 0 else ORDER
+    makes = round_.index == 0 and makes_ingredient(loop, recipe)
+    states = dict(stage_states(loop, round_, recipe, makes_ingredient=makes))
+    first = (Stage.PREPARE,) if Stage.PREPARE in states else ()
+    shown: Sequence[Stage] = tuple(states) if round_.index == 0 else (*first, *ORDER)
     jobs = list(round_.group.jobs.all()) if round_.group is not None and round_.stage != Stage.DONE else []
     run = _training_run(round_)
     found = []
     for stage in shown:
-        word, icon = WORDS[stage]
+        word, icon = word_of(stage, recipe, round_index=round_.index)
         state = states.get(stage, "skipped")
         if state == "running" and jobs and not any(job.started_at for job in jobs):
             state = "queued"
@@ -151,11 +161,12 @@ def stations_of(loop: Loop, round_: Round | None, now: datetime) -> list[Station
     return found
 
 
-def makes_reward_model(loop: Loop, recipe: Recipe) -> bool:
-    """Whether the loop makes (or made) its own reward model before its first round."""
+def makes_ingredient(loop: Loop, recipe: Recipe) -> bool:
+    """Whether the loop makes (or made) its own reward model, or its own start, before its first round."""
     return (
         needs_reward_model(loop, recipe)
-        or TrainingRun.objects.filter(round__loop=loop, round__index=0, kind="reward-model").exists()
+        or needs_start(loop, recipe)
+        or TrainingRun.objects.filter(round__loop=loop, round__index=0).exists()
     )
 
 
@@ -172,7 +183,7 @@ def _progress(
     if stage == Stage.SAMPLING and round_.sampling_run is not None:
         total = len(round_.sampling_run.prompt_ids) * round_.sampling_run.n
         done = Completion.objects.filter(run=round_.sampling_run).count()
-    elif stage in (Stage.TRAINING, Stage.PREPARE) and run is not None and run.n_steps:
+    elif stage in (Stage.TRAINING, Stage.PREPARE) and run is not None and run.n_steps and run.round_id == round_.pk:
         done, total = run.step, run.n_steps
     elif jobs:
         sizes = [_size(job) for job in jobs]
@@ -210,6 +221,9 @@ def _note(loop: Loop, round_: Round, stage: Stage, run: TrainingRun | None) -> s
     if run is not None and stage == Stage.SNAPSHOT and run.snapshot is not None:
         n = run.snapshot.n_pairs
         return ngettext("%(n)s pair", "%(n)s pairs", n) % {"n": f"{n:,}"}
+    if stage == Stage.PREPARE and round_.index > 0:
+        n = len(round_.written.get("prompt_ids", []))
+        return ngettext("%(n)s new prompt", "%(n)s new prompts", n) % {"n": f"{n:,}"}
     if run is not None and stage in (Stage.TRAINING, Stage.PREPARE):
         n = run.step
         return ngettext("%(n)s step", "%(n)s steps", n) % {"n": f"{n:,}"}

@@ -19,7 +19,7 @@ from apps.jobs.models import JobState
 from apps.projects import access as projects_access
 from apps.projects.models import Role
 from apps.samples.models import Completion
-from apps.training import access, alarms, evidence, loops, selectors, stations
+from apps.training import access, alarms, cards, evidence, loops, selectors, stations
 from apps.training.failures import failure_in_words
 from apps.training.forecast import forecast
 from apps.training.forms import LoopForm
@@ -203,6 +203,8 @@ def _evidence(found: Loop, recipe: Recipe) -> dict[str, Any]:
     return {
         "rows": selectors.round_table(found),
         "measures_accuracy": recipe.objective.loss == "bradley-terry",
+        "judges_itself": recipe.score.by == "policy",
+        "command": cards.loop_command(found),
         "snapshots": [
             (snapshot, evidence.override_share(snapshot)) for snapshot in selectors.snapshots_of(found).order_by("-id")
         ],

@@ -50,11 +50,36 @@ class Prompts(Part):
     generator: str = setting(
         "none",
         choices=("none", "self-instruct"),
-        help="Who writes new prompts: none takes the prompt set as it is; self-instruct lets the starting policy write "
-        "more like them each round, filtered by likeness, keywords and length.",
+        help="Who writes new prompts: none takes the prompt set as it is; self-instruct has a policy write more like "
+        "them each round, filtered by likeness, keywords and length.",
         source="Wang et al. 2022 (Self-Instruct), arXiv:2212.10560; Yuan et al. 2024, arXiv:2401.10020",
     )
     n: int = setting(0, minimum=0, help="Prompts used in a round, drawn by the seed; 0 takes all of them.")
+    writer: str = setting(
+        "initial",
+        choices=("initial", "previous"),
+        prefixes=("checkpoint:",),
+        help="Which policy writes them: initial, the same in all rounds; previous, what the round starts from.",
+        source="Yuan et al. 2024, arXiv:2401.10020: a fixed Llama-2-Chat 70B, not the policy itself",
+    )
+    temperature: float = setting(
+        0.6, minimum=0.0, maximum=10.0, help="Temperature of the writing.", source="Yuan et al. 2024: 0.6"
+    )
+    top_p: float = setting(
+        0.9, above=0.0, maximum=1.0, help="Nucleus sampling of the writing.", source="Yuan et al. 2024: 0.9"
+    )
+    most_alike: float = setting(
+        0.7,
+        above=0.0,
+        maximum=1.0,
+        help="A prompt whose ROUGE-L with a prompt that is there is this or more is not new.",
+        source="Wang et al. 2022, arXiv:2212.10560: 0.7",
+    )
+
+    def hidden(self) -> frozenset[str]:
+        if self.generator == "none":
+            return frozenset({"writer", "temperature", "top_p", "most_alike"})
+        return frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +126,37 @@ class Score(Part):
             "judge": frozenset[str](),
             "policy": frozenset({"judge"}),
         }[self.by]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teach(Part):
+    """What the start learns before the first round where it is to judge by itself: rows of three kinds at once."""
+
+    eft: int = setting(
+        0,
+        minimum=0,
+        help="Judge demonstrations (EFT) that the start learns from first; 0 takes the start as it is. A start that "
+        "learned so before is not taught again.",
+        source="Yuan et al. 2024, arXiv:2401.10020: 1,630",
+    )
+    ift: int = setting(
+        0,
+        minimum=0,
+        help="Chosen answers of the project (IFT) that it learns from beside them.",
+        source="Yuan et al. 2024, arXiv:2401.10020: 3,200",
+    )
+    writing: int = setting(
+        0,
+        minimum=0,
+        help="Prompts of the project that it learns to write after eight others; 0 for a model that can.",
+        source="this project's; Yuan et al. 2024 have another, larger model write the prompts",
+    )
+    lr: float = setting(1e-3, above=0.0, maximum=1.0, help="Peak learning rate of this training.")
+    epochs: int = setting(1, minimum=1, maximum=1000, help="Passes over its rows.")
+    batch: int = setting(16, minimum=1, maximum=65536, help="Rows in one step of it.")
+
+    def hidden(self) -> frozenset[str]:
+        return frozenset() if self.eft else frozenset({"ift", "writing", "lr", "epochs", "batch"})
 
 
 @dataclass(frozen=True, kw_only=True)

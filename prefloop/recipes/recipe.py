@@ -27,6 +27,7 @@ from prefloop.recipes.parts import (
     Prompts,
     Review,
     Score,
+    Teach,
     whole_number,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "Review",
     "Rows",
     "Score",
+    "Teach",
     "objective_from_json",
     "part_from_json",
 ]
@@ -79,6 +81,7 @@ class Recipe:
         "every so many steps (every:4).",
     )
     score: Score = field(default_factory=Score)
+    teach: Teach = field(default_factory=Teach)
     filter: Filter = field(default_factory=Filter)
     pairing: Pairing = field(default_factory=Pairing)
     label: Label = field(default_factory=Label)
@@ -150,6 +153,8 @@ class Recipe:
             parts.add("refresh")
         if self.score.by == "none":
             parts |= {"score", "filter"}
+        if self.score.by != "policy":
+            parts.add("teach")
         if self.pairing.kind == "none":
             parts |= {"pairing", "label", "review"}
         if self.label.by in ("preferences", "data"):
@@ -196,7 +201,10 @@ class Recipe:
         """The recipes of `needs` that these settings still need: another scorer needs no reward model."""
         ours = self.score.judge in (REWARD_MODEL, AI_REWARD_MODEL)
         made_elsewhere = not self.uses_scores or not ours
-        return tuple(name for name in self.needs if not (name == "reward-model" and made_elsewhere))
+        left_out = {"reward-model"} if made_elsewhere else set()
+        if self.score.by == "policy" and not self.teach.eft:
+            left_out.add("sft")
+        return tuple(name for name in self.needs if name not in left_out)
 
     @property
     def on_policy(self) -> OnPolicy:

@@ -103,6 +103,33 @@ def test_a_simulated_judge_labels_in_both_orders(letters):
     assert TrainingRun.objects.get(kind="online").snapshot.sources == {"judge:short": 4}
 
 
+def test_the_criterion_decides_how_long_answers_become_with_no_judge_trained_anew(letters):
+    """OAIF's own experiment: the same prompts, the same seed, and another criterion in the judge's prompt."""
+    endpoint = endpoint_create(
+        project=letters, name="sim", base_url="simulated://letters", model="simulated-judge", is_simulated=True
+    )
+    ends = {}
+    for criterion in ("kind and correct", "very short"):
+        name = criterion.replace(" ", "-")
+        judge_create(
+            project=letters, name=name, kind="llm", endpoint=endpoint, criterion=criterion, mode="logprob",
+            order_policy="average",
+        )  # fmt: skip
+        start, ends[criterion] = run_recipe(
+            "oaif-dpo",
+            **{
+                "label.judge": name,
+                "prompts.n": "12",
+                "draws.max_tokens": "64",
+                "objective.epochs": "3",
+                "objective.lr": "1e-3",
+            },
+        )["rounds"]
+    assert ends["very short"]["mean_length"] < 0.9 * start["mean_length"]
+    assert ends["very short"]["mean_length"] < 0.9 * ends["kind and correct"]["mean_length"]
+    assert ends["very short"]["gold_mean"] < ends["kind and correct"]["gold_mean"]
+
+
 def test_an_override_reaches_the_next_run_and_its_snapshot(letters, make_user):
     run_recipe("oaif-dpo")
     judge = Judge.objects.get(name="reward-model")

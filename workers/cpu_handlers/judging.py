@@ -45,6 +45,7 @@ def judging_chunk(ctx: JobContext) -> dict[str, Any]:
 def _ask(ctx: JobContext, judge: Judge, run: JudgingRun, items: list[Item]) -> None:
     how: Callable[[JobContext, Judge, JudgingRun, list[Item]], None] | None = {
         JudgeKind.REWARD_MODEL: _ask_reward_model,
+        JudgeKind.POLICY: _ask_policy,
         JudgeKind.WORLD: _ask_world,
         JudgeKind.LLM: _ask_llm,
         JudgeKind.ENSEMBLE: _ask_ensemble,
@@ -159,6 +160,20 @@ def _compare_grades(ctx: JobContext, judge: Judge, run: JudgingRun, items: list[
     """Grade every answer by itself, then compare by the means of what could be read."""
     ids = sorted({pk for comparison, _, _ in items for pk in (comparison.first_id, comparison.second_id)})
     grade(ctx, judge, ids, run=run, seed=run.seed)
+    verdicts_of_means(ctx, judge, run, items, tie_delta=llm.tie_delta)
+
+
+def _ask_policy(ctx: JobContext, judge: Judge, run: JudgingRun, items: list[Item]) -> None:
+    ids = sorted({pk for comparison, _, _ in items for pk in (comparison.first_id, comparison.second_id)})
+    score(ctx, judge, ids)
+    verdicts_of_means(ctx, judge, run, items)
+
+
+def verdicts_of_means(
+    ctx: JobContext, judge: Judge, run: JudgingRun | None, items: Sequence[Item], *, tie_delta: float = 0.0
+) -> None:
+    """Write what the judge's mean scores of two answers come to; `unparseable` where one of them has none."""
+    ids = sorted({pk for comparison, _, _ in items for pk in (comparison.first_id, comparison.second_id)})
     means = scores_of(judge, ids)
     states: dict[int, set[str]] = defaultdict(set)
     for part in chunks(ids, 500):
@@ -171,7 +186,7 @@ def _compare_grades(ctx: JobContext, judge: Judge, run: JudgingRun, items: list[
             NewVerdict(
                 comparison.pk,
                 ORDER_CODES[order],
-                graded(means.get(comparison.first_id), means.get(comparison.second_id), llm.tie_delta)
+                graded(means.get(comparison.first_id), means.get(comparison.second_id), tie_delta)
                 or LabelledVerdict(
                     state="error"
                     if {"error"} in (states[comparison.first_id], states[comparison.second_id])
@@ -319,6 +334,11 @@ def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]) -> int:
     for part in chunks(completion_ids, 500):
         there |= set(Score.objects.filter(judge=judge, completion_id__in=part).values_list("completion_id", flat=True))
     todo = [pk for pk in completion_ids if pk not in there]
+    if judge.kind == JudgeKind.POLICY:
+        from workers.own_scores import score_by_policy
+
+        score_by_policy(ctx, judge, todo)
+        return len(todo)
     done = 0
     for part in chunks(todo, 512):
         ctx.check()

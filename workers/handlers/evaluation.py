@@ -27,6 +27,7 @@ from prefloop.stats.intervals import wilson_interval
 from prefloop.types import Completion as PlainCompletion
 from prefloop.types import Group, PrefloopError, PromptContent
 from workers import model_cache
+from workers.handlers.own_accuracy import as_judge
 from workers.handlers.sampling import draw
 from workers.worlds import utility_of
 
@@ -51,6 +52,8 @@ def evaluation_run(ctx: JobContext) -> dict[str, Any]:
         measured = _best_of_n(round_, recipe)
     else:
         measured = _policy(ctx, round_, recipe)
+        if recipe.score.by == "policy":
+            measured |= as_judge(ctx, round_)
     result = _counts(round_) | measured
     with ctx.fenced():
         Round.objects.filter(pk=round_.pk).update(result=result)

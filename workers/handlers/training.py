@@ -106,7 +106,7 @@ def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
             role=role,
             directory=final,
             parent=run.start,
-            recipe=run.round.loop.recipe if run.round else run.kind,
+            recipe=run.kind if run.round is None or run.round.index == 0 else run.round.loop.recipe,
             # a project's first reward model scores from now on; a loop's policy becomes the default by hand
             make_default=role == "reward",
         )
@@ -119,6 +119,8 @@ def output_name(run: TrainingRun) -> str:
         return f"{run.kind}-{run.pk}"
     if run.kind == "reward-model":
         return f"reward-model-{run.pk}"
+    if run.round.index == 0:
+        return f"{run.round.loop.recipe}-{run.round.loop_id}-m1"  # what a self-rewarding loop begins with
     name = checkpoint_name(run.round.loop, run.round.index)
     n_steps = Recipe.from_json(run.round.loop.config).filter.n_steps
     step = TrainingRun.objects.filter(round=run.round, pk__lte=run.pk).count()

@@ -101,7 +101,7 @@ def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """The next version: a judge's settings never change, and what it said keeps the version that said it."""
     judge = judge_for_write(person(request), slug, pk)
     if judge.kind not in FORMS:
-        raise Http404("verdicts that were imported have no settings")
+        raise Http404("imported verdicts have no settings, and those of a policy that judges are its loop's")
     initial = {
         "checkpoint": judge.checkpoint_id,
         "endpoint": judge.endpoint_id,

@@ -12,8 +12,6 @@ class UnknownRecipe(PrefloopError):
 
 
 CATALOGUE: dict[str, Recipe] = {recipe.name: recipe for recipe in (*offline.RECIPES, *rounds.RECIPES, *online.RECIPES)}
-# Recipes that are described but can't be run in the product yet: a start is refused with one line.
-NOT_YET: frozenset[str] = offline.NOT_YET | rounds.NOT_YET | online.NOT_YET
 
 
 def get_recipe(name: str) -> Recipe:

@@ -232,4 +232,3 @@ RECIPES = (
     OFFLINE_BO2,
     TANDEM_BO2,
 )
-NOT_YET: frozenset[str] = frozenset()

@@ -233,4 +233,3 @@ RECIPES = (
     ONLINE_IPO,
     ONLINE_BO2,
 )
-NOT_YET: frozenset[str] = frozenset()

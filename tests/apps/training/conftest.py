@@ -25,6 +25,7 @@ class Fakes:
 
     fail: dict = field(default_factory=dict)
     calls: list = field(default_factory=list)
+    handlers: dict = field(default_factory=dict)  # by kind, for a test that brings workers of its own
 
 
 def _checkpoint(project, name, *, role="policy", parent=None, **more):
@@ -142,6 +143,7 @@ def fakes(monkeypatch):
     handlers["rounds.advance"] = registry.Handler("rounds.advance", "cpu", tasks.rounds_advance)
     monkeypatch.setattr("apps.jobs.drain.load_handlers", lambda queues: None)
     monkeypatch.setattr("apps.jobs.drain.handler_for", handlers.get)
+    state.handlers = handlers
     return state
 
 

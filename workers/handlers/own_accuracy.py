@@ -1,0 +1,108 @@
+"""How well a policy judges: its scores of held-out answers against the truth, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apps.jobs.registry import JobContext
+from apps.judging.models import Judge, Score
+from apps.judging.selectors import scores_of
+from apps.judging.services import orders_for
+from apps.prompts.selectors import given_prompts
+from apps.samples.models import Comparison
+from apps.training.models import Round
+from apps.training.self_rewarding import own_judge
+from prefloop.seeds import derive_seed
+from prefloop.stats.intervals import wilson_interval
+from workers import model_cache
+from workers.cpu_handlers.judging import score, verdicts_of_means
+from workers.own_scores import Judgement, judgements
+from workers.worlds import judged_pairs_of
+
+Mean = float | None  # of a judge's readable scores of one answer; None: it gave none
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Pairs with a known winner: (mean score of the better one, of the worse one); and how the judgements read."""
+
+    pairs: tuple[tuple[Mean, Mean], ...]
+    n_judgements: int
+    n_unparseable: int
+
+
+def as_judge(ctx: JobContext, round_: Round) -> dict[str, Any]:
+    """Measure what the round made as a judge, on the project's gold pairs and, in a world, on its EFT eval split.
+
+    `judge_accuracy` is the share of pairs that its mean scores rank rightly, a tie counting half. Pairs with an answer
+    of which no score could be read are left out. Its verdicts on gold pairs are stored as any judge's.
+    """
+    if round_.output is None:
+        return {}
+    judge = own_judge(round_.loop, round_.output)
+    parts = {"gold": _on_gold(ctx, judge), "eft": _on_eft(judge, seed=derive_seed(round_.loop.seed, "eft-eval"))}
+    pairs = [pair for part in parts.values() for pair in part.pairs]
+    known = _known(pairs)
+    interval = wilson_interval(_right(known), len(known))
+    n_judgements = sum(part.n_judgements for part in parts.values())
+    return {
+        "judge_accuracy": _accuracy(pairs),
+        "judge_accuracy_ci95": [interval.low, interval.high] if interval else None,
+        "judge_accuracy_by": {name: _accuracy(part.pairs) for name, part in parts.items() if part.pairs},
+        "judge_ties": sum(one == other for one, other in known) / len(known) if known else None,
+        "judge_unparseable": sum(p.n_unparseable for p in parts.values()) / n_judgements if n_judgements else None,
+        "n_judged_pairs": len(known),
+    }
+
+
+def _on_gold(ctx: JobContext, judge: Judge) -> Judged:
+    gold = Comparison.objects.filter(project=judge.project, held_out=True, gold__in=("first", "second"))
+    rows = list(gold.select_related("prompt", "first", "second").order_by("id"))
+    ids = sorted({pk for row in rows for pk in (row.first_id, row.second_id)})
+    score(ctx, judge, ids)
+    verdicts_of_means(ctx, judge, None, [(row, orders_for(judge, row.pk)[0], 0) for row in rows])
+    means = scores_of(judge, ids)
+    ends = [(row.first_id, row.second_id) if row.gold == "first" else (row.second_id, row.first_id) for row in rows]
+    states = list(Score.objects.filter(judge=judge, completion__in=ids).values_list("state", flat=True))
+    return Judged(
+        tuple((means.get(better), means.get(worse)) for better, worse in ends),
+        len(states),
+        sum(state != "ok" for state in states),
+    )
+
+
+def _on_eft(judge: Judge, *, seed: int) -> Judged:
+    """Judge fresh pairs of answers to the held-out prompts that the world writes, a pair a prompt; none without one."""
+    prompts = list(given_prompts(judge.project, split="eval").values_list("text", flat=True))
+    found = [judged for judged in judged_pairs_of(judge.project.world, prompts, seed=seed) if judged[2] != "tie"]
+    if not found or judge.checkpoint is None:
+        return Judged((), 0, 0)
+    asked = {row.id: row.prompt for first, second, _ in found for row in (first, second)}
+    said = dict(judgements(model_cache.policy(judge.checkpoint), asked, judge.options))
+    ends = [(first.id, second.id) if outcome == "first" else (second.id, first.id) for first, second, outcome in found]
+    read = [one for many in said.values() for one in many]
+    return Judged(
+        tuple((_mean(said[better]), _mean(said[worse])) for better, worse in ends),
+        len(read),
+        sum(one.value is None for one in read),
+    )
+
+
+def _mean(said: Sequence[Judgement]) -> Mean:
+    values = [one.value for one in said if one.value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _known(pairs: Iterable[tuple[Mean, Mean]]) -> list[tuple[float, float]]:
+    return [(one, other) for one, other in pairs if one is not None and other is not None]
+
+
+def _right(known: Sequence[tuple[float, float]]) -> float:
+    return sum(1.0 if better > worse else 0.5 if better == worse else 0.0 for better, worse in known)
+
+
+def _accuracy(pairs: Iterable[tuple[Mean, Mean]]) -> float | None:
+    known = _known(pairs)
+    return _right(known) / len(known) if known else None
