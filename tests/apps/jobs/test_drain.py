@@ -224,7 +224,7 @@ def test_a_heartbeat_between_the_look_and_the_taking_saves_the_holder():
     Job.objects.update(lease_until=timezone.now() - dt.timedelta(seconds=1))
     stale = Job.objects.get(pk=job.pk)
     assert services.job_heartbeat(job_id=job.pk, token=held.token) == (True, False)
-    assert services._release_lost(job=stale, now=timezone.now(), why="its lease ran out") is None
+    assert services.release_lost(job=stale, now=timezone.now(), why="its lease ran out") is None
 
 
 def test_the_job_of_a_dead_process_of_this_host_does_not_wait_for_its_lease():
