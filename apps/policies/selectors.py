@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from apps.policies.models import Checkpoint, Endpoint
+from apps.policies.store import store_path
 from apps.projects.models import Project
 from prefloop.types import PrefloopError
 
@@ -19,6 +20,11 @@ def checkpoint_list(project: Project) -> QuerySet[Checkpoint]:
 
 def checkpoint_default(project: Project, role: str) -> Checkpoint | None:
     return Checkpoint.objects.filter(project=project, role=role, is_default=True).first()
+
+
+def checkpoint_bytes(checkpoint: Checkpoint) -> int:
+    """Give the size of a checkpoint's files; 0 where its directory is gone."""
+    return sum(file.stat().st_size for file in store_path(checkpoint.path).rglob("*") if file.is_file())
 
 
 def checkpoint_by_name(project: Project, name: str, role: str = "policy") -> Checkpoint:

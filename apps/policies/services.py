@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from apps.policies.models import Checkpoint
 from apps.policies.store import check_name, checkpoint_relative_path, import_source, store_path
 from apps.projects.models import Project
 from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, publish, verify_manifest
-from prefloop.models import model_facts
+from prefloop.models import ModelFacts, model_facts
 from prefloop.types import PrefloopError
 
 AT_ONCE_BYTES = 200_000_000  # copied and hashed within a request; more is a job
@@ -118,6 +120,38 @@ def checkpoint_import(
         for path in left_behind:
             shutil.rmtree(path, ignore_errors=True)
     return checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLook:
+    """What a directory is and takes, before it is imported; bytes. `on_gpu`: the same in bf16."""
+
+    facts: ModelFacts
+    on_gpu: ModelFacts
+    disk_free: int
+    memory: int  # of the machine that serves the pages
+
+    @property
+    def fits_on_disk(self) -> bool:
+        return self.facts.n_bytes < self.disk_free
+
+
+def model_look(path: str) -> ModelLook:
+    """Look at a directory that a browser named, without copying or loading it.
+
+    Raises ImportRefused, UnsafeCheckpoint, UnloadableModel, as importing it would.
+    """
+    source = import_source(path)
+    check_checkpoint_dir(source)
+    n_parameters = count_parameters(source)
+    store = store_path("")
+    store.mkdir(parents=True, exist_ok=True)
+    return ModelLook(
+        facts=model_facts(source, n_parameters=n_parameters),
+        on_gpu=model_facts(source, n_parameters=n_parameters, on_gpu=True),
+        disk_free=shutil.disk_usage(store).free,
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    )
 
 
 def checkpoint_import_start(

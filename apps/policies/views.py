@@ -112,7 +112,15 @@ def withdraw_approval(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def import_(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(person(request), slug, Role.ENGINEER)
     form = ImportForm(posted(request))
-    if request.method == "POST" and form.is_valid():
+    look: services.ModelLook | None = None
+    if request.method == "POST" and request.POST.get("action") == "look":
+        form.fields["name"].required = False  # a name is not needed to look
+        if form.is_valid():
+            try:
+                look = services.model_look(form.cleaned_data["path"])
+            except PrefloopError as error:
+                form.add_error("path", str(error))
+    elif request.method == "POST" and form.is_valid():
         try:
             made = services.checkpoint_import_start(project=project, created_by=person(request), **form.cleaned_data)
         except PrefloopError as error:
@@ -122,7 +130,7 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
                 return redirect("jobs:job", slug=slug, job_id=made.pk)
             messages.success(request, _("%(name)s is imported.") % {"name": made.name})
             return redirect("policies:checkpoint", slug=slug, pk=made.pk)
-    context = {"project": project, "active": "policies", "form": form, "folders": settings.IMPORT_DIRS}
+    context = {"project": project, "active": "policies", "form": form, "folders": settings.IMPORT_DIRS, "look": look}
     return render(request, "policies/import.html", context, status=400 if form.errors else 200)
 
 

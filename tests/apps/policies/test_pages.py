@@ -126,6 +126,25 @@ def test_an_import_copies_checks_and_records(project, store, model_dir, erin, cl
     assert "is there already" in again.content.decode()
 
 
+def test_a_look_says_what_a_model_is_and_takes_before_anything_is_copied(project, store, model_dir, erin, client_for):
+    folder = model_dir("tiny")
+    page = client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "", "role": "policy", "action": "look"})
+    assert page.status_code == 200
+    look = page.context["look"]
+    assert look.facts.n_parameters == 6
+    assert (look.facts.sampling_bytes, look.on_gpu.sampling_bytes) == (24, 12)  # 4 bytes a number, 2 in bf16
+    assert (look.facts.training_bytes, look.on_gpu.training_bytes) == (96, 108)
+    assert look.facts.n_bytes == sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    text = page.content.decode()
+    assert "all weights" in text
+    assert "It has no tokenizer" in text
+    assert not Checkpoint.objects.exists()
+    assert [path for path in (store / "store").rglob("*") if path.is_file()] == []
+    refused = client_for(erin).post(f"{BASE}import/", {"path": "/etc", "role": "policy", "action": "look"})
+    assert refused.status_code == 400
+    assert "PREFLOOP_IMPORT_DIRS" in refused.content.decode()
+
+
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "optimizer.pt", "rng_state.pth", "deep/extra.pkl"])
 def test_a_pickle_is_refused_unopened_and_nothing_is_left(file, project, store, model_dir, erin, client_for):
     folder, canary = model_dir("evil"), store / "canary"
