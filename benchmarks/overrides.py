@@ -3,10 +3,11 @@
     python benchmarks/overrides.py [--seeds 5] [--share 0.05] [--length-bias 3] [--folder DIR] [--json]
 
 In a copy of the letters demo a simulated judge that likes length (`--length-bias`, utility per 100 characters: sure of
-itself and wrong) labels every training pair. DPO then learns from its labels: as they are, and with a share of them put
-right by people who know the truth, chosen by the review gate (`uncertain`) or at random (`sample`). Prints the truth's
-mean (gold) after each, with t intervals over the seeds, the difference between the two choices seed by seed, and how
-many of the labels that people saw were wrong. The demo is seeded once in DIR (default var/bench-cache/recipes).
+itself and wrong) labels two pairs of every training prompt that no other judge has seen. DPO then learns from its
+labels: as they are, and with a share of them put right by people who know the truth, chosen by the review gate
+(`uncertain`) or at random (`sample`). Prints the truth's mean (gold) after each, with t intervals over the seeds, the
+difference between the two choices seed by seed, and how many of the labels that people saw were wrong. The demo is
+seeded once in DIR (default var/bench-cache/recipes).
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def judge(length_bias: float, noise: float) -> dict[str, Any]:
     from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_create
     from apps.policies.models import Endpoint
     from apps.projects.models import Project
-    from apps.samples.models import Comparison
+    from apps.samples.models import Completion
+    from apps.samples.services import comparisons_create
     from workers import demo
     from workers.foreground import run_group
 
@@ -80,7 +82,19 @@ def judge(length_bias: float, noise: float) -> dict[str, Any]:
         order_policy="average",
         is_simulated=True,
     )
-    ids = list(Comparison.objects.filter(project=project, held_out=False, origin="seed").values_list("pk", flat=True))
+    # pairs of their own, which no other judge has an opinion on: the gate has only this judge to go by
+    by_prompt: dict[int, list[Any]] = {}
+    first = project.sampling_runs.order_by("id").first()
+    rows = Completion.objects.filter(project=project, prompt__split="train", run=first)
+    for row in rows.select_related("prompt").order_by("prompt_id", "index", "id"):
+        by_prompt.setdefault(row.prompt_id, []).append(row)
+    pairs = [
+        (four[at], four[at + 2])
+        for four in by_prompt.values()
+        for at in range(2)
+        if len(four) >= 4 and four[at].text != four[at + 2].text
+    ]
+    ids = [row.pk for row in comparisons_create(project=project, pairs=pairs, origin="study")]
     run = judging_run_create(project=project, judge=made, comparison_ids=ids, seed=0)
     if run.group is not None:
         run_group(run.group, quiet=True)
@@ -108,13 +122,20 @@ def train(mode: str, budget: int, seed: int) -> dict[str, Any]:
     loop = loop_start(project=project, recipe="dpo", settings=settings, seed=seed)
     found = {"n_seen": 0, "n_wrong": 0}
 
+    decided: set[int] = set()
+
+    def asked() -> list[int]:
+        ids = loop.rounds.filter(index=1).values_list("review_comparison_ids", flat=True).first() or []
+        return [pk for pk in ids if pk not in decided]
+
     def stopped() -> bool:
         loop.refresh_from_db()
-        return loop.state not in ACTIVE or loop.state == "waiting"
+        return loop.state not in ACTIVE or (loop.state == "waiting" and bool(asked()))
 
     run_until(stopped, quiet=True)
-    if loop.state == "waiting":
-        ids = loop.rounds.get(index=1).review_comparison_ids
+    while loop.state == "waiting":
+        ids = asked()
+        decided.update(ids)
         labels = _labels(project, loop.judge, ids)
         for comparison in Comparison.objects.filter(pk__in=ids):
             said, true = labels[comparison.pk]

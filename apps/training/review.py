@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from apps.judging.models import Judge
 from apps.rankings.models import Override
+from apps.rankings.selectors.doubt import LEAST_DECISIONS, likely_wrong
 from apps.rankings.selectors.review import review_judge, uncertainty
 from apps.training.labels import round_origin, trainable
 from apps.training.models import Loop, Round
@@ -13,6 +15,9 @@ from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed
 
 RANDOM_SHARE = 0.2  # of the budget of `uncertain`: what nobody doubts must be looked at too
+# Until people decided something about the judge nobody knows what it is wrong about: a share of the budget finds out,
+# half of it spent at random, and the rest goes where that says.
+FIRST_SHARE, FIRST_RANDOM = 1 / 3, 0.5
 
 
 def gate_judge(loop: Loop) -> Judge | None:
@@ -21,8 +26,9 @@ def gate_judge(loop: Loop) -> Judge | None:
 
 
 def review_choose(*, loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
-    """Return the comparisons that go to people, most informative first, at most the recipe's budget (0: no limit).
+    """Return the comparisons that go to people next, most informative first; [] when the budget (0: no limit) is spent.
 
+    `uncertain` asks in two parts where nothing is known of the judge: the second goes where the first found it wrong.
     Only what a judge has labelled can be reviewed: without a judge there is nothing to look over.
     """
     judge = gate_judge(loop)
@@ -34,16 +40,24 @@ def review_choose(*, loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
     else:
         comparisons = comparisons.exclude(origin__startswith="loop:")
     ids = list(comparisons.filter(verdicts__judge=judge).distinct().values_list("id", flat=True))
-    budget = min(recipe.review.budget or len(ids), len(ids))
-    rng = random.Random(derive_seed(loop.seed, "review", round_.index))
+    asked = set(round_.review_comparison_ids)
+    budget = min(recipe.review.budget or len(ids), len(ids)) - len(asked)
+    if budget <= 0 or (asked and recipe.review.mode != "uncertain"):
+        return []
+    rng = random.Random(derive_seed(loop.seed, "review", round_.index, len(asked)))
     if recipe.review.mode == "all":
         return ids
     if recipe.review.mode == "sample":
         return rng.sample(ids, budget)
-    worth = uncertainty(ids, judge, seed=loop.seed)
-    ranked = sorted(worth, key=lambda key: (-worth[key].value, key))
-    sure = round(budget * (1 - RANDOM_SHARE))
-    chosen = ranked[:sure]
+    ids = [key for key in ids if key not in asked]
+    share = RANDOM_SHARE
+    value = likely_wrong(ids, judge)
+    if not value:
+        value = {key: worth.value for key, worth in uncertainty(ids, judge, seed=loop.seed).items()}
+        first = math.ceil(budget * FIRST_SHARE)
+        if not asked and LEAST_DECISIONS <= first < len(ids):
+            budget, share = first, FIRST_RANDOM
+    chosen = sorted(value, key=lambda key: (-value[key], key))[: round(budget * (1 - share))]
     rest = sorted(set(ids) - set(chosen))
     return chosen + rng.sample(rest, min(budget - len(chosen), len(rest)))
 

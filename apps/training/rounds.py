@@ -296,16 +296,15 @@ def _judging_jobs(loop: Loop, round_: Round) -> JobGroup:
 def _review(loop: Loop, round_: Round, recipe: Recipe, now: datetime) -> bool:
     if recipe.review.mode == "none" or recipe.objective.loss == "none":
         return _move(round_, Stage.SNAPSHOT if recipe.objective.loss != "none" else Stage.EVALUATION)
-    if not round_.review_comparison_ids:
+    if review_is_done(round_):
         chosen = review_choose(loop=loop, round_=round_, recipe=recipe)
         if not chosen:
+            Loop.objects.filter(pk=loop.pk, state=LoopState.WAITING).update(state=LoopState.RUNNING)
             return _move(round_, Stage.SNAPSHOT)
-        Round.objects.filter(pk=round_.pk).update(review_comparison_ids=chosen)
+        asked = [*round_.review_comparison_ids, *chosen]
+        Round.objects.filter(pk=round_.pk).update(review_comparison_ids=asked)
         Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.WAITING)
         return True  # look again: people may have decided all of it meanwhile, or before
-    if review_is_done(round_):
-        Loop.objects.filter(pk=loop.pk, state=LoopState.WAITING).update(state=LoopState.RUNNING)
-        return _move(round_, Stage.SNAPSHOT)
     # resumed while the gate was closed: it waits again
     Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.WAITING)
     return False

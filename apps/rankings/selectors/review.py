@@ -69,17 +69,29 @@ def uncertainty(comparison_ids: Sequence[int], judge: Judge, seed: int = 0) -> d
     """
     verdicts = _verdicts_by_judge(comparison_ids, judge)
     votes = _votes(comparison_ids)
-    judges = Judge.objects.in_bulk({judge_id for rows in verdicts.values() for judge_id in rows})
     worth: dict[int, Worth] = {}
-    for key, by_judge in verdicts.items():
+    for key, labels in _labels(verdicts).items():
+        by_judge = verdicts[key]
         if judge.pk not in by_judge:
             continue
-        labels = {judges[pk]: made for pk, rows in by_judge.items() if (made := _label(judges[pk], rows)) is not None}
         others = {other: label for other, label in labels.items() if other.pk != judge.pk}
         people = majority(standing_votes(votes[key]).values())
         share = derive_seed(seed, "review", key) / 2**63
         worth[key] = _worth(by_judge[judge.pk], labels.get(judge), others, people, share)
     return worth
+
+
+def labels_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int, dict[Judge, JudgeLabel]]:
+    """Return what this judge and the others say of each comparison, older versions of the same name aside."""
+    return _labels(_verdicts_by_judge(comparison_ids, judge))
+
+
+def _labels(verdicts: dict[int, dict[int, list[Verdict]]]) -> dict[int, dict[Judge, JudgeLabel]]:
+    judges = Judge.objects.in_bulk({judge_id for rows in verdicts.values() for judge_id in rows})
+    return {
+        key: {judges[pk]: made for pk, rows in by_judge.items() if (made := _label(judges[pk], rows)) is not None}
+        for key, by_judge in verdicts.items()
+    }
 
 
 def _worth(
