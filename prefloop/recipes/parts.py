@@ -257,8 +257,8 @@ class Review(Part):
     mode: str = setting(
         "none",
         choices=("none", "uncertain", "sample", "all"),
-        help="Which labels go to people before training: none, a sample, all, or the uncertain ones, a random share, and "
-        "then those like the ones that people corrected.",
+        help="Which labels go to people before training: none, a sample, all, or the uncertain ones, a random share "
+        "and then those like the ones that people corrected.",
     )
     budget: int = setting(20, minimum=0, help="Most labels sent to people in a round; 0 sets no limit.")
 
