@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "prefloop" / "README.md").read_text(encoding="utf-8")
 INDEX = README.split("## Paper index")[1]
 ROWS = [line for line in INDEX.splitlines() if line.startswith("|") and re.search(r"`tests?/|/test_", line)]
-NAME = re.compile(r"`((?:losses|recipes|judging|stats|policy|engine)(?:\.\w+)+)`")
+NAME = re.compile(r"`((?:losses|recipes|judging|stats|policy|engine|worlds)(?:\.\w+)+)`")
 NOT_METHODS = {"same_rows", "soft_label", "objective"}
 
 
