@@ -3,8 +3,9 @@
     python benchmarks/report_pages.py [--comparisons 100000] [--json]
     DATABASE_URL=postgres://… python benchmarks/report_pages.py     # a database that may be filled and emptied
 
-Each comparison has two answers of 20 models, a vote, and a verdict of one judge in both orders. The rows are made
-inside the database; every page is asked for with an empty cache, best of three. Prints seconds and queries a page.
+Each comparison has two answers of 20 models, a vote, and a verdict of one judge in both orders with its reply of 600
+characters. The rows are made inside the database, as one import, and are vacuumed as autovacuum would. Every page is
+asked for with an empty cache, best of three. Prints seconds and queries a page.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ["OMP_NUM_THREADS"] = "1"
 WANTED = 1.0
-PAGES = ("agreement", "leaderboard")
+PAGES = ("agreement", "leaderboard", "frontier")
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)"
 
 
@@ -34,12 +35,13 @@ def fill(n: int) -> None:
     from apps.accounts.models import User
     from apps.judging.models import Judge
     from apps.projects.models import Membership, Project
-    from apps.prompts.models import PromptSet
+    from apps.prompts.models import ImportBatch, PromptSet
 
     project = Project.objects.create(slug="bench", name="Bench")
     lead = User.objects.create(username="bench-lead")
     Membership.objects.create(project=project, user=lead, role="lead")
     prompts = PromptSet.objects.create(project=project, name="bench")
+    batch = ImportBatch.objects.create(project=project, name="bench", format="records", n_records=n, ready=True).pk
     judge = Judge.objects.create(project=project, name="judge", kind="imported")
     now, text = timezone.now(), "A sentence of an answer, as long as answers are. " * 40
     said = "CASE WHEN ({}) %% 10 = 0 THEN 'tie' WHEN ({}) %% 10 < 4 THEN 'second' ELSE 'first' END"
@@ -47,23 +49,23 @@ def fill(n: int) -> None:
     numbers = f"{_NUMBERS} "
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO prompts_prompt (id, created_at, project_id, prompt_set_id, external_id, text, split, "
-            f"metadata, record_sha256) {numbers} SELECT i, %s, %s, %s, 'p' || i, 'A prompt', 'train', "
+            "INSERT INTO prompts_prompt (id, created_at, project_id, prompt_set_id, batch_id, external_id, text, split, "
+            f"metadata, record_sha256) {numbers} SELECT i, %s, %s, %s, %s, 'p' || i, 'A prompt', 'train', "
             f"('{{\"topic\": ' || (i %% 4) || '}}'){json_cast}, '' FROM n",
-            [n, now, project.pk, prompts.pk],
+            [n, now, project.pk, prompts.pk, batch],
         )
         for half, offset in ((0, 7), (1, 11)):
             cursor.execute(
-                'INSERT INTO samples_completion (id, created_at, project_id, prompt_id, "index", text, token_ids, '
-                f"finished, model_name, metadata) {numbers} SELECT 2 * i - 1 + {half}, %s, %s, i, {half}, "
+                'INSERT INTO samples_completion (id, created_at, project_id, batch_id, prompt_id, "index", text, token_ids, '
+                f"finished, model_name, metadata) {numbers} SELECT 2 * i - 1 + {half}, %s, %s, %s, i, {half}, "
                 f"substr(%s, 1, 100 + (i * {offset * 37}) %% 1500), '[]'{json_cast}, true, "
                 f"'model-' || ((i * {offset}) %% 10 + {10 * half}), '{{}}'{json_cast} FROM n",
-                [n, now, project.pk, text],
+                [n, now, project.pk, batch, text],
             )
         cursor.execute(
-            "INSERT INTO samples_comparison (id, created_at, project_id, prompt_id, first_id, second_id, origin, "
-            f"held_out, gold) {numbers} SELECT i, %s, %s, i, 2 * i - 1, 2 * i, 'import', false, '' FROM n",
-            [n, now, project.pk],
+            "INSERT INTO samples_comparison (id, created_at, project_id, batch_id, prompt_id, first_id, second_id, "
+            f"origin, held_out, gold) {numbers} SELECT i, %s, %s, %s, i, 2 * i - 1, 2 * i, 'import', false, '' FROM n",
+            [n, now, project.pk, batch],
         )
         cursor.execute(
             'INSERT INTO rankings_vote (created_at, comparison_id, rater, choice, "order", guideline, reason, adjudication) '
@@ -73,12 +75,12 @@ def fill(n: int) -> None:
         for order, step in (("01", 13), ("10", 17)):
             cursor.execute(
                 'INSERT INTO judging_verdict (created_at, judge_id, comparison_id, "order", sample, state, outcome, raw, '
-                f"rationale, usage, flags) {numbers} SELECT %s, %s, i, '{order}', 0, 'ok', {said.format(*[f'i * {step}'] * 2)}, '', '', "
+                f"rationale, usage, flags) {numbers} SELECT %s, %s, i, '{order}', 0, 'ok', {said.format(*[f'i * {step}'] * 2)}, substr(%s, 1, 600), '', "
                 f"'{{}}'{json_cast}, '[]'{json_cast} FROM n",
-                [n, now, judge.pk],
+                [n, now, judge.pk, text],
             )
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
 
 
 def measure() -> list[dict[str, object]]:

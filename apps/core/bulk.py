@@ -29,7 +29,7 @@ def rows_insert(rows: Sequence[models.Model], *, using: str = DEFAULT_DB_ALIAS) 
     model = type(rows[0])
     meta = model._meta
     table = connection.ops.quote_name(meta.db_table)
-    fields = meta.local_concrete_fields
+    fields = [field for field in meta.local_concrete_fields if not field.generated]  # the database fills those
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     with connection.cursor() as cursor:
         for row, pk in zip(rows, _reserve(cursor, connection, meta, len(rows)), strict=True):

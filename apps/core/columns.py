@@ -1,13 +1,15 @@
 """Whole columns of a query as arrays, without a Python object a cell.
 
 The database joins a column into one text, which NumPy splits: two to three times as fast as fetching rows, on SQLite
-and PostgreSQL alike. For reports that read a hundred thousand rows while a page waits.
+and PostgreSQL alike. Columns of a few small numbers travel together as one number, and a text column is sent once a
+distinct text. For reports that read a hundred thousand rows while a page waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from django.db import connections
@@ -17,7 +19,14 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-_SEPARATOR = "\x1f"  # between texts: a control character that no name holds
+Kind = type | range
+
+
+class Texts(NamedTuple):
+    """A text column, numbered: the distinct texts, sorted, and each row's place among them, -1 where it is empty."""
+
+    names: list[str]
+    place: Ints
 
 
 def coded(field: str, codes: Mapping[str, int], *, default: int | Combinable) -> Case:
@@ -27,43 +36,84 @@ def coded(field: str, codes: Mapping[str, int], *, default: int | Combinable) ->
     return Case(*whens, default=otherwise, output_field=IntegerField())
 
 
-def fetch(query: QuerySet[Any], **columns: tuple[type, str | Expression]) -> dict[str, Any]:
-    """Fetch columns given as name=(kind, field or expression): int and float arrays, str a list. None must not occur.
+def fetch(query: QuerySet[Any], **columns: tuple[Kind, str | Expression]) -> dict[str, Any]:
+    """Fetch columns given as name=(kind, field or expression).
 
-    Rows come in no particular order, the same in every column.
+    Kinds: int; a range, which holds every value there is; float, where None is NaN; str, which gives Texts. Rows come
+    in no particular order, the same in every column. Raises ValueError where a value lies outside its range.
     """
-    names = {f"c_{name}": (kind, F(what) if isinstance(what, str) else what) for name, (kind, what) in columns.items()}
-    rows = query.order_by().values_list().annotate(**{n: e for n, (_, e) in names.items()}).values_list(*names)
+    kinds = {name: kind for name, (kind, _) in columns.items()}
+    named = {_c(name): F(what) if isinstance(what, str) else what for name, (_, what) in columns.items()}
+    rows = query.order_by().values_list().annotate(**named).values_list(*named)
     sql, params = rows.query.sql_with_params()
     connection = connections[query.db]
-    parts = [_joined(connection.vendor, name, kind) for name, (kind, _) in names.items()]
+    small = {name: kind for name, kind in kinds.items() if isinstance(kind, range)}
+    plain = [name for name, kind in kinds.items() if kind in (int, float)]
+    texts = [name for name, kind in kinds.items() if kind is str]
+    sums = [_text_of(f'"{_c(name)}"', kinds[name], connection.vendor) for name in plain]
+    if small:
+        sums.append(_text_of(_packed(small), int, connection.vendor))
+    parts = [*(f'"{_c(name)}"' for name in texts), "count(*)", *(_joined(s, connection.vendor) for s in sums)]
+    by = f" GROUP BY {', '.join(str(place + 1) for place in range(len(texts)))}" if texts else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)} FROM ({sql}) AS t", params)  # noqa: S608 (compiled by Django)
-        texts = cursor.fetchone()
-    return {name: _split(text, kind) for name, (kind, _), text in zip(columns, columns.values(), texts, strict=True)}
+        cursor.execute(f"SELECT {', '.join(parts)} FROM ({sql}) AS t{by}", params)  # noqa: S608 (compiled by Django)
+        groups = [group for group in cursor.fetchall() if group[len(texts)]]
+    found: dict[str, Any] = {}
+    counts = [group[len(texts)] for group in groups]
+    for at, name in enumerate(texts):
+        found[name] = _numbered([group[at] for group in groups], counts)
+    for at, name in enumerate(plain, len(texts) + 1):
+        found[name] = _split([group[at] for group in groups], kinds[name])
+    if small:
+        found |= _unpacked(_split([group[-1] for group in groups], int), small)
+    return {name: found[name] for name in columns}
 
 
-def _joined(vendor: str, name: str, kind: type) -> str:
-    value, separator = f'"{name}"', ","
-    if kind is str:
-        value, separator = f"replace({value}, '{_SEPARATOR}', ' ')", _SEPARATOR
+def _c(name: str) -> str:
+    return f"c_{name}"
+
+
+def _text_of(value: str, kind: Kind, vendor: str) -> str:
     if vendor == "postgresql":
-        return f"string_agg({value}::text, '{separator}')"
-    if kind is float:
-        value = f"printf('%%.17g', {value})"
-    return f"group_concat({value}, '{separator}')"
+        return f"coalesce(({value})::text, 'nan')" if kind is float else f"({value})::text"
+    # SQLite would write 15 digits
+    return f"CASE WHEN {value} IS NULL THEN 'nan' ELSE printf('%%.17g', {value}) END" if kind is float else value
 
 
-def _split(text: str | None, kind: type) -> Any:
-    if kind is str:
-        return [] if text is None else text.split(_SEPARATOR)
-    dtype = np.int64 if kind is int else np.float64
+def _joined(value: str, vendor: str) -> str:
+    return f"string_agg({value}, ',')" if vendor == "postgresql" else f"group_concat({value}, ',')"
+
+
+def _packed(small: Mapping[str, range]) -> str:
+    """Write small columns as the digits of one number, the first the lowest."""
+    parts, stride = [], 1
+    for name, values in small.items():
+        parts.append(f'(CAST("{_c(name)}" AS bigint) - ({values.start})) * {stride}')
+        stride *= len(values)
+    if stride > 2**62:
+        raise ValueError(f"the ranges of {', '.join(small)} are too wide to travel together")
+    return " + ".join(parts)
+
+
+def _unpacked(packed: Ints, small: Mapping[str, range]) -> dict[str, Ints]:
+    if len(packed) and not 0 <= packed.min() <= packed.max() < math.prod(len(values) for values in small.values()):
+        raise ValueError(f"a value of {', '.join(small)} lies outside its range")
+    found: dict[str, Ints] = {}
+    for name, values in small.items():
+        packed, digit = np.divmod(packed, len(values))
+        found[name] = digit + values.start
+    return found
+
+
+def _split(texts: Sequence[str], kind: Kind) -> Any:
+    dtype = np.float64 if kind is float else np.int64
+    if not texts:
+        return np.zeros(0, dtype=dtype)
     # by the separator it reads text, which is not the deprecated reading of bytes
-    return np.zeros(0, dtype=dtype) if text is None else np.fromstring(text, dtype=dtype, sep=",")
+    return np.fromstring(",".join(texts), dtype=dtype, sep=",")
 
 
-def numbered(texts: list[str]) -> tuple[list[str], Ints]:
-    """Number texts by their place among the distinct ones, which are sorted; an empty text is -1."""
+def _numbered(texts: list[str], counts: Sequence[int]) -> Texts:
     names = sorted(set(texts) - {""})
     place = {name: code for code, name in enumerate(names)} | {"": -1}
-    return names, np.fromiter((place[text] for text in texts), dtype=np.int64, count=len(texts))
+    return Texts(names, np.repeat(np.array([place[text] for text in texts], dtype=np.int64), counts))

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 from django.db.models import Count, F, Max, Q, QuerySet
-from django.db.models.functions import Length
 from numpy.typing import NDArray
 
-from apps.core.columns import coded, fetch, numbered
+from apps.core.columns import coded, fetch
 from apps.judging.models import Judge, Verdict
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, ready
@@ -32,22 +31,23 @@ OUTCOME_CODE: dict[str, int] = {outcome: code for code, outcome in enumerate(OUT
 _STATE_CODE = {"unparseable": UNPARSEABLE, "error": FAILED}
 _ORDER = {"01": 0, "10": 1}
 UNKNOWN_ORDER = -1
+# what each code may be: such columns travel together
+_OUTCOMES, _ORDERS, _STATES = range(MISSING, len(OUTCOMES)), range(UNKNOWN_ORDER, 2), range(OTHER_STATE, len(OUTCOMES))
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The comparisons in order of id; models and origins are numbered, MISSING where empty."""
+    """The comparisons in order of id; models and rounds of loops are numbered, MISSING where there is none."""
 
     id: Ints
     gold: Ints
-    prompt: Ints
     length_first: Ints
     length_second: Ints
     model_first: Ints
     model_second: Ints
     models: tuple[str, ...]
-    origin: Ints
-    origins: tuple[str, ...]
+    round: Ints
+    rounds: tuple[str, ...]  # as origins: "loop:3:1", in the order in which they were
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,55 +69,67 @@ def pairs_of(project: Project) -> Pairs:
         id=(int, "id"),
         first=(int, "first_id"),
         second=(int, "second_id"),
-        prompt=(int, "prompt_id"),
-        gold=(int, coded("gold", OUTCOME_CODE, default=MISSING)),
-        origin=(str, "origin"),
+        gold=(_OUTCOMES, coded("gold", OUTCOME_CODE, default=MISSING)),
     )
     answers = fetch(
         Completion.objects.filter(project=project),
         id=(int, "id"),
-        length=(int, Length("text")),
+        length=(int, "n_characters"),
         model=(str, "model_name"),
     )
-    models, model = numbered(answers["model"])
-    origins, origin = numbered(comparisons["origin"])
+    models, model = answers["model"]
     by_id = np.argsort(answers["id"])
     ids, length, model = answers["id"][by_id], answers["length"][by_id], model[by_id]
     order = np.argsort(comparisons["id"])
+    id_ = comparisons["id"][order]
     first, second = (np.searchsorted(ids, comparisons[side][order]) for side in ("first", "second"))
+    rounds, round_ = _rounds(project, id_)
     return Pairs(
-        id=comparisons["id"][order],
+        id=id_,
         gold=comparisons["gold"][order],
-        prompt=comparisons["prompt"][order],
         length_first=length[first],
         length_second=length[second],
         model_first=model[first],
         model_second=model[second],
         models=tuple(models),
-        origin=origin[order],
-        origins=tuple(origins),
+        round=round_,
+        rounds=rounds,
     )
+
+
+def _rounds(project: Project, ids: Ints) -> tuple[tuple[str, ...], Ints]:
+    found = fetch(comparisons_of(project).filter(origin__startswith="loop:"), id=(int, "id"), origin=(str, "origin"))
+    names, place = found["origin"]
+    order = sorted(range(len(names)), key=lambda code: _round_key(names[code]))
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    out = np.full(len(ids), MISSING)
+    out[np.searchsorted(ids, found["id"])] = rank[place]
+    return tuple(names[code] for code in order), out
 
 
 def votes_of(project: Project, pairs: Pairs) -> Said:
     """Fetch each person's last vote on each comparison, where it was not taken back; by item, then rater."""
     # one filter() is one join: these are conditions on the same vote
     rows = fetch(
-        comparisons_of(project).filter(votes__superseded_by__isnull=True, votes__choice__in=[*OUTCOMES, "skip"]),
+        Comparison.objects.filter(
+            project=project, votes__superseded_by__isnull=True, votes__choice__in=[*OUTCOMES, "skip"]
+        ),
         item=(int, "id"),
         rater=(str, "votes__rater"),
-        outcome=(int, coded("votes__choice", OUTCOME_CODE, default=SKIP)),
-        order=(int, coded("votes__order", _ORDER, default=UNKNOWN_ORDER)),
+        outcome=(_OUTCOMES, coded("votes__choice", OUTCOME_CODE, default=SKIP)),
+        order=(_ORDERS, coded("votes__order", _ORDER, default=UNKNOWN_ORDER)),
     )
-    names, rater = numbered(rows["rater"])
-    item = np.searchsorted(pairs.id, rows["item"])
-    order = np.lexsort((rater, item))
+    names, rater = rows["rater"]
+    item, known = _places(pairs, rows["item"])
+    order = np.argsort(item[known] * max(len(names), 1) + rater[known])
+    kept = known[order]
     n = len(order)
     return Said(
-        item[order],
-        rater[order],
-        rows["order"][order],
-        rows["outcome"][order],
+        item[kept],
+        rater[kept],
+        rows["order"][kept],
+        rows["outcome"][kept],
         np.zeros(n, dtype=np.int64),
         np.full(n, np.nan),
         tuple(names),
@@ -125,22 +137,40 @@ def votes_of(project: Project, pairs: Pairs) -> Said:
 
 
 def verdicts_of(project: Project, pairs: Pairs) -> Said:
-    verdicts = Verdict.objects.filter(ready("comparison__"), comparison__project=project)
+    """Fetch every verdict, by item, judge, order and sample."""
+    judges = np.sort(np.array(Judge.objects.filter(project=project).values_list("id", flat=True), dtype=np.int64))
+    if not len(judges):
+        none = np.zeros(0, dtype=np.int64)
+        return Said(none, none, none, none, none, np.zeros(0))
     rows = fetch(
-        verdicts,
-        id=(int, "id"),
+        Verdict.objects.filter(judge__in=judges.tolist()),
         item=(int, "comparison_id"),
-        judge=(int, "judge_id"),
-        order=(int, coded("order", _ORDER, default=UNKNOWN_ORDER)),
-        sample=(int, "sample"),
-        outcome=(int, coded("outcome", OUTCOME_CODE, default=coded("state", _STATE_CODE, default=OTHER_STATE))),
+        judge=(range(int(judges[0]), int(judges[-1]) + 1), "judge_id"),
+        order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
+        sample=(range(2**15), "sample"),
+        outcome=(_STATES, coded("outcome", OUTCOME_CODE, default=coded("state", _STATE_CODE, default=OTHER_STATE))),
+        p=(float, "p_first"),
     )
-    soft = fetch(verdicts.filter(p_first__isnull=False), id=(int, "id"), p=(float, "p_first"))
-    order = np.argsort(rows["id"])
-    p = np.full(len(order), np.nan)
-    p[np.searchsorted(rows["id"][order], soft["id"])] = soft["p"]
-    item = np.searchsorted(pairs.id, rows["item"][order])
-    return Said(item, rows["judge"][order], rows["order"][order], rows["outcome"][order], rows["sample"][order], p)
+    item, known = _places(pairs, rows["item"])
+    key = item * len(judges) + np.searchsorted(judges, rows["judge"])
+    key = (key * len(_ORDERS) + rows["order"] + 1) * 2**15 + rows["sample"]
+    kept = known[np.argsort(key[known])]
+    return Said(
+        item[kept],
+        rows["judge"][kept],
+        rows["order"][kept],
+        rows["outcome"][kept],
+        rows["sample"][kept],
+        rows["p"][kept],
+    )
+
+
+def _places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
+    """Give each row's place among the pairs, and which rows have one: those of an unfinished import have none."""
+    if not len(pairs.id):
+        return np.zeros(len(ids), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    place = np.minimum(np.searchsorted(pairs.id, ids), len(pairs.id) - 1)
+    return place, np.flatnonzero(pairs.id[place] == ids)
 
 
 def agreement_columns(
@@ -155,8 +185,6 @@ def agreement_columns(
     code = {key: judges.index(names[key]) for key in present.tolist()}
     place = np.array([code[key] for key in present.tolist()], dtype=np.int64)
     known_as = _known_as(project, names)
-    rounds = sorted((o for o in pairs.origins if o.startswith("loop:")), key=_round_key)
-    round_place = np.array([rounds.index(o) if o in rounds else MISSING for o in pairs.origins] + [MISSING])
     return AgreementColumns(
         gold=pairs.gold,
         length_first=pairs.length_first,
@@ -176,8 +204,8 @@ def agreement_columns(
         model_first=pairs.model_first,
         model_second=pairs.model_second,
         judge_models=tuple(own_models(j, pairs.models, known_as=known_as.get(j, ())) for j in judges),
-        rounds=tuple(_round_name(origin) for origin in rounds),
-        round=round_place[pairs.origin],
+        rounds=tuple(_round_name(origin) for origin in pairs.rounds),
+        round=pairs.round,
     )
 
 

@@ -106,7 +106,7 @@ class Verdict(TimeStamped):
     Only ever appended; `outcome` is canonical; `p_first` is the probability that the canonical first is better.
     """
 
-    judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="verdicts")
+    judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="verdicts", db_index=False)  # verdict_read
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="verdicts")
     run = models.ForeignKey(JudgingRun, null=True, on_delete=models.SET_NULL, related_name="verdicts")
     order = models.CharField(max_length=2, choices=[("01", "first shown first"), ("10", "second shown first")])
@@ -139,6 +139,12 @@ class Verdict(TimeStamped):
             models.CheckConstraint(
                 condition=Q(p_first__isnull=True) | Q(p_first__gte=0, p_first__lte=1), name="verdict_p_in_unit"
             ),
+        ]
+        # all that reports read, without the replies
+        indexes = [
+            models.Index(
+                fields=["judge", "comparison", "order", "sample", "state", "outcome", "p_first"], name="verdict_read"
+            )
         ]
 
     def __str__(self) -> str:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import Count, Exists, OuterRef, QuerySet, TextField, Value
+from django.db.models import Count, Exists, OuterRef, TextField, Value
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce
 from numpy.typing import NDArray
 
-from apps.core.columns import fetch, numbered
+from apps.core.columns import fetch
 from apps.exchange.selectors import judge_names
 from apps.judging import columns
 from apps.judging.models import Judge, Verdict
 from apps.projects.models import Project
-from apps.prompts.models import Prompt, ready
+from apps.prompts.models import ready
 from apps.rankings.models import Override
-from apps.samples.models import Completion
+from apps.samples.models import Comparison
 from prefloop.stats.columns import AgreementColumns
 from prefloop.stats.games import HUMAN as HUMAN_SOURCE
 from prefloop.stats.games import GameColumns
@@ -33,15 +33,10 @@ class NoSuchSource(PrefloopError):
     """A leaderboard of somebody who is not there."""
 
 
-def agreement_columns(project: Project) -> AgreementColumns:
-    """Code a project's comparisons, the votes that stand, and all verdicts."""
-    return columns.agreement_columns(project, judge_names(project))
-
-
-def comparison_ids(project: Project) -> Ints:
-    """Give the ids of the report's items, in its order."""
-    ids: Ints = np.sort(fetch(columns.comparisons_of(project), id=(int, "id"))["id"])
-    return ids
+def agreement_columns(project: Project) -> tuple[AgreementColumns, Ints]:
+    """Code a project's comparisons, the votes that stand, and all verdicts; and give the items' comparison ids."""
+    pairs = columns.pairs_of(project)
+    return columns.agreement_columns(project, judge_names(project), pairs=pairs), pairs.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +138,7 @@ def override_list(project: Project, *, n_reasons: int = 8) -> list[Overrides]:
 
 # --- slices -----------------------------------------------------------------------------------------------------------
 
-_SAMPLED = 300  # rows looked at to find the keys there are
+_SAMPLED = 200  # comparisons looked at to find the keys there are: the first, the latest, and as many between
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,44 +150,48 @@ class Slices:
     place: Ints
 
 
-def slice_keys(project: Project) -> list[str]:
-    """Name the keys that comparisons can be split by: metadata of prompts, and "answer." that of answers."""
-    prompts = Prompt.objects.filter(ready(), project=project).exclude(metadata={})
-    answers = Completion.objects.filter(ready(), project=project).exclude(metadata={})
-    found = {key for row in _sample(prompts) for key, value in row.items() if _is_plain(value)}
-    of_answers = {f"answer.{key}" for row in _sample(answers) for key, value in row.items() if _is_plain(value)}
+def slice_keys(comparison_ids: Ints) -> list[str]:
+    """Name the keys that these comparisons can be split by: metadata of prompts, and "answer." that of answers."""
+    ids = comparison_ids
+    between = ids[np.linspace(0, len(ids) - 1, min(_SAMPLED, len(ids)), dtype=np.int64)]
+    looked_at = np.unique(np.concatenate([ids[:_SAMPLED], between, ids[-_SAMPLED:]]))
+    rows = Comparison.objects.filter(pk__in=looked_at.tolist())
+    found, of_answers = set(), set()
+    for prompt, *answers in rows.values_list("prompt__metadata", "first__metadata", "second__metadata"):
+        found |= _plain_keys(prompt)
+        of_answers |= {f"answer.{key}" for metadata in answers for key in _plain_keys(metadata)}
     return sorted(found) + sorted(of_answers)
 
 
-def _sample(rows: QuerySet[Any]) -> list[dict[str, Any]]:
-    ids = rows.order_by("id").values_list("metadata", flat=True)[:_SAMPLED]
-    latest = rows.order_by("-id").values_list("metadata", flat=True)[:_SAMPLED]
-    return [row for row in [*ids, *latest] if isinstance(row, dict)]
+def _plain_keys(metadata: Any) -> set[str]:
+    return {key for key, value in metadata.items() if _is_plain(value)} if isinstance(metadata, dict) else set()
 
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, str | int | float | bool) and len(str(value)) <= 80
 
 
-def slices(project: Project, key: str, *, most: int = 12) -> Slices:
+def slices(project: Project, key: str, comparison_ids: Ints, *, most: int = 12) -> Slices:
     """Split the report's items by a key; the rarest of more than `most` values are one. An answer's value is that both
     answers share, else "first/second"."""
     comparisons = columns.comparisons_of(project)
     if key.startswith("answer."):
         name = key.removeprefix("answer.")
-        rows = fetch(
-            comparisons,
-            id=(int, "id"),
-            a=(str, _text("first__metadata", name)),
-            b=(str, _text("second__metadata", name)),
-        )
-        found = [a if a == b else f"{a or '–'} / {b or '–'}" for a, b in zip(rows["a"], rows["b"], strict=True)]
+        first, second = (_text(f"{side}__metadata", name) for side in ("first", "second"))
+        rows = fetch(comparisons, id=(int, "id"), a=(str, first), b=(str, second))
+        a, b = ([*texts.names, ""] for texts in (rows["a"], rows["b"]))  # the last is that of place -1
+        both, which = np.unique(rows["a"].place * len(b) + rows["b"].place % len(b), return_inverse=True)
+        named = [_of_both(a[pair // len(b)], b[pair % len(b)]) for pair in both.tolist()]
+        values = sorted(set(named) - {""})
+        code = np.array([values.index(name) if name else -1 for name in named], dtype=np.int64)
+        found = code[which.ravel()]
     else:
         rows = fetch(comparisons, id=(int, "id"), value=(str, _text("prompt__metadata", key)))
-        found = rows["value"]
-    order = np.argsort(rows["id"])
-    values, place = numbered(found)
-    place = place[order]
+        values, found = rows["value"]
+    at = np.minimum(np.searchsorted(comparison_ids, rows["id"]), max(len(comparison_ids) - 1, 0))
+    there = comparison_ids[at] == rows["id"]  # what came since the report was made has no place in it
+    place = np.full(len(comparison_ids), -1)
+    place[at[there]] = found[there]
     counts = np.bincount(place[place >= 0], minlength=len(values))
     if len(values) > most:
         kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1])
@@ -201,6 +200,10 @@ def slices(project: Project, key: str, *, most: int = 12) -> Slices:
         new[-1] = -1
         place, values = new[place], [*(values[i] for i in kept.tolist()), f"{len(values) - len(kept)} others"]
     return Slices(key, tuple(values), place)
+
+
+def _of_both(first: str, second: str) -> str:
+    return first if first == second else f"{first or '–'} / {second or '–'}"
 
 
 def _text(column: str, key: str) -> Coalesce:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from django.core.cache import cache
 from django.db import transaction
+from numpy.typing import NDArray
 
 from apps.accounts.models import User
 from apps.jobs.models import Job
@@ -29,6 +30,8 @@ from prefloop.stats.leaderboard import leaderboard_report_of_columns
 from prefloop.stats.people import truth_of
 from prefloop.stats.report import agreement_report_of_columns
 
+Ints = NDArray[np.int64]
+
 N_BOOTSTRAP = 1000
 KEPT_SECONDS = 3600
 # what a page has time for; beyond it Elo and the bootstrap are a job's
@@ -42,6 +45,7 @@ class Agreement:
 
     report: dict[str, Any]
     columns: AgreementColumns
+    comparison_ids: Ints  # of the items, in their order
     overrides: list[selectors.Overrides]
     version: str
     made_at: datetime
@@ -49,7 +53,7 @@ class Agreement:
 
 def agreement_report(*, project: Project, seed: int = 0) -> dict[str, Any]:
     """Build the object of `report_agreement --json`."""
-    columns = selectors.agreement_columns(project)
+    columns, _ = selectors.agreement_columns(project)
     return agreement_report_of_columns(project=project.slug, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed)
 
 
@@ -60,10 +64,11 @@ def agreement_for_page(*, project: Project, now: datetime, seed: int = 0) -> Agr
     kept = cache.get(key)
     if isinstance(kept, Agreement):
         return kept
-    columns = selectors.agreement_columns(project)
+    columns, comparison_ids = selectors.agreement_columns(project)
     made = Agreement(
         report=agreement_report_of_columns(project=project.slug, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed),
         columns=columns,
+        comparison_ids=comparison_ids,
         overrides=selectors.override_list(project),
         version=version,
         made_at=now,
@@ -85,7 +90,10 @@ def agreement_whole(*, project: Project, now: datetime) -> dict[str, Any]:
             }
             for o in found.overrides
         ],
-        "slices": {key: slice_report(found, selectors.slices(project, key)) for key in selectors.slice_keys(project)},
+        "slices": {
+            key: slice_report(found, selectors.slices(project, key, found.comparison_ids))
+            for key in selectors.slice_keys(found.comparison_ids)
+        },
         "version": found.version,
         "made_at": found.made_at.isoformat(),
         "n_bootstrap": N_BOOTSTRAP,

@@ -88,12 +88,12 @@ def _over_time(report: dict[str, Any], found: services.Agreement) -> dict[str, A
 
 def _slices(request: HttpRequest, project: Project, found: services.Agreement) -> dict[str, Any]:
     """Each judge's agreement in each part of the comparisons, by the metadata key that the address names."""
-    keys = selectors.slice_keys(project)
+    keys = selectors.slice_keys(found.comparison_ids)
     key = request.GET.get("slice", "")
     key = key if key in keys else (keys[0] if keys else "")
     if not key:
         return {"slice_keys": []}
-    split = services.slice_report(found, selectors.slices(project, key))
+    split = services.slice_report(found, selectors.slices(project, key, found.comparison_ids))
     overall = {judge["name"]: judge["accuracy"] for judge in found.report["judges"]}
     return {
         "slice_keys": keys,
@@ -115,9 +115,8 @@ def _disagreements(request: HttpRequest, project: Project, found: services.Agree
     said = said if said in _CODES else ""
     rows = figures.disagreements(found.columns, name, truth_code=_CODES.get(truth), said_code=_CODES.get(said))
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    ids = selectors.comparison_ids(project)
-    shown = [row for row in page if row.item < len(ids)]
-    excerpts = selectors.excerpts(project, [int(ids[row.item]) for row in shown])
+    ids = found.comparison_ids
+    excerpts = selectors.excerpts(project, [int(ids[row.item]) for row in page])
     return {
         "chosen": name,
         "truth": truth,
@@ -126,7 +125,7 @@ def _disagreements(request: HttpRequest, project: Project, found: services.Agree
         "page": page,
         "disagreements": [
             (excerpt, selectors.outcome_name(row.truth), selectors.outcome_name(row.said), row)
-            for row in shown
+            for row in page
             if (excerpt := excerpts.get(int(ids[row.item]))) is not None
         ],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Length
 
 from apps.core.models import TimeStamped
 from apps.jobs.models import JobGroup
@@ -78,6 +79,10 @@ class Completion(TimeStamped):
     batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.CASCADE, related_name="completions")
     index = models.PositiveIntegerField()  # k-th answer of the run, or position in the record
     text = models.TextField(blank=True)
+    # kept by the database, so that a report of 100,000 pairs reads an index and no texts
+    n_characters = models.GeneratedField(
+        expression=Length("text"), output_field=models.PositiveIntegerField(), db_persist=True
+    )
     token_ids = models.JSONField(default=list)
     logp_sum = models.FloatField(null=True)
     seed = models.BigIntegerField(null=True)
@@ -94,7 +99,7 @@ class Completion(TimeStamped):
                 fields=["prompt", "index"], condition=Q(run__isnull=True), name="completion_once_per_record"
             ),
         ]
-        indexes = [models.Index(fields=["project", "model_name"], name="completion_by_model")]
+        indexes = [models.Index(fields=["project", "model_name", "n_characters", "id"], name="completion_by_model")]
 
     def __str__(self) -> str:
         return self.text[:80]

@@ -31,7 +31,7 @@ STATIONS: tuple[tuple[str, Any, str, str, Role, str], ...] = (
 ON_PHONE = ("overview", "annotate", "review", "loops")  # the rest is behind "More"
 
 
-def _stations(user: Any, project: Any, active: str) -> list[dict[str, Any]]:
+def _stations(user: Any, project: Any, active: str = "", *, counted: bool = False) -> list[dict[str, Any]]:
     role = access.role_of(user, project)
     stations = []
     for key, word, icon, path, least, counter in STATIONS:
@@ -46,7 +46,7 @@ def _stations(user: Any, project: Any, active: str) -> list[dict[str, Any]]:
                 "icon": icon,
                 "url": f"/p/{project.slug}/{path}",
                 "active": key == active,
-                "n": shell.count(counter, user=user, project=project) if counter else None,
+                "n": shell.count(counter, user=user, project=project) if counted and counter else None,
                 "on_phone": key in ON_PHONE,
             }
         )
@@ -58,7 +58,10 @@ def rail(context: template.Context) -> dict[str, Any]:
     """Draw the rail of `project` with `active` lit; only stations the person's role can use."""
     request: HttpRequest = context["request"]
     project = context["project"]
-    return {"stations": _stations(request.user, project, str(context.get("active") or "")), "project": project}
+    return {
+        "stations": _stations(request.user, project, str(context.get("active") or ""), counted=True),
+        "project": project,
+    }
 
 
 @register.inclusion_tag("projects/_switcher.html", takes_context=True)
@@ -76,7 +79,7 @@ def palette_entries(context: template.Context) -> list[dict[str, str]]:
     if project is not None:
         entries += [
             {"label": str(station["word"]), "url": station["url"], "icon": station["icon"], "group": project.name}
-            for station in _stations(user, project, "")
+            for station in _stations(user, project)
         ]
         if access.has_role(user, project, Role.LEAD):
             for label, path, icon in (

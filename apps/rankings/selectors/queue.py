@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+import numpy as np
+from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
+from numpy.typing import NDArray
 
 from apps.accounts.models import User
+from apps.core.columns import fetch
 from apps.projects.models import Guideline, Project
 from apps.prompts.models import ready
 from apps.rankings.models import Assignment, Override, Vote
@@ -118,5 +121,34 @@ def guideline_of(project: Project) -> Guideline | None:
 
 
 def n_wanting(*, project: Project, user: User, now: datetime) -> int:
-    """The number beside “Annotate” in the rail."""
-    return wanting_votes(project=project, user=user, now=now).count()
+    """The number beside “Annotate” in the rail: how many `wanting_votes` gives, by what is left out of all there are.
+
+    Every page of the project asks; counting what is there reads each vote once, where the queue looks up each pair.
+    """
+    said = Q(choice__in=OUTCOMES) & (Q(user=None) | ~Q(user=user))
+    here = Q(ready("comparison__"), comparison__project=project)
+    votes = fetch(
+        standing().filter(here),
+        comparison=(int, "comparison_id"),
+        said=(range(2), _flag(said)),
+        mine=(range(2), _flag(Q(rater=user.username))),
+    )
+    held = Assignment.objects.filter(here, state="open", lease_until__gte=now).exclude(user=user)
+    others = [votes["comparison"][votes["said"] == 1], _ids(held)]
+    taken, n = np.unique(np.concatenate(others), return_counts=True)
+    left_out = [
+        taken[n >= project.votes_per_comparison],
+        votes["comparison"][votes["mine"] == 1],
+        _ids(Override.objects.filter(here, user=user)),
+        _ids(Assignment.objects.filter(here, user=user, state="seen")),
+    ]
+    there = Comparison.objects.filter(ready(), project=project).count()
+    return there - len(np.unique(np.concatenate(left_out)))
+
+
+def _flag(condition: Q) -> Case:
+    return Case(When(condition, then=Value(1)), default=Value(0), output_field=IntegerField())
+
+
+def _ids(rows: QuerySet[Override] | QuerySet[Assignment]) -> NDArray[np.int64]:
+    return np.array(rows.order_by().values_list("comparison_id", flat=True), dtype=np.int64)

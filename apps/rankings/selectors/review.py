@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -15,7 +16,7 @@ from apps.core.chunks import chunks
 from apps.judging.models import Judge, JudgeKind, Verdict
 from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.rankings.models import Vote
+from apps.rankings.models import Override, Vote
 from apps.rankings.preferences import (
     CHUNK,
     Events,
@@ -225,9 +226,12 @@ def n_to_review(project: Project) -> int:
     judge = review_judge(project)
     if judge is None:
         return 0
-    rows = Comparison.objects.filter(ready(), project=project, held_out=False, verdicts__judge=judge)
-    decided = rows.filter(overrides__superseded_by__isnull=True, overrides__kind__in=("agree", "override"))
-    return rows.exclude(pk__in=decided.values("pk")).distinct().count()
+    said = Exists(Verdict.objects.filter(judge=judge, comparison=OuterRef("pk")))
+    judged = Comparison.objects.filter(said, ready(), project=project, held_out=False)
+    decisions = Override.objects.filter(superseded_by__isnull=True, kind__in=("agree", "override"))
+    decided = set(decisions.filter(comparison__project=project).values_list("comparison_id", flat=True))
+    n_decided = sum(judged.filter(pk__in=ids).count() for ids in chunks(sorted(decided), CHUNK))
+    return judged.count() - n_decided
 
 
 def _decision_events(ids: Sequence[int]) -> dict[int, Events]:

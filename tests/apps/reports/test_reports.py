@@ -46,7 +46,8 @@ def told(project, make_comparison, make_vote, make_judge, make_verdict):
 
 
 def test_the_columns_fetched_are_those_of_the_plain_rows(project, told):
-    ours, plain = selectors.agreement_columns(project), columns_of(*told)
+    (ours, ids), plain = selectors.agreement_columns(project), columns_of(*told)
+    assert ids.tolist() == [item.id for item in told[0]]
     for name in plain.__dataclass_fields__:
         a, b = getattr(ours, name), getattr(plain, name)
         if name.startswith("verdict"):  # rows of verdicts may come in another order
@@ -183,11 +184,15 @@ def test_slices_split_by_metadata_of_prompts_and_answers(project, told, bob, cli
         Prompt.objects.filter(pk=prompt.pk).update(metadata={"topic": "x" if i % 2 else "y"} if i else {})
     first = Completion.objects.filter(project=project).order_by("id").first()
     Completion.objects.filter(pk=first.pk).update(metadata={"tone": 3})
-    assert selectors.slice_keys(project) == ["topic", "answer.tone"]
-    split = selectors.slices(project, "topic")
+    ids = selectors.agreement_columns(project)[1]
+    assert selectors.slice_keys(ids) == ["topic", "answer.tone"]
+    split = selectors.slices(project, "topic", ids)
     assert split.values == ("x", "y")
     assert split.place[:4].tolist() == [-1, 0, 1, 0]
-    assert selectors.slices(project, "answer.tone").values == ("3 / –",)
+    tones = selectors.slices(project, "answer.tone", ids)
+    assert (tones.values, tones.place.tolist()) == (("3 / –",), [0] + [-1] * (len(ids) - 1))
+    # what came since the report was made has no place in it
+    assert selectors.slices(project, "topic", ids[:-1]).place.tolist() == split.place[:-1].tolist()
     found = services.agreement_for_page(project=project, now=timezone.now())
     for part, judge in zip(services.slice_report(found, split), found.report["judges"], strict=True):
         assert part["judge"] == judge["name"]
@@ -307,9 +312,8 @@ def test_page_api_download_and_command_say_the_same(project, told, bob, client_f
 
 def test_a_cell_of_the_confusion_leads_to_its_pairs(project, told, bob, client_for):
     page = client_for(bob).get("/p/letters-test/reports/agreement/?judge=abe&truth=first&said=second").content.decode()
-    columns = selectors.agreement_columns(project)
+    columns, ids = selectors.agreement_columns(project)
     rows = figures.disagreements(columns, "abe", truth_code=0, said_code=1)
-    ids = selectors.comparison_ids(project)
     assert rows
     for row in rows[:25]:
         assert f'href="/p/letters-test/comparisons/{ids[row.item]}/"' in page
