@@ -1,92 +1,93 @@
-"""Many new rows of one model at once: ids reserved first, values sent without a round trip a row.
+"""Many new rows of one model at once: ids reserved first, values sent without an object or a round trip a row.
 
-`bulk_create` builds an SQL expression for every value and reads the ids back; an import makes five or six rows a
-record, so that is most of its time. Here ids are reserved first (SQLite: the table's sequence, safe in a transaction
-that holds the write lock; PostgreSQL: nextval), then rows go by executemany or COPY. Constraints hold as ever.
+`bulk_create` makes a model's object and an SQL expression for every value and reads the ids back; an import makes five
+or six rows a record, so that is most of its time. Here ids are reserved first (SQLite: the table's sequence, safe in a
+transaction that holds the write lock; PostgreSQL: nextval), then tuples go by executemany or COPY. Constraints hold as
+ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils import timezone
 
-_PLAIN = frozenset({str, int, float, type(None)})
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
-def rows_insert(rows: Sequence[models.Model], *, using: str = DEFAULT_DB_ALIAS) -> None:
-    """Insert new rows of one model, in order, and set their ids, which ascend in that order.
-
-    In a transaction only. Raises IntegrityError where a constraint is broken. No signals, no `save`.
-    """
-    if not rows:
-        return
+def ids_reserve(model: type[models.Model], n: int, *, using: str = DEFAULT_DB_ALIAS) -> list[int]:
+    """Take the next n ids of a model's table, ascending; nobody else gets them. In a transaction only."""
     connection = connections[using]
     if not connection.in_atomic_block:
-        raise RuntimeError("rows_insert needs a transaction: ids are reserved before the rows are there")
-    model = type(rows[0])
+        raise RuntimeError("ids are reserved in the transaction that uses them")
     meta = model._meta
-    table = connection.ops.quote_name(meta.db_table)
-    fields = [field for field in meta.local_concrete_fields if not field.generated]  # the database fills those
-    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     with connection.cursor() as cursor:
-        for row, pk in zip(rows, _reserve(cursor, connection, meta, len(rows)), strict=True):
-            row.pk = pk
-        values = [_value_of(field, connection) for field in fields]
-        tuples = ([value(row) for value in values] for row in rows)
         if connection.vendor == "postgresql":
-            # the cursor's own copy() raises the driver's errors, not Django's
-            with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-                for one in tuples:
-                    copy.write_row(one)
-        else:
-            marks = ", ".join(["%s"] * len(fields))
-            cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", list(tuples))  # noqa: S608 - names of ours
-    for row in rows:
-        row._state.adding = False
-        row._state.db = using
-
-
-def _reserve(cursor: Any, connection: Any, meta: Any, n: int) -> list[int]:
-    """Take the next n ids of a table; nobody else gets them."""
-    if connection.vendor == "postgresql":
-        cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
-            [connection.ops.quote_name(meta.db_table), meta.pk.column, n],
-        )
-        return sorted(pk for (pk,) in cursor.fetchall())
-    # The transaction is IMMEDIATE: nobody else writes, so the sequence stands still until it ends.
-    cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [meta.db_table])
-    found = cursor.fetchone()
+            cursor.execute(
+                "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
+                [connection.ops.quote_name(meta.db_table), meta.pk.column, n],
+            )
+            return sorted(pk for (pk,) in cursor.fetchall())
+        # The transaction is IMMEDIATE: nobody else writes, so the sequence stands still until it ends.
+        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [meta.db_table])
+        found = cursor.fetchone()
     last = int(found[0]) if found else 0
     return list(range(last + 1, last + 1 + n))
 
 
-def _value_of(field: Any, connection: Any) -> Callable[[models.Model], Any]:
-    """Make the function that reads a field of a row as the database takes it."""
-    name = field.attname
-    if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
-        now = timezone.now()  # of all the rows: they are made at once
-        prepared = field.get_db_prep_save(now, connection=connection)
+def rows_insert(
+    model: type[models.Model],
+    names: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    ids: Sequence[int] | None = None,
+    using: str = DEFAULT_DB_ALIAS,
+) -> list[int]:
+    """Insert new rows, in order, and give their ids, which ascend in that order.
 
-        def stamped(row: models.Model) -> Any:
-            setattr(row, name, now)
-            return prepared
+    A row's values are those of the columns `names` ("project_id", not "project"); every other column holds its field's
+    default, one value for all the rows. `ids` were reserved for them, where rows point at each other. In a transaction
+    only. Raises IntegrityError where a constraint is broken. No signals, no `save`.
+    """
+    if not rows:
+        return []
+    connection = connections[using]
+    keys = ids_reserve(model, len(rows), using=using) if ids is None else list(ids)
+    meta = model._meta
+    fields = {field.attname: field for field in meta.local_concrete_fields if not field.generated and field != meta.pk}
+    rest = [field for name, field in fields.items() if name not in names]
+    columns = [
+        _prepared(fields[name], values, connection) for name, values in zip(names, zip(*rows, strict=True), strict=True)
+    ]
+    columns += [[_default(field, connection)] * len(rows) for field in rest]
+    quoted = [connection.ops.quote_name(str(f.column)) for f in (meta.pk, *(fields[name] for name in names), *rest)]
+    table, into = connection.ops.quote_name(meta.db_table), ", ".join(quoted)
+    tuples = zip(keys, *columns, strict=True)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # the cursor's own copy() raises the driver's errors, not Django's
+            with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({into}) FROM STDIN") as copy:
+                for one in tuples:
+                    copy.write_row(one)
+        else:
+            marks = ", ".join(["%s"] * len(quoted))
+            cursor.executemany(f"INSERT INTO {table} ({into}) VALUES ({marks})", list(tuples))  # noqa: S608 - names of ours
+    return keys
 
-        return stamped
+
+def _prepared(field: Any, values: Iterable[Any], connection: Any) -> list[Any]:
+    """Turn a column's values into what the database takes."""
     if isinstance(field, models.JSONField):
-        empty = field.get_db_prep_save({}, connection=connection)
+        adapt = connection.ops.adapt_json_value  # what the field calls, past its looks for expressions
+        empty = adapt({}, field.encoder)
+        return [empty if value == {} else None if value is None else adapt(value, field.encoder) for value in values]
+    return [
+        value if type(value) in _PLAIN else field.get_db_prep_save(value, connection=connection) for value in values
+    ]
 
-        def json_value(row: models.Model) -> Any:
-            found = getattr(row, name)
-            return empty if found == {} else field.get_db_prep_save(found, connection=connection)
 
-        return json_value
-
-    def value(row: models.Model) -> Any:
-        found = getattr(row, name)
-        return found if type(found) in _PLAIN else field.get_db_prep_save(found, connection=connection)
-
-    return value
+def _default(field: Any, connection: Any) -> Any:
+    is_stamp = getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+    return field.get_db_prep_save(timezone.now() if is_stamp else field.get_default(), connection=connection)

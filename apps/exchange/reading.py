@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,16 @@ from apps.projects.models import Project
 from apps.prompts.models import Prompt
 from prefloop.formats import READERS, Mapping, detect_format, read_file
 from prefloop.formats.opening import GZIP, UnreadableFile, raw_of
-from prefloop.records import InvalidRecord, LineError, PairIndex, Record, RecordsError, content_hash, read_records
+from prefloop.records import (
+    InvalidRecord,
+    LineError,
+    PairIndex,
+    Record,
+    RecordsError,
+    content_hash,
+    read_again,
+    read_hashed,
+)
 from prefloop.records.form import MAX_ERRORS
 from prefloop.types import PrefloopError
 
@@ -54,6 +64,8 @@ class Survey:
     n_new: int = 0
     n_unchanged: int = 0
     judges: dict[str, str] = field(default_factory=dict)  # name -> order policy that fits its verdicts
+    lines: array[int] = field(default_factory=lambda: array("Q"))  # of a file of lines: where each record stands
+    hashes: bytearray = field(default_factory=bytearray)  # of the records' canonical forms, 32 bytes each
 
     @property
     def n_records(self) -> int:
@@ -88,11 +100,21 @@ def located_records(path: Path, format_name: str, mapping: Mapping | None = None
     """Read records one by one. Raises RecordsError, UnreadableFile, UnknownFormat or BadMapping."""
     if format_name == "records" and path.is_file():
         with _Counted(raw_of(path), 1 << 20) as stream:
-            for record in read_records(cast(BinaryIO, stream)):
-                yield Located(stream.n_lines, "line", record, content_hash(record))
+            for record, sha256 in read_hashed(cast(BinaryIO, stream)):
+                yield Located(stream.n_lines, "line", record, sha256)
         return
     for number, record in enumerate(read_file(path, format_name=format_name, mapping=mapping), start=1):
         yield Located(number, "record", record, content_hash(record))
+
+
+def surveyed_records(path: Path, found: Survey, mapping: Mapping | None = None) -> Iterator[Located]:
+    """Read the records of a file that was surveyed once more: what was checked and hashed then is not again."""
+    if not found.lines:
+        yield from located_records(path, found.format, mapping)
+        return
+    with _Counted(raw_of(path), 1 << 20) as stream:
+        for at, (number, record) in enumerate(read_again(cast(BinaryIO, stream), found.lines)):
+            yield Located(number, "line", record, found.hashes[32 * at : 32 * at + 32].hex())
 
 
 def survey(
@@ -105,7 +127,7 @@ def survey(
     max_records: int = MAX_RECORDS,
 ) -> Survey:
     """Read the whole file and check every record, also against the project. Raises RecordsError with up to 50 lines."""
-    found = Survey(format_name, sha256=_sha256(path))
+    found = Survey(format_name, sha256=sha256_of(path))
     errors: list[LineError] = []
     both: set[str] = set()
     waiting: list[Located] = []
@@ -117,6 +139,9 @@ def survey(
             if refusal:
                 errors.append(LineError(located.number, refusal, located.unit))
             _orders(located.record, found.judges, both)
+            if located.unit == "line":
+                found.lines.append(located.number)
+                found.hashes += bytes.fromhex(located.sha256)
             waiting.append(located)
             if len(waiting) >= _CHUNK:
                 errors += _against_project(project, waiting, found)
@@ -239,7 +264,7 @@ def _orders(record: Record, judges: dict[str, str], both: set[str]) -> None:
         judges.setdefault(override.judge, "random")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Hash a file, or the names and contents of a directory's files in order."""
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:

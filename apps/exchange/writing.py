@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from itertools import islice
 from typing import Any, cast
 
-from apps.core.bulk import rows_insert
+from apps.core.bulk import ids_reserve, rows_insert
 from apps.exchange.models import RecordSpelling
 from apps.exchange.reading import Located, time_of, written_time
 from apps.judging.models import Judge, Score, Verdict
@@ -30,19 +30,18 @@ def write_batch(
     batch: ImportBatch,
     prompt_set: PromptSet,
     judges: dict[str, Judge],
-    now: datetime,
 ) -> None:
     """Write new records, in order. The caller opens the transaction and knows that no id is there yet."""
     records = [item.record for item in located]
-    prompts = [_prompt(item, project=project, batch=batch, prompt_set=prompt_set) for item in located]
-    rows_insert(prompts)
-    spellings = [
-        RecordSpelling(prompt=prompt, kept=kept)
-        for prompt, record in zip(prompts, records, strict=True)
-        if (kept := spelling_of(record))
-    ]
-    rows_insert(spellings)
-    made = _Batch(project=project, batch=batch, records=records, prompts=prompts, judges=judges, now=now)
+    owners = {"project_id": project.pk, "prompt_set_id": prompt_set.pk, "batch_id": batch.pk}
+    prompts = rows_insert(
+        Prompt,
+        (*owners, "external_id", "text", "messages", "split", "metadata", "record_sha256"),
+        [(*owners.values(), *_prompt(item)) for item in located],
+    )
+    spelled = [(prompt, kept) for prompt, record in zip(prompts, records, strict=True) if (kept := spelling_of(record))]
+    rows_insert(RecordSpelling, ("prompt_id", "kept"), spelled)
+    made = _Batch(project=project.pk, batch=batch.pk, records=records, prompts=prompts, judges=judges)
     made.completions_and_comparisons()
     made.votes()
     made.verdicts_and_scores()
@@ -74,130 +73,103 @@ def spelling_of(record: Record) -> dict[str, Any]:
     return kept
 
 
-def _prompt(item: Located, *, project: Project, batch: ImportBatch, prompt_set: PromptSet) -> Prompt:
+def _prompt(item: Located) -> tuple[Any, ...]:
     record = item.record
-    return Prompt(
-        project=project,
-        prompt_set=prompt_set,
-        batch=batch,
-        external_id=record.id,
-        text=text_of(record.prompt),
-        messages=None if isinstance(record.prompt, str) else list(record.prompt),
-        split=record.split or "train",
-        metadata=record.metadata,
-        record_sha256=item.sha256,
-    )
+    messages = None if isinstance(record.prompt, str) else list(record.prompt)
+    return (record.id, text_of(record.prompt), messages, record.split or "train", record.metadata, item.sha256)
 
 
 @dataclass(slots=True)
 class _Batch:
-    project: Project
-    batch: ImportBatch
+    project: int
+    batch: int
     records: list[Record]
-    prompts: list[Prompt]
+    prompts: list[int]
     judges: dict[str, Judge]
-    now: datetime
-    answers: list[list[Completion]] = field(default_factory=list)  # made by completions_and_comparisons, as pairs are
-    pairs: list[dict[PairIndex, Comparison]] = field(default_factory=list)
+    answers: list[list[int]] = field(default_factory=list)  # ids, made by completions_and_comparisons, as pairs are
+    pairs: list[dict[PairIndex, int]] = field(default_factory=list)
 
     def completions_and_comparisons(self) -> None:
-        project, batch = self.project.pk, self.batch.pk  # ids: setting an object costs more than the row
-        answers = [
-            [
-                Completion(
-                    project_id=project,
-                    prompt_id=prompt.pk,
-                    batch_id=batch,
-                    index=i,
-                    text=completion.text,
-                    model_name=completion.model,
-                    metadata=completion.metadata,
-                )
-                for i, completion in enumerate(record.completions)
-            ]
-            for prompt, record in zip(self.prompts, self.records, strict=True)
-        ]
+        project, batch = self.project, self.batch
         # In the order of their indices, so that ids are too: the canonical order of a pair rests on it.
-        rows_insert([row for rows in answers for row in rows])
-        self.answers = answers
-        for prompt, record, rows in zip(self.prompts, self.records, answers, strict=True):
-            gold = {item.pair: cast(str, outcome_of(item.choice)) for item in record.gold}
-            self.pairs.append(
-                {
-                    (i, j): Comparison(
-                        project_id=project,
-                        prompt_id=prompt.pk,
-                        batch_id=batch,
-                        first_id=rows[i].pk,
-                        second_id=rows[j].pk,
-                        origin="import",
-                        gold=gold.get((i, j), ""),
-                        held_out=(i, j) in gold or record.split == "eval",
-                    )
-                    for i, j in comparisons_of(record)
-                }
+        answers = iter(
+            rows_insert(
+                Completion,
+                ("project_id", "prompt_id", "batch_id", "index", "text", "model_name", "metadata"),
+                [
+                    (project, prompt, batch, i, said.text, said.model, said.metadata)
+                    for prompt, record in zip(self.prompts, self.records, strict=True)
+                    for i, said in enumerate(record.completions)
+                ],
             )
-        rows_insert([row for rows in self.pairs for row in rows.values()])
+        )
+        self.answers = [list(islice(answers, len(record.completions))) for record in self.records]
+        pairs = [comparisons_of(record) for record in self.records]
+        rows = []
+        for prompt, record, ids, named in zip(self.prompts, self.records, self.answers, pairs, strict=True):
+            gold = {item.pair: cast(str, outcome_of(item.choice)) for item in record.gold}
+            for pair in named:
+                held_out = pair in gold or record.split == "eval"
+                rows.append(
+                    (project, prompt, batch, ids[pair[0]], ids[pair[1]], "import", gold.get(pair, ""), held_out)
+                )
+        names = ("project_id", "prompt_id", "batch_id", "first_id", "second_id", "origin", "gold", "held_out")
+        made = iter(rows_insert(Comparison, names, rows))
+        self.pairs = [dict(zip(named, islice(made, len(named)), strict=True)) for named in pairs]
 
     def votes(self) -> None:
         """Later votes of one person on one comparison supersede earlier ones; ids stay in the record's order."""
-        waiting: list[Vote] = []
-        last: dict[tuple[int, str], Vote] = {}
-        for record, pairs in zip(self.records, self.pairs, strict=True):
-            for said in record.votes:
-                comparison = pairs[said.pair]
-                key = (comparison.pk, said.rater)
-                before = last.get(key)
-                if before is not None and before._state.adding:  # a row needs its id before another can point at it
-                    rows_insert(waiting)
-                    waiting = []
-                last[key] = Vote(
-                    comparison=comparison,
-                    rater=said.rater,
-                    choice="skip" if said.choice == "skip" else cast(str, outcome_of(said.choice)),
-                    order=_ORDER[said.order],
-                    at=time_of(said.at) if said.at else None,
-                    seconds=said.seconds,
-                    guideline=said.guideline,
-                    reason=said.reason,
-                    supersedes=before,
+        said = [
+            (pairs[v.pair], v) for record, pairs in zip(self.records, self.pairs, strict=True) for v in record.votes
+        ]
+        ids = ids_reserve(Vote, len(said))
+        last: dict[tuple[int, str], int] = {}
+        rows = []
+        for key, (comparison, vote) in zip(ids, said, strict=True):
+            whose = (comparison, vote.rater)
+            rows.append(
+                (
+                    comparison,
+                    vote.rater,
+                    "skip" if vote.choice == "skip" else outcome_of(vote.choice),
+                    _ORDER[vote.order],
+                    time_of(vote.at) if vote.at else None,
+                    vote.seconds,
+                    vote.guideline,
+                    vote.reason,
+                    last.get(whose),
                 )
-                waiting.append(last[key])
-        rows_insert(waiting)
+            )
+            last[whose] = key
+        names = ("comparison_id", "rater", "choice", "order", "at", "seconds", "guideline", "reason", "supersedes_id")
+        rows_insert(Vote, names, rows, ids=ids)
 
     def verdicts_and_scores(self) -> None:
         judges = {name: judge.pk for name, judge in self.judges.items()}
         verdicts = [
-            Verdict(
-                judge_id=judges[said.judge],
-                comparison_id=pairs[said.pair].pk,
-                order=_ORDER[said.order],
-                sample=said.sample,
-                state=said.state,
-                outcome=_outcome(said.state, outcome_of(said.choice, p_first=said.p_first)),
-                p_first=said.p_first,
-                raw=said.raw,
+            (
+                judges[said.judge],
+                pairs[said.pair],
+                _ORDER[said.order],
+                said.sample,
+                said.state,
+                _outcome(said.state, outcome_of(said.choice, p_first=said.p_first)),
+                said.p_first,
+                said.raw,
             )
             for record, pairs in zip(self.records, self.pairs, strict=True)
             for said in record.verdicts
         ]
-        rows_insert(verdicts)
-        scores: list[Score] = []
+        names = ("judge_id", "comparison_id", "order", "sample", "state", "outcome", "p_first", "raw")
+        rows_insert(Verdict, names, verdicts)
+        scores = []
         for record, answers in zip(self.records, self.answers, strict=True):
             seen: dict[tuple[str, int], int] = {}
             for said in record.scores:
                 key = (said.judge, said.completion)
                 seen[key] = seen.get(key, -1) + 1
-                scores.append(
-                    Score(
-                        judge_id=judges[said.judge],
-                        completion_id=answers[said.completion].pk,
-                        sample=seen[key],
-                        state=said.state,
-                        value=said.value,
-                    )
-                )
-        rows_insert(scores)
+                scores.append((judges[said.judge], answers[said.completion], seen[key], said.state, said.value))
+        rows_insert(Score, ("judge_id", "completion_id", "sample", "state", "value"), scores)
 
     def overrides(self) -> None:
         """Whoever chose what the judge's label was at that moment agreed; the rest corrected it."""
@@ -208,39 +180,31 @@ class _Batch:
         ]
         labels: dict[tuple[str, int], str] = {}
         for name in {said.judge for said, _ in rows if said.judge}:
-            ids = sorted({comparison.pk for said, comparison in rows if said.judge == name})
+            ids = sorted({comparison for said, comparison in rows if said.judge == name})
             found = judge_labels(comparison_ids=ids, judge=self.judges[name])
             labels |= {(name, key): label.outcome or label.state for key, label in found.items()}
         made = []
         for said, comparison in rows:
-            before = labels.get((said.judge, comparison.pk), "")
+            before = labels.get((said.judge, comparison), "")
             choice = cast(str, outcome_of(said.choice))
-            made.append(
-                Override(
-                    comparison=comparison,
-                    judge=self.judges[said.judge],
-                    rater=said.rater,
-                    kind="agree" if choice == before else "override",
-                    choice=choice,
-                    judge_outcome=before,
-                    reason=said.reason,
-                    at=time_of(said.at) if said.at else None,
-                )
-            )
-        rows_insert(made)
+            kind = "agree" if choice == before else "override"
+            at = time_of(said.at) if said.at else None
+            made.append((comparison, self.judges[said.judge].pk, said.rater, kind, choice, before, said.reason, at))
+        names = ("comparison_id", "judge_id", "rater", "kind", "choice", "judge_outcome", "reason", "at")
+        rows_insert(Override, names, made)
 
     def rankings(self) -> None:
         made = [
-            Ranking(
-                prompt=prompt,
-                rater=said.rater,
-                judge=self.judges[said.judge] if said.judge else None,
-                groups=[[answers[i].pk for i in group] for group in said.groups],
+            (
+                prompt,
+                said.rater,
+                self.judges[said.judge].pk if said.judge else None,
+                [[answers[i] for i in group] for group in said.groups],
             )
             for prompt, record, answers in zip(self.prompts, self.records, self.answers, strict=True)
             for said in record.rankings
         ]
-        rows_insert(made)
+        rows_insert(Ranking, ("prompt_id", "rater", "judge_id", "groups"), made)
 
 
 def _outcome(state: str, outcome: Outcome | None) -> str:

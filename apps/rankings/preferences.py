@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import cast
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.core.bulk import rows_insert
 from apps.core.chunks import chunks
@@ -33,6 +33,8 @@ from prefloop.judging.verdicts import BOTH_ORDERS, EffectiveLabel, OrderedVerdic
 from prefloop.types import OUTCOMES, LabelledVerdict, OrderPolicy, Outcome, VerdictState
 
 CHUNK = 500  # comparisons a transaction: SQLite has one writer, and people vote meanwhile
+_VOTE = ("comparison_id", "id", "rater", "choice", "at", "created_at", "supersedes_id", "adjudication")
+_PREFERENCE = ("comparison_id", "outcome", "p_first", "source", "label_ids", "derived_at")
 _ORDERS = {"01": BOTH_ORDERS[0], "10": BOTH_ORDERS[1]}
 _HARD: dict[str, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": None}
 
@@ -213,12 +215,19 @@ def label_judge(project: Project) -> Judge | None:
     return next(iter(names.values())) if len(names) == 1 else None
 
 
+def _among(field: str, ids: Sequence[int]) -> Q:
+    """Ask for these ids; for a whole stretch of them, as an import makes, by its ends alone."""
+    if len(ids) > 1 and max(ids) - min(ids) + 1 == len(set(ids)) == len(ids):
+        return Q(**{f"{field}__gte": min(ids), f"{field}__lte": max(ids)})
+    return Q(**{f"{field}__in": ids})
+
+
 def judge_labels(*, comparison_ids: Sequence[int], judge: Judge) -> dict[int, JudgeLabel]:
     """Give one judge's label of each of these comparisons that it has judged."""
     verdicts = defaultdict(list)
     fields = ("id", "comparison_id", "order", "state", "outcome", "p_first")
     for ids in chunks(comparison_ids, CHUNK):
-        for verdict in Verdict.objects.filter(judge=judge, comparison_id__in=ids).only(*fields):
+        for verdict in Verdict.objects.filter(_among("comparison_id", ids), judge=judge).only(*fields):
             verdicts[verdict.comparison_id].append(verdict)
     policy = cast(OrderPolicy, judge.order_policy)
     made = {key: judge_label(judge=judge.name, policy=policy, verdicts=rows) for key, rows in verdicts.items()}
@@ -230,13 +239,10 @@ def events_of(*, comparison_ids: Sequence[int], judge: Judge | None, with_votes:
     votes: dict[int, list[VoteEvent]] = defaultdict(list)
     overrides: dict[int, list[OverrideEvent]] = defaultdict(list)
     for ids in chunks(comparison_ids, CHUNK):
-        for vote in Vote.objects.filter(comparison_id__in=ids if with_votes else ()).order_by("id"):
-            votes[vote.comparison_id].append(
-                VoteEvent(
-                    vote.pk, vote.rater, vote.choice, vote.at or vote.created_at, vote.supersedes_id, vote.adjudication
-                )
-            )
-        for event in Override.objects.filter(comparison_id__in=ids).select_related("judge").order_by("id"):
+        said = Vote.objects.filter(_among("comparison_id", ids if with_votes else ())).order_by("id")
+        for key, pk, rater, choice, at, made_at, supersedes, adjudication in said.values_list(*_VOTE):
+            votes[key].append(VoteEvent(pk, rater, choice, at or made_at, supersedes, adjudication))
+        for event in Override.objects.filter(_among("comparison_id", ids)).select_related("judge").order_by("id"):
             overrides[event.comparison_id].append(
                 OverrideEvent(
                     event.pk,
@@ -285,16 +291,23 @@ def preferences_derive(
 def _derive_chunk(rows: QuerySet[Comparison], ids: Sequence[int], judge: Judge | None, now: datetime) -> int:
     # Locked in one order: two people voting on one comparison each see the other's vote, and never wait in a circle.
     ours = list(
-        rows.filter(id__in=ids).select_for_update(no_key=True, of=("self",)).order_by("id").values_list("id", flat=True)
+        rows.filter(_among("id", ids))
+        .select_for_update(no_key=True, of=("self",))
+        .order_by("id")
+        .values_list("id", flat=True)
     )
     labels = labels_of(comparison_ids=ours, judge=judge)
-    before = {row.comparison_id: row for row in Preference.objects.filter(comparison_id__in=ours)}
-    new = [_row(key, label, now) for key, label in labels.items() if key not in before]
+    before = {row.comparison_id: row for row in Preference.objects.filter(_among("comparison_id", ours))}
+    new = [
+        (key, label.outcome, label.p_first, label.source, list(label.label_ids), now)
+        for key, label in labels.items()
+        if key not in before
+    ]
     changed = [
         _row(key, label, now) for key, label in labels.items() if key in before and not _says(before[key], label)
     ]
     gone = [key for key in before if key not in labels]
-    rows_insert(new)  # nobody else makes them: the comparisons are locked
+    rows_insert(Preference, _PREFERENCE, new)  # nobody else makes them: the comparisons are locked
     Preference.objects.bulk_create(
         changed,
         update_conflicts=True,

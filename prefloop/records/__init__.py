@@ -29,7 +29,7 @@ from prefloop.records.form import (
     comparisons_of,
     outcome_of,
 )
-from prefloop.records.read import parse_line, read_records
+from prefloop.records.read import parse_line, read_again, read_hashed, read_records
 from prefloop.records.write import content_hash, record_to_dict, write_record
 
 __all__ = [
@@ -55,6 +55,8 @@ __all__ = [
     "outcome_of",
     "parse_line",
     "parse_record",
+    "read_again",
+    "read_hashed",
     "read_records",
     "record_to_dict",
     "write_record",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from functools import cache
 from typing import Any, cast, get_args
 
 from prefloop.records.form import (
@@ -30,6 +31,8 @@ from prefloop.records.form import (
 from prefloop.records.write import sorted_metadata
 from prefloop.types import Split
 
+_CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice, VoteChoice, RecordState, Split))
+
 
 def parse_record(value: object) -> Record:
     """Check a record in JSON's types and make it canonical. Raises InvalidRecord naming the key at fault."""
@@ -41,7 +44,7 @@ def parse_record(value: object) -> Record:
     if len(record_id) > MAX_NAME:
         raise InvalidRecord(f"id is longer than {MAX_NAME} characters")
     split = top.get("split")
-    if split is not None and split not in get_args(Split):
+    if split is not None and split not in _SPLITS:
         raise InvalidRecord("split is neither 'train' nor 'eval'")
     prompt = _prompt(top)
     completions = tuple(_completion(c, at) for c, at in _rows(top, "completions", required=True))
@@ -80,7 +83,7 @@ def _refuse_repeats(record: Record) -> None:
 def _object(value: object, at: str, keys: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRecord(f"{at} is not an object")
-    known = keys.split()
+    known = _known(keys)
     for key in value:
         if key not in known:
             where = f"{at} has" if at != "the line" else "has"
@@ -88,12 +91,20 @@ def _object(value: object, at: str, keys: str) -> dict[str, Any]:
     return value
 
 
+@cache
+def _known(keys: str) -> tuple[str, ...]:
+    return tuple(keys.split())
+
+
+_NONE: list[tuple[object, str]] = []
+
+
 def _rows(top: dict[str, Any], key: str, *, required: bool = False) -> list[tuple[object, str]]:
     rows = top.get(key)
     if rows is None:
         if required:
             raise InvalidRecord(f"{key} is missing")
-        return []
+        return _NONE
     if not isinstance(rows, list):
         raise InvalidRecord(f"{key} is not a list")
     return [(row, f"{key}[{i}]") for i, row in enumerate(rows)]
@@ -239,15 +250,15 @@ def _state(row: dict[str, Any], at: str) -> RecordState:
     value = row.get("state")
     if value is None:
         return "ok"
-    if value not in get_args(RecordState):
-        raise InvalidRecord(f"{at}.state is not one of {', '.join(get_args(RecordState))}")
+    if value not in _STATES:
+        raise InvalidRecord(f"{at}.state is not one of {', '.join(_STATES)}")
     return cast(RecordState, value)
 
 
 def _gold(value: object, at: str, n: int) -> Gold:
     row = _object(value, at, "pair choice")
     pair, turned = _pair(row, at, n)
-    return Gold(pair, _choice(row, at, turned, get_args(Choice)))
+    return Gold(pair, _choice(row, at, turned, _CHOICES))
 
 
 def _vote(value: object, at: str, n: int) -> RecordVote:
@@ -256,7 +267,7 @@ def _vote(value: object, at: str, n: int) -> RecordVote:
     return RecordVote(
         rater=_name(row, "rater", at),
         pair=pair,
-        choice=_choice(row, at, turned, get_args(VoteChoice)),
+        choice=_choice(row, at, turned, _VOTE_CHOICES),
         order=_order(row, at, turned),
         at=_at(row, at),
         seconds=_number(row, "seconds", at, low=0.0, high=1e9),
@@ -290,7 +301,7 @@ def _verdict(value: object, at: str, n: int) -> RecordVerdict:
     if type(sample) is not int or sample < 0:
         raise InvalidRecord(f"{at}.sample is not a whole number from 0")
     state = _state(row, at)
-    choice = _choice(row, at, turned, (*get_args(Choice), None))
+    choice = _choice(row, at, turned, (*_CHOICES, None))
     p_first = _number(row, "p_first", at, low=0.0, high=1.0)
     if state == "ok" and choice is None and p_first is None:
         raise InvalidRecord(f"{at} is ok but has neither choice nor p_first")
@@ -314,7 +325,7 @@ def _override(value: object, at: str, n: int) -> RecordOverride:
     return RecordOverride(
         rater=_name(row, "rater", at),
         pair=pair,
-        choice=_choice(row, at, turned, get_args(Choice)),
+        choice=_choice(row, at, turned, _CHOICES),
         judge=_text(row, "judge", at),
         reason=_text(row, "reason", at),
         at=_at(row, at),

@@ -205,10 +205,10 @@ def test_a_failed_write_leaves_nothing_behind(project, bring, write_lines, monke
 
     insert = writing.rows_insert
 
-    def fail(rows):
-        if rows and isinstance(rows[0], writing.Verdict):
+    def fail(model, names, rows, **more):
+        if rows and model is writing.Verdict:
             raise RuntimeError("the disk is full")
-        insert(rows)
+        return insert(model, names, rows, **more)
 
     monkeypatch.setattr(writing, "rows_insert", fail)
     with pytest.raises(RuntimeError):
