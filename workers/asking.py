@@ -15,7 +15,7 @@ from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, JobStop
 from apps.judging.models import Judge
 from apps.judging.services import judge_template
-from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_key
+from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_keeps_schema, endpoint_key
 from apps.policies.models import Endpoint
 from apps.policies.spending import CapReached, Hold, call_hold, calls_settle, tokens_at_most
 from prefloop.judging.client import ChatEndpoint
@@ -80,6 +80,7 @@ class LlmSettings:
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             seed=seed,
+            json_schema=endpoint_keeps_schema(self.endpoint) is not False,
         )
 
     def scorer(self, opened: ChatEndpoint, *, seed: int) -> LlmScorer:

@@ -27,6 +27,7 @@ class JudgeKind(models.TextChoices):
 
 MODE_CHOICES = [
     ("text", "reasons, then a verdict"),
+    ("json", "reasons and a verdict as JSON"),
     ("logprob", "log-probs of one token"),
     ("soft", "log-probs of one token, unordered names"),
     ("five", "five labels"),

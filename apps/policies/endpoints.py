@@ -127,6 +127,11 @@ def endpoint_probed(endpoint: Endpoint) -> tuple[list[Probed], str]:
     return [Probed(*row) for row in said.get("found", [])], said.get("at", "")
 
 
+def endpoint_keeps_schema(endpoint: Endpoint) -> bool | None:
+    """Say whether an endpoint was seen to hold its replies to a JSON schema; None where it was never asked."""
+    return next((one.ok for one in endpoint_probed(endpoint)[0] if one.name == "json_schema"), None)
+
+
 _ASKED = [{"role": "user", "content": "Reply with one letter of the alphabet, drawn at random, and with nothing else."}]
 _SCHEMA = {
     "type": "object",

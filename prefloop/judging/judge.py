@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeAnswerTooLong, JudgeBadAnswer, JudgeError, JudgeRejectedItem
-from prefloop.judging.parse import SCORE_RANGES, ParsedScore, parse_reply, parse_score
+from prefloop.judging.parse import SCORE_RANGES, VERDICT_SCHEMA, ParsedScore, parse_reply, parse_score
 from prefloop.judging.render import (
     SCORE_MODES,
     VERDICT_MODES,
@@ -31,6 +31,11 @@ from prefloop.types import LabelledVerdict, OrderPolicy, VerdictState
 MOST_TROUBLES_IN_A_ROW = 5
 TOP_LOGPROBS = 20
 TEXT_TOKENS = 1024
+_VERDICT_FORM = {
+    "type": "json_schema",
+    "json_schema": {"name": "verdict", "strict": True, "schema": VERDICT_SCHEMA},
+}
+NO_SCHEMA = "no-schema"  # flag: the endpoint holds no reply to a JSON schema, so only the template asked for the form
 
 
 class PairJudge(Protocol):
@@ -45,7 +50,8 @@ class _LlmJudge:
     """What the judges that ask a language model share: the request, and whose own its trouble is.
 
     `seed` fixes the fences' codes and, with `sample`, is sent to the endpoint; None draws new codes for every request.
-    Safe to share among threads.
+    `json_schema` False: the endpoint is known not to hold a reply to a schema; one that refuses it is asked without
+    afterwards. Either way the verdict says so by the flag NO_SCHEMA. Safe to share among threads.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class _LlmJudge:
         *,
         max_tokens: int = TEXT_TOKENS,
         seed: int | None = 0,
+        json_schema: bool = True,
     ) -> None:
         if mode is not None and mode != template.mode:
             raise TemplateError(f"template {template.name} asks for a {template.mode} verdict, not a {mode} one")
@@ -67,11 +74,23 @@ class _LlmJudge:
         self._temperature = temperature
         self._max_tokens = max_tokens
         self._seed = seed
+        self._by_schema = template.mode == "json" and json_schema
         self._lock = threading.Lock()
         self._answered_once = False
         self._troubles_in_a_row = 0
 
     def _ask(self, messages: Sequence[Message], sample: int) -> ChatReply:
+        by_schema = self._by_schema
+        try:
+            return self._ask_once(messages, sample, by_schema=by_schema)
+        except JudgeRejectedItem:
+            if not by_schema:
+                raise
+        reply = self._ask_once(messages, sample, by_schema=False)
+        self._by_schema = False  # the same request was taken without: it was the schema that was refused
+        return reply
+
+    def _ask_once(self, messages: Sequence[Message], sample: int, *, by_schema: bool) -> ChatReply:
         by_logprob = self._template.mode in ("logprob", "soft")
         reply = self._endpoint.chat(
             messages,
@@ -80,6 +99,7 @@ class _LlmJudge:
             seed=None if self._seed is None else self._seed + sample,
             logprobs=by_logprob,
             top_logprobs=TOP_LOGPROBS if by_logprob else 0,
+            response_format=_VERDICT_FORM if by_schema else None,
         )
         self._note_answer()
         return reply
@@ -138,6 +158,8 @@ class LlmPairJudge(_LlmJudge):
             return self._failed(error, flags)
         parsed = parse_reply(reply, self._mode)
         verdict = labelled(parsed, order, raw=_raw(reply), usage=dict(reply.usage))
+        if self._mode == "json" and not self._by_schema:
+            flags = (NO_SCHEMA, *flags)
         return replace(verdict, flags=(*verdict.flags, *flags))
 
 

@@ -6,11 +6,12 @@ judge itself repeats it; and a repeated label makes the reply unparseable, as it
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from prefloop.judging.render import LABELS, ScoreMode, VerdictMode
 from prefloop.judging.replies import ChatReply, TokenLogprob
@@ -21,6 +22,14 @@ SCORE_RANGES: dict[ScoreMode, tuple[int, int]] = {"additive": (0, 5), "rubric": 
 
 LONGEST_REPLY = 64_000  # characters; more is no reasoned verdict
 LEAST_LABEL_MASS = 0.1  # below, the judge was about to say something else than A or B
+
+VERDICT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"reasoning": {"type": "string"}, "verdict": {"type": "string", "enum": ["A", "B", "C"]}},
+    "required": ["reasoning", "verdict"],
+    "additionalProperties": False,
+}
+"""What a reply by JSON is held to, by the server where it can; `parse_json` holds it to the same."""
 
 _LABEL = re.compile(r"\[\[\s*([A-Za-z])\s*\]\]")
 _LAST_LINE = re.compile(r"\[\[\s*([ABC])\s*\]\][\s.*_`]*\Z")
@@ -110,6 +119,27 @@ def parse_five(reply: str) -> ParsedVerdict:
     return ParsedVerdict(choice=known[0], p_first_shown=known[1], rationale=rationale)
 
 
+def parse_json(reply: str) -> ParsedVerdict:
+    """Take the verdict from a reply that is one JSON object of `VERDICT_SCHEMA` and nothing else.
+
+    A key that stands twice, another key, or words around the object make it unparseable: what a server that keeps to
+    the schema never sends.
+    """
+    said = _answer_part(reply)
+    if isinstance(said, ParsedVerdict):
+        return said
+    try:
+        pairs = json.loads(said, object_pairs_hook=tuple)
+    except (ValueError, RecursionError):
+        return _unparseable("not one JSON object")
+    if not isinstance(pairs, tuple) or sorted(key for key, _ in pairs) != ["reasoning", "verdict"]:
+        return _unparseable("not an object of reasoning and verdict")
+    found = dict(pairs)
+    if found["verdict"] not in ("A", "B", "C") or not isinstance(found["reasoning"], str):
+        return _unparseable("a verdict that is none of A, B and C")
+    return ParsedVerdict(choice=found["verdict"], rationale=found["reasoning"].strip())
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedScore:
     """What a reply says of one answer; `value` None: unparseable, `why` says why."""
@@ -180,7 +210,7 @@ def parse_reply(reply: ChatReply, mode: VerdictMode) -> ParsedVerdict:
         return parse_logprobs(reply.top_logprobs, labels=LABELS[mode])
     if reply.finish_reason == "length":
         return _unparseable("cut off at the token limit")
-    return parse_five(reply.text) if mode == "five" else parse_text(reply.text)
+    return {"five": parse_five, "json": parse_json, "text": parse_text}[mode](reply.text)
 
 
 def _logsumexp(values: Sequence[float]) -> float:

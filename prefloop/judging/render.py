@@ -18,15 +18,16 @@ from typing import Literal, get_args
 from prefloop.types import PrefloopError
 
 Message = dict[str, str]
-VerdictMode = Literal["text", "logprob", "soft", "five"]
+VerdictMode = Literal["text", "json", "logprob", "soft", "five"]
 ScoreMode = Literal["additive", "rubric"]
-JudgeMode = Literal["text", "logprob", "soft", "five", "additive", "rubric"]
+JudgeMode = Literal["text", "json", "logprob", "soft", "five", "additive", "rubric"]
 JUDGE_MODES: tuple[JudgeMode, ...] = get_args(JudgeMode)
 VERDICT_MODES: tuple[VerdictMode, ...] = get_args(VerdictMode)
 SCORE_MODES: tuple[ScoreMode, ...] = get_args(ScoreMode)
 
 LABELS: dict[JudgeMode, tuple[str, str]] = {
     "text": ("A", "B"),
+    "json": ("A", "B"),
     "logprob": ("A", "B"),
     "soft": ("k", "K"),
     "five": ("A", "B"),
@@ -35,6 +36,7 @@ LABELS: dict[JudgeMode, tuple[str, str]] = {
 
 BUILT_IN: dict[str, tuple[str, JudgeMode]] = {
     "pairwise": ("pairwise.v1.txt", "text"),
+    "pairwise-json": ("pairwise-json.v1.txt", "json"),
     "pairwise-logprob": ("pairwise-logprob.v1.txt", "logprob"),
     "pairwise-soft": ("pairwise-soft.v1.txt", "soft"),
     "pairwise-five": ("pairwise-five.v1.txt", "five"),
@@ -54,7 +56,9 @@ _CONTROL_TOKENS = re.compile(
     r"|\[(?P<inst>/?INST)\]|<<(?P<sys>/?SYS)>>"
 )
 _SUSPICIOUS = {
-    "verdict-in-answer": re.compile(r"\[\[\s*[A-Za-z]\s*(?:[<>=]{1,2}\s*[A-Za-z]\s*)?\]\]"),
+    "verdict-in-answer": re.compile(
+        r"\[\[\s*[A-Za-z]\s*(?:[<>=]{1,2}\s*[A-Za-z]\s*)?\]\]|\"verdict\"\s{0,8}:\s{0,8}\"[A-Za-z]\""
+    ),
     "score-in-answer": re.compile(r"^[\s*_#>]{0,8}score\s{0,3}:", re.IGNORECASE | re.MULTILINE),
     "fence-in-answer": re.compile(r"===\s{0,3}(?:BEGIN|END)\s"),
     "hidden-characters": re.compile("[\u200b\u200c\u200d\u2060\ufeff\u202a-\u202e\u2066-\u2069]"),

@@ -12,7 +12,7 @@ from prefloop.recipes.parts import Anchor, Draw, Filter, Label, Memory, Pairing,
 from prefloop.recipes.recipe import Recipe, part_from_json
 from prefloop.types import OrderPolicy
 
-VerdictMode = Literal["text", "logprob", "soft", "five"]
+VerdictMode = Literal["text", "json", "logprob", "soft", "five"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from apps.judging.figures import Figures, judge_figures
 from apps.judging.forms import AskForm, AttackForm
 from apps.judging.models import Judge, JudgeKind
 from apps.judging.trials import attack_figures
-from apps.policies.endpoints import endpoint_key, endpoint_test
+from apps.policies.endpoints import endpoint_keeps_schema, endpoint_key, endpoint_test
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
 from apps.samples.live import live
@@ -79,6 +79,7 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "is_newest": versions[0].pk == found.pk,
         "versions": versions,
         "template": services.judge_template(found) if found.kind == JudgeKind.LLM else "",
+        "keeps_schema": endpoint_keeps_schema(found.endpoint) if found.mode == "json" and found.endpoint else None,
         "rows": rows,
         "runs_version": version_of([row.key for row in rows]),
         "runs_done": not any(row.progress.is_open for row in rows),

@@ -219,6 +219,8 @@ def answer_request(body: Any, biases: Biases) -> dict[str, Any]:
         else:
             ending = f"[[{five_label(difference, biases.tie_margin) if '[[A>>B]]' in rules else verdict}]]"
         said = f"{reason(asked, verdict)}\n{ending}"
+        if '"verdict":' in rules:
+            said = json.dumps({"reasoning": reason(asked, verdict), "verdict": verdict})
         choice["finish_reason"] = "stop"
     choice["message"] = {"role": "assistant", "content": said}
     n_read, n_said = count_words(text), count_words(said)

@@ -15,6 +15,8 @@ from apps.judging.models import AttackTrial, Judge, JudgingRun
 from apps.judging.selectors import failed_only
 from apps.policies.endpoints import EndpointKeyUnreadable, endpoint_create, endpoint_key
 from apps.policies.models import Endpoint, Spend
+from prefloop.judging.verdicts import AS_STORED
+from workers.asking import LlmSettings, opened
 
 pytestmark = pytest.mark.django_db
 BASE = "/p/letters-test/judges/"
@@ -41,7 +43,7 @@ def draft(there, **changes):
 HTMX = {"HTTP_HX_REQUEST": "true"}
 
 
-@pytest.mark.parametrize("mode", ["text", "five", "logprob", "soft", "additive", "rubric"])
+@pytest.mark.parametrize("mode", ["text", "json", "five", "logprob", "soft", "additive", "rubric"])
 def test_a_draft_is_shown_on_a_real_pair_and_nothing_is_sent(
     mode, endpoint, make_comparison, project, erin, client_for
 ):
@@ -244,6 +246,22 @@ def able(settings, project):
     yield endpoint_create(project=project, name="able", base_url=f"http://{host}/v1", model="big", api_key=CANARY)
     http.shutdown()
     http.server_close()
+
+
+def test_a_judge_by_json_says_whether_its_endpoint_holds_to_the_schema(able, project, erin, client_for):
+    judge = Judge.objects.create(
+        project=project, name="by json", kind="llm", endpoint=able, criterion="kinder", mode="json"
+    )
+    page, client = f"{BASE}{judge.pk}/", client_for(erin)
+    assert "was not probed" in client.get(page).content.decode()
+    client.post(f"{BASE}endpoints/{able.pk}/", {"action": "probe"})
+    assert "does not hold replies to a schema" in client.get(page).content.decode()
+    judge.refresh_from_db()
+    settings = LlmSettings.of(judge)
+    with opened(judge.endpoint) as there:
+        verdict = settings.pair_judge(there, seed=0).judge_pair(prompt="p", first="a", second="b", order=AS_STORED)
+    # not asked for what it was seen to refuse; its reply is no JSON, and no verdict
+    assert (verdict.state, verdict.flags, verdict.raw[0]) == ("unparseable", ("no-schema",), "Q")
 
 
 def test_what_an_endpoint_can_do_is_found_out_and_shown(able, erin, client_for):

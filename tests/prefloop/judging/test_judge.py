@@ -7,7 +7,7 @@ import pytest
 
 from prefloop.judging.client import Limits
 from prefloop.judging.errors import JudgeBadAnswer, JudgeRefused, JudgeUnreachable
-from prefloop.judging.judge import MOST_TROUBLES_IN_A_ROW, LlmPairJudge, judge_comparison
+from prefloop.judging.judge import MOST_TROUBLES_IN_A_ROW, NO_SCHEMA, LlmPairJudge, judge_comparison
 from prefloop.judging.render import TemplateError, load_template
 from prefloop.judging.verdicts import AS_STORED, SWAPPED, EffectiveLabel
 
@@ -178,3 +178,78 @@ def test_a_template_and_a_mode_that_do_not_go_together_are_refused(kit: Any) -> 
     endpoint = kit.endpoint(kit.serve(kit.http("")))
     with pytest.raises(TemplateError, match="text verdict"):
         LlmPairJudge(endpoint, load_template("pairwise"), "short", mode="logprob")
+
+
+SAID = '{"reasoning": "A greets Maria.", "verdict": "A"}'
+
+
+def asked_of(server: Any, n: int) -> dict[str, Any]:
+    asked: dict[str, Any] = json.loads(server.requests[n].partition(b"\r\n\r\n")[2])
+    return asked
+
+
+def test_a_reply_by_json_is_held_to_the_schema(kit: Any, judge_of: Any) -> None:
+    judge, server = judge_of(kit.http(kit.completion(SAID)), template="pairwise-json")
+    one, two = judge.judge_pair(**PAIR, order=AS_STORED), judge.judge_pair(**PAIR, order=SWAPPED)
+    assert (one.outcome, two.outcome, one.rationale, one.raw) == ("first", "second", "A greets Maria.", SAID)
+    assert one.flags == ()
+    form = asked_of(server, 0)["response_format"]
+    assert (form["type"], form["json_schema"]["strict"]) == ("json_schema", True)
+    assert form["json_schema"]["schema"]["properties"]["verdict"]["enum"] == ["A", "B", "C"]
+
+
+def test_an_endpoint_that_refuses_the_schema_is_asked_without_and_the_verdict_says_so(kit: Any, judge_of: Any) -> None:
+    refused = kit.http({"error": {"message": "response_format is not known"}}, status="400 Bad Request")
+    judge, server = judge_of(refused, kit.http(kit.completion(SAID)), template="pairwise-json")
+    verdicts = [judge.judge_pair(**PAIR, order=AS_STORED) for _ in range(2)]
+    assert [(v.state, v.outcome, v.flags) for v in verdicts] == [("ok", "first", (NO_SCHEMA,))] * 2
+    assert ["response_format" in asked_of(server, n) for n in range(len(server.requests))] == [True, False, False]
+
+
+def test_an_item_that_is_refused_either_way_is_its_own_error_and_the_schema_stays(kit: Any, judge_of: Any) -> None:
+    refused = kit.http({"error": {"message": "too long"}}, status="400 Bad Request")
+    judge, server = judge_of(refused, refused, kit.http(kit.completion(SAID)), template="pairwise-json")
+    first, second = (judge.judge_pair(**PAIR, order=AS_STORED) for _ in range(2))
+    assert (first.state, second.state, second.flags) == ("error", "ok", ())
+    assert ["response_format" in asked_of(server, n) for n in range(3)] == [True, False, True]
+
+
+def test_an_endpoint_known_not_to_keep_a_schema_is_not_asked_to(kit: Any, judge_of: Any) -> None:
+    judge, server = judge_of(kit.http(kit.completion(SAID)), template="pairwise-json", json_schema=False)
+    verdict = judge.judge_pair(**PAIR, order=AS_STORED)
+    assert (verdict.outcome, verdict.flags) == ("first", (NO_SCHEMA,))
+    assert "response_format" not in asked_of(server, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SAID[:-5],
+        f"Here it is: {SAID}",
+        f"{SAID}\n{SAID}",
+        '{"reasoning": "", "verdict": "A", "verdict": "B"}',
+        '{"reasoning": "", "verdict": "A", "note": ""}',
+        '{"reasoning": "", "verdict": "a"}',
+        '{"reasoning": "", "verdict": ["A"]}',
+        '{"reasoning": 1, "verdict": "A"}',
+        '{"verdict": "A"}',
+        '[["reasoning", ""], ["verdict", "A"]]',
+        '"A"',
+        "[[A]]",
+        "[" * 5000,
+        "",
+    ],
+)
+def test_a_reply_that_is_not_the_json_is_unparseable_and_kept(kit: Any, judge_of: Any, text: str) -> None:
+    judge, _ = judge_of(kit.http(kit.completion(text)), template="pairwise-json")
+    verdict = judge.judge_pair(**PAIR, order=AS_STORED)
+    assert (verdict.state, verdict.outcome) == ("unparseable", None)
+    if text:
+        assert verdict.raw == text
+
+
+def test_a_verdict_by_json_that_was_cut_off_is_unparseable(kit: Any, judge_of: Any) -> None:
+    answer = kit.completion(SAID)
+    answer["choices"][0]["finish_reason"] = "length"
+    judge, _ = judge_of(kit.http(answer), template="pairwise-json")
+    assert judge.judge_pair(**PAIR, order=AS_STORED).state == "unparseable"

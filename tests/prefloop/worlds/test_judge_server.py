@@ -19,7 +19,7 @@ from scipy.stats import norm
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeRejectedItem
 from prefloop.judging.judge import LlmPairJudge
-from prefloop.judging.parse import parse_score
+from prefloop.judging.parse import parse_json, parse_score
 from prefloop.judging.render import load_template, render, render_score
 from prefloop.judging.verdicts import AS_STORED, SWAPPED
 from prefloop.worlds.letters.corpus import answers, prompts
@@ -92,6 +92,14 @@ def test_without_biases_it_goes_by_the_utility_of_its_criterion(criterion: Any) 
         body = body_for(one, two, criterion=criterion, prompt=prompt)
         assert said(body).endswith("[[C]]" if gap == 0 else "[[A]]" if gap > 0 else "[[B]]")
         assert logit_of(body, Biases()) == pytest.approx(gap)
+
+
+@pytest.mark.parametrize(("first", "second", "label"), [(GOOD, BAD, "A"), (BAD, GOOD, "B"), (GOOD, GOOD, "C")])
+def test_it_answers_by_json_where_it_is_told_to(first: str, second: str, label: str) -> None:
+    reply = said(body_for(first, second, template="pairwise-json"))
+    parsed = parse_json(reply)
+    assert parsed.choice == label
+    assert parsed.rationale in said(body_for(first, second))  # the reasons are those it gives in words
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.4, -1.5])
