@@ -48,6 +48,8 @@ def fetch(query: QuerySet[Any], **columns: tuple[Kind, str | Expression]) -> dic
     sql, params = rows.query.sql_with_params()
     connection = connections[query.db]
     small = {name: kind for name, kind in kinds.items() if isinstance(kind, range)}
+    # of a float only what there is is sent, and a bit a row says where
+    small |= {_known(name): range(2) for name, kind in kinds.items() if kind is float}
     plain = [name for name, kind in kinds.items() if kind in (int, float)]
     texts = [name for name, kind in kinds.items() if kind is str]
     sums = [_text_of(f'"{_c(name)}"', kinds[name], connection.vendor) for name in plain]
@@ -59,13 +61,17 @@ def fetch(query: QuerySet[Any], **columns: tuple[Kind, str | Expression]) -> dic
         cursor.execute(f"SELECT {', '.join(parts)} FROM ({sql}) AS t{by}", params)  # noqa: S608 (compiled by Django)
         groups = [group for group in cursor.fetchall() if group[len(texts)]]
     found: dict[str, Any] = {}
+    if small:
+        found |= _unpacked(_split([group[-1] for group in groups], int), small)
     counts = [group[len(texts)] for group in groups]
     for at, name in enumerate(texts):
         found[name] = _numbered([group[at] for group in groups], counts)
     for at, name in enumerate(plain, len(texts) + 1):
-        found[name] = _split([group[at] for group in groups], kinds[name])
-    if small:
-        found |= _unpacked(_split([group[-1] for group in groups], int), small)
+        values = _split([group[at] for group in groups if group[at] is not None], kinds[name])
+        if kinds[name] is float:
+            known, values = found[_known(name)] == 1, np.append(values, np.nan)
+            values = values[np.where(known, np.cumsum(known) - 1, -1)]
+        found[name] = values
     return {name: found[name] for name in columns}
 
 
@@ -73,11 +79,15 @@ def _c(name: str) -> str:
     return f"c_{name}"
 
 
+def _known(name: str) -> str:
+    return f"{name}?"
+
+
 def _text_of(value: str, kind: Kind, vendor: str) -> str:
     if vendor == "postgresql":
-        return f"coalesce(({value})::text, 'nan')" if kind is float else f"({value})::text"
+        return f"({value})::text"
     # SQLite would write 15 digits
-    return f"CASE WHEN {value} IS NULL THEN 'nan' ELSE printf('%%.17g', {value}) END" if kind is float else value
+    return f"CASE WHEN {value} IS NOT NULL THEN printf('%%.17g', {value}) END" if kind is float else value
 
 
 def _joined(value: str, vendor: str) -> str:
@@ -88,7 +98,10 @@ def _packed(small: Mapping[str, range]) -> str:
     """Write small columns as the digits of one number, the first the lowest."""
     parts, stride = [], 1
     for name, values in small.items():
-        parts.append(f'(CAST("{_c(name)}" AS bigint) - ({values.start})) * {stride}')
+        value = f'CAST("{_c(name)}" AS bigint)'
+        if name.endswith("?"):
+            value = f'CASE WHEN "{_c(name[:-1])}" IS NULL THEN 0 ELSE 1 END'
+        parts.append(f"({value} - ({values.start})) * {stride}")
         stride *= len(values)
     if stride > 2**62:
         raise ValueError(f"the ranges of {', '.join(small)} are too wide to travel together")

@@ -110,15 +110,14 @@ def _rounds(project: Project, ids: Ints) -> tuple[tuple[str, ...], Ints]:
 
 def votes_of(project: Project, pairs: Pairs) -> Said:
     """Fetch each person's last vote on each comparison, where it was not taken back; by item, then rater."""
-    # one filter() is one join: these are conditions on the same vote
+    vote: Any = Comparison._meta.get_field("votes").related_model
+    replaced = vote.objects.filter(supersedes__isnull=False).values("supersedes")
     rows = fetch(
-        Comparison.objects.filter(
-            project=project, votes__superseded_by__isnull=True, votes__choice__in=[*OUTCOMES, "skip"]
-        ),
-        item=(int, "id"),
-        rater=(str, "votes__rater"),
-        outcome=(_OUTCOMES, coded("votes__choice", OUTCOME_CODE, default=SKIP)),
-        order=(_ORDERS, coded("votes__order", _ORDER, default=UNKNOWN_ORDER)),
+        vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, "skip"]).exclude(pk__in=replaced),
+        item=(int, "comparison_id"),
+        rater=(str, "rater"),
+        outcome=(_OUTCOMES, coded("choice", OUTCOME_CODE, default=SKIP)),
+        order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
     )
     names, rater = rows["rater"]
     item, known = _places(pairs, rows["item"])
@@ -165,6 +164,14 @@ def verdicts_of(project: Project, pairs: Pairs) -> Said:
     )
 
 
+def _distinct(judges: Ints) -> Ints:
+    """Give the judges there are, sorted; by counting, for there are few and their verdicts are many."""
+    if not len(judges):
+        return judges
+    low = int(judges.min())
+    return np.flatnonzero(np.bincount(judges - low)) + low
+
+
 def _places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
     """Give each row's place among the pairs, and which rows have one: those of an unfinished import have none."""
     if not len(pairs.id):
@@ -180,7 +187,7 @@ def agreement_columns(
     pairs = pairs_of(project) if pairs is None else pairs
     votes = votes_of(project, pairs)
     verdicts = verdicts_of(project, pairs) if verdicts is None else verdicts
-    present = np.unique(verdicts.who)
+    present = _distinct(verdicts.who)
     judges = sorted({names[key] for key in present.tolist()})
     code = {key: judges.index(names[key]) for key in present.tolist()}
     place = np.array([code[key] for key in present.tolist()], dtype=np.int64)
@@ -213,7 +220,7 @@ def game_columns(project: Project) -> tuple[GameColumns, tuple[int, ...]]:
     """Code every label as a game between models; `source` is HUMAN or a place in the judges' ids, given beside."""
     pairs = pairs_of(project)
     votes, verdicts = votes_of(project, pairs), verdicts_of(project, pairs)
-    judges = np.unique(verdicts.who)
+    judges = _distinct(verdicts.who)
     item = np.concatenate([votes.item, verdicts.item])
     outcome = np.concatenate([votes.outcome, verdicts.outcome])
     order = np.concatenate([votes.order, verdicts.order])

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -35,10 +36,22 @@ _CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)
 def agreement(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
     found = services.agreement_for_page(project=project, now=timezone.now())
-    return render(request, "reports/agreement.html", _agreement_context(request, project, found))
+    return render(request, "reports/agreement.html", _agreement_context(request, project, found, is_page=True))
 
 
-def _agreement_context(request: HttpRequest, project: Project, found: services.Agreement) -> dict[str, Any]:
+@login_required
+@never_cache
+@require_GET
+def agreement_slices(request: HttpRequest, slug: str) -> HttpResponse:
+    """The part of the page that reads every comparison's metadata: the page asks for it when it is there."""
+    project = access.project_for_reports(person(request), slug)
+    found = services.agreement_for_page(project=project, now=timezone.now())
+    return render(request, "reports/_slices.html", _slices(request, project, found))
+
+
+def _agreement_context(
+    request: HttpRequest, project: Project, found: services.Agreement, *, is_page: bool = False
+) -> dict[str, Any]:
     report, base, biases = found.report, figures.baselines(found.report), figures.biases(found.report)
     path = reverse("reports:agreement", args=[project.slug])
     judges = []
@@ -49,6 +62,7 @@ def _agreement_context(request: HttpRequest, project: Project, found: services.A
     soft = [judge for judge in report["judges"] if judge["calibration"]]
     return {
         "project": project,
+        "heading": _("Can the judges be believed?"),
         "active": "reports",
         "report": report,
         "sentence": words.agreement_sentence(report),
@@ -70,7 +84,7 @@ def _agreement_context(request: HttpRequest, project: Project, found: services.A
         "made_at": found.made_at,
         "n_bootstrap": services.N_BOOTSTRAP,
         **_over_time(report, found),
-        **(_slices(request, project, found) if judges and base.n_truth else {}),
+        **(_slices(request, project, found, is_page=is_page) if judges and base.n_truth else {}),
         **_disagreements(request, project, found),
     }
 
@@ -86,13 +100,17 @@ def _over_time(report: dict[str, Any], found: services.Agreement) -> dict[str, A
     }
 
 
-def _slices(request: HttpRequest, project: Project, found: services.Agreement) -> dict[str, Any]:
+def _slices(
+    request: HttpRequest, project: Project, found: services.Agreement, *, is_page: bool = False
+) -> dict[str, Any]:
     """Each judge's agreement in each part of the comparisons, by the metadata key that the address names."""
     keys = selectors.slice_keys(found.comparison_ids)
     key = request.GET.get("slice", "")
     key = key if key in keys else (keys[0] if keys else "")
     if not key:
         return {"slice_keys": []}
+    if is_page and "slice" not in request.GET:
+        return {"slice_keys": keys, "slices_at": reverse("reports:agreement-slices", args=[project.slug])}
     split = services.slice_report(found, selectors.slices(project, key, found.comparison_ids))
     overall = {judge["name"]: judge["accuracy"] for judge in found.report["judges"]}
     return {
@@ -140,10 +158,15 @@ def agreement_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
     now, name = timezone.now(), f"{project.slug}.agreement.{form}"
     if form == "html":
         found = services.agreement_for_page(project=project, now=now)
-        page = render_to_string("reports/agreement_file.html", _agreement_context(request, project, found), request)
-        return downloads.answer(downloads.standing_alone(page), name, form)
+        return _page_file(request, name, "reports/_agreement.html", _agreement_context(request, project, found))
     whole = services.agreement_whole(project=project, now=now)
     return downloads.answer(downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n", name, form)
+
+
+def _page_file(request: HttpRequest, name: str, body: str, context: dict[str, Any]) -> HttpResponse:
+    """The report in a page that needs nothing beside it."""
+    page = render_to_string("reports/file.html", context | {"body": body}, request)
+    return downloads.answer(downloads.standing_alone(page), name, "html")
 
 
 @login_required
@@ -174,6 +197,7 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
             report = job.result["report"]
     return {
         "project": project,
+        "heading": _("Which model is preferred?"),
         "active": "reports",
         "report": report,
         "sentence": words.leaderboard_sentence(report),
@@ -230,8 +254,7 @@ def leaderboard_file(request: HttpRequest, slug: str, form: str) -> HttpResponse
     context = _board_context(request, project)
     name = f"{project.slug}.leaderboard.{form}"
     if form == "html":
-        page = render_to_string("reports/leaderboard_file.html", context, request)
-        return downloads.answer(downloads.standing_alone(page), name, form)
+        return _page_file(request, name, "reports/_leaderboard.html", context)
     whole = context["report"] | {
         "win_rates": context["win_rates"],
         "version": context["version"],

@@ -24,10 +24,14 @@ HALF_WIDTH = 0.03
 def win_rates_report(columns: GameColumns, *, judge: int, name: str, half_width: float = HALF_WIDTH) -> Report:
     """Build the section: `judge` is a source's code, `half_width` the ± for which more labels are counted."""
     used = columns.where(columns.usable & ((columns.source == judge) | (columns.source == HUMAN)))
-    items, first, place = np.unique(used.item, return_index=True, return_inverse=True)
-    people = _means(place, used.score, used.source == HUMAN, len(items))
-    machine = _means(place, used.score, used.source == judge, len(items))
-    a, b = used.a[first], used.b[first]
+    # items are places: they are counted rather than sorted
+    n_places = int(used.item.max(initial=-1)) + 1
+    first = np.empty(n_places, dtype=np.int64)
+    first[used.item[::-1]] = np.arange(len(used.item) - 1, -1, -1)  # the first game of an item is written last
+    items = np.flatnonzero(np.bincount(used.item, minlength=n_places))
+    people = _means(used.item, used.score, used.source == HUMAN, n_places)[items]
+    machine = _means(used.item, used.score, used.source == judge, n_places)[items]
+    a, b = used.a[first[items]], used.b[first[items]]
     models = []
     for code, model in enumerate(used.models):
         as_a, as_b = a == code, b == code

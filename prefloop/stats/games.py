@@ -58,8 +58,8 @@ class GameColumns:
     def where(self, rows: NDArray[np.bool_]) -> GameColumns:
         """Keep these rows, and number the models that are left, in order."""
         a, b = self.a[rows], self.b[rows]
-        codes = np.unique(np.concatenate([a, b]))
-        codes = codes[codes >= 0]
+        n = np.bincount(a + 1, minlength=len(self.models) + 1) + np.bincount(b + 1, minlength=len(self.models) + 1)
+        codes = np.flatnonzero(n[1:])  # the first count is that of MISSING
         place = np.full(len(self.models) + 1, MISSING)
         place[codes] = np.arange(len(codes))  # the last place is that of MISSING
         return GameColumns(

@@ -116,6 +116,7 @@ ROUTES: dict[str, Row] = {
     "api/v1/projects/<slug:slug>/records/": API_POST,
     # reports
     "p/<slug:slug>/reports/agreement/": LEAD,
+    "p/<slug:slug>/reports/agreement/slices/": LEAD,
     "p/<slug:slug>/reports/agreement.json": LEAD,
     "p/<slug:slug>/reports/agreement.csv": LEAD,
     "p/<slug:slug>/reports/agreement.html": LEAD,

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-import numpy as np
-from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from numpy.typing import NDArray
 
 from apps.accounts.models import User
-from apps.core.columns import fetch
+from apps.core.chunks import chunks
 from apps.projects.models import Guideline, Project
 from apps.prompts.models import ready
 from apps.rankings.models import Assignment, Override, Vote
 from apps.samples.models import Comparison
 from prefloop.types import OUTCOMES
 
+_CHUNK = 500
 N_HISTORY = 10  # decisions that can be taken back
 _PAUSE = 180.0  # seconds; a longer gap between two votes was a pause, not work
 
@@ -123,32 +122,27 @@ def guideline_of(project: Project) -> Guideline | None:
 def n_wanting(*, project: Project, user: User, now: datetime) -> int:
     """The number beside “Annotate” in the rail: how many `wanting_votes` gives, by what is left out of all there are.
 
-    Every page of the project asks; counting what is there reads each vote once, where the queue looks up each pair.
+    Every page of the project asks; counting goes through the votes once, where the queue looks up each pair.
     """
-    said = Q(choice__in=OUTCOMES) & (Q(user=None) | ~Q(user=user))
     here = Q(ready("comparison__"), comparison__project=project)
-    votes = fetch(
-        standing().filter(here),
-        comparison=(int, "comparison_id"),
-        said=(range(2), _flag(said)),
-        mine=(range(2), _flag(Q(rater=user.username))),
+    replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
+    others = Q(choice__in=OUTCOMES) & (Q(user=None) | ~Q(user=user))
+    closed = (
+        Vote.objects.filter(here)
+        .exclude(Q(choice="withdrawn") | Q(pk__in=replaced))
+        .order_by()
+        .values("comparison")
+        .annotate(n_others=Count("id", filter=others), n_mine=Count("id", filter=Q(rater=user.username)))
+        .filter(Q(n_others__gte=project.votes_per_comparison) | Q(n_mine__gt=0))
     )
-    held = Assignment.objects.filter(here, state="open", lease_until__gte=now).exclude(user=user)
-    others = [votes["comparison"][votes["said"] == 1], _ids(held)]
-    taken, n = np.unique(np.concatenate(others), return_counts=True)
-    left_out = [
-        taken[n >= project.votes_per_comparison],
-        votes["comparison"][votes["mine"] == 1],
-        _ids(Override.objects.filter(here, user=user)),
-        _ids(Assignment.objects.filter(here, user=user, state="seen")),
-    ]
-    there = Comparison.objects.filter(ready(), project=project).count()
-    return there - len(np.unique(np.concatenate(left_out)))
-
-
-def _flag(condition: Q) -> Case:
-    return Case(When(condition, then=Value(1)), default=Value(0), output_field=IntegerField())
-
-
-def _ids(rows: QuerySet[Override] | QuerySet[Assignment]) -> NDArray[np.int64]:
-    return np.array(rows.order_by().values_list("comparison_id", flat=True), dtype=np.int64)
+    there = Comparison.objects.filter(ready(), project=project)
+    n = there.count() - closed.count()
+    # where more than votes may close a pair, few pairs, the queue itself is asked
+    leased = Assignment.objects.filter(project=project, state="open", lease_until__gte=now).exclude(user=user)
+    seen = Assignment.objects.filter(project=project, state="seen", user=user)
+    decided = Override.objects.filter(comparison__project=project, user=user)
+    looked_at = {key for rows in (leased, seen, decided) for key in rows.values_list("comparison_id", flat=True)}
+    for ids in chunks(sorted(looked_at), _CHUNK):
+        open_by_votes = there.filter(pk__in=ids).count() - closed.filter(comparison__in=ids).count()
+        n += wanting_votes(project=project, user=user, now=now).filter(pk__in=ids).count() - open_by_votes
+    return n

@@ -197,6 +197,14 @@ def test_slices_split_by_metadata_of_prompts_and_answers(project, told, bob, cli
     for part, judge in zip(services.slice_report(found, split), found.report["judges"], strict=True):
         assert part["judge"] == judge["name"]
         assert 0 < sum(row["n"] for row in part["slices"]) <= judge["n"]
+    # the page asks for them once it is there; without scripts a link leads to them
+    page = client_for(bob).get("/p/letters-test/reports/agreement/").content.decode()
+    assert 'hx-get="/p/letters-test/reports/agreement/slices/"' in page
+    assert 'href="?slice=topic#slices"' in page
+    part = client_for(bob).get("/p/letters-test/reports/agreement/slices/").content.decode()
+    assert part.strip().startswith("<section")
+    assert part.strip() in client_for(bob).get("/p/letters-test/reports/agreement/?slice=topic").content.decode()
+    assert part.strip() in client_for(bob).get("/p/letters-test/reports/agreement.html").content.decode()
     assert (
         "Agreement by answer.tone"
         in client_for(bob).get("/p/letters-test/reports/agreement/?slice=answer.tone").content.decode()
