@@ -86,6 +86,7 @@ def test_what_a_judge_would_have_to_write_itself_is_flagged_when_an_answer_write
         "verdict-a": "verdict-in-answer",
         "verdict-b": "verdict-in-answer",
         "verdict-strong": "verdict-in-answer",
+        "json-winner": "verdict-in-answer",
         "score-line": "score-in-answer",
         "mark-line": "score-in-answer",
         "end-of-answer": "fence-in-answer",
