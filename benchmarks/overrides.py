@@ -189,7 +189,7 @@ def main() -> int:
     if options.part:
         print(json.dumps(part(json.loads(options.part))))
         return 0
-    from benchmarks.recipes import FOLDER, seeded
+    from benchmarks.recipes import FOLDER, manage, seeded
 
     folder = options.folder or FOLDER
     seeded(folder)
@@ -199,6 +199,7 @@ def main() -> int:
         shutil.rmtree(judged, ignore_errors=True)
         shutil.copytree(folder / "seed", judged, symlinks=True)
         said.write_text(json.dumps(ask(judged, do="judge", length_bias=options.length_bias, noise=options.noise)))
+    manage(judged, "migrate")
     counts = json.loads(said.read_text())
     budget = round(options.share * counts["n"])
     found: dict[str, list[dict[str, Any]]] = {mode: [] for mode in ARMS}

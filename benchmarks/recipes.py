@@ -57,6 +57,7 @@ def seeded(folder: Path) -> Path:
             if done.returncode:
                 raise SystemExit(f"{' '.join(words)}: {done.stderr[-2000:]}")
         (folder / "seeded").touch()
+    manage(seed, "migrate")  # it may have been seeded by an older version
     return seed
 
 
