@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
@@ -34,14 +35,30 @@ def env_bool(name: str, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} must be True or False, not {value!r}")
 
 
-def env_int(name: str, default: int) -> int:
+def env_int(name: str, default: int, *, minimum: int | None = None) -> int:
     value = os.environ.get(name)
     if value is None or value == "":
         return default
     try:
-        return int(value)
+        number = int(value)
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}") from error
+    if minimum is not None and number < minimum:
+        raise ImproperlyConfigured(f"{name} must be a whole number ≥ {minimum}, not {value!r}")
+    return number
+
+
+def env_float(name: str, default: float, *, above: float) -> float:
+    value = os.environ.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be a number, not {value!r}") from error
+    if not math.isfinite(number) or number <= above:
+        raise ImproperlyConfigured(f"{name} must be a number > {above:g}, not {value!r}")
+    return number
 
 
 def env_list(name: str, default: str = "") -> list[str]:

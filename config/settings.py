@@ -10,6 +10,7 @@ import structlog
 from csp.constants import NONE, SELF
 
 from config import env
+from prefloop.stats.alarms import KL_BUDGET
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.env_str("PREFLOOP_VAR", str(BASE_DIR / "var"))).resolve()
@@ -186,6 +187,9 @@ VLLM_IDLE_SECONDS = env.env_int("PREFLOOP_VLLM_IDLE_SECONDS", 300)  # then a ser
 # One core stays free for the web and the other worker: threads that wait for each other on busy cores are far slower
 # than one thread alone. Part of what makes a run repeatable.
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", max(1, (os.cpu_count() or 1) - 1))
+# Processes that share a training step on one machine (one a GPU); a step-refreshed run is always one process.
+TRAINING_PROCESSES = env.env_int("PREFLOOP_PROCESSES", 1, minimum=1)
+KL_ALARM_NATS = env.env_float("PREFLOOP_KL_ALARM", KL_BUDGET, above=0.0)  # from the start, in nats
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if env.env_str("REDIS_URL"):

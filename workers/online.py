@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from apps.judging.models import Judge, JudgeKind
 from apps.rankings.models import Override
 from apps.training.models import TrainingRun
+from apps.training.runs import loop_of
 from apps.training.stream import overrides_forward, stream_ingest, used_snapshot
 from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import ONLINE
@@ -28,7 +29,8 @@ def judge_connection(run: TrainingRun) -> Iterator[bytes | None]:
 
 def _asked(run: TrainingRun) -> Judge | None:
     """The language model that the run asks inside its steps."""
-    judge = run.round.loop.judge if run.kind == ONLINE and run.round is not None else None
+    loop = loop_of(run) if run.kind == ONLINE else None
+    judge = loop.judge if loop is not None else None
     return judge if judge is not None and judge.kind == JudgeKind.LLM else None
 
 

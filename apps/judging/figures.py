@@ -88,7 +88,7 @@ def _version(project: Project) -> str:
 
 def _compute(project: Project) -> dict[int, Figures]:
     gold, people, ceiling = _truth(project)
-    costs, lengths, rounds = _costs(project), _lengths(project), _rounds(project)
+    costs, lengths, rounds = costs_per_1000(project), _lengths(project), _rounds(project)
     rows: dict[int, list[tuple[int, str, int, str]]] = defaultdict(list)
     failed: dict[int, dict[str, int]] = defaultdict(dict)
     verdicts = Verdict.objects.filter(ready("comparison__"), judge__project=project).order_by()
@@ -169,7 +169,7 @@ def _rounds(project: Project) -> dict[int, str]:
     return {key: origin.removeprefix("loop:").replace(":", ".") for key, origin in rows.values_list("id", "origin")}
 
 
-def _costs(project: Project) -> dict[int, float]:
+def costs_per_1000(project: Project) -> dict[int, float]:
     """Give what a thousand comparisons cost of each judge that an endpoint answers, by its latest calls."""
     costs: dict[int, float] = {}
     for judge in project.judges.filter(kind=JudgeKind.LLM, is_simulated=False).select_related("endpoint"):

@@ -8,7 +8,7 @@ from django.http import Http404
 from apps.accounts.models import User
 from apps.projects.access import project_for
 from apps.projects.models import Role
-from apps.training.models import Loop, Snapshot, TrainingRun
+from apps.training.models import Loop, Round, Snapshot, Stage, TrainingRun
 
 Viewer = User | AnonymousUser
 
@@ -28,6 +28,22 @@ def loop_for_api(user: Viewer, pk: int, role: Role = Role.LEAD) -> Loop:
         raise Http404
     project_for(user, found.project.slug, role)
     return found
+
+
+def branch_for_read(user: Viewer, slug: str, text: str, recipe: str) -> Round | None:
+    """Fetch the finished round of the project that a new loop of this recipe branches from; "" names none."""
+    if not text:
+        return None
+    project = project_for(user, slug, Role.LEAD)
+    rows = Round.objects.filter(loop__project=project, loop__recipe=recipe, stage=Stage.DONE, output__role="policy")
+    found = rows.filter(pk=int(text)).select_related("loop", "output").first() if _is_id(text) else None
+    if found is None:
+        raise Http404
+    return found
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def training_run_for_read(user: Viewer, slug: str, pk: int) -> TrainingRun:

@@ -8,6 +8,7 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Avg
 from django.utils.translation import gettext as _
 
@@ -46,7 +47,7 @@ def alarms_of(loop: Loop) -> list[Rung]:
     if len(rounds) > 1:
         first, last = rounds[0].result, rounds[-1].result
         if "best_of_n" not in last and last.get("kl") is not None:  # best-of-n's KL is a bound, and it trains nothing
-            found.append(kl_over(_mean(last, "kl", "kl_ci95")))
+            found.append(kl_over(_mean(last, "kl", "kl_ci95"), budget=settings.KL_ALARM_NATS))
         if first.get("mean_length") and last.get("mean_length"):
             found.append(length_grows(first["mean_length"], last["mean_length"]))
         found.append(_divergence(loop, rounds, series[ONLINE_SCORE]))

@@ -15,6 +15,7 @@ from apps.core.chunks import chunks
 from apps.judging.models import Judge, Verdict
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_ancestors
+from apps.training.changes import changes_of, recipe_of
 from apps.training.models import Loop, Round, Snapshot, SnapshotItem, Stage, TrainingRun
 from prefloop.config import describe
 from prefloop.recipes.catalogue import UnknownRecipe, get_recipe
@@ -82,6 +83,7 @@ class Card:
     judges: tuple[Judge, ...]
     measured: tuple[Measured, ...]
     command: str
+    beside: Round | None = None  # the round that it was trained beside, without people's overrides
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -97,7 +99,7 @@ def checkpoint_card(checkpoint: Checkpoint) -> Card:
     )
     round_ = run.round if run else None
     loop = round_.loop if round_ else None
-    recipe = Recipe.from_json(loop.config) if loop else None
+    recipe = recipe_of(loop, round_.index) if loop and round_ else None
     return Card(
         checkpoint=checkpoint,
         run=run,
@@ -109,6 +111,7 @@ def checkpoint_card(checkpoint: Checkpoint) -> Card:
         judges=_judges(run.snapshot if run else None, loop),
         measured=tuple(_measured(checkpoint)),
         command=loop_command(loop) if loop else "",
+        beside=Round.objects.filter(counterfactual__run=run).select_related("loop").first() if run else None,
     )
 
 
@@ -262,6 +265,11 @@ def card_markdown(card: Card) -> str:
 
 
 def _origin(card: Card) -> str:
+    if card.beside is not None:
+        return (
+            f"Round {card.beside.index} of loop {card.beside.loop_id} (`{card.beside.loop.recipe}`), trained again as "
+            "if nobody had overridden a label, to be compared with it.\n"
+        )
     if card.loop is None or card.recipe is None or card.round is None:
         made = "Trained by prefloop outside a loop." if card.run else "Imported; how it was trained is not known here."
         return f"{made}\n"
@@ -345,6 +353,10 @@ def _again(card: Card) -> str:
         "machine and versions. What people decide while a loop runs is not in the command: it is in the training set, "
         "whose bytes the hash above names.\n"
     )
+    for change in changes_of(card.loop):
+        if change.from_round <= card.round.index and change.chosen:
+            said = ", ".join(f"`{_safe(key)}={_safe(value)}`" for key, value in change.chosen.items())
+            text += f"While it ran, people changed from round {change.from_round} on: {said}.\n"
     if card.loop.n_rounds != card.round.index and card.round.index > 0:
         text += f"This checkpoint is what round {card.round.index} makes.\n"
     return text

@@ -1,107 +1,231 @@
-"""What a loop will cost, before it starts: prompts, answers, comparisons, steps."""
+"""What a loop will cost, before it starts: prompts, answers, what is trained on, steps, judge calls, time, disk."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from statistics import median
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet, Sum
 
+from apps.judging.figures import costs_per_1000
+from apps.judging.models import Judge, JudgeKind
+from apps.policies.selectors import checkpoint_bytes, checkpoint_default
 from apps.projects.models import Project
 from apps.prompts.selectors import given_prompts
 from apps.rankings.models import Preference
-from apps.training.loops import REWARD_MODEL_JUDGE, loop_judge, teaches
-from apps.training.models import Loop, Round
+from apps.samples.models import Comparison
+from apps.training.loops import loop_judge, made_judge_name, teaches
+from apps.training.models import Loop, Round, TrainingRun
+from prefloop.recipes.catalogue import get_recipe
+from prefloop.recipes.objective import HARD_LABELS
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
 EVALUATION_ANSWERS = 4  # a held-out prompt
+PEOPLE = ("human", "adjudication", "override")
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Counts are for the whole loop unless they say `a round`. `seconds`: from finished rounds like these, or None."""
+    """Counts are for the whole loop unless they say `a round`; upper bounds, where answers or labels may coincide.
+
+    `rows`: what is trained on, each row once a time that it is; `rows_are`: pairs, demonstrations, groups or "".
+    `seconds`: from finished rounds like these, or None. `dollars`: at the judge's latest calls' price, or None.
+    `bytes`: of the checkpoints that it keeps, or None where the start is not there.
+    """
 
     rounds: int
     prompts_a_round: int
     answers_a_prompt: int
     answers: int
     scores: int
-    comparisons: int
+    rows: int
+    rows_are: str
+    judge_calls: int
+    dollars: float | None
     reviews: int
     steps: int
     evaluation_answers: int
     makes_reward_model: bool
+    reward_model_steps: int
     teaches_start: bool  # it learns to judge first
     seconds: float | None
     seconds_from: int  # how many finished rounds that is from
+    bytes: int | None
 
 
 def forecast(*, project: Project, recipe: Recipe, n_rounds: int) -> Forecast:
-    """Count what `n_rounds` rounds of the recipe will do here. An upper bound where answers may coincide."""
-    draws = [draw for draw in recipe.draws if draw.source != "data"]
-    n_answers = draws[0].n if draws else 0
-    split = "eval" if recipe.objective.loss == "none" else "train"
-    there = given_prompts(project, split=split).count() if draws else 0
-    prompts = min(recipe.prompts.n, there) if recipe.prompts.n else there
-    if recipe.prompts.generator != "none":  # as many as are wanted, where as many can be written
-        prompts = recipe.prompts.n or there
-    comparisons = _comparisons(project, recipe, prompts, n_answers)
-    objective = recipe.objective
-    trains = objective.loss != "none"
-    steps = objective.epochs * -(-comparisons // objective.batch) if trains else 0
+    """Count what `n_rounds` rounds of the recipe will do here."""
+    prompts = _prompts(project, recipe)
+    drawn = sum(draw.n for draw in recipe.draws if draw.source != "data")
+    answers = prompts * drawn * n_rounds
+    trainings = [_trained(project, recipe, prompts, index) for index in range(1, n_rounds + 1)]
+    rows, steps = sum(rows for rows, _ in trainings), sum(steps for _, steps in trainings)
+    fresh = _fresh_labels(project, recipe, prompts)
     reviews = 0
-    if recipe.review.mode != "none" and trains:
-        reviews = min(recipe.review.budget or comparisons, comparisons)
-        reviews = comparisons if recipe.review.mode == "all" else reviews
+    if recipe.review.mode != "none" and recipe.objective.loss != "none" and "review" not in recipe.hidden():
+        reviews = fresh if recipe.review.mode == "all" else min(recipe.review.budget or fresh, fresh)
+    judge = _judge(project, recipe)
+    calls, dollars = _judge_calls(project, recipe, judge, fresh * n_rounds)
+    makes = bool(made_judge_name(recipe)) and judge is None
     seconds, n_before = _seconds(project, recipe.name)
+    start = checkpoint_default(project, "policy")
+    kept = n_rounds * recipe.filter.n_steps if recipe.objective.loss != "none" else 0
     return Forecast(
         rounds=n_rounds,
         prompts_a_round=prompts,
-        answers_a_prompt=n_answers,
-        answers=prompts * n_answers * n_rounds,
-        scores=prompts * n_answers * n_rounds * _scores_an_answer(recipe),
-        comparisons=comparisons * n_rounds,
+        answers_a_prompt=drawn,
+        answers=answers,
+        scores=answers * _scores_an_answer(recipe),
+        rows=rows,
+        rows_are=recipe.objective.rows if recipe.objective.rows in ("pairs", "demonstrations", "groups") else "",
+        judge_calls=calls,
+        dollars=dollars,
         reviews=reviews * n_rounds,
-        steps=steps * n_rounds,
+        steps=steps,
         evaluation_answers=_evaluated(project, recipe) * (n_rounds + 1),
-        makes_reward_model=_makes_reward_model(project, recipe),
+        makes_reward_model=makes,
+        reward_model_steps=_reward_model_steps(project) if makes else 0,
         teaches_start=teaches(recipe),
         seconds=None if seconds is None else seconds * n_rounds,
         seconds_from=n_before,
+        bytes=None if start is None else (kept + makes + teaches(recipe)) * checkpoint_bytes(start),
     )
 
 
 def _scores_an_answer(recipe: Recipe) -> int:
-    return {"none": 0, "judge": 1, "policy": recipe.score.samples}[recipe.score.by]
+    if recipe.score.by == "policy":
+        return recipe.score.samples
+    return int(recipe.score.by == "judge" and recipe.uses_scores)
 
 
-def _comparisons(project: Project, recipe: Recipe, prompts: int, n: int) -> int:
-    """Pairs (or, where answers are imitated, labelled comparisons) that one round trains on."""
-    if recipe.label.by == "preferences" or not recipe.samples:
-        labelled = Preference.objects.filter(
-            ~Q(comparison__prompt__split="eval"),
-            comparison__project=project,
-            comparison__held_out=False,
-            p_first__isnull=False,
-        ).count()
-        return min(recipe.prompts.n, labelled) if recipe.prompts.n else labelled
-    kept = min(recipe.filter.keep, n) if recipe.filter.kind == "rejection" else n
-    if recipe.objective.rows == "demonstrations":
-        if recipe.filter.kind == "thresholds":  # all Improve steps together
-            return round(sum(prompts * n * (1 - q) for q in recipe.filter.quantiles))
-        return prompts * (kept if recipe.filter.kind in ("all", "rejection") else 1)
+def _prompts(project: Project, recipe: Recipe) -> int:
+    """Prompts that a round asks: held-out ones where nothing is trained, those that the data answers where it must."""
+    if not recipe.samples:
+        return 0
+    split = "eval" if recipe.objective.loss == "none" else "train"
+    rows = given_prompts(project, split=split)
+    if any(draw.source == "data" for draw in recipe.draws):
+        decided = _labels(project).exclude(p_first=0.5).values("comparison__prompt_id")
+        rows = rows.filter(pk__in=decided)
+    there = rows.count()
+    if recipe.prompts.generator != "none":  # as many as are wanted, where as many can be written
+        return recipe.prompts.n or there
+    return min(recipe.prompts.n, there) if recipe.prompts.n else there
+
+
+def _trained(project: Project, recipe: Recipe, prompts: int, index: int) -> tuple[int, int]:
+    """Rows that round `index` trains on, and its steps of training."""
+    objective = recipe.objective
+    if objective.loss == "none":
+        return 0, 0
+    if recipe.memory.kind == "replay":
+        return _replayed(project, recipe)
+    if recipe.is_online:  # a step is a batch of prompts, whatever is made of their answers
+        rows = prompts if objective.rows == "pairs" else 0
+        return objective.epochs * rows, objective.epochs * -(-prompts // objective.batch)
+    fresh = _fresh_rows(project, recipe, prompts)
+    if recipe.memory.kind == "rounds":
+        fresh = [rows * min(index, recipe.memory.k + 1) for rows in fresh]
+    elif recipe.memory.kind == "overrides":
+        fresh = [rows + _overridden(project) for rows in fresh]
+    return sum(fresh), sum(objective.epochs * -(-rows // objective.batch) for rows in fresh)
+
+
+def _fresh_rows(project: Project, recipe: Recipe, prompts: int) -> list[int]:
+    """Rows that a round makes of its own, for each of its trainings (ReST has several)."""
+    drawn = sum(draw.n for draw in recipe.draws if draw.source != "data")
+    kept = min(recipe.filter.keep, drawn) if recipe.filter.kind == "rejection" else drawn
     if recipe.objective.rows == "groups":
-        return prompts
+        return [prompts]
+    if recipe.objective.rows == "demonstrations" and recipe.samples:
+        if recipe.filter.kind == "thresholds":
+            return [ceil(prompts * drawn * (1 - quantile)) for quantile in recipe.filter.quantiles]
+        if recipe.objective.loss == "gkd":
+            return [prompts]  # each prompt's own answer, or the data's
+        return [prompts * (1 if recipe.filter.kind == "best" else kept)]
+    if recipe.samples and recipe.label.by != "preferences":
+        return [_fresh_labels(project, recipe, prompts)]
+    return [_stored(project, recipe)]
+
+
+def _fresh_labels(project: Project, recipe: Recipe, prompts: int) -> int:
+    """Comparisons of one round that are labelled, each once."""
+    if recipe.label.by == "preferences" or not recipe.samples:
+        return _stored(project, recipe) if recipe.memory.kind != "replay" else 0
+    drawn = sum(draw.n for draw in recipe.draws if draw.source != "data")
+    kept = min(recipe.filter.keep, drawn) if recipe.filter.kind == "rejection" else drawn
     each = {
         "the-two": 1,
         "best-against-worst": 1,
         "first-round": kept // 2,
         "tournament": kept - 1,
         "all-ranked": kept * (kept - 1) // 2,
-        "real-against-generated": n,
+        "real-against-generated": drawn,
     }
     return prompts * each.get(recipe.pairing.kind, 0)
+
+
+def _labels(project: Project) -> QuerySet[Preference]:
+    """The labels of stored comparisons that may be trained on."""
+    return Preference.objects.filter(
+        ~Q(comparison__prompt__split="eval") & ~Q(comparison__origin__startswith="loop:"),
+        comparison__project=project,
+        comparison__held_out=False,
+        p_first__isnull=False,
+    )
+
+
+def _stored(project: Project, recipe: Recipe) -> int:
+    """Stored comparisons with the label that the recipe asks for; of a judge yet to be asked, all it will be asked."""
+    if recipe.label.judge not in ("", "people"):
+        rows = Comparison.objects.filter(project=project, held_out=False, prompt__split="train")
+        n = rows.exclude(origin__startswith="loop:").count()
+    else:
+        labels = _labels(project)
+        if recipe.label.judge == "people":
+            labels = labels.filter(source__in=PEOPLE)
+        if recipe.objective.loss in HARD_LABELS or recipe.objective.rows == "demonstrations":
+            labels = labels.exclude(p_first=0.5)
+        n = labels.count()
+    return min(recipe.prompts.n, n) if recipe.prompts.n else n
+
+
+def _overridden(project: Project) -> int:
+    labels = Preference.objects.filter(comparison__project=project, comparison__held_out=False, source="override")
+    return labels.filter(p_first__isnull=False).exclude(comparison__prompt__split="eval").count()
+
+
+def _replayed(project: Project, recipe: Recipe) -> tuple[int, int]:
+    """Pairs and steps of the loop that is replayed: the one named, else the newest of its kind."""
+    loops = Loop.objects.filter(project=project, recipe__in=recipe.needs, state="done").order_by("-id")
+    if recipe.memory.run.isdecimal():
+        loops = loops.filter(pk=int(recipe.memory.run))
+    found = loops.first()
+    if found is None:
+        return 0, 0
+    runs = TrainingRun.objects.filter(round__loop=found, kind="online", output__isnull=False)
+    sums = runs.aggregate(steps=Sum("n_steps"), rows=Sum("snapshot__n_pairs"))
+    return sums["rows"] or 0, sums["steps"] or 0
+
+
+def _judge(project: Project, recipe: Recipe) -> Judge | None:
+    try:
+        return loop_judge(project, recipe)
+    except PrefloopError:
+        return None
+
+
+def _judge_calls(project: Project, recipe: Recipe, judge: Judge | None, labels: int) -> tuple[int, float | None]:
+    """Calls to a language model that labels, and what they cost; stored comparisons it has labelled cost nothing."""
+    if judge is None or judge.kind != JudgeKind.LLM:
+        return 0, None
+    if recipe.label.by == "preferences":
+        labels = min(labels, labels - judge.verdicts.values("comparison").distinct().count())
+    calls = max(0, labels) * (1 if judge.order_policy == "random" else 2)
+    price = costs_per_1000(project).get(judge.pk)
+    return calls, None if price is None else price * max(0, labels) / 1000
 
 
 def _evaluated(project: Project, recipe: Recipe) -> int:
@@ -110,13 +234,9 @@ def _evaluated(project: Project, recipe: Recipe) -> int:
     return given_prompts(project, split="eval").count() * EVALUATION_ANSWERS
 
 
-def _makes_reward_model(project: Project, recipe: Recipe) -> bool:
-    if recipe.score.by != "judge" or recipe.score.judge != REWARD_MODEL_JUDGE:
-        return False
-    try:
-        return loop_judge(project, recipe) is None
-    except PrefloopError:
-        return False
+def _reward_model_steps(project: Project) -> int:
+    objective = get_recipe("reward-model").objective
+    return objective.epochs * -(-_labels(project).count() // objective.batch)
 
 
 def _seconds(project: Project, name: str) -> tuple[float | None, int]:

@@ -13,7 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from apps.judging.models import Judge, JudgeKind
 from apps.policies.selectors import checkpoint_default, checkpoint_list
 from apps.projects.models import Project
+from apps.training.changes import bare_key, changeable, chosen_of, recipe_of
 from apps.training.loops import REWARD_MODEL_JUDGE
+from apps.training.models import Loop, Round
 from prefloop.config import ConfigError, KeyInfo, Value, apply_settings, describe
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 
@@ -145,11 +147,6 @@ LABELS = {
 }
 
 
-def bare_key(key: str) -> str:
-    """Return the key without the number of a draw: `draws.1.n` is `draws.n`."""
-    return ".".join(step for step in key.split(".") if not step.isdigit())
-
-
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One part of the recipe as a panel of the form. `changed`: how many folded fields differ from the default."""
@@ -164,13 +161,22 @@ class Panel:
 
 
 class LoopForm(forms.Form):
-    """Rounds, seed, where to start, and every key of the recipe. `chosen()` gives what differs from the defaults."""
+    """Rounds, seed, where to start, and every key of the recipe. `chosen` is what differs from the defaults.
 
-    def __init__(self, project: Project, recipe: Recipe, *args: Any, **kwargs: Any) -> None:
+    `branch`: a round whose settings and checkpoint the form begins with, in place of the recipe's own.
+    """
+
+    def __init__(
+        self, project: Project, recipe: Recipe, *args: Any, branch: Round | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.recipe = recipe
         self._project = project
-        self._keys = {info.key: info for info in describe(recipe) if not (len(info.choices) == 1 and not info.prefixes)}
+        begin = recipe
+        if branch is not None:
+            begin = apply_settings(recipe, chosen_of(branch.loop, branch.index))
+        self._defaults = {info.key: info.default for info in describe(recipe)}
+        self._keys = {info.key: info for info in describe(begin) if not (len(info.choices) == 1 and not info.prefixes)}
         self._policies = list(checkpoint_list(project).filter(role="policy").values_list("name", flat=True))
         default = checkpoint_default(project, "policy")
         offline = recipe.group == "offline"
@@ -185,7 +191,7 @@ class LoopForm(forms.Form):
         self.fields["start"] = forms.ChoiceField(
             label=_("Start from"),
             choices=[(name, name) for name in self._policies] or [("", _("no policy yet"))],
-            initial=default.name if default else None,
+            initial=branch.output.name if branch and branch.output else default.name if default else None,
             required=False,
             help_text=_("The policy that round 1 begins with; it is also measured as round 0."),
         )
@@ -193,7 +199,7 @@ class LoopForm(forms.Form):
             label=_("Seed"),
             min_value=0,
             max_value=MAX_SEED,
-            initial=0,
+            initial=branch.loop.seed if branch else 0,
             help_text=_("The same seed on the same machine gives the same loop."),
         )
         for info in self._keys.values():
@@ -257,6 +263,10 @@ class LoopForm(forms.Form):
                 self.made = apply_settings(self.recipe, chosen)
             except ConfigError as error:
                 key = str(error).split(" ", 1)[0]
+                gone = next((one for one in chosen if str(error).startswith(f"no setting {one!r}")), None)
+                if gone is not None and gone not in self._defaults:
+                    del chosen[gone]  # it came with a setting that was taken back
+                    continue
                 if key not in chosen:
                     self.add_error(key if key in self.fields else None, str(error))
                     return cleaned
@@ -270,9 +280,9 @@ class LoopForm(forms.Form):
         chosen: dict[str, Value] = {}
         for key, info in self._keys.items():
             value = str(cleaned.get(key, "")).strip()
-            if key not in cleaned or (value == "" and info.default != ""):
+            if key not in cleaned or (value == "" and self._defaults.get(key, info.default) != ""):
                 continue  # refused already, or left empty: the default
-            if value != str(info.default):
+            if value != str(self._defaults.get(key, "")):
                 chosen[key] = value
         return chosen
 
@@ -288,3 +298,16 @@ class LoopForm(forms.Form):
 
     def changed_word(self) -> int:
         return len(getattr(self, "chosen", {}))
+
+
+class ChangeForm(LoopForm):
+    """What may change of a loop under way: rounds, and the settings that are not part of what the loop is."""
+
+    def __init__(self, loop: Loop, *args: Any, **kwargs: Any) -> None:
+        recipe = recipe_of(loop)
+        super().__init__(loop.project, recipe, *args, **kwargs)
+        free = {info.key for info in changeable(recipe)}
+        for key in [key for key in self._keys if key not in free]:
+            del self._keys[key], self.fields[key]
+        del self.fields["start"], self.fields["seed"]
+        self.fields["rounds"].initial = loop.n_rounds

@@ -8,6 +8,7 @@ from apps.jobs.models import JobGroup
 from apps.judging.services import judge_create
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
+from apps.training.changes import recipe_of
 from apps.training.labels import reward_model_labels
 from apps.training.loops import loop_judge, made_judge_name
 from apps.training.material import start_of
@@ -15,7 +16,6 @@ from apps.training.models import Loop, Round, TrainingRun
 from apps.training.runs import training_run_create, training_run_enqueue
 from apps.training.snapshots import snapshot_create
 from prefloop.recipes.catalogue import get_recipe
-from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import trainer_seed
 
 
@@ -50,11 +50,12 @@ def reward_model_adopt(loop: Loop, checkpoint: Checkpoint) -> None:
     """Make the judge that scores by this reward model, and give it to the loop."""
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=loop.project_id)  # another loop may have just made one
-        judge = loop_judge(loop.project, Recipe.from_json(loop.config))
+        recipe = recipe_of(loop, 0)
+        judge = loop_judge(loop.project, recipe)
         if judge is None:
             judge = judge_create(
                 project=loop.project,
-                name=made_judge_name(Recipe.from_json(loop.config)),
+                name=made_judge_name(recipe),
                 kind="reward_model",
                 checkpoint=checkpoint,
             )

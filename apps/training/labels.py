@@ -43,7 +43,7 @@ def round_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComp
         own = _labels(ids, judge=loop.judge)
     else:
         own = stored_labels(loop, recipe)
-    own = [_noisy(loop, round_, recipe, label) for label in own]
+    own = [as_trained(loop, round_, recipe, label) for label in own]
     return merged(own, _remembered(loop, round_, recipe))
 
 
@@ -148,7 +148,7 @@ def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCompa
     return [replace(label, weight=memory.weight) for label in labels]
 
 
-def _noisy(loop: Loop, round_: Round, recipe: Recipe, label: LabelledComparison) -> LabelledComparison:
+def as_trained(loop: Loop, round_: Round, recipe: Recipe, label: LabelledComparison) -> LabelledComparison:
     """Apply the recipe's kind of label and its noise, to machines' labels only: a person's word is not turned round."""
     if label.source in PEOPLE or label.source == "data":
         return label

@@ -1,9 +1,9 @@
-"""Starting a loop, and what people do to it while it runs."""
+"""Starting a loop: what it needs, and which judge it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import transaction
@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from apps.accounts.models import User
 from apps.core.services import audit
 from apps.jobs.models import Job
-from apps.jobs.services import job_cancel, job_enqueue
+from apps.jobs.services import job_enqueue
 from apps.judging.models import Judge, JudgeKind, Score
 from apps.judging.selectors import NoJudge, compares_pairs, judge_by_name
 from apps.policies.models import Checkpoint
@@ -20,7 +20,7 @@ from apps.policies.selectors import checkpoint_by_name, checkpoint_default
 from apps.projects.models import Project
 from apps.prompts.selectors import given_prompts
 from apps.rankings.models import Preference
-from apps.training.models import Loop, LoopState, Round, Stage
+from apps.training.models import Loop, LoopState, Round
 from prefloop.config import Value, apply_settings
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
@@ -30,15 +30,27 @@ REWARD_MODEL_JUDGE = "reward-model"
 LATEST = "latest"  # of `objective.reference`: the newest policy that a loop of the project made
 MADE_JUDGES = (REWARD_MODEL_JUDGE, AI_REWARD_MODEL)  # from the project's labels; from a judge's alone
 NO_POLICY = "the project has no policy to start from: import one on the Policies page"
-ACTIVE = (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING, LoopState.PAUSED)
+UNDER_WAY = (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING)  # a paused loop takes no step
+ACTIVE = (*UNDER_WAY, LoopState.PAUSED)
 
 
 class LoopRefused(PrefloopError):
-    """A loop that can't start, and what would have to be there for it."""
+    """A loop that can't start, and what would have to be there for it.
+
+    `offer`: how it can be made from the page: "import", "prompts", "labels", or "recipe:NAME", a loop that makes it.
+    """
+
+    def __init__(self, text: str, *, offer: str = "") -> None:
+        super().__init__(text)
+        self.offer = offer
 
 
-class LoopNotActive(PrefloopError):
-    """Only a loop that is under way can be cancelled, and only one that ended early resumed."""
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a recipe can't start here and now, in one line, and what is offered to put it right."""
+
+    text: str
+    offer: str = ""
 
 
 def loop_start(
@@ -49,10 +61,12 @@ def loop_start(
     n_rounds: int | None = None,
     seed: int = 0,
     start: str = "",
+    branched_from: Round | None = None,
     started_by: User | None = None,
 ) -> Loop:
     """Start a recipe. Nothing is written unless everything it needs is there or can be made first.
 
+    `branched_from`: the finished round of another loop whose settings and checkpoint this one was begun with.
     Raises UnknownRecipe, ConfigError, LoopRefused, NoCheckpoint.
     """
     chosen = dict(settings or {})
@@ -64,9 +78,9 @@ def loop_start(
         raise LoopRefused(f"{recipe} trains once on what is there: rounds must be 1, not {rounds}")
     initial = checkpoint_by_name(project, start) if start else checkpoint_default(project, "policy")
     if initial is None:
-        raise LoopRefused(NO_POLICY)
+        raise LoopRefused(NO_POLICY, offer="import")
     made = _with_replayed(project, with_teacher(project, made))
-    _check_ingredients(project, made)
+    check_ingredients(project, made)
     judge = loop_judge(project, made)
     with transaction.atomic():
         loop = Loop.objects.create(
@@ -78,6 +92,7 @@ def loop_start(
             seed=seed,
             initial=initial,
             judge=judge,
+            branched_from=branched_from,
             started_by=started_by,
         )
         Round.objects.create(loop=loop, index=0, policy=initial, output=initial)
@@ -86,17 +101,26 @@ def loop_start(
     return loop
 
 
-def loop_obstacle(project: Project, recipe: Recipe) -> str:
-    """Say why this recipe can't start here and now, in one line; "" where it can."""
+def loop_obstacle(project: Project, recipe: Recipe) -> Obstacle | None:
+    """Say why this recipe can't start here and now; None where it can."""
     if checkpoint_default(project, "policy") is None:
-        return NO_POLICY
+        return Obstacle(NO_POLICY, "import")
     try:
         recipe = _with_replayed(project, with_teacher(project, recipe))
-        _check_ingredients(project, recipe)
+        check_ingredients(project, recipe)
         loop_judge(project, recipe)
     except PrefloopError as error:
-        return str(error)
-    return ""
+        return Obstacle(str(error), getattr(error, "offer", ""))
+    return None
+
+
+def ingredient_start(*, project: Project, recipe: Recipe, started_by: User | None) -> Loop:
+    """Start the loop that makes what this recipe lacks, with that recipe's own settings. Raises LoopRefused."""
+    obstacle = loop_obstacle(project, recipe)
+    kind, _, name = obstacle.offer.partition(":") if obstacle is not None else ("", "", "")
+    if kind != "recipe":
+        raise LoopRefused(f"{recipe.name} lacks nothing that another loop could make")
+    return loop_start(project=project, recipe=name, started_by=started_by)
 
 
 def with_teacher(project: Project, recipe: Recipe) -> Recipe:
@@ -107,7 +131,8 @@ def with_teacher(project: Project, recipe: Recipe) -> Recipe:
     if made is None or made.output is None:
         raise LoopRefused(
             f"{recipe.name} needs a teacher, and no loop of the project has made a policy yet: run another recipe "
-            "first, or name one by objective.reference=checkpoint:NAME"
+            "first, or name one by objective.reference=checkpoint:NAME",
+            offer="recipe:dpo",
         )
     named = replace(recipe.objective, reference=f"checkpoint:{made.output.name}")
     return replace(recipe, objective=named)
@@ -124,13 +149,17 @@ def _with_replayed(project: Project, recipe: Recipe) -> Recipe:
     if found is None:
         names = " or ".join(recipe.needs)
         which = f"loop {recipe.memory.run!r} is no finished {names} loop" if recipe.memory.run else "there is none yet"
-        raise LoopRefused(f"{recipe.name} learns from what a finished {names} loop logged, and {which}: run one first")
+        raise LoopRefused(
+            f"{recipe.name} learns from what a finished {names} loop logged, and {which}: run one first",
+            offer=f"recipe:{recipe.needs[0]}",
+        )
     return replace(recipe, memory=replace(recipe.memory, run=str(found.pk)))
 
 
-def advance_enqueue(loop: Loop) -> Job:
+def advance_enqueue(loop: Loop, *, run_after: datetime | None = None) -> Job:
     """Enqueue a step of the loop; steps are idempotent, so one too many does nothing."""
     return job_enqueue(
+        run_after=run_after,
         kind="rounds.advance",
         queue="cpu",
         payload={"loop": loop.pk},
@@ -201,12 +230,15 @@ def needs_reward_model(loop: Loop, recipe: Recipe) -> bool:
     return bool(made_judge_name(recipe)) and loop.judge_id is None
 
 
-def _check_ingredients(project: Project, recipe: Recipe) -> None:
+def check_ingredients(project: Project, recipe: Recipe) -> None:
+    """Raise LoopRefused, or NoCheckpoint, where something is missing that the loop can't make itself."""
     samples = any(draw.source != "data" for draw in recipe.draws)
     if samples and not given_prompts(project, split="train").exists():
-        raise LoopRefused("the project has no training prompts: import some on the Data page")
+        raise LoopRefused("the project has no training prompts: import some on the Data page", offer="prompts")
     if recipe.objective.loss != "bradley-terry" and not given_prompts(project, split="eval").exists():
-        raise LoopRefused("the project holds no prompts out to measure on: import some with the split eval")
+        raise LoopRefused(
+            "the project holds no prompts out to measure on: import some with the split eval", offer="prompts"
+        )
     replays = recipe.memory.kind == "replay"
     from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
     from_labels = from_labels and not replays
@@ -214,7 +246,8 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
     if teaches(recipe) and not project.world and not additive_scores(project).exists():
         raise LoopRefused(
             "the project has no judge demonstrations that the start could learn from: have a judge that gives a score "
-            "from 0 to 5 judge some labelled pairs, or set teach.eft=0 for a start that can judge already"
+            "from 0 to 5 judge some labelled pairs, or set teach.eft=0 for a start that can judge already",
+            offer="labels",
         )
     from_labels = from_labels or bool(teaches(recipe) and recipe.teach.ift)
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
@@ -224,51 +257,12 @@ def _check_ingredients(project: Project, recipe: Recipe) -> None:
         )
         if not named_judge and not labelled.exists():
             raise LoopRefused(
-                "no comparison of the project has a label yet: annotate some pairs, ask a judge, or import labels"
+                "no comparison of the project has a label yet: annotate some pairs, ask a judge, or import labels",
+                offer="labels",
             )
     for name in (*(draw.source for draw in recipe.draws), recipe.objective.reference, recipe.prompts.writer):
         if name.startswith("checkpoint:"):
             checkpoint_by_name(project, name.removeprefix("checkpoint:"))
-
-
-def loop_cancel(*, loop: Loop, by: User | None, now: datetime) -> None:
-    """Stop a loop: its jobs are cancelled, what it made stays. Raises LoopNotActive."""
-    with transaction.atomic():
-        changed = Loop.objects.filter(pk=loop.pk, state__in=ACTIVE).update(state=LoopState.CANCELLED, ended_at=now)
-        if not changed:
-            raise LoopNotActive(f"loop {loop.pk} is not under way")
-        audit(actor=by, verb="loop cancelled", target=f"loop {loop.pk}", project=loop.project)
-    groups = loop.rounds.exclude(group=None).values_list("group_id", flat=True)
-    for job in Job.objects.filter(group_id__in=list(groups)).exclude(state__in=("succeeded", "failed", "cancelled")):
-        job_cancel(job=job, by=by)
-
-
-def loop_resume(*, loop: Loop, by: User | None) -> None:
-    """Go on with a loop that failed or was cancelled, from the stage it stopped in. Raises LoopNotActive.
-
-    What was sampled, judged and trained so far is kept: the stage's jobs are made anew and continue.
-    """
-    with transaction.atomic():
-        changed = Loop.objects.filter(
-            pk=loop.pk, state__in=(LoopState.FAILED, LoopState.CANCELLED, LoopState.PAUSED)
-        ).update(state=LoopState.RUNNING, ended_at=None, failure_class="", error="")
-        if not changed:
-            raise LoopNotActive(f"loop {loop.pk} did not stop early: there is nothing to resume")
-        loop.rounds.exclude(stage=Stage.DONE).update(group=None)
-        audit(actor=by, verb="loop resumed", target=f"loop {loop.pk}", project=loop.project)
-        loop.refresh_from_db()
-        advance_enqueue(loop)
-
-
-def loop_continue(*, loop: Loop, by: User | None) -> None:
-    """Leave the review gate with what people have decided so far. Raises LoopNotActive."""
-    with transaction.atomic():
-        changed = Loop.objects.filter(pk=loop.pk, state=LoopState.WAITING).update(state=LoopState.RUNNING)
-        if not changed:
-            raise LoopNotActive(f"loop {loop.pk} is not waiting for people")
-        Round.objects.filter(loop=loop, stage=Stage.REVIEW).update(stage=Stage.SNAPSHOT, group=None)
-        audit(actor=by, verb="review gate left", target=f"loop {loop.pk}", project=loop.project)
-        advance_enqueue(loop)
 
 
 def checkpoint_name(loop: Loop, index: int) -> str:

@@ -47,7 +47,7 @@ def round_material(loop: Loop, round_: Round, recipe: Recipe, *, step: int = 0) 
     elif rows == "demonstrations" and recipe.samples:
         made = _of_completions(_imitated(loop, round_, recipe, step))
     else:
-        made = _of_labels(loop, round_, recipe)
+        made = label_material(loop, round_, recipe, round_labels(loop, round_, recipe))
     if not made.rows:
         raise NothingToTrainOn("there is nothing to train on: no answer and no label is left for this round")
     return made
@@ -57,8 +57,9 @@ def _of_completions(rows: Sequence[Demonstration | RankedGroup]) -> Material:
     return Material(list(rows), sources=Counter(row.source for row in rows))
 
 
-def _of_labels(loop: Loop, round_: Round, recipe: Recipe) -> Material:
-    labels = round_labels(loop, round_, recipe)
+def label_material(loop: Loop, round_: Round, recipe: Recipe, labels: Sequence[LabelledComparison]) -> Material:
+    """Return what labelled comparisons teach: pairs, or their better answers to imitate. Raises NothingToTrainOn."""
+    labels = list(labels)
     if not labels:
         raise NothingToTrainOn("there is nothing to train on: no comparison has a label that makes a pair")
     loss = recipe.objective.loss

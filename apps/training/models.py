@@ -47,6 +47,7 @@ class Loop(TimeStamped):
     state = models.CharField(max_length=10, choices=LoopState.choices, default=LoopState.QUEUED)
     initial = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="loops_from")
     judge = models.ForeignKey(Judge, null=True, on_delete=models.PROTECT, related_name="loops")
+    branched_from = models.ForeignKey("Round", null=True, on_delete=models.SET_NULL, related_name="branches")
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     failure_class = models.CharField(max_length=20, blank=True)
     error = models.TextField(blank=True)
@@ -54,6 +55,19 @@ class Loop(TimeStamped):
 
     def __str__(self) -> str:
         return f"loop {self.pk} ({self.recipe})"
+
+
+class LoopChange(TimeStamped):
+    """What a person changed in a loop under way. Rounds before `from_round` keep what they ran with."""
+
+    loop = models.ForeignKey(Loop, on_delete=models.CASCADE, related_name="changes")
+    from_round = models.PositiveIntegerField()
+    chosen = models.JSONField(default=dict)  # key by key, on top of the loop's config and of earlier changes
+    n_rounds = models.PositiveIntegerField(null=True)  # how many rounds the loop has from then on; None: as before
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    def __str__(self) -> str:
+        return f"change of loop {self.loop_id} from round {self.from_round} on"
 
 
 class Round(TimeStamped):
@@ -142,6 +156,29 @@ class TrainingRun(TimeStamped):
 
     def __str__(self) -> str:
         return f"training run {self.pk} ({self.kind})"
+
+
+class CounterfactualState(models.TextChoices):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Counterfactual(TimeStamped):
+    """A round trained again as if no person had overridden a label, and measured on the same prompts."""
+
+    round = models.OneToOneField(Round, on_delete=models.CASCADE, related_name="counterfactual")
+    run = models.OneToOneField(TrainingRun, on_delete=models.CASCADE, related_name="counterfactual")
+    group = models.ForeignKey(JobGroup, null=True, on_delete=models.SET_NULL, related_name="+")
+    state = models.CharField(max_length=10, choices=CounterfactualState.choices, default=CounterfactualState.RUNNING)
+    n_changed = models.PositiveIntegerField(default=0)  # labels that it has otherwise, or not at all
+    result = models.JSONField(default=dict)  # like a round's
+    error = models.TextField(blank=True)
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    def __str__(self) -> str:
+        return f"round {self.round_id} without overrides"
 
 
 class Metric(models.Model):

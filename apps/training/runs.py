@@ -12,7 +12,7 @@ from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
-from apps.training.models import Metric, Round, Snapshot, TrainingRun
+from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, TrainingRun
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
@@ -56,6 +56,7 @@ def training_run_create(
             adapter=adapter,
             seed=seed,
             threads=settings.WORKER_THREADS,
+            processes=settings.TRAINING_PROCESSES,
             save_every=25,
             parent=start.name,
         )
@@ -65,7 +66,9 @@ def training_run_create(
     return run
 
 
-def training_run_enqueue(*, run: TrainingRun, follow_up_payload: dict[str, int]) -> JobGroup:
+def training_run_enqueue(
+    *, run: TrainingRun, follow_up_payload: dict[str, int], follow_up_kind: str = "rounds.advance"
+) -> JobGroup:
     """Enqueue the run; again after a failure, it is tried again and goes on from its last checkpoint."""
     return group_create(
         project=run.project,
@@ -80,9 +83,17 @@ def training_run_enqueue(*, run: TrainingRun, follow_up_payload: dict[str, int])
                 max_attempts=JUDGED_ATTEMPTS if run.kind == ONLINE else 5,
             )
         ],
-        follow_up_kind="rounds.advance",
+        follow_up_kind=follow_up_kind,
         follow_up_payload=follow_up_payload,
     )
+
+
+def loop_of(run: TrainingRun) -> Loop | None:
+    """The loop that a run belongs to, as a round's or as its counterfactual; None: it stands alone."""
+    if run.round is not None:
+        return run.round.loop
+    beside = Counterfactual.objects.filter(run=run).select_related("round__loop__judge__endpoint").first()
+    return beside.round.loop if beside is not None else None
 
 
 def events_path(run: TrainingRun) -> Path:

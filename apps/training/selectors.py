@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
+from apps.core.models import AuditEvent
 from apps.jobs.models import Job
 from apps.projects.models import Project
-from apps.training import stations
+from apps.training import evidence, stations
+from apps.training.changes import recipe_of
 from apps.training.failures import failure_in_words
-from apps.training.models import Loop, LoopState, Metric, Round, Snapshot, Stage
+from apps.training.models import Counterfactual, Loop, LoopState, Metric, Round, Snapshot, Stage, TrainingRun
 from apps.training.review import gate_judge, reviewed_ids
-from prefloop.recipes.recipe import Recipe
 
 ROW_KEYS = (
     "round",
@@ -39,7 +42,7 @@ def loop_list(project: Project) -> QuerySet[Loop]:
         Loop.objects.filter(project=project)
         .select_related("initial", "judge", "started_by")
         .prefetch_related(
-            Prefetch("rounds", queryset=Round.objects.order_by("index").select_related("output", "group"))
+            "changes", Prefetch("rounds", queryset=Round.objects.order_by("index").select_related("output", "group"))
         )
         .order_by("-id")
     )
@@ -133,16 +136,87 @@ def snapshots_of(loop: Loop) -> QuerySet[Snapshot]:
     return Snapshot.objects.filter(training_runs__round__loop=loop).distinct()
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What a round learnt from. `round` is set where it may be trained again without overrides."""
+
+    snapshot: Snapshot
+    share: evidence.OverrideShare
+    round: Round | None
+
+
+def training_sets(loop: Loop) -> list[TrainingSet]:
+    """The loop's training sets, the newest first."""
+    rounds = {
+        run.snapshot_id: run.round
+        for run in TrainingRun.objects.filter(round__loop=loop, snapshot__n_overrides__gt=0, output__isnull=False)
+        .filter(round__index__gt=0, round__stage=Stage.DONE, round__counterfactual=None)
+        .select_related("round")
+    }
+    return [
+        TrainingSet(snapshot, evidence.override_share(snapshot), rounds.get(snapshot.pk))
+        for snapshot in snapshots_of(loop).order_by("-id")
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A figure of a round with people's overrides and without."""
+
+    name: str
+    unit: str
+    real: float
+    real_bounds: Sequence[float | None]
+    without: float
+    without_bounds: Sequence[float | None]
+
+
+BESIDE = (
+    ("gold_mean", "gold_ci95", _lazy("Gold score"), ""),
+    ("win_rate_vs_initial", "win_rate_ci95", _lazy("Win rate against the start"), "%"),
+    ("accuracy", "accuracy_ci95", _lazy("Accuracy"), "%"),
+    ("kl", "kl_ci95", _lazy("KL from the start"), _lazy("nats")),
+    ("mean_length", "", _lazy("Length"), _lazy("characters")),
+    ("n_pairs", "", _lazy("Pairs"), ""),
+)
+
+
+def counterfactuals_of(loop: Loop) -> list[tuple[Counterfactual, list[Beside]]]:
+    """The rounds trained without overrides, each with what both versions measured on the same prompts."""
+    rows = Counterfactual.objects.filter(round__loop=loop).select_related("round", "run__output", "started_by")
+    found = []
+    for row in rows.order_by("round__index"):
+        figures = []
+        for key, bounds, name, unit in BESIDE:
+            real, without = row.round.result.get(key), row.result.get(key)
+            if real is not None and without is not None:
+                real_bounds = row.round.result.get(bounds) or (None, None)
+                bare_bounds = row.result.get(bounds) or (None, None)
+                figures.append(Beside(str(name), str(unit), real, real_bounds, without, bare_bounds))
+        found.append((row, figures))
+    return found
+
+
+def history_of(loop: Loop, *, limit: int = 100) -> list[AuditEvent]:
+    """What people did to the loop, the newest first."""
+    targets = [f"loop {loop.pk}", f"loop {loop.pk} ({loop.recipe})"]
+    rows = AuditEvent.objects.filter(project_slug=loop.project.slug, target__in=targets).select_related("actor")
+    return list(rows.order_by("-id")[:limit])
+
+
 def round_table(loop: Loop) -> list[dict[str, Any]]:
     """The rows of `loop_rows` with their intervals and the checkpoints' ids, for the page."""
     made = dict(loop.rounds.filter(output__isnull=False).values_list("index", "output_id"))
+    branches = dict(loop.rounds.filter(stage=Stage.DONE, output__role="policy").values_list("index", "id"))
     rows = []
     for row in loop_rows(loop):
         bounds = {}
         for key in ("gold_ci95", "win_rate_ci95", "kl_ci95", "accuracy_ci95", "judge_accuracy_ci95"):
             low, high = row.get(key) or (None, None)
             bounds[key] = {"low": low, "high": high}
-        rows.append({**row, "bounds": bounds, "checkpoint_id": made.get(row["round"])})
+        rows.append(
+            {**row, "bounds": bounds, "checkpoint_id": made.get(row["round"]), "branch": branches.get(row["round"])}
+        )
     return rows
 
 
@@ -170,7 +244,6 @@ def loop_cards(project: Project, *, now: datetime, limit: int = 50) -> list[Loop
 
 
 def _card(loop: Loop, now: datetime) -> LoopCard:
-    recipe = Recipe.from_json(loop.config)
     rounds = list(loop.rounds.all())
     round_ = next((one for one in rounds if one.stage != Stage.DONE), rounds[-1] if rounds else None)
     shown = [one for one in rounds if one.index > 0] or rounds
@@ -183,6 +256,7 @@ def _card(loop: Loop, now: datetime) -> LoopCard:
                     state,
                     _(stations.STATE_WORDS[state]),
                 )
+                for recipe in [recipe_of(loop, one.index)]
                 for stage, state in stations.stage_states(loop, one, recipe)
             ],
         )

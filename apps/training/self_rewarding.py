@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from django.db import transaction
+from django.db.models import Q
 
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
@@ -26,6 +27,7 @@ from apps.prompts.models import Prompt
 from apps.prompts.selectors import given_prompts
 from apps.prompts.services import SELF_INSTRUCT, NewPrompt, prompts_add
 from apps.rankings.models import Preference
+from apps.training.changes import recipe_of
 from apps.training.labels import reward_model_labels
 from apps.training.loops import additive_scores, teaches
 from apps.training.models import Loop, Round, TrainingRun
@@ -53,7 +55,11 @@ def needs_start(loop: Loop, recipe: Recipe) -> bool:
 
 
 def is_taught(checkpoint: Checkpoint) -> bool:
-    return TrainingRun.objects.filter(output=checkpoint, kind=START_KIND, round__index=0).exists()
+    """Whether a loop taught it to judge, or it came out of a round of one that judges itself."""
+    made = TrainingRun.objects.filter(output=checkpoint)
+    return made.filter(
+        Q(kind=START_KIND, round__index=0) | Q(round__index__gt=0, round__loop__config__score__by="policy")
+    ).exists()
 
 
 def start_run(round_: Round) -> TrainingRun | None:
@@ -134,7 +140,7 @@ def start_run_create(loop: Loop, round_: Round, judged: Sequence[JudgeDemonstrat
         raise NothingToTrainOn(
             "no judge demonstration agrees with a label: the start has nothing to learn to judge from"
         )
-    recipe = Recipe.from_json(loop.config)
+    recipe = recipe_of(loop, round_.index)
     rows, labels, sources = start_rows(loop, recipe, judged)
     objective, seed = start_objective(recipe), trainer_seed(loop.seed, "start")
     with transaction.atomic():
@@ -192,9 +198,8 @@ def start_adopt(loop: Loop, made: Checkpoint) -> None:
 # --- the judges -----------------------------------------------------------------------------------------------------
 
 
-def own_judge(loop: Loop, policy: Checkpoint) -> Judge:
+def own_judge(loop: Loop, recipe: Recipe, policy: Checkpoint) -> Judge:
     """Return the judge that this policy of the loop is: M1 is its version 1, M2 its version 2."""
-    recipe = Recipe.from_json(loop.config)
     draw = recipe.draws[0]
     options = {
         "samples": recipe.score.samples,
@@ -206,7 +211,9 @@ def own_judge(loop: Loop, policy: Checkpoint) -> Judge:
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=loop.project_id)
         name = f"{loop.recipe}-{loop.pk}"
-        found = Judge.objects.filter(project=loop.project, name=name, kind=JudgeKind.POLICY, checkpoint=policy).first()
+        # asked as the recipe asks now: where people changed that, the same policy is another version
+        same = Judge.objects.filter(project=loop.project, name=name, kind=JudgeKind.POLICY, checkpoint=policy)
+        found = next((judge for judge in same.order_by("-version") if judge.options == options), None)
         return found or judge_create(
             project=loop.project,
             name=name,

@@ -12,9 +12,10 @@ from django.utils.translation import gettext_noop, ngettext
 
 from apps.jobs.models import Job, JobState
 from apps.samples.models import Comparison, Completion
+from apps.training.changes import recipe_of
 from apps.training.labels import round_origin
 from apps.training.loops import needs_reward_model
-from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
+from apps.training.models import Counterfactual, Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.review import reviewed_ids
 from apps.training.self_rewarding import needs_start
 from prefloop.recipes.recipe import Recipe
@@ -138,9 +139,9 @@ def _here(loop: Loop) -> str:
 
 def stations_of(loop: Loop, round_: Round | None, now: datetime) -> list[Station]:
     """Return the diagram of a round: all its stations, those that the recipe leaves out dimmed."""
-    recipe = Recipe.from_json(loop.config)
     if round_ is None:
         return []
+    recipe = recipe_of(loop, round_.index)
     makes = round_.index == 0 and makes_ingredient(loop, recipe)
     states = dict(stage_states(loop, round_, recipe, makes_ingredient=makes))
     first = (Stage.PREPARE,) if Stage.PREPARE in states else ()
@@ -259,5 +260,11 @@ def loop_version(loop: Loop) -> str:
         .order_by("id")
         .values_list("pk", "step", "n_steps", "snapshot_id", "events_offset")
     )
-    shown = repr([loop.state, loop.error, rounds, jobs, samples, decided, runs])
+    beside = list(
+        Counterfactual.objects.filter(round__loop=loop)
+        .order_by("id")
+        .values_list("state", "run__step", "group__open_count", "run__output_id")
+    )
+    changes = loop.changes.count()
+    shown = repr([loop.state, loop.error, loop.n_rounds, rounds, jobs, samples, decided, runs, beside, changes])
     return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()

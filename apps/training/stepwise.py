@@ -7,7 +7,9 @@ head, anchor. Its answers and labels come into the database by `stream.py` while
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
@@ -25,7 +27,7 @@ from apps.training.snapshots import NothingToTrainOn
 from prefloop.recipes.online import JudgeSpec, OnlineSpec
 from prefloop.recipes.prompts import PromptRow, write_prompts
 from prefloop.recipes.recipe import Recipe
-from prefloop.recipes.runspec import ONLINE, RunSpec, write_spec
+from prefloop.recipes.runspec import ONLINE, RunSpec, read_spec, write_spec
 from prefloop.seeds import labeller_seed, trainer_seed
 
 PROMPTS_FILE = "prompts.jsonl"
@@ -80,6 +82,27 @@ def online_run_create(
         write_spec(folder, spec)
         if not replays:
             _sampling_run(loop, round_, recipe, prompt_ids, start, seed=spec.seed)
+    return run
+
+
+def online_run_without_overrides(real: TrainingRun) -> TrainingRun:
+    """Make a block's run again, in a directory of its own, that remembers no override. It is not enqueued yet."""
+    spec = read_spec(store_path(real.run_dir))
+    if spec.online is None:
+        raise AssertionError("a step-refreshed run says how it samples")
+    if spec.online.carry is not None and not Path(spec.online.carry).exists():
+        raise NothingToTrainOn("the optimizer's state that the block went on from has been cleared away")
+    with transaction.atomic():
+        run = TrainingRun.objects.create(
+            project=real.project, kind=ONLINE, start=real.start, reference=real.reference, run_dir="", spec=real.spec
+        )
+        run.run_dir = f"{real.project.slug}/runs/{run.pk}"
+        run.save(update_fields=["run_dir"])
+        folder = store_path(run.run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(store_path(real.run_dir) / PROMPTS_FILE, folder / PROMPTS_FILE)
+        online = replace(spec.online, memory=replace(spec.online.memory, kind="none"))
+        write_spec(folder, replace(spec, run_id=f"{real.project.slug}-{run.pk}", online=online))
     return run
 
 

@@ -18,9 +18,10 @@ from apps.judging.services import NewVerdict, verdicts_add
 from apps.policies.store import store_path
 from apps.prompts.models import Prompt
 from apps.rankings.models import Override
-from apps.rankings.preferences import label_judge, labels_of
+from apps.rankings.preferences import Label, label_judge, labels_of
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.services import comparisons_create
+from apps.training.changes import recipe_of
 from apps.training.labels import round_origin, trainable
 from apps.training.material import start_of
 from apps.training.models import Loop, SnapshotItem, TrainingRun
@@ -28,7 +29,6 @@ from apps.training.runs import events_path
 from apps.training.snapshots import LabelledComparison, snapshot_create
 from apps.training.stepwise import replayed_runs
 from prefloop.recipes.events import Event, drop_superseded, read_events, read_inbox, write_inbox
-from prefloop.recipes.recipe import Recipe
 from prefloop.recipes.runspec import INBOX_FILE
 from prefloop.types import LabelledVerdict
 
@@ -134,8 +134,10 @@ def overrides_forward(*, run: TrainingRun) -> int:
 
     They are those of the whole project, as the memory of overrides always has them. One taken back is told too.
     """
+    if run.round is None:
+        return 0  # a counterfactual hears nobody
     loop = _loop(run)
-    if Recipe.from_json(loop.config).memory.kind != "overrides":
+    if recipe_of(loop, run.round.index).memory.kind != "overrides":
         return 0
     inbox = store_path(run.run_dir) / INBOX_FILE
     told: dict[str, float | None] = {}
@@ -143,7 +145,7 @@ def overrides_forward(*, run: TrainingRun) -> int:
         if message.type == "override":
             told[message.data["pair"]] = message.data["p_first"]
     labels = _overrides(loop)
-    now: dict[str, float | None] = {f"comparison:{key}": p for key, p in labels.items()}
+    now: dict[str, float | None] = {f"comparison:{key}": label.p_first for key, label in labels.items()}
     now |= dict.fromkeys(set(told) - set(now))
     changed = [key for key, p in sorted(now.items()) if told.get(key) != p]
     rows = Comparison.objects.select_related("prompt", "first", "second").in_bulk(
@@ -165,14 +167,12 @@ def overrides_forward(*, run: TrainingRun) -> int:
     return len(changed)
 
 
-def _overrides(loop: Loop) -> dict[int, float]:
-    """The corrected labels that may be trained on: p of each comparison."""
+def _overrides(loop: Loop) -> dict[int, Label]:
+    """The corrected labels that may be trained on, by comparison."""
     corrected = Override.objects.filter(comparison__project=loop.project).values("comparison_id")
     ids = list(trainable(loop).filter(pk__in=corrected).values_list("id", flat=True))
     labels = labels_of(comparison_ids=ids, judge=label_judge(loop.project))
-    return {
-        key: label.p_first for key, label in labels.items() if label.source == "override" and label.p_first is not None
-    }
+    return {key: label for key, label in labels.items() if label.source == "override" and label.p_first is not None}
 
 
 # --- when a block has ended -------------------------------------------------------------------------------------------
@@ -180,9 +180,10 @@ def _overrides(loop: Loop) -> dict[int, float]:
 
 def used_snapshot(*, run: TrainingRun) -> None:
     """Freeze what the run learnt from, pair by pair as logged, with the verdicts that each label came from; once."""
-    loop, round_ = _loop(run), run.round
+    round_ = run.round
     if run.snapshot_id is not None or round_ is None:
         return
+    loop = round_.loop
     if round_.sampling_run is None:
         _replayed_snapshot(run, loop)
         return
@@ -213,12 +214,13 @@ def used_snapshot(*, run: TrainingRun) -> None:
     said = _verdict_ids([key for key, _ in labels], loop.judge)
     name = f"judge:{loop.judge.name}" if loop.judge else "scores"
     corrected = _overrides(loop)
-    recipe = Recipe.from_json(loop.config)
+    recipe = recipe_of(loop, round_.index)
     own = [LabelledComparison(key, p, name, tuple(said[key]), p_without_overrides=p) for key, p in labels]
     if recipe.memory.kind == "overrides":
         again = [
-            LabelledComparison(key, p, "override", (), weight=recipe.memory.weight)
-            for key, p in sorted(corrected.items())
+            LabelledComparison(key, label.p_first, "override", label.label_ids, weight=recipe.memory.weight)
+            for key, label in sorted(corrected.items())
+            if label.p_first is not None
         ]
         before = {label.comparison_id: label.p_first for label in own}
         again = [replace(label, p_without_overrides=before.get(label.comparison_id)) for label in again]
@@ -229,7 +231,7 @@ def used_snapshot(*, run: TrainingRun) -> None:
         name=f"loop-{loop.pk}-round-{round_.index}",
         labels=own,
         start=start_of(loop),
-        label_policy={"recipe": loop.recipe, "label": loop.config.get("label", {}), "judge": name},
+        label_policy={"recipe": loop.recipe, "label": recipe.to_json()["label"], "judge": name},
     )
     TrainingRun.objects.filter(pk=run.pk).update(snapshot=snapshot)
 

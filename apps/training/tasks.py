@@ -9,6 +9,7 @@ from django.db import InterfaceError, OperationalError
 from apps.jobs.clock import database_now
 from apps.jobs.models import Job
 from apps.jobs.registry import JobContext, handler
+from apps.training.counterfactual import ADVANCE, counterfactual_advance
 from apps.training.models import Loop
 from apps.training.rounds import loop_advance, loop_fail
 
@@ -27,4 +28,11 @@ def rounds_advance(ctx: JobContext) -> dict[str, Any]:
     except Exception as error:
         loop_fail(loop=Loop.objects.get(pk=loop_id), failure_class="internal", error=str(error), now=database_now())
         raise
+    return {}
+
+
+@handler(ADVANCE, queue="cpu")
+def counterfactual_step(ctx: JobContext) -> dict[str, Any]:
+    """Take a counterfactual on: payload {counterfactual}."""
+    counterfactual_advance(counterfactual_id=int(ctx.payload["counterfactual"]), now=database_now())
     return {}

@@ -19,7 +19,9 @@ from apps.jobs.models import JobState
 from apps.projects import access as projects_access
 from apps.projects.models import Role
 from apps.samples.models import Completion
-from apps.training import access, alarms, cards, evidence, loops, selectors, stations
+from apps.training import access, alarms, evidence, loops, selectors, stations
+from apps.training.cards import loop_command
+from apps.training.changes import chosen_of, recipe_of
 from apps.training.failures import failure_in_words
 from apps.training.forecast import forecast
 from apps.training.forms import LoopForm
@@ -72,7 +74,12 @@ def gallery(request: HttpRequest, slug: str) -> HttpResponse:
         }
         for name in RECIPE_GROUPS
     ]
-    context = {"project": project, "active": "loops", "groups": [group for group in groups if group["cards"]]}
+    context = {
+        "project": project,
+        "active": "loops",
+        "groups": [group for group in groups if group["cards"]],
+        "may_start": projects_access.has_role(request.user, project, Role.ENGINEER),
+    }
     return render(request, "training/gallery.html", context)
 
 
@@ -84,7 +91,8 @@ def new(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
     posting = request.method == "POST"
     project = projects_access.project_for(request.user, slug, Role.ENGINEER if posting else Role.LEAD)
     found = _recipe(recipe)
-    form = LoopForm(project, found, request.POST if posting else None)
+    branch = access.branch_for_read(request.user, slug, request.GET.get("branch", ""), found.name)
+    form = LoopForm(project, found, request.POST if posting else None, branch=branch)
     if posting and form.is_valid():
         try:
             loop = loops.loop_start(
@@ -94,6 +102,7 @@ def new(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
                 n_rounds=form.cleaned_data["rounds"],
                 seed=form.cleaned_data["seed"],
                 start=form.cleaned_data["start"],
+                branched_from=branch,
                 started_by=person(request),
             )
         except PrefloopError as error:
@@ -105,6 +114,7 @@ def new(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
         "project": project,
         "active": "loops",
         "recipe": found,
+        "branch": branch,
         "form": form,
         "obstacle": loops.loop_obstacle(project, getattr(form, "made", found)),
         "forecast": forecast(project=project, recipe=getattr(form, "made", found), n_rounds=n_rounds or found.rounds),
@@ -114,13 +124,27 @@ def new(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
 
 
 @login_required
+@require_POST
+def ingredient(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
+    """Start the loop that makes what this recipe lacks, and show it."""
+    project = projects_access.project_for(request.user, slug, Role.ENGINEER)
+    try:
+        loop = loops.ingredient_start(project=project, recipe=_recipe(recipe), started_by=person(request))
+    except PrefloopError as error:
+        messages.error(request, str(error))
+        return redirect("training:new", slug=slug, recipe=recipe)
+    return redirect("training:loop", slug=slug, pk=loop.pk)
+
+
+@login_required
 @never_cache
 @require_GET
 def forecast_part(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
     """What the form as it stands would cost, or what is wrong with it."""
     project = projects_access.project_for(request.user, slug, Role.LEAD)
     found = _recipe(recipe)
-    form = LoopForm(project, found, request.GET)
+    branch = access.branch_for_read(request.user, slug, request.GET.get("branch", ""), found.name)
+    form = LoopForm(project, found, request.GET, branch=branch)
     if not form.is_valid():
         return render(
             request, "training/_forecast.html", {"errors": [e for many in form.errors.values() for e in many]}
@@ -130,6 +154,7 @@ def forecast_part(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
         "recipe": form.made,
         "obstacle": loops.loop_obstacle(project, form.made),
         "forecast": forecast(project=project, recipe=form.made, n_rounds=form.cleaned_data["rounds"]),
+        "may_start": projects_access.has_role(request.user, project, Role.ENGINEER),
     }
     return render(request, "training/_forecast.html", context)
 
@@ -159,16 +184,18 @@ def loop(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) -> dict[str, Any]:
-    recipe = Recipe.from_json(found.config)
     round_ = stations.current_round(found)
+    recipe = recipe_of(found, round_.index if round_ is not None else None)
     context: dict[str, Any] = {
         "project": found.project,
         "active": "loops",
         "loop": found,
+        "branched_from": found.branched_from,
         "recipe": recipe,
         "round": round_,
         "version": version,
         "is_active": found.state in loops.ACTIVE,
+        "may_change": found.state != LoopState.DONE and recipe.group != "offline",
         "may_write": projects_access.has_role(request.user, found.project, Role.ENGINEER),
     }
     if part in {"", "top"}:
@@ -202,12 +229,13 @@ def _evidence(found: Loop, recipe: Recipe) -> dict[str, Any]:
     run, log = evidence.training_log(found)
     return {
         "rows": selectors.round_table(found),
+        "counterfactuals": selectors.counterfactuals_of(found),
+        "history": selectors.history_of(found),
+        "command": loop_command(found),
+        "chosen": chosen_of(found),
         "measures_accuracy": recipe.objective.loss == "bradley-terry",
         "judges_itself": recipe.score.by == "policy",
-        "command": cards.loop_command(found),
-        "snapshots": [
-            (snapshot, evidence.override_share(snapshot)) for snapshot in selectors.snapshots_of(found).order_by("-id")
-        ],
+        "snapshots": selectors.training_sets(found),
         "run": run,
         "log": log,
     }
@@ -227,40 +255,6 @@ def curves(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if found.state not in loops.ACTIVE:
         response["X-Poll"] = "stop"
     return response
-
-
-@login_required
-@require_POST
-def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    found = access.loop_for_write(request.user, slug, pk)
-    try:
-        loops.loop_cancel(loop=found, by=person(request), now=timezone.now())
-    except PrefloopError as error:
-        messages.error(request, str(error))
-    return redirect("training:loop", slug=slug, pk=pk)
-
-
-@login_required
-@require_POST
-def resume(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    found = access.loop_for_write(request.user, slug, pk)
-    try:
-        loops.loop_resume(loop=found, by=person(request))
-    except PrefloopError as error:
-        messages.error(request, str(error))
-    return redirect("training:loop", slug=slug, pk=pk)
-
-
-@login_required
-@require_POST
-def go_on(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """Leave the review gate without the rest."""
-    found = access.loop_for_write(request.user, slug, pk)
-    try:
-        loops.loop_continue(loop=found, by=person(request))
-    except PrefloopError as error:
-        messages.error(request, str(error))
-    return redirect("training:loop", slug=slug, pk=pk)
 
 
 @login_required

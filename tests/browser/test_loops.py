@@ -11,7 +11,9 @@ from apps.jobs.models import Job, JobGroup
 from apps.judging.models import Judge, Verdict
 from apps.policies.models import Checkpoint
 from apps.samples.models import Comparison, Completion, SamplingRun
-from apps.training.models import Loop, Metric, Round, Snapshot, SnapshotItem, TrainingRun
+from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, SnapshotItem, TrainingRun
+from apps.training.steering import loop_change
+from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,6 +72,23 @@ def running(ready, erin):
                 "mean_length": 120,
             },
         )
+    first_round = loop.rounds.get(index=1)
+    frozen = Snapshot.objects.create(
+        project=ready, name="loop-1-round-1", path="one", sha256="cd" * 32, n_pairs=12, n_overrides=2
+    )
+    made = TrainingRun.objects.create(
+        project=ready, round=first_round, kind="dpo", snapshot=frozen, output=start, run_dir="runs/0"
+    )
+    alone = TrainingRun.objects.create(project=ready, kind="dpo", start=made.start, run_dir="runs/00")
+    Counterfactual.objects.create(
+        round=first_round,
+        run=alone,
+        state="done",
+        n_changed=2,
+        started_by=erin,
+        result=first_round.result | {"gold_mean": 2.6, "gold_ci95": [2.5, 2.7]},
+    )
+    loop_change(loop=loop, settings={"objective.beta": 0.5}, by=erin)
     prompt = ready.prompts.filter(split="train").first()
     sampling = SamplingRun.objects.create(project=ready, checkpoint=start, prompt_ids=[prompt.pk], n=2)
     first, second = (
@@ -147,7 +166,9 @@ def test_the_curves_and_stations_follow_the_loop_while_it_runs(page_for, bob, ru
     assert loss.locator("canvas").count() == 1
     assert loss.locator(".curve-now").inner_text() == "0.5"
     assert "10 / 20" in page.locator(".stations .is-running").inner_text()
-    Metric.objects.create(run=TrainingRun.objects.get(), step=11, values={"loss": 0.123, "rewards/margins": 1.0})
+    Metric.objects.create(
+        run=TrainingRun.objects.get(round__index=2), step=11, values={"loss": 0.123, "rewards/margins": 1.0}
+    )
     TrainingRun.objects.update(step=11)
     page.wait_for_function("() => document.querySelector('figure.curve .curve-now').innerText === '0.123'")
     page.wait_for_function("() => document.querySelector('.stations .is-running').innerText.includes('11 / 20')")
@@ -168,6 +189,32 @@ def test_fresh_answers_show_who_labelled_them(page_for, bob, running):
     assert "83" in sample.inner_text()
 
 
+def test_pausing_changing_and_branching_by_the_page(page_for, erin, running):
+    page = page_for(erin)
+    page.goto(f"{LOOPS}{running.pk}/")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.get_by_text("Paused.").wait_for()
+    page.get_by_role("link", name="Change", exact=True).click()
+    assert page.get_by_label("Whose score").count() == 0
+    page.get_by_label("Learning rate").fill("-1")
+    page.get_by_role("button", name="Change from round 3 on").click()
+    page.get_by_text("objective.lr must be a number > 0").first.wait_for()
+    page.get_by_label("Learning rate").fill("2e-4")
+    page.get_by_role("button", name="Change from round 3 on").click()
+    page.get_by_text("objective.lr: 0.00017 → 2e-4").wait_for()
+    page.get_by_role("button", name="Resume", exact=True).click()
+    page.get_by_role("button", name="Pause", exact=True).wait_for()
+    page.get_by_role("link", name="Branch from round 1").click()
+    page.get_by_text("A branch: it starts from letters-sft").wait_for()
+    # the rate came with round 3: round 1 had the recipe's own
+    assert page.get_by_label("Learning rate").input_value() == "0.00017"
+    page.get_by_label("β, the pull to the reference").fill("0.9")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text(f"branched from round 1 of loop {running.pk}").wait_for()
+    branch = Loop.objects.exclude(pk=running.pk).get()
+    assert (branch.branched_from, branch.chosen) == (running.rounds.get(index=1), {"objective.beta": "0.9"})
+
+
 def test_cancelling_and_resuming_by_the_buttons(page_for, erin, running):
     page = page_for(erin)
     page.goto(f"{LOOPS}{running.pk}/")
@@ -181,14 +228,51 @@ def test_cancelling_and_resuming_by_the_buttons(page_for, erin, running):
     assert running.state == "running"
 
 
+@pytest.fixture
+def compared(running):
+    """A second loop with other settings, and a second policy that answered the first one's prompt."""
+    other = Loop.objects.create(
+        project=running.project,
+        recipe="iterative-dpo",
+        config=apply_settings(get_recipe("iterative-dpo"), {"objective.beta": 0.9, "draws.n": 4}).to_json(),
+        n_rounds=2,
+        state="done",
+        initial=running.initial,
+        judge=running.judge,
+    )
+    for round_ in running.rounds.filter(index__lt=2):
+        result = round_.result | {"gold_mean": 2.0, "gold_ci95": [1.9, 2.1]}
+        Round.objects.create(loop=other, index=round_.index, stage="done", output=round_.output, result=result)
+    answered = SamplingRun.objects.get()
+    digest = hashlib.sha256(b"after").hexdigest()
+    after = Checkpoint.objects.create(
+        project=running.project, name="after", role="policy", path="after", fingerprint=digest
+    )
+    sampling = SamplingRun.objects.create(
+        project=running.project, checkpoint=after, prompt_ids=answered.prompt_ids, n=1, purpose="evaluation"
+    )
+    Completion.objects.create(
+        project=running.project,
+        prompt=running.project.prompts.get(pk=answered.prompt_ids[0]),
+        run=sampling,
+        index=0,
+        text="Dear Maria, thank you so much for the gift. It stands on my table. Yours, Ann",
+    )
+    return f"{LOOPS}compare/?loop={running.pk}&loop={other.pk}"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", ["wide", "middle", "phone"])
-def test_everybody_can_use_it_on_every_screen(page_for, erin, running, axe, fits, shoot, theme, width):
+def test_everybody_can_use_it_on_every_screen(page_for, erin, running, compared, axe, fits, shoot, theme, width):
     page = page_for(erin, theme=theme, width=width)
     for name, path in (
         ("list", LOOPS),
         ("gallery", f"{LOOPS}new/"),
         ("form", f"{LOOPS}new/iterative-dpo/"),
+        ("branch", f"{LOOPS}new/iterative-dpo/?branch={running.rounds.get(index=1).pk}"),
+        ("change", f"{LOOPS}{running.pk}/change/"),
+        ("compare", compared),
+        ("sides", "/p/letters-test/policies/compare/"),
         ("loop", f"{LOOPS}{running.pk}/"),
     ):
         page.goto(path)
@@ -197,6 +281,9 @@ def test_everybody_can_use_it_on_every_screen(page_for, erin, running, axe, fits
         axe(page)
         fits(page)
         shoot(page, f"loops-{name}-{width}-{theme}")
+    page.locator("#counterfactual-1").scroll_into_view_if_needed()
+    page.locator("#loop-history").evaluate("element => element.scrollIntoView({block: 'end'})")
+    shoot(page, f"loops-below-{width}-{theme}")
     Loop.objects.update(state="failed", failure_class="out_of_memory", error="3 GiB asked for, 2 GiB left")
     page.goto(f"{LOOPS}{running.pk}/")
     axe(page)

@@ -18,8 +18,9 @@ from apps.judging.services import judge_create, judging_run_create
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Endpoint
 from apps.samples.models import Comparison
-from apps.training.loops import loop_resume, loop_start
+from apps.training.loops import loop_start
 from apps.training.models import LoopState, Metric, Snapshot, TrainingRun
+from apps.training.steering import loop_resume
 from tests.faults.scripted import Scripted
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

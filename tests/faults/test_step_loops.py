@@ -17,9 +17,10 @@ from apps.judging.services import judge_create
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint
 from apps.samples.models import Completion
-from apps.training.loops import loop_resume, loop_start
+from apps.training.loops import loop_start
 from apps.training.models import LoopState, Metric, TrainingRun
 from apps.training.selectors import loop_rows
+from apps.training.steering import loop_resume
 from tests.faults.processes import Workers, processes_of
 from tests.faults.scripted import Scripted
 

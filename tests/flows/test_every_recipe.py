@@ -10,10 +10,12 @@ from django.core.management import CommandError, call_command
 
 from apps.jobs.models import Job
 from apps.policies.models import Checkpoint
+from apps.policies.selectors import checkpoint_bytes
 from apps.policies.store import store_path
-from apps.samples.models import Comparison, Completion
+from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.training.forecast import forecast
 from apps.training.models import Loop, Round, TrainingRun
-from prefloop.config import describe
+from prefloop.config import apply_settings, describe
 from prefloop.recipes.catalogue import CATALOGUE
 from prefloop.recipes.snapshots import read_demonstrations, read_groups, read_pairs
 
@@ -39,14 +41,18 @@ def letters(make_letters_project):
     return make_letters_project(n_labelled=16)
 
 
-def run_recipe(name, *, rounds=1, **settings):
+def chosen_for(name, settings):
     chosen = {"prompts.n": "16", "draws.n": "4", "draws.max_tokens": "24", "objective.batch": "8"}
     keys = {info.key for info in describe(CATALOGUE[name])}
     if name in ("spin", "gkd"):
         chosen["draws.n"] = "1"
     if "score.judge" in keys:
         chosen["score.judge"] = "world-preference"  # the world scores: no reward model to be made first
-    chosen = {key: value for key, value in chosen.items() if key in keys} | settings
+    return {key: value for key, value in chosen.items() if key in keys} | settings
+
+
+def run_recipe(name, *, rounds=1, **settings):
+    chosen = chosen_for(name, settings)
     words = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
     out = io.StringIO()
     call_command(
@@ -66,6 +72,7 @@ def snapshots():
 def test_a_recipe_goes_from_a_seeded_project_to_a_measured_policy(letters, name):
     if name == "gkd":
         run_recipe("dpo", **{"objective.lr": "1e-3"})  # somebody to learn from
+    seen = forecast(project=letters, recipe=apply_settings(CATALOGUE[name], chosen_for(name, {})), n_rounds=1)
     start, end = run_recipe(name)
     assert start["kl"] == 0
     assert start["checkpoint"] == "tiny"
@@ -78,7 +85,23 @@ def test_a_recipe_goes_from_a_seeded_project_to_a_measured_policy(letters, name)
     assert held_out
     for rows in snapshots():
         assert not held_out & {row.prompt for row in rows}
+    look_at_the_forecast(seen)
     LOOKS.get(name, lambda end: None)(end)
+
+
+def look_at_the_forecast(seen):
+    """What was foreseen is what was used: answers exactly, rows and steps but for answers and labels that coincide."""
+    loop = Loop.objects.latest("pk")
+    runs = TrainingRun.objects.filter(round__loop=loop, round__index__gt=0).select_related("snapshot", "output")
+    assert seen.answers == Completion.objects.filter(run__round__loop=loop).count()
+    rows, steps = sum(run.snapshot.n_pairs for run in runs), sum(run.n_steps for run in runs)
+    assert 0.25 * seen.rows <= rows <= seen.rows
+    assert 0.25 * seen.steps <= steps <= seen.steps
+    made = [checkpoint_bytes(run.output) for run in runs]
+    assert sum(made) == pytest.approx(seen.bytes, rel=0.02)
+    evaluations = SamplingRun.objects.filter(purpose="evaluation").order_by("id")
+    newest = [evaluations.filter(checkpoint=round_.output_id).last() for round_ in loop.rounds.all()]
+    assert sum(run.completions.count() for run in newest) == seen.evaluation_answers
 
 
 def look_at_rest(end):

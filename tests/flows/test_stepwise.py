@@ -14,10 +14,14 @@ from apps.judging.services import judge_create
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import store_path
+from apps.rankings.models import Override
 from apps.rankings.services import override_create
 from apps.samples.models import Comparison, Completion
+from apps.training.forecast import forecast
 from apps.training.models import Metric, Snapshot, SnapshotItem, TrainingRun
 from apps.training.stream import overrides_forward, stream_ingest
+from prefloop.config import apply_settings
+from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.events import read_events, read_inbox
 from workers.demo import BIASES
 
@@ -79,7 +83,16 @@ def test_oaif_runs_in_blocks_and_every_answer_label_and_checkpoint_is_there(lett
     ],
 )
 def test_every_family_trains_from_its_reward_model(letters, name, more):
+    recipe = apply_settings(get_recipe(name), SMALL | more)
+    seen = forecast(project=letters, recipe=recipe, n_rounds=1)
     start, end = run_recipe(name, **more)["rounds"]
+    runs = {run.kind: run for run in TrainingRun.objects.all()}
+    assert seen.steps == runs["online"].n_steps == 2  # 8 prompts, 4 a step
+    assert (seen.makes_reward_model, seen.reward_model_steps) == (True, runs["reward-model"].n_steps)
+    drawn = sum(draw.n for draw in recipe.draws)
+    assert seen.answers == 8 * drawn
+    assert seen.rows == (8 if name == "online-ipo" else 0)
+    assert end["n_pairs"] <= seen.rows
     assert start["kl"] == 0.0
     assert end["kl"] > 0.0
     assert end["n_samples"] == 8 * {"rlhf": 1, "j-bond": 3, "bond": 2, "online-ipo": 2}[name]
@@ -147,6 +160,8 @@ def test_an_override_reaches_the_next_run_and_its_snapshot(letters, make_user):
     ]
     assert Metric.objects.filter(run=run).order_by("step").first().values["memory/overrides"] == 1.0
     assert overrides_forward(run=run) == 0  # it knows already
+    item = SnapshotItem.objects.get(snapshot=run.snapshot, comparison=comparison)
+    assert (item.source, item.label_ids) == ("override", [f"override:{Override.objects.get().pk}"])
 
 
 def test_reading_the_log_twice_doubles_nothing_and_other_answers_step_aside(letters):
@@ -174,8 +189,10 @@ def test_a_tandem_run_learns_from_the_same_pairs_as_its_online_run(letters):
     with pytest.raises(CommandError, match="tandem-ipo learns from what a finished online-ipo loop logged"):
         run_recipe("tandem-ipo")
     online = run_recipe("online-ipo")["rounds"][1]
+    seen = forecast(project=letters, recipe=get_recipe("tandem-ipo"), n_rounds=1)
     tandem = run_recipe("tandem-ipo", **{"memory.order": "logged"})["rounds"][1]
-    assert tandem["n_pairs"] == online["n_pairs"]
+    assert tandem["n_pairs"] == online["n_pairs"] == seen.rows
+    assert seen.steps == TrainingRun.objects.latest("pk").n_steps
     assert tandem["loss"] == online["loss"]
     # In the order logged it is the same run again, to the last bit. (It is measured with answers of its own length: a
     # recipe that draws nothing has no limit of its own, and its online run here had a short one.)

@@ -6,9 +6,9 @@ from typing import Any
 
 from apps.jobs.registry import JobContext, handler
 from apps.prompts.selectors import given_prompts
+from apps.training.changes import recipe_of
 from apps.training.models import Round
 from apps.training.self_rewarding import START_JOB, start_run_create, stored_demonstrations
-from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed
 from workers.score_prompts import score_prompt
 from workers.worlds import demonstrations_of
@@ -19,7 +19,7 @@ def start_rows(ctx: JobContext) -> dict[str, Any]:
     """Make the training run of the start, with its rows: payload {round}."""
     round_ = Round.objects.select_related("loop__project", "loop__initial").get(pk=ctx.payload["round"])
     loop = round_.loop
-    recipe = Recipe.from_json(loop.config)
+    recipe = recipe_of(loop, round_.index)
     ctx.progress(0, 1, "judge demonstrations")
     seed = derive_seed(loop.seed, "eft")
     if loop.project.world:

@@ -14,7 +14,8 @@ from apps.policies.models import Checkpoint
 from apps.prompts.selectors import prompt_list
 from apps.samples.ids import StoredIds, same_tokenizer
 from apps.samples.models import Comparison, Completion, SamplingRun
-from apps.training.models import Metric, Round, TrainingRun
+from apps.training.changes import recipe_of
+from apps.training.models import Counterfactual, Metric, Round, TrainingRun
 from apps.training.snapshots import prompt_content
 from prefloop.engine.evaluate import Estimate, EvalPrompt, Evaluation, evaluate, mean_by_prompt
 from prefloop.policy.batches import PackItem
@@ -45,25 +46,47 @@ def evaluation_run(ctx: JobContext) -> dict[str, Any]:
     round_ = Round.objects.select_related("loop__project", "loop__initial", "loop__judge", "policy", "output").get(
         pk=ctx.payload["round"]
     )
-    recipe = Recipe.from_json(round_.loop.config)
+    recipe = recipe_of(round_.loop, round_.index)
     if recipe.objective.loss == "bradley-terry" and round_.index > 0:
-        measured = _reward_model_accuracy(round_)
+        measured = _reward_model_accuracy(round_.loop.project_id, _newest_run(round_))
     elif recipe.objective.loss == "none" and round_.index > 0:
         measured = _best_of_n(round_, recipe)
     else:
         measured = _policy(ctx, round_, recipe)
         if recipe.score.by == "policy":
-            measured |= as_judge(ctx, round_)
-    result = _counts(round_) | measured
+            measured |= as_judge(ctx, round_, recipe)
+    result = _counts(round_, _newest_run(round_)) | measured
     with ctx.fenced():
         Round.objects.filter(pk=round_.pk).update(result=result)
     return result
 
 
-def _counts(round_: Round) -> dict[str, Any]:
-    run = TrainingRun.objects.filter(round=round_).select_related("snapshot").order_by("-id").first()
+@handler("evaluation.counterfactual", queue="gpu")
+def evaluation_counterfactual(ctx: JobContext) -> dict[str, Any]:
+    """Measure what a round would have made without overrides, on the same prompts: payload {counterfactual}."""
+    found = Counterfactual.objects.select_related(
+        "round__loop__project", "round__loop__initial", "round__loop__judge", "round__policy", "run__output"
+    ).get(pk=ctx.payload["counterfactual"])
+    round_, run = found.round, found.run
+    recipe = recipe_of(round_.loop, round_.index)
+    if recipe.objective.loss == "bradley-terry":
+        measured = _reward_model_accuracy(round_.loop.project_id, run)
+    else:
+        round_.output = run.output
+        measured = _policy(ctx, round_, recipe)  # not as a judge: it would be a version of the loop's own
+    result = _counts(round_, run) | measured
+    with ctx.fenced():
+        Counterfactual.objects.filter(pk=found.pk).update(result=result)
+    return result
+
+
+def _newest_run(round_: Round) -> TrainingRun | None:
     if round_.index == 0:
-        run = None  # what round 0 trains, if anything, is an ingredient
+        return None  # what round 0 trains, if anything, is an ingredient
+    return TrainingRun.objects.filter(round=round_).select_related("snapshot", "output").order_by("-id").first()
+
+
+def _counts(round_: Round, run: TrainingRun | None) -> dict[str, Any]:
     last = Metric.objects.filter(run=run).order_by("-step").first() if run else None
     return {
         "n_samples": round_.sampling_run.completions.count() if round_.sampling_run else 0,
@@ -226,14 +249,13 @@ def _best_of_n(round_: Round, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _reward_model_accuracy(round_: Round) -> dict[str, Any]:
+def _reward_model_accuracy(project_id: int, run: TrainingRun | None) -> dict[str, Any]:
     """Share of held-out comparisons with a known truth on which the new reward model prefers the right answer."""
-    run = TrainingRun.objects.filter(round=round_).select_related("output").order_by("-id").first()
     if run is None or run.output is None:
         raise NothingToEvaluateOn("the round trained no reward model")
     model = model_cache.reward_model(run.output)
     rows = list(
-        Comparison.objects.filter(project=round_.loop.project, held_out=True, gold__in=("first", "second"))
+        Comparison.objects.filter(project=project_id, held_out=True, gold__in=("first", "second"))
         .select_related("prompt", "first", "second")
         .order_by("id")
     )

@@ -14,6 +14,7 @@ from apps.prompts.selectors import given_prompts
 from apps.samples.models import Comparison
 from apps.training.models import Round
 from apps.training.self_rewarding import own_judge
+from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed
 from prefloop.stats.intervals import wilson_interval
 from workers import model_cache
@@ -33,7 +34,7 @@ class Judged:
     n_unparseable: int
 
 
-def as_judge(ctx: JobContext, round_: Round) -> dict[str, Any]:
+def as_judge(ctx: JobContext, round_: Round, recipe: Recipe) -> dict[str, Any]:
     """Measure what the round made as a judge, on the project's gold pairs and, in a world, on its EFT eval split.
 
     `judge_accuracy` is the share of pairs that its mean scores rank rightly, a tie counting half. Pairs with an answer
@@ -41,7 +42,7 @@ def as_judge(ctx: JobContext, round_: Round) -> dict[str, Any]:
     """
     if round_.output is None:
         return {}
-    judge = own_judge(round_.loop, round_.output)
+    judge = own_judge(round_.loop, recipe, round_.output)
     parts = {"gold": _on_gold(ctx, judge), "eft": _on_eft(judge, seed=derive_seed(round_.loop.seed, "eft-eval"))}
     pairs = [pair for part in parts.values() for pair in part.pairs]
     known = _known(pairs)

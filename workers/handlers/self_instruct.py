@@ -9,6 +9,7 @@ from apps.jobs.registry import JobContext, handler
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name
 from apps.prompts.selectors import given_prompts
+from apps.training.changes import recipe_of
 from apps.training.models import Round
 from apps.training.self_rewarding import WRITING_JOB, prompts_written, written_before
 from apps.training.snapshots import NothingToTrainOn
@@ -33,7 +34,7 @@ MOST_CANDIDATES = 16  # for each prompt that is wanted; what is new by then has 
 def write_prompts(ctx: JobContext) -> dict[str, Any]:
     """Write a round's prompts: payload {round}. Nothing is stored before all of them are there."""
     round_ = Round.objects.select_related("loop__project", "loop__initial", "policy").get(pk=ctx.payload["round"])
-    loop, recipe = round_.loop, Recipe.from_json(round_.loop.config)
+    loop, recipe = round_.loop, recipe_of(round_.loop, round_.index)
     writer = _writer(round_, recipe)
     policy = model_cache.policy(writer)
     given = list(given_prompts(loop.project, split="train").values_list("text", flat=True))

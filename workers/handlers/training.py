@@ -17,10 +17,10 @@ from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_register
 from apps.policies.store import store_path
+from apps.training.changes import recipe_of
 from apps.training.loops import checkpoint_name
-from apps.training.models import TrainingRun
-from apps.training.runs import events_ingest
-from prefloop.recipes.recipe import Recipe
+from apps.training.models import Counterfactual, TrainingRun
+from apps.training.runs import events_ingest, loop_of
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
 from workers import processes, vllm_servers
 from workers.online import Beside, judge_connection
@@ -98,6 +98,7 @@ def _ingest(ctx: JobContext, beside: Beside) -> None:
 
 
 def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
+    loop = loop_of(run)
     role = "reward" if run.kind == "reward-model" else "policy"
     with ctx.fenced():
         checkpoint = checkpoint_register(
@@ -106,9 +107,9 @@ def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
             role=role,
             directory=final,
             parent=run.start,
-            recipe=run.kind if run.round is None or run.round.index == 0 else run.round.loop.recipe,
+            recipe=run.kind if loop is None or (run.round is not None and run.round.index == 0) else loop.recipe,
             # a project's first reward model scores from now on; a loop's policy becomes the default by hand
-            make_default=role == "reward",
+            make_default=role == "reward" and not (loop is not None and run.round is None),
         )
         TrainingRun.objects.filter(pk=run.pk).update(output=checkpoint, state="succeeded")
     return checkpoint
@@ -116,13 +117,16 @@ def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
 
 def output_name(run: TrainingRun) -> str:
     if run.round is None:
-        return f"{run.kind}-{run.pk}"
+        beside = Counterfactual.objects.filter(run=run).select_related("round__loop").first()
+        if beside is None:
+            return f"{run.kind}-{run.pk}"
+        return f"{checkpoint_name(beside.round.loop, beside.round.index)}-without-overrides"
     if run.kind == "reward-model":
         return f"reward-model-{run.pk}"
     if run.round.index == 0:
         return f"{run.round.loop.recipe}-{run.round.loop_id}-m1"  # what a self-rewarding loop begins with
     name = checkpoint_name(run.round.loop, run.round.index)
-    n_steps = Recipe.from_json(run.round.loop.config).filter.n_steps
+    n_steps = recipe_of(run.round.loop, run.round.index).filter.n_steps
     step = TrainingRun.objects.filter(round=run.round, pk__lte=run.pk).count()
     return name if step >= n_steps else f"{name}-step-{step}"  # ReST: only the last Improve step is the round's
 

@@ -25,7 +25,8 @@ class LoopForm extends HTMLElement {
     const values = new URLSearchParams(new FormData(this.form));
     values.delete("csrfmiddlewaretoken");
     try {
-      const response = await fetch(`${this.getAttribute("src")}?${values}`, { signal: this.asked.signal, credentials: "same-origin" });
+      const address = this.getAttribute("src");
+      const response = await fetch(`${address}${address.includes("?") ? "&" : "?"}${values}`, { signal: this.asked.signal, credentials: "same-origin" });
       if (!response.ok) throw new Error(String(response.status));
       this.shown.innerHTML = await response.text();
       this.shown.removeAttribute("data-stale");

@@ -14,7 +14,7 @@ from apps.policies.models import Checkpoint
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, SamplingRun
 from apps.training.loops import checkpoint_name
-from apps.training.models import Metric, Round, TrainingRun
+from apps.training.models import Counterfactual, Metric, Round, TrainingRun
 
 SMALL = {"prompts.n": "4", "draws.n": "3"}
 
@@ -103,7 +103,8 @@ def fakes(monkeypatch):
             values = {"loss": 0.7 / step, "rewards/margins": 0.1 * step, "rewards/accuracies": 0.5 + 0.1 * step}
             Metric.objects.update_or_create(run=run, step=step, defaults={"values": values})
         reward = run.kind == "reward-model"
-        name = f"made-{run.pk}" if reward else checkpoint_name(run.round.loop, run.round.index)
+        alone = reward or run.round is None
+        name = f"made-{run.pk}" if alone else checkpoint_name(run.round.loop, run.round.index)
         run.output = _checkpoint(run.project, name, role="reward" if reward else "policy", parent=run.start)
         run.step, run.n_steps, run.state = 2, 2, "done"
         run.save()
@@ -124,6 +125,11 @@ def fakes(monkeypatch):
         }
         round_.save(update_fields=["result"])
 
+    def counterfactual(ctx):
+        found = Counterfactual.objects.select_related("run__snapshot").get(pk=ctx.payload["counterfactual"])
+        found.result = {"gold_mean": 1.5, "gold_ci95": [1.4, 1.6], "n_pairs": found.run.snapshot.n_pairs}
+        found.save(update_fields=["result"])
+
     def watched(kind, run):
         def call(ctx):
             state.calls.append(kind)
@@ -138,9 +144,11 @@ def fakes(monkeypatch):
         "scoring.chunk": ("gpu", scoring),
         "training.run": ("gpu", training),
         "evaluation.run": ("gpu", evaluation),
+        "evaluation.counterfactual": ("gpu", counterfactual),
     }
     handlers = {kind: registry.Handler(kind, queue, watched(kind, run)) for kind, (queue, run) in known.items()}
     handlers["rounds.advance"] = registry.Handler("rounds.advance", "cpu", tasks.rounds_advance)
+    handlers["counterfactual.advance"] = registry.Handler("counterfactual.advance", "cpu", tasks.counterfactual_step)
     monkeypatch.setattr("apps.jobs.drain.load_handlers", lambda queues: None)
     monkeypatch.setattr("apps.jobs.drain.handler_for", handlers.get)
     state.handlers = handlers

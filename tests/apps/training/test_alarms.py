@@ -63,6 +63,14 @@ def test_kl_and_length_ring_by_the_newest_round(loop):
     assert _kinds(loop) == []
 
 
+def test_the_budget_of_kl_is_a_setting(loop, settings):
+    _result(loop, 2, kl=3.0, kl_ci95=[2.5, 3.5])
+    assert _kinds(loop) == []
+    settings.KL_ALARM_NATS = 2.0
+    (kl,) = alarms_of(loop)
+    assert kl.what == "The newest checkpoint is 3.00 nats from the start, past the budget of 2."
+
+
 def test_the_bound_of_best_of_n_is_no_kl(loop):
     _result(loop, 2, kl=12.0, best_of_n=[])
     assert _kinds(loop) == []

@@ -146,6 +146,36 @@ def test_what_the_project_lacks_is_said_on_top_and_nothing_is_made(loop_project,
     assert Loop.objects.count() == Job.objects.count() == 0
 
 
+def test_what_another_loop_makes_is_offered_to_be_made_from_the_page(
+    loop_project, bob, erin, make_checkpoint, client_for
+):
+    offered = f"{LOOPS}new/tandem-ipo/ingredient/"
+    for path in (f"{LOOPS}new/", f"{LOOPS}new/tandem-ipo/"):
+        assert offered in client_for(erin).get(path).content.decode()
+        assert "Run online-ipo now" in client_for(erin).get(path).content.decode()
+        assert "Run online-ipo now" not in client_for(bob).get(path).content.decode()
+    assert client_for(bob).post(offered).status_code == 404
+    answer = client_for(erin).post(offered)
+    made = Loop.objects.get()
+    assert answer["Location"] == f"{LOOPS}{made.pk}/"
+    assert (made.recipe, made.chosen) == ("online-ipo", {})
+    # once it is there, nothing is offered and nothing more is made
+    Loop.objects.update(state="done")
+    assert "Run online-ipo now" not in client_for(erin).get(f"{LOOPS}new/tandem-ipo/").content.decode()
+    answer = client_for(erin).post(offered, follow=True)
+    assert "lacks nothing that another loop could make" in answer.content.decode()
+    assert Loop.objects.count() == 1
+
+
+def test_labels_prompts_and_policies_that_lack_are_offered_by_a_link(project, erin, client_for, loop_project):
+    page = client_for(erin).get(f"{LOOPS}new/dpo/").content.decode()
+    assert 'href="/p/letters-test/annotate/">' in page.split("data-forecast")[1]
+    loop_project.prompts.filter(split="eval").delete()
+    assert "/p/letters-test/prompts/add/" in client_for(erin).get(NEW).content.decode()
+    loop_project.checkpoints.update(is_default=False)
+    assert "/p/letters-test/policies/import/" in client_for(erin).get(NEW).content.decode()
+
+
 def test_an_unknown_recipe_is_no_page(loop_project, erin, client_for):
     assert client_for(erin).get(f"{LOOPS}new/dpoo/").status_code == 404
     assert client_for(erin).post(f"{LOOPS}new/dpoo/", {}).status_code == 404
@@ -161,7 +191,7 @@ def test_the_forecast_is_prompts_times_answers_times_rounds(loop_project):
          "review.budget": "3"},
     )  # fmt: skip
     seen = forecast(project=loop_project, recipe=recipe, n_rounds=5)
-    assert (seen.answers, seen.scores, seen.comparisons, seen.reviews) == (160, 160, 20, 15)
+    assert (seen.answers, seen.scores, seen.rows, seen.reviews) == (160, 160, 20, 15)
     assert seen.steps == 5 * 2 * 2  # 4 pairs in batches of 3 are 2 steps an epoch
     assert seen.evaluation_answers == 2 * 4 * 6  # held-out prompts, answers, rounds and the start
     assert not seen.makes_reward_model
@@ -179,7 +209,7 @@ def test_the_forecast_is_what_the_loop_then_does(start, drive, loop_project):
     drive()
     rows = [row.result for row in loop.rounds.filter(index__gt=0)]
     assert seen.answers == sum(row["n_samples"] for row in rows)
-    assert seen.comparisons == sum(row["n_pairs"] for row in rows)
+    assert seen.rows == sum(row["n_pairs"] for row in rows)
 
 
 def test_the_forecast_follows_the_form_and_says_what_is_wrong_with_it(loop_project, bob, client_for):

@@ -21,13 +21,9 @@ from apps.samples.models import Comparison, Completion
 from apps.training.evidence import latest_pairs, override_share, tail
 from apps.training.labels import trainable
 from apps.training.loops import (
-    LoopNotActive,
     LoopRefused,
     advance_enqueue,
-    loop_cancel,
-    loop_continue,
     loop_obstacle,
-    loop_resume,
     loop_start,
 )
 from apps.training.models import Loop, LoopState, Metric, Round, Snapshot, SnapshotItem, Stage, TrainingRun
@@ -36,8 +32,10 @@ from apps.training.selectors import curves_since, loop_rows
 from apps.training.snapshots import HeldOutInTraining, LabelledComparison, NothingToTrainOn, snapshot_export
 from apps.training.snapshots import snapshot_create as make_snapshot
 from apps.training.stations import stations_of
+from apps.training.steering import LoopNotActive, loop_cancel, loop_continue, loop_resume
 from prefloop.config import ConfigError
 from prefloop.recipes.catalogue import UnknownRecipe, get_recipe
+from prefloop.recipes.runspec import read_spec
 
 pytestmark = pytest.mark.django_db
 
@@ -329,14 +327,14 @@ def test_what_can_not_run_is_refused_in_one_line_and_nothing_is_written(loop_pro
 
 def test_what_is_missing_is_said_before_anything_starts(loop_project):
     recipe = get_recipe("iterative-dpo")
-    assert loop_obstacle(loop_project, recipe) == ""
+    assert loop_obstacle(loop_project, recipe) is None
     loop_project.prompts.filter(split="eval").delete()
-    assert "holds no prompts out" in loop_obstacle(loop_project, recipe)
+    assert "holds no prompts out" in loop_obstacle(loop_project, recipe).text
     loop_project.prompts.all().delete()
-    assert "no training prompts" in loop_obstacle(loop_project, recipe)
-    assert "has a label yet" in loop_obstacle(loop_project, get_recipe("reward-model"))
+    assert "no training prompts" in loop_obstacle(loop_project, recipe).text
+    assert "has a label yet" in loop_obstacle(loop_project, get_recipe("reward-model")).text
     loop_project.checkpoints.update(is_default=False)
-    assert "no policy to start from" in loop_obstacle(loop_project, recipe)
+    assert "no policy to start from" in loop_obstacle(loop_project, recipe).text
 
 
 def test_the_stations_tell_where_a_round_is_and_how_fast(start, fakes, drive):
@@ -397,3 +395,11 @@ def test_the_tail_of_a_log_is_whole_lines_of_its_end(tmp_path):
     assert lines[-1].startswith("step 99 ")
     assert all(line.startswith("step ") for line in lines)
     assert len(lines) < 100
+
+
+def test_how_many_processes_share_a_step_is_a_setting_of_the_product(start, drive, settings):
+    settings.TRAINING_PROCESSES = 3
+    loop = start(n_rounds=1)
+    drive()
+    run = TrainingRun.objects.get(round__loop=loop)
+    assert read_spec(store_path(run.run_dir)).processes == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps.jobs import registry
+from apps.jobs.drain import drain
 from apps.jobs.errors import JobFailure
 from apps.jobs.models import FailureClass
 from apps.judging.models import Judge, Score, Verdict
@@ -17,7 +18,7 @@ from apps.samples.models import Comparison
 from apps.training.cards import loop_command
 from apps.training.forecast import forecast
 from apps.training.labels import own_judges
-from apps.training.loops import LoopRefused, loop_resume, loop_start
+from apps.training.loops import LoopRefused, loop_start
 from apps.training.models import LoopState, Round, SnapshotItem, Stage, TrainingRun
 from apps.training.self_rewarding import (
     START_JOB,
@@ -29,6 +30,7 @@ from apps.training.self_rewarding import (
 )
 from apps.training.snapshots import NothingToTrainOn
 from apps.training.stations import stations_of
+from apps.training.steering import loop_change, loop_resume
 from prefloop.config import apply_settings
 from prefloop.judging.demonstrations import JudgeDemonstration
 from prefloop.recipes.catalogue import get_recipe
@@ -158,8 +160,29 @@ def test_a_taught_start_and_a_start_that_is_taken_as_it_is_are_not_taught(run, w
     assert not TrainingRun.objects.filter(round__loop=loop, round__index=0).exists()
     assert f"--start {first.initial.name}" in loop_command(loop)
     assert "--start start" in loop_command(first)  # it taught it itself, and does so again
+    m2 = first.rounds.get(index=1)  # a branch goes on from what can judge already
+    branch = loop_start(project=world, recipe="self-rewarding", settings=TAUGHT, start=m2.output.name, branched_from=m2)
+    drive()
+    branch.refresh_from_db()
+    assert (branch.state, branch.initial) == (LoopState.DONE, m2.output)
+    assert not TrainingRun.objects.filter(round__loop=branch, round__index=0).exists()
     plain = run({"teach.eft": "0"})
     assert (plain.state, plain.initial.name) == (LoopState.DONE, "start")
+
+
+def test_a_change_asks_the_policy_otherwise_from_the_next_round_on_and_what_taught_the_start_stays(
+    start, drive, world, own_workers, erin
+):
+    loop = start("self-rewarding", **TAUGHT)
+    drain(["gpu", "cpu"], worker_name="test", until=lambda: loop.rounds.filter(index=1).exists())
+    with pytest.raises(LoopRefused, match=r"teach\.lr can't change"):
+        loop_change(loop=loop, settings={"teach.lr": "0.002"}, by=erin)
+    loop_change(loop=loop, settings={"score.samples": "5"}, by=erin)
+    drive()
+    loop.refresh_from_db()
+    assert (loop.state, loop.error) == (LoopState.DONE, "")
+    assert [judge.options["samples"] for judge in own_judges(loop)] == [3, 5]
+    assert [judge.checkpoint for judge in own_judges(loop)] == [one.policy for one in loop.rounds.filter(index__gt=0)]
 
 
 def test_written_prompts_are_kept_with_their_origin_and_are_no_other_loops_prompts(run, start, drive, world):

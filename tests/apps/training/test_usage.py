@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from apps.rankings.models import Override
 from apps.rankings.preferences import preferences_derive
-from apps.training.loops import loop_continue
 from apps.training.models import Round, SnapshotItem
+from apps.training.steering import loop_continue
 from apps.training.usage import usage_of
 
 pytestmark = pytest.mark.django_db

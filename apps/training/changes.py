@@ -1,0 +1,70 @@
+"""The settings of a loop as they are now: those it started with, and what people changed from some round on."""
+
+from __future__ import annotations
+
+from apps.training.models import Loop, LoopChange
+from prefloop.config import KeyInfo, Value, apply_settings, describe
+from prefloop.recipes.recipe import Recipe
+
+# Parts of what the loop is: another judge, another kind of weights or another source would be another loop.
+FIXED = frozenset(
+    {"refresh", "prompts.generator", "draws.source", "score.judge", "label.judge", "memory.run", "memory.order"}
+)
+FIXED_PARTS = frozenset({"adapter", "anchor", "teach"})
+# A step-refreshed block goes on with the optimizer, the value head and the step count of the one before: what those
+# count must stay as it was.
+STEPWISE_FIXED = frozenset(
+    {
+        "prompts.n",
+        "draws.n",
+        "memory.kind",
+        "objective.batch",
+        "objective.epochs",
+        "objective.passes",
+        "objective.minibatches",
+        "objective.warmup",
+        "objective.schedule",
+        "objective.reference",
+        "objective.start_from",
+    }
+)
+
+
+def bare_key(key: str) -> str:
+    """Return the key without the number of a draw: `draws.1.n` is `draws.n`."""
+    return ".".join(step for step in key.split(".") if not step.isdigit())
+
+
+def changes_of(loop: Loop) -> list[LoopChange]:
+    """Return the changes, the oldest first."""
+    return sorted(loop.changes.all(), key=lambda change: change.pk)
+
+
+def recipe_of(loop: Loop, index: int | None = None) -> Recipe:
+    """Return the recipe as round `index` runs it; None: as it stands after every change."""
+    recipe = Recipe.from_json(loop.config)
+    for change in changes_of(loop):
+        if index is None or change.from_round <= index:
+            recipe = apply_settings(recipe, change.chosen)
+    return recipe
+
+
+def chosen_of(loop: Loop, index: int | None = None) -> dict[str, Value]:
+    """Return what people set, key by key, as round `index` has it; None: after every change."""
+    chosen: dict[str, Value] = dict(loop.chosen)
+    for change in changes_of(loop):
+        if index is None or change.from_round <= index:
+            chosen |= change.chosen
+    return chosen
+
+
+def changeable(recipe: Recipe) -> list[KeyInfo]:
+    """List the settings that may change while the loop goes on, with their present values."""
+    fixed = FIXED | STEPWISE_FIXED if recipe.learns_in_steps else FIXED
+    return [
+        info
+        for info in describe(recipe)
+        if info.group not in FIXED_PARTS
+        and bare_key(info.key) not in fixed
+        and (len(info.choices) != 1 or info.prefixes)
+    ]
