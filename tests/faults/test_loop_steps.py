@@ -12,7 +12,7 @@ from apps.jobs.clock import database_now
 from apps.jobs.drain import drain
 from apps.jobs.models import Job, JobState
 from apps.judging.models import Judge
-from apps.training import rounds, tasks
+from apps.training import ingredients, tasks
 from apps.training.loops import loop_start
 from apps.training.models import Loop, LoopState, Round, Snapshot, Stage, TrainingRun
 from apps.training.rounds import loop_advance
@@ -78,7 +78,7 @@ def test_a_reward_model_becomes_a_judge_once_when_two_loops_finish_theirs_togeth
     checkpoint = loop.initial
     type(checkpoint).objects.filter(pk=checkpoint.pk).update(role="reward")
     checkpoint.refresh_from_db()
-    assert at_once(8, lambda: rounds._adopt_reward_model(loop, checkpoint)) == []
+    assert at_once(8, lambda: ingredients.reward_model_adopt(loop, checkpoint)) == []
     assert Judge.objects.filter(name="reward-model").count() == 1
     assert Loop.objects.get().judge == Judge.objects.get(name="reward-model")
 
