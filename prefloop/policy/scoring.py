@@ -227,7 +227,9 @@ def runs_flat(model: Any) -> bool:
     Compared once with plain rows on a tiny input. Layers that compute their activations again in the backward pass look
     up the attention function then, when it is the model's own again: such a model takes padded rows.
     """
-    if next(model.parameters()).device.type != "cpu" or getattr(model, "is_activation_checkpointing", False):
+    if next(model.parameters()).device.type != "cpu":
+        return False
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         return False
     known = _flat_works.get(model)
     if known is None:
