@@ -16,6 +16,7 @@ from apps.accounts.models import User
 from apps.jobs.models import Job
 from apps.jobs.services import job_enqueue
 from apps.policies.models import Checkpoint
+from apps.policies.selectors import checkpoint_default
 from apps.policies.store import check_name, checkpoint_relative_path, import_source, store_path
 from apps.projects.models import Project
 from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, publish, verify_manifest
@@ -93,6 +94,7 @@ def checkpoint_import(
 ) -> Checkpoint:
     """Copy a model directory into the store and register it; nothing stays behind when it is refused.
 
+    It becomes the default of its role where the project has none: a loop can start from it at once.
     Raises UnsafeCheckpoint naming the file that must not be loaded.
     """
     check_name(name)
@@ -112,7 +114,10 @@ def checkpoint_import(
         check_checkpoint_dir(staging)  # the copy: the source could have changed since it was looked at
         publish(staging, final, extra={"imported_from": source.name})
         left_behind.append(final)
-        checkpoint = checkpoint_register(project=project, name=name, role=role, directory=final, created_by=created_by)
+        first = checkpoint_default(project, role) is None
+        checkpoint = checkpoint_register(
+            project=project, name=name, role=role, directory=final, make_default=first, created_by=created_by
+        )
         left_behind.clear()
     except OSError as error:
         raise ImportFailed(f"{source.name} could not be copied: {error.strerror or error}") from error

@@ -84,7 +84,7 @@ def _pair(comparison: Comparison, label: Label | None, before: Label | None) -> 
 
 
 def latest_answers(round_: Round, *, limit: int = 6) -> list[Completion]:
-    """The newest answers of a round that is still sampling."""
+    """The newest answers of a round, labelled or not."""
     if round_.sampling_run_id is None:
         return []
     rows = Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").defer("token_ids")

@@ -10,19 +10,23 @@ from django.db.models import Q, QuerySet, Sum
 
 from apps.judging.figures import costs_per_1000
 from apps.judging.models import Judge, JudgeKind
+from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_bytes, checkpoint_default
 from apps.projects.models import Project
 from apps.prompts.selectors import given_prompts
 from apps.rankings.models import Preference
 from apps.samples.models import Comparison
-from apps.training.loops import loop_judge, made_judge_name, teaches
+from apps.training.loops import additive_scores, loop_judge, made_judge_name, teaches
 from apps.training.models import Loop, Round, TrainingRun
+from apps.training.self_rewarding import is_taught
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.objective import HARD_LABELS
 from prefloop.recipes.recipe import Recipe
+from prefloop.recipes.self_instruct import N_SHOTS
 from prefloop.types import PrefloopError
 
 EVALUATION_ANSWERS = 4  # a held-out prompt
+LARGE = 10_000_000  # parameters; the recipes' learning rates were found on models of about 1M
 PEOPLE = ("human", "adjudication", "override")
 
 
@@ -31,8 +35,8 @@ class Forecast:
     """Counts are for the whole loop unless they say `a round`; upper bounds, where answers or labels may coincide.
 
     `rows`: what is trained on, each row once a time that it is; `rows_are`: pairs, demonstrations, groups or "".
-    `seconds`: from finished rounds like these, or None. `dollars`: at the judge's latest calls' price, or None.
-    `bytes`: of the checkpoints that it keeps, or None where the start is not there.
+    `seconds`: from finished rounds of the recipe, by how much they did, or None. `dollars`: at the judge's latest
+    calls' price, or None. `bytes`: of the checkpoints that it keeps, or None where the start is not there.
     """
 
     rounds: int
@@ -50,13 +54,16 @@ class Forecast:
     makes_reward_model: bool
     reward_model_steps: int
     teaches_start: bool  # it learns to judge first
+    teaching_steps: int
+    high_rate: bool  # all weights of a model of more than LARGE parameters train, at the learning rate of a small one
+    start: Checkpoint | None
     seconds: float | None
     seconds_from: int  # how many finished rounds that is from
     bytes: int | None
 
 
-def forecast(*, project: Project, recipe: Recipe, n_rounds: int) -> Forecast:
-    """Count what `n_rounds` rounds of the recipe will do here."""
+def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = "") -> Forecast:
+    """Count what `n_rounds` rounds of the recipe will do here, from the policy of that name, else the default one."""
     prompts = _prompts(project, recipe)
     drawn = sum(draw.n for draw in recipe.draws if draw.source != "data")
     answers = prompts * drawn * n_rounds
@@ -69,8 +76,12 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int) -> Forecast:
     judge = _judge(project, recipe)
     calls, dollars = _judge_calls(project, recipe, judge, fresh * n_rounds)
     makes = bool(made_judge_name(recipe)) and judge is None
-    seconds, n_before = _seconds(project, recipe.name)
-    start = checkpoint_default(project, "policy")
+    begin = Checkpoint.objects.filter(project=project, role="policy", name=start).first() if start else None
+    begin = begin or checkpoint_default(project, "policy")
+    taught = teaches(recipe) and not (begin is not None and is_taught(begin))
+    measured = _evaluated(project, recipe)
+    work = _work(recipe, begin, answers / n_rounds, rows / n_rounds, measured)
+    seconds, n_before = _seconds(project, recipe, work, measured)
     kept = n_rounds * recipe.filter.n_steps if recipe.objective.loss != "none" else 0
     return Forecast(
         rounds=n_rounds,
@@ -84,13 +95,16 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int) -> Forecast:
         dollars=dollars,
         reviews=reviews * n_rounds,
         steps=steps,
-        evaluation_answers=_evaluated(project, recipe) * (n_rounds + 1),
+        evaluation_answers=measured * (n_rounds + 1),
         makes_reward_model=makes,
         reward_model_steps=_reward_model_steps(project) if makes else 0,
-        teaches_start=teaches(recipe),
+        teaches_start=taught,
+        teaching_steps=_teaching_steps(project, recipe) if taught else 0,
+        high_rate=_high_rate(recipe, begin),
+        start=begin,
         seconds=None if seconds is None else seconds * n_rounds,
         seconds_from=n_before,
-        bytes=None if start is None else (kept + makes + teaches(recipe)) * checkpoint_bytes(start),
+        bytes=None if begin is None else (kept + makes + taught) * _bytes(begin),
     )
 
 
@@ -239,15 +253,49 @@ def _reward_model_steps(project: Project) -> int:
     return objective.epochs * -(-_labels(project).count() // objective.batch)
 
 
-def _seconds(project: Project, name: str) -> tuple[float | None, int]:
-    """The median length of a finished round of this recipe here; rounds in which people were asked are left out."""
-    loops = Loop.objects.filter(project=project, recipe=name).order_by("-id").values("pk")[:20]
+def _teaching_steps(project: Project, recipe: Recipe) -> int:
+    """Steps in which the start learns to judge: at most, where judgements of the project's own may not all do."""
+    teach = recipe.teach
+    judged = teach.eft if project.world else min(teach.eft, additive_scores(project).count())
+    chosen = min(teach.ift, _labels(project).exclude(p_first=0.5).count())
+    written = teach.writing if given_prompts(project, split="train").count() > N_SHOTS else 0
+    return teach.epochs * -(-(judged + chosen + written) // teach.batch)
+
+
+def _high_rate(recipe: Recipe, start: Checkpoint | None) -> bool:
+    """Whether the recipe's own learning rate, a small model's, meets all weights of a large one."""
+    if start is None or recipe.objective.loss == "none" or (start.n_parameters or 0) <= LARGE:
+        return False
+    full = recipe.adapter.resolved(start.n_parameters).kind == "none"
+    return full and recipe.objective.lr == get_recipe(recipe.name).objective.lr
+
+
+def _seconds(project: Project, recipe: Recipe, work: float, measured: int) -> tuple[float | None, int]:
+    """The median length of a finished round of this recipe here, by how much more there is to do than there was then.
+
+    Rounds in which people were asked are left out.
+    """
+    loops = Loop.objects.filter(project=project, recipe=recipe.name).order_by("-id").values("pk")[:20]
     rounds = Round.objects.filter(
         loop__in=list(loops.values_list("pk", flat=True)), index__gt=0, stage="done", review_comparison_ids=[]
     ).exclude(Q(started_at=None) | Q(ended_at=None))
-    lengths = [
-        (ended - started).total_seconds()
-        for started, ended in rounds.values_list("started_at", "ended_at")
-        if started and ended
-    ]
+    lengths = []
+    for row in rounds.select_related("loop__initial").defer("loop__initial__manifest"):
+        answers, rows = (int(row.result.get(key) or 0) for key in ("n_samples", "n_pairs"))
+        done = _work(Recipe.from_json(row.loop.config), row.loop.initial, answers, rows, measured)
+        if done and row.started_at and row.ended_at:
+            lengths.append((row.ended_at - row.started_at).total_seconds() * work / done)
     return (median(lengths), len(lengths)) if lengths else (None, 0)
+
+
+def _bytes(start: Checkpoint) -> int:
+    """The size of a checkpoint trained from this one: on a CPU its weights are fp32, whatever they were before."""
+    return max(checkpoint_bytes(start), 4 * (start.n_parameters or 0))
+
+
+def _work(recipe: Recipe, start: Checkpoint | None, answers: float, rows: float, measured: int) -> float:
+    """What a round does, in no unit: tokens by parameters. A row that is trained on counts as six answers: two of
+    them, each forward and, at twice the price, backward."""
+    tokens = max((draw.max_tokens for draw in recipe.draws), default=1)
+    size = (start.n_parameters if start is not None else None) or 1
+    return size * tokens * (answers * (1 + _scores_an_answer(recipe)) + 6 * rows + measured)

@@ -61,6 +61,11 @@ def label_material(loop: Loop, round_: Round, recipe: Recipe, labels: Sequence[L
     """Return what labelled comparisons teach: pairs, or their better answers to imitate. Raises NothingToTrainOn."""
     labels = list(labels)
     if not labels:
+        if recipe.samples and recipe.label.by == "scores":
+            raise NothingToTrainOn(
+                "there is nothing to train on: no two answers to a prompt differ in both text and score. "
+                "Ask more prompts (prompts.n), or more answers a prompt (draws.n)"
+            )
         raise NothingToTrainOn("there is nothing to train on: no comparison has a label that makes a pair")
     loss = recipe.objective.loss
     if loss in HARD_LABELS:  # a tie makes no pair for a loss that takes no soft labels

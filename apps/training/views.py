@@ -117,7 +117,12 @@ def new(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
         "branch": branch,
         "form": form,
         "obstacle": loops.loop_obstacle(project, getattr(form, "made", found)),
-        "forecast": forecast(project=project, recipe=getattr(form, "made", found), n_rounds=n_rounds or found.rounds),
+        "forecast": forecast(
+            project=project,
+            recipe=getattr(form, "made", found),
+            n_rounds=n_rounds or found.rounds,
+            start=form["start"].value() or "",
+        ),
         "may_start": projects_access.has_role(request.user, project, Role.ENGINEER),
     }
     return render(request, "training/new.html", context, status=400 if form.errors else 200)
@@ -153,7 +158,12 @@ def forecast_part(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
         "project": project,
         "recipe": form.made,
         "obstacle": loops.loop_obstacle(project, form.made),
-        "forecast": forecast(project=project, recipe=form.made, n_rounds=form.cleaned_data["rounds"]),
+        "forecast": forecast(
+            project=project,
+            recipe=form.made,
+            n_rounds=form.cleaned_data["rounds"],
+            start=form.cleaned_data["start"],
+        ),
         "may_start": projects_access.has_role(request.user, project, Role.ENGINEER),
     }
     return render(request, "training/_forecast.html", context)
@@ -219,10 +229,13 @@ def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) ->
 def _answers(found: Loop, round_: Round | None) -> dict[str, Any]:
     """Fresh answers with their labels; while a round samples, the newest answers."""
     answers: list[Completion] = []
-    if round_ is not None and round_.stage == Stage.SAMPLING:
+    is_sampling = round_ is not None and round_.stage == Stage.SAMPLING
+    if round_ is not None and is_sampling:
         answers = evidence.latest_answers(round_, limit=3)
     pairs_round, pairs = evidence.latest_pairs(found, limit=3 if answers else 5)
-    return {"pairs_round": pairs_round, "pairs": pairs, "answers": answers}
+    if round_ is not None and not pairs:
+        answers = evidence.latest_answers(round_)
+    return {"pairs_round": pairs_round, "pairs": pairs, "answers": answers, "is_sampling": is_sampling}
 
 
 def _evidence(found: Loop, recipe: Recipe) -> dict[str, Any]:

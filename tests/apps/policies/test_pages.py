@@ -122,6 +122,10 @@ def test_an_import_copies_checks_and_records(project, store, model_dir, erin, cl
     assert answer["Location"] == f"{BASE}{made.pk}/"
     assert (made.name, made.n_parameters, made.architecture, made.created_by) == ("sft", 6, "Qwen2ForCausalLM", erin)
     assert (store / "store" / made.path / "manifest.json").exists()
+    client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "second", "role": "policy"})
+    client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "scorer", "role": "reward"})
+    defaults = Checkpoint.objects.filter(is_default=True).values_list("name", flat=True)
+    assert set(defaults) == {"sft", "scorer"}  # the first of each kind: a loop can start from it at once
     again = client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "sft", "role": "policy"})
     assert "is there already" in again.content.decode()
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
+from dataclasses import replace
 
 import pytest
-from django.utils import timezone
 
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import JobFailure
 from apps.policies.store import store_path
-from apps.training.forecast import forecast
+from apps.samples.models import Completion
 from apps.training.forms import LoopForm
 from apps.training.models import Loop, LoopState, Round, Snapshot
-from prefloop.config import apply_settings, describe
+from prefloop.config import describe
 from prefloop.recipes.catalogue import get_recipe, list_recipes
 
 pytestmark = pytest.mark.django_db
@@ -181,45 +180,6 @@ def test_an_unknown_recipe_is_no_page(loop_project, erin, client_for):
     assert client_for(erin).post(f"{LOOPS}new/dpoo/", {}).status_code == 404
 
 
-# --- the forecast ----------------------------------------------------------------------------------------------------
-
-
-def test_the_forecast_is_prompts_times_answers_times_rounds(loop_project):
-    recipe = apply_settings(
-        get_recipe("iterative-dpo"),
-        {"prompts.n": "4", "draws.n": "8", "objective.batch": "3", "objective.epochs": "2", "review.mode": "sample",
-         "review.budget": "3"},
-    )  # fmt: skip
-    seen = forecast(project=loop_project, recipe=recipe, n_rounds=5)
-    assert (seen.answers, seen.scores, seen.rows, seen.reviews) == (160, 160, 20, 15)
-    assert seen.steps == 5 * 2 * 2  # 4 pairs in batches of 3 are 2 steps an epoch
-    assert seen.evaluation_answers == 2 * 4 * 6  # held-out prompts, answers, rounds and the start
-    assert not seen.makes_reward_model
-
-
-def test_the_forecast_never_asks_for_more_prompts_than_there_are(loop_project):
-    seen = forecast(project=loop_project, recipe=get_recipe("iterative-dpo"), n_rounds=1)
-    assert (seen.prompts_a_round, seen.answers) == (6, 48)
-
-
-def test_the_forecast_is_what_the_loop_then_does(start, drive, loop_project):
-    loop = start(n_rounds=2)
-    recipe = apply_settings(get_recipe("iterative-dpo"), loop.chosen)
-    seen = forecast(project=loop_project, recipe=recipe, n_rounds=2)
-    drive()
-    rows = [row.result for row in loop.rounds.filter(index__gt=0)]
-    assert seen.answers == sum(row["n_samples"] for row in rows)
-    assert seen.rows == sum(row["n_pairs"] for row in rows)
-
-
-def test_the_forecast_follows_the_form_and_says_what_is_wrong_with_it(loop_project, bob, client_for):
-    client = client_for(bob)
-    page = client.get(f"{NEW}forecast/", form_data(loop_project, rounds="2")).content.decode()
-    assert "<b>96</b>" in page  # 6 prompts × 8 × 2
-    page = client.get(f"{NEW}forecast/", form_data(loop_project, **{"draws.n": "1"})).content.decode()
-    assert "draws.n must be a whole number ≥ 2" in page
-
-
 # --- while it runs ---------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +231,22 @@ def test_a_failure_is_said_with_whose_it_was_and_what_to_do(start, drive, fakes,
     drive()
     loop.refresh_from_db()
     assert loop.state == LoopState.DONE
+
+
+def test_a_round_whose_answers_are_all_alike_says_so_and_shows_them(start, drive, fakes, erin, client_for):
+    sampling = fakes.handlers["sampling.chunk"]
+
+    def silent(ctx):
+        sampling.run(ctx)
+        Completion.objects.update(text="")
+
+    fakes.handlers["sampling.chunk"] = replace(sampling, run=silent)
+    loop = start(n_rounds=1)
+    drive()
+    page = client_for(erin).get(f"{LOOPS}{loop.pk}/").content.decode()
+    assert "no two answers to a prompt differ in both text and score" in page
+    assert "Nothing has been sampled yet" not in page
+    assert page.count("(empty)") == 6
 
 
 def test_every_class_of_failure_has_words_of_its_own():
@@ -406,14 +382,3 @@ def test_the_api_refuses_with_one_clear_message_and_makes_nothing(loop_project, 
     assert answer.status_code == 400
     assert says in json.dumps(answer.json(), ensure_ascii=False)
     assert Loop.objects.count() == Round.objects.count() == Job.objects.count() == 0
-
-
-def test_times_of_finished_rounds_make_the_next_forecast(start, drive, loop_project):
-    loop = start(n_rounds=2)
-    drive()
-    at = timezone.now()
-    for round_, seconds in zip(loop.rounds.filter(index__gt=0).order_by("index"), (10, 20), strict=True):
-        round_.started_at, round_.ended_at = at, at + timedelta(seconds=seconds)
-        round_.save()
-    seen = forecast(project=loop_project, recipe=get_recipe("iterative-dpo"), n_rounds=3)
-    assert (seen.seconds, seen.seconds_from) == (45.0, 2)  # the median of 10 and 20, three times

@@ -334,6 +334,7 @@ def test_the_forecast_counts_the_policys_scores_and_says_that_the_start_is_taugh
     found = forecast(project=world, recipe=recipe, n_rounds=2)
     assert (found.prompts_a_round, found.answers, found.scores) == (100, 800, 2400)
     assert found.teaches_start
+    assert found.teaching_steps == 500  # 4,000 judgements by 8; no label, and too few prompts to learn to write from
     assert not forecast(project=world, recipe=get_recipe("iterative-dpo"), n_rounds=2).teaches_start
 
 

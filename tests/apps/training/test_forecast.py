@@ -1,0 +1,92 @@
+"""What a loop is said to cost before it starts, held against what it then does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from apps.training.forecast import forecast
+from apps.training.forms import LoopForm
+from prefloop.config import apply_settings
+from prefloop.recipes.catalogue import get_recipe
+
+pytestmark = pytest.mark.django_db
+FORM = "/p/letters-test/loops/new/iterative-dpo/"
+
+
+def form_data(project, **changes):
+    """What a browser would send when nothing was touched but `changes`."""
+    form = LoopForm(project, get_recipe("iterative-dpo"))
+    data = {name: form[name].value() for name in form.fields}
+    return {key: "" if value is None else value for key, value in (data | changes).items()}
+
+
+def test_the_forecast_is_prompts_times_answers_times_rounds(loop_project):
+    recipe = apply_settings(
+        get_recipe("iterative-dpo"),
+        {"prompts.n": "4", "draws.n": "8", "objective.batch": "3", "objective.epochs": "2", "review.mode": "sample",
+         "review.budget": "3"},
+    )  # fmt: skip
+    seen = forecast(project=loop_project, recipe=recipe, n_rounds=5)
+    assert (seen.answers, seen.scores, seen.rows, seen.reviews) == (160, 160, 20, 15)
+    assert seen.steps == 5 * 2 * 2  # 4 pairs in batches of 3 are 2 steps an epoch
+    assert seen.evaluation_answers == 2 * 4 * 6  # held-out prompts, answers, rounds and the start
+    assert not seen.makes_reward_model
+
+
+def test_the_forecast_never_asks_for_more_prompts_than_there_are(loop_project):
+    seen = forecast(project=loop_project, recipe=get_recipe("iterative-dpo"), n_rounds=1)
+    assert (seen.prompts_a_round, seen.answers) == (6, 48)
+
+
+def test_the_forecast_is_what_the_loop_then_does(start, drive, loop_project):
+    loop = start(n_rounds=2)
+    recipe = apply_settings(get_recipe("iterative-dpo"), loop.chosen)
+    seen = forecast(project=loop_project, recipe=recipe, n_rounds=2)
+    drive()
+    rows = [row.result for row in loop.rounds.filter(index__gt=0)]
+    assert seen.answers == sum(row["n_samples"] for row in rows)
+    assert seen.rows == sum(row["n_pairs"] for row in rows)
+
+
+def test_the_forecast_follows_the_form_and_says_what_is_wrong_with_it(loop_project, bob, client_for):
+    client = client_for(bob)
+    page = client.get(f"{FORM}forecast/", form_data(loop_project, rounds="2")).content.decode()
+    assert "<b>96</b>" in page  # 6 prompts × 8 × 2
+    page = client.get(f"{FORM}forecast/", form_data(loop_project, **{"draws.n": "1"})).content.decode()
+    assert "draws.n must be a whole number ≥ 2" in page
+
+
+def test_the_forecast_warns_of_a_small_models_learning_rate_for_all_weights_of_a_large_one(
+    loop_project, make_checkpoint, bob, client_for
+):
+    def page(**settings):
+        data = form_data(loop_project, start="large", **settings)
+        return client_for(bob).get(f"{FORM}forecast/", data).content.decode()
+
+    large = make_checkpoint(loop_project, "large", n_parameters=112_000_000)
+    warning = "All 112,000,000 parameters of large train"
+    assert warning in page()
+    assert warning not in page(**{"objective.lr": "1e-6"})
+    assert warning not in page(**{"adapter.kind": "lora"})
+    assert warning not in client_for(bob).get(FORM).content.decode()  # the default start is small
+    large.n_parameters = 500_000_000  # an adapter, unless said otherwise
+    large.save()
+    assert "parameters of large" not in page()
+    assert "All 500,000,000 parameters of large train" in page(**{"adapter.kind": "none"})
+
+
+def test_times_of_finished_rounds_make_the_next_forecast(start, drive, loop_project):
+    loop = start(n_rounds=2)
+    drive()
+    at = timezone.now()
+    for round_, seconds in zip(loop.rounds.filter(index__gt=0).order_by("index"), (10, 20), strict=True):
+        round_.started_at, round_.ended_at = at, at + timedelta(seconds=seconds)
+        round_.save()
+    recipe = apply_settings(get_recipe("iterative-dpo"), loop.chosen)
+    seen = forecast(project=loop_project, recipe=recipe, n_rounds=3)
+    assert (seen.seconds, seen.seconds_from) == (45.0, 2)  # the median of 10 and 20, three times
+    longer = apply_settings(recipe, {"draws.max_tokens": str(3 * recipe.draws[0].max_tokens)})
+    assert forecast(project=loop_project, recipe=longer, n_rounds=3).seconds == 3 * 45.0
