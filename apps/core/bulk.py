@@ -8,7 +8,8 @@ ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -77,15 +78,38 @@ def rows_insert(
     return keys
 
 
+@contextmanager
+def file_not_mapped(*, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """Let SQLite read its file instead of mapping it: an import or export touches all of it, and what is mapped (up to
+    128 MB) counts as this process's memory."""
+    connection = connections[using]
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        before = cursor.execute("PRAGMA mmap_size").fetchone()
+        cursor.execute("PRAGMA mmap_size=0")
+    try:
+        yield
+    finally:
+        if before is not None:  # None: a database in memory
+            with connection.cursor() as cursor:
+                cursor.execute(f"PRAGMA mmap_size={int(before[0])}")
+
+
 def _prepared(field: Any, values: Iterable[Any], connection: Any) -> list[Any]:
     """Turn a column's values into what the database takes."""
     if isinstance(field, models.JSONField):
         adapt = connection.ops.adapt_json_value  # what the field calls, past its looks for expressions
         empty = adapt({}, field.encoder)
         return [empty if value == {} else None if value is None else adapt(value, field.encoder) for value in values]
-    return [
-        value if type(value) in _PLAIN else field.get_db_prep_save(value, connection=connection) for value in values
-    ]
+    prepared: list[Any] = []
+    last, ready = object(), None  # a time, say, is often one object for all the rows
+    for value in values:
+        if type(value) not in _PLAIN and value is not last:
+            last, ready = value, field.get_db_prep_save(value, connection=connection)
+        prepared.append(ready if value is last else value)
+    return prepared
 
 
 def _default(field: Any, connection: Any) -> Any:

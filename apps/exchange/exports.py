@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from apps.accounts.models import User
+from apps.core.bulk import file_not_mapped
 from apps.core.services import audit
 from apps.exchange import selectors
 from apps.exchange.files import csv_lines, data_card, kind_of, parquet_write
@@ -74,7 +75,7 @@ def export_file(*, project: Project, format: str, labels: str, path: Path, actor
     """
     lines = _table_lines(project, format, labels, kind_of(path))
     card = path.with_suffix(".README.md") if kind_of(path) == "parquet" else None
-    with _appearing(path) as temporary:
+    with _appearing(path) as temporary, file_not_mapped():
         n_rows = _write(lines, temporary, kind_of(path))
         n_bytes = temporary.stat().st_size
         if card is not None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from apps.core.chunks import chunks
 from apps.projects.models import Project
@@ -35,6 +34,7 @@ COLUMNS = {"judge": 120, "rater": 150, "model": 200, "guideline": 40}  # what th
 MAX_SAMPLE = 32_767
 _ZIP = b"PK\x03\x04"
 _CHUNK = 500
+_KEPT_BYTES = 64_000_000  # records of a smaller file are kept between checking and writing, not read again
 
 
 class CompressedFile(PrefloopError):
@@ -66,22 +66,11 @@ class Survey:
     judges: dict[str, str] = field(default_factory=dict)  # name -> order policy that fits its verdicts
     lines: array[int] = field(default_factory=lambda: array("Q"))  # of a file of lines: where each record stands
     hashes: bytearray = field(default_factory=bytearray)  # of the records' canonical forms, 32 bytes each
+    kept: list[Located] | None = field(default_factory=list)  # all records of a small file; None of a large one
 
     @property
     def n_records(self) -> int:
         return self.n_new + self.n_unchanged
-
-
-class _Counted(BufferedReader):
-    """A file that knows how many lines were read of it."""
-
-    n_lines = 0
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(-1 if size is None else size)
-        # a line that is over the limit comes in pieces; it is counted by the piece that ends it
-        self.n_lines += bool(line) and (line.endswith(b"\n") or not self.peek(1))
-        return line
 
 
 def format_of(path: Path, format_name: str) -> str:
@@ -99,21 +88,24 @@ def format_of(path: Path, format_name: str) -> str:
 def located_records(path: Path, format_name: str, mapping: Mapping | None = None) -> Iterator[Located]:
     """Read records one by one. Raises RecordsError, UnreadableFile, UnknownFormat or BadMapping."""
     if format_name == "records" and path.is_file():
-        with _Counted(raw_of(path), 1 << 20) as stream:
-            for record, sha256 in read_hashed(cast(BinaryIO, stream)):
-                yield Located(stream.n_lines, "line", record, sha256)
+        with BufferedReader(raw_of(path), 1 << 20) as stream:
+            for number, record, sha256 in read_hashed(stream):
+                yield Located(number, "line", record, sha256)
         return
     for number, record in enumerate(read_file(path, format_name=format_name, mapping=mapping), start=1):
         yield Located(number, "record", record, content_hash(record))
 
 
 def surveyed_records(path: Path, found: Survey, mapping: Mapping | None = None) -> Iterator[Located]:
-    """Read the records of a file that was surveyed once more: what was checked and hashed then is not again."""
+    """Give the records of a file that was surveyed once more: what was checked and hashed then is not again."""
+    if found.kept is not None:
+        yield from found.kept
+        return
     if not found.lines:
         yield from located_records(path, found.format, mapping)
         return
-    with _Counted(raw_of(path), 1 << 20) as stream:
-        for at, (number, record) in enumerate(read_again(cast(BinaryIO, stream), found.lines)):
+    with BufferedReader(raw_of(path), 1 << 20) as stream:
+        for at, (number, record) in enumerate(read_again(stream, found.lines)):
             yield Located(number, "line", record, found.hashes[32 * at : 32 * at + 32].hex())
 
 
@@ -132,7 +124,7 @@ def survey(
     both: set[str] = set()
     waiting: list[Located] = []
     stopped = False
-    n = 0
+    n = n_bytes = 0
     try:
         for n, located in enumerate(located_records(path, format_name, mapping), start=1):
             refusal = unstorable(located.record)
@@ -142,6 +134,11 @@ def survey(
             if located.unit == "line":
                 found.lines.append(located.number)
                 found.hashes += bytes.fromhex(located.sha256)
+            if found.kept is not None:
+                n_bytes += _weight(located.record)
+                found.kept.append(located)
+                if n_bytes > _KEPT_BYTES:
+                    found.kept = None
             waiting.append(located)
             if len(waiting) >= _CHUNK:
                 errors += _against_project(project, waiting, found)
@@ -162,6 +159,15 @@ def survey(
         raise NothingToImport(f"{path.name}: there is no record in it")
     found.judges |= dict.fromkeys(both, "both_agree")
     return found
+
+
+def _weight(record: Record) -> int:
+    """About how many bytes a record takes in memory: its long texts, and each of its parts."""
+    parts = (record.completions, record.gold, record.votes, record.rankings, record.overrides, record.scores)
+    n = sum(map(len, parts)) + len(record.verdicts)
+    texts = [said.text for said in record.completions] + [said.raw for said in record.verdicts]
+    prompt = record.prompt if isinstance(record.prompt, str) else "".join(turn["content"] for turn in record.prompt)
+    return 500 + 200 * n + len(prompt) + sum(map(len, texts))
 
 
 def unstorable(record: Record) -> str | None:

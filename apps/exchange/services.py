@@ -12,10 +12,11 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max
 
 from apps.accounts.models import User
+from apps.core.bulk import file_not_mapped
 from apps.core.services import audit
 from apps.exchange import writing
 from apps.exchange.lock import import_lock
@@ -71,7 +72,7 @@ def import_file(
     passes one that it can be fenced from.
     """
     path = Path(path)
-    with import_lock(project), _few_collections(), _file_not_mapped():
+    with import_lock(project), _few_collections(), file_not_mapped():
         imports_sweep(project=project)
         format_name = "table" if mapping is not None else format_of(path, format)
         if format_name not in READERS:
@@ -136,24 +137,6 @@ def _few_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-@contextmanager
-def _file_not_mapped() -> Iterator[None]:
-    """Let SQLite read its file instead of mapping it: an import touches all of it, and what is mapped (up to 128 MB)
-    counts as this process's memory."""
-    if connection.vendor != "sqlite":
-        yield
-        return
-    with connection.cursor() as cursor:
-        before = cursor.execute("PRAGMA mmap_size").fetchone()
-        cursor.execute("PRAGMA mmap_size=0")
-    try:
-        yield
-    finally:
-        if before is not None:  # None: a database in memory
-            with connection.cursor() as cursor:
-                cursor.execute(f"PRAGMA mmap_size={int(before[0])}")
 
 
 def imports_sweep(*, project: Project) -> int:

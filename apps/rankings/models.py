@@ -51,7 +51,8 @@ class Assignment(TimeStamped):
 class Vote(TimeStamped):
     """A blind judgement. A person's label is their latest vote on a comparison; `withdrawn` takes it back."""
 
-    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="votes")
+    # vote_latest begins with it
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="votes", db_index=False)
     assignment = models.ForeignKey(Assignment, null=True, on_delete=models.SET_NULL, related_name="votes")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="votes")
     rater = models.CharField(max_length=150)  # the username, or the name an import gave

@@ -113,7 +113,8 @@ class Comparison(TimeStamped):
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
-    first = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
+    # comparison_once begins with it
+    first = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+", db_index=False)
     second = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
     batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.CASCADE, related_name="comparisons")
     origin = models.CharField(max_length=40, default="manual")  # import | seed | manual | loop:ID:ROUND

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
-from functools import cache
-from typing import Any, cast, get_args
+from functools import cache, lru_cache
+from typing import Any, TypeVar, cast, get_args
 
 from prefloop.records.form import (
     MAX_COMPLETIONS,
@@ -31,6 +32,7 @@ from prefloop.records.form import (
 from prefloop.records.write import sorted_metadata
 from prefloop.types import Split
 
+_Row = TypeVar("_Row")
 _CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice, VoteChoice, RecordState, Split))
 
 
@@ -47,7 +49,7 @@ def parse_record(value: object) -> Record:
     if split is not None and split not in _SPLITS:
         raise InvalidRecord("split is neither 'train' nor 'eval'")
     prompt = _prompt(top)
-    completions = tuple(_completion(c, at) for c, at in _rows(top, "completions", required=True))
+    completions = tuple([_completion(c, at) for c, at in _rows(top, "completions", required=True)])
     n = len(completions)
     if n > MAX_COMPLETIONS:
         raise InvalidRecord(f"completions has more than {MAX_COMPLETIONS} entries")
@@ -57,12 +59,12 @@ def parse_record(value: object) -> Record:
         completions=completions,
         split=cast("Split | None", split),
         metadata=_metadata(top, ""),
-        gold=tuple(_gold(x, at, n) for x, at in _rows(top, "gold")),
-        votes=tuple(_vote(x, at, n) for x, at in _rows(top, "votes")),
-        rankings=tuple(_ranking(x, at, n) for x, at in _rows(top, "rankings")),
-        verdicts=tuple(_verdict(x, at, n) for x, at in _rows(top, "verdicts")),
-        overrides=tuple(_override(x, at, n) for x, at in _rows(top, "overrides")),
-        scores=tuple(_score(x, at, n) for x, at in _rows(top, "scores")),
+        gold=_each(top, "gold", _gold, n),
+        votes=_each(top, "votes", _vote, n),
+        rankings=_each(top, "rankings", _ranking, n),
+        verdicts=_each(top, "verdicts", _verdict, n),
+        overrides=_each(top, "overrides", _override, n),
+        scores=_each(top, "scores", _score, n),
     )
     _refuse_repeats(record)
     return record
@@ -83,20 +85,16 @@ def _refuse_repeats(record: Record) -> None:
 def _object(value: object, at: str, keys: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRecord(f"{at} is not an object")
-    known = _known(keys)
-    for key in value:
-        if key not in known:
-            where = f"{at} has" if at != "the line" else "has"
-            raise InvalidRecord(f"{where} an unknown key {key[:80]!r} (known: {', '.join(known)})")
-    return value
+    if value.keys() <= _known(keys):
+        return value
+    unknown = next(key for key in value if key not in _known(keys))
+    where = f"{at} has" if at != "the line" else "has"
+    raise InvalidRecord(f"{where} an unknown key {unknown[:80]!r} (known: {', '.join(keys.split())})")
 
 
 @cache
-def _known(keys: str) -> tuple[str, ...]:
-    return tuple(keys.split())
-
-
-_NONE: list[tuple[object, str]] = []
+def _known(keys: str) -> frozenset[str]:
+    return frozenset(keys.split())
 
 
 def _rows(top: dict[str, Any], key: str, *, required: bool = False) -> list[tuple[object, str]]:
@@ -104,10 +102,22 @@ def _rows(top: dict[str, Any], key: str, *, required: bool = False) -> list[tupl
     if rows is None:
         if required:
             raise InvalidRecord(f"{key} is missing")
-        return _NONE
+        return []
     if not isinstance(rows, list):
         raise InvalidRecord(f"{key} is not a list")
-    return [(row, f"{key}[{i}]") for i, row in enumerate(rows)]
+    return [(row, _place(key, i)) for i, row in enumerate(rows)]
+
+
+@lru_cache(10_000)
+def _place(key: str, i: int) -> str:
+    return f"{key}[{i}]"
+
+
+def _each(top: dict[str, Any], key: str, read: Callable[[object, str, int], _Row], n: int) -> tuple[_Row, ...]:
+    """Read every row under a key; most keys of most records are absent, and cost nothing."""
+    if top.get(key) is None:
+        return ()
+    return tuple([read(row, at, n) for row, at in _rows(top, key)])
 
 
 def _text(row: dict[str, Any], key: str, at: str, *, required: bool = False) -> str:

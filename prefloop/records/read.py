@@ -14,12 +14,12 @@ from prefloop.records.write import content_hash
 
 def read_records(stream: BinaryIO) -> Iterator[Record]:
     """Read what `read_hashed` reads, without the hashes."""
-    return (record for record, _ in read_hashed(stream))
+    return (record for _, record, _ in read_hashed(stream))
 
 
-def read_hashed(stream: BinaryIO) -> Iterator[tuple[Record, str]]:
-    """Read records from JSON Lines, canonical, each with its content hash; blank lines and exact repeats of an id are
-    skipped.
+def read_hashed(stream: BinaryIO) -> Iterator[tuple[int, Record, str]]:
+    """Read records from JSON Lines, canonical, each with its line's number (from 1) and its content hash; blank lines and
+    exact repeats of an id are skipped.
 
     Raises RecordsError at the end of the stream if any line was bad (or as soon as 50 were); after the first bad line
     no more records come, only the other errors are gathered.
@@ -53,7 +53,7 @@ def read_hashed(stream: BinaryIO) -> Iterator[tuple[Record, str]]:
                 raise RecordsError(errors, stopped=True) from None
             continue
         if not errors:
-            yield record, digest
+            yield number, record, digest
     if errors:
         raise RecordsError(errors)
 

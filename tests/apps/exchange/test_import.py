@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from apps.exchange import lock, services, writing
+from apps.exchange import lock, reading, services, writing
 from apps.exchange.lock import ImportBusy, import_lock
 from apps.exchange.reading import CompressedFile, NothingToImport
 from apps.judging.models import Judge, Verdict
@@ -19,7 +19,7 @@ from apps.prompts.models import ImportBatch, Prompt, ready
 from apps.rankings.models import Override, Preference, Ranking, Vote
 from apps.rankings.preferences import preferences_derive
 from apps.samples.models import Comparison, Completion
-from prefloop.records import RecordsError, parse_record, write_record
+from prefloop.records import RecordsError, parse_record, read_again, write_record
 from prefloop.types import PrefloopError
 
 pytestmark = pytest.mark.django_db
@@ -248,6 +248,36 @@ def test_an_import_reads_its_file_without_holding_it(project, bring, write_lines
     path = write_lines([simple(i, votes=[{"rater": "x", "choice": 0}]) for i in range(300)])
     with django_assert_max_num_queries(80):
         bring(path)
+
+
+def test_a_large_file_is_read_again_where_it_was_checked(project, bring, take, write_lines, full_record, monkeypatch):
+    """Its blank lines and repeats are passed over both times; a small one's records are kept instead."""
+    records = [full_record, simple(0), simple(0), simple(1)]
+    path = write_lines(records)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\n\n", 2))
+    monkeypatch.setattr(reading, "_KEPT_BYTES", 0)
+    again = []
+    monkeypatch.setattr(reading, "read_again", lambda *args: again.append(1) or read_again(*args))
+    assert bring(path).n_records == 3
+    assert again
+    written = b"".join(write_record(parse_record(record)) for record in (full_record, simple(0), simple(1)))
+    assert take(project) == written
+
+
+def test_a_large_file_that_changes_while_it_is_written_leaves_nothing(project, bring, write_lines, monkeypatch):
+    path = write_lines([simple(0), simple(1)])
+    monkeypatch.setattr(reading, "_KEPT_BYTES", 0)
+    real = writing.write_batch
+
+    def changed(*args, **options):
+        real(*args, **options)
+        path.write_bytes(path.read_bytes() + b"\n")
+
+    monkeypatch.setattr(writing, "write_batch", changed)
+    with pytest.raises(services.FileChanged):
+        bring(path)
+    assert not Prompt.objects.exists()
+    assert not ImportBatch.objects.exists()
 
 
 def test_a_records_canonical_form_survives(project, bring, take, write_lines, full_record):
