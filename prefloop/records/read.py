@@ -18,7 +18,7 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
 
 
 def read_hashed(stream: BinaryIO) -> Iterator[tuple[int, Record, str]]:
-    """Read records from JSON Lines, canonical, each with its line's number (from 1) and its content hash; blank lines and
+    """Read records from JSON Lines, canonical, each with its line number (from 1) and content hash; blank lines and
     exact repeats of an id are skipped.
 
     Raises RecordsError at the end of the stream if any line was bad (or as soon as 50 were); after the first bad line
