@@ -13,13 +13,12 @@ import pytest
 from apps.jobs.drain import drain_until
 from apps.jobs.identity import worker_name
 from apps.jobs.models import Job, JobState
-from apps.judging.models import Score, Verdict
-from apps.policies.models import Checkpoint
+from apps.judging.models import Score
 from apps.samples.models import Completion
 from apps.training.loops import loop_start
-from apps.training.models import Loop, LoopState, Metric, Snapshot, TrainingRun
-from apps.training.selectors import loop_rows
+from apps.training.models import Loop, LoopState, Metric, TrainingRun
 from prefloop.recipes.events import read_events
+from tests.faults.outcome import outcome
 from tests.faults.processes import Workers, processes_of
 
 pytestmark = [
@@ -37,44 +36,6 @@ SETTINGS = {
     "objective.epochs": "40",  # of 3 steps each; a checkpoint every 25 steps
 }
 N_STEPS = 120
-
-
-def outcome(loop):
-    """Everything that the loop made, in the terms of its prompts: the same in any database."""
-
-    def name(completion):
-        return (completion.prompt.external_id, completion.index)
-
-    completions = Completion.objects.exclude(run=None).select_related("prompt", "run__checkpoint")
-    scores = Score.objects.select_related("judge", "completion__prompt")
-    verdicts = Verdict.objects.select_related("judge", "comparison__first__prompt", "comparison__second__prompt")
-    metrics = Metric.objects.order_by("run_id", "step").values_list("run__kind", "step", "values")
-    return {
-        "answers": sorted(
-            (row.run.purpose, row.run.checkpoint.recipe, *name(row), row.text, tuple(row.token_ids), row.logp_sum)
-            for row in completions
-        ),
-        "scores": sorted((row.judge.name, *name(row.completion), row.sample, row.value) for row in scores),
-        "verdicts": sorted(
-            (
-                row.judge.name,
-                name(row.comparison.first),
-                name(row.comparison.second),
-                row.order,
-                row.sample,
-                row.p_first or 0,
-                row.outcome,
-            )
-            for row in verdicts
-        ),
-        "metrics": list(metrics),
-        "weights": list(Checkpoint.objects.order_by("id").values_list("role", "fingerprint")),
-        "snapshots": list(Snapshot.objects.order_by("id").values_list("n_pairs", "n_overrides", "sources")),
-        "rounds": [
-            {key: value for key, value in row.items() if key not in ("seconds", "checkpoint")}
-            for row in loop_rows(loop)
-        ],
-    }
 
 
 def start(project):
