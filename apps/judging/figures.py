@@ -2,7 +2,8 @@
 
 Truth is gold where a comparison has it, else the human majority. The unit of agreement is the comparison: what a judge
 said in both orders of one pair counts as one (half right where the orders differ), so that the interval is not made
-too narrow by counting a pair twice.
+too narrow by counting a pair twice. Where a judge's orders are averaged, what the average comes to is its label, and is
+held against the truth too: it can be right where one of the orders was wrong.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from django.db.models import Count, Max, Sum
 from django.db.models.functions import Length
 
 from apps.judging.models import JudgeKind, Verdict
+from apps.judging.services import ORDER_OF_CODE
 from apps.policies.spending import NANOS, cost_nanos
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison
+from prefloop.judging.verdicts import OrderedVerdict, combine
 from prefloop.stats.bias import first_slot, longer_preferred, order_consistency
 from prefloop.stats.intervals import wilson_interval
-from prefloop.types import OUTCOMES
+from prefloop.types import OUTCOMES, LabelledVerdict
 
 CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 KEEP_SECONDS = 3600
@@ -54,6 +57,7 @@ class Figures:
     n_unreadable: int = 0
     n_error: int = 0
     agreement: Share = Share(0)
+    label: Share = Share(0)  # of a judge whose orders are averaged: how often what that comes to is the truth
     truth: str = ""  # gold | people | both
     consistency: Share = Share(0)
     first_slot: Share = Share(0)
@@ -89,7 +93,9 @@ def _version(project: Project) -> str:
 def _compute(project: Project) -> dict[int, Figures]:
     gold, people, ceiling = _truth(project)
     costs, lengths, rounds = costs_per_1000(project), _lengths(project), _rounds(project)
+    averaging = set(project.judges.filter(order_policy="average").values_list("id", flat=True))
     rows: dict[int, list[tuple[int, str, int, str]]] = defaultdict(list)
+    said: dict[int, dict[int, list[OrderedVerdict]]] = defaultdict(lambda: defaultdict(list))
     failed: dict[int, dict[str, int]] = defaultdict(dict)
     verdicts = Verdict.objects.filter(ready("comparison__"), judge__project=project).order_by()
     for judge_id, state, n in (
@@ -99,12 +105,17 @@ def _compute(project: Project) -> dict[int, Figures]:
         .values_list("judge_id", "state", "n")
     ):
         failed[judge_id][state] = n
-    fields = verdicts.filter(state="ok").values_list("judge_id", "comparison_id", "order", "sample", "outcome")
-    for judge_id, comparison_id, order, sample, outcome in fields.iterator(chunk_size=5000):
+    names = ("judge_id", "comparison_id", "order", "sample", "outcome", "p_first")
+    fields = verdicts.filter(state="ok").values_list(*names)
+    for judge_id, comparison_id, order, sample, outcome, p_first in fields.iterator(chunk_size=5000):
         rows[judge_id].append((comparison_id, order, sample, outcome))
+        if judge_id in averaging:
+            verdict = LabelledVerdict(state="ok", outcome=outcome, p_first=p_first)
+            said[judge_id][comparison_id].append(OrderedVerdict(ORDER_OF_CODE[order], verdict))
     return {
         judge_id: replace(
             _figures(rows[judge_id], failed[judge_id], gold, people, lengths, rounds),
+            label=_averaged(said[judge_id], gold, people),
             ceiling=ceiling,
             cost_per_1000=costs.get(judge_id),
         )
@@ -151,6 +162,12 @@ def _figures(
         longer=_share(longer.k, longer.n),
         rounds=tuple((name, _share(sum(one), len(one))) for name, one in sorted(in_round.items(), key=_round_key)),
     )
+
+
+def _averaged(said: dict[int, list[OrderedVerdict]], gold: dict[int, str], people: dict[int, str]) -> Share:
+    labels = {key: combine(verdicts, "average") for key, verdicts in said.items() if key in gold or key in people}
+    right = [label.outcome == (gold.get(key) or people[key]) for key, label in labels.items() if label is not None]
+    return _share(sum(right), len(right))
 
 
 def _round_key(item: tuple[str, list[float]]) -> tuple[int, ...]:

@@ -19,12 +19,13 @@ from apps.policies.store import check_name
 from apps.projects.models import Project
 from prefloop.judging.addresses import check_base_url
 from prefloop.judging.client import ChatEndpoint, Limits
-from prefloop.judging.errors import JudgeError
+from prefloop.judging.errors import JudgeError, JudgeUnreachable
 from prefloop.types import PrefloopError
 
 # a person waits for the answer: one attempt, seconds
 TEST_LIMITS = Limits(connect_seconds=3.0, read_seconds=8.0, total_seconds=10.0, max_bytes=1_000_000, attempts=1)
-PROBE_LIMITS = Limits(connect_seconds=3.0, read_seconds=6.0, total_seconds=6.0, max_bytes=1_000_000, attempts=1)
+# a server's first reply of a kind takes longest: vLLM's first log-probs on a CPU were there after 6 seconds
+PROBE_LIMITS = Limits(connect_seconds=3.0, read_seconds=15.0, total_seconds=15.0, max_bytes=1_000_000, attempts=1)
 SIMULATED_SCHEME = "simulated://"
 
 
@@ -110,8 +111,7 @@ def endpoint_probe(*, endpoint: Endpoint, now: datetime) -> list[Probed]:
             usage = {}
             serves = model in names
             listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            found = [Probed("models", serves, listed), _probe_logprobs(client), _probe_schema(client)]
-            found.append(_probe_seeds(client))
+            found = [Probed("models", serves, listed), *_probe_calls(client)]
     finally:
         calls_settle(endpoint_id=endpoint.pk, calls=[(held, usage)], purpose="probe")
     said = {"at": now.isoformat(), "found": [[one.name, one.ok, one.text] for one in found]}
@@ -141,34 +141,44 @@ _SCHEMA = {
 }
 
 
-def _probe_logprobs(client: ChatEndpoint) -> Probed:
-    try:
-        top = client.chat(_ASKED, max_tokens=1, logprobs=True, top_logprobs=20).top_logprobs
-    except JudgeError as error:
-        return Probed("logprobs", False, str(error))
-    return Probed("logprobs", bool(top), f"the {len(top)} likeliest first tokens" if top else "asked for, not given")
+def _probe_calls(client: ChatEndpoint) -> list[Probed]:
+    """Ask in each way. Once it did not answer it is not asked on: what is left can't be told, which is no "no"."""
+    found: list[Probed] = []
+    silent = ""
+    for name, probe in (("logprobs", _probe_logprobs), ("json_schema", _probe_schema), ("seeds", _probe_seeds)):
+        try:
+            ok, text = (None, silent) if silent else probe(client)
+        except JudgeUnreachable as error:
+            silent = str(error)
+            ok, text = None, silent
+        except JudgeError as error:
+            ok, text = False, str(error)
+        found.append(Probed(name, ok, text))
+    return found
 
 
-def _probe_schema(client: ChatEndpoint) -> Probed:
+def _probe_logprobs(client: ChatEndpoint) -> tuple[bool | None, str]:
+    top = client.chat(_ASKED, max_tokens=1, logprobs=True, top_logprobs=20).top_logprobs
+    return bool(top), f"the {len(top)} likeliest first tokens" if top else "asked for, not given"
+
+
+def _probe_schema(client: ChatEndpoint) -> tuple[bool | None, str]:
     form = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": _SCHEMA}}
+    reply = client.chat(_ASKED, max_tokens=24, response_format=form)
+    if reply.finish_reason == "length":
+        return None, "cut off before its end"
     try:
-        said = client.chat(_ASKED, max_tokens=24, response_format=form).text
-        kept = set(json.loads(said)) == {"verdict"}
-    except JudgeError as error:
-        return Probed("json_schema", False, str(error))
+        kept = set(json.loads(reply.text)) == {"verdict"}
     except (ValueError, TypeError):
-        return Probed("json_schema", False, "asked for, not kept to")
-    return Probed("json_schema", kept, "kept to" if kept else "asked for, not kept to")
+        kept = False
+    return kept, "kept to" if kept else "asked for, not kept to"
 
 
-def _probe_seeds(client: ChatEndpoint) -> Probed:
-    try:
-        one, two = (client.chat(_ASKED, temperature=1.0, max_tokens=8, seed=7).text for _ in range(2))
-    except JudgeError as error:
-        return Probed("seeds", False, str(error))
+def _probe_seeds(client: ChatEndpoint) -> tuple[bool | None, str]:
+    one, two = (client.chat(_ASKED, temperature=1.0, max_tokens=8, seed=7).text for _ in range(2))
     if one == two:
-        return Probed("seeds", None if not one else True, "the same seed gave the same words twice")
-    return Probed("seeds", False, "the same seed gave other words")
+        return None if not one else True, "the same seed gave the same words twice"
+    return False, "the same seed gave other words"
 
 
 def endpoint_set_spending(

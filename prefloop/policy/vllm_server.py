@@ -48,11 +48,14 @@ class VllmFailed(PrefloopError):
 
 
 class VllmServer:
-    """One running server. A context manager: leaving it stops the server."""
+    """One running server. A context manager: leaving it stops the server.
+
+    Whoever has `base_url`, `model` and `key` may call it, as any OpenAI-compatible endpoint.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], *, port: int, model: str, key: str, log_path: Path) -> None:
         self._process = process
-        self._key = key
+        self.key = key
         self.model = model
         self.log_path = log_path
         self.host_port = f"127.0.0.1:{port}"
@@ -71,7 +74,7 @@ class VllmServer:
 
     def endpoint(self) -> ChatEndpoint:
         """Open a client of it, allowed to call this one private address because the server is ours."""
-        return ChatEndpoint(self.base_url, self.model, self._key, [self.host_port], limits=LIMITS)
+        return ChatEndpoint(self.base_url, self.model, self.key, [self.host_port], limits=LIMITS)
 
     def failure(self) -> VllmFailed:
         return VllmFailed(f"the vLLM server ended: {why(self.log_path)}")

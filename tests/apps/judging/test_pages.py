@@ -12,7 +12,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.jobs.models import Job
-from apps.judging.figures import judge_figures
 from apps.judging.models import Judge, JudgingRun
 from apps.policies.endpoints import endpoint_create, endpoint_key
 from apps.policies.models import Checkpoint, Endpoint
@@ -317,46 +316,6 @@ def test_what_a_judge_said_is_shown_as_text_of_a_stranger(
     only = client_for(bob).get(f"{BASE}{hosted.pk}/?state=unparseable").content.decode()
     assert "[[Z]]" in only
     assert "<strong>sure" not in only
-
-
-def test_the_figures_are_those_of_a_count_by_hand(hosted, make_comparison, make_verdict, make_vote, project):
-    gold = make_comparison(project, held_out=True, gold="first")
-    voted = make_comparison(project)
-    split_votes = make_comparison(project)
-    for rater in ("x", "y"):
-        make_vote(voted, "second", rater=rater)
-    make_vote(voted, "first", rater="z")
-    make_vote(split_votes, "first", rater="x")
-    make_vote(split_votes, "second", rater="y")
-    changed = make_vote(gold, "second", rater="x")  # gold wins over votes
-    make_vote(gold, "withdrawn", rater="x", supersedes=changed)
-    # gold: right in both orders; voted: right in one; split: no truth. Shown first chosen: gold 01, voted 01, split 10.
-    for comparison, one, ten in (
-        (gold, "first", "first"),
-        (voted, "first", "second"),
-        (split_votes, "second", "second"),
-    ):
-        make_verdict(comparison, one, judge=hosted, order="01")
-        make_verdict(comparison, ten, judge=hosted, order="10")
-    make_verdict(make_comparison(project), "", judge=hosted)
-    figures = judge_figures(project)[hosted.pk]
-    assert (figures.n, figures.n_unreadable, figures.truth) == (6, 1, "both")
-    assert (figures.agreement.n, figures.agreement.rate) == (2, 0.75)
-    assert (figures.consistency.n, figures.consistency.rate) == (3, pytest.approx(2 / 3))
-    assert (figures.first_slot.n, figures.first_slot.rate) == (6, pytest.approx(4 / 6))
-    # Wilson for 1.5 of 2 by hand: z² = 3.8415; centre (0.75 + 0.9604) / 2.9207, half 1.96 √(0.09375 + 0.2401) / 2.9207
-    assert figures.agreement.low == pytest.approx(0.1980, abs=2e-4)
-    assert figures.agreement.high == pytest.approx(0.9733, abs=2e-4)
-
-
-def test_the_figures_follow_new_votes_and_verdicts(hosted, make_comparison, make_verdict, make_vote, project):
-    comparison = make_comparison(project)
-    make_verdict(comparison, "first", judge=hosted)
-    assert judge_figures(project)[hosted.pk].agreement.n == 0
-    make_vote(comparison, "first", rater="x")
-    assert judge_figures(project)[hosted.pk].agreement.rate == 1.0
-    make_verdict(comparison, "second", judge=hosted, order="10")
-    assert judge_figures(project)[hosted.pk].agreement.rate == 0.5
 
 
 def test_a_simulated_judge_says_so_everywhere(project, bob, client_for):

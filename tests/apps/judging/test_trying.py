@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from dataclasses import replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +15,14 @@ from apps.jobs.models import Job
 from apps.judging.figures import judge_figures
 from apps.judging.models import AttackTrial, Judge, JudgingRun
 from apps.judging.selectors import failed_only
-from apps.policies.endpoints import EndpointKeyUnreadable, endpoint_create, endpoint_key
+from apps.policies.endpoints import (
+    PROBE_LIMITS,
+    EndpointKeyUnreadable,
+    endpoint_create,
+    endpoint_keeps_schema,
+    endpoint_key,
+    endpoint_update,
+)
 from apps.policies.models import Endpoint, Spend
 from prefloop.judging.verdicts import AS_STORED
 from workers.asking import LlmSettings, opened
@@ -220,6 +229,11 @@ def able(settings, project):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append(body)
+            if body["model"] == "late":
+                time.sleep(0.6)
+            if "response_format" in body and body["model"] == "half":
+                self._send({"choices": [{"message": {"content": "{ "}, "finish_reason": "length"}]})
+                return
             if "response_format" in body:
                 self._send({"error": {"message": "response_format is not known"}}, 400)
                 return
@@ -278,6 +292,19 @@ def test_what_an_endpoint_can_do_is_found_out_and_shown(able, erin, client_for):
     spend = Spend.objects.get()
     assert (spend.purpose, spend.n_calls) == ("probe", 4)
     assert able.committed_tokens == spend.prompt_tokens + spend.completion_tokens > 0
+
+
+@pytest.mark.parametrize(("model", "says"), [("late", "did not answer in time"), ("half", "cut off before its end")])
+def test_an_endpoint_that_answers_late_or_half_is_not_taken_to_be_unable(
+    model, says, able, erin, client_for, monkeypatch
+):
+    monkeypatch.setattr("apps.policies.endpoints.PROBE_LIMITS", replace(PROBE_LIMITS, read_seconds=0.4))
+    endpoint_update(endpoint=able, base_url=able.base_url, model=model, api_key=CANARY)
+    client, page = client_for(erin), f"{BASE}endpoints/{able.pk}/"
+    client.post(page, {"action": "probe"})
+    able.refresh_from_db()
+    assert endpoint_keeps_schema(able) is None
+    assert says in client.get(page).content.decode()
 
 
 def test_an_endpoint_that_is_not_there_keeps_what_was_known_and_costs_nothing(endpoint, erin, client_for):
