@@ -1,7 +1,8 @@
 // The annotator's desk. The server renders every pair; this shows one, answers at once, and sends behind the scenes.
 
 import { Outbox } from "./annotate-pair-outbox.js";
-import { diffWords, paint } from "./annotate-pair-diff.js";
+import { Kept, Note } from "./annotate-pair-note.js";
+import { ScrollTogether, showView } from "./annotate-pair-reading.js";
 import { countInRail, fill, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
@@ -15,13 +16,14 @@ class AnnotatePair extends HTMLElement {
     this.form = this.querySelector("[data-form]");
     this.words = wordsOf(this.querySelector("[data-words]"));
     this.keys = this.querySelector("[data-keys]");
-    this.note = this.querySelector("[data-note]");
-    this.noteText = this.querySelector("[data-note-text]");
+    this.kept = new Kept(this.dataset.key);
+    this.note = new Note(this, this.kept);
     this.answered = []; // articles, latest last
     this.done = Number(this.dataset.done);
     this.total = Number(this.dataset.total);
     this.minutes = Number(this.dataset.minutes) || null;
     this.view = "text"; // text | raw | diff
+    this.scrolls = new ScrollTogether();
     this.exhausted = !this.querySelector("[data-pair]");
     this.classList.add("is-scripted");
     this.outbox = new Outbox(
@@ -31,7 +33,7 @@ class AnnotatePair extends HTMLElement {
     );
     this.queue = [...this.stage.querySelectorAll("[data-pair]")];
     this.setAside();
-    this.setLayout(this.stored("layout") ?? "side");
+    this.setLayout(this.kept.get("layout") ?? "side");
     this.listen();
     this.show();
     if (this.outbox.size) this.outbox.set("saving");
@@ -71,15 +73,13 @@ class AnnotatePair extends HTMLElement {
       event.preventDefault();
       this.act(act);
     });
-    this.stage.addEventListener("scroll", (event) => this.syncScroll(event.target), {
+    this.stage.addEventListener("scroll", (event) => this.scrolls.follow(event.target, this.current), {
       capture: true,
       passive: true,
       signal: this.listening.signal,
     });
-    on(this.noteText, "input", () => this.keepNote());
-    on(this.noteText, "keydown", (event) => {
-      if (event.key === "Escape") this.closeNote();
-    });
+    on(this.note.field, "input", () => this.note.keep());
+    on(this.note.field, "keydown", (event) => event.key === "Escape" && this.closeNote());
     on(this.querySelector("[data-history]"), "toggle", () => this.loadHistory());
     on(window, "online", () => this.outbox.flush().then(() => this.topUp()));
     on(window, "offline", () => this.outbox.set(this.outbox.size ? "offline" : "saved"));
@@ -117,10 +117,7 @@ class AnnotatePair extends HTMLElement {
       const guide = this.querySelector("[data-guide]");
       if (guide) guide.open = !guide.open;
     }
-    if (name === "note") {
-      this.note.open = !this.note.open;
-      if (this.note.open) this.noteText.focus();
-    }
+    if (name === "note") this.note.toggle();
   }
 
   // --- what is on the screen ---------------------------------------------------------------------------------------
@@ -152,8 +149,8 @@ class AnnotatePair extends HTMLElement {
     this.stage.scrollTop = 0;
     this.form.querySelector("[data-assignment-field]").value = article.dataset.assignment;
     this.form.querySelector("[data-guideline-field]").value = article.dataset.guideline;
-    this.restoreNote(article.dataset.assignment);
-    this.applyView();
+    this.note.show(article.dataset.assignment);
+    showView(article, this.view);
     this.elapsed = 0;
     this.since = document.visibilityState === "visible" ? performance.now() : null;
     if (hadFocus) article.focus({ preventScroll: true });
@@ -214,7 +211,7 @@ class AnnotatePair extends HTMLElement {
       kind: "vote",
       assignment,
       choice,
-      reason: this.noteText.value.trim(),
+      reason: this.note.text,
       seconds: (this.elapsed / 1000).toFixed(2),
       guideline: article.dataset.guideline,
       said_at: new Date().toISOString(),
@@ -224,7 +221,7 @@ class AnnotatePair extends HTMLElement {
     this.keep(article);
     this.done++;
     this.acknowledge(choice);
-    this.forgetNote(assignment);
+    this.note.forget(assignment);
     this.closeNote();
     this.show();
     const said = this.words[{ both_bad: "bothBad" }[choice] ?? choice];
@@ -374,64 +371,21 @@ class AnnotatePair extends HTMLElement {
     for (const name of ["diff", "raw"]) {
       this.querySelector(`button[data-act=${name}]`)?.setAttribute("aria-pressed", String(view === name));
     }
-    this.applyView();
+    if (this.current) showView(this.current, this.view);
     if (view === "diff") this.announce(this.words.diffOn);
-  }
-
-  applyView() {
-    const article = this.current;
-    if (!article) return;
-    const sides = [...article.querySelectorAll(".side")];
-    if (this.view === "diff") {
-      const texts = sides.map((side) => side.querySelector("[data-raw]").textContent);
-      diffWords(...texts).forEach((runs, at) => paint(sides[at].querySelector("[data-diff]"), runs));
-    }
-    for (const side of sides) {
-      side.querySelector("[data-rendered]").hidden = this.view !== "text";
-      side.querySelector("[data-raw]").hidden = this.view !== "raw";
-      side.querySelector("[data-diff]").hidden = this.view !== "diff";
-    }
-    article.querySelector(".pair-prompt [data-rendered]").hidden = this.view === "raw";
-    article.querySelector(".pair-prompt [data-raw]").hidden = this.view !== "raw";
   }
 
   setLayout(layout, say = false) {
     this.classList.toggle("is-stacked", layout === "stacked");
-    this.store("layout", layout);
+    this.kept.set("layout", layout);
     if (say) this.announce(layout === "stacked" ? this.words.stacked : this.words.side);
   }
 
-  syncScroll(from) {
-    if (!from.matches?.("[data-scroll]") || from === this.following) return (this.following = null);
-    const to = [...this.current.querySelectorAll("[data-scroll]")].find((one) => one !== from);
-    const room = from.scrollHeight - from.clientHeight;
-    const target = room > 0 ? Math.round((from.scrollTop / room) * (to.scrollHeight - to.clientHeight)) : 0;
-    if (Math.abs(to.scrollTop - target) < 1) return;
-    this.following = to;
-    to.scrollTop = target;
-  }
-
-  // --- notes and history -------------------------------------------------------------------------------------------
-
-  keepNote() {
-    this.store(`note:${this.current?.dataset.assignment}`, this.noteText.value);
-    this.toggle("[data-note-dot]", Boolean(this.noteText.value.trim()));
-  }
-
-  restoreNote(assignment) {
-    this.noteText.value = this.stored(`note:${assignment}`) ?? "";
-    this.toggle("[data-note-dot]", Boolean(this.noteText.value.trim()));
-  }
-
-  forgetNote(assignment) {
-    this.store(`note:${assignment}`, null);
-  }
-
   closeNote() {
-    const hadFocus = this.note.contains(document.activeElement);
-    this.note.open = false;
-    if (hadFocus) this.current?.focus({ preventScroll: true });
+    if (this.note.close()) this.current?.focus({ preventScroll: true });
   }
+
+  // --- history ----------------------------------------------------------------------------------------------------
 
   async loadHistory() {
     const details = this.querySelector("[data-history]");
@@ -439,24 +393,6 @@ class AnnotatePair extends HTMLElement {
     await this.outbox.flush();
     const response = await fetch(this.dataset.historyUrl, { redirect: "manual" }).catch(() => null);
     if (response?.ok) this.querySelector("[data-history-list]").innerHTML = await response.text();
-  }
-
-  stored(name) {
-    try {
-      return localStorage.getItem(`prefloop:${this.dataset.key}:${name}`);
-    } catch {
-      return null;
-    }
-  }
-
-  store(name, value) {
-    try {
-      const key = `prefloop:${this.dataset.key}:${name}`;
-      if (value) localStorage.setItem(key, value);
-      else localStorage.removeItem(key);
-    } catch {
-      // storage is off: the setting lasts as long as the page
-    }
   }
 }
 

@@ -1,0 +1,32 @@
+// How a pair is read: rendered, as it was written, or word by word against the other; both sides scroll together.
+
+import { diffWords, paint } from "./annotate-pair-diff.js";
+
+// view: text | raw | diff
+export function showView(article, view) {
+  const sides = [...article.querySelectorAll(".side")];
+  if (view === "diff") {
+    const texts = sides.map((side) => side.querySelector("[data-raw]").textContent);
+    diffWords(...texts).forEach((runs, at) => paint(sides[at].querySelector("[data-diff]"), runs));
+  }
+  for (const side of sides) {
+    side.querySelector("[data-rendered]").hidden = view !== "text";
+    side.querySelector("[data-raw]").hidden = view !== "raw";
+    side.querySelector("[data-diff]").hidden = view !== "diff";
+  }
+  article.querySelector(".pair-prompt [data-rendered]").hidden = view === "raw";
+  article.querySelector(".pair-prompt [data-raw]").hidden = view !== "raw";
+}
+
+// Moves the other side to the same share of its length; that side's own scroll event is then the answer, and ends it.
+export class ScrollTogether {
+  follow(from, article) {
+    if (!from.matches?.("[data-scroll]") || from === this.following) return (this.following = null);
+    const to = [...article.querySelectorAll("[data-scroll]")].find((one) => one !== from);
+    const room = from.scrollHeight - from.clientHeight;
+    const target = room > 0 ? Math.round((from.scrollTop / room) * (to.scrollHeight - to.clientHeight)) : 0;
+    if (Math.abs(to.scrollTop - target) < 1) return;
+    this.following = to;
+    to.scrollTop = target;
+  }
+}
