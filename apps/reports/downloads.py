@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from django.http import HttpResponse
 
 _TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8", "html": "text/html; charset=utf-8"}
 _STYLES = ("css/tokens.css", "css/base.css", "css/layout.css", "css/components.css", "css/pages/reports.css")
+_SYMBOL = re.compile(r'<symbol id="([\w-]+)" viewBox="0 0 24 24"([^>]*)>(.*?)</symbol>', re.DOTALL)
+_SYMBOL_USED = re.compile(r'<use href="[^"#]*icons[^"#]*#([\w-]+)"/>')
 
 
 def answer(text: str, name: str, form: str) -> HttpResponse:
@@ -60,8 +63,16 @@ def _name(row: Any, place: int) -> str:
 
 
 def standing_alone(page: str) -> str:
-    """Put the stylesheets that a report needs into its page, so that the file needs nothing beside it."""
-    return page.replace("<link data-styles>", f"<style>{_styles()}</style>", 1)
+    """Put the stylesheets and symbols that a report needs into its page, so that the file needs nothing beside it."""
+    drawn = _SYMBOL_USED.sub(lambda used: _symbols().get(used[1], ""), page)
+    return drawn.replace("<link data-styles>", f"<style>{_styles()}</style>", 1)
+
+
+@lru_cache(maxsize=1)
+def _symbols() -> dict[str, str]:
+    found = finders.find("icons.svg")
+    drawn = _SYMBOL.findall(Path(str(found)).read_text(encoding="utf-8")) if found else []
+    return {name: f"<g{style}>{shapes}</g>" for name, style, shapes in drawn}
 
 
 @lru_cache(maxsize=1)
@@ -69,6 +80,7 @@ def _styles() -> str:
     found = [finders.find(name) for name in _STYLES]
     sheets = [Path(str(path)).read_text(encoding="utf-8") for path in found if path]
     alone = (
-        ".no-print, form, .pager { display: none; } body { padding: 24px; } main { max-width: 1120px; margin: 0 auto; }"
+        ".no-print, form, .pager { display: none; } body { padding: 24px; } "
+        "main { display: grid; gap: 12px; max-width: 1120px; margin: 0 auto; }"
     )
     return "\n".join([*sheets, alone])

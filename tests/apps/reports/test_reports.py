@@ -247,6 +247,8 @@ def test_whole_reports_come_as_files(project, told, bob, client_for, form):
         if form == "html":
             assert "<style>" in text
             assert "data-styles" not in text
+            assert "<use" not in text  # a symbol of ours would be fetched from the server, and refused to a file
+            assert (name == "leaderboard") or ('<g fill="none" stroke="currentColor"' in text)
 
 
 def test_a_large_board_is_worked_out_by_a_job_once(project, told, bob, client_for, monkeypatch):
