@@ -113,7 +113,7 @@ def shoot() -> Callable[[Any, str], None]:
 
 @pytest.fixture
 def axe() -> Callable[..., None]:
-    """axe(page): fail on any serious or critical finding of WCAG 2.2 A and AA, naming rule and element."""
+    """axe(page): fail on any finding of WCAG 2.2 A and AA and of good practice, naming rule and element."""
 
     def check(page: Any, *, ignore: tuple[str, ...] = ()) -> None:
         page.evaluate(AXE)
@@ -124,7 +124,7 @@ def axe() -> Callable[..., None]:
         found = [
             f"{violation['id']} ({violation['impact']}): {node['target']} {node['html'][:120]}"
             for violation in result["violations"]
-            if violation["impact"] in {"serious", "critical"} and violation["id"] not in ignore
+            if violation["id"] not in ignore
             for node in violation["nodes"][:3]
         ]
         assert found == [], f"{page.url}\n" + "\n".join(found)

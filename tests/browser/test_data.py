@@ -52,7 +52,7 @@ def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, ax
     page.get_by_role("button", name="Import 5 records").click()
     assert page.get_by_text("5 records are imported.").is_visible()
     page.get_by_role("link", name="Preferences trl").click()
-    assert '"chosen":"Dear Maria"' in page.get_by_role("region", name="First lines").inner_text()
+    assert '"chosen":"Dear Maria"' in page.get_by_role("group", name="First lines").inner_text()
     axe(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     with page.expect_download() as download:

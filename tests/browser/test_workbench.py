@@ -45,7 +45,10 @@ def workbench(project, make_prompt, make_completion, make_comparison, make_verdi
         make_verdict(comparison, judge=llm, order="01", rationale="A says “thank you”.", raw="…\n[[A]]", p_first=0.8)
         make_verdict(comparison, "second" if number else "first", judge=llm, order="10")
         make_vote(comparison)
-    return {"run": run, "prompt": prompts[1], "child": child, "llm": llm, "endpoint": endpoint}
+    return {
+        "run": run, "prompt": prompts[1], "child": child, "llm": llm, "endpoint": endpoint,
+        "comparison": comparison, "job": run.group.jobs.get(),
+    }  # fmt: skip
 
 
 def addresses(project, workbench):
@@ -62,12 +65,18 @@ def addresses(project, workbench):
         f"{base}/judges/new/",
         f"{base}/judges/new/?kind=llm",
         f"{base}/judges/new/?kind=reward_model",
+        f"{base}/judges/new/?kind=ensemble",
         f"{base}/judges/{workbench['llm'].pk}/",
         f"{base}/judges/{workbench['llm'].pk}/edit/",
         f"{base}/judges/endpoints/{workbench['endpoint'].pk}/",
         f"{base}/policies/",
         f"{base}/policies/{workbench['child'].pk}/",
         f"{base}/policies/import/",
+        f"{base}/policies/endpoints/new/",
+        *[f"{base}/policies/{workbench['child'].pk}/{word}/" for word in ("card", "labels", "best-of-n")],
+        *[f"{base}/comparisons/{workbench['comparison'].pk}/{word}" for word in ("", "used/")],
+        f"{base}/jobs/",
+        f"{base}/jobs/{workbench['job'].pk}/",
     ]
 
 
