@@ -35,6 +35,19 @@ def show(value: float, unit: str = "") -> str:
     return text.replace("-", "\u2212")
 
 
+def tick_texts(values: Sequence[float], unit: str = "") -> list[str]:
+    """Write ticks with as many decimals as their step needs, so that no two read the same and none is rounded."""
+    if len(values) < 2:
+        return [show(value, unit) for value in values]
+    scale = 100.0 if unit == "%" else 1.0
+    decimals = max(0, -math.floor(math.log10(scale * (values[1] - values[0])) + 1e-9))
+    behind = f"\u202f{unit}" if unit else ""
+    texts = [f"{scale * value:,.{decimals}f}" for value in values]
+    if decimals:
+        texts = [text.rstrip("0").rstrip(".") for text in texts]
+    return [("0" if text == "-0" else text.replace("-", "\u2212")) + behind for text in texts]
+
+
 def spread(ys: Sequence[float], top: float, bottom: float, apart: float = 16.0) -> list[float]:
     """Move heights as little as may be until they lie `apart`, in order, above `bottom` if there is room."""
     order = sorted(range(len(ys)), key=lambda i: ys[i])

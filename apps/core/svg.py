@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.core.axis import is_number, show, spread, ticks
+from apps.core.axis import is_number, show, spread, tick_texts, ticks
 
 __all__ = ["Dot", "Guide", "Point", "Series", "bars", "forest", "lines", "matrix", "show", "sparkline", "ticks"]
 HUES = frozenset({"", "a", "b", "tie", "both-bad", "muted"})
@@ -147,6 +147,11 @@ def _domain(values: Sequence[float], given: tuple[float, float] | None) -> tuple
     return (low - pad, high + pad)
 
 
+def _ticks(low: float, high: float, unit: str, about: int = 5) -> list[tuple[float, str]]:
+    found = ticks(low, high, about)
+    return list(zip(found, tick_texts(found, unit), strict=True))
+
+
 def forest(
     dots: Sequence[Dot],
     *,
@@ -171,9 +176,9 @@ def forest(
         return left + (min(max(value, low), high) - low) / ((high - low) or 1) * (right - left)
 
     parts: list[str] = []
-    for tick in ticks(low, high):
+    for tick, text in _ticks(low, high, unit):
         parts.append(_line(at(tick), top, at(tick), bottom, "gridline"))
-        parts.append(_text(at(tick), bottom + 18, show(tick, unit), anchor="middle"))
+        parts.append(_text(at(tick), bottom + 18, text, anchor="middle"))
     placed: list[float] = []
     for guide in sorted(guides, key=lambda guide: guide.value):
         x = at(guide.value)
@@ -352,8 +357,11 @@ def lines(
     height: int = 360,
     label_width: int = 130,
     labels_at_edge: bool = False,
+    x_whole: bool = False,
 ) -> SafeString:
     """Draw lines through points with their intervals, each named at its end (no legend to look up).
+
+    `x_whole`: the x axis counts, so it has ticks at whole numbers only.
 
     With `labels_at_edge` the names stand in the right margin, led to from the ends: for lines that end in the middle.
     """
@@ -375,12 +383,14 @@ def lines(
         return bottom - (min(max(y, y_low), y_high) - y_low) / ((y_high - y_low) or 1) * (bottom - top)
 
     parts: list[str] = []
-    for tick in ticks(y_low, y_high):
+    for tick, text in _ticks(y_low, y_high, y_unit):
         parts.append(_line(left, at_y(tick), right, at_y(tick), "gridline"))
-        parts.append(_text(left - 8, at_y(tick) + 4, show(tick, y_unit), anchor="end"))
-    for tick in ticks(x_low, x_high, 6):
+        parts.append(_text(left - 8, at_y(tick) + 4, text, anchor="end"))
+    for tick, text in _ticks(x_low, x_high, x_unit, 6):
+        if x_whole and tick != int(tick):
+            continue
         parts.append(_line(at_x(tick), bottom, at_x(tick), bottom + 4, "axis"))
-        parts.append(_text(at_x(tick), bottom + 18, show(tick, x_unit), anchor="middle"))
+        parts.append(_text(at_x(tick), bottom + 18, text, anchor="middle"))
     parts.append(_line(left, bottom, right, bottom, "axis"))
     if y_label:
         parts.append(_text(0, 12, y_label, "label"))

@@ -47,7 +47,8 @@ def explorer(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         if pools:
             bins = histogram(pools, centred=centred)
             context |= {
-                "histogram": bars(bins, title=_("Scores"), width=420, label_width=130),
+                "bars_wide": bars(bins, title=_("Scores"), width=420, label_width=130),
+                "bars_narrow": bars(bins, title=_("Scores"), width=340, label_width=115),
                 "wide": _chart(steps, 640),
                 "narrow": _chart(steps, 380),
                 "page": Paginator(pools, PAGE).get_page(request.GET.get("page")),
@@ -71,4 +72,5 @@ def _chart(steps: list[Step], width: int) -> SafeString:
         width=width,
         height=300,
         label_width=90,
+        x_whole=True,
     )

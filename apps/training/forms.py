@@ -71,6 +71,7 @@ BASIC = {
     "objective.reference",
     "anchor.rate",
     "anchor.every",
+    "adapter.kind",
 }
 LABELS = {
     "prompts.n": _("Prompts a round"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.safestring import SafeString
@@ -39,8 +39,11 @@ BY_ROUND = (
 
 @dataclass(frozen=True, slots=True)
 class Chart:
+    """A figure of several loops, drawn for a desk and for a phone, where a loop is its number alone."""
+
     title: str
-    drawing: SafeString
+    wide: SafeString
+    narrow: SafeString
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ def _by_step(loop: Loop) -> list[tuple[int, dict[str, Any]]]:
 def _step_points(rows: Sequence[tuple[int, dict[str, Any]]], key: str) -> tuple[Point, ...]:
     found = [(step, float(values[key])) for step, values in rows if isinstance(values.get(key), int | float)]
     every = -(-len(found) // MOST_POINTS) or 1
-    return tuple(Point(step, value, mark=False) for step, value in found[::every])
+    few = len(found) < 3  # seen by its points alone
+    return tuple(Point(step, value, mark=few) for step, value in found[::every])
 
 
 def _round_points(rows: Sequence[dict[str, Any]], key: str, bounds: str) -> tuple[Point, ...]:
@@ -126,16 +130,21 @@ def _chart(series: Sequence[Series], title: str, unit: str, x_label: str, *, gui
     if not drawn:
         return []
     last = max(point.x for one in drawn for point in one.points)
-    drawing = lines(
-        drawn,
-        title=title,
-        x_label=x_label,
-        y_unit=unit,
-        x_domain=(0.0, max(last, 1.0) * 1.03),
-        guides=[] if guide is None else [Guide(guide)],
-        width=560,
-        height=260,
-        label_width=150,
-        labels_at_edge=True,
-    )
-    return [Chart(title, drawing)]
+    options: dict[str, Any] = {
+        "title": title,
+        "x_label": x_label,
+        "y_unit": unit,
+        "x_domain": (0.0, max(last, 1.0) * 1.03),
+        "guides": [] if guide is None else [Guide(guide)],
+        "height": 260,
+        "labels_at_edge": True,
+        "x_whole": True,
+    }
+    short = [replace(one, label=_("loop %(n)s") % {"n": one.label.rsplit(" ", 1)[-1]}) for one in drawn]
+    return [
+        Chart(
+            title,
+            wide=lines(drawn, width=560, label_width=150, **options),
+            narrow=lines(short, width=380, label_width=84, **options),
+        )
+    ]

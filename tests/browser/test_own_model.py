@@ -69,6 +69,10 @@ def test_a_model_of_100m_parameters_imports_samples_and_trains_a_round(
     run_until(lambda: ended(loop), quiet=True)
     assert (loop.state, loop.error) == ("done", "")
     page.locator(".loop-line .status-done").wait_for()
+    # one step of training is a point, which a line would not show
+    page.locator("figure.curve canvas").first.wait_for()
+    curves = "document.querySelector('loop-curves').charts.get('loss').plot"
+    assert page.evaluate(f"() => {curves}.data[1].length === 1 && {curves}.series[1].points.show({curves}, 1)")
     shoot(page, "own-model-done")
 
     # a reward model and a policy, all weights of both, from the one that came in

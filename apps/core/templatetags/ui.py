@@ -114,19 +114,22 @@ def interval(
 ) -> SafeString:
     """Write a value as people should read it: "71.2 % [68.1, 74.0], n = 974".
 
-    With unit "%" (the default) the numbers are fractions; any other unit is put behind them as it is.
+    With unit "%" (the default) the numbers are fractions; any other unit is put behind them as it is. Small numbers
+    have two more decimals, counts none.
     """
     if value is None or _missing(value):
         return format_html('<span class="interval muted">{}</span>', "–")
+    bounds = [] if low is None or high is None or _missing(low) or _missing(high) else [float(low), float(high)]
     scale, digits = (100.0, 1) if unit == "%" else (1.0, 2)
+    if unit != "%" and isinstance(value, int) and not bounds:
+        digits = 0
+    elif unit != "%" and 0 < max(abs(one) for one in (float(value), *bounds)) < 0.1:
+        digits = 4
     main = number(float(value) * scale, digits) + (f"{NNBSP}{unit}" if unit else "")
     parts: SafeString | str = ""
-    if low is not None and high is not None and not (_missing(low) or _missing(high)):
-        parts = format_html(
-            ' <span class="interval-range">[{}, {}]</span>',
-            number(float(low) * scale, digits),
-            number(float(high) * scale, digits),
-        )
+    if bounds:
+        shown = [number(one * scale, digits) for one in bounds]
+        parts = format_html(' <span class="interval-range">[{}, {}]</span>', *shown)
     count: SafeString | str = ""
     if n is not None:
         count = format_html('<span class="interval-n">, n{}={}{}</span>', NNBSP, NNBSP, f"{n:,}")

@@ -36,6 +36,14 @@ const short = (value) => {
   const text = size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
   return text.replace("-", "−");
 };
+// with as many decimals as the step between ticks needs: no two read the same, and none is rounded
+const tick = (value, step) => {
+  const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  return value.toLocaleString("en", { maximumFractionDigits: Math.min(decimals, 12) }).replace(/^-0$/, "0").replace("-", "−");
+};
+// a line of one point, or two, is seen by its points alone
+const few = (plot, at) => plot.data[at].filter((value) => value !== null).length < 3;
+
 const percent = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
 
 class LoopCurves extends HTMLElement {
@@ -182,7 +190,7 @@ class LoopCurves extends HTMLElement {
     const axis = { stroke: ink, font: "12px system-ui, sans-serif", grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 } };
     const series = byRound
       ? [{ stroke: colour(spec.colour), width: 2, points: { show: true, size: 7, width: 2, fill: colour("--surface") } }]
-      : spec.metrics.map((name, at) => ({ stroke: colour(spec.colours[at]), width: 1.75, points: { show: false }, dash: spec.dashed?.[at] ? [5, 4] : undefined, spanGaps: true }));
+      : spec.metrics.map((name, at) => ({ stroke: colour(spec.colours[at]), width: 1.75, points: { show: few, size: 7 }, dash: spec.dashed?.[at] ? [5, 4] : undefined, spanGaps: true }));
     return {
       width: Math.max(160, chart.holder.clientWidth),
       height: HEIGHT,
@@ -194,7 +202,7 @@ class LoopCurves extends HTMLElement {
       },
       axes: [
         { ...axis, size: 28, space: 44, incrs: byRound ? [1, 2, 5, 10, 20, 50, 100] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000], grid: { show: false }, values: (u, values) => values.map((value) => (value < 0 ? "" : short(value))) },
-        { ...axis, size: 52, space: 34, values: (u, values) => values.map((value) => (spec.percent ? `${Math.round(100 * value)} %` : short(value))) },
+        { ...axis, size: 52, space: 34, values: (u, values, _, __, step) => values.map((value) => (spec.percent ? `${tick(100 * value, 100 * step)} %` : tick(value, step))) },
       ],
       series: [{}, ...series],
       hooks: {

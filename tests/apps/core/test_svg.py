@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.core import svg
+from apps.core.axis import tick_texts
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = '"><script>alert(1)</script>&'
@@ -129,6 +130,32 @@ def test_ticks_lie_inside_and_are_few(low, span):
     found = svg.ticks(low, low + span)
     assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in found)
     assert len(found) <= 11
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "texts"),
+    [
+        ([106.5, 107.0, 107.5], "", ["106.5", "107", "107.5"]),
+        ([0.0, 0.0005, 0.001], "", ["0", "0.0005", "0.001"]),
+        ([0.49, 0.5, 0.51], "%", ["49\u202f%", "50\u202f%", "51\u202f%"]),
+        ([-1000.0, 0.0, 1000.0], "", ["\u22121,000", "0", "1,000"]),
+        ([3.0], "", ["3"]),
+    ],
+)
+def test_ticks_are_written_with_the_decimals_that_their_step_needs(values, unit, texts):
+    assert tick_texts(values, unit) == texts
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
+def test_no_two_ticks_read_the_same(low, span):
+    texts = tick_texts(svg.ticks(low, low + span))
+    assert len(set(texts)) == len(texts)
+
+
+def test_an_axis_that_counts_has_whole_numbers_only():
+    drawing = svg.lines([svg.Series("x", (svg.Point(0, 1), svg.Point(2, 1)))], title="t", x_whole=True)
+    assert "0.5" not in [node.text for node in _all(drawing, "text")]
+    assert {"0", "1", "2"} <= {node.text for node in _all(drawing, "text")}
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=6))

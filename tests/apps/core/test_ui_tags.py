@@ -31,6 +31,12 @@ def test_an_interval_of_another_unit_is_not_multiplied():
     assert _plain(_draw("{% interval 0.256 0.2 -0.31 unit='nats' %}")) == f"0.26{NB}nats [0.20, −0.31]"
 
 
+def test_a_small_number_keeps_its_digits_and_a_count_has_none():
+    assert _plain(_draw("{% interval 0.00327 0.0031 0.0034 unit='' %}")) == "0.0033 [0.0031, 0.0034]"
+    assert _plain(_draw("{% interval 16 unit='' %}")) == "16"
+    assert _plain(_draw("{% interval 0.0 0.0 0.0 unit='' %}")) == "0.00 [0.00, 0.00]"
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), ""])
 def test_what_is_undefined_is_a_dash(value):
     assert _plain(_draw("{% interval value %}{{ value|percent }}{{ value|number }}", value=value)) == "–––"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps.samples.models import Completion, SamplingRun
+from apps.training.models import Metric
 from apps.training.overlay import MOST_LOOPS, differences, overlay
 from apps.training.side_by_side import sampled_checkpoints, shared_prompts, side_by_side
 from apps.training.steering import loop_change
@@ -36,12 +37,22 @@ def test_a_setting_that_one_recipe_lacks_is_none(start):
 def test_curves_of_loops_stand_in_one_chart_each(start, drive):
     loops = [start(n_rounds=2), start(n_rounds=1)]
     drive()
-    charts = {chart.title: str(chart.drawing) for chart in overlay(loops)}
+    charts = {chart.title: str(chart.wide) for chart in overlay(loops)}
     assert {"Gold score", "Win rate against the start", "Loss", "Reward accuracy"} <= set(charts)
     for loop in loops:
         assert f"iterative-dpo {loop.pk}" in charts["Loss"]
+    for chart in overlay(loops):  # on a phone a loop is its number
+        assert f"loop {loops[0].pk}<" in str(chart.narrow)
     assert "Score of fresh answers" not in charts  # nobody measured it
     assert overlay([]) == []
+
+
+def test_a_curve_of_one_step_is_seen_as_a_point(start, drive):
+    loop = start(n_rounds=1)
+    drive()
+    Metric.objects.filter(step=2).delete()
+    (loss,) = [chart for chart in overlay([loop]) if chart.title == "Loss"]
+    assert str(loss.wide).count('class="mark"') == 1
 
 
 def test_the_page_compares_what_the_address_names(start, drive, ann, bob, charlie, client_for):
