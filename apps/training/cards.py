@@ -207,6 +207,8 @@ def _measured(checkpoint: Checkpoint) -> Iterable[Measured]:
 def in_words(figure: Figure) -> str:
     """A figure with its interval: "62.5 % [55.0, 70.1]"."""
     scale, digits = {"%": (100.0, 1), "characters": (1.0, 0)}.get(figure.unit, (1.0, 2))
+    if digits == 2 and 0 < max(abs(one) for one in (figure.value, figure.low, figure.high) if one is not None) < 0.1:
+        digits = 4  # small numbers, as a KL, keep theirs
     text = f"{scale * figure.value:.{digits}f}" + (f" {figure.unit}" if figure.unit else "")
     if figure.low is not None and figure.high is not None:
         text += f" [{scale * figure.low:.{digits}f}, {scale * figure.high:.{digits}f}]"
