@@ -80,6 +80,16 @@ def _figure(value: float, unit: str) -> str:
     return f"{100 * value:.1f}\u202f%".replace("-", "\u2212") if unit == "%" else show(value, unit)
 
 
+def _in_figures(dot: Dot, unit: str) -> str:
+    """Write a dot's value with its interval, as it stands at the end of its row."""
+    if not is_number(dot.value):
+        return "not known"
+    words = _figure(dot.value, unit)
+    if is_number(dot.low) and is_number(dot.high):
+        words += f" [{_figure(dot.low, unit)}, {_figure(dot.high, unit)}]".replace("\u202f%", "")
+    return words
+
+
 def _n(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
@@ -168,7 +178,8 @@ def forest(
     row, top = 34, 30 if any(guide.label for guide in guides) else 8
     known = [n for dot in dots for n in _finite(dot.value, dot.low, dot.high)] + [guide.value for guide in guides]
     low, high = _domain(known, domain)
-    value_width = 150
+    written = [_in_figures(dot, unit) for dot in dots]
+    value_width = max(150, 20 + 7.5 * max(map(len, written), default=0))
     left, right = float(label_width), float(width - value_width)
     bottom = top + row * len(dots)
 
@@ -189,14 +200,11 @@ def forest(
             placed.append(x)
     for index, dot in enumerate(dots):
         y = top + row * index + row / 2
-        words = "not known"
         drawn = ""
         if is_number(dot.value):
-            words = _figure(dot.value, unit)
             if is_number(dot.low) and is_number(dot.high):
                 drawn += _line(at(dot.low), y, at(dot.high), y, "whisker")
                 bounds = f"{show(dot.low, unit)} to {show(dot.high, unit)}"
-                words += f" [{_figure(dot.low, unit)}, {_figure(dot.high, unit)}]".replace("\u202f%", "")
                 tip = f"{dot.label}: {show(dot.value, unit)} ({bounds})"
             else:
                 tip = f"{dot.label}: {show(dot.value, unit)}"
@@ -204,7 +212,7 @@ def forest(
             drawn = f"<g><title>{escape(tip)}</title>{drawn}</g>"
         short = escape(_cut(dot.label, label_width // 8))
         name = f'<text x="0" y="{_n(y + 4)}" class="label"><title>{escape(dot.label)}</title>{short}</text>'
-        value = _text(right + 16, y + 4 if not dot.note else y - 1, words, "value")
+        value = _text(right + 16, y + 4 if not dot.note else y - 1, written[index], "value")
         note = _text(right + 16, y + 13, _cut(dot.note, 26)) if dot.note else ""
         parts.append(
             f'<g class="{_classes(_kind(dot.kind), _hue(dot.hue))}">{_linked(name + drawn, dot.href)}{value}{note}</g>'

@@ -66,6 +66,11 @@ def test_the_leaderboard_page(told, bob, page_for, axe, shoot, width, theme):
     assert page.get_by_role("heading", name="Models by strength").is_visible()
     assert page.get_by_role("row", name="big-model:2026").first.is_visible()
     _no_overflow(page)
+    cut = page.evaluate("""() => [...document.querySelectorAll("svg.chart .value")].filter((text) => {
+        const box = text.getBBox();
+        return box.x + box.width > text.ownerSVGElement.viewBox.baseVal.width;
+    }).map((text) => text.textContent)""")
+    assert cut == []
     axe(page)
     shoot(page, f"leaderboard-{width}-{theme}")
 

@@ -59,12 +59,13 @@ def test_a_chart_leads_to_pages_of_this_site():
 
 
 def test_a_dot_sits_where_its_value_is():
-    # domain 0…1 over x = 210 … 570 (720 wide, 210 for labels, 150 for figures): 0.25 is at 210 + 0.25 * 360 = 300
+    # 720 wide, 210 for labels, 20 + 7.5 * 19 = 162.5 for "25.0 % [0.0, 100.0]": 0…1 is over
+    # x = 210 … 557.5, and 0.25 at 210 + 0.25 * 347.5 = 296.9
     drawing = svg.forest([svg.Dot("x", 0.25, 0.0, 1.0)], title="t", domain=(0, 1))
     (circle,) = _all(drawing, "circle")
-    assert float(circle.get("cx")) == 300
+    assert float(circle.get("cx")) == 296.9
     (whisker,) = [line for line in _all(drawing, "line") if line.get("class") == "whisker"]
-    assert (float(whisker.get("x1")), float(whisker.get("x2"))) == (210, 570)
+    assert (float(whisker.get("x1")), float(whisker.get("x2"))) == (210, 557.5)
 
 
 def test_a_person_is_filled_and_a_machine_outlined():
