@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeGuard
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """A vertical (forest) or horizontal (lines) reference such as chance or the human ceiling."""
+
+    value: float
+    label: str = ""
 
 
 def is_number(value: float | None) -> TypeGuard[float]:
@@ -59,3 +68,31 @@ def spread(ys: Sequence[float], top: float, bottom: float, apart: float = 16.0) 
     for i in reversed(order):
         after = placed[i] = min(placed[i], after - apart)
     return [placed[i] for i in range(len(ys))]
+
+
+def finite(*values: float | None) -> list[float]:
+    """Keep the numbers that can be drawn."""
+    return [float(value) for value in values if is_number(value)]
+
+
+def figure(value: float, unit: str) -> str:
+    """Write a number as a column of figures does: per cents all with one decimal."""
+    return f"{100 * value:.1f}\u202f%".replace("-", "\u2212") if unit == "%" else show(value, unit)
+
+
+def extent(values: Sequence[float], given: tuple[float, float] | None) -> tuple[float, float]:
+    """Give the ends of an axis: as given, else around the values with some room."""
+    if given is not None:
+        return given
+    if not values:
+        return (0.0, 1.0)
+    low, high = min(values), max(values)
+    span = high - low
+    pad = span * 0.08 if span > 1e-6 * max(abs(low), abs(high), 1e-6) else max(abs(high) * 0.1, 0.05)
+    return (low - pad, high + pad)
+
+
+def labelled_ticks(low: float, high: float, unit: str, about: int = 5) -> list[tuple[float, str]]:
+    """Give ticks with the texts that stand at them."""
+    found = ticks(low, high, about)
+    return list(zip(found, tick_texts(found, unit), strict=True))

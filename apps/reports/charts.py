@@ -10,7 +10,9 @@ from urllib.parse import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from apps.core.svg import Dot, Guide, Point, Series, bars, forest, lines, matrix
+from apps.core.axis import Guide
+from apps.core.line_charts import Point, Series, lines
+from apps.core.row_charts import Dot, bars, forest, matrix
 from apps.reports.figures import Baselines, Figure, JudgeCard
 from apps.reports.selectors import Overrides
 from prefloop.stats.intervals import wilson_interval

@@ -9,12 +9,13 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from apps.core.svg import Guide, Point, Series, lines
+from apps.core.axis import Guide
+from apps.core.line_charts import Point, Series, lines
 from apps.reports.charts import Sizes
 from apps.reports.frontier import MOST_N, analytic_rows, best_of_n_win_rate, points_of, values
 from prefloop.stats.best_of_n import kl_bound
 
-COLOURS = 5  # the sixth of svg.py is the grey of the references
+COLOURS = 5  # the sixth of line_charts.py is the grey of the references
 STEPS = 160
 
 

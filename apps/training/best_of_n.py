@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from django.db.models import Exists, OuterRef
 
-from apps.core.svg import Dot
+from apps.core.row_charts import Dot
 from apps.judging.models import Judge, JudgeKind, Score
 from apps.judging.selectors import scores_of
 from apps.policies.models import Checkpoint

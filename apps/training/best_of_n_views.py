@@ -14,7 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from apps.accounts.views import person
-from apps.core.svg import Point, Series, bars, lines
+from apps.core.line_charts import Point, Series, lines
+from apps.core.row_charts import bars
 from apps.policies.access import checkpoint_for_read
 from apps.training.best_of_n import Step, curve, histogram, is_centred, judges_of, pools_of, scored_runs
 

@@ -10,13 +10,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from apps.core.svg import Guide, Point, Series, lines
+from apps.core.axis import Guide
+from apps.core.line_charts import Point, Series, lines
 from apps.training.changes import recipe_of
 from apps.training.models import Loop
 from apps.training.selectors import curves, loop_rows
 from prefloop.config import describe
 
-MOST_LOOPS = 5  # the sixth colour of svg.py is the grey of references
+MOST_LOOPS = 5  # the sixth colour of line_charts.py is the grey of references
 MOST_POINTS = 160  # of a line: a chart has no room for more, and the numbers stand in the loop's own tables
 
 BY_STEP = (

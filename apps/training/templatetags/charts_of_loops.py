@@ -8,7 +8,7 @@ from django import template
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from apps.core import svg
+from apps.core.line_charts import sparkline
 
 register = template.Library()
 
@@ -16,4 +16,4 @@ register = template.Library()
 @register.simple_tag
 def spark(values: Sequence[float | None], of: str) -> SafeString:
     """Draw a number by round as a small line; `of` names it."""
-    return svg.sparkline(values, title=_("%(what)s by round") % {"what": of})
+    return sparkline(values, title=_("%(what)s by round") % {"what": of})

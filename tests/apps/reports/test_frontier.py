@@ -14,7 +14,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.core.svg import Point, Series, lines
+from apps.core.line_charts import Point, Series, lines
 from apps.reports import frontier_charts, frontier_words
 from apps.reports.frontier import analytic_rows, best_of_n_win_rate, frontier_report, points_of
 from prefloop.seeds import derive_seed, sampler_seed

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.core import svg
-from apps.core.axis import tick_texts
+from apps.core.axis import Guide, tick_texts, ticks
+from apps.core.line_charts import Point, Series, lines, sparkline
+from apps.core.row_charts import Dot, bars, forest, matrix
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = '"><script>alert(1)</script>&'
@@ -24,16 +25,14 @@ def _all(drawing, tag):
 
 
 def _every_chart(text):
-    dot = svg.Dot(text, 0.5, 0.4, 0.6, note=text, href=text)
-    point = svg.Point(1, 0.5, 0.4, 0.6, label=text, href=text)
+    dot = Dot(text, 0.5, 0.4, 0.6, note=text, href=text)
+    point = Point(1, 0.5, 0.4, 0.6, label=text, href=text)
     return [
-        svg.forest([dot], title=text, desc=text, axis=text, guides=[svg.Guide(0.5, text)]),
-        svg.bars([dot], title=text),
-        svg.matrix([text], [text], [[3]], title=text, row_title=text, column_title=text, href=[[text]]),
-        svg.sparkline([1, None, 2], title=text),
-        svg.lines(
-            [svg.Series(text, (point, point))], title=text, x_label=text, y_label=text, guides=[svg.Guide(0.5, text)]
-        ),
+        forest([dot], title=text, desc=text, axis=text, guides=[Guide(0.5, text)]),
+        bars([dot], title=text),
+        matrix([text], [text], [[3]], title=text, row_title=text, column_title=text, href=[[text]]),
+        sparkline([1, None, 2], title=text),
+        lines([Series(text, (point, point))], title=text, x_label=text, y_label=text, guides=[Guide(0.5, text)]),
     ]
 
 
@@ -51,17 +50,17 @@ def test_a_chart_escapes_every_text_and_carries_no_style(index):
 
 @pytest.mark.parametrize("href", ["javascript:alert(1)", "//evil.example", "https://evil.example", "data:x"])
 def test_a_chart_leads_nowhere_else(href):
-    assert "<a " not in svg.forest([svg.Dot("x", 0.5, href=href)], title="t")
+    assert "<a " not in forest([Dot("x", 0.5, href=href)], title="t")
 
 
 def test_a_chart_leads_to_pages_of_this_site():
-    assert '<a href="/p/x/?a=1&amp;b=2">' in svg.forest([svg.Dot("x", 0.5, href="/p/x/?a=1&b=2")], title="t")
+    assert '<a href="/p/x/?a=1&amp;b=2">' in forest([Dot("x", 0.5, href="/p/x/?a=1&b=2")], title="t")
 
 
 def test_a_dot_sits_where_its_value_is():
     # 720 wide, 210 for labels, 20 + 7.5 * 19 = 162.5 for "25.0 % [0.0, 100.0]": 0…1 is over
     # x = 210 … 557.5, and 0.25 at 210 + 0.25 * 347.5 = 296.9
-    drawing = svg.forest([svg.Dot("x", 0.25, 0.0, 1.0)], title="t", domain=(0, 1))
+    drawing = forest([Dot("x", 0.25, 0.0, 1.0)], title="t", domain=(0, 1))
     (circle,) = _all(drawing, "circle")
     assert float(circle.get("cx")) == 296.9
     (whisker,) = [line for line in _all(drawing, "line") if line.get("class") == "whisker"]
@@ -69,51 +68,51 @@ def test_a_dot_sits_where_its_value_is():
 
 
 def test_a_person_is_filled_and_a_machine_outlined():
-    drawing = svg.forest([svg.Dot("ann", 0.9, kind="human"), svg.Dot("judge", 0.7, hue="a")], title="t")
+    drawing = forest([Dot("ann", 0.9, kind="human"), Dot("judge", 0.7, hue="a")], title="t")
     classes = [node.get("class") for node in _all(drawing, "g") if node.get("class")]
     assert classes == ["is-human", "is-machine hue-a"]
 
 
 def test_an_unknown_hue_or_kind_is_refused():
     with pytest.raises(ValueError, match="no hue"):
-        svg.forest([svg.Dot("x", 0.5, hue="red")], title="t")
+        forest([Dot("x", 0.5, hue="red")], title="t")
     with pytest.raises(ValueError, match="no kind"):
-        svg.forest([svg.Dot("x", 0.5, kind="robot")], title="t")
+        forest([Dot("x", 0.5, kind="robot")], title="t")
 
 
 def test_bars_start_at_zero_and_are_proportional():
-    widths = [float(r.get("width")) for r in _all(svg.bars([svg.Dot("x", 10.0), svg.Dot("y", 5.0)], title="t"), "rect")]
+    widths = [float(r.get("width")) for r in _all(bars([Dot("x", 10.0), Dot("y", 5.0)], title="t"), "rect")]
     assert widths == [300, 150]  # 560 wide, 160 for labels, 100 for figures
     with pytest.raises(ValueError, match="zero"):
-        svg.bars([svg.Dot("x", -1.0)], title="t")
+        bars([Dot("x", -1.0)], title="t")
 
 
 def test_a_matrix_shows_its_numbers_and_wants_a_full_grid():
-    drawing = svg.matrix(["first", "second"], ["first", "second"], [[4, 1], [0, 2]], title="t")
+    drawing = matrix(["first", "second"], ["first", "second"], [[4, 1], [0, 2]], title="t")
     assert [n.text for n in _all(drawing, "text") if "cell-text" in n.get("class")] == ["4", "1", "0", "2"]
     assert [r.get("fill-opacity") for r in _all(drawing, "rect")] == ["0.850", "0.243", "0.040", "0.445"]
     with pytest.raises(ValueError, match="count"):
-        svg.matrix(["a"], ["a", "b"], [[1]], title="t")
+        matrix(["a"], ["a", "b"], [[1]], title="t")
 
 
 def test_a_gap_breaks_a_sparkline():
-    assert len(_all(svg.sparkline([1, 2, None, 3, 4], title="t"), "polyline")) == 2
+    assert len(_all(sparkline([1, 2, None, 3, 4], title="t"), "polyline")) == 2
 
 
 def test_what_is_not_known_is_said_so():
-    drawing = svg.forest([svg.Dot("x", None), svg.Dot("y", float("nan"))], title="t")
+    drawing = forest([Dot("x", None), Dot("y", float("nan"))], title="t")
     assert str(drawing).count("not known") >= 2
     assert _all(drawing, "circle") == []
 
 
 def test_charts_of_nothing_are_still_charts():
     for drawing in (
-        svg.forest([], title="t"),
-        svg.bars([], title="t"),
-        svg.matrix([], [], [], title="t"),
-        svg.sparkline([], title="t"),
-        svg.lines([], title="t"),
-        svg.lines([svg.Series("x", ())], title="t"),
+        forest([], title="t"),
+        bars([], title="t"),
+        matrix([], [], [], title="t"),
+        sparkline([], title="t"),
+        lines([], title="t"),
+        lines([Series("x", ())], title="t"),
     ):
         assert _parse(drawing).tag == SVG + "svg"
 
@@ -123,12 +122,12 @@ def test_charts_of_nothing_are_still_charts():
     [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (0, 10, [0, 2, 4, 6, 8, 10]), (-1, 1, [-1, -0.5, 0, 0.5, 1]), (3, 3, [3])],
 )
 def test_ticks_are_round_numbers(low, high, expected):
-    assert svg.ticks(low, high) == expected
+    assert ticks(low, high) == expected
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
 def test_ticks_lie_inside_and_are_few(low, span):
-    found = svg.ticks(low, low + span)
+    found = ticks(low, low + span)
     assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in found)
     assert len(found) <= 11
 
@@ -149,24 +148,24 @@ def test_ticks_are_written_with_the_decimals_that_their_step_needs(values, unit,
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
 def test_no_two_ticks_read_the_same(low, span):
-    texts = tick_texts(svg.ticks(low, low + span))
+    texts = tick_texts(ticks(low, low + span))
     assert len(set(texts)) == len(texts)
 
 
 def test_an_axis_that_counts_has_whole_numbers_only():
-    drawing = svg.lines([svg.Series("x", (svg.Point(0, 1), svg.Point(2, 1)))], title="t", x_whole=True)
+    drawing = lines([Series("x", (Point(0, 1), Point(2, 1)))], title="t", x_whole=True)
     assert "0.5" not in [node.text for node in _all(drawing, "text")]
     assert {"0", "1", "2"} <= {node.text for node in _all(drawing, "text")}
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=6))
 def test_any_numbers_make_a_drawing_with_finite_coordinates(values):
-    dots = [svg.Dot(str(k), value) for k, value in enumerate(values)]
-    points = tuple(svg.Point(k, value) for k, value in enumerate(values))
+    dots = [Dot(str(k), value) for k, value in enumerate(values)]
+    points = tuple(Point(k, value) for k, value in enumerate(values))
     for drawing in (
-        svg.forest(dots, title="t"),
-        svg.sparkline(values, title="t"),
-        svg.lines([svg.Series("s", points)], title="t"),
+        forest(dots, title="t"),
+        sparkline(values, title="t"),
+        lines([Series("s", points)], title="t"),
     ):
         numbers = re.findall(r'\b(?:x|y|cx|cy|x1|x2|y1|y2)="([^"]+)"', str(drawing))
         assert all(abs(float(number)) < 1e6 for number in numbers)
