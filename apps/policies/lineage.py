@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from apps.policies.models import Checkpoint
 
-NODE_WIDTH, NODE_HEIGHT = 208, 60
+NODE_WIDTH, NODE_HEIGHT = 240, 80
 GAP_X, GAP_Y = 108, 16
 PAD = 8
 NAME_CHARS = 20
@@ -37,6 +37,8 @@ class Drawing:
     edges: tuple[Edge, ...]
     width: int
     height: int
+    node_width: int = NODE_WIDTH
+    node_height: int = NODE_HEIGHT
 
 
 def short_count(n: int | None) -> str:

@@ -16,20 +16,11 @@ from apps.judging.models import Judge, Verdict
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_ancestors
 from apps.training.changes import changes_of, recipe_of
+from apps.training.measured import Measured, in_words, measured
 from apps.training.models import Loop, Round, Snapshot, SnapshotItem, Stage, TrainingRun
 from prefloop.config import describe
 from prefloop.recipes.catalogue import UnknownRecipe, get_recipe
 from prefloop.recipes.recipe import Recipe
-
-FIGURES = (  # key of a round's result, key of its interval, name, unit
-    ("win_rate_vs_initial", "win_rate_ci95", "win rate against the start", "%"),
-    ("win_rate_vs_previous", "win_rate_vs_previous_ci95", "win rate against the round before", "%"),
-    ("gold_mean", "gold_ci95", "gold score", ""),
-    ("kl", "kl_ci95", "KL from the start", "nats"),
-    ("mean_length", None, "length", "characters"),
-    ("accuracy", "accuracy_ci95", "accuracy on held-out comparisons", "%"),
-    ("judge_accuracy", "judge_accuracy_ci95", "accuracy as a judge of held-out pairs", "%"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +31,6 @@ class Changed:
     value: Any
     default: Any
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    unit: str  # "%": a fraction
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One evaluation: what it found, on how many prompts (and answers, or comparisons)."""
-
-    loop_id: int
-    round: int
-    figures: tuple[Figure, ...]
-    n_prompts: int | None
-    n_answers: int | None
-    n_comparisons: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,33 +156,9 @@ def _measured(checkpoint: Checkpoint) -> Iterable[Measured]:
     ):
         rows.append(trained.round)
     for round_ in rows:
-        figures = []
-        for key, bounds, name, unit in FIGURES:
-            value = round_.result.get(key)
-            if value is None:
-                continue
-            low, high = (round_.result.get(bounds) if bounds else None) or (None, None)
-            figures.append(Figure(name, value, low, high, unit))
-        if figures:
-            yield Measured(
-                loop_id=round_.loop_id,
-                round=round_.index,
-                figures=tuple(figures),
-                n_prompts=round_.result.get("n_eval_prompts"),
-                n_answers=round_.result.get("n_eval_samples"),
-                n_comparisons=round_.result.get("n_held_out"),
-            )
-
-
-def in_words(figure: Figure) -> str:
-    """A figure with its interval: "62.5 % [55.0, 70.1]"."""
-    scale, digits = {"%": (100.0, 1), "characters": (1.0, 0)}.get(figure.unit, (1.0, 2))
-    if digits == 2 and 0 < max(abs(one) for one in (figure.value, figure.low, figure.high) if one is not None) < 0.1:
-        digits = 4  # small numbers, as a KL, keep theirs
-    text = f"{scale * figure.value:.{digits}f}" + (f" {figure.unit}" if figure.unit else "")
-    if figure.low is not None and figure.high is not None:
-        text += f" [{scale * figure.low:.{digits}f}, {scale * figure.high:.{digits}f}]"
-    return text
+        found = measured(round_, round_.result)
+        if found.figures:
+            yield found
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from apps.policies.access import checkpoint_for_read, checkpoint_for_write
 from apps.policies.takeaway import checkpoint_files, checkpoint_zip
 from apps.projects.access import has_role
 from apps.projects.models import Role
-from apps.training.cards import card_markdown, checkpoint_card, in_words
+from apps.training.cards import card_markdown, checkpoint_card
+from apps.training.measured import in_words
 from apps.training.takeaway import checkpoint_taken
 from prefloop.types import PrefloopError
 

@@ -9,6 +9,7 @@ from apps.judging.models import Judge
 from apps.policies.models import Checkpoint, Endpoint
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.services import sampling_run_create
+from apps.training.models import Loop, Round
 
 LONG = "Donaudampfschifffahrtsgesellschaft" * 6
 
@@ -27,6 +28,13 @@ def workbench(project, make_prompt, make_completion, make_comparison, make_verdi
     reward = Checkpoint.objects.create(
         project=project, name="rm", role="reward", path="c", fingerprint="ef" * 32, parent=root, recipe="reward-model"
     )
+    loop = Loop.objects.create(
+        project=project, recipe="iterative-dpo", config={}, n_rounds=1, state="done", initial=root
+    )
+    for index, made in enumerate((root, child)):
+        result = {"gold_mean": 2.2 - 4 * index, "gold_ci95": [2.0 - 4 * index, 2.4 - 4 * index], "kl": 0.0076 * index}
+        result |= {"win_rate_vs_initial": 0.5 + 0.5 * index, "win_rate_ci95": [0.5, 1.0], "mean_length": 120.0}
+        Round.objects.create(loop=loop, index=index, stage="done", output=made, result=result)
     prompts = [make_prompt(project, text) for text in ("Write to Maria.", LONG)]
     make_prompt(project, "Write to Tom.", split="eval", prompt_set="held out")
     run = sampling_run_create(project=project, checkpoint=root, prompt_ids=[p.pk for p in prompts], n=2)

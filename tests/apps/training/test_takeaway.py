@@ -17,7 +17,8 @@ from apps.core.models import AuditEvent
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_import
 from apps.policies.store import store_path
-from apps.training.cards import Figure, card_markdown, checkpoint_card, in_words
+from apps.training.cards import card_markdown, checkpoint_card
+from apps.training.measured import Figure, in_words
 from apps.training.models import Loop, Round, Snapshot, TrainingRun
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 
@@ -182,6 +183,6 @@ def test_a_snapshot_whose_file_was_changed_is_not_given_out(start, drive, bob, c
 
 
 def test_a_small_figure_of_a_card_keeps_its_digits():
-    assert in_words(Figure("KL", 0.0076, 0.0072, 0.0079, "nats")) == "0.0076 nats [0.0072, 0.0079]"
-    assert in_words(Figure("KL", 0.41, 0.38, 0.44, "nats")) == "0.41 nats [0.38, 0.44]"
-    assert in_words(Figure("KL", 0.0, 0.0, 0.0, "nats")) == "0.00 nats [0.00, 0.00]"
+    assert in_words(Figure("kl", "KL", 0.0076, 0.0072, 0.0079, "nats")) == "0.0076 nats [0.0072, 0.0079]"
+    assert in_words(Figure("kl", "KL", 0.41, 0.38, 0.44, "nats")) == "0.41 nats [0.38, 0.44]"
+    assert in_words(Figure("kl", "KL", 0.0, 0.0, 0.0, "nats")) == "0.00 nats [0.00, 0.00]"
