@@ -8,7 +8,7 @@ ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,12 +97,14 @@ def file_not_mapped(*, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
                 cursor.execute(f"PRAGMA mmap_size={int(before[0])}")
 
 
-def _prepared(field: Any, values: Iterable[Any], connection: Any) -> list[Any]:
+def _prepared(field: Any, values: Sequence[Any], connection: Any) -> list[Any]:
     """Turn a column's values into what the database takes."""
     if isinstance(field, models.JSONField):
         adapt = connection.ops.adapt_json_value  # what the field calls, past its looks for expressions
         empty = adapt({}, field.encoder)
         return [empty if value == {} else None if value is None else adapt(value, field.encoder) for value in values]
+    if _PLAIN.issuperset(map(type, values)):
+        return list(values)
     prepared: list[Any] = []
     last, ready = object(), None  # a time, say, is often one object for all the rows
     for value in values:

@@ -34,7 +34,7 @@ COLUMNS = {"judge": 120, "rater": 150, "model": 200, "guideline": 40}  # what th
 MAX_SAMPLE = 32_767
 _ZIP = b"PK\x03\x04"
 _CHUNK = 500
-_KEPT_BYTES = 64_000_000  # records of a smaller file are kept between checking and writing, not read again
+_KEPT_BYTES = 48_000_000  # records of a smaller file are kept between checking and writing, not read again
 
 
 class CompressedFile(PrefloopError):
@@ -66,7 +66,7 @@ class Survey:
     judges: dict[str, str] = field(default_factory=dict)  # name -> order policy that fits its verdicts
     lines: array[int] = field(default_factory=lambda: array("Q"))  # of a file of lines: where each record stands
     hashes: bytearray = field(default_factory=bytearray)  # of the records' canonical forms, 32 bytes each
-    kept: list[Located] | None = field(default_factory=list)  # all records of a small file; None of a large one
+    kept: list[Located] | None = None  # all records of a small file
 
     @property
     def n_records(self) -> int:
@@ -119,12 +119,12 @@ def survey(
     max_records: int = MAX_RECORDS,
 ) -> Survey:
     """Read the whole file and check every record, also against the project. Raises RecordsError with up to 50 lines."""
-    found = Survey(format_name, sha256=sha256_of(path))
+    found = Survey(format_name, sha256=sha256_of(path), kept=[] if _is_small(path) else None)
     errors: list[LineError] = []
     both: set[str] = set()
     waiting: list[Located] = []
     stopped = False
-    n = n_bytes = 0
+    n = 0
     try:
         for n, located in enumerate(located_records(path, format_name, mapping), start=1):
             refusal = unstorable(located.record)
@@ -135,10 +135,7 @@ def survey(
                 found.lines.append(located.number)
                 found.hashes += bytes.fromhex(located.sha256)
             if found.kept is not None:
-                n_bytes += _weight(located.record)
                 found.kept.append(located)
-                if n_bytes > _KEPT_BYTES:
-                    found.kept = None
             waiting.append(located)
             if len(waiting) >= _CHUNK:
                 errors += _against_project(project, waiting, found)
@@ -161,13 +158,9 @@ def survey(
     return found
 
 
-def _weight(record: Record) -> int:
-    """About how many bytes a record takes in memory: its long texts, and each of its parts."""
-    parts = (record.completions, record.gold, record.votes, record.rankings, record.overrides, record.scores)
-    n = sum(map(len, parts)) + len(record.verdicts)
-    texts = [said.text for said in record.completions] + [said.raw for said in record.verdicts]
-    prompt = record.prompt if isinstance(record.prompt, str) else "".join(turn["content"] for turn in record.prompt)
-    return 500 + 200 * n + len(prompt) + sum(map(len, texts))
+def _is_small(path: Path) -> bool:
+    """Say whether the records of a file may be kept: a compressed one does not say how much there is in it."""
+    return path.is_file() and path.suffix.lower() not in (".gz", ".parquet") and path.stat().st_size <= _KEPT_BYTES
 
 
 def unstorable(record: Record) -> str | None:

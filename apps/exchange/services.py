@@ -51,6 +51,20 @@ class FileChanged(PrefloopError):
     """The file is not what it was when it was checked."""
 
 
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Let the garbage collector look a hundred times less often: an import makes millions of objects and no cycles,
+    and looking through them again and again took a fifth of its time."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@_few_collections()
+@file_not_mapped()
 def import_file(
     *,
     project: Project,
@@ -72,7 +86,7 @@ def import_file(
     passes one that it can be fenced from.
     """
     path = Path(path)
-    with import_lock(project), _few_collections(), file_not_mapped():
+    with import_lock(project):
         imports_sweep(project=project)
         format_name = "table" if mapping is not None else format_of(path, format)
         if format_name not in READERS:
@@ -125,18 +139,6 @@ def import_file(
     progress(found.n_new, found.n_new, "deriving labels")
     _derive(project=project, before=before, now=now)
     return batch
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Let the garbage collector look a hundred times less often: an import makes millions of objects and no cycles,
-    and looking through them again and again took a fifth of its time."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def imports_sweep(*, project: Project) -> int:

@@ -33,7 +33,7 @@ from apps.samples.models import Comparison
 from prefloop.judging.verdicts import BOTH_ORDERS, EffectiveLabel, OrderedVerdict, combine
 from prefloop.types import OUTCOMES, LabelledVerdict, OrderPolicy, Outcome, VerdictState
 
-CHUNK = 500  # comparisons a transaction: SQLite has one writer, and people vote meanwhile
+CHUNK = 1_000  # comparisons a transaction, some 25 ms: SQLite has one writer, and people vote meanwhile
 _VOTE = ("comparison_id", "id", "rater", "choice", "made_at", "supersedes_id", "adjudication")
 _PREFERENCE = ("comparison_id", "outcome", "p_first", "source", "label_ids", "derived_at")
 _ORDERS = {"01": BOTH_ORDERS[0], "10": BOTH_ORDERS[1]}

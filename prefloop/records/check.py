@@ -122,13 +122,13 @@ def _each(top: dict[str, Any], key: str, read: Callable[[object, str, int], _Row
 
 def _text(row: dict[str, Any], key: str, at: str, *, required: bool = False) -> str:
     value = row.get(key)
+    if type(value) is str:
+        return value
     if value is None and not (required and key in row):
         if required:
             raise InvalidRecord(f"{_join(at, key)} is missing")
         return ""
-    if not isinstance(value, str):
-        raise InvalidRecord(f"{_join(at, key)} is not a string")
-    return value
+    raise InvalidRecord(f"{_join(at, key)} is not a string")
 
 
 def _name(row: dict[str, Any], key: str, at: str) -> str:
@@ -198,6 +198,10 @@ def _completion(value: object, at: str) -> RecordCompletion:
     return RecordCompletion(_text(row, "text", at, required=True), _text(row, "model", at), _metadata(row, at))
 
 
+def _two_numbers(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and type(value[0]) is int and type(value[1]) is int
+
+
 def _pair(row: dict[str, Any], at: str, n: int) -> tuple[PairIndex, bool]:
     """Read the pair, lower index first, and whether it had to be turned."""
     pair = row.get("pair")
@@ -205,12 +209,11 @@ def _pair(row: dict[str, Any], at: str, n: int) -> tuple[PairIndex, bool]:
         if n == 2:
             return NATURAL, False
         raise InvalidRecord(f"{at}.pair is missing, and there are {n} completions")
-    if not isinstance(pair, list) or len(pair) != 2 or any(type(i) is not int for i in pair):
+    if not _two_numbers(pair):
         raise InvalidRecord(f"{at}.pair is not two completion indices")
     i, j = pair
-    for index in pair:
-        if not 0 <= index < n:
-            raise InvalidRecord(f"{at}.pair names completion {index}, and there are {n}")
+    if not (0 <= i < n and 0 <= j < n):
+        raise InvalidRecord(f"{at}.pair names completion {j if 0 <= i < n else i}, and there are {n}")
     if i == j:
         raise InvalidRecord(f"{at}.pair names completion {i} twice")
     return ((i, j), False) if i < j else ((j, i), True)
@@ -230,7 +233,7 @@ def _order(row: dict[str, Any], at: str, turned: bool) -> PairIndex | None:
     value = row.get("order")
     if value is None:
         return None
-    if not isinstance(value, list) or [type(i) for i in value] != [int, int] or sorted(value) != [0, 1]:
+    if not _two_numbers(value) or value not in ([0, 1], [1, 0]):
         raise InvalidRecord(f"{at}.order is neither [0, 1] nor [1, 0]")
     return SWAPPED if (value[0] == 1) != turned else NATURAL
 

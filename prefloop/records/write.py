@@ -25,9 +25,11 @@ def record_to_dict(record: Record) -> dict[str, Any]:
         _drop(text=c.text, model=c.model or None, metadata=sorted_metadata(c.metadata) or None)
         for c in record.completions
     ]
-    parts: dict[str, list[dict[str, Any]]] = {
-        "gold": [{"pair": g.pair, "choice": g.choice} for g in record.gold],
-        "votes": [
+    # one by one: most keys of most records are absent
+    if record.gold:
+        out["gold"] = [{"pair": g.pair, "choice": g.choice} for g in record.gold]
+    if record.votes:
+        out["votes"] = [
             _drop(
                 rater=v.rater,
                 pair=v.pair,
@@ -39,24 +41,29 @@ def record_to_dict(record: Record) -> dict[str, Any]:
                 reason=v.reason or None,
             )
             for v in record.votes
-        ],
-        "rankings": [_drop(rater=r.rater or None, judge=r.judge or None, groups=r.groups) for r in record.rankings],
-        "verdicts": [
+        ]
+    if record.rankings:
+        out["rankings"] = [
+            _drop(rater=r.rater or None, judge=r.judge or None, groups=r.groups) for r in record.rankings
+        ]
+    if record.verdicts:
+        out["verdicts"] = [
             {"judge": v.judge, "pair": v.pair, "order": v.order, "sample": v.sample, "state": v.state}
             | {"choice": v.choice}
             | _drop(p_first=v.p_first, raw=v.raw or None)
             for v in record.verdicts
-        ],
-        "overrides": [
+        ]
+    if record.overrides:
+        out["overrides"] = [
             _drop(rater=o.rater, pair=o.pair, judge=o.judge or None, choice=o.choice)
             | _drop(reason=o.reason or None, at=o.at or None)
             for o in record.overrides
-        ],
-        "scores": [
+        ]
+    if record.scores:
+        out["scores"] = [
             {"judge": s.judge, "completion": s.completion, "value": s.value, "state": s.state} for s in record.scores
-        ],
-    }
-    return out | {key: rows for key, rows in parts.items() if rows}
+        ]
+    return out
 
 
 def write_record(record: Record) -> bytes:
