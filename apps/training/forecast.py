@@ -8,6 +8,7 @@ from statistics import median
 
 from django.db.models import Q, QuerySet, Sum
 
+from apps.jobs.models import JobState
 from apps.judging.figures import costs_per_1000
 from apps.judging.models import Judge, JudgeKind
 from apps.policies.models import Checkpoint
@@ -15,7 +16,7 @@ from apps.policies.selectors import checkpoint_bytes, checkpoint_default
 from apps.projects.models import Project
 from apps.prompts.selectors import given_prompts
 from apps.rankings.models import Preference
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, Engine, SamplingRun
 from apps.training.loops import additive_scores, loop_judge, made_judge_name, teaches
 from apps.training.models import Loop, Round, TrainingRun
 from apps.training.self_rewarding import is_taught
@@ -35,8 +36,9 @@ class Forecast:
     """Counts are for the whole loop unless they say `a round`; upper bounds, where answers or labels may coincide.
 
     `rows`: what is trained on, each row once a time that it is; `rows_are`: pairs, demonstrations, groups or "".
-    `seconds`: from finished rounds of the recipe, by how much they did, or None. `dollars`: at the judge's latest
-    calls' price, or None. `bytes`: of the checkpoints that it keeps, or None where the start is not there.
+    `seconds`: from finished rounds of the recipe, by how much they did; where there is none, roughly, from answers
+    sampled here, without the judge's calls; or None. `dollars`: at the judge's latest calls' price, or None. `bytes`:
+    of the checkpoints that it keeps, or None where the start is not there.
     """
 
     rounds: int
@@ -59,6 +61,7 @@ class Forecast:
     start: Checkpoint | None
     seconds: float | None
     seconds_from: int  # how many finished rounds that is from
+    seconds_from_answers: int  # how many sampled answers, where it is from no round
     bytes: int | None
 
 
@@ -82,6 +85,9 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = ""
     measured = _evaluated(project, recipe)
     work = _work(recipe, begin, answers / n_rounds, rows / n_rounds, measured)
     seconds, n_before = _seconds(project, recipe, work, measured)
+    n_sampled = 0
+    if seconds is None:
+        seconds, n_sampled = _rough_seconds(project, begin, work)
     kept = n_rounds * recipe.filter.n_steps if recipe.objective.loss != "none" else 0
     return Forecast(
         rounds=n_rounds,
@@ -104,6 +110,7 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = ""
         start=begin,
         seconds=None if seconds is None else seconds * n_rounds,
         seconds_from=n_before,
+        seconds_from_answers=n_sampled,
         bytes=None if begin is None else (kept + makes + taught) * _bytes(begin),
     )
 
@@ -286,6 +293,29 @@ def _seconds(project: Project, recipe: Recipe, work: float, measured: int) -> tu
         if done and row.started_at and row.ended_at:
             lengths.append((row.ended_at - row.started_at).total_seconds() * work / done)
     return (median(lengths), len(lengths)) if lengths else (None, 0)
+
+
+def _rough_seconds(project: Project, start: Checkpoint | None, work: float) -> tuple[float | None, int]:
+    """A round's length by how long sampling took here for models of the start's size, and by how many answers.
+
+    Over the rounds of 31 recipes on letters it said from 0.3 to 4 times what they took.
+    """
+    if start is None or start.n_parameters is None:
+        return None, 0
+    runs = SamplingRun.objects.filter(
+        project=project, engine=Engine.TRANSFORMERS, checkpoint__n_parameters=start.n_parameters
+    ).exclude(group=None)
+    seconds, done, n = 0.0, 0, 0
+    for run in runs.prefetch_related("group__jobs").order_by("-id")[:20]:
+        jobs = [job for job in run.group.jobs.all() if job.kind == "sampling.chunk"] if run.group else []
+        if any(job.state != JobState.SUCCEEDED or job.attempt > 1 for job in jobs):
+            continue  # a second attempt says nothing of the time of the first
+        lengths = [job.ended_at - job.started_at for job in jobs if job.ended_at and job.started_at]
+        if lengths:
+            answers = run.n * len(run.prompt_ids)
+            seconds += sum(length.total_seconds() for length in lengths)
+            done, n = done + start.n_parameters * run.max_tokens * answers, n + answers
+    return (work * seconds / done, n) if done else (None, 0)
 
 
 def _bytes(start: Checkpoint) -> int:

@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from apps.jobs.models import Job, JobGroup
+from apps.samples.models import SamplingRun
 from apps.training.forecast import forecast
 from apps.training.forms import LoopForm
 from prefloop.config import apply_settings
@@ -90,3 +92,58 @@ def test_times_of_finished_rounds_make_the_next_forecast(start, drive, loop_proj
     assert (seen.seconds, seen.seconds_from) == (45.0, 2)  # the median of 10 and 20, three times
     longer = apply_settings(recipe, {"draws.max_tokens": str(3 * recipe.draws[0].max_tokens)})
     assert forecast(project=loop_project, recipe=longer, n_rounds=3).seconds == 3 * 45.0
+
+
+@pytest.fixture
+def sampled(loop_project):
+    """Two jobs of three seconds each, in which a model of the start's size gave 12 answers of up to 64 tokens."""
+    loop_project.checkpoints.update(n_parameters=1000)
+    group = JobGroup.objects.create(project=loop_project, name="sampling")
+    at = timezone.now()
+    for _ in range(2):
+        Job.objects.create(
+            project=loop_project, group=group, kind="sampling.chunk", queue="gpu", state="succeeded", attempt=1,
+            started_at=at, ended_at=at + timedelta(seconds=3),
+        )  # fmt: skip
+    start = loop_project.checkpoints.get(name="start")
+    return SamplingRun.objects.create(
+        project=loop_project, checkpoint=start, prompt_ids=[1, 2, 3], n=4, max_tokens=64, group=group
+    )
+
+
+EIGHT = {"prompts.n": "4", "draws.n": "8", "draws.max_tokens": "128", "review.mode": "none"}
+
+
+def test_before_a_first_round_sampled_answers_make_a_rough_forecast(sampled, loop_project, bob, client_for):
+    recipe = apply_settings(get_recipe("iterative-dpo"), EIGHT)
+    seen = forecast(project=loop_project, recipe=recipe, n_rounds=2)
+    # a round is worth 32 answers, 32 scores, 6 * 4 pairs and 2 * 4 answers to measure: 96 answers of twice the length,
+    # at half a second for the shorter
+    assert (seen.seconds, seen.seconds_from, seen.seconds_from_answers) == (2 * 96 * 2 * 0.5, 0, 12)
+    page = client_for(bob).get(f"{FORM}forecast/", form_data(loop_project, rounds="2", **EIGHT)).content.decode()
+    assert "about 3\u202fmin" in page
+    assert "rough: no round of this recipe has ended here; from how long 12 answers took</span>" in page
+
+
+def test_a_rough_forecast_takes_no_other_size_and_no_run_that_was_cut_off(sampled, loop_project):
+    recipe = get_recipe("iterative-dpo")
+    assert forecast(project=loop_project, recipe=recipe, n_rounds=1).seconds
+    job = sampled.group.jobs.first()
+    for change in ({"state": "failed"}, {"attempt": 2}):  # a second attempt went on where the first was killed
+        was = {key: getattr(job, key) for key in change}
+        Job.objects.filter(pk=job.pk).update(**change)
+        assert forecast(project=loop_project, recipe=recipe, n_rounds=1).seconds is None
+        Job.objects.filter(pk=job.pk).update(**was)
+    loop_project.checkpoints.filter(name="start").update(n_parameters=2000)
+    sampled.checkpoint = loop_project.checkpoints.get(name="scorer")
+    sampled.save()
+    assert forecast(project=loop_project, recipe=recipe, n_rounds=1).seconds is None
+
+
+def test_finished_rounds_win_over_sampled_answers(sampled, start, drive, loop_project):
+    loop = start(n_rounds=1)
+    drive()
+    at = timezone.now()
+    loop.rounds.filter(index=1).update(started_at=at, ended_at=at + timedelta(seconds=10))
+    seen = forecast(project=loop_project, recipe=apply_settings(get_recipe("iterative-dpo"), loop.chosen), n_rounds=1)
+    assert (seen.seconds, seen.seconds_from, seen.seconds_from_answers) == (10.0, 1, 0)
