@@ -92,7 +92,16 @@ def extent(values: Sequence[float], given: tuple[float, float] | None) -> tuple[
     return (low - pad, high + pad)
 
 
-def labelled_ticks(low: float, high: float, unit: str, about: int = 5) -> list[tuple[float, str]]:
-    """Give ticks with the texts that stand at them."""
-    found = ticks(low, high, about)
-    return list(zip(found, tick_texts(found, unit), strict=True))
+def labelled_ticks(
+    low: float, high: float, unit: str, about: int = 5, *, width: float | None = None
+) -> list[tuple[float, str]]:
+    """Give ticks with the texts that stand at them; on an axis `width` wide so few that no text touches the next."""
+    found: list[float] = []
+    texts: list[str] = []
+    for fewer in range(about, 1, -1):
+        found = ticks(low, high, fewer)
+        texts = tick_texts(found, unit)
+        widest = max(map(len, texts), default=0)
+        if width is None or len(found) < 2 or (found[1] - found[0]) / (high - low) * width >= 6.5 * widest + 6:
+            return list(zip(found, texts, strict=True))
+    return [(found[0], texts[0]), (found[-1], texts[-1])]

@@ -55,7 +55,7 @@ def forest(
         return left + (min(max(value, low), high) - low) / ((high - low) or 1) * (right - left)
 
     parts: list[str] = []
-    for tick, text in labelled_ticks(low, high, unit):
+    for tick, text in labelled_ticks(low, high, unit, width=right - left):
         parts.append(svg.line(at(tick), top, at(tick), bottom, "gridline"))
         parts.append(svg.text(at(tick), bottom + 18, text, anchor="middle"))
     placed: list[float] = []

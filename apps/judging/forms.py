@@ -20,7 +20,7 @@ PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 
 MODE_WORDS = [
     ("text", _("Compares: reasons, then a verdict")),
-    ("json", _("Compares: reasons and a verdict as JSON, held to a schema where the endpoint can")),
+    ("json", _("Compares: reasons and a verdict as JSON, by a schema")),
     ("five", _("Compares: reasons, then one of five labels")),
     ("logprob", _("Compares: log-probs of one token")),
     ("soft", _("Compares: log-probs of one token, names without an order")),

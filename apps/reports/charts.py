@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,10 +37,18 @@ class Sizes:
     narrow: SafeString
 
 
-def _forest(dots: Sequence[Dot], *, width: int, label_width: int, axis: str = "", **options: Any) -> Sizes:
+def _forest(
+    dots: Sequence[Dot],
+    *,
+    width: int,
+    label_width: int,
+    axis: str = "",
+    narrow: Sequence[Dot] | None = None,
+    **options: Any,
+) -> Sizes:
     return Sizes(
         wide=forest(dots, width=width, label_width=label_width, axis=axis, **options),
-        narrow=forest(dots, width=380, label_width=112, **options),
+        narrow=forest(dots if narrow is None else narrow, width=380, label_width=112, **options),
     )
 
 
@@ -147,7 +155,7 @@ def groups(rows: Sequence[dict[str, Any]], *, title: str, overall: float | None 
 
 def drift(judges: Sequence[dict[str, Any]], names: Sequence[str]) -> Sizes:
     """Draw each judge's accuracy over the rounds, in the order they came."""
-    place = {name: i for i, name in enumerate(names)}
+    place = {name: i for i, name in enumerate(names, start=1)}
     series = [
         Series(
             judge["name"],
@@ -163,7 +171,8 @@ def drift(judges: Sequence[dict[str, Any]], names: Sequence[str]) -> Sizes:
         "y_label": _("agreement with the truth"),
         "y_unit": "%",
         "y_domain": (0.0, 1.0),
-        "x_domain": (0.0, max(1.0, len(names) - 1.0)),
+        "x_domain": (1.0, float(len(names))),
+        "x_whole": True,
     }
     return Sizes(
         lines(series, width=1080, height=340, label_width=200, **options),
@@ -241,8 +250,11 @@ def win_rates(section: dict[str, Any]) -> Sizes:
         for key, word, kind in words
         if model[key]["n"]
     ]
+    # a phone cuts the end of a name: whose labels they are must stand before it
+    short = [replace(dot, label=" · ".join(reversed(dot.label.rsplit(" · ", 1)))) for dot in dots]
     return _forest(
         dots,
+        narrow=short,
         title=_("Win rates with both kinds of labels"),
         domain=(0.0, 1.0),
         guides=[Guide(0.5)],

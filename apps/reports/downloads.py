@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.staticfiles import finders
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 
 _TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8", "html": "text/html; charset=utf-8"}
 _STYLES = ("css/tokens.css", "css/base.css", "css/layout.css", "css/components.css", "css/pages/reports.css")
@@ -24,10 +25,16 @@ def answer(text: str, name: str, form: str) -> HttpResponse:
     return response
 
 
+def page(request: HttpRequest, name: str, body: str, context: dict[str, Any]) -> HttpResponse:
+    """Give the report that the template `body` draws in a page that needs nothing beside it."""
+    drawn = render_to_string("reports/file.html", context | {"body": body}, request)
+    return answer(standing_alone(drawn), name, "html")
+
+
 def table_of(report: dict[str, Any]) -> str:
     """Write a report as a table of two columns: where a figure stands in the JSON, and what it is.
 
-    A list's rows are named by their name, rater or judge where they have one, else by their place.
+    A list's rows are named by their round, loop, name, judge or reason where they have one, else by their place.
     """
     out = io.StringIO()
     writer = csv.writer(out)
@@ -56,6 +63,9 @@ def _name(row: Any, place: int) -> str:
     if isinstance(row, dict):
         if "a" in row and "b" in row:
             return f"{row['a']} · {row['b']}"
+        for key in ("round", "loop"):
+            if key in row:
+                return f"{key} {row[key]}"
         for key in ("name", "judge", "reason"):
             if isinstance(row.get(key), str):
                 return row[key] or str(place)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from apps.accounts.views import person
 from apps.core.json import dumps
-from apps.reports import access, frontier_charts, frontier_words
+from apps.projects.models import Project
+from apps.reports import access, downloads, frontier_charts, frontier_words
 from apps.reports.frontier import frontier_report, points_of
 
 
@@ -22,6 +25,10 @@ from apps.reports.frontier import frontier_report, points_of
 @require_GET
 def frontier(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
+    return render(request, "reports/frontier.html", _context(request, project))
+
+
+def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
     report = frontier_report(project=project)
     y = "gold" if request.GET.get("y") == "gold" and report["has_gold"] else "win"
     groups = [
@@ -34,16 +41,23 @@ def frontier(request: HttpRequest, slug: str) -> HttpResponse:
         }
         for at, group in enumerate(report["groups"])
     ]
-    context = {
+    return {
         "project": project,
+        "heading": _("Is it better, and how far did it move?"),
         "active": "reports",
         "report": report,
         "y": y,
         "sentence": frontier_words.frontier_sentence(report, y),
         "groups": groups,
+        "version": _version(report),
         "made_at": timezone.now(),
+        "download_query": f"?y={y}",
     }
-    return render(request, "reports/frontier.html", context)
+
+
+def _version(report: dict[str, Any]) -> str:
+    """Name what was measured: the same figures, the same name."""
+    return hashlib.sha256(dumps(report).encode()).hexdigest()[:12]
 
 
 def _shown(point: dict[str, Any]) -> dict[str, Any]:
@@ -57,9 +71,12 @@ def _shown(point: dict[str, Any]) -> dict[str, Any]:
 @login_required
 @never_cache
 @require_GET
-def frontier_json(request: HttpRequest, slug: str) -> HttpResponse:
+def frontier_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
+    """Every figure as a file: JSON, CSV or a page that stands by itself."""
     project = access.project_for_reports(person(request), slug)
-    report = frontier_report(project=project)
-    response = HttpResponse(dumps(report) + "\n", content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{project.slug}.frontier.json"'
-    return response
+    context = _context(request, project)
+    name = f"{project.slug}.frontier.{form}"
+    if form == "html":
+        return downloads.page(request, name, "reports/_frontier.html", context)
+    whole = context["report"] | {"version": context["version"], "made_at": context["made_at"].isoformat()}
+    return downloads.answer(downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n", name, form)

@@ -94,9 +94,11 @@ def _win_sentence(group: dict[str, Any], later: list[dict[str, Any]]) -> str:
             f"Take {_named(most)}: it beats {name_of(group)} {_said(most, 'win')}, "
             "the most of all checkpoints and the most for its KL."
         )
+    steeper = any((point["win_rate_per_nat"] or 0.0) > thrifty["win_rate_per_nat"] for point in better)
+    careful = ", the most at the worse end of its intervals" if steeper else ""
     return (
         f"{_named(thrifty)} wins most for its KL, {_said(thrifty, 'win')} "
-        f"({100 * thrifty['win_rate_per_nat']:.0f} points a nat above even); "
+        f"({100 * thrifty['win_rate_per_nat']:.0f} points a nat above even{careful}); "
         f"{_named(most)} wins most, {_said(most, 'win')}."
     )
 

@@ -161,6 +161,8 @@ def leaderboard_for_page(
     if name:
         code = games.judges.index(name)
         rates = win_rates_report(games.columns, judge=code, name=name, half_width=half_width)
+        place = {model["name"]: at for at, model in enumerate(report["models"])}
+        rates["models"].sort(key=lambda model: place.get(model["name"], len(place)))
     made = Board(report, rates, judges, version, now, is_partial)
     cache.set(key, made, KEPT_SECONDS)
     return made

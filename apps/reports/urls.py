@@ -24,5 +24,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
         for form in ("json", "csv", "html")
     ),
     path("p/<slug:slug>/reports/frontier/", frontier_views.frontier, name="frontier"),
-    path("p/<slug:slug>/reports/frontier.json", frontier_views.frontier_json, name="frontier-json"),
+    *(
+        path(
+            f"p/<slug:slug>/reports/frontier.{form}",
+            frontier_views.frontier_file,
+            {"form": form},
+            name=f"frontier-{form}",
+        )
+        for form in ("json", "csv", "html")
+    ),
 ]

@@ -9,7 +9,6 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -158,15 +157,9 @@ def agreement_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
     now, name = timezone.now(), f"{project.slug}.agreement.{form}"
     if form == "html":
         found = services.agreement_for_page(project=project, now=now)
-        return _page_file(request, name, "reports/_agreement.html", _agreement_context(request, project, found))
+        return downloads.page(request, name, "reports/_agreement.html", _agreement_context(request, project, found))
     whole = services.agreement_whole(project=project, now=now)
     return downloads.answer(downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n", name, form)
-
-
-def _page_file(request: HttpRequest, name: str, body: str, context: dict[str, Any]) -> HttpResponse:
-    """The report in a page that needs nothing beside it."""
-    page = render_to_string("reports/file.html", context | {"body": body}, request)
-    return downloads.answer(downloads.standing_alone(page), name, "html")
 
 
 @login_required
@@ -254,7 +247,7 @@ def leaderboard_file(request: HttpRequest, slug: str, form: str) -> HttpResponse
     context = _board_context(request, project)
     name = f"{project.slug}.leaderboard.{form}"
     if form == "html":
-        return _page_file(request, name, "reports/_leaderboard.html", context)
+        return downloads.page(request, name, "reports/_leaderboard.html", context)
     whole = context["report"] | {
         "win_rates": context["win_rates"],
         "version": context["version"],

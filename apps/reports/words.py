@@ -32,9 +32,15 @@ def n_truth(report: dict[str, Any]) -> int:
 
 
 def best_judge(report: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the judge with the highest κ, by accuracy where κ is undefined; None where none was measured."""
-    measured = [judge for judge in report["judges"] if judge["accuracy"] is not None]
-    return max(measured, key=lambda j: (j["cohen_kappa"] or 0.0, j["accuracy"]), default=None)
+    """Give the judge with the highest κ, by accuracy where κ is undefined; None where none was measured.
+
+    A judge with too few verdicts to rely on is best only where all are, and then the one with most.
+    """
+    measured: list[dict[str, Any]] = [judge for judge in report["judges"] if judge["accuracy"] is not None]
+    known = [judge for judge in measured if judge["n"] >= FEW]
+    if not known:
+        return max(measured, key=lambda j: j["n"], default=None)
+    return max(known, key=lambda j: (j["cohen_kappa"] or 0.0, j["accuracy"]))
 
 
 def human_agreement(report: dict[str, Any]) -> dict[str, Any] | None:
@@ -158,8 +164,8 @@ def win_rates_sentence(section: dict[str, Any]) -> str:
     width = (best["both"]["ci95"][1] - best["both"]["ci95"][0]) / 2
     text = (
         f"{best['name']} wins {with_interval(best['both']['rate'], best['both']['ci95'])} of its comparisons, "
-        f"by {best['human']['n']:,} votes of people and {best['judge']['n']:,} labels of {section['judge']}, "
-        f"whose bias is taken out (±{100 * width:.1f}"
+        f"by {best['judge']['n']:,} that {section['judge']} labelled and the {best['both']['n']:,} of these that "
+        f"people voted on too, which take its bias out (±{100 * width:.1f}"
     )
     if best["human"]["ci95"]:
         text += f"; people alone ±{50 * (best['human']['ci95'][1] - best['human']['ci95'][0]):.1f}"

@@ -127,6 +127,8 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/reports/leaderboard.json": LEAD,
     "p/<slug:slug>/reports/frontier/": LEAD,
     "p/<slug:slug>/reports/frontier.json": LEAD,
+    "p/<slug:slug>/reports/frontier.csv": LEAD,
+    "p/<slug:slug>/reports/frontier.html": LEAD,
     "api/v1/projects/<slug:slug>/reports/agreement/": API_LEAD,
     "api/v1/projects/<slug:slug>/reports/leaderboard/": API_LEAD,
     # training

@@ -47,6 +47,7 @@ def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, ax
     page.get_by_role("button", name="Look at it").click()
     assert page.get_by_text("Every record can be imported.").is_visible()
     assert page.locator("article").count() == 5
+    assert "ann: 0" in page.locator("article").first.inner_text()  # what will count as the better answer
     axe(page)
     shoot(page, f"data-preview-{width}-{theme}")
     page.get_by_role("button", name="Import 5 records").click()

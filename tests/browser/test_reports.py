@@ -57,6 +57,8 @@ def test_the_agreement_page(told, bob, page_for, axe, shoot, width, theme):
     _no_overflow(page)
     axe(page)
     shoot(page, f"agreement-{width}-{theme}")
+    page.emulate_media(media="print")
+    assert page.locator(".skip-link").is_hidden()  # else it stands at the foot of every printed page
 
 
 @pytest.mark.parametrize(("width", "theme"), LOOKS)

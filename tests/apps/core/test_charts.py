@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 
@@ -150,6 +151,17 @@ def test_ticks_are_written_with_the_decimals_that_their_step_needs(values, unit,
 def test_no_two_ticks_read_the_same(low, span):
     texts = tick_texts(ticks(low, low + span))
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("width", [380, 530, 1080])
+def test_the_ticks_of_a_forest_never_touch(width):
+    dots = [Dot("a judge", 0.5, 0.4, 0.6, note="n = 1,000")]
+    drawing = forest(dots, title="t", domain=(0.0, 1.0), width=width, label_width=112 if width < 400 else 200)
+    ticks = [node for node in _all(drawing, "text") if node.get("text-anchor") == "middle"]
+    assert len(ticks) >= 2
+    places = [float(node.get("x")) for node in ticks]
+    widest = max(len(node.text) for node in ticks)
+    assert all(later - sooner > 6 * widest for sooner, later in itertools.pairwise(places))
 
 
 def test_an_axis_that_counts_has_whole_numbers_only():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import math
@@ -212,6 +213,14 @@ def test_the_sentence_names_the_thriftiest_and_the_best_checkpoint(make_start, m
     assert f"loop-{loop.pk}-round-2 wins most, 85.0\u202f% [83.0, 87.0] at 2.00\u202fnats." in said
 
 
+def test_the_sentence_says_why_the_steepest_is_not_the_thriftiest(make_start, make_loop, project):
+    """53 % at 0.05 nats is 60 points a nat, but may be 51 %; 70 % at 0.5 nats is 40, and known better."""
+    loop = make_loop(make_start(), [_result(0, 0.5), _result(0.05, 0.53), _result(0.5, 0.7), _result(2.0, 0.85)])
+    said = _sentence(project, "win")
+    assert said.startswith(f"loop-{loop.pk}-round-2 wins most for its KL, ")
+    assert "(40 points a nat above even, the most at the worse end of its intervals)" in said
+
+
 def test_a_lucky_step_near_the_start_is_not_called_thrifty(make_start, make_loop, project):
     """51 % at 0.001 nats is ten points a nat and more, but its interval holds 50 %."""
     loop = make_loop(make_start(), [_result(0, 0.5), _result(0.001, 0.51), _result(0.5, 0.7)])
@@ -283,7 +292,32 @@ def test_the_json_holds_what_the_page_draws(make_start, make_loop, client_for, b
     make_loop(make_start(), [_result(0, 0.5, 2.0), _result(0.5, 0.7, 3.0)])
     answer = client_for(bob).get("/p/letters-test/reports/frontier.json")
     assert answer["Content-Disposition"] == 'attachment; filename="letters-test.frontier.json"'
-    assert json.loads(answer.content) == json.loads(json.dumps(frontier_report(project=project)))
+    whole = json.loads(answer.content)
+    version, made_at = whole.pop("version"), whole.pop("made_at")
+    assert whole == json.loads(json.dumps(frontier_report(project=project)))
+    page = client_for(bob).get(PAGE).content.decode()
+    assert f"of version {version} of the measurements" in page
+    assert made_at[:10] in page
+    make_loop(make_start("other", fingerprint="1"), [_result(0, 0.5, 2.0)])
+    assert json.loads(client_for(bob).get(f"{PAGE.rstrip('/')}.json").content)["version"] != version
+
+
+def test_the_frontier_comes_as_a_table_and_as_a_page_that_stands_by_itself(
+    make_start, make_loop, client_for, bob, project
+):
+    loop = make_loop(make_start(), [_result(0, 0.5, 2.0), _result(0.5, 0.7, 3.0)])
+    answer = client_for(bob).get("/p/letters-test/reports/frontier.csv")
+    assert answer["Content-Disposition"] == 'attachment; filename="letters-test.frontier.csv"'
+    rows = dict(csv.reader(answer.content.decode().splitlines()))
+    where = f"groups / 0 / loops / loop {loop.pk} / points / round 1"
+    assert (rows[f"{where} / kl"], rows[f"{where} / win_rate_vs_initial"]) == ("0.5", "0.7")
+    assert rows["version"]
+    assert rows["made_at"]
+    page = client_for(bob).get("/p/letters-test/reports/frontier.html?y=gold").content.decode()
+    assert "<style>" in page
+    assert "mean gold score" in page
+    assert "<link" not in page
+    assert "<script" not in page
 
 
 def test_an_empty_project_is_told_the_next_step(client_for, bob, project):
@@ -292,7 +326,7 @@ def test_an_empty_project_is_told_the_next_step(client_for, bob, project):
     assert "run_recipe iterative-dpo --project letters-test" in page
 
 
-@pytest.mark.parametrize("path", ["", ".json"])
+@pytest.mark.parametrize("path", ["", ".json", ".csv", ".html"])
 def test_a_stranger_an_annotator_and_another_projects_owner_see_nothing(path, client_for, ann, charlie, project):
     where = PAGE.rstrip("/") + (path or "/")
     assert client_for(None).get(where).status_code == 302

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from apps.prompts.models import ImportBatch
-from apps.reports import figures, selectors, services, words
+from apps.reports import charts, figures, selectors, services, words
 from prefloop.stats.report import ReportItem, ReportVerdict, ReportVote, agreement_report, columns_of
 
 pytestmark = pytest.mark.django_db
@@ -295,6 +295,28 @@ def test_the_sentence_tells_a_busy_person_what_to_do(project, make_comparison, m
     for i, pair in enumerate(pairs[40:]):
         make_vote(pair, "first" if i % 2 else "second", rater="a")
     assert say().startswith("Do not rely on any judge yet: j,")
+
+
+def test_the_best_judge_has_verdicts_enough_where_any_has():
+    def judge(name, n, kappa):
+        return {"name": name, "n": n, "accuracy": 0.9, "cohen_kappa": kappa}
+
+    lucky, slow, known = judge("lucky", 5, 1.0), judge("slow", 98, 0.8), judge("known", 400, 0.7)
+    assert words.best_judge({"judges": [lucky, slow, known]}) is known
+    assert words.best_judge({"judges": [lucky, slow]}) is slow  # none has: the one that most is known of
+    assert words.best_judge({"judges": [judge("mute", 0, None) | {"accuracy": None}]}) is None
+
+
+def test_win_rates_are_named_whose_they_are_and_say_what_they_rest_on():
+    def rate(n):
+        return {"n": n, "rate": 0.6, "ci95": [0.5, 0.7]}
+
+    model = {"name": "a-model-with-a-long-name", "human": rate(31), "judge": rate(70), "both": rate(25)}
+    section = {"judge": "j", "models": [model]}
+    assert "by 70 that j labelled and the 25 of these that people voted on too" in words.win_rates_sentence(section)
+    drawn = charts.win_rates(section)
+    assert all(f">{word} · a" in drawn.narrow for word in ("people", "judge", "both"))
+    assert ">a-model-with-a-long-name · people<" in drawn.wide
 
 
 # --- doors
