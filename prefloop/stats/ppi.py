@@ -98,17 +98,18 @@ class WinRates:
     n_comparisons: int
 
     def more_labels(self, half_width: float, *, confidence: float = 0.95) -> int | None:
-        """Say how many more human labels make the interval ± `half_width`; None where that can't be told or done."""
+        """Say how many more human labels, of comparisons that the judge has judged, make the interval ± `half_width`;
+        None where that can't be told or done. Votes where the judge is mute correct nothing and do not count."""
         if self.variance is None or self.correlation is None:
             return None
         total = labels_needed(
             half_width,
             variance=self.variance,
             correlation=self.correlation,
-            n_comparisons=self.n_comparisons,
+            n_comparisons=self.judge.n,
             confidence=confidence,
         )
-        return None if total is None else max(0, total - self.human.n)
+        return None if total is None else max(0, total - self.both.n)
 
 
 def win_rates(human: ArrayLike, judge: ArrayLike, *, confidence: float = 0.95) -> WinRates:

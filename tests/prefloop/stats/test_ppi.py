@@ -116,6 +116,9 @@ def test_win_rates_tell_apart_what_people_and_the_judge_said():
     assert found.both.interval.low == pytest.approx(float(direct.low))
     # more for a narrower interval; none where it is wide enough already
     assert found.more_labels(0.04) > found.more_labels(0.05) > 0 == found.more_labels(0.2)
+    # what people said where the judge is mute takes no bias out
+    mute = win_rates(np.append(y, [1.0] * 50), np.append(f, [np.nan] * 50))
+    assert mute.more_labels(0.04) == found.more_labels(0.04)
 
 
 @pytest.mark.parametrize(
