@@ -82,7 +82,8 @@ def test_a_run_with_an_adapter_learns_and_its_result_loads_everywhere(
     run_dir = make_run(adapter=settings, objective={"epochs": 6, "lr": 5e-3})
     assert train.run(run_dir).exit_code == 0
     told = metrics(run_dir)
-    assert told[0]["loss"] == pytest.approx(math.log(2), abs=1e-7)  # nothing added yet: h is exactly 0
+    assert told[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    # nothing added yet: h is 0, but for what a processor's kernels do with another shape
     assert sum(m["loss"] for m in told[-5:]) < sum(m["loss"] for m in told[:5]) - 0.2
 
     final, adapter = run_dir / "final", run_dir / "final" / ("adapter" if merge_in else "")

@@ -68,7 +68,8 @@ def test_a_bf16_run_follows_the_fp32_one(make_run: MakeRun, adapter: Adapter) ->
     for run in (full, half):
         assert train.run(run).exit_code == 0
     exact, rounded = losses(full), losses(half)
-    assert exact[0] == rounded[0] == pytest.approx(0.6931472, abs=1e-6)  # policy and reference round alike
+    # policy and reference round alike, but for what a processor's kernels do with another shape
+    assert [exact[0], rounded[0]] == pytest.approx([0.6931472] * 2, abs=1e-6)
     # 3 significant digits a number: sums of some 20 log-probs of this tiny, sharp model differ by about 0.1 nats, and
     # which way depends on the processor's own bf16 instructions
     apart = [abs(a - b) for a, b in zip(rounded, exact, strict=True)]

@@ -41,7 +41,8 @@ def assert_same_curve(two: Path, one: Path) -> None:
         assert mine.keys() == single.keys()
         for name in ("loss", "grad_norm", "rewards/margins", "rewards/accuracies", "logps/chosen"):
             if name in single:
-                assert mine[name] == pytest.approx(single[name], abs=1e-5, rel=1e-5), name
+                # fp32 sums in another order, and AdamW makes more of a rounding with every step
+                assert mine[name] == pytest.approx(single[name], abs=1e-4, rel=1e-4), name
 
 
 def test_shares_are_a_partition_and_one_process_has_it_all() -> None:
