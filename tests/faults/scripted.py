@@ -20,6 +20,7 @@ class Scripted(ThreadingHTTPServer):
         self.prefers: list[tuple[str, str]] = []  # (better, worse); "A" for a pair that is not among them
         self.hold_after: int | None = None  # answer so many, then none until `go`
         self.go = threading.Event()
+        self.closed = False
         self._lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -38,6 +39,8 @@ class Scripted(ThreadingHTTPServer):
         return "A" if pair is None or text.index(pair[0]) < text.index(pair[1]) else "B"
 
     def close(self) -> None:
+        """Go down: also for connections that are open, whose handlers would go on answering."""
+        self.closed = True
         self.go.set()
         self.shutdown()
         self.server_close()
@@ -52,9 +55,15 @@ class ScriptedHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         said = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if self.server.closed:
+            self.close_connection = True
+            return
         number = self.server.note(said)
         if self.server.hold_after is not None and number > self.server.hold_after:
             self.server.go.wait(120)
+        if self.server.closed:
+            self.close_connection = True
+            return
         message = {"role": "assistant", "content": f"So: [[{self.server.verdict(said)}]]"}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
         usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}

@@ -137,6 +137,7 @@ def test_killed_told_to_leave_without_its_judge_and_without_disk_it_ends_as_an_u
         assert rough.workers.leave() == [0, 0]
         assert rough.metrics.count() < N_STEPS
 
+        server.hold_after = server.n_asked + 5 * 2 * BATCH  # five steps' questions, so that some are left to ask
         rough.workers.start()
         rough.reach(8)
         server.close()  # the judge's machine goes down
