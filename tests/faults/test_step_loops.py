@@ -80,6 +80,10 @@ class Stepping:
     def reach(self, step):
         self.site.wait_for(lambda: self.metrics.filter(step__gte=step).exists(), f"step {step}", seconds=120)
 
+    def advance(self, n):
+        """Wait for n more steps than are told: workers that have just started are then at work."""
+        self.reach((self.metrics.order_by("step").values_list("step", flat=True).last() or 0) + n)
+
     @property
     def process(self):
         """The training process, and the directory of its run."""
@@ -133,13 +137,13 @@ def test_killed_told_to_leave_without_its_judge_and_without_disk_it_ends_as_an_u
         assert rough.metrics.count() < N_STEPS
 
         rough.workers.start()
-        rough.reach(5)
+        rough.advance(2)
         assert rough.workers.leave() == [0, 0]
         assert rough.metrics.count() < N_STEPS
 
-        server.hold_after = server.n_asked + 5 * 2 * BATCH  # five steps' questions, so that some are left to ask
+        server.hold_after = server.n_asked + 4 * 2 * BATCH  # four steps' questions, so that some are left to ask
         rough.workers.start()
-        rough.reach(8)
+        rough.advance(1)
         server.close()  # the judge's machine goes down
         training = Job.objects.filter(kind="training.run").order_by("id").last()
         waiting = training.events.filter(text__contains="again in")
@@ -149,10 +153,13 @@ def test_killed_told_to_leave_without_its_judge_and_without_disk_it_ends_as_an_u
         assert rough.metrics.count() < N_STEPS
         back = Opinionated(port)
         back.asked = server.asked
+        back.hold_after = back.n_asked + 2 * 2 * BATCH
         try:
-            rough.reach(12)
+            rough.advance(1)
             pid, directory = rough.process
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))  # as a full disk answers
+            back.hold_after = None
+            back.go.set()
             assert rough.end() == (LoopState.FAILED, "out_of_disk")
             assert rough.metrics.count() < N_STEPS
             loop_resume(loop=rough.loop, by=None)
