@@ -22,34 +22,21 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._judges import ask, judge_make  # noqa: E402 (from the folder above)
+
 CRITERIA = {"helpful": "Helpful: kind and correct.", "very short": "very short"}
 
 
-def judge_make(name: str, criterion: str) -> None:
-    """Make the judge in the project of PREFLOOP_VAR."""
+def part(request: dict[str, str]) -> dict[str, int]:
+    """Make the judge in the demo project of PREFLOOP_VAR."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     import django
 
     django.setup()
-    from apps.judging.services import judge_create
-    from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_create
     from apps.projects.models import Project
     from workers import demo
 
-    project = Project.objects.get(slug=demo.SLUG)
-    endpoint = endpoint_create(
-        project=project, name=name, base_url=f"{SIMULATED_SCHEME}letters", model="simulated-judge", is_simulated=True
-    )
-    judge_create(
-        project=project,
-        name=name,
-        kind="llm",
-        endpoint=endpoint,
-        criterion=criterion,
-        mode="logprob",
-        order_policy="average",
-        is_simulated=True,
-    )
+    return {"judge": judge_make(Project.objects.get(slug=demo.SLUG), **request).pk}
 
 
 def run(folder: Path, name: str, *, rounds: int | None, seed: int) -> list[dict[str, Any]]:
@@ -60,13 +47,7 @@ def run(folder: Path, name: str, *, rounds: int | None, seed: int) -> list[dict[
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(seeded(folder), home, symlinks=True)
     judge = name.replace(" ", "-")
-    made = os.fork()
-    if made == 0:
-        os.environ |= {"PREFLOOP_VAR": str(home), "DATABASE_URL": ""}
-        judge_make(judge, CRITERIA[name])
-        os._exit(0)
-    if os.waitpid(made, 0)[1]:
-        raise SystemExit("the judge could not be made")
+    ask(__file__, home, name=judge, criterion=CRITERIA[name])
     words = ["run_recipe", "oaif-dpo", "--project", "letters", "--json", "--seed", str(seed)]
     words += ["--set", f"label.judge={judge}", *(["--rounds", str(rounds)] if rounds is not None else [])]
     done = manage(home, *words)
@@ -81,7 +62,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.part:
+        print(json.dumps(part(json.loads(options.part))))
+        return 0
     from benchmarks.recipes import FOLDER
 
     folder = options.folder or FOLDER

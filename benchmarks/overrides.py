@@ -18,7 +18,6 @@ import math
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,24 +25,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._judges import ask, judge_make  # noqa: E402 (from the folder above)
+
 ARMS = ("none", "sample", "uncertain")
 JUDGE = "long-winded"
-
-
-def ask(folder: Path, **request: Any) -> dict[str, Any]:
-    """Do one part of the study in a process of its own, on the data of `folder`."""
-    environment = os.environ | {"PREFLOOP_VAR": str(folder), "DATABASE_URL": ""}
-    done = subprocess.run(
-        [sys.executable, __file__, "--part", json.dumps(request)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def part(request: dict[str, Any]) -> dict[str, Any]:
@@ -56,9 +41,7 @@ def part(request: dict[str, Any]) -> dict[str, Any]:
 
 def judge(length_bias: float, noise: float) -> dict[str, Any]:
     """Let the wrong judge label every training pair of the demo."""
-    from apps.judging.services import judge_create, judging_run_create
-    from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_create
-    from apps.policies.models import Endpoint
+    from apps.judging.services import judging_run_create
     from apps.projects.models import Project
     from apps.samples.models import Completion
     from apps.samples.services import comparisons_create
@@ -66,22 +49,7 @@ def judge(length_bias: float, noise: float) -> dict[str, Any]:
     from workers.foreground import run_group
 
     project = Project.objects.get(slug=demo.SLUG)
-    endpoint = endpoint_create(
-        project=project, name=JUDGE, base_url=f"{SIMULATED_SCHEME}letters", model="simulated-judge", is_simulated=True
-    )
-    Endpoint.objects.filter(pk=endpoint.pk).update(
-        capabilities={"biases": {"length_bias": length_bias, "noise": noise}}
-    )
-    made = judge_create(
-        project=project,
-        name=JUDGE,
-        kind="llm",
-        endpoint=endpoint,
-        criterion=demo.CRITERION,
-        mode="logprob",
-        order_policy="average",
-        is_simulated=True,
-    )
+    made = judge_make(project, JUDGE, demo.CRITERION, {"length_bias": length_bias, "noise": noise})
     # pairs of their own, which no other judge has an opinion on: the gate has only this judge to go by
     by_prompt: dict[int, list[Any]] = {}
     first = project.sampling_runs.order_by("id").first()
@@ -198,7 +166,9 @@ def main() -> int:
     if not said.exists():
         shutil.rmtree(judged, ignore_errors=True)
         shutil.copytree(folder / "seed", judged, symlinks=True)
-        said.write_text(json.dumps(ask(judged, do="judge", length_bias=options.length_bias, noise=options.noise)))
+        said.write_text(
+            json.dumps(ask(__file__, judged, do="judge", length_bias=options.length_bias, noise=options.noise))
+        )
     manage(judged, "migrate")
     counts = json.loads(said.read_text())
     budget = round(options.share * counts["n"])
@@ -208,7 +178,7 @@ def main() -> int:
             home = folder / "override-arm"
             shutil.rmtree(home, ignore_errors=True)
             shutil.copytree(judged, home, symlinks=True)
-            found[mode].append(ask(home, do="train", mode=mode, budget=budget, seed=seed))
+            found[mode].append(ask(__file__, home, do="train", mode=mode, budget=budget, seed=seed))
             sys.stderr.write(f"{mode} seed {seed}: {found[mode][-1]}\n")
     if options.json:
         print(json.dumps({"judge": counts, "budget": budget, "arms": found}, indent=1))
