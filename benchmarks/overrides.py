@@ -77,8 +77,9 @@ def train(mode: str, budget: int, seed: int) -> dict[str, Any]:
     from apps.projects.models import Project
     from apps.rankings.services.decide import override_create
     from apps.samples.models import Comparison
-    from apps.training.loops import ACTIVE, loop_start
-    from apps.training.selectors import loop_rows
+    from apps.training.lineage.selectors import loop_rows
+    from apps.training.loops.starting import loop_start
+    from apps.training.models import ACTIVE
     from workers import demo
     from workers.foreground import run_until
 
@@ -121,7 +122,7 @@ def train(mode: str, budget: int, seed: int) -> dict[str, Any]:
 
 def _labels(project: Any, judge: Any, ids: list[int]) -> dict[int, tuple[str, str]]:
     """What the judge says of each pair and what is true: first, second or tie."""
-    from apps.rankings.preferences import judge_labels
+    from apps.labels.selectors import judge_labels
     from apps.samples.models import Comparison
     from prefloop.worlds.letters.utility import utility
 

@@ -33,7 +33,7 @@ def fill(n: int) -> None:
     from django.utils import timezone
 
     from apps.accounts.models import User
-    from apps.judging.models import Judge
+    from apps.labels.models import Judge
     from apps.projects.models import Membership, Project
     from apps.prompts.models import ImportBatch, PromptSet
 

@@ -1,4 +1,8 @@
-"""Readers of environment variables that fail loudly: a malformed value stops the start, by name."""
+"""Readers of environment variables that fail loudly: a malformed value stops the start, by name.
+
+django-environ reads DATABASE_URL. Its other readers take a misspelt switch for False and a value that begins with a
+dollar sign for another variable's name, so those are ours.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,12 @@ import os
 import secrets
 import sys
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import quote
 
+import environ
 from django.core.exceptions import ImproperlyConfigured
 
 
@@ -61,8 +68,36 @@ def env_float(name: str, default: float, *, above: float) -> float:
     return number
 
 
+def env_choice(name: str, choices: tuple[str, ...]) -> str:
+    """Read one of the choices, the first where it is unset. Raises ImproperlyConfigured for any other value."""
+    value = env_str(name, choices[0])
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
 def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Read addresses and networks: 10.0.0.2,172.16.0.0/12."""
+    try:
+        return [ip_network(item, strict=False) for item in env_list(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must hold addresses or networks: {error}") from error
+
+
+def import_dirs(own: Path, given: list[str]) -> tuple[list[Path], dict[str, list[Path]]]:
+    """Read where models may be imported from: directories of the operator, and `slug=directory` of a project."""
+    everywhere, of_projects = [own], dict[str, list[Path]]()
+    for item in given:
+        slug, equals, path = item.partition("=")
+        if equals and "/" not in slug:
+            of_projects.setdefault(slug, []).append(Path(path))
+        else:
+            everywhere.append(Path(item))
+    return everywhere, of_projects
 
 
 def vllm_python(root: Path) -> str:
@@ -77,6 +112,14 @@ def vllm_python(root: Path) -> str:
         return sys.executable
     beside = root / ".venv-vllm" / "bin" / "python"
     return str(beside) if beside.exists() else ""
+
+
+def base_url(recorded: Path) -> str:
+    """Give the address that links begin with: PREFLOOP_BASE_URL, else what `up` last recorded, else its default."""
+    found = env_str("PREFLOOP_BASE_URL")
+    if not found and recorded.exists():
+        found = recorded.read_text("utf-8").strip()
+    return found or "http://127.0.0.1:8000"
 
 
 def secret_key(var: Path) -> str:
@@ -102,39 +145,31 @@ def secret_key(var: Path) -> str:
     return key
 
 
-def database(url: str, var: Path) -> dict[str, object]:
-    """Turn DATABASE_URL into Django's settings; empty means SQLite in var/.
+SQLITE = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": (
+        "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA journal_size_limit=67108864;"
+        "PRAGMA mmap_size=134217728;PRAGMA cache_size=-32000"
+    ),
+}
+
+
+def database(url: str, var: Path) -> dict[str, Any]:
+    """Turn DATABASE_URL into Django's settings; empty means SQLite in var/. What its query says become options.
 
     SQLite is opened IMMEDIATE with WAL: Django's default (DEFERRED) fails about half of concurrent
     read-then-write transactions at once with "database is locked", whatever the timeout.
     """
-    if not url:
-        url = f"sqlite:///{var / 'prefloop.sqlite3'}"
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        # sqlite:///relative or sqlite:////absolute
-        name = unquote(parts.path[1:]) or ":memory:"
-        return {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": name,
-            "OPTIONS": {
-                "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
-                "init_command": (
-                    "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA journal_size_limit=67108864;"
-                    "PRAGMA mmap_size=134217728;PRAGMA cache_size=-32000"
-                ),
-            },
-        }
-    if parts.scheme in {"postgres", "postgresql"}:
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": unquote(parts.path[1:]),
-            "USER": unquote(parts.username or ""),
-            "PASSWORD": unquote(parts.password or ""),
-            "HOST": parts.hostname or "",
-            "PORT": str(parts.port or ""),
-            "CONN_MAX_AGE": 60,
-            "CONN_HEALTH_CHECKS": True,
-        }
-    raise ImproperlyConfigured(f"DATABASE_URL must begin with sqlite:// or postgres://, not {parts.scheme!r}")
+    url = url or f"sqlite:///{quote(str(var / 'prefloop.sqlite3'))}"
+    scheme = url.partition(":")[0]
+    if scheme not in {"sqlite", "postgres", "postgresql"}:
+        raise ImproperlyConfigured(f"DATABASE_URL must begin with sqlite:// or postgres://, not {scheme!r}")
+    try:
+        found: dict[str, Any] = dict(environ.Env.db_url_config(url))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL can't be read: {error}") from error
+    given = found.get("OPTIONS", {})
+    if scheme == "sqlite":
+        return {"ENGINE": found["ENGINE"], "NAME": found["NAME"], "OPTIONS": SQLITE | given}
+    return {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, **found}

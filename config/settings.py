@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from csp.constants import NONE, SELF
 
 from config import env
+from prefloop.recipes.runspec import PRECISIONS
 from prefloop.stats.alarms import KL_BUDGET
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -20,8 +22,11 @@ DEBUG = env.env_bool("DEBUG", False)
 SECRET_KEY = env.secret_key(VAR_DIR)
 ALLOWED_HOSTS = env.env_list("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.env_list("CSRF_TRUSTED_ORIGINS")
-BASE_URL = env.env_str("PREFLOOP_BASE_URL", "http://127.0.0.1:8000")
+BASE_URL_FILE = VAR_DIR / "base-url"  # where `up` says at which address it listens
+BASE_URL = env.base_url(BASE_URL_FILE)
 HTTPS = BASE_URL.startswith("https://")
+# Addresses of reverse proxies that are believed about their client's address and scheme; nobody else is.
+TRUSTED_PROXIES = env.networks("PREFLOOP_TRUSTED_PROXIES")
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -33,8 +38,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "knox",
     "drf_spectacular",
-    "django_htmx",
-    "rules.apps.AutodiscoverRulesConfig",
     "csp",
     "apps.core",
     "apps.accounts",
@@ -43,6 +46,7 @@ INSTALLED_APPS = [
     "apps.prompts",
     "apps.policies",
     "apps.samples",
+    "apps.labels",
     "apps.judging",
     "apps.rankings",
     "apps.exchange",
@@ -53,10 +57,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "apps.core.middleware.trusted_proxies_only",  # first: nothing may read what a stranger wrote
     "django.middleware.security.SecurityMiddleware",
     # above WhiteNoise, so that static files carry the headers too
     "csp.middleware.CSPMiddleware",
     "apps.core.middleware.security_headers",
+    # before whatever reads a body, the CSRF check among them
+    "apps.core.middleware.BodyLimit",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -65,7 +72,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -96,7 +102,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ATOMIC_REQUESTS = False
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["rules.permissions.ObjectPermissionBackend", "django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -119,6 +124,8 @@ CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+if TRUSTED_PROXIES:  # the middleware below lets the header through from those addresses alone
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -154,18 +161,21 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 STORE_DIR = VAR_DIR / "store"  # checkpoints, snapshots, run directories
 # Where model directories may be imported from by the page: what a browser names is looked for here and nowhere else.
-IMPORT_DIRS = [VAR_DIR / "imports", *(Path(path) for path in env.env_list("PREFLOOP_IMPORT_DIRS"))]
+# IMPORT_DIRS are the operator's (admin accounts); a project has what is given to it, and DIR/projects/SLUG of each.
+IMPORT_DIRS, PROJECT_IMPORT_DIRS = env.import_dirs(VAR_DIR / "imports", env.env_list("PREFLOOP_IMPORT_DIRS"))
+# Who may make projects on the page (whoever makes one owns it, its compute included): "admins" or "everyone".
+PROJECT_CREATORS = env.env_choice("PREFLOOP_PROJECT_CREATORS", ("admins", "everyone"))
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["knox.auth.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.accounts.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "apps.accounts.schema.ScopedSchema",
     "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
-    "DEFAULT_THROTTLE_RATES": {"login": "10/min", "api": "1200/min"},
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Token", "TOKEN_LIMIT_PER_USER": None}
+TOKEN_LIFETIME = timedelta(days=90)  # of an API token, unless another is chosen when it is made
+REST_KNOX = {"TOKEN_TTL": TOKEN_LIFETIME, "AUTH_HEADER_PREFIX": "Token", "TOKEN_LIMIT_PER_USER": None}
 SPECTACULAR_SETTINGS = {
     "TITLE": "prefloop",
     "VERSION": "1",
@@ -184,11 +194,17 @@ ENDPOINT_ALLOW = env.env_list("PREFLOOP_ENDPOINT_ALLOW")
 VLLM_PYTHON = env.vllm_python(BASE_DIR)  # "": no vLLM here
 VLLM_ARGUMENTS = shlex.split(env.env_str("PREFLOOP_VLLM_ARGS"))
 VLLM_IDLE_SECONDS = env.env_int("PREFLOOP_VLLM_IDLE_SECONDS", 300)  # then a server that nobody asks is stopped
+# What reading a stranger's file may take, in a process of its own; a large file may take more (docs/operating.md).
+READER_MEMORY_MB = env.env_int("PREFLOOP_READER_MEMORY_MB", 1024, minimum=64)
+UPLOAD_QUOTA_MB = env.env_int("PREFLOOP_UPLOAD_QUOTA_MB", 2048, minimum=1)  # of files that wait, a project
+READER_SECONDS = env.env_int("PREFLOOP_READER_SECONDS", 10, minimum=1)  # of processor time
 # One core stays free for the web and the other worker: threads that wait for each other on busy cores are far slower
 # than one thread alone. Part of what makes a run repeatable.
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", max(1, (os.cpu_count() or 1) - 1))
 # Processes that share a training step on one machine (one a GPU); a step-refreshed run is always one process.
 TRAINING_PROCESSES = env.env_int("PREFLOOP_PROCESSES", 1, minimum=1)
+# Of the weights that compute: auto is bf16 on a GPU and fp32 on a CPU; float64 repeats the same answers anywhere.
+PRECISION = env.env_choice("PREFLOOP_PRECISION", PRECISIONS)
 KL_ALARM_NATS = env.env_float("PREFLOOP_KL_ALARM", KL_BUDGET, above=0.0)  # from the start, in nats
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}

@@ -19,6 +19,7 @@ from typing import Any
 from prefloop.types import PrefloopError
 
 MANIFEST = "manifest.json"
+ADAPTER_CONFIG = "adapter_config.json"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill", ".npy", ".npz"})
 CODE_SUFFIXES = frozenset({".py", ".pyc", ".so", ".pyd", ".dll", ".dylib"})
 _IDENTITY_FILES = frozenset(
@@ -38,6 +39,9 @@ _IDENTITY_FILES = frozenset(
 )
 _WEIGHTS = re.compile(r"^(adapter_)?model(-\d+-of-\d+)?\.safetensors$")  # the names transformers and peft load
 _CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
+# transformers fetches a kernel from the hub, which is code, for any other name in these keys
+_ATTENTION = re.compile(r"^_?attn_implementation(_internal)?$")
+_KNOWN_ATTENTION = frozenset({"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"})
 _DTYPE_BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
@@ -144,6 +148,22 @@ def check_safetensors(file: Path) -> None:
         position = end
     if position != data:
         raise refuse("its tensors do not fill the file")
+
+
+def count_parameters(directory: Path) -> int:
+    """Count the numbers in a directory's safetensors files from their headers alone."""
+    total = 0
+    for file in directory.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        for key, entry in header.items():
+            if key == "__metadata__":
+                continue
+            size = 1
+            for length in entry["shape"]:
+                size *= length
+            total += size
+    return total
 
 
 def fingerprint(path: str | Path) -> str:
@@ -286,6 +306,12 @@ def _check_json(file: Path, name: str) -> None:
                 raise UnsafeCheckpoint(f"{name} names a chat template {title!r}, which is not a plain name")
 
 
+def _is_known_attention(value: object) -> bool:
+    """Whether it names attention that transformers brings along; a dict gives each part of a model its own."""
+    names = value.values() if isinstance(value, dict) else [value]
+    return all(name is None or (isinstance(name, str) and name in _KNOWN_ATTENTION) for name in names)
+
+
 def _find_code_key(content: object) -> str | None:
     """Find a key that asks for custom code at any depth (without recursion: depth is the file's to choose)."""
     stack = [content]
@@ -295,6 +321,8 @@ def _find_code_key(content: object) -> str | None:
             for key, value in node.items():
                 if key in _CODE_KEYS and value:
                     return str(key)
+                if _ATTENTION.match(key) and not _is_known_attention(value):
+                    return f"{key}: {value!r}"[:120]
                 stack.append(value)
         elif isinstance(node, list):
             stack.extend(node)

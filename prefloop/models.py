@@ -8,11 +8,12 @@ moments and, in bf16, its copy in fp32 are kept beside it, 4 bytes each.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prefloop.checkpoints import UnloadableModel, check_checkpoint_dir
+from prefloop.checkpoints import ADAPTER_CONFIG, UnloadableModel, check_checkpoint_dir
 from prefloop.recipes.adapter import AUTO_PARAMETERS
 
 # The architectures that are tested to score, sample and train as transformers does.
@@ -35,45 +36,73 @@ class ModelFacts:
     lora_bytes: int
     notes: tuple[str, ...]
 
+    @property
+    def on_gpu(self) -> ModelFacts:
+        """The same in bf16, in which a copy in fp32 is kept of each weight that is trained."""
+        return replace(self, **_memory(self.n_parameters, weight=2, kept=16))  # type: ignore[arg-type]
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "notes": list(self.notes)}
 
 
-def model_facts(directory: str | Path, *, n_parameters: int, on_gpu: bool = False) -> ModelFacts:
+def model_facts(directory: str | Path, *, n_parameters: int) -> ModelFacts:
     """Look at a model directory. Raises UnsafeCheckpoint, and UnloadableModel for an adapter without its model."""
     root = Path(directory)
     check_checkpoint_dir(root)
-    if not (root / "config.json").is_file():
+    # beside a config.json too: what is loaded then is the model that the adapter names, wherever it lies
+    if not (root / "config.json").is_file() or (root / ADAPTER_CONFIG).is_file():
         raise UnloadableModel(
-            f"{root.name} is an adapter alone: merge it into its model first (peft's merge_and_unload, save_pretrained)"
+            f"{root.name} is an adapter: merge it into its model first (peft's merge_and_unload, save_pretrained)"
         )
     config = json.loads((root / "config.json").read_text("utf-8"))
-    kind = str(config.get("model_type", ""))
-    has_tokenizer = any((root / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
     settings = root / "tokenizer_config.json"
     told = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
-    has_template = bool(told.get("chat_template")) or (root / "chat_template.jinja").is_file()
-    notes = []
+    return facts_of(
+        str(config.get("model_type", "")),
+        n_parameters=n_parameters,
+        n_bytes=sum(file.stat().st_size for file in root.rglob("*") if file.is_file()),
+        has_tokenizer=any((root / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")),
+        has_template=bool(told.get("chat_template")) or (root / "chat_template.jinja").is_file(),
+        has_end=bool(told.get("eos_token")) or config.get("eos_token_id") is not None,
+    )
+
+
+def facts_of(
+    kind: str,
+    *,
+    n_parameters: int,
+    n_bytes: int,
+    has_tokenizer: bool,
+    has_template: bool,
+    has_end: bool,
+    notes: Sequence[str] = (),
+) -> ModelFacts:
+    """Say what a model takes and lacks, from what its files say of it. `notes`: what is to be said first."""
+    said = list(notes)
     if kind not in TESTED:
-        notes.append(f"the architecture {kind or '?'} is not among those that are tested ({', '.join(TESTED)})")
+        said.append(f"the architecture {kind or '?'} is not among those that are tested ({', '.join(TESTED)})")
     if not has_tokenizer:
-        notes.append("it has no tokenizer: save one beside it (tokenizer.save_pretrained)")
-    if not told.get("eos_token") and config.get("eos_token_id") is None:
-        notes.append("it has no end-of-text token: its answers end at their longest only")
+        said.append("it has no tokenizer: save one beside it (tokenizer.save_pretrained)")
+    if not has_end:
+        said.append("it has no end-of-text token: its answers end at their longest only")
     if not has_template:
-        notes.append("it has no chat template: prompts are given as plain text, conversations joined by blank lines")
-    weight = 2 if on_gpu else 4
-    kept = 16 if on_gpu else 12  # gradient, two moments, and in bf16 the copy
-    trained = int(n_parameters * _LORA_SHARE)
+        said.append("it has no chat template: prompts are given as plain text, conversations joined by blank lines")
     return ModelFacts(
         architecture=kind,
         n_parameters=n_parameters,
-        n_bytes=sum(file.stat().st_size for file in root.rglob("*") if file.is_file()),
+        n_bytes=n_bytes,
         has_tokenizer=has_tokenizer,
         has_chat_template=has_template,
         trains_by_default="LoRA" if n_parameters > AUTO_PARAMETERS else "all weights",
-        sampling_bytes=weight * n_parameters,
-        training_bytes=(weight + kept) * n_parameters,
-        lora_bytes=weight * n_parameters + 16 * trained,  # the adapter is in fp32 everywhere
-        notes=tuple(notes),
+        notes=tuple(said),
+        **_memory(n_parameters, weight=4, kept=12),  # kept: gradient and two moments
     )
+
+
+def _memory(n_parameters: int, *, weight: int, kept: int) -> dict[str, int]:
+    adapter = 16 * int(n_parameters * _LORA_SHARE)  # in fp32 everywhere
+    return {
+        "sampling_bytes": weight * n_parameters,
+        "training_bytes": (weight + kept) * n_parameters,
+        "lora_bytes": weight * n_parameters + adapter,
+    }

@@ -17,11 +17,18 @@ Split = Literal["train", "eval"]
 PromptContent = str | tuple[dict[str, Any], ...]  # a text, or messages with a role and a text as content
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-VERDICT_STATES: tuple[VerdictState, ...] = get_args(VerdictState)
 
 
 class PrefloopError(Exception):
     """Something the user can put right; its text is one clear line."""
+
+
+class BadData(PrefloopError):
+    """Something in the user's data, a prompt or a row, that can't be used; `index`: which of those that were given."""
+
+    def __init__(self, message: str, *, index: int = 0) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 @dataclass(frozen=True, slots=True)

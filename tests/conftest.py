@@ -6,17 +6,35 @@ project and must see nothing of this one. Fixtures whose names begin with `make_
 
 from __future__ import annotations
 
+import fcntl
+import gc
+import hashlib
 import itertools
 import os
-from collections.abc import Callable
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 ALLOWED_SKIPS = ("gpu", "docker", "shared-data")
 _skips: dict[str, list[str]] = {}
 _numbers = itertools.count(1)
+ROOT = Path(__file__).resolve().parents[1]
+
+# Importing and collecting make millions of objects that all stay: looking through them for garbage again and again was
+# a quarter of the time of either, and slows down every test after them.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 # --- skips -----------------------------------------------------------------------------------------------------------
@@ -73,7 +91,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+    django_db_modify_db_settings_parallel_suffix: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated_database: Path | None,
 ) -> None:
     """Put the suite's SQLite in a file, with the product's own settings.
 
@@ -84,7 +104,59 @@ def django_db_modify_db_settings(
 
     connection = connections["default"]
     if connection.vendor == "sqlite":
-        connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        path = tmp_path_factory.mktemp("database") / "test.sqlite3"
+        if migrated_database is not None:
+            shutil.copyfile(migrated_database, path)
+        connection.settings_dict["TEST"]["NAME"] = str(path)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(migrated_database: Path | None, django_db_keepdb: bool) -> bool:
+    """What is there already is a copy of `migrated_database`."""
+    return django_db_keepdb or migrated_database is not None
+
+
+@pytest.fixture(scope="session")
+def migrated_database() -> Path | None:
+    """An SQLite file after all migrations, made once a machine and set of migrations; None on another database."""
+    from django.apps import apps
+    from django.db import connections
+
+    if connections["default"].vendor != "sqlite":
+        return None
+    digest = hashlib.sha256(f"{django.VERSION} {sqlite3.sqlite_version}".encode())
+    for app in apps.get_app_configs():
+        for file in sorted(Path(app.path).glob("migrations/*.py")):
+            digest.update(file.read_bytes())
+    made = ROOT / "var" / "test-cache" / f"migrated-{digest.hexdigest()[:16]}.sqlite3"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with open(made.parent / "migrated.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            new = made.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            env = {**os.environ, "DATABASE_URL": f"sqlite:///{new}"}
+            migrate = [sys.executable, "manage.py", "migrate", "--skip-checks", "--verbosity", "0"]
+            subprocess.run(migrate, cwd=ROOT, env=env, check=True, timeout=300)
+            new.rename(made)
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_password_hashes() -> None:
+    """Hash passwords as the product does, at a thousandth of the cost: its cost is what it is for, and no test's."""
+    from django.contrib.auth.hashers import ScryptPasswordHasher
+
+    ScryptPasswordHasher.work_factor = 2**4
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> Iterator[None]:
+    """Let no test see figures that another kept: a database that is emptied gives the same ids again."""
+    from django.core.cache import cache
+
+    yield
+    cache.clear()
 
 
 # --- the cast --------------------------------------------------------------------------------------------------------
@@ -186,14 +258,16 @@ def client_for() -> Callable[..., Any]:
 
 @pytest.fixture
 def api_for() -> Callable[..., Any]:
-    """api_for(user): an API client with a real token of that person."""
-    from knox.models import AuthToken
+    """api_for(user, scope="manage"): an API client with a real token of that person."""
     from rest_framework.test import APIClient
 
-    def make(user: Any) -> Any:
+    from apps.accounts.models import Scope
+    from apps.accounts.services import token_create
+
+    def make(user: Any, scope: str = "manage") -> Any:
         client = APIClient()
         if user is not None:
-            _, token = AuthToken.objects.create(user=user)
+            _, token = token_create(user=user, scope=Scope(scope))
             client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
         return client
 
@@ -256,7 +330,7 @@ def make_comparison(make_prompt: Callable[..., Any], make_completion: Callable[.
 @pytest.fixture
 def make_judge(db: None) -> Callable[..., Any]:
     """make_judge(project, "name", kind="imported", **fields)."""
-    from apps.judging.models import Judge
+    from apps.labels.models import Judge
 
     def make(project: Any, name: str = "", *, kind: str = "imported", **fields: Any) -> Any:
         return Judge.objects.create(project=project, name=name or f"judge-{next(_numbers)}", kind=kind, **fields)
@@ -267,7 +341,7 @@ def make_judge(db: None) -> Callable[..., Any]:
 @pytest.fixture
 def make_verdict(make_judge: Callable[..., Any]) -> Callable[..., Any]:
     """make_verdict(comparison, "first", judge=None, order="01", state="ok", **fields)."""
-    from apps.judging.models import Verdict
+    from apps.labels.models import Verdict
 
     def make(comparison: Any, outcome: str = "first", *, judge: Any = None, order: str = "01", **fields: Any) -> Any:
         judge = judge or make_judge(comparison.project)
@@ -280,7 +354,7 @@ def make_verdict(make_judge: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def make_vote(db: None) -> Callable[..., Any]:
     """make_vote(comparison, "first", user=None, rater="", **fields): a blind vote of a person."""
-    from apps.rankings.models import Vote
+    from apps.labels.models import Vote
 
     def make(comparison: Any, choice: str = "first", *, user: Any = None, rater: str = "", **fields: Any) -> Any:
         rater = rater or (user.username if user is not None else f"rater{next(_numbers)}")
@@ -298,7 +372,7 @@ def letters_policy_dir() -> Path:
     """The tiny trained letters policy, made once a machine and code version; nothing may write into it."""
     from prefloop.worlds.letters.cache import cached_letters_policy
 
-    return cached_letters_policy(Path(__file__).resolve().parents[1] / "var" / "test-cache")
+    return cached_letters_policy(ROOT / "var" / "test-cache")
 
 
 @pytest.fixture
@@ -309,14 +383,16 @@ def make_letters_project(letters_policy_dir: Path, settings: Any, tmp_path: Path
     """
     from django.utils import timezone
 
-    from apps.judging.services import ORDER_CODES, NewVerdict, judge_create, orders_for, verdicts_add
+    from apps.judging.services import judge_create, orders_for
+    from apps.labels.services import NewVerdict, preferences_derive, verdicts_add
+    from apps.labels.types import ORDER_CODES
     from apps.policies.services import checkpoint_import, checkpoint_make_default
     from apps.projects.models import Project
     from apps.prompts.models import Prompt
     from apps.prompts.services import NewPrompt, prompts_add
-    from apps.rankings.preferences import preferences_derive
     from apps.samples.models import Comparison, Completion
     from apps.samples.services import comparisons_create
+    from prefloop.model_sources import Directory
     from prefloop.types import LabelledVerdict
     from prefloop.worlds.letters.corpus import answers
     from prefloop.worlds.letters.world import WORLD_JUDGE, LettersWorld
@@ -369,7 +445,9 @@ def make_letters_project(letters_policy_dir: Path, settings: Any, tmp_path: Path
             project=project, comparison_ids=[comparison.pk for comparison in comparisons], now=timezone.now()
         )
         checkpoint_make_default(
-            checkpoint=checkpoint_import(project=project, name="tiny", role="policy", source=letters_policy_dir)
+            checkpoint=checkpoint_import(
+                project=project, name="tiny", role="policy", source=Directory(letters_policy_dir)
+            )
         )
         return project
 

@@ -50,13 +50,16 @@ def run_until(done: Callable[[], bool], *, quiet: bool = False, **options: Any) 
 
 
 def run_group(group: JobGroup, *, quiet: bool = False) -> None:
-    """Run the jobs of a group to their end. Raises GroupFailed with the newest failure."""
+    """Run the jobs of a group to their end, and no others, though they wait for longer.
+
+    Raises GroupFailed with the newest failure.
+    """
 
     def done() -> bool:
         group.refresh_from_db()
         return group.open_count == 0
 
-    run_until(done, quiet=quiet)
+    run_until(done, quiet=quiet, group_id=group.pk)
     failed = group.jobs.filter(state="failed").order_by("-id").first()
     if failed is not None:
         raise GroupFailed(f"{failed.failure_class}: {failed.error}")

@@ -12,6 +12,7 @@ from django.conf import settings
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from prefloop.checkpoints import check_checkpoint_dir
+from prefloop.engine.hardware import dtype_named
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model
 from workers import vllm_servers
 
@@ -28,7 +29,7 @@ def device() -> str:
 
 
 def dtype() -> torch.dtype:
-    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return dtype_named(settings.PRECISION, device())
 
 
 def use_threads() -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext
-from apps.judging.models import Judge
-from apps.judging.services import NewScore, scores_add
+from apps.judging.services import judge_template
+from apps.labels.models import Judge
+from apps.labels.services import NewScore, scores_add
 from apps.samples.models import Completion
-from prefloop.judging.parse import parse_score
-from prefloop.policy.loading import Policy
-from prefloop.policy.prompts import encode_prompt
-from prefloop.policy.sampling import SamplePrompt, sample
+from prefloop.judging.parse import SCORE_RANGES, parse_score
+from prefloop.judging.render import ScoreMode, judge_mode, template_from_text
+from prefloop.recipes.engines import AUTO
 from prefloop.types import PromptContent
-from workers import model_cache
-from workers.score_prompts import score_prompt
+from workers import engines
+from workers.engines import Answering
+from workers.score_prompts import score_prompt, template_prompt
+from workers.worlds import ScorePrompt
 
 ANSWERS_AT_ONCE = 256  # scored between two writes
 
@@ -33,12 +37,16 @@ class Judgement:
 
 
 def judgements(
-    policy: Policy, asked: Mapping[str, PromptContent], options: Mapping[str, float]
+    answering: Answering,
+    asked: Mapping[str, PromptContent],
+    options: Mapping[str, Any],
+    *,
+    mode: ScoreMode = "additive",
 ) -> Iterator[tuple[str, list[Judgement]]]:
     """Sample `options["samples"]` judgements of each prompt, by its key; a key draws the same in any company."""
-    groups = sample(
-        policy,
-        [SamplePrompt(key, encode_prompt(policy.tokenizer, prompt)) for key, prompt in asked.items()],
+    lowest, highest = SCORE_RANGES[mode]
+    groups = answering(
+        list(asked.items()),
         n=int(options["samples"]),
         temperature=float(options["temperature"]),
         top_p=float(options["top_p"]),
@@ -48,7 +56,7 @@ def judgements(
     for group in groups:
         read = []
         for completion in group.completions:
-            parsed = parse_score(completion.text)
+            parsed = parse_score(completion.text, lowest=lowest, highest=highest)
             if not completion.finished:
                 read.append(Judgement(completion.text, None, why="cut off at the token limit"))
             else:
@@ -61,19 +69,33 @@ def score_by_policy(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]
 
     What could not be read is a row of its own without a value: it is left out of the mean, and never a 0.
     """
+    with answering_as(judge, n_asked=len(completion_ids), check=ctx.check) as answering:
+        _score(ctx, judge, completion_ids, answering)
+
+
+@contextmanager
+def answering_as(judge: Judge, *, n_asked: int, check: Callable[[], None]) -> Iterator[Answering]:
+    """Lend what answers as the policy that judges, by the engine of the loop that it is a policy of."""
     if judge.checkpoint is None:
         raise AssertionError("a policy that scores has weights")  # a constraint of the table
-    policy = model_cache.policy(judge.checkpoint)
-    ask = score_prompt(judge.project)
+    engine = str(judge.options.get("engine", AUTO))
+    n_answers = n_asked * int(judge.options["samples"])
+    with engines.answering(judge.checkpoint, engine, n_answers=n_answers, check=check) as found:
+        yield found
+
+
+def _score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], answering: Answering) -> None:
+    ask, mode = _prompt_of(judge), cast(ScoreMode, judge.mode)
+    name = judge.checkpoint.name if judge.checkpoint else ""
     done = 0
-    ctx.progress(0, len(completion_ids), f"{judge.checkpoint.name} scores")
+    ctx.progress(0, len(completion_ids), f"{name} scores")
     for part in chunks(completion_ids, ANSWERS_AT_ONCE):
         ctx.check()
         found = Completion.objects.filter(pk__in=part).select_related("prompt")
         rows = list(found.order_by("prompt_id", "index", "id"))
         # the same text is judged once, by a key that no database decides
         asked = {_key(row): ask(row.prompt.text, row.text) for row in rows}
-        said = dict(judgements(policy, asked, judge.options))
+        said = dict(judgements(answering, asked, judge.options, mode=mode))
         new = [
             NewScore(
                 row.pk,
@@ -89,7 +111,15 @@ def score_by_policy(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]
         with ctx.fenced():
             scores_add(judge=judge, scores=new)
         done += len(rows)
-        ctx.progress(done, len(completion_ids), f"{judge.checkpoint.name} scores")
+        ctx.progress(done, len(completion_ids), f"{name} scores")
+
+
+def _prompt_of(judge: Judge) -> ScorePrompt:
+    """What asks this judge for a score: by its own template, or as its world or project asks for additive scores."""
+    mode = judge_mode(judge.mode)
+    if mode == "additive" and not judge.template:
+        return score_prompt(judge.project, criterion=judge.criterion)
+    return template_prompt(template_from_text(judge_template(judge), name=judge.name, mode=mode), judge.criterion)
 
 
 def _key(row: Completion) -> str:

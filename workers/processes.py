@@ -25,6 +25,7 @@ def start(
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     death_signal: int = signal.SIGKILL,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process in a group of its own; on Linux the kernel sends it `death_signal` should we be killed.
 
@@ -48,6 +49,7 @@ def start(
         stderr=stderr,
         start_new_session=True,
         preexec_fn=before_exec,
+        pass_fds=pass_fds,
     )
 
 

@@ -8,9 +8,9 @@ from itertools import groupby
 from apps.policies.models import Checkpoint
 from apps.samples.ids import StoredIds
 from apps.samples.models import Completion
-from prefloop.policy.batches import PackItem
-from prefloop.policy.prompts import encode_completion, encode_prompt
-from prefloop.policy.scoring import reward_scores
+from prefloop.policy.prompts import Answered
+from prefloop.policy.scoring import answer_scores
+from prefloop.types import BadData
 from workers import model_cache
 
 
@@ -18,18 +18,17 @@ def reward_scores_of(checkpoint: Checkpoint, rows: Sequence[Completion]) -> list
     """Return the reward of each completion; `rows` come with their prompts, those of one prompt together."""
     model = model_cache.reward_model(checkpoint)
     ids = StoredIds(checkpoint)
-    items = []
-    for _, group in groupby(rows, key=lambda row: row.prompt_id):
-        members = list(group)
-        prompt = members[0].prompt
-        items.append(
-            PackItem(
-                encode_prompt(model.tokenizer, prompt.messages or prompt.text),
-                tuple(
-                    # what was drawn with this tokenizer is taken as it was drawn, never re-tokenised
-                    ids(row) or encode_completion(model.tokenizer, row.text)
-                    for row in members
-                ),
-            )
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prompt_id)]
+    wanted = [
+        Answered(
+            group[0].prompt.messages or group[0].prompt.text,
+            tuple(row.text for row in group),
+            tuple(ids(row) for row in group),  # what was drawn with this tokenizer is never re-tokenised
         )
-    return [value for values in reward_scores(model, items) for value in values]
+        for group in groups
+    ]
+    try:
+        scores = answer_scores(model, wanted)
+    except BadData as error:
+        raise type(error)(f"prompt {groups[error.index][0].prompt.external_id!r}: {error}") from error
+    return [value for values in scores for value in values]

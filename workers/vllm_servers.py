@@ -1,4 +1,4 @@
-"""The vLLM server of this worker: one at a time, kept while the same checkpoint samples again, stopped when idle.
+"""The vLLM server of this worker: one at a time, given another checkpoint's weights where these fit, stopped when idle.
 
 It goes by itself when the worker does (prefloop/policy/vllm_guard.py), however that ends. Whoever wants the card for
 something else (loading a model, training) calls `stop` first.
@@ -20,16 +20,20 @@ from django.conf import settings
 
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
+from prefloop.policy.vllm_client import same_shape
 from prefloop.policy.vllm_server import VllmServer, start_vllm
 
 log = structlog.get_logger()
 LOOK_SECONDS = 1.0
+SHARE_BESIDE_TRAINING = "0.35"  # of a GPU's memory
 
 
 @dataclass(slots=True)
 class _Held:
     server: VllmServer
-    fingerprint: str
+    started_from: Path
+    fingerprint: str  # of the weights that it holds now; "" where nobody knows
+    small: bool = False  # it leaves memory of a GPU to training
     n_users: int = 0
     used_at: float = field(default_factory=time.monotonic)
 
@@ -40,27 +44,51 @@ _lock = threading.RLock()
 
 @contextmanager
 def serving(
-    checkpoint: Checkpoint, *, device: str, check: Callable[[], None], on_start: Callable[[], None] = lambda: None
+    checkpoint: Checkpoint,
+    *,
+    device: str,
+    check: Callable[[], None],
+    on_start: Callable[[], None] = lambda: None,
+    beside_training: bool = False,
 ) -> Iterator[VllmServer]:
     """Lend the server of this checkpoint, starting it where it does not run; `check` may end the wait by raising.
 
-    `on_start` is called before one is started. Raises VllmMissing, VllmFailed, UnsafeCheckpoint.
+    `on_start` is called before one is started. `beside_training`: a training process loads other weights into it, and
+    needs memory of a GPU too, so that a server which takes most of it is started anew. Raises VllmMissing,
+    VllmFailed, UnsafeCheckpoint.
     """
     global _held
+    directory = store_path(checkpoint.path)
     with _lock:
-        if _held is None or _held.fingerprint != checkpoint.fingerprint or not _held.server.alive():
+        small = beside_training and device != "cpu"
+        if _held is None or not _fits(_held, checkpoint.fingerprint, directory) or (small and not _held.small):
             stop()
             on_start()
-            _held = _Held(_start(checkpoint, device, check), checkpoint.fingerprint)
+            server = _start(checkpoint, device, check, small=small)
+            _held = _Held(server, directory, checkpoint.fingerprint, small=small)
             threading.Thread(target=_end_when_idle, args=(_held,), name="vllm-idle", daemon=True).start()
         held = _held
+        if held.fingerprint != checkpoint.fingerprint:
+            held.fingerprint = ""  # whatever it holds, should the load fail
+            held.server.load(directory)
+            held.fingerprint = checkpoint.fingerprint
+            log.info("vllm_loaded", checkpoint=checkpoint.name)
         held.n_users += 1
+        if beside_training:
+            held.fingerprint = ""
     try:
         yield held.server
     finally:
         with _lock:
             held.n_users -= 1
             held.used_at = time.monotonic()
+
+
+def _fits(held: _Held, fingerprint: str, directory: Path) -> bool:
+    """Whether the server holds these weights, or can be given them now."""
+    if not held.server.alive():
+        return False
+    return held.fingerprint == fingerprint or (not held.n_users and same_shape(held.started_from, directory))
 
 
 def stop() -> None:
@@ -73,7 +101,7 @@ def stop() -> None:
             log.info("vllm_stopped", model=held.server.model)
 
 
-def _start(checkpoint: Checkpoint, device: str, check: Callable[[], None]) -> VllmServer:
+def _start(checkpoint: Checkpoint, device: str, check: Callable[[], None], *, small: bool) -> VllmServer:
     on_cpu = device == "cpu"
     began = time.monotonic()
     server = start_vllm(
@@ -84,7 +112,7 @@ def _start(checkpoint: Checkpoint, device: str, check: Callable[[], None]) -> Vl
         / f"{os.environ.get('PREFLOOP_QUEUE', 'foreground')}-{os.getpid()}.log",
         dtype="float32" if on_cpu else "bfloat16",  # as model_cache loads it
         eager=on_cpu,
-        arguments=tuple(settings.VLLM_ARGUMENTS),
+        arguments=(*settings.VLLM_ARGUMENTS, *(("--gpu-memory-utilization", SHARE_BESIDE_TRAINING) if small else ())),
         check=check,
     )
     log.info("vllm_started", checkpoint=checkpoint.name, seconds=round(time.monotonic() - began, 1))

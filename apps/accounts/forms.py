@@ -7,7 +7,7 @@ from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from apps.accounts.models import User
+from apps.accounts.models import Scope, User
 
 PASSWORD_HELP = _("At least 12 characters. A few unrelated words are easy to remember and hard to guess.")
 
@@ -76,6 +76,7 @@ class TokenForm(forms.Form):
     days = forms.TypedChoiceField(
         label=_("Valid for"),
         coerce=int,
-        choices=[(30, _("30 days")), (90, _("90 days")), (365, _("One year")), (0, _("Until you revoke it"))],
+        choices=[(7, _("7 days")), (30, _("30 days")), (90, _("90 days")), (365, _("One year"))],
         initial=90,
     )
+    scope = forms.TypedChoiceField(label=_("May"), coerce=Scope, choices=Scope.choices, initial=Scope.READ)

@@ -1,9 +1,11 @@
-"""People, and the one-time links by which they come in."""
+"""People, the one-time links by which they come in, and what their API tokens may do."""
 
 from __future__ import annotations
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils.translation import gettext_lazy as _
+from knox.models import AuthToken
 
 from apps.core.models import TimeStamped
 
@@ -29,3 +31,28 @@ class LoginLink(TimeStamped):
 
     def __str__(self) -> str:
         return f"login link for {self.user_id}"
+
+
+class Scope(models.TextChoices):
+    """What an API token may do: never more than its person may.
+
+    Reading needs READ and writing MANAGE, unless a view declares another as its `scope`.
+    """
+
+    READ = "read", _("Read")
+    ANNOTATE = "annotate", _("Annotate")
+    MANAGE = "manage", _("Manage")
+
+    def allows(self, needed: Scope) -> bool:
+        """Say whether a token of this scope may use a route that needs `needed`."""
+        return self in {needed, Scope.MANAGE}
+
+
+class TokenScope(models.Model):
+    """The scope of one API token. A token without one may do nothing."""
+
+    token = models.OneToOneField(AuthToken, on_delete=models.CASCADE, primary_key=True, related_name="scope_row")
+    scope = models.CharField(max_length=16, choices=Scope.choices)
+
+    def __str__(self) -> str:
+        return self.scope

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import unicodedata
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -14,12 +15,14 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from knox.models import AuthToken
 
-from apps.accounts.models import LoginLink, User
+from apps.accounts.models import LoginLink, Scope, TokenScope, User
 from apps.core.services import audit
 from prefloop.types import PrefloopError
 
-LINK_LIFETIME = timedelta(hours=24)
-_USERNAME = re.compile(r"[\w.@+-]{1,150}")
+LINK_LIFETIME = timedelta(hours=1)
+MOST_TOKEN_DAYS = 365
+# ASCII alone: a Cyrillic а looks like a Latin one, and no list of look-alikes is ever whole
+_USERNAME = re.compile(r"[A-Za-z0-9_.@+-]{1,150}")
 
 
 class AccountRefused(PrefloopError):
@@ -40,9 +43,9 @@ def token_hash(token: str) -> str:
 
 def user_create(*, username: str, password: str | None = None, actor: User | None = None, email: str = "") -> User:
     """Make a person. Without a password the account waits for a login link. Raises AccountRefused."""
-    username = username.strip()
+    username = unicodedata.normalize("NFKC", username).strip()
     if not _USERNAME.fullmatch(username):
-        raise AccountRefused("A username has 1 to 150 letters, digits or @ . + - _ and nothing else.")
+        raise AccountRefused("A username has 1 to 150 of the letters a to z, digits or @ . + - _ and nothing else.")
     user = User(username=username, email=email)
     if password is None:
         user.set_unusable_password()
@@ -60,6 +63,16 @@ def user_create(*, username: str, password: str | None = None, actor: User | Non
     return user
 
 
+def admin_grant(*, user: User, actor: User | None = None) -> None:
+    """Make a person an admin: someone who runs the installation, and may make projects. Once is enough."""
+    if user.is_superuser:
+        return
+    with transaction.atomic():
+        user.is_superuser = user.is_staff = True
+        user.save(update_fields=["is_superuser", "is_staff"])
+        audit(actor=actor, verb="user.admin", target=f"user:{user.username}")
+
+
 def _check_password(password: str, user: User) -> None:
     try:
         validate_password(password, user)
@@ -67,14 +80,17 @@ def _check_password(password: str, user: User) -> None:
         raise AccountRefused(" ".join(error.messages)) from error
 
 
-def login_link_create(*, user: User, now: datetime, actor: User | None = None) -> str:
-    """Make a link that signs `user` in once, within a day, and end the links made before; give its whole address."""
+def login_link_create(*, user: User, now: datetime, actor: User | None = None, base_url: str = "") -> str:
+    """Make a link that signs `user` in once, within an hour, and end the links made before; give its whole address.
+
+    It begins with `base_url`, where that is given, else with the address of this instance.
+    """
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         LoginLink.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
         LoginLink.objects.create(user=user, token_hash=token_hash(token), expires_at=now + LINK_LIFETIME)
         audit(actor=actor, verb="login_link.create", target=f"user:{user.username}")
-    return f"{settings.BASE_URL.rstrip('/')}{reverse('accounts:login-link', args=[token])}"
+    return f"{(base_url or settings.BASE_URL).rstrip('/')}{reverse('accounts:login-link', args=[token])}"
 
 
 def login_link_find(*, token: str, now: datetime) -> LoginLink:
@@ -100,13 +116,16 @@ def login_link_use(*, token: str, now: datetime) -> User:
 
 
 def password_set(*, user: User, password: str, now: datetime) -> None:
-    """Set a password; open login links end, and so do the person's other sessions. Raises AccountRefused."""
+    """Set a password; open login links, other sessions and all API tokens of the person end. Raises AccountRefused."""
     _check_password(password, user)
     with transaction.atomic():
         user.set_password(password)
         user.save(update_fields=["password"])
         LoginLink.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
-        audit(actor=user, verb="password.set", target=f"user:{user.username}")
+        # whoever knew the old password may have made a token
+        _, n_deleted = AuthToken.objects.filter(user=user).delete()
+        data = {"n_tokens_revoked": n_deleted.get(AuthToken._meta.label, 0)}
+        audit(actor=user, verb="password.set", target=f"user:{user.username}", data=data)
 
 
 def theme_set(*, user: User, theme: str) -> None:
@@ -122,11 +141,21 @@ def profile_update(*, user: User, first_name: str, last_name: str, email: str) -
     user.save(update_fields=["first_name", "last_name", "email"])
 
 
-def token_create(*, user: User, lifetime: timedelta | None = None, actor: User | None = None) -> tuple[AuthToken, str]:
-    """Make an API token; give its row and its text, which is stored nowhere and never shown again."""
+def token_create(
+    *, user: User, scope: Scope = Scope.MANAGE, lifetime: timedelta | None = None, actor: User | None = None
+) -> tuple[AuthToken, str]:
+    """Make an API token; give its row and its text, which is stored nowhere and never shown again.
+
+    Without a `lifetime` it lasts as long as settings.TOKEN_LIFETIME says. Raises AccountRefused for one over a year.
+    """
+    lifetime = settings.TOKEN_LIFETIME if lifetime is None else lifetime
+    if not timedelta(0) < lifetime <= timedelta(days=MOST_TOKEN_DAYS):
+        raise AccountRefused(f"A token lasts 1 to {MOST_TOKEN_DAYS} days.")
     with transaction.atomic():
         row, text = AuthToken.objects.create(user=user, expiry=lifetime)
-        audit(actor=actor or user, verb="token.create", target=f"user:{user.username}", data={"prefix": row.token_key})
+        TokenScope.objects.create(token=row, scope=scope)
+        data = {"prefix": row.token_key, "scope": scope.value}
+        audit(actor=actor or user, verb="token.create", target=f"user:{user.username}", data=data)
     return row, text
 
 

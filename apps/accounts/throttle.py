@@ -1,33 +1,66 @@
-"""A brake on guessing: failures are counted per account and per address, in the shared cache.
+"""A brake on guessing passwords: failures are counted per account, and per address, in the shared cache.
 
-The address is the one the connection came from (REMOTE_ADDR); X-Forwarded-For is never believed, so that writing
-one does not start a new count. A success clears the account's count, never the address's.
+An account with too many failures waits. An address with very many shuts out nobody, since a whole office may have the
+same one: from there on, each account is allowed fewer failures, so that a right password still lets its person in, and
+trying one password on all accounts gets no further. One-time links need no brake: they hold 256 random bits.
+
+The address is the one the connection came from; what a trusted proxy says of its client is believed, and nobody else's
+X-Forwarded-For, so that writing one starts no new count. A proxy must be named in PREFLOOP_TRUSTED_PROXIES; else
+all behind it have one address; named, its own address never counts. A success clears the account's count.
 """
 
 from __future__ import annotations
 
 import hashlib
+from ipaddress import ip_address
 
+from django.conf import settings
 from django.core.cache import cache
+from django.http import HttpRequest
 
 WINDOW_SECONDS = 15 * 60
 MOST_PER_ACCOUNT = 10
-MOST_PER_ADDRESS = 50
+MOST_PER_ADDRESS = 300  # then an account is allowed FEW_PER_ACCOUNT failures, from this address
+FEW_PER_ACCOUNT = 3
 
 
 def _key(kind: str, value: str) -> str:
     return f"login:{kind}:{hashlib.blake2s(value.lower().encode(), digest_size=12).hexdigest()}"
 
 
+def address_of(request: HttpRequest) -> str:
+    """Give the client's address; "" where it is a proxy's whose clients are not known.
+
+    Of X-Forwarded-For the last address that is not a trusted proxy's counts: what stands before it anyone may write.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    chain = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+    while chain and _is_proxy(address):
+        address = chain.pop()
+    return "" if _is_proxy(address) or not _is_address(address) else address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_proxy(text: str) -> bool:
+    return _is_address(text) and any(ip_address(text) in network for network in settings.TRUSTED_PROXIES)
+
+
 def is_blocked(*, account: str, address: str) -> bool:
-    """Say whether this account or this address has failed too often within the last quarter of an hour."""
+    """Say whether this account has failed too often within the last quarter of an hour, as seen from this address."""
     counts = cache.get_many([_key("account", account), _key("address", address)])
     n_account, n_address = (int(counts.get(_key(*pair), 0)) for pair in (("account", account), ("address", address)))
-    return n_account >= MOST_PER_ACCOUNT or n_address >= MOST_PER_ADDRESS
+    return n_account >= (FEW_PER_ACCOUNT if address and n_address >= MOST_PER_ADDRESS else MOST_PER_ACCOUNT)
 
 
 def note_failure(*, account: str, address: str) -> None:
-    for key in (_key("account", account), _key("address", address)):
+    for key in [_key(kind, value) for kind, value in (("account", account), ("address", address)) if value]:
         cache.add(key, 0, WINDOW_SECONDS)
         try:
             cache.incr(key)

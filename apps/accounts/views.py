@@ -55,7 +55,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
     form = LoginForm(posted(request))
     status = 200
     if request.method == "POST" and form.is_valid():
-        name, address = form.cleaned_data["username"], request.META.get("REMOTE_ADDR", "")
+        name, address = form.cleaned_data["username"], throttle.address_of(request)
         if throttle.is_blocked(account=name, address=address):
             form.add_error(None, _("Too many attempts. Wait a quarter of an hour, then try again."))
             status = 429
@@ -85,16 +85,12 @@ def logout_view(request: HttpRequest) -> HttpResponse:
 def login_link(request: HttpRequest, token: str) -> HttpResponse:
     """Show a button; only pressing it uses the link up, so that a preview of the link in a chat does not."""
     now = timezone.now()
-    address = request.META.get("REMOTE_ADDR", "")
-    if throttle.is_blocked(account="", address=address):
-        return render(request, "accounts/link_invalid.html", status=429)
     try:
         if request.method == "GET":
             link = services.login_link_find(token=token, now=now)
             return render(request, "accounts/login_link.html", {"name": link.user.username})
         user = services.login_link_use(token=token, now=now)
     except services.LinkInvalid:
-        throttle.note_failure(account=f"link:{address}", address=address)
         return render(request, "accounts/link_invalid.html", status=404)
     logout(request)
     login(request, user, backend=BACKEND)
@@ -118,10 +114,12 @@ def password_set(request: HttpRequest) -> HttpResponse:
         update_session_auth_hash(request, user)
         messages.success(request, _("Your password is set."))
         return redirect("/")
-    return render(
-        request, "accounts/password_set.html", {"form": form, "is_first": not user.has_usable_password()},
-        status=400 if form.errors else 200,
-    )  # fmt: skip
+    context = {
+        "form": form,
+        "is_first": not user.has_usable_password(),
+        "n_tokens": AuthToken.objects.filter(user=user).count(),
+    }
+    return render(request, "accounts/password_set.html", context, status=400 if form.errors else 200)
 
 
 @never_cache
@@ -132,14 +130,16 @@ def password_change(request: HttpRequest) -> HttpResponse:
     user = person(request)
     form = ChangePasswordForm(posted(request), user=user)
     if request.method == "POST":
-        address = request.META.get("REMOTE_ADDR", "")
+        address = throttle.address_of(request)
         account = f"change:{user.username}"
         if throttle.is_blocked(account=account, address=address):
             form.add_error(None, _("Too many attempts. Wait a quarter of an hour, then try again."))
         elif form.is_valid():
             services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
             update_session_auth_hash(request, user)
-            messages.success(request, _("Your password is changed. Your other sessions are signed out."))
+            messages.success(
+                request, _("Your password is changed. Your other sessions are signed out and your API tokens revoked.")
+            )
             return redirect("accounts:profile")
         elif "current" in form.errors:
             throttle.note_failure(account=account, address=address)
@@ -191,13 +191,12 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form = TokenForm(posted(request))
     secret = None
     if request.method == "POST" and form.is_valid():
-        days = form.cleaned_data["days"]
-        _row, secret = services.token_create(user=user, lifetime=timedelta(days=days) if days else None)
+        lifetime = timedelta(days=form.cleaned_data["days"])
+        _row, secret = services.token_create(user=user, scope=form.cleaned_data["scope"], lifetime=lifetime)
         form = TokenForm()
-    rows = AuthToken.objects.filter(user=user).order_by("-created").values("token_key", "created", "expiry")
-    now = timezone.now()
-    context = {"form": form, "secret": secret, "tokens": rows, "now": now, "tab": "tokens"}
-    return render(request, "accounts/tokens.html", context)
+    rows = AuthToken.objects.filter(user=user).select_related("scope_row").order_by("-created")
+    context = {"form": form, "secret": secret, "tokens": rows, "now": timezone.now(), "tab": "tokens"}
+    return render(request, "accounts/tokens.html", context, status=400 if form.errors else 200)
 
 
 @login_required

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import Http404
 from rest_framework import status
+from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
@@ -16,4 +18,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if isinstance(error, PrefloopError):
         http_status = getattr(error, "http_status", status.HTTP_400_BAD_REQUEST)
         return Response({"detail": str(error)}, status=http_status)
+    if isinstance(error, Http404 | NotFound):  # which of the gates said no is nobody's business
+        return Response({"detail": "Not found."}, status=status.HTTP_404_NOT_FOUND)
     return drf_exception_handler(error, context)

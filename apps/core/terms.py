@@ -55,7 +55,7 @@ TERMS = {
     "calibration": "Whether what the judge gives 80 % turns out to be so in 80 of 100 cases.",
     "calibration error": "How far the judge's probabilities are off, on average (ECE, ten bins).",
     "brier score": "The mean squared distance of the judge's probability from the truth: 0 is perfect, ¼ is a coin.",
-    "prediction-powered": "Few votes of people and many of a judge in one interval that the judge's bias can't spoil.",
+    "prediction-powered": "Few votes and many verdicts in one interval without the judge's bias, if votes are random.",
     "bootstrap": "The interval from drawing the comparisons anew a thousand times.",
     "λ": "The weight of the judge's labels beside people's: 0 is none, 1 is full.",
     "seed": "The number that makes chance repeatable.",

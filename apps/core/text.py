@@ -98,11 +98,6 @@ def _clean(html: str) -> str:
     )
 
 
-def plain_html(text: str) -> SafeString:
-    """Show text exactly as it is, in one preformatted block, invisible characters marked."""
-    return mark_safe(f'<pre class="raw">{escape(visible_controls(text[:MAX_SHOWN]))}</pre>')  # noqa: S308 (escaped)
-
-
 def model_text_html(text: str) -> SafeString:
     """Render Markdown written by a model or a stranger: never a script, an image, or a disguised character.
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from apps.judging.models import Judge, Verdict
+from apps.labels.models import Judge, Verdict
+from apps.labels.selectors import label_judge
 from apps.projects.models import Project
-from apps.rankings.preferences import label_judge
 from apps.reports.figures import Figure, baselines
 from apps.reports.services import agreement_for_page
 

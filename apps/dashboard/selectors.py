@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, Max
+from django.db.models import Count, F, Max
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
@@ -16,16 +16,16 @@ from apps.accounts.models import User
 from apps.core.models import AuditEvent
 from apps.jobs.models import Job
 from apps.jobs.selectors import running_jobs
-from apps.judging.models import Judge, Verdict
+from apps.labels.models import Judge, Override, Verdict, Vote
+from apps.labels.selectors import standing_decisions
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, ready
-from apps.rankings.models import Override, Vote
 from apps.rankings.selectors import n_to_review, n_wanting
 from apps.samples.models import Completion
-from apps.training.loops import ACTIVE
-from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
-from apps.training.selectors import Gate, gate_of, loop_rows
-from apps.training.stations import Progress, current_round, stations_of
+from apps.training.lineage.selectors import Gate, gate_of, loop_rows
+from apps.training.models import ACTIVE, Loop, LoopState, Round, Stage, TrainingRun
+from apps.training.rounds.stages.base import Progress
+from apps.training.rounds.stations import current_round, stations_of
 
 SEED_PREFIX = "letters.seed"
 SEED_FINISH = "letters.seed.finish"
@@ -62,8 +62,8 @@ def ring(project: Project, *, now: datetime) -> Ring:
     prompts = dict(_counts(Prompt.objects.filter(ready(), project=project), "split"))
     n_judges = Judge.objects.filter(project=project, retired_at=None).values("name").distinct().count()
     n_votes = Vote.objects.filter(comparison__project=project, superseded_by__isnull=True).count()
-    overrides = Override.objects.filter(comparison__project=project, superseded_by__isnull=True, kind="override")
-    n_overrides = overrides.count()
+    overrides = standing_decisions().filter(comparison__project=project, kind="override")
+    n_overrides = overrides.exclude(choice=F("judge_outcome")).count()
     n_runs = TrainingRun.objects.filter(project=project, output__isnull=False).count()
     n_measured = Round.objects.filter(loop__project=project, stage=Stage.DONE).exclude(result={}).count()
     held_out = prompts.get("eval", 0)

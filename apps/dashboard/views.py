@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET
 
 from apps.accounts.views import person
 from apps.dashboard import belief, charts, selectors
+from apps.dashboard.finding import palette_find
 from apps.jobs.selectors import running_jobs
 from apps.projects import access
 from apps.projects.models import Project, Role
@@ -89,3 +90,12 @@ def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
             "events": selectors.recent_events(project),
         }
     return context
+
+
+@login_required
+@never_cache
+@require_GET
+def find(request: HttpRequest, slug: str) -> JsonResponse:
+    """What the palette offers besides pages: recipes, loops and prompts whose words hold what was typed (`q`)."""
+    project = access.project_for(request.user, slug, Role.LEAD)
+    return JsonResponse({"entries": palette_find(project, request.GET.get("q", ""))})

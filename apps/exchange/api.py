@@ -14,8 +14,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import User
+from apps.core.middleware import large_body
 from apps.exchange import access, uploads
-from apps.exchange.selectors import batch_counts
+from apps.exchange.selectors import batch_counts, batch_notes
 from apps.exchange.services import import_file
 from prefloop.records import RecordsError
 from prefloop.types import PrefloopError
@@ -30,21 +31,28 @@ class CompressedBody(PrefloopError):
         super().__init__("send the body as it is, without Content-Encoding")
 
 
+@large_body
 class Records(APIView):
-    """Import records. The same record again is left alone; one bad line, and nothing is imported."""
+    """Import records. The same record again is left alone, and what more is said of one is added.
+
+    One bad line, and nothing is imported.
+    """
 
     class OutputSerializer(serializers.Serializer[Any]):
         batch = serializers.IntegerField()
         n_records = serializers.IntegerField(help_text="new ones")
+        n_added = serializers.IntegerField(help_text="those that were there and have more said of them now")
         n_unchanged = serializers.IntegerField(help_text="those that were there with the same content")
         n_completions = serializers.IntegerField()
         n_comparisons = serializers.IntegerField()
+        n_same_answers = serializers.IntegerField(help_text="comparisons of two equal answers, which get no label")
         n_gold = serializers.IntegerField()
         n_votes = serializers.IntegerField()
         n_verdicts = serializers.IntegerField()
         n_overrides = serializers.IntegerField()
         n_scores = serializers.IntegerField()
         n_rankings = serializers.IntegerField()
+        notes = serializers.ListField(child=serializers.CharField(), help_text="what was left out, and how often")
 
     @extend_schema(
         request={"application/x-ndjson": OpenApiTypes.STR},
@@ -79,8 +87,8 @@ class Records(APIView):
             return Response({"detail": detail}, status=getattr(error, "http_status", status.HTTP_400_BAD_REQUEST))
         finally:
             uploads.upload_drop(upload=upload)
-        counts = {"batch": batch.pk} | batch_counts(batch)
-        made = status.HTTP_201_CREATED if batch.n_records else status.HTTP_200_OK
+        counts = {"batch": batch.pk, "notes": batch_notes(batch)} | batch_counts(batch)
+        made = status.HTTP_201_CREATED if batch.n_records or batch.added else status.HTTP_200_OK
         return Response(self.OutputSerializer(counts).data, status=made)
 
 

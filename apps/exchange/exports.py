@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +18,11 @@ from apps.core.bulk import file_not_mapped
 from apps.core.services import audit
 from apps.exchange import selectors
 from apps.exchange.files import csv_lines, data_card, kind_of, parquet_write
+from apps.exchange.left_out import LeftOut, left_out, with_repeats
+from apps.exchange.stored import record_list
+from apps.exchange.telling import PIECE, told_records, told_rows
 from apps.projects.models import Project
+from apps.samples.models import Comparison
 from prefloop.formats import WRITERS, write_records
 from prefloop.types import PrefloopError
 
@@ -43,11 +47,17 @@ SHAPES: tuple[Shape, ...] = (
     Shape("sft", "Chosen answers", "prompt and the better answer, each once.", "TRL: SFT"),
     Shape("prompt-only", "Prompts", "The prompts that may train, labelled or not.", "TRL: GRPO, online DPO"),
 )
+COUNTED_AT_ONCE = 20_000  # comparisons whose votes a page goes through
 LABELS = {"effective": "The label that stands now", "human": "Only what people said blind"}
 
 
-def export_lines(*, project: Project, format: str, labels: str = "effective") -> Iterator[bytes]:
-    """Yield the lines of an export. Raises BadExport at once, before the first line is asked for."""
+def export_lines(
+    *, project: Project, format: str, labels: str = "effective", reader: User | None = None, piece: int = PIECE
+) -> Iterator[bytes]:
+    """Yield the lines of an export. Raises BadExport at once, before the first line is asked for.
+
+    A `reader` is shown every label in it, and can't vote blind there afterwards; None: a command of the operator.
+    """
     if format not in WRITERS:
         raise BadExport(f"unknown format {format!r}; known: {', '.join(shape.name for shape in SHAPES)}")
     if labels not in LABELS:
@@ -55,20 +65,33 @@ def export_lines(*, project: Project, format: str, labels: str = "effective") ->
     if format == "records":
         if labels != "effective":
             raise BadExport("records hold every label, whoever gave it; choose labels for the shapes that train")
-        return iter(write_records(selectors.record_list(project)))
+        records = record_list(project)
+        if reader is not None:
+            records = told_records(records, project=project, reader=reader, piece=piece)
+        return iter(write_records(records))
     if format == "prompt-only":
         return WRITERS[format](selectors.prompt_rows(project))
-    return WRITERS[format](selectors.preference_rows(project, labels=labels))
+    rows = selectors.preference_rows(project, labels=labels)
+    return WRITERS[format](rows if reader is None else told_rows(rows, reader=reader, piece=piece))
 
 
-def export_preview(*, project: Project, format: str, labels: str, n: int = 3) -> list[str]:
+def export_preview(*, project: Project, format: str, labels: str, reader: User, n: int = 3) -> list[str]:
     """Give the first lines as text."""
-    lines = islice(export_lines(project=project, format=format, labels=labels), n)
+    lines = islice(export_lines(project=project, format=format, labels=labels, reader=reader, piece=1), n)
     return [line.decode("utf-8").rstrip("\n") for line in lines]
 
 
-def export_file(*, project: Project, format: str, labels: str, path: Path, actor: User | None) -> tuple[int, int]:
-    """Write an export to a file that is there whole or not at all; returns rows and bytes.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a file holds, and what is not in it."""
+
+    n_lines: int
+    n_bytes: int
+    left_out: LeftOut
+
+
+def export_file(*, project: Project, format: str, labels: str, path: Path, actor: User | None) -> Exported:
+    """Write an export to a file that is there whole or not at all; says how much it is, and what was left out.
 
     The name's ending says how: .csv, .parquet (with its data card beside it, `NAME.README.md`), else JSON Lines. Raises
     BadExport.
@@ -82,12 +105,38 @@ def export_file(*, project: Project, format: str, labels: str, path: Path, actor
             with _appearing(card) as written:
                 written.write_text(_card(project, format, labels, n_rows), "utf-8")
     export_audit(project=project, format=format, labels=labels, actor=actor)
-    return n_rows, n_bytes
+    found = left_out(project=project, format=format, labels=labels)
+    return Exported(n_rows, n_bytes, with_repeats(found, format=format, n_lines=n_rows))
 
 
-def export_zip(*, project: Project, format: str, labels: str) -> IO[bytes]:
+def export_some(*, project: Project, format: str, labels: str, reader: User | None = None) -> Iterator[bytes]:
+    """Yield the lines of an export that has some. Raises BadExport, saying why there is none, before the first."""
+    lines = export_lines(project=project, format=format, labels=labels, reader=reader)
+    first = next(lines, None)
+    if first is None:
+        raise BadExport(why_empty(project=project, format=format, labels=labels))
+    return chain((first,), lines)
+
+
+def left_out_at_once(project: Project, format: str, labels: str) -> LeftOut | None:
+    """Count what is left out, for a page; None where that takes longer than a page has."""
+    if labels == "human" and Comparison.objects.filter(project=project).count() > COUNTED_AT_ONCE:
+        return None
+    return left_out(project=project, format=format, labels=labels)
+
+
+def why_empty(*, project: Project, format: str, labels: str) -> str:
+    """Say in one line why an export holds nothing."""
+    found = left_out(project=project, format=format, labels=labels)
+    if not found.total:
+        what = "no record" if format == "records" else "no prompt" if format == "prompt-only" else "no comparison"
+        return f"there is nothing to export: the project has {what} yet"
+    return f"there is nothing to export in the shape {format}: {found.line}"
+
+
+def export_zip(*, project: Project, format: str, labels: str, reader: User) -> IO[bytes]:
     """Give a data set folder as a zip: data.parquet and README.md. Raises BadExport. The caller closes it."""
-    lines = _table_lines(project, format, labels, "parquet")
+    lines = _table_lines(project, format, labels, "parquet", reader)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response that sends it closes it
     try:
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -107,10 +156,11 @@ def export_zip(*, project: Project, format: str, labels: str) -> IO[bytes]:
     return file
 
 
-def _table_lines(project: Project, format: str, labels: str, kind: str) -> Iterator[bytes]:
+def _table_lines(project: Project, format: str, labels: str, kind: str, reader: User | None = None) -> Iterator[bytes]:
     if kind != "jsonl" and format == "records":
         raise BadExport("records are JSON Lines: no table holds them; choose another shape for CSV or Parquet")
-    return export_lines(project=project, format=format, labels=labels)
+    lines = export_some if kind == "parquet" else export_lines  # a table without a row has no columns
+    return lines(project=project, format=format, labels=labels, reader=reader)
 
 
 def _write(lines: Iterator[bytes], path: Path, kind: str) -> int:

@@ -17,10 +17,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from apps.core.csv import csv_safe
 from prefloop.types import PrefloopError
 
 KINDS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8", "parquet": "application/zip"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _ROWS = 1_000  # of a row group
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -52,7 +52,7 @@ def csv_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _cell(value: Any) -> str:
     shown = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return "'" + shown if shown.startswith(_FORMULA) else shown
+    return csv_safe(shown)
 
 
 def parquet_write(lines: Iterable[bytes], path: Path) -> int:

@@ -28,6 +28,17 @@ class RecordSpelling(models.Model):
         return f"spelling of {self.prompt_id}"
 
 
+class ImportNote(models.Model):
+    """What a file held that its import left out though it could matter, and how often."""
+
+    batch = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="notes")
+    text = models.CharField(max_length=300)
+    n = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.n:,}"
+
+
 class Upload(TimeStamped):
     """A file that somebody brought, on disk under a random name, until it is imported or dropped. Never served."""
 

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from io import BufferedReader
 from pathlib import Path
 
+from django.conf import settings
+
 from apps.core.chunks import chunks
+from apps.exchange.merging import Addition, additions
 from apps.projects.models import Project
 from apps.prompts.models import Prompt
-from prefloop.formats import READERS, Mapping, detect_format, read_file
-from prefloop.formats.opening import GZIP, UnreadableFile, raw_of
-from prefloop.records import (
-    InvalidRecord,
-    LineError,
-    PairIndex,
-    Record,
-    RecordsError,
-    content_hash,
-    read_again,
-    read_hashed,
-)
+from prefloop.formats import READERS, Mapping, Notes
+from prefloop.formats.archives import is_archive, unpacked
+from prefloop.formats.guarded import Located, Reading, limits_for
+from prefloop.formats.opening import GZIP, UnreadableFile
+from prefloop.records import InvalidRecord, LineError, PairIndex, Record, RecordsError, n_comparisons, n_ranked, time_of
 from prefloop.records.form import MAX_ERRORS
 from prefloop.types import PrefloopError
 
 MAX_RECORDS = 5_000_000
 MAX_PAIRS = 20_000  # comparisons of one record: "all pairs" of a thousand answers is a mistake, not a wish
+MAX_RANKED = 100_000  # labels that follow from the rankings of one record
 COLUMNS = {"judge": 120, "rater": 150, "model": 200, "guideline": 40}  # what the database holds
 MAX_SAMPLE = 32_767
+NO_LABEL = "records, of which none says which answer is better: this file gives no label"
 _ZIP = b"PK\x03\x04"
 _CHUNK = 500
-_KEPT_BYTES = 48_000_000  # records of a smaller file are kept between checking and writing, not read again
+_KEPT_BYTES = 128_000_000  # of memory: the records of a smaller file are kept between checking and writing
+_AT_ONCE = threading.BoundedSemaphore(2)  # files that one process has read at a time
+_PATIENCE_SECONDS = 10.0
 
 
 class CompressedFile(PrefloopError):
@@ -45,14 +44,13 @@ class NothingToImport(PrefloopError):
     """A file without a single record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A record and where it stands: a line of JSON Lines, else its number among the file's records."""
+class ReadersBusy(PrefloopError):
+    """As many files are being read as may be at a time."""
 
-    number: int
-    unit: str
-    record: Record
-    sha256: str  # of its canonical form
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__("other files are being read just now: try again in a moment")
 
 
 @dataclass(slots=True)
@@ -63,77 +61,87 @@ class Survey:
     sha256: str = ""
     n_new: int = 0
     n_unchanged: int = 0
+    additions: list[Addition] = field(default_factory=list)  # what is said beyond what the project has of a record
+    speaking: set[str] = field(default_factory=set)  # the judges in what is new
     judges: dict[str, str] = field(default_factory=dict)  # name -> order policy that fits its verdicts
-    lines: array[int] = field(default_factory=lambda: array("Q"))  # of a file of lines: where each record stands
-    hashes: bytearray = field(default_factory=bytearray)  # of the records' canonical forms, 32 bytes each
     kept: list[Located] | None = None  # all records of a small file
+    notes: Notes = field(default_factory=Notes)  # what was not read though it could matter
+    n_labels: int = 0  # that say which of two answers is better, or that neither is
+    n_scores: int = 0
 
     @property
     def n_records(self) -> int:
-        return self.n_new + self.n_unchanged
+        return self.n_new + self.n_unchanged + len(self.additions)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.n_new or self.additions)
 
 
-def format_of(path: Path, format_name: str) -> str:
-    """Name the format; `auto` looks. Raises UnknownFormat, UnreadableFile or CompressedFile."""
+@contextmanager
+def opened(
+    path: Path, format_name: str = "auto", mapping: Mapping | None = None, *, name: str = ""
+) -> Iterator[Reading]:
+    """Open a stranger's file, directory or zip of one for reading, in a process with limits.
+
+    `name` is what people call it. Raises CompressedFile, UnreadableFile or ReadersBusy.
+    """
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(4)
         packed = path.suffix.lower() == ".gz"
-        if head == _ZIP or head.startswith(GZIP) != packed:
+        if (head == _ZIP and not is_archive(path)) or head.startswith(GZIP) != packed:
             what = "ends in .gz and is no gzip file" if packed else "is compressed"
-            raise CompressedFile(f"{path.name}: {what}; unpack it, or name a gzip file .jsonl.gz, .json.gz or .csv.gz")
-    return detect_format(path) if format_name == "auto" else format_name
+            raise CompressedFile(
+                f"{path.name}: {what}; unpack it, or name a gzip file .jsonl.gz, .json.gz or .csv.gz, a zip .zip"
+            )
+    if not _AT_ONCE.acquire(timeout=_PATIENCE_SECONDS):
+        raise ReadersBusy
+    try:
+        with unpacked(path, name) as inside:
+            limits = limits_for(inside, memory_mb=settings.READER_MEMORY_MB, seconds=settings.READER_SECONDS)
+            with Reading(inside, format_name, mapping, limits=limits) as file:
+                yield file
+    finally:
+        _AT_ONCE.release()
 
 
-def located_records(path: Path, format_name: str, mapping: Mapping | None = None) -> Iterator[Located]:
-    """Read records one by one. Raises RecordsError, UnreadableFile, UnknownFormat or BadMapping."""
-    if format_name == "records" and path.is_file():
-        with BufferedReader(raw_of(path), 1 << 20) as stream:
-            for number, record, sha256 in read_hashed(stream):
-                yield Located(number, "line", record, sha256)
-        return
-    for number, record in enumerate(read_file(path, format_name=format_name, mapping=mapping), start=1):
-        yield Located(number, "record", record, content_hash(record))
-
-
-def surveyed_records(path: Path, found: Survey, mapping: Mapping | None = None) -> Iterator[Located]:
-    """Give the records of a file that was surveyed once more: what was checked and hashed then is not again."""
-    if found.kept is not None:
-        yield from found.kept
-        return
-    if not found.lines:
-        yield from located_records(path, found.format, mapping)
-        return
-    with BufferedReader(raw_of(path), 1 << 20) as stream:
-        for at, (number, record) in enumerate(read_again(stream, found.lines)):
-            yield Located(number, "line", record, found.hashes[32 * at : 32 * at + 32].hex())
+def surveyed_records(file: Reading, found: Survey) -> Iterator[Located]:
+    """Give the records of a file that was surveyed once more."""
+    return iter(found.kept) if found.kept is not None else file.records()
 
 
 def survey(
-    path: Path,
-    format_name: str,
+    file: Reading,
     *,
-    project: Project,
-    mapping: Mapping | None = None,
-    on_record: Callable[[int], None] = lambda n: None,
+    project: Project | None,
+    on_record: Callable[[int, Located], None] = lambda n, located: None,
     max_records: int = MAX_RECORDS,
+    keep: bool = True,
 ) -> Survey:
-    """Read the whole file and check every record, also against the project. Raises RecordsError with up to 50 lines."""
-    found = Survey(format_name, sha256=sha256_of(path), kept=[] if _is_small(path) else None)
+    """Read the whole file and check every record, also against the project (None: one that is yet to be made).
+
+    Raises RecordsError with up to 50 lines.
+    """
+    found = Survey(file.format, sha256=sha256_of(file.path), kept=[] if keep else None)
     errors: list[LineError] = []
     both: set[str] = set()
     waiting: list[Located] = []
     stopped = False
-    n = 0
+    n = n_bytes = 0
     try:
-        for n, located in enumerate(located_records(path, format_name, mapping), start=1):
+        for n, located in enumerate(file.records(), start=1):
+            on_record(n, located)
             refusal = unstorable(located.record)
             if refusal:
                 errors.append(LineError(located.number, refusal, located.unit))
             _orders(located.record, found.judges, both)
-            if located.unit == "line":
-                found.lines.append(located.number)
-                found.hashes += bytes.fromhex(located.sha256)
+            found.n_labels += labels_in(located.record)
+            found.n_scores += len(located.record.scores)
+            n_bytes += located.n_bytes
+            if n_bytes > _KEPT_BYTES:
+                found.kept = None
             if found.kept is not None:
                 found.kept.append(located)
             waiting.append(located)
@@ -141,11 +149,10 @@ def survey(
                 errors += _against_project(project, waiting, found)
                 waiting.clear()
             if n > max_records:
-                raise UnreadableFile(f"{path.name}: has more than {max_records:,} records; import it in parts")
+                raise UnreadableFile(f"{file.path.name}: has more than {max_records:,} records; import it in parts")
             stopped = len(errors) >= MAX_ERRORS
             if stopped:
                 break
-            on_record(n)
     except RecordsError as error:  # the file's own mistakes; those found here come before them
         errors += error.errors
         stopped = error.stopped
@@ -153,14 +160,13 @@ def survey(
     if errors:
         raise RecordsError(sorted(errors, key=lambda error: error.line)[:MAX_ERRORS], stopped=stopped)
     if not found.n_records:
-        raise NothingToImport(f"{path.name}: there is no record in it")
+        told = f" ({'; '.join(file.notes.lines)})" if file.notes else ""
+        raise NothingToImport(f"{file.path.name}: there is no record in it{told}")
+    found.notes = file.notes
+    if not found.n_labels and (found.notes or found.n_scores):
+        found.notes[NO_LABEL] = found.n_records
     found.judges |= dict.fromkeys(both, "both_agree")
     return found
-
-
-def _is_small(path: Path) -> bool:
-    """Say whether the records of a file may be kept: a compressed one does not say how much there is in it."""
-    return path.is_file() and path.suffix.lower() not in (".gz", ".parquet") and path.stat().st_size <= _KEPT_BYTES
 
 
 def unstorable(record: Record) -> str | None:
@@ -172,25 +178,11 @@ def unstorable(record: Record) -> str | None:
     return None
 
 
-def time_of(text: str) -> datetime:
-    """Read an ISO 8601 time; one without a zone is taken as UTC. Raises InvalidRecord outside of the years 1–9999."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidRecord(f"{text!r} is not a time that can be kept") from None
-
-
-def written_time(moment: datetime) -> str:
-    """Write a time as the export does: UTC, ending in Z."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def named_pairs(record: Record) -> int:
-    """Count the comparisons that the record will make, without making them."""
-    named = {x.pair for rows in (record.gold, record.votes, record.verdicts, record.overrides) for x in rows}
-    n = len(record.completions)
-    return len(named) if named else n * (n - 1) // 2
+def labels_in(record: Record) -> int:
+    """Count what a record says of which answer is better; skips and what could not be read say nothing."""
+    votes = sum(vote.choice != "skip" for vote in record.votes)
+    verdicts = sum(verdict.state == "ok" for verdict in record.verdicts)
+    return len(record.gold) + votes + len(record.rankings) + verdicts + len(record.overrides)
 
 
 def known_records(project: Project, ids: list[str]) -> dict[str, str]:
@@ -202,19 +194,34 @@ def known_records(project: Project, ids: list[str]) -> dict[str, str]:
     return known
 
 
-def _against_project(project: Project, waiting: list[Located], found: Survey) -> list[LineError]:
-    known = known_records(project, [located.record.id for located in waiting])
-    errors = []
+def _against_project(project: Project | None, waiting: list[Located], found: Survey) -> list[LineError]:
+    """Sort records into new, known and known with more said of them; the errors are of those refused."""
+    known = known_records(project, [located.record.id for located in waiting]) if project is not None else {}
+    again, errors = [], []
     for located in waiting:
         before = known.get(located.record.id)
         if before is None:
             found.n_new += 1
+            found.speaking |= _judges_in(located.record)
         elif before == located.sha256:
             found.n_unchanged += 1
         else:
-            reason = f"id {located.record.id!r} is in the project already, with other content"
-            errors.append(LineError(located.number, reason, located.unit))
+            again.append(located)
+    merged = additions(project, [(one.record, one.sha256) for one in again]) if project is not None and again else []
+    for located, one in zip(again, merged, strict=True):
+        if isinstance(one, InvalidRecord):
+            errors.append(LineError(located.number, str(one), located.unit))
+        elif one.is_empty:
+            found.n_unchanged += 1
+        else:
+            found.additions.append(one)
+            found.speaking |= _judges_in(one.record)
     return errors
+
+
+def _judges_in(record: Record) -> set[str]:
+    said = {one.judge for rows in (record.verdicts, record.scores, record.overrides) for one in rows}
+    return said | {one.judge for one in record.rankings if one.judge}
 
 
 def _check_columns(record: Record) -> None:
@@ -239,7 +246,12 @@ def _check_columns(record: Record) -> None:
             time_of(override.at)
     for i, score in enumerate(record.scores):
         _fits(score.judge, "judge", f"scores[{i}].judge")
-    n = named_pairs(record)
+    for what, rows in (("scores", record.scores), ("rankings", record.rankings)):
+        if len(rows) > MAX_SAMPLE:
+            raise InvalidRecord(f"{what} has more than {MAX_SAMPLE:,} entries")
+    if n_ranked(record) > MAX_RANKED:
+        raise InvalidRecord(f"has rankings that come to {n_ranked(record):,} labels, more than {MAX_RANKED:,}")
+    n = n_comparisons(record)
     if n > MAX_PAIRS:
         raise InvalidRecord(f"has {n:,} comparisons, more than {MAX_PAIRS:,}: name the pairs that matter")
 

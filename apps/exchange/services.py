@@ -7,7 +7,7 @@ query ignores, and the batch is made ready at the end. A killed import leaves su
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,23 +20,28 @@ from apps.core.bulk import file_not_mapped
 from apps.core.services import audit
 from apps.exchange import writing
 from apps.exchange.lock import import_lock
+from apps.exchange.merging import Addition
+from apps.exchange.models import ImportNote
 from apps.exchange.reading import (
     MAX_RECORDS,
-    Located,
     Survey,
-    format_of,
     known_records,
+    opened,
     sha256_of,
     survey,
     surveyed_records,
 )
-from apps.judging.models import Judge, JudgeKind
+from apps.labels.as_records import UNNAMED_JUDGE
+from apps.labels.models import Judge, Vote
+from apps.labels.selectors import label_judge
+from apps.labels.services import preferences_derive
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet, ready
-from apps.rankings.models import Vote
-from apps.rankings.preferences import label_judge, preferences_derive
 from apps.samples.models import Comparison
 from prefloop.formats import READERS, Mapping, UnknownFormat
+from prefloop.formats.guarded import Located, Reading
+from prefloop.judging.kinds import IMPORTED, names_where
+from prefloop.records import n_ranked
 from prefloop.types import PrefloopError
 
 BATCH = 1_000  # records a transaction
@@ -67,7 +72,7 @@ def _few_collections() -> Iterator[None]:
 @file_not_mapped()
 def import_file(
     *,
-    project: Project,
+    project: Project | Callable[[], Project],
     path: Path | str,
     format: str = "auto",
     mapping: Mapping | None = None,
@@ -78,67 +83,113 @@ def import_file(
     in_transaction: Transaction = transaction.atomic,
     max_records: int = MAX_RECORDS,
 ) -> ImportBatch:
-    """Import a file or directory of records and derive the labels that follow; all of it or nothing.
+    """Import a file, a directory or a zip of one and derive the labels that follow; all of it or nothing.
 
-    A record that is there already with the same content is left alone; with other content it is refused. `mapping`
-    reads any table by its columns. Raises RecordsError (up to 50 lines, nothing written), UnknownFormat, BadMapping,
-    UnreadableFile, CompressedFile, NothingToImport or ImportBusy. `in_transaction` opens each transaction; a worker
-    passes one that it can be fenced from.
+    A record that is there already with the same content is left alone; where more is said of the same question and
+    answers that is added; with other content it is refused. `mapping` reads any table by its columns. `project` may be
+    what makes a new one: it is called when the whole file is found good, so that a refused file makes no project.
+    Raises RecordsError (up to 50 lines, nothing written), UnknownFormat, BadMapping, UnreadableFile, CompressedFile,
+    NothingToImport or ImportBusy. `in_transaction` opens each transaction; a worker passes one that it can be fenced
+    from.
     """
     path = Path(path)
-    with import_lock(project):
-        imports_sweep(project=project)
-        format_name = "table" if mapping is not None else format_of(path, format)
-        if format_name not in READERS:
-            raise UnknownFormat(f"unknown format {format_name!r}; known: auto, {', '.join(READERS)}")
-        found = survey(
-            path,
-            format_name,
+    if format not in ("auto", *READERS):
+        raise UnknownFormat(f"unknown format {format!r}; known: auto, {', '.join(READERS)}")
+
+    def surveyed(file: Reading, project: Project | None) -> Survey:
+        return survey(
+            file,
             project=project,
-            mapping=mapping,
-            on_record=lambda n: progress(0, 0, f"checked {n:,}") if n % 500 == 0 else None,
+            on_record=lambda n, _: progress(0, 0, f"checked {n:,}") if n % 500 == 0 else None,
             max_records=max_records,
         )
-        before = label_judge(project)
-        with in_transaction():
-            batch = ImportBatch.objects.create(
-                project=project,
-                name=name[:200],
-                format=format_name,
-                sha256=found.sha256,
-                n_records=found.n_new,
-                n_unchanged=found.n_unchanged,
-                created_by=created_by,
-            )
+
+    def bring(file: Reading, found: Survey, project: Project) -> ImportBatch:
+        return _bring(
+            file,
+            found,
+            project=project,
+            name=name,
+            created_by=created_by,
+            now=now,
+            progress=progress,
+            in_transaction=in_transaction,
+        )
+
+    if isinstance(project, Project):
+        with import_lock(project), opened(path, format, mapping, name=name) as file:
+            imports_sweep(project=project)
+            return bring(file, surveyed(file, project), project)
+    with opened(path, format, mapping, name=name) as file:
+        found = surveyed(file, None)
+        made = project()
         try:
-            _write(
-                path,
-                found,
-                mapping,
-                project=project,
-                batch=batch,
-                progress=progress,
-                opened=in_transaction,
-                now=now,
-            )
-            with in_transaction():
-                ImportBatch.objects.filter(pk=batch.pk, ready=False).update(ready=True)
-                audit(
-                    actor=created_by,
-                    verb="data.import",
-                    target=f"batch:{batch.pk}",
-                    project=project,
-                    data={"format": format_name, "sha256": found.sha256, "n_records": found.n_new},
-                )
-        except Exception:
-            # Not for a kill, which leaves the batch to the next import; a fenced worker's sweep must not write either.
-            with in_transaction():
-                imports_sweep(project=project)
+            with import_lock(made):
+                return bring(file, found, made)
+        except BaseException:
+            made.delete()
             raise
-    batch.refresh_from_db()
+
+
+def _bring(
+    file: Reading,
+    found: Survey,
+    *,
+    project: Project,
+    name: str,
+    created_by: User | None,
+    now: datetime,
+    progress: Progress,
+    in_transaction: Transaction,
+) -> ImportBatch:
+    """Write what was surveyed; new records bit by bit, what is added to known ones as the batch is made ready."""
+    before = label_judge(project)
+    with in_transaction():
+        batch = ImportBatch.objects.create(
+            project=project,
+            name=name[:200],
+            format=found.format,
+            sha256=found.sha256,
+            n_records=found.n_new,
+            n_unchanged=found.n_unchanged,
+            created_by=created_by,
+        )
+        notes = [ImportNote(batch=batch, text=text[:300], n=n) for text, n in found.notes.items()]
+        ImportNote.objects.bulk_create(notes)
+    try:
+        judges = _write(file, found, project=project, batch=batch, progress=progress, opened=in_transaction, now=now)
+        with in_transaction():
+            touched = writing.write_additions(found.additions, project=project, batch=batch, judges=judges)
+            batch.added = _counts(found.additions)
+            batch.ready = True
+            batch.save(update_fields=["added", "ready"])
+            preferences_derive(project=project, comparison_ids=touched, now=now)
+            data = {"format": found.format, "sha256": found.sha256, "n_records": found.n_new}
+            audit(
+                actor=created_by,
+                verb="data.import",
+                target=f"batch:{batch.pk}",
+                project=project,
+                data=data | ({"added": batch.added} if batch.added else {}),
+            )
+    except Exception:
+        # Not for a kill, which leaves the batch to the next import; a fenced worker's sweep must not write either.
+        with in_transaction():
+            imports_sweep(project=project)
+        raise
     progress(found.n_new, found.n_new, "deriving labels")
     _derive(project=project, before=before, now=now)
     return batch
+
+
+def _counts(additions: Sequence[Addition]) -> dict[str, int]:
+    """Count what was added to records that were there; nothing where nothing was."""
+    if not additions:
+        return {}
+    kinds = ("votes", "rankings", "verdicts", "overrides", "scores")
+    return {"records": len(additions)} | {
+        kind: sum(len(getattr(one.record, kind)) for one in additions) for kind in kinds
+    }
 
 
 def imports_sweep(*, project: Project) -> int:
@@ -155,25 +206,28 @@ def imports_sweep(*, project: Project) -> int:
         n += 1
     if n:
         nothing = {f"{name}__isnull": True for name in ("verdicts", "scores", "overrides", "rankings", "runs")}
-        Judge.objects.filter(project=project, kind=JudgeKind.IMPORTED, **nothing).delete()
+        made = names_where(lambda kind: not kind.asked)
+        Judge.objects.filter(project=project, kind__in=made, **nothing).delete()
     return n
 
 
 def _write(
-    path: Path,
+    file: Reading,
     found: Survey,
-    mapping: Mapping | None,
     *,
     project: Project,
     batch: ImportBatch,
     progress: Progress,
     opened: Transaction,
     now: datetime,
-) -> None:
-    if not found.n_new:
-        return
+) -> dict[str, Judge]:
+    """Write the new records under their batch; returns the judges that speak in the file."""
     with opened():
-        judges = _judges(project, found.judges, now=now)
+        policies = {name: policy for name, policy in found.judges.items() if name in found.speaking}
+        judges = _judges(project, policies, now=now)
+    if not found.n_new:
+        return judges
+    with opened():
         prompt_set, _ = PromptSet.objects.get_or_create(project=project, name=_set_name(batch.name))
     done = 0
     waiting: list[Located] = []
@@ -182,7 +236,8 @@ def _write(
     def flush() -> None:
         nonlocal done, rows
         # nothing of it was there when it was surveyed, under the same lock
-        known = known_records(project, [item.record.id for item in waiting]) if found.n_unchanged else {}
+        some_known = found.n_new < found.n_records
+        known = known_records(project, [item.record.id for item in waiting]) if some_known else {}
         new = [item for item in waiting if item.record.id not in known]
         with opened():
             writing.write_batch(new, project=project, batch=batch, prompt_set=prompt_set, judges=judges)
@@ -191,15 +246,17 @@ def _write(
         waiting.clear()
         progress(done, found.n_new, f"wrote {done:,} of {found.n_new:,}")
 
-    for item in surveyed_records(path, found, mapping):
+    for item in surveyed_records(file, found):
         waiting.append(item)
         record = item.record
         rows += 1 + len(record.completions) + len(record.votes) + len(record.verdicts) + len(record.scores)
+        rows += n_ranked(record) if record.rankings else 0
         if len(waiting) >= BATCH or rows >= BATCH_ROWS:
             flush()
     flush()
-    if done != found.n_new or sha256_of(path) != found.sha256:
-        raise FileChanged(f"{path.name}: changed while it was imported; nothing was kept")
+    if done != found.n_new or sha256_of(file.path) != found.sha256:
+        raise FileChanged(f"{file.path.name}: changed while it was imported; nothing was kept")
+    return judges
 
 
 def _set_name(name: str) -> str:
@@ -216,17 +273,17 @@ def _judges(project: Project, policies: dict[str, str], *, now: datetime) -> dic
         for judge in Judge.objects.filter(project=project).order_by("version")
         if newest[judge.name] == judge.version
     }
-    wanted = {writing.UNNAMED_JUDGE if name == "" else name: policy for name, policy in policies.items()}
+    wanted = {UNNAMED_JUDGE if name == "" else name: policy for name, policy in policies.items()}
     for name in sorted(wanted.keys() - known.keys()):
         known[name] = Judge.objects.create(
             project=project,
             name=name,
-            kind=JudgeKind.IMPORTED,
+            kind=IMPORTED.name,
             order_policy=wanted[name],
             # it labels nothing, so it must not stand between a project and the one judge that does
-            retired_at=now if name == writing.UNNAMED_JUDGE else None,
+            retired_at=now if name == UNNAMED_JUDGE else None,
         )
-    return {("" if name == writing.UNNAMED_JUDGE else name): known[name] for name in wanted}
+    return {("" if name == UNNAMED_JUDGE else name): known[name] for name in wanted}
 
 
 def _derive(*, project: Project, before: Judge | None, now: datetime) -> None:

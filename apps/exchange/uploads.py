@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -16,19 +16,20 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Sum
 from django.utils.translation import gettext_noop as _
 
 from apps.accounts.models import User
 from apps.exchange.models import Upload
-from apps.exchange.reading import Survey, format_of, located_records, survey
+from apps.exchange.reading import Survey, opened, survey
 from apps.exchange.services import import_file
 from apps.jobs.models import Job
 from apps.jobs.services import job_enqueue
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch
 from prefloop.formats import Mapping
-from prefloop.formats.columns import guess
-from prefloop.formats.registry import columns_of
+from prefloop.formats.columns import guess, is_column
+from prefloop.formats.guarded import Located
 from prefloop.records import LineError, Record, RecordsError
 from prefloop.types import PrefloopError
 
@@ -37,8 +38,10 @@ CHECKED_AT_ONCE = 16 * 1024 * 1024  # larger files are checked by the job that i
 IMPORTED_AT_ONCE = 1024 * 1024
 MAX_RECORDS = 1_000_000
 SHOWN = 10
+SHOWN_COLUMNS = 200
+SHOWN_NAME = 200  # characters of a column's name
 _PACKABLE = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
-SUFFIXES = (*_PACKABLE, ".parquet", *(f"{suffix}.gz" for suffix in _PACKABLE))
+SUFFIXES = (*_PACKABLE, ".parquet", ".zip", *(f"{suffix}.gz" for suffix in _PACKABLE))
 
 
 class UploadRefused(PrefloopError):
@@ -53,6 +56,16 @@ class UploadTooLarge(UploadRefused):
         super().__init__(f"the file is larger than {limit} MB: import it on the server with manage.py import_records")
 
 
+class QuotaReached(UploadRefused):
+    """The files that wait in a project take as much as they may."""
+
+    http_status = 413
+
+    def __init__(self, used: int) -> None:
+        mb = f"{used / 2**20:,.0f} of {settings.UPLOAD_QUOTA_MB:,} MB"
+        super().__init__(f"files that wait in this project take {mb}: import or remove some of them first")
+
+
 @dataclass(frozen=True, slots=True)
 class MappedPart:
     """One part of a mapping and what it is set to; a value of the label column rather than a column is free text."""
@@ -63,11 +76,14 @@ class MappedPart:
 
     @property
     def is_column(self) -> bool:
-        return not self.name.endswith("_value")
+        return is_column(self.name)
 
 
 _PARTS: tuple[tuple[str, str], ...] = (
     ("prompt", _("Prompt")),
+    ("input", _("… its input")),
+    ("system", _("System turn")),
+    ("history", _("Earlier turns")),
     ("first", _("First answer")),
     ("second", _("Second answer")),
     ("label", _("Which is better")),
@@ -76,9 +92,11 @@ _PARTS: tuple[tuple[str, str], ...] = (
     ("chosen", _("Chosen answer")),
     ("rejected", _("Rejected answer")),
     ("rater", _("Who said so (a person)")),
+    ("judge", _("Who said so (a judge)")),
     ("first_model", _("Model of the first")),
     ("second_model", _("Model of the second")),
     ("id", _("Id")),
+    ("encoding", _("Encoding, if not UTF-8")),
 )
 
 
@@ -102,6 +120,11 @@ class Preview:
         return [MappedPart(name, word, getattr(self.mapping, name)) for name, word in _PARTS]
 
     @property
+    def notes(self) -> list[str]:
+        """What was not read though it could matter."""
+        return self.survey.notes.lines if self.survey else []
+
+    @property
     def can_import(self) -> bool:
         return not self.errors and not self.problem
 
@@ -120,22 +143,46 @@ def upload_path(upload: Upload) -> Path:
 
 
 def upload_create(*, project: Project, name: str, chunks: Iterable[bytes], created_by: User) -> Upload:
-    """Write a file's bytes under a random name. Raises UploadRefused or UploadTooLarge, and leaves nothing then."""
+    """Write a file's bytes under a random name.
+
+    Raises UploadRefused, UploadTooLarge or QuotaReached, and leaves nothing then.
+    """
     token = secrets.token_urlsafe(24) + suffix_of(name)
     path = _folder() / token
-    n_bytes = 0
+    n_bytes, room = 0, _room(project)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for chunk in chunks:
                 n_bytes += len(chunk)
                 if n_bytes > MAX_BYTES:
                     raise UploadTooLarge
+                if n_bytes > room:
+                    raise QuotaReached(_used(project))
                 file.write(chunk)
         shown = name.replace("\\", "/").rsplit("/", 1)[-1][-200:]
-        return Upload.objects.create(project=project, created_by=created_by, token=token, name=shown, n_bytes=n_bytes)
+        with transaction.atomic():
+            Project.objects.select_for_update().get(pk=project.pk)  # others may have come in meanwhile
+            if n_bytes > _room(project):
+                raise QuotaReached(_used(project))
+            return Upload.objects.create(
+                project=project, created_by=created_by, token=token, name=shown, n_bytes=n_bytes
+            )
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def _used(project: Project) -> int:
+    waiting = Upload.objects.filter(project=project, batch__isnull=True)
+    return waiting.aggregate(total=Sum("n_bytes"))["total"] or 0
+
+
+def _room(project: Project) -> int:
+    """Bytes that more files of this project may take. Raises QuotaReached where there is none."""
+    used = _used(project)
+    if used >= settings.UPLOAD_QUOTA_MB * 2**20:
+        raise QuotaReached(used)
+    return settings.UPLOAD_QUOTA_MB * 2**20 - used
 
 
 def upload_drop(*, upload: Upload) -> None:
@@ -150,38 +197,48 @@ def upload_mapping(upload: Upload) -> Mapping | None:
 
 
 def upload_map(*, upload: Upload, mapping: Mapping | None) -> None:
-    """Say which column holds what, or go back to the recognised format. Raises BadMapping."""
-    if mapping is not None:
-        mapping.check(columns_of(upload_path(upload)))
+    """Say which column holds what, or go back to the recognised format. Raises BadMapping, and what `opened` does."""
+    if mapping is not None and mapping.names_columns:
+        with opened(upload_path(upload), name=upload.name) as file:
+            mapping.check(file.columns)
     upload.mapping = {} if mapping is None else asdict(mapping)
     upload.save(update_fields=["mapping"])
 
 
 def upload_preview(upload: Upload) -> Preview:
     """Read a file's first records, and all of it where it is small enough: format, rows and problems by line."""
-    path = upload_path(upload)
     mapping = upload_mapping(upload)
-    try:
-        columns = tuple(columns_of(path))
-    except PrefloopError:
-        columns = ()  # no table; format_of says what is wrong
-    shown: dict[str, Any] = {"columns": columns, "mapping": mapping or guess(columns)}
-    try:
-        format_name = "table" if mapping else format_of(path, "auto")
-    except PrefloopError as error:
-        return Preview(problem=_shown(error, upload), **shown)
     first: list[Record] = []  # those before the first bad line, if there is one
+    shown: dict[str, Any] = {}
+    found = None
+
+    def keep(n: int, located: Located) -> None:
+        if n <= SHOWN:
+            first.append(located.record)
+
     try:
-        first.extend(located.record for located in islice(located_records(path, format_name, mapping), SHOWN))
-        found = None
-        if upload.n_bytes <= CHECKED_AT_ONCE:
-            found = survey(path, format_name, project=upload.project, mapping=mapping, max_records=MAX_RECORDS)
+        with opened(upload_path(upload), mapping=mapping, name=upload.name) as file:
+            guessed = replace(guess(file.columns), encoding=mapping.encoding if mapping else "")
+            if mapping is not None and mapping.names_columns:
+                guessed = mapping
+            shown |= {"columns": _shown_columns(file.columns, guessed), "mapping": guessed}
+            shown["format"] = file.format
+            if upload.n_bytes <= CHECKED_AT_ONCE:
+                found = survey(file, project=upload.project, on_record=keep, max_records=MAX_RECORDS, keep=False)
+            else:
+                first.extend(located.record for located in islice(file.records(), SHOWN))
     except RecordsError as error:
-        return Preview(format_name, tuple(first), errors=error.errors, more_errors=error.stopped, **shown)
+        return Preview(records=tuple(first), errors=error.errors, more_errors=error.stopped, **shown)
     except PrefloopError as error:
-        return Preview(format_name, tuple(first), problem=_shown(error, upload), **shown)
+        return Preview(records=tuple(first), problem=_shown(error, upload), **shown)
     judges = tuple(sorted(name for name in found.judges if name)) if found else ()
-    return Preview(format_name, tuple(first), survey=found, judges=judges, **shown)
+    return Preview(records=tuple(first), survey=found, judges=judges, **shown)
+
+
+def _shown_columns(columns: list[str], mapping: Mapping) -> tuple[str, ...]:
+    """A page has room for so many; those that are mapped are among them."""
+    some = [name for name in columns if len(name) <= SHOWN_NAME][:SHOWN_COLUMNS]
+    return tuple(dict.fromkeys([*some, *(name for name in mapping.columns if name in columns)]))
 
 
 def upload_import(*, upload: Upload, started_by: User, now: datetime) -> ImportBatch | Job:

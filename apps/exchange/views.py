@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
+from apps.core.middleware import large_body
 from apps.exchange import access, exports, selectors, uploads
 from apps.exchange.files import KINDS, csv_lines
 from apps.exchange.models import Upload
@@ -49,6 +50,9 @@ def _data_context(request: HttpRequest, project: Project) -> dict[str, Any]:
     command = f"python manage.py export_preferences --project {project.slug} --format {shape.name}"
     command += f" --labels {labels}" if labels != "effective" else ""
     may_exchange = access.may_exchange(person(request), project)
+    lines: list[str] = []
+    if may_exchange and "format" in request.GET:  # lines tell labels: only whoever asks for them is told
+        lines = exports.export_preview(project=project, format=shape.name, labels=labels, reader=person(request))
     return {
         "project": project,
         "active": "data",
@@ -62,9 +66,15 @@ def _data_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "labels": labels,
         "label_choices": exports.LABELS,
         "has_labels": has_labels,
-        "lines": exports.export_preview(project=project, format=shape.name, labels=labels) if may_exchange else [],
+        "left_out": exports.left_out_at_once(project, shape.name, labels) if may_exchange else None,
+        "lines": lines,
+        "has_lines": bool(lines) or _has_lines(project, shape.name, labels),
         "command": f"{command} --out {_file_name(project, shape.name)}",
     }
+
+
+def _has_lines(project: Project, shape: str, labels: str) -> bool:
+    return next(exports.export_lines(project=project, format=shape, labels=labels), None) is not None
 
 
 def _file_name(project: Project, shape: str) -> str:
@@ -83,9 +93,10 @@ def export(request: HttpRequest, slug: str) -> HttpResponseBase:
     content: Iterable[bytes] | IO[bytes]
     try:
         if kind == "parquet":
-            content = exports.export_zip(project=project, format=shape, labels=labels)
+            content = exports.export_zip(project=project, format=shape, labels=labels, reader=user)
         else:
-            content = exports.export_lines(project=project, format=shape, labels=labels)
+            wanted = exports.export_lines if shape == "records" else exports.export_some
+            content = wanted(project=project, format=shape, labels=labels, reader=user)
             content = csv_lines(content) if kind == "csv" and shape != "records" else content
     except PrefloopError as error:
         messages.error(request, str(error))
@@ -99,6 +110,7 @@ def export(request: HttpRequest, slug: str) -> HttpResponseBase:
     return response
 
 
+@large_body
 @csrf_exempt  # the token is in the body: the length is looked at first, then csrf_protect reads both
 @login_required
 @never_cache
@@ -170,9 +182,25 @@ def start(request: HttpRequest, slug: str, token: str) -> HttpResponse:
         return redirect("exchange:preview", slug=slug, token=token)
     if isinstance(done, Job):
         return redirect("exchange:preview", slug=slug, token=token)
-    text = ngettext("%(n)s record is imported.", "%(n)s records are imported.", done.n_records)
-    messages.success(request, text % {"n": f"{done.n_records:,}"})
+    messages.success(request, _brought(selectors.batch_counts(done)))
+    for note in selectors.batch_notes(done):
+        messages.warning(request, note)
     return redirect("exchange:data", slug=slug)
+
+
+def _brought(counts: dict[str, int]) -> str:
+    """Say what an import brought, in words."""
+    told = [
+        (ngettext("%(n)s record is imported.", "%(n)s records are imported.", counts["n_records"]), counts["n_records"])
+    ]
+    if n_added := counts["n_added"]:
+        one, many = _("%(n)s that was there has more said of it."), _("%(n)s that were there have more said of them.")
+        told.append((one if n_added == 1 else many, n_added))
+    if n_same := counts["n_same_answers"]:
+        one = _("%(n)s comparison is of two equal answers and gets no label.")
+        many = _("%(n)s comparisons are of two equal answers and get no label.")
+        told.append((one if n_same == 1 else many, n_same))
+    return " ".join(text % {"n": f"{n:,}"} for text, n in told)
 
 
 @login_required

@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, cast
 
-from apps.core.bulk import ids_reserve, rows_insert
+from apps.core.bulk import rows_insert
+from apps.core.chunks import chunks
+from apps.exchange.merging import Addition
 from apps.exchange.models import RecordSpelling
-from apps.exchange.reading import Located, time_of, written_time
-from apps.judging.models import Judge, Score, Verdict
+from apps.exchange.spelling import spelling_of
+from apps.labels.bulk import Annotations
+from apps.labels.models import Judge
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet
-from apps.rankings.models import Override, Ranking, Vote
-from apps.rankings.preferences import judge_labels
 from apps.samples.models import Comparison, Completion
-from prefloop.records import PairIndex, Record, comparisons_of, outcome_of
-from prefloop.types import Outcome
+from prefloop.answers import same_answer
+from prefloop.formats.guarded import Located
+from prefloop.records import PairIndex, Record, comparisons_of, outcome_of, pairs_named
 
-UNNAMED_JUDGE = "(judge not named)"  # an override in a record need not say whose label it corrects
-_ORDER = {(0, 1): "01", (1, 0): "10", None: ""}
+_CHUNK = 200  # prompts looked up at a time
 
 
 def write_batch(
@@ -41,12 +42,36 @@ def write_batch(
     )
     spelled = [(prompt, kept) for prompt, record in zip(prompts, records, strict=True) if (kept := spelling_of(record))]
     rows_insert(RecordSpelling, ("prompt_id", "kept"), spelled)
-    made = _Batch(project=project.pk, batch=batch.pk, records=records, prompts=prompts, judges=judges)
-    made.completions_and_comparisons()
-    made.votes()
-    made.verdicts_and_scores()
-    made.overrides()
-    made.rankings()
+    made = _Batch(project=project.pk, batch=batch.pk, records=records, prompts=prompts)
+    made.completions()
+    made.comparisons([comparisons_of(record) for record in records])
+    Annotations(records, prompts, made.answers, made.pairs, judges).write()
+
+
+def write_additions(
+    additions: Sequence[Addition], *, project: Project, batch: ImportBatch, judges: dict[str, Judge]
+) -> list[int]:
+    """Write what records say beyond what the project has of them; returns the comparisons that were spoken of.
+
+    The caller opens the transaction in which the batch is made ready. Raises SpokenMeanwhile.
+    """
+    touched: set[int] = set()
+    for some in chunks(additions, _CHUNK):
+        made = _Batch(
+            project=project.pk,
+            batch=batch.pk,
+            records=[one.record for one in some],
+            prompts=[one.prompt for one in some],
+        )
+        made.what_is_there()
+        made.comparisons([sorted(pairs_named(one.record)) for one in some])
+        said = Annotations(made.records, made.prompts, made.answers, made.pairs, judges)
+        said.look_up()
+        said.write()
+        touched.update(key for pairs in made.pairs for key in pairs.values())
+        for one in some:
+            Prompt.objects.filter(pk=one.prompt).update(record_sha256=one.sha256)
+    return sorted(touched)
 
 
 def text_of(prompt: str | Sequence[dict[str, Any]]) -> str:
@@ -58,21 +83,6 @@ def text_of(prompt: str | Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(f"{str(turn['role']).capitalize()}: {turn['content']}" for turn in prompt)
 
 
-def spelling_of(record: Record) -> dict[str, Any]:
-    """Keep what the columns can't say of a record; empty for most."""
-    kept: dict[str, Any] = {}
-    if record.split == "train":
-        kept["split"] = "train"
-    for name, times in (("votes", [v.at for v in record.votes]), ("overrides", [o.at for o in record.overrides])):
-        spelled = {str(i): at for i, at in enumerate(times) if at and written_time(time_of(at)) != at}
-        if spelled:
-            kept[name] = spelled
-    soft = [i for i, verdict in enumerate(record.verdicts) if verdict.choice is None and verdict.state == "ok"]
-    if soft:
-        kept["verdicts"] = soft
-    return kept
-
-
 def _prompt(item: Located) -> tuple[Any, ...]:
     record = item.record
     messages = None if isinstance(record.prompt, str) else list(record.prompt)
@@ -81,131 +91,64 @@ def _prompt(item: Located) -> tuple[Any, ...]:
 
 @dataclass(slots=True)
 class _Batch:
+    """Records on their way into rows; what is there already of them is looked up first, in a new record nothing is."""
+
     project: int
     batch: int
     records: list[Record]
     prompts: list[int]
-    judges: dict[str, Judge]
-    answers: list[list[int]] = field(default_factory=list)  # ids, made by completions_and_comparisons, as pairs are
-    pairs: list[dict[PairIndex, int]] = field(default_factory=list)
+    answers: list[list[int]] = field(default_factory=list)  # ids, in the order of the record's answers
+    pairs: list[dict[PairIndex, int]] = field(default_factory=list)  # the record's comparisons
+    there: dict[tuple[int, int], int] = field(default_factory=dict)  # comparisons by their answers
 
-    def completions_and_comparisons(self) -> None:
-        project, batch = self.project, self.batch
+    def completions(self) -> None:
         # In the order of their indices, so that ids are too: the canonical order of a pair rests on it.
         answers = iter(
             rows_insert(
                 Completion,
                 ("project_id", "prompt_id", "batch_id", "index", "text", "model_name", "metadata"),
                 [
-                    (project, prompt, batch, i, said.text, said.model, said.metadata)
+                    (self.project, prompt, self.batch, i, said.text, said.model, said.metadata)
                     for prompt, record in zip(self.prompts, self.records, strict=True)
                     for i, said in enumerate(record.completions)
                 ],
             )
         )
         self.answers = [list(islice(answers, len(record.completions))) for record in self.records]
-        pairs = [comparisons_of(record) for record in self.records]
+
+    def what_is_there(self) -> None:
+        """Look up the rows of records that the project has."""
+        answers: dict[int, list[int]] = {prompt: [] for prompt in self.prompts}
+        rows = Completion.objects.filter(prompt__in=self.prompts).order_by("prompt_id", "id")
+        for prompt, pk in rows.values_list("prompt_id", "id"):
+            answers[prompt].append(pk)
+        self.answers = [
+            answers[prompt][: len(record.completions)]
+            for prompt, record in zip(self.prompts, self.records, strict=True)
+        ]
+        compared = Comparison.objects.filter(prompt__in=self.prompts)
+        # locked: who votes meanwhile waits, so that no line of votes forks
+        locked = compared.select_for_update(no_key=True).order_by("id").values_list("first_id", "second_id", "id")
+        self.there = {(first, second): pk for first, second, pk in locked}
+
+    def comparisons(self, named: Sequence[Sequence[PairIndex]]) -> None:
+        """Make the comparisons of these pairs of each record, where they are not there."""
         rows = []
-        for prompt, record, ids, named in zip(self.prompts, self.records, self.answers, pairs, strict=True):
+        for prompt, record, ids, pairs in zip(self.prompts, self.records, self.answers, named, strict=True):
             gold = {item.pair: cast(str, outcome_of(item.choice)) for item in record.gold}
-            for pair in named:
-                held_out = pair in gold or record.split == "eval"
+            texts = [said.text for said in record.completions]
+            for i, j in pairs:
+                if (ids[i], ids[j]) in self.there:
+                    continue
+                held_out = (i, j) in gold or record.split == "eval"
+                same = same_answer(texts[i], texts[j])
                 rows.append(
-                    (project, prompt, batch, ids[pair[0]], ids[pair[1]], "import", gold.get(pair, ""), held_out)
+                    (self.project, prompt, self.batch, ids[i], ids[j], "import", gold.get((i, j), ""), held_out, same)
                 )
         names = ("project_id", "prompt_id", "batch_id", "first_id", "second_id", "origin", "gold", "held_out")
-        made = iter(rows_insert(Comparison, names, rows))
-        self.pairs = [dict(zip(named, islice(made, len(named)), strict=True)) for named in pairs]
-
-    def votes(self) -> None:
-        """Later votes of one person on one comparison supersede earlier ones; ids stay in the record's order."""
-        said = [
-            (pairs[v.pair], v) for record, pairs in zip(self.records, self.pairs, strict=True) for v in record.votes
+        made = rows_insert(Comparison, (*names, "same_answers"), rows)
+        self.there |= {(row[3], row[4]): key for row, key in zip(rows, made, strict=True)}
+        self.pairs = [
+            {(i, j): self.there[ids[i], ids[j]] for i, j in pairs}
+            for ids, pairs in zip(self.answers, named, strict=True)
         ]
-        ids = ids_reserve(Vote, len(said))
-        last: dict[tuple[int, str], int] = {}
-        rows = []
-        for key, (comparison, vote) in zip(ids, said, strict=True):
-            whose = (comparison, vote.rater)
-            rows.append(
-                (
-                    comparison,
-                    vote.rater,
-                    "skip" if vote.choice == "skip" else outcome_of(vote.choice),
-                    _ORDER[vote.order],
-                    time_of(vote.at) if vote.at else None,
-                    vote.seconds,
-                    vote.guideline,
-                    vote.reason,
-                    last.get(whose),
-                )
-            )
-            last[whose] = key
-        names = ("comparison_id", "rater", "choice", "order", "at", "seconds", "guideline", "reason", "supersedes_id")
-        rows_insert(Vote, names, rows, ids=ids)
-
-    def verdicts_and_scores(self) -> None:
-        judges = {name: judge.pk for name, judge in self.judges.items()}
-        verdicts = [
-            (
-                judges[said.judge],
-                pairs[said.pair],
-                _ORDER[said.order],
-                said.sample,
-                said.state,
-                _outcome(said.state, outcome_of(said.choice, p_first=said.p_first)),
-                said.p_first,
-                said.raw,
-            )
-            for record, pairs in zip(self.records, self.pairs, strict=True)
-            for said in record.verdicts
-        ]
-        names = ("judge_id", "comparison_id", "order", "sample", "state", "outcome", "p_first", "raw")
-        rows_insert(Verdict, names, verdicts)
-        scores = []
-        for record, answers in zip(self.records, self.answers, strict=True):
-            seen: dict[tuple[str, int], int] = {}
-            for said in record.scores:
-                key = (said.judge, said.completion)
-                seen[key] = seen.get(key, -1) + 1
-                scores.append((judges[said.judge], answers[said.completion], seen[key], said.state, said.value))
-        rows_insert(Score, ("judge_id", "completion_id", "sample", "state", "value"), scores)
-
-    def overrides(self) -> None:
-        """Whoever chose what the judge's label was at that moment agreed; the rest corrected it."""
-        rows = [
-            (said, pairs[said.pair])
-            for record, pairs in zip(self.records, self.pairs, strict=True)
-            for said in record.overrides
-        ]
-        labels: dict[tuple[str, int], str] = {}
-        for name in {said.judge for said, _ in rows if said.judge}:
-            ids = sorted({comparison for said, comparison in rows if said.judge == name})
-            found = judge_labels(comparison_ids=ids, judge=self.judges[name])
-            labels |= {(name, key): label.outcome or label.state for key, label in found.items()}
-        made = []
-        for said, comparison in rows:
-            before = labels.get((said.judge, comparison), "")
-            choice = cast(str, outcome_of(said.choice))
-            kind = "agree" if choice == before else "override"
-            at = time_of(said.at) if said.at else None
-            made.append((comparison, self.judges[said.judge].pk, said.rater, kind, choice, before, said.reason, at))
-        names = ("comparison_id", "judge_id", "rater", "kind", "choice", "judge_outcome", "reason", "at")
-        rows_insert(Override, names, made)
-
-    def rankings(self) -> None:
-        made = [
-            (
-                prompt,
-                said.rater,
-                self.judges[said.judge].pk if said.judge else None,
-                [[answers[i] for i in group] for group in said.groups],
-            )
-            for prompt, record, answers in zip(self.prompts, self.records, self.answers, strict=True)
-            for said in record.rankings
-        ]
-        rows_insert(Ranking, ("prompt_id", "rater", "judge_id", "groups"), made)
-
-
-def _outcome(state: str, outcome: Outcome | None) -> str:
-    return outcome or "" if state == "ok" else ""

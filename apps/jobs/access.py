@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 
 from apps.jobs.models import Job
 from apps.projects import access
 from apps.projects.access import Person
-from apps.projects.models import Project, Role
+from apps.projects.models import Membership, Project, Role
 
 
 def job_for_read(user: Person, slug: str, job_id: int) -> tuple[Project, Job]:
-    """A job of a project that the person belongs to."""
+    """A job of the project: for leads and above, and for whoever started it. It names models, judges and machines."""
     project = access.project_for(user, slug, Role.ANNOTATOR)
     job = Job.objects.select_related("group", "started_by", "parent").filter(project=project, pk=job_id).first()
-    if job is None:
+    if job is None or not (job.started_by_id == user.pk or access.has_role(user, project, Role.LEAD)):
         raise Http404("no such job")
     return project, job
 
@@ -35,5 +35,9 @@ def may_write(user: Person, project: Project, job: Job) -> bool:
 
 
 def jobs_for(user: Person) -> QuerySet[Job]:
-    """The jobs of every project that the person belongs to."""
-    return Job.objects.filter(project__in=access.projects_for(user))
+    """The jobs that the person may read: of the projects in which they are a lead or more, and their own."""
+    if not user.is_authenticated or not user.is_active:
+        return Job.objects.none()
+    leading = Membership.objects.filter(user_id=user.pk).exclude(role=Role.ANNOTATOR).values("project")
+    own = Q(started_by_id=user.pk, project__in=access.projects_for(user))
+    return Job.objects.filter(Q(project__in=leading) | own)

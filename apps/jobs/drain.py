@@ -17,7 +17,7 @@ from apps.jobs.heartbeat import Heartbeat
 from apps.jobs.identity import host_name
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import handler_for, load_handlers
-from prefloop.types import PrefloopError
+from prefloop.types import BadData, PrefloopError
 
 log = structlog.get_logger()
 Progress = Callable[[JobContext, int, int, str], None]
@@ -30,8 +30,9 @@ def drain(
     until: Callable[[], bool] | None = None,
     stopping: Callable[[], bool] = lambda: False,
     on_progress: Progress | None = None,
+    group_id: int | None = None,
 ) -> int:
-    """Run claimable jobs of these queues, oldest first; return how many were run.
+    """Run claimable jobs of these queues (with `group_id`: of that group), oldest first; return how many were run.
 
     `until` is asked between two jobs and ends the drain early; `stopping` is asked by `ctx.check()` too and
     interrupts the running job (it goes back to the queue).
@@ -40,7 +41,7 @@ def drain(
     n_run = 0
     while not stopping() and not (until is not None and until()):
         _fresh_connection()
-        job = services.job_claim(queues=queues, worker=worker_name)
+        job = services.job_claim(queues=queues, worker=worker_name, group_id=group_id)
         if job is None:
             break
         run_job(job=job, stopping=stopping, on_progress=on_progress)
@@ -56,11 +57,23 @@ def drain_until(
     poll_seconds: float = 0.2,
     stopping: Callable[[], bool] = lambda: False,
     on_progress: Progress | None = None,
+    group_id: int | None = None,
 ) -> None:
-    """For a foreground run: drain, and where a worker elsewhere holds what we wait for, look again until `done`."""
+    """For a foreground run: drain, and where a worker elsewhere holds what we wait for, look again until `done`.
+
+    With `group_id` only that group's jobs are run here.
+    """
     while not done() and not stopping():
         services.reconcile(host=host_name())
-        if drain(queues, worker_name=worker_name, until=done, stopping=stopping, on_progress=on_progress) == 0:
+        ran = drain(
+            queues,
+            worker_name=worker_name,
+            until=done,
+            stopping=stopping,
+            on_progress=on_progress,
+            group_id=group_id,
+        )
+        if ran == 0:
             if done():
                 return
             time.sleep(poll_seconds)
@@ -128,6 +141,8 @@ def classify(error: Exception) -> tuple[FailureClass, str, bool]:
     """Whose failure it was, in one line where the user can put it right, and whether another attempt may help."""
     if isinstance(error, JobFailure):
         return error.failure_class, str(error), error.retry
+    if isinstance(error, BadData):
+        return FailureClass.DATA, str(error), False
     if isinstance(error, PrefloopError):
         return FailureClass.USER_CONFIG, str(error), False
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

@@ -9,7 +9,7 @@ from django.db.models import F, Q, QuerySet
 
 from apps.jobs.clock import database_now
 from apps.jobs.machine import HELD
-from apps.jobs.models import Job, JobEvent, JobGroup, JobState
+from apps.jobs.models import Job, JobEvent, JobState
 from apps.projects.models import Project
 
 OPEN = (JobState.QUEUED, *HELD)
@@ -45,9 +45,3 @@ def claimable(queues: list[str]) -> bool:
     """Whether a drain of these queues would find something."""
     due = Q(run_after__isnull=True) | Q(run_after__lte=database_now())
     return Job.objects.filter(due, queue__in=queues, state=JobState.QUEUED, attempt__lt=F("max_attempts")).exists()
-
-
-def group_progress(group: JobGroup) -> tuple[int, int]:
-    """(members ended, members in all)."""
-    n = group.jobs.count()
-    return n - group.open_count, n

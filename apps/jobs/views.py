@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
 from apps.jobs import access, selectors, services
-from apps.jobs.models import Job
 from apps.projects import access as projects_access
 from apps.projects.models import Role
 from prefloop.types import PrefloopError
@@ -36,7 +35,7 @@ def jobs(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _list(request: HttpRequest, *, project: Any) -> HttpResponse:
     user = person(request)
-    rows = access.jobs_for(user) if project is None else Job.objects.filter(project=project)
+    rows = access.jobs_for(user) if project is None else access.jobs_for(user).filter(project=project)
     shown = selectors.recent_jobs(rows)
     engineer = project is not None and projects_access.has_role(user, project, Role.ENGINEER)
     context = {

@@ -6,7 +6,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import Http404
 
 from apps.accounts.models import User
-from apps.judging.models import Judge
+from apps.labels.models import Judge
 from apps.projects.access import project_for
 from apps.projects.models import Role
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.cache import cache
 
-from apps.judging.columns import agreement_columns, content_version
+from apps.labels.columns import agreement_columns, content_version
 from apps.projects.models import Project
 from prefloop.stats.judge_report import judge_report, rows_by_judge
 from prefloop.stats.people import baselines, truth_of
@@ -63,7 +63,7 @@ def judge_cards(project: Project, names: Mapping[int, str]) -> dict[str, JudgeCa
 def _make(project: Project, names: Mapping[int, str]) -> dict[str, JudgeCard]:
     columns = agreement_columns(project, names)
     truth = truth_of(columns)
-    base = baselines(columns, truth, n_bootstrap=N_BOOTSTRAP, seed=0)
+    base = baselines(columns, truth)
     cards = {}
     for rows in rows_by_judge(columns):
         report = judge_report(columns, rows, truth, n_bootstrap=N_BOOTSTRAP, seed=0)

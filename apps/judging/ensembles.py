@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from apps.judging.figures import Figures, judge_figures
-from apps.judging.models import Judge, JudgeKind
-from apps.judging.services import BadJudge, judge_create
+from apps.judging.services import BadJudge, check_joint
+from apps.labels.models import Judge
 from apps.projects.models import Project
-from prefloop.judging.ensemble import MemberLabel, majority, weight_of_agreement, weighted
-from prefloop.judging.verdicts import EffectiveLabel
-from prefloop.types import LabelledVerdict, Outcome, VerdictState
+from prefloop.judging.ensemble import weight_of_agreement
+from prefloop.judging.kinds import MEMBER
 
 RULES = ("majority", "weighted")
 
 
-def ensemble_create(*, project: Project, name: str, members: Sequence[Judge], rule: str = "majority") -> Judge:
-    """Make a judge of judges, or its next version. Weights are measured now and kept: settings never change.
+def ensemble_options(*, project: Project, members: Sequence[Judge], rule: str) -> dict[str, Any]:
+    """Say in plain values how these judges decide together. Weights are measured now: settings never change.
 
     Raises BadJudge: fewer than two members, the same twice, an ensemble within one, or weights with nothing measured.
     """
@@ -28,12 +27,11 @@ def ensemble_create(*, project: Project, name: str, members: Sequence[Judge], ru
     for member in members:
         if member.project_id != project.pk:
             raise BadJudge(f"judge {member.name!r} is not of project {project.slug}")
-        if member.kind in (JudgeKind.ENSEMBLE, JudgeKind.IMPORTED):
-            raise BadJudge(f"judge {member.name!r} can't be a member: it can't be asked by itself")
+        check_joint(member, MEMBER)
     options: dict[str, Any] = {"members": [member.pk for member in members], "rule": rule}
     if rule == "weighted":
         options |= _measured(project, members)
-    return judge_create(project=project, name=name, kind=JudgeKind.ENSEMBLE, options=options)
+    return options
 
 
 def _measured(project: Project, members: Sequence[Judge]) -> dict[str, Any]:
@@ -47,16 +45,3 @@ def _measured(project: Project, members: Sequence[Judge]) -> dict[str, Any]:
     if not any(weights.values()):
         raise BadJudge("none of these judges was seen to agree with people more than a coin would: label more first")
     return {"weights": weights, "agreement": agreement}
-
-
-def ensemble_label(
-    judge: Judge, labels: Mapping[Judge, tuple[VerdictState, Outcome | None, float | None]]
-) -> LabelledVerdict:
-    """Give what an ensemble's members come to, and in words what each said."""
-    weights = judge.options.get("weights", {})
-    members = [
-        MemberLabel(EffectiveLabel(*label), float(weights.get(str(member.pk), 1.0))) for member, label in labels.items()
-    ]
-    made = (weighted if judge.options["rule"] == "weighted" else majority)(members)
-    said = ", ".join(f"{member.name}: {label[1] or label[0]}" for member, label in labels.items())
-    return LabelledVerdict(state=made.state, outcome=made.outcome, p_first=made.p_first, rationale=said)

@@ -17,15 +17,16 @@ from django.core.cache import cache
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import Length
 
-from apps.judging.models import JudgeKind, Verdict
-from apps.judging.services import ORDER_OF_CODE
+from apps.labels.models import Verdict
+from apps.labels.selectors import standing_votes
+from apps.labels.types import ORDER_OF_CODE
 from apps.policies.spending import NANOS, cost_nanos
 from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, comparable
+from prefloop.judging.kinds import names_where
 from prefloop.judging.verdicts import OrderedVerdict, combine
-from prefloop.stats.bias import first_slot, longer_preferred, order_consistency
-from prefloop.stats.intervals import wilson_interval
+from prefloop.stats.intervals import share_interval, wilson_interval
 from prefloop.types import OUTCOMES, LabelledVerdict
 
 CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
@@ -35,12 +36,14 @@ COSTED = 500  # latest calls that a judge's cost is told from
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`k` of `n` with Wilson's 95 % interval; all None where n is 0. `k` may hold halves."""
+    """A share of `n` with its 95 % interval over the comparisons they are of; all None where n is 0."""
 
     n: int
     rate: float | None = None
     low: float | None = None
     high: float | None = None
+    n_comparisons: int = 0
+    n_verdicts: int = 0
 
     @property
     def dial(self) -> dict[str, str] | None:
@@ -97,7 +100,8 @@ def _compute(project: Project) -> dict[int, Figures]:
     rows: dict[int, list[tuple[int, str, int, str]]] = defaultdict(list)
     said: dict[int, dict[int, list[OrderedVerdict]]] = defaultdict(lambda: defaultdict(list))
     failed: dict[int, dict[str, int]] = defaultdict(dict)
-    verdicts = Verdict.objects.filter(ready("comparison__"), judge__project=project).order_by()
+    theirs = Verdict.objects.filter(ready("comparison__"), comparable("comparison__"), judge__project=project)
+    verdicts = theirs.order_by()
     for judge_id, state, n in (
         verdicts.exclude(state="ok")
         .values_list("judge_id", "state")
@@ -109,7 +113,7 @@ def _compute(project: Project) -> dict[int, Figures]:
     fields = verdicts.filter(state="ok").values_list(*names)
     for judge_id, comparison_id, order, sample, outcome, p_first in fields.iterator(chunk_size=5000):
         rows[judge_id].append((comparison_id, order, sample, outcome))
-        if judge_id in averaging:
+        if judge_id in averaging and order:
             verdict = LabelledVerdict(state="ok", outcome=outcome, p_first=p_first)
             said[judge_id][comparison_id].append(OrderedVerdict(ORDER_OF_CODE[order], verdict))
     return {
@@ -132,45 +136,50 @@ def _figures(
     rounds: dict[int, str],
 ) -> Figures:
     right: dict[int, list[bool]] = defaultdict(list)
-    both: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
+    both: dict[tuple[int, int], dict[str, str]] = defaultdict(dict)
     nth: dict[tuple[int, str], int] = defaultdict(int)
     for comparison_id, order, _sample, outcome in sorted(rows):
         # an order asked again after an error has its answer under a later sample: the first read ones belong together
-        both[(comparison_id, nth[comparison_id, order])][order] = CODES[outcome]
+        both[(comparison_id, nth[comparison_id, order])][order] = outcome
         nth[comparison_id, order] += 1
         truth = gold.get(comparison_id) or people.get(comparison_id)
         if truth:
             right[comparison_id].append(outcome == truth)
-    slots = first_slot([CODES[row[3]] for row in rows], [row[1] == "10" for row in rows])
-    pairs = [pair for pair in both.values() if len(pair) == 2]
-    same = order_consistency([pair["01"] for pair in pairs], [pair["10"] for pair in pairs])
-    codes = [CODES[row[3]] for row in rows]
-    longer = longer_preferred(codes, [lengths[row[0]][0] for row in rows], [lengths[row[0]][1] for row in rows])
-    in_round: dict[str, list[float]] = defaultdict(list)
-    for comparison_id, said in right.items():
+    same = [(key, pair["01"] == pair["10"]) for (key, _), pair in both.items() if pair.keys() >= {"01", "10"}]
+    decisive = [(key, order, outcome) for key, order, _, outcome in rows if outcome in ("first", "second")]
+    # a ranking shows its answers in no order
+    slots = [(key, (outcome == "second") == (order == "10")) for key, order, outcome in decisive if order]
+    longer = [
+        (key, (outcome == "first") == (lengths[key][0] > lengths[key][1]))
+        for key, _, outcome in decisive
+        if lengths[key][0] != lengths[key][1]
+    ]
+    agrees = {key: sum(said) / len(said) for key, said in right.items()}
+    in_round: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for comparison_id, share in agrees.items():
         if comparison_id in rounds:
-            in_round[rounds[comparison_id]].append(sum(said) / len(said))
+            in_round[rounds[comparison_id]].append((comparison_id, share))
     by_gold = sum(1 for comparison_id in right if comparison_id in gold)
     return Figures(
         n=len(rows),
         n_unreadable=failed.get("unparseable", 0),
         n_error=failed.get("error", 0),
-        agreement=_share(sum(sum(said) / len(said) for said in right.values()), len(right)),
+        agreement=_share(agrees.items(), n_verdicts=sum(map(len, right.values()))),
         truth="" if not right else "gold" if by_gold == len(right) else "both" if by_gold else "people",
-        consistency=_share(same.k, same.n),
-        first_slot=_share(slots.k, slots.n),
-        longer=_share(longer.k, longer.n),
-        rounds=tuple((name, _share(sum(one), len(one))) for name, one in sorted(in_round.items(), key=_round_key)),
+        consistency=_share(same),
+        first_slot=_share(slots, n_verdicts=len(slots)),
+        longer=_share(longer, n_verdicts=len(longer)),
+        rounds=tuple((name, _share(one)) for name, one in sorted(in_round.items(), key=_round_key)),
     )
 
 
 def _averaged(said: dict[int, list[OrderedVerdict]], gold: dict[int, str], people: dict[int, str]) -> Share:
     labels = {key: combine(verdicts, "average") for key, verdicts in said.items() if key in gold or key in people}
-    right = [label.outcome == (gold.get(key) or people[key]) for key, label in labels.items() if label is not None]
-    return _share(sum(right), len(right))
+    known = {key: label for key, label in labels.items() if label is not None}
+    return _share((key, label.outcome == (gold.get(key) or people[key])) for key, label in known.items())
 
 
-def _round_key(item: tuple[str, list[float]]) -> tuple[int, ...]:
+def _round_key(item: tuple[str, list[tuple[int, float]]]) -> tuple[int, ...]:
     return tuple(int(part) for part in item[0].split("."))
 
 
@@ -189,7 +198,9 @@ def _rounds(project: Project) -> dict[int, str]:
 def costs_per_1000(project: Project) -> dict[int, float]:
     """Give what a thousand comparisons cost of each judge that an endpoint answers, by its latest calls."""
     costs: dict[int, float] = {}
-    for judge in project.judges.filter(kind=JudgeKind.LLM, is_simulated=False).select_related("endpoint"):
+    for judge in project.judges.filter(
+        kind__in=names_where(lambda kind: kind.costs), is_simulated=False
+    ).select_related("endpoint"):
         said = judge.scores if judge.gives_scores else judge.verdicts
         usages = [usage for usage in said.order_by("-id").values_list("usage", flat=True)[:COSTED] if usage]
         if judge.endpoint is None or not usages:
@@ -209,34 +220,36 @@ def costs_per_1000(project: Project) -> dict[int, float]:
     return costs
 
 
-def _share(k: float, n: int) -> Share:
-    interval = wilson_interval(k, n)
-    return Share(n) if interval is None else Share(n, k / n, interval.low, interval.high)
+def _share(hits: Iterable[tuple[int, float]], *, n_verdicts: int = 0) -> Share:
+    """Average hits (1, 0, or part of one), each beside its comparison; those of one comparison belong together."""
+    rows = list(hits)
+    if not rows:
+        return Share(0)
+    _, place = np.unique([key for key, _ in rows], return_inverse=True)
+    of_item = np.bincount(place.ravel())
+    k = np.bincount(place.ravel(), [hit for _, hit in rows])
+    rate = float(k.sum()) / len(rows)
+    interval = share_interval(k, of_item) or wilson_interval(rate, 1)  # one comparison alone: as one try
+    if interval is None:
+        return Share(len(rows), rate)
+    return Share(len(rows), rate, interval.low, interval.high, len(of_item), n_verdicts)
 
 
 def _truth(project: Project) -> tuple[dict[int, str], dict[int, str], Share]:
-    """Give gold, people's strict majorities, and how often two people agree.
-
-    Votes lie in an app above: they are read by their relation's name.
-    """
-    comparisons = Comparison.objects.filter(ready(), project=project).order_by()
+    """Give gold, people's strict majorities, and how often two people agree."""
+    comparisons = Comparison.objects.filter(ready(), comparable(), project=project).order_by()
     gold = dict(comparisons.exclude(gold="").values_list("id", "gold"))
     counts: dict[int, list[int]] = defaultdict(lambda: [0] * len(OUTCOMES))
-    standing = comparisons.filter(votes__superseded_by__isnull=True, votes__choice__in=OUTCOMES)
-    rows: Iterable[tuple[int, str, int]] = (
-        standing.values_list("id", "votes__choice")
-        .annotate(n=Count("votes__id"))
-        .values_list("id", "votes__choice", "n")
-    )
-    for comparison_id, choice, n in rows:
+    votes = standing_votes().filter(comparison__in=comparisons.values("pk"), choice__in=OUTCOMES).order_by()
+    for comparison_id, choice, n in votes.values_list("comparison_id", "choice").annotate(n=Count("id")):
         counts[comparison_id][CODES[choice]] = n
     people: dict[int, str] = {}
-    alike: list[float] = []
+    alike: list[tuple[int, float]] = []
     for comparison_id, ballot in counts.items():
         n = sum(ballot)
         if n > 1:
-            alike.append(sum(k * (k - 1) for k in ballot) / (n * (n - 1)))
+            alike.append((comparison_id, sum(k * (k - 1) for k in ballot) / (n * (n - 1))))
         best = int(np.argmax(ballot))
         if ballot.count(ballot[best]) == 1:
             people[comparison_id] = OUTCOMES[best]
-    return gold, people, _share(sum(alike), len(alike))
+    return gold, people, _share(alike)

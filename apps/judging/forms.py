@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 
-from apps.judging.ensembles import RULES
-from apps.judging.models import Judge, JudgeKind
-from apps.judging.services import MODE_DEFAULTS, MOST_SAMPLES, built_in_template
+from apps.judging.ensembles import RULES as WAYS_TO_DECIDE
+from apps.judging.ensembles import ensemble_options
+from apps.judging.services import BadJudge, built_in_template, judge_create, judge_draft, judge_template
+from apps.labels.models import Judge
+from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import check_name
 from apps.projects.models import Project
-from apps.prompts.forms import SPLITS
+from prefloop.judging.kinds import ENSEMBLE, LLM, REWARD_MODEL, RULES, WORLD, Kind, names_where
 from prefloop.judging.render import JUDGE_MODES, MOST_TEMPLATE_CHARS, TemplateError, judge_mode, template_from_text
 from prefloop.types import PrefloopError
 
@@ -41,7 +45,14 @@ class NameField(forms.CharField):
 
 
 class JudgeForm(forms.Form):
-    """What judges of all kinds have. With `judge` it makes the next version of that one: the name stays."""
+    """What judges of all kinds have. With `judge` it makes the next version of that one: the name stays.
+
+    A kind whose settings people fill in has one of these, found by `kind` (`FORMS`).
+    """
+
+    kind: Kind
+    fields_template = "judging/_fields.html"
+    is_wide = False
 
     name = NameField(
         label=_("Name"),
@@ -56,6 +67,37 @@ class JudgeForm(forms.Form):
         if judge is not None:
             del self.fields["name"]
 
+    @staticmethod
+    def initial_of(judge: Judge) -> dict[str, Any]:
+        """What the form of a judge's next version begins with."""
+        return dict(judge.options)
+
+    @staticmethod
+    def initial_for(project: Project) -> dict[str, Any]:
+        """What the form of a new judge begins with."""
+        del project
+        return {}
+
+    def lack(self) -> bool:
+        """Whether the project has nothing yet that such a judge could be made of."""
+        return False
+
+    def settings(self) -> dict[str, Any]:
+        """What `judge_create` is told beside project, name and kind."""
+        return {"options": {name: value for name, value in self.cleaned_data.items() if name != "name"}}
+
+    def draft(self) -> Judge:
+        """Give the judge that it describes, which is not stored. Raises PrefloopError."""
+        name = self.judge.name if self.judge is not None else self.cleaned_data.get("name") or "draft"
+        return judge_draft(project=self.project, name=name, kind=self.kind.name, **self.settings())
+
+    def save(self) -> Judge:
+        """Make the judge, or its next version. Raises PrefloopError."""
+        return judge_create(project=self.project, name=self._name(), kind=self.kind.name, **self.settings())
+
+    def _name(self) -> str:
+        return self.judge.name if self.judge is not None else str(self.cleaned_data["name"])
+
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
         if Judge.objects.filter(project=self.project, name=name).exists():
@@ -64,15 +106,32 @@ class JudgeForm(forms.Form):
 
 
 class RewardJudgeForm(JudgeForm):
-    checkpoint = forms.ModelChoiceField(label=_("Reward model"), queryset=Checkpoint.objects.none(), empty_label=None)
+    kind = REWARD_MODEL
+    checkpoint = forms.ModelChoiceField(
+        label=_("Reward model"),
+        queryset=Checkpoint.objects.none(),
+        empty_label=None,
+        help_text=_("It scores every answer by itself, so the order shown does not matter."),
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         rewards = Checkpoint.objects.filter(project=self.project, role="reward").order_by("-is_default", "-id")
         self.fields["checkpoint"].queryset = rewards  # type: ignore[attr-defined]
 
+    @staticmethod
+    def initial_of(judge: Judge) -> dict[str, Any]:
+        return {"checkpoint": judge.checkpoint_id}
+
+    def lack(self) -> bool:
+        return not self.fields["checkpoint"].queryset.exists()  # type: ignore[attr-defined]
+
+    def settings(self) -> dict[str, Any]:
+        return {"checkpoint": self.cleaned_data["checkpoint"]}
+
 
 class WorldJudgeForm(JudgeForm):
+    kind = WORLD
     noise = forms.FloatField(
         label=_("Noise"),
         min_value=0,
@@ -85,7 +144,56 @@ class WorldJudgeForm(JudgeForm):
     soft = forms.BooleanField(label=_("Tell the probability instead of a side"), required=False)
 
 
+class RulesJudgeForm(JudgeForm):
+    kind = RULES
+    is_wide = True
+    rules = forms.CharField(
+        label=_("Rules"),
+        required=False,
+        max_length=50_000,
+        help_text=_(
+            'JSON: a list of checks, such as [{"check": "words", "at_most": 120}, {"check": "contains", "text": '
+            '"Maria"}]. They hold for every prompt.'
+        ),
+        widget=forms.Textarea(attrs={"rows": 10, "class": "mono", "spellcheck": "false"}),
+    )
+    from_metadata = forms.BooleanField(
+        label=_("Also those of each prompt's metadata"),
+        required=False,
+        help_text=_("A list under “rules”, or IFEval's “instruction_id_list” and “kwargs”."),
+    )
+    count = forms.ChoiceField(
+        label=_("What counts"),
+        choices=[("share", _("The share of the rules that an answer meets")), ("all", _("Whether it meets all"))],
+    )
+    loose = forms.BooleanField(
+        label=_("Forgive a first line, a last line and asterisks"),
+        required=False,
+        help_text=_("IFEval's loose accuracy: “Sure, here it is:” does no harm then."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not self.errors:
+            try:
+                checked = self.kind.options({name: data[name] for name in data if name != "name"})
+            except PrefloopError as error:
+                self.add_error("rules", str(error))
+            else:
+                data["rules"] = checked["rules"]
+        return data
+
+    @staticmethod
+    def initial_of(judge: Judge) -> dict[str, Any]:
+        rules = judge.options.get("rules")
+        text = json.dumps(rules, ensure_ascii=False, indent=2) if rules else ""
+        return {**judge.options, "rules": text}
+
+
 class LlmJudgeForm(JudgeForm):
+    kind = LLM
+    fields_template = "judging/_fields_llm.html"
+    is_wide = True
     endpoint = forms.ModelChoiceField(
         label=_("Endpoint"),
         queryset=Endpoint.objects.none(),
@@ -124,7 +232,7 @@ class LlmJudgeForm(JudgeForm):
     samples = forms.IntegerField(
         label=_("Grades of one answer"),
         min_value=1,
-        max_value=MOST_SAMPLES,
+        max_value=LLM.most_samples,
         required=False,
         help_text=_("Their mean counts; what can't be read is left out. For judges that grade."),
     )
@@ -170,7 +278,7 @@ class LlmJudgeForm(JudgeForm):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        usual = MODE_DEFAULTS.get(str(data.get("mode")), {})
+        usual = LLM.defaults.get(str(data.get("mode")), {})
         if data.get("temperature") is None:
             data["temperature"] = usual.get("temperature", 0.0)
         if data.get("samples") is None:
@@ -192,6 +300,56 @@ class LlmJudgeForm(JudgeForm):
                 self.add_error("template", str(error))
         return data
 
+    @staticmethod
+    def initial_of(judge: Judge) -> dict[str, Any]:
+        return {
+            "endpoint": judge.endpoint_id,
+            "criterion": judge.criterion,
+            "mode": judge.mode,
+            "order_policy": judge.order_policy,
+            "template": judge_template(judge),
+            "temperature": judge.options.get("temperature", 0.0),
+            "max_tokens": judge.options.get("max_tokens", 1024),
+            "samples": judge.options.get("samples"),
+        }
+
+    @staticmethod
+    def initial_for(project: Project) -> dict[str, Any]:
+        return {
+            "criterion": project.criterion,
+            "template": built_in_template("text"),
+            "mode": "text",
+            "order_policy": "both_agree",
+        }
+
+    def draft(self) -> Judge:
+        if self.cleaned_data.get("endpoint") is None:
+            raise BadJudge(_("Choose an endpoint that is there: a new one is saved with the judge first."))
+        return super().draft()
+
+    @sensitive_variables()
+    def settings(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        endpoint = data["endpoint"] or endpoint_create(
+            project=self.project,
+            name=data["endpoint_name"],
+            base_url=data["base_url"],
+            model=data["model"],
+            api_key=data["api_key"],
+        )
+        options = {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
+        if LLM.gives_scores(data["mode"]):
+            options["samples"] = data["samples"]
+        return {
+            "order_policy": data["order_policy"],
+            "endpoint": endpoint,
+            "template": data["template"],
+            "criterion": data["criterion"],
+            "mode": data["mode"],
+            "options": options,
+            "is_simulated": endpoint.is_simulated,
+        }
+
 
 def is_built_in(text: str) -> bool:
     """Whether a template is empty or one of ours, white space aside."""
@@ -199,19 +357,24 @@ def is_built_in(text: str) -> bool:
 
 
 class EnsembleForm(JudgeForm):
+    kind = ENSEMBLE
+    fields_template = "judging/_fields_members.html"
     members = forms.ModelMultipleChoiceField(
         label=_("Judges"), queryset=Judge.objects.none(), widget=forms.CheckboxSelectMultiple
     )
     rule = forms.ChoiceField(
         label=_("How they decide"),
-        choices=[(RULES[0], _("Most of them")), (RULES[1], _("Each weighs as it was seen to agree with people"))],
+        choices=[
+            (WAYS_TO_DECIDE[0], _("Most of them")),
+            (WAYS_TO_DECIDE[1], _("Each weighs as it was seen to agree with people")),
+        ],
         help_text=_("Weights are measured now and stay: make the next version to measure again."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        kinds = (JudgeKind.ENSEMBLE, JudgeKind.IMPORTED)
-        judges = Judge.objects.filter(project=self.project, retired_at=None).exclude(kind__in=kinds)
+        kinds = names_where(lambda kind: kind.member)
+        judges = Judge.objects.filter(project=self.project, retired_at=None, kind__in=kinds)
         newest = {judge.name: judge.pk for judge in judges.order_by("version")}
         self.fields["members"].queryset = Judge.objects.filter(pk__in=newest.values()).order_by("name")  # type: ignore[attr-defined]
 
@@ -221,63 +384,6 @@ class EnsembleForm(JudgeForm):
             raise forms.ValidationError(_("Choose two or more."))
         return members
 
-
-class SpendingForm(forms.Form):
-    """What an endpoint's tokens cost, and the most that may be spent on it in all."""
-
-    input_price = forms.DecimalField(
-        label=_("Price of a million tokens read ($)"), min_value=0, max_digits=12, decimal_places=4, required=False
-    )
-    output_price = forms.DecimalField(
-        label=_("Price of a million tokens written ($)"), min_value=0, max_digits=12, decimal_places=4, required=False
-    )
-    cap_tokens = forms.IntegerField(
-        label=_("Cap in tokens"), min_value=0, max_value=10**15, required=False, help_text=_("Empty: no cap.")
-    )
-    cap_cost = forms.DecimalField(
-        label=_("Cap in dollars"),
-        min_value=0,
-        max_digits=12,
-        decimal_places=4,
-        required=False,
-        help_text=_(
-            "Checked before each call. A run that meets it stops with what it has, and goes on when it is raised."
-        ),
-    )
-
-
-class AttackForm(forms.Form):
-    n = forms.IntegerField(label=_("Pairs"), min_value=1, max_value=200, initial=10)
-
-
-class EndpointForm(forms.Form):
-    """Where an endpoint is. Its model stays: judges were made with it."""
-
-    base_url = forms.CharField(
-        label=_("Base URL"), max_length=500, widget=forms.TextInput(attrs={**PLAIN, "inputmode": "url"})
-    )
-    api_key = forms.CharField(
-        label=_("New API key"),
-        max_length=1000,
-        required=False,
-        help_text=_("Empty keeps the stored one, as long as the URL stays: another URL wipes it."),
-        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
-    )
-
-    clean_api_key = LlmJudgeForm.clean_api_key
-
-
-class AskForm(forms.Form):
-    split = forms.ChoiceField(label=_("Comparisons of"), choices=[("", _("All prompts")), *SPLITS], required=False)
-    which = forms.ChoiceField(
-        label=_("Which"),
-        choices=[("all", _("All of them")), ("sample", _("A random sample"))],
-    )
-    n = forms.IntegerField(label=_("Sample size"), min_value=1, max_value=1_000_000, initial=100, required=False)
-    seed = forms.IntegerField(label=_("Seed"), min_value=0, max_value=2**62, initial=0, required=False)
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if data.get("which") == "sample" and not data.get("n") and "n" not in self.errors:
-            self.add_error("n", _("How many?"))
-        return data
+    def settings(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        return {"options": ensemble_options(project=self.project, members=data["members"], rule=data["rule"])}

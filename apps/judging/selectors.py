@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
-from apps.core.chunks import chunks
+from apps.judging.attack_figures import AttackFigures, attack_figures
 from apps.judging.figures import Figures, judge_figures
-from apps.judging.models import AttackTrial, Judge, JudgeKind, JudgingRun, Score, Verdict
-from apps.judging.services import RETRIED_STATES
-from apps.judging.trials import AttackFigures, attack_figures
+from apps.judging.models import AttackTrial
+from apps.labels.models import Judge, JudgingRun, Verdict
+from apps.labels.types import RETRIED_STATES
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison
 from apps.samples.progress import GroupProgress, group_progress_of
 from apps.samples.selectors import comparison_list
-from prefloop.judging.render import SCORE_MODES
 from prefloop.types import PrefloopError
 
 
 class NoJudge(PrefloopError):
     """The project has no such judge."""
-
-
-def compares_pairs(judge: Judge) -> bool:
-    """Whether this judge can compare two answers by itself, wherever it is asked: none that grades or was imported."""
-    pairwise = judge.kind == JudgeKind.LLM and judge.mode not in SCORE_MODES
-    return pairwise or judge.kind in (JudgeKind.REWARD_MODEL, JudgeKind.WORLD)
-
-
-def judge_list(project: Project) -> QuerySet[Judge]:
-    """Return the judges in use, newest version of each last."""
-    return (
-        Judge.objects.filter(project=project, retired_at=None)
-        .select_related("endpoint", "checkpoint")
-        .annotate(n_verdicts=Count("verdicts"))
-        .order_by("name", "version")
-    )
 
 
 def judge_by_name(project: Project, name: str) -> Judge:
@@ -48,16 +30,6 @@ def judge_by_name(project: Project, name: str) -> Judge:
         names = sorted(set(Judge.objects.filter(project=project, retired_at=None).values_list("name", flat=True)))
         raise NoJudge(f"no judge {name!r} in project {project.slug}; there are: {', '.join(names) or 'none yet'}")
     return found
-
-
-def scores_of(judge: Judge, completion_ids: Sequence[int]) -> dict[int, float]:
-    """Return the judge's mean score of each completion that has one."""
-    values: dict[int, list[float]] = {}
-    for chunk in chunks(completion_ids, 500):
-        rows = Score.objects.filter(judge=judge, completion_id__in=chunk, state="ok", value__isnull=False)
-        for completion_id, value in rows.values_list("completion_id", "value"):
-            values.setdefault(completion_id, []).append(float(value or 0.0))
-    return {completion_id: sum(many) / len(many) for completion_id, many in values.items()}
 
 
 @dataclass(frozen=True, slots=True)

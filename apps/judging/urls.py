@@ -18,5 +18,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/judges/trials/<int:pk>/", trials.trial, name="trial"),
     path("p/<slug:slug>/judges/<int:pk>/test/", judges.test_stored, name="test"),
     path("p/<slug:slug>/judges/<int:pk>/retire/", judges.retire, name="retire"),
+    path("p/<slug:slug>/judges/<int:pk>/use-for-labels/", judges.use_for_labels, name="use-for-labels"),
     path("p/<slug:slug>/judges/endpoints/<int:pk>/", edit.endpoint, name="endpoint"),
 ]

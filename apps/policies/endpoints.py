@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +30,8 @@ TEST_LIMITS = Limits(connect_seconds=3.0, read_seconds=8.0, total_seconds=10.0, 
 # a server's first reply of a kind takes longest: vLLM's first log-probs on a CPU were there after 6 seconds
 PROBE_LIMITS = Limits(connect_seconds=3.0, read_seconds=15.0, total_seconds=15.0, max_bytes=1_000_000, attempts=1)
 SIMULATED_SCHEME = "simulated://"
+# that one web process asks while people wait: the other threads go on answering
+_AT_ONCE = threading.BoundedSemaphore(2)
 
 
 class EndpointKeyUnreadable(PrefloopError):
@@ -59,6 +64,26 @@ class EndpointExists(PrefloopError):
     """The project has an endpoint of this name."""
 
 
+class EndpointsBusy(PrefloopError):
+    """As many endpoints are being asked as may be at a time."""
+
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__("other endpoints are being asked just now: try again in a moment")
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Hold one of the few places for asking a server while a person waits. Raises EndpointsBusy."""
+    if not _AT_ONCE.acquire(blocking=False):
+        raise EndpointsBusy
+    try:
+        yield
+    finally:
+        _AT_ONCE.release()
+
+
 def _checked(base_url: str, *, is_simulated: bool) -> str:
     base_url = base_url.strip().rstrip("/")
     if not (is_simulated and base_url.startswith(SIMULATED_SCHEME)):  # those are started by the worker itself
@@ -67,10 +92,16 @@ def _checked(base_url: str, *, is_simulated: bool) -> str:
 
 
 def endpoint_test(*, base_url: str, model: str, api_key: str = "") -> str:
-    """Ask an endpoint which models it serves, and say it in a line. Raises JudgeError where it can't be asked."""
+    """Ask an endpoint which models it serves, and say it in a line.
+
+    Raises JudgeError where it can't be asked, and EndpointsBusy.
+    """
     if base_url.startswith(SIMULATED_SCHEME):
         return "The simulated judge starts with its jobs: there is nothing to connect to until then."
-    with ChatEndpoint(base_url, model, api_key, settings.ENDPOINT_ALLOW, limits=TEST_LIMITS) as endpoint:
+    with (
+        _asking(),
+        ChatEndpoint(base_url, model, api_key, settings.ENDPOINT_ALLOW, limits=TEST_LIMITS) as endpoint,
+    ):
         names = endpoint.models()
     if model in names:
         return f"It answers, and serves {model}."
@@ -98,10 +129,15 @@ def endpoint_probe(*, endpoint: Endpoint, now: datetime) -> list[Probed]:
     """Ask an endpoint for its models and for a few tokens in each way, and keep what it was seen to do.
 
     At most five calls of a few tokens each, counted in its ledger. Raises JudgeError where it can't be asked at all,
-    CapReached.
+    CapReached and EndpointsBusy.
     """
     if endpoint.is_simulated:
         raise EndpointSimulated("the simulated judge starts with its jobs: there is nothing to ask until then")
+    with _asking():
+        return _probe(endpoint, now)
+
+
+def _probe(endpoint: Endpoint, now: datetime) -> list[Probed]:
     url, model = endpoint.base_url, endpoint.model
     held = call_hold(endpoint_id=endpoint.pk, prompt_tokens=400, completion_tokens=100, n_calls=4)
     usage: dict[str, int] | None = None

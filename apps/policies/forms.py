@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 class ImportForm(forms.Form):
     path = forms.CharField(
-        label=_("Directory on the server"),
+        label=_("Model"),
         max_length=1000,
         widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
     )

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from apps.jobs.models import Job
 from apps.jobs.services import job_enqueue
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_default
-from apps.policies.store import check_name, checkpoint_relative_path, import_source, store_path
+from apps.policies.store import check_base, check_name, checkpoint_relative_path, import_source, store_path
+from apps.projects.access import is_operator
 from apps.projects.models import Project
-from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, publish, verify_manifest
-from prefloop.models import ModelFacts, model_facts
+from prefloop.checkpoints import check_checkpoint_dir, count_parameters, publish, verify_manifest
+from prefloop.model_sources import Directory, Source
+from prefloop.models import ModelFacts
 from prefloop.types import PrefloopError
 
 AT_ONCE_BYTES = 200_000_000  # copied and hashed within a request; more is a job
@@ -31,7 +34,7 @@ class BadRole(PrefloopError):
 
 
 class ImportFailed(PrefloopError):
-    """The directory could not be copied into the store."""
+    """The model could not be brought into the store."""
 
 
 class CheckpointExists(PrefloopError):
@@ -56,6 +59,7 @@ def checkpoint_register(
     """
     check_name(name)
     check_checkpoint_dir(directory)
+    check_base(directory, project=project)
     manifest = verify_manifest(directory)
     relative = directory.resolve().relative_to(store_path("")).as_posix()
     config = json.loads((directory / "config.json").read_text("utf-8"))
@@ -90,18 +94,22 @@ def checkpoint_make_default(*, checkpoint: Checkpoint) -> None:
 
 
 def checkpoint_import(
-    *, project: Project, name: str, role: str, source: Path, created_by: User | None = None
+    *,
+    project: Project,
+    name: str,
+    role: str,
+    source: Source,
+    told: Callable[[int, int, str], None] = lambda done, total, what: None,
+    created_by: User | None = None,
 ) -> Checkpoint:
-    """Copy a model directory into the store and register it; nothing stays behind when it is refused.
+    """Bring a model into the store and register it; nothing stays behind when it is refused.
 
     It becomes the default of its role where the project has none: a loop can start from it at once.
-    Raises UnsafeCheckpoint naming the file that must not be loaded.
+    Raises UnsafeCheckpoint naming the file that must not be loaded, NoModel where there is nothing to read.
     """
     check_name(name)
-    check_checkpoint_dir(source)
     if role not in ("policy", "reward"):
         raise BadRole(f"a checkpoint is a policy or a reward model, not {role!r}")
-    model_facts(source, n_parameters=count_parameters(source))  # refuses an adapter without its model
     relative = checkpoint_relative_path(project.slug, name)
     final = store_path(relative)
     if final.exists() or Checkpoint.objects.filter(project=project, name=name).exists():
@@ -110,9 +118,9 @@ def checkpoint_import(
     staging = final.parent / f".{name}.{uuid.uuid4().hex}"
     left_behind = [staging]
     try:
-        shutil.copytree(source, staging, symlinks=False, ignore=shutil.ignore_patterns(MANIFEST, ".*"))
-        check_checkpoint_dir(staging)  # the copy: the source could have changed since it was looked at
-        publish(staging, final, extra={"imported_from": source.name})
+        origin = source.unpack(staging, told=told)
+        Directory(staging).look()  # the copy: the source could have changed since it was looked at
+        publish(staging, final, extra=origin)
         left_behind.append(final)
         first = checkpoint_default(project, role) is None
         checkpoint = checkpoint_register(
@@ -120,7 +128,7 @@ def checkpoint_import(
         )
         left_behind.clear()
     except OSError as error:
-        raise ImportFailed(f"{source.name} could not be copied: {error.strerror or error}") from error
+        raise ImportFailed(f"{source.name} could not be brought in: {error.strerror or error}") from error
     finally:
         for path in left_behind:
             shutil.rmtree(path, ignore_errors=True)
@@ -129,10 +137,9 @@ def checkpoint_import(
 
 @dataclass(frozen=True, slots=True)
 class ModelLook:
-    """What a directory is and takes, before it is imported; bytes. `on_gpu`: the same in bf16."""
+    """What a model is and takes, before it is imported, and what there is; bytes."""
 
     facts: ModelFacts
-    on_gpu: ModelFacts
     disk_free: int
     memory: int  # of the machine that serves the pages
 
@@ -141,36 +148,31 @@ class ModelLook:
         return self.facts.n_bytes < self.disk_free
 
 
-def model_look(path: str) -> ModelLook:
-    """Look at a directory that a browser named, without copying or loading it.
+def model_look(path: str, *, project: Project, by: User) -> ModelLook:
+    """Look at a model that a browser named, without copying, loading or fetching it.
 
-    Raises ImportRefused, UnsafeCheckpoint, UnloadableModel, as importing it would.
+    Raises ImportRefused, UnsafeCheckpoint, UnloadableModel, NoModel, as importing it would.
     """
-    source = import_source(path)
-    check_checkpoint_dir(source)
-    n_parameters = count_parameters(source)
+    source = import_source(path, project=project, is_operator=is_operator(by))
     store = store_path("")
     store.mkdir(parents=True, exist_ok=True)
     return ModelLook(
-        facts=model_facts(source, n_parameters=n_parameters),
-        on_gpu=model_facts(source, n_parameters=n_parameters, on_gpu=True),
+        facts=source.look(),
         disk_free=shutil.disk_usage(store).free,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
 
 
-def checkpoint_import_start(
-    *, project: Project, name: str, role: str, path: str, created_by: User | None
-) -> Checkpoint | Job:
-    """Import the model directory that a browser named: at once where it is small, else as a job.
+def checkpoint_import_start(*, project: Project, name: str, role: str, path: str, created_by: User) -> Checkpoint | Job:
+    """Import the model that a browser named: a small directory at once, anything else as a job.
 
     Raises ImportRefused, UnsafeCheckpoint, CheckpointExists, BadName: all that can be known before copying.
     """
-    source = import_source(path)
+    source = import_source(path, project=project, is_operator=is_operator(created_by))
     check_name(name)
-    check_checkpoint_dir(source)
-    size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
-    if size <= AT_ONCE_BYTES:
+    if isinstance(source, Directory):
+        source.look()
+    if isinstance(source, Directory) and source.n_bytes <= AT_ONCE_BYTES:
         return checkpoint_import(project=project, name=name, role=role, source=source, created_by=created_by)
     if Checkpoint.objects.filter(project=project, name=name).exists():
         raise CheckpointExists(f"checkpoint {name!r} is there already")
@@ -178,24 +180,8 @@ def checkpoint_import_start(
         return job_enqueue(
             kind="policies.import",
             queue="cpu",
-            payload={"name": name, "role": role, "path": str(source)},
+            payload={"name": name, "role": role, "path": source.address},
             project=project,
             title=f"Import checkpoint {name}",
             started_by=created_by,
         )
-
-
-def count_parameters(directory: Path) -> int:
-    """Count the numbers in a directory's safetensors files from their headers alone."""
-    total = 0
-    for file in directory.glob("*.safetensors"):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        for key, entry in header.items():
-            if key == "__metadata__":
-                continue
-            size = 1
-            for length in entry["shape"]:
-                size *= length
-            total += size
-    return total

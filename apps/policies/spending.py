@@ -8,36 +8,19 @@ charged.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from django.db import transaction
 from django.db.models import F, Q, Sum
 
 from apps.policies.models import Endpoint, Spend
-from prefloop.types import PrefloopError
+from prefloop.judging.errors import CapReached
+from prefloop.judging.metering import Call, Hold, Most
 
 NANOS = 10**9  # in a dollar
 _NANOS_PER_TOKEN = 1000  # of a price of one dollar per million tokens
-
-
-class CapReached(PrefloopError):
-    """The next call could take more than what is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The most that a call may take: what was added for it to the endpoint's committed tokens and money."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    nanos: int
-    n_calls: int = 1  # requests that belong together
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +34,6 @@ class Spent:
     held_cost: Decimal
 
 
-def tokens_at_most(*texts: str) -> int:
-    """More tokens than these texts take with any usual tokenizer: half of their bytes, and some for the chat's form."""
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) // 2 + 64
-
-
 def cost_nanos(endpoint: Endpoint, *, prompt_tokens: int, completion_tokens: int) -> int:
     """Return the price of so many tokens in 1e-9 dollars, rounded up."""
     exact = prompt_tokens * endpoint.input_price + completion_tokens * endpoint.output_price
@@ -67,25 +45,38 @@ def dollars(nanos: int) -> Decimal:
 
 
 def call_hold(*, endpoint_id: int, prompt_tokens: int, completion_tokens: int, n_calls: int = 1) -> Hold:
-    """Hold the most that a call can take. Raises CapReached where that is more than is left.
+    """Hold the most that requests which belong together can take. Raises CapReached where more than is left."""
+    (held,) = calls_hold(endpoint_id=endpoint_id, most=[Most(prompt_tokens, completion_tokens)])
+    return replace(held, n_calls=n_calls)
+
+
+def calls_hold(*, endpoint_id: int, most: Sequence[Most]) -> list[Hold]:
+    """Hold the most that requests can take, all or none. Raises CapReached where that is more than is left.
 
     Prices and caps are read anew: somebody may have raised them while a run went on.
     """
     endpoint = Endpoint.objects.get(pk=endpoint_id)
-    nanos = cost_nanos(endpoint, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-    held = Hold(prompt_tokens, completion_tokens, nanos, n_calls)
+    held = [
+        Hold(
+            one.prompt_tokens,
+            one.completion_tokens,
+            cost_nanos(endpoint, prompt_tokens=one.prompt_tokens, completion_tokens=one.completion_tokens),
+        )
+        for one in most
+    ]
+    tokens, nanos = sum(one.tokens for one in held), sum(one.nanos for one in held)
     room = Q()
     if endpoint.cap_tokens is not None:
-        room &= Q(committed_tokens__lte=endpoint.cap_tokens - held.tokens)
+        room &= Q(committed_tokens__lte=endpoint.cap_tokens - tokens)
     if endpoint.cap_cost is not None:
         room &= Q(committed_nanos__lte=int(endpoint.cap_cost * NANOS) - nanos)
     taken = Endpoint.objects.filter(room, pk=endpoint_id).update(
-        committed_tokens=F("committed_tokens") + held.tokens, committed_nanos=F("committed_nanos") + nanos
+        committed_tokens=F("committed_tokens") + tokens, committed_nanos=F("committed_nanos") + nanos
     )
     if not taken:
         raise CapReached(
             f"the cap of endpoint {endpoint.name!r} is reached: {_left(endpoint)}, and the next call could take "
-            f"{held.tokens:,} tokens (${dollars(nanos):.4f}); raise the cap on its page to go on"
+            f"{tokens:,} tokens (${dollars(nanos):.4f}); raise the cap on its page to go on"
         )
     return held
 
@@ -100,15 +91,11 @@ def _left(endpoint: Endpoint) -> str:
     return " and ".join(parts) + " are left"
 
 
-def calls_settle(
-    *, endpoint_id: int, calls: Iterable[tuple[Hold, Mapping[str, int] | None]], purpose: str, note: str = ""
-) -> None:
-    """Replace what was held by what was taken, and write it into the ledger.
+def tokens_of(calls: Iterable[Call]) -> tuple[int, int, int, int]:
+    """Add up calls: prompt tokens, completion tokens, calls, and calls whose tokens were not told.
 
-    A call is (what was held, its usage). Usage without tokens: the endpoint did not tell, and the most it could be
-    counts. None: nothing was asked or nothing taken, and the hold is given back.
+    Usage without tokens: the endpoint did not tell, and the most it could be counts. None: nothing was taken.
     """
-    calls = list(calls)
     prompt = completion = n_calls = n_estimated = 0
     for held, usage in calls:
         if usage is None:
@@ -118,6 +105,19 @@ def calls_settle(
         n_estimated += held.n_calls if None in told else 0
         prompt += held.prompt_tokens if told[0] is None else told[0]
         completion += held.completion_tokens if told[1] is None else told[1]
+    return prompt, completion, n_calls, n_estimated
+
+
+def calls_cost(endpoint: Endpoint, calls: Iterable[Call]) -> int:
+    """Return what calls cost, in 1e-9 dollars."""
+    prompt, completion, _, _ = tokens_of(calls)
+    return cost_nanos(endpoint, prompt_tokens=prompt, completion_tokens=completion)
+
+
+def calls_settle(*, endpoint_id: int, calls: Iterable[Call], purpose: str, note: str = "") -> None:
+    """Replace what was held by what was taken, and write it into the ledger."""
+    calls = list(calls)
+    prompt, completion, n_calls, n_estimated = tokens_of(calls)
     with transaction.atomic():
         endpoint = Endpoint.objects.get(pk=endpoint_id)
         nanos = cost_nanos(endpoint, prompt_tokens=prompt, completion_tokens=completion)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from django.conf import settings
 
+from apps.projects.models import Project
+from prefloop.checkpoints import ADAPTER_CONFIG
+from prefloop.model_sources import GGUF_SUFFIX, HUB_PREFIX, Source, read_source
 from prefloop.types import PrefloopError
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -42,25 +46,55 @@ class ImportRefused(PrefloopError):
     """A path that imports are not read from."""
 
 
-def import_source(text: str) -> Path:
-    """Return the directory that a browser named, if it lies in a directory that imports are read from.
+def import_folders(project: Project, *, is_operator: bool) -> list[Path]:
+    """List the directories that a person of this project may import models from, their links followed.
+
+    A project has those that the operator gave it; an operator has all that are not some project's besides.
+    """
+    given = [folder / "projects" / project.slug for folder in settings.IMPORT_DIRS]
+    given += settings.PROJECT_IMPORT_DIRS.get(project.slug, [])
+    folders = [*settings.IMPORT_DIRS, *given] if is_operator else given
+    return [Path(folder).resolve() for folder in folders]
+
+
+def import_source(text: str, *, project: Project, is_operator: bool) -> Source:
+    """Return the model that a browser named: a hub's, or one in a directory that imports are read from.
 
     A relative path is looked for in each of them. What lies outside is refused in the same words whether it exists or
-    not. Raises ImportRefused.
+    not. Raises ImportRefused, and NoModel for a hub's name that can't be one.
     """
     text = text.strip()
-    allowed = [Path(folder).resolve() for folder in settings.IMPORT_DIRS]
+    if text.startswith(HUB_PREFIX):
+        return read_source(text)
+    allowed = import_folders(project, is_operator=is_operator)
     if not text or "\0" in text:
-        raise ImportRefused("name the directory of the model")
+        raise ImportRefused("name the model: its directory, its GGUF file, or hf:ORG/NAME@REVISION")
     for folder in allowed:
         # a link inside the folder may not lead out of it: resolve() follows it before the comparison
         path = (folder / text).resolve()
-        if path.is_relative_to(folder) and path != folder and path.is_dir():
-            return path
+        is_model = path.is_dir() or (path.is_file() and path.suffix.lower() == GGUF_SUFFIX)
+        if path.is_relative_to(folder) and path != folder and is_model:
+            return read_source(path)
     inside = any(Path(text).resolve().is_relative_to(folder) for folder in allowed) or not Path(text).is_absolute()
     if inside and ".." not in Path(text).parts:
-        raise ImportRefused(f"there is no directory {text!r} in {allowed[0]}: put the model there first")
+        raise ImportRefused(f"there is no directory or GGUF file {text!r} in {allowed[0]}: put the model there first")
     raise ImportRefused(
         f"{text!r} is not in a directory that imports are read from: put it into {allowed[0]}, "
-        "or name its folder in PREFLOOP_IMPORT_DIRS"
+        "or have its folder named in PREFLOOP_IMPORT_DIRS"
     )
+
+
+def check_base(directory: Path, *, project: Project) -> None:
+    """Refuse an adapter of a model that is not a checkpoint of this project: its base's weights would come with it.
+
+    Raises ImportRefused. What a model directory is besides is not looked at.
+    """
+    config = directory / ADAPTER_CONFIG
+    if not config.is_file():
+        return
+    try:
+        base = Path(str(json.loads(config.read_text("utf-8"))["base_model_name_or_path"])).resolve()
+    except (ValueError, KeyError, TypeError, RecursionError, OSError):
+        raise ImportRefused(f"{ADAPTER_CONFIG} does not say what model it belongs to") from None
+    if not base.is_relative_to(store_path(project.slug)):
+        raise ImportRefused("this is an adapter of a model that is no checkpoint of this project: merge it first")

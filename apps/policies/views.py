@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -23,7 +22,8 @@ from apps.policies.approval import NOTE_CHARS, approval_withdraw, checkpoint_app
 from apps.policies.endpoints import endpoint_create, endpoint_test
 from apps.policies.forms import ImportForm, NewEndpointForm
 from apps.policies.lineage import draw_lineage, short_count
-from apps.projects.access import has_role, project_for
+from apps.policies.store import import_folders
+from apps.projects.access import has_role, is_operator, project_for
 from apps.projects.models import Role
 from prefloop.types import PrefloopError
 
@@ -117,7 +117,7 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
         form.fields["name"].required = False  # a name is not needed to look
         if form.is_valid():
             try:
-                look = services.model_look(form.cleaned_data["path"])
+                look = services.model_look(form.cleaned_data["path"], project=project, by=person(request))
             except PrefloopError as error:
                 form.add_error("path", str(error))
     elif request.method == "POST" and form.is_valid():
@@ -130,7 +130,15 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
                 return redirect("jobs:job", slug=slug, job_id=made.pk)
             messages.success(request, _("%(name)s is imported.") % {"name": made.name})
             return redirect("policies:checkpoint", slug=slug, pk=made.pk)
-    context = {"project": project, "active": "policies", "form": form, "folders": settings.IMPORT_DIRS, "look": look}
+    operator = is_operator(person(request))
+    context = {
+        "project": project,
+        "active": "policies",
+        "form": form,
+        "folders": import_folders(project, is_operator=operator),
+        "is_operator": operator,
+        "look": look,
+    }
     return render(request, "policies/import.html", context, status=400 if form.errors else 200)
 
 
@@ -151,7 +159,7 @@ def endpoint_new(request: HttpRequest, slug: str) -> HttpResponse:
             tested = {"ok": True, "text": endpoint_test(**where)}
         except PrefloopError as error:
             tested = {"ok": False, "text": str(error)}
-        if getattr(request, "htmx", False):
+        if request.headers.get("HX-Request"):
             return render(request, "judging/_tested.html", {"tested": tested})
     elif request.method == "POST" and form.is_valid():
         try:

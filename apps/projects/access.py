@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import QuerySet
 from django.http import Http404
@@ -36,6 +37,17 @@ def projects_for(user: Person) -> QuerySet[Project]:
     if not user.is_authenticated or not user.is_active:
         return Project.objects.none()
     return Project.objects.filter(memberships__user_id=user.pk)
+
+
+def is_operator(user: Person) -> bool:
+    """Say whether this person runs the installation: an admin account. What the machine holds is theirs to give."""
+    return bool(user.is_authenticated and user.is_active and user.is_superuser)
+
+
+def may_create_project(user: Person) -> bool:
+    """Say whether this person may make projects; whoever makes one owns it, and with it the use of the machine."""
+    everyone = settings.PROJECT_CREATORS == "everyone"
+    return is_operator(user) or (everyone and user.is_authenticated and user.is_active)
 
 
 def project_for(user: Person, slug: str, role: Role = Role.ANNOTATOR) -> Project:

@@ -77,4 +77,9 @@ class Guideline(TimeStamped):
         ]
 
     def __str__(self) -> str:
-        return f"guideline v{self.version} of {self.project_id}"
+        return f"guideline {self.name} of {self.project_id}"
+
+    @property
+    def name(self) -> str:
+        """What a vote stores of it: "v3"."""
+        return f"v{self.version}"

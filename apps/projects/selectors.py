@@ -57,3 +57,9 @@ def open_invitations(project: Project, now: datetime) -> QuerySet[Invitation]:
 def guideline_current(project: Project) -> Guideline | None:
     """Give the version annotators are asked to follow now; None before the first."""
     return project.guidelines.order_by("-version").first()
+
+
+def guideline_name(project: Project) -> str:
+    """Name the version annotators are asked to follow now, as votes store it; "" before the first."""
+    guideline = guideline_current(project)
+    return guideline.name if guideline is not None else ""

@@ -11,11 +11,13 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.text import slugify
 
 from apps.accounts.models import User
 from apps.accounts.services import user_create
 from apps.core.services import audit
+from apps.projects.access import has_role
 from apps.projects.models import Guideline, Invitation, Membership, Project, Role
 from prefloop.types import PrefloopError
 
@@ -146,6 +148,9 @@ def member_remove(*, membership: Membership, actor: User | None) -> None:
             raise LastOwner
         username, project = membership.user.username, membership.project
         membership.delete()
+        # those that they made, themselves or for others, end with their place
+        left = Invitation.objects.filter(project=project, created_by=membership.user_id, used_at__isnull=True)
+        left.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
         audit(actor=actor, verb="member.remove", target=f"user:{username}", project=project)
 
 
@@ -191,15 +196,20 @@ def invitation_revoke(*, invitation: Invitation, actor: User | None, now: dateti
 
 
 def invitation_find(*, token: str, now: datetime) -> Invitation:
-    """Find the open invitation of a token. Raises InvitationInvalid."""
+    """Find the open invitation of a token: one whose maker still may give that role. Raises InvitationInvalid."""
     invitation = (
         Invitation.objects.select_related("project", "created_by")
         .filter(token_hash=_hash(token), used_at__isnull=True, revoked_at__isnull=True, expires_at__gt=now)
         .first()
     )
-    if invitation is None:
+    if invitation is None or not _may_still_give(invitation):
         raise InvitationInvalid
     return invitation
+
+
+def _may_still_give(invitation: Invitation) -> bool:
+    """Say whether whoever made the invitation is an owner still, and so may give any role."""
+    return has_role(invitation.created_by, invitation.project, Role.OWNER)
 
 
 def invitation_accept(*, token: str, user: User, now: datetime) -> Membership:

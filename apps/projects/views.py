@@ -16,7 +16,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from apps.accounts import throttle
 from apps.accounts.services import AccountRefused
 from apps.accounts.views import BACKEND, person, posted
 from apps.projects import access, selectors, services
@@ -37,12 +36,17 @@ SETTINGS_TABS = ("general", "labels", "guidelines", "members")
 @login_required
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
-    return render(request, "projects/home.html", {"cards": selectors.project_cards(person(request))})
+    user = person(request)
+    context = {"cards": selectors.project_cards(user), "may_create": access.may_create_project(user)}
+    return render(request, "projects/home.html", context)
 
 
 @login_required
 @require_http_methods(["GET", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
+    """Make a project, for whom the operator lets; for others there is no such page."""
+    if not access.may_create_project(person(request)):
+        raise Http404("no such page")
     form = ProjectForm(posted(request))
     if request.method == "POST" and form.is_valid():
         try:
@@ -231,13 +235,10 @@ def invitation_revoke(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """Let someone in: the signed-in person at the press of a button, a stranger by making an account."""
-    now, address = timezone.now(), request.META.get("REMOTE_ADDR", "")
-    if throttle.is_blocked(account="", address=address):
-        return render(request, "accounts/link_invalid.html", status=429)
+    now = timezone.now()
     try:
         row = services.invitation_find(token=token, now=now)
     except services.InvitationInvalid:
-        throttle.note_failure(account=f"link:{address}", address=address)
         return render(request, "accounts/link_invalid.html", status=404)
     signed_in = request.user.is_authenticated
     form = None if signed_in else NewAccountForm(posted(request))

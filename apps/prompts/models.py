@@ -18,6 +18,7 @@ class ImportBatch(TimeStamped):
     sha256 = models.CharField(max_length=64, blank=True)
     n_records = models.PositiveIntegerField(default=0)
     n_unchanged = models.PositiveIntegerField(default=0)
+    added = models.JSONField(default=dict)  # to records that were there: {"records": 2, "votes": 5, …}
     ready = models.BooleanField(default=False)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 

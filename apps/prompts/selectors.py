@@ -6,9 +6,17 @@ from collections.abc import Iterable
 
 from django.db.models import Count, Q, QuerySet
 
+from apps.core.ids import among
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, PromptSet, ready
-from apps.prompts.services import SELF_INSTRUCT, NoSuchPromptSet
+from prefloop.recipes.parts import Prompts
+from prefloop.types import PrefloopError
+
+SELF_INSTRUCT = "self-instruct"  # the set of prompts that policies wrote, and the `origin` in their metadata
+
+
+class NoSuchPromptSet(PrefloopError):
+    """The project has no prompt set of this name."""
 
 
 def prompt_list(project: Project, *, set_name: str = "", split: str = "", search: str = "") -> QuerySet[Prompt]:
@@ -27,6 +35,21 @@ def given_prompts(project: Project, *, split: str = "") -> QuerySet[Prompt]:
     """Return the prompts that people gave the project: none that a policy wrote for a loop of its own."""
     own = Q(metadata__origin=SELF_INSTRUCT)
     return prompt_list(project, split=split).filter(Q(metadata__origin__isnull=True) | ~own)
+
+
+def chosen_prompts(project: Project, wanted: Prompts, *, split: str = "") -> QuerySet[Prompt]:
+    """Return the given prompts that a recipe means: those of its sets whose metadata meets its filter.
+
+    Raises NoSuchPromptSet for a set that is not there.
+    """
+    rows = given_prompts(project, split=split)
+    if wanted.set_names:
+        rows = rows.filter(prompt_set__in=[prompt_set_by_name(project, name).pk for name in wanted.set_names])
+    if wanted.where:
+        condition = wanted.condition
+        known = rows.values_list("id", "metadata").iterator()
+        rows = rows.filter(pk__in=among(pk for pk, metadata in known if condition.holds(metadata)))
+    return rows
 
 
 def prompt_set_list(project: Project) -> QuerySet[PromptSet]:

@@ -15,15 +15,10 @@ from apps.prompts.models import ImportBatch, Prompt, PromptSet
 from prefloop.types import PrefloopError
 
 
-class NoSuchPromptSet(PrefloopError):
-    """The project has no prompt set of this name."""
-
-
 class BadPrompts(PrefloopError):
     """Pasted lines that can't become prompts; says which line and why."""
 
 
-SELF_INSTRUCT = "self-instruct"  # the set of prompts that policies wrote, and the `origin` in their metadata
 MAX_LINES = 10_000
 MAX_PROMPT_CHARS = 20_000
 

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.models import Scope
 from apps.rankings import access, selectors, services
 
 
@@ -22,12 +23,17 @@ class TextSerializer(serializers.Serializer[Any]):
 class NextComparison(APIView):
     """Lease the next comparison to this person."""
 
+    scope = Scope.ANNOTATE
+
     class OutputSerializer(serializers.Serializer[Any]):
         assignment = serializers.IntegerField()
         comparison = serializers.IntegerField()
         prompt = serializers.CharField()
         left = TextSerializer()
         right = TextSerializer()
+        guideline = serializers.CharField(
+            allow_blank=True, help_text="The version of the guideline that goes with it: what a vote is given under."
+        )
         lease_until = serializers.DateTimeField()
 
     @extend_schema(
@@ -46,6 +52,7 @@ class NextComparison(APIView):
             "prompt": pair.prompt,
             "left": {"text": pair.left},
             "right": {"text": pair.right},
+            "guideline": assignment.guideline,
             "lease_until": pair.lease_until,
         }
         return Response(self.OutputSerializer(shown).data)
@@ -54,6 +61,8 @@ class NextComparison(APIView):
 class VoteCreate(APIView):
     """Say which answer of a leased comparison is better. The same again gives the same vote."""
 
+    scope = Scope.ANNOTATE
+
     class InputSerializer(serializers.Serializer[Any]):
         assignment = serializers.IntegerField(min_value=1)
         choice = serializers.ChoiceField(choices=services.CHOICES)
@@ -61,11 +70,20 @@ class VoteCreate(APIView):
             required=False, allow_blank=True, default="", max_length=services.MAX_REASON, trim_whitespace=True
         )
         seconds = serializers.FloatField(required=False, allow_null=True, default=None, min_value=0, max_value=86400)
+        guideline = serializers.CharField(
+            required=False,
+            allow_blank=True,
+            allow_null=True,
+            default=None,
+            max_length=40,
+            help_text="The version that the person had before them; left out: the one that came with the comparison.",
+        )
 
     class OutputSerializer(serializers.Serializer[Any]):
         vote = serializers.IntegerField()
         assignment = serializers.IntegerField()
         choice = serializers.ChoiceField(choices=services.CHOICES)
+        guideline = serializers.CharField(allow_blank=True)
 
     @extend_schema(
         request=InputSerializer,
@@ -85,8 +103,14 @@ class VoteCreate(APIView):
             choice=values["choice"],
             reason=values["reason"],
             seconds=values["seconds"],
+            guideline=values["guideline"],
             now=timezone.now(),
         )
-        body = {"vote": voted.vote.pk, "assignment": assignment.pk, "choice": values["choice"]}
+        body = {
+            "vote": voted.vote.pk,
+            "assignment": assignment.pk,
+            "choice": values["choice"],
+            "guideline": voted.vote.guideline,
+        }
         code = status.HTTP_201_CREATED if voted.created else status.HTTP_200_OK
         return Response(self.OutputSerializer(body).data, status=code)

@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/annotate/history/", annotate.history, name="annotate-history"),
     path("p/<slug:slug>/annotate/<int:comparison_id>/", annotate.item, name="annotate-item"),
     path("p/<slug:slug>/review/", review.queue, name="review"),
+    path("p/<slug:slug>/review/undo/", review.undo, name="review-undo"),
     path("p/<slug:slug>/review/<int:comparison_id>/", review.item, name="review-item"),
     path("p/<slug:slug>/review/<int:comparison_id>/decide/", review.decide, name="review-decide"),
     path("p/<slug:slug>/review/<int:comparison_id>/withdraw/", review.withdraw, name="review-withdraw"),

@@ -13,6 +13,8 @@ from django.contrib.staticfiles import finders
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
+from apps.core.csv import csv_safe
+
 _TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8", "html": "text/html; charset=utf-8"}
 _STYLES = ("css/tokens.css", "css/base.css", "css/layout.css", "css/components.css", "css/pages/reports.css")
 _SYMBOL = re.compile(r'<symbol id="([\w-]+)" viewBox="0 0 24 24"([^>]*)>(.*?)</symbol>', re.DOTALL)
@@ -40,13 +42,8 @@ def table_of(report: dict[str, Any]) -> str:
     writer = csv.writer(out)
     writer.writerow(["figure", "value"])
     for path, value in _leaves(report, ()):
-        writer.writerow([_safe(" / ".join(path)), _safe(value) if isinstance(value, str) else value])
+        writer.writerow([csv_safe(" / ".join(path)), csv_safe(value) if isinstance(value, str) else value])
     return out.getvalue()
-
-
-def _safe(text: str) -> str:
-    """Keep a spreadsheet from taking a stranger's text for a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:

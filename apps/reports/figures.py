@@ -62,12 +62,18 @@ class Disagreements(Sequence[Disagreement]):
         columns, item = self._columns, int(self._columns.verdict_item[row])
         return Disagreement(
             item=item,
-            order="10" if columns.verdict_swapped[row] else "01",
+            order=_order(columns, row),
             sample=int(columns.verdict_sample[row]),
             truth=int(self._truth[item]),
             said=int(columns.verdict_outcome[row]),
             is_gold=bool(columns.gold[item] >= 0),
         )
+
+
+def _order(columns: AgreementColumns, row: int) -> str:
+    if len(columns.verdict_unordered) and columns.verdict_unordered[row]:
+        return ""  # a ranking shows its answers in no order
+    return "10" if columns.verdict_swapped[row] else "01"
 
 
 def baselines(report: dict[str, Any]) -> Baselines:

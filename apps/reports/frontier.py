@@ -17,8 +17,9 @@ from typing import Any
 
 from apps.projects.models import Project
 from apps.samples.models import SamplingRun
+from apps.training.lineage.selectors import loop_list, round_row
 from apps.training.models import Loop, Round, Stage
-from apps.training.selectors import loop_list, round_row
+from prefloop.recipes.evaluation import TRUTH
 from prefloop.seeds import derive_seed, sampler_seed
 from prefloop.stats.best_of_n import kl_bound
 
@@ -125,7 +126,11 @@ def _identity(loop: Loop) -> str:
 
 
 def _measure(loop: Loop, rounds: list[Round]) -> tuple[str | None, Any]:
-    """Say what a win is: gold's word where the world has one, else the judge's; with what tells two judges apart."""
+    """Say what a win is: gold's word where it measured, else a judge's; with what tells two judges apart."""
+    told = next((round_.evaluation for round_ in reversed(rounds) if round_.evaluation.get("by")), None)
+    if told is not None:
+        return ("gold", "gold") if told["by"] == TRUTH else (told["by"], ("judge", told["judge"]))
+    # measured before rounds said by whom: by gold, else by the reward model that labelled
     if any(round_.result.get("gold_mean") is not None for round_ in rounds):
         return "gold", "gold"
     if loop.judge is None or all(round_.result.get("win_rate_vs_initial") is None for round_ in rounds):

@@ -13,12 +13,11 @@ from django.db.models.functions import Cast, Coalesce
 from numpy.typing import NDArray
 
 from apps.core.columns import fetch
-from apps.exchange.selectors import judge_names
-from apps.judging import columns
-from apps.judging.models import Judge, Verdict
+from apps.labels import columns
+from apps.labels.models import Judge, Verdict
+from apps.labels.selectors import judge_names, standing_decisions
 from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.rankings.models import Override
 from apps.samples.models import Comparison
 from prefloop.stats.columns import AgreementColumns
 from prefloop.stats.games import HUMAN as HUMAN_SOURCE
@@ -120,8 +119,7 @@ class Overrides:
 
 def override_list(project: Project, *, n_reasons: int = 8) -> list[Overrides]:
     """Count, for each judge, the standing decisions made seeing its label; judges that nobody reviewed left out."""
-    standing = Override.objects.filter(ready("comparison__"), comparison__project=project, superseded_by__isnull=True)
-    standing = standing.exclude(kind="withdrawn")
+    standing = standing_decisions().filter(ready("comparison__"), comparison__project=project)
     names = judge_names(project)
     kinds: dict[int, dict[str, int]] = {}
     for judge, kind, n in standing.values_list("judge_id", "kind").annotate(n=Count("id")).order_by("judge_id", "kind"):

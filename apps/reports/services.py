@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from apps.accounts.models import User
 from apps.jobs.models import Job
 from apps.jobs.services import job_enqueue
-from apps.judging.columns import content_version
+from apps.labels.columns import content_version
 from apps.projects.models import Project
 from apps.reports import selectors
 from prefloop.stats.board_win_rates import HALF_WIDTH, win_rates_report
@@ -107,7 +107,7 @@ def slice_report(found: Agreement, slices: selectors.Slices) -> list[dict[str, A
     return [
         {
             "judge": found.columns.judges[rows.code],
-            "slices": group_accuracy(rows, truth, slices.place, slices.values, n_bootstrap=N_BOOTSTRAP),
+            "slices": group_accuracy(rows, truth, slices.place, slices.values),
         }
         for rows in rows_by_judge(found.columns)
     ]

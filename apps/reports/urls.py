@@ -6,6 +6,7 @@ from apps.reports import frontier_views, views
 
 app_name = "reports"
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("p/<slug:slug>/reports/", views.reports, name="reports"),
     path("p/<slug:slug>/reports/agreement/", views.agreement, name="agreement"),
     path("p/<slug:slug>/reports/agreement/slices/", views.agreement_slices, name="agreement-slices"),
     path("p/<slug:slug>/reports/leaderboard/", views.leaderboard, name="leaderboard"),

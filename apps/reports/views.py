@@ -18,8 +18,11 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.accounts.views import person
 from apps.core.json import dumps
 from apps.jobs.models import JobState
-from apps.projects.models import Project
+from apps.projects.access import has_role
+from apps.projects.models import Project, Role
 from apps.reports import access, charts, downloads, figures, selectors, services, words
+from apps.samples.exposure import labels_shown
+from apps.training.loops.meeting_views import MeetingForm
 from prefloop.stats.board_win_rates import HALF_WIDTH
 from prefloop.types import OUTCOMES
 
@@ -27,6 +30,15 @@ PAGE = 25
 MOST_PAIRS = 200  # of models on the page; the files have all
 WIDTHS = (1, 2, 3, 5, 10)  # per cent
 _CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+
+
+@login_required
+@never_cache
+@require_GET
+def reports(request: HttpRequest, slug: str) -> HttpResponse:
+    """The reports begin with the agreement."""
+    project = access.project_for_reports(person(request), slug)
+    return redirect("reports:agreement", slug=project.slug)
 
 
 @login_required
@@ -134,6 +146,7 @@ def _disagreements(request: HttpRequest, project: Project, found: services.Agree
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     ids = found.comparison_ids
     excerpts = selectors.excerpts(project, [int(ids[row.item]) for row in page])
+    labels_shown(request, excerpts)
     return {
         "chosen": name,
         "truth": truth,
@@ -167,7 +180,10 @@ def agreement_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
 @require_GET
 def leaderboard(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
-    return render(request, "reports/leaderboard.html", _board_context(request, project))
+    context = _board_context(request, project)
+    if has_role(person(request), project, Role.ENGINEER):
+        context["meeting"] = MeetingForm(project)
+    return render(request, "reports/leaderboard.html", context)
 
 
 def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:

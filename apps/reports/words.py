@@ -31,6 +31,11 @@ def n_truth(report: dict[str, Any]) -> int:
     return max((judge["n"] for judge in report["judges"]), default=0)
 
 
+def counted(judge: dict[str, Any]) -> str:
+    """Say what a judge's agreement is of, in both units: "349 comparisons, 698 verdicts"."""
+    return f"{judge['n_comparisons']:,} comparisons, {judge['n']:,} verdicts"
+
+
 def best_judge(report: dict[str, Any]) -> dict[str, Any] | None:
     """Give the judge with the highest κ, by accuracy where κ is undefined; None where none was measured.
 
@@ -65,7 +70,7 @@ def agreement_sentence(report: dict[str, Any]) -> str:
     if best is None:
         return "The judges have spoken, but there is no truth to hold them to: vote on some comparisons blind."
     kappa = best["cohen_kappa"]
-    score = f"agrees with the truth {with_interval(best['accuracy'], best['accuracy_ci95'], n=best['n'])}"
+    score = f"agrees with the truth {with_interval(best['accuracy'], best['accuracy_ci95'])}, {counted(best)}"
     ceiling = human_agreement(report)
     low = best["kappa_ci95"][0] if best["kappa_ci95"] else None
     if best["n"] < FEW:

@@ -8,7 +8,7 @@ from django.http import Http404
 from apps.accounts.models import User
 from apps.projects.access import project_for
 from apps.projects.models import Role
-from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.samples.models import SamplingRun
 
 
 def sampling_run_for_read(user: User | AnonymousUser, slug: str, pk: int) -> SamplingRun:
@@ -25,24 +25,6 @@ def _sampling_run(user: User | AnonymousUser, slug: str, pk: int, role: Role) ->
         SamplingRun.objects.filter(project=project, pk=pk)
         .select_related("checkpoint", "endpoint", "group", "project")
         .first()
-    )
-    if found is None:
-        raise Http404
-    return found
-
-
-def completion_for_read(user: User | AnonymousUser, slug: str, pk: int) -> Completion:
-    project = project_for(user, slug, Role.LEAD)
-    found = Completion.objects.filter(project=project, pk=pk).select_related("prompt", "run").first()
-    if found is None:
-        raise Http404
-    return found
-
-
-def comparison_for_read(user: User | AnonymousUser, slug: str, pk: int) -> Comparison:
-    project = project_for(user, slug, Role.LEAD)
-    found = (
-        Comparison.objects.filter(project=project, pk=pk).select_related("prompt", "first", "second", "project").first()
     )
     if found is None:
         raise Http404

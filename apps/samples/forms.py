@@ -29,6 +29,7 @@ class SampleForm(forms.Form):
         choices=[
             ("transformers", _("A checkpoint, in the worker")),
             ("vllm", _("A checkpoint, in a vLLM server that the worker starts")),
+            ("auto", _("A checkpoint: in vLLM for many answers on a GPU, else in the worker")),
             ("endpoint", _("An endpoint: a model that others serve")),
         ],
         required=False,

@@ -34,12 +34,6 @@ class StoredIds:
         return tuple(row.token_ids) if row.run_id in self._runs else ()
 
 
-def same_tokenizer(one: Checkpoint, other: Checkpoint) -> bool:
-    """Say whether both make the same ids of a text."""
-    own = _hash(one.fingerprint, one.path)
-    return bool(own) and own == _hash(other.fingerprint, other.path)
-
-
 def _hash(fingerprint: str, path: str) -> str:
     return _hash_of(fingerprint, str(store_path(path)))
 

@@ -17,6 +17,7 @@ from apps.prompts.models import ImportBatch, Prompt, PromptSet
 class Engine(models.TextChoices):
     """Who draws: transformers in the worker, a vLLM server that the worker starts, or a model that others serve."""
 
+    AUTO = "auto", "auto"  # until the worker that draws first has chosen
     TRANSFORMERS = "transformers", "transformers"
     VLLM = "vllm", "vLLM"
     ENDPOINT = "endpoint", "endpoint"
@@ -29,6 +30,7 @@ class SamplingRun(TimeStamped):
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="sampling_runs")
     endpoint = models.ForeignKey(Endpoint, null=True, on_delete=models.PROTECT, related_name="sampling_runs")
     engine = models.CharField(max_length=12, choices=Engine.choices, default=Engine.TRANSFORMERS)
+    engine_why = models.CharField(max_length=200, blank=True)  # where the worker chose it
     api = models.CharField(max_length=12, blank=True)  # how an endpoint is asked: chat | completions
     prompt_set = models.ForeignKey(PromptSet, null=True, on_delete=models.SET_NULL, related_name="sampling_runs")
     prompt_ids = models.JSONField(default=list)  # frozen when the run is made, so that a resume asks for the same
@@ -108,7 +110,9 @@ class Completion(TimeStamped):
 class Comparison(TimeStamped):
     """Two completions of one prompt, in canonical order (lower id first), once.
 
-    `held_out` marks gold items and evaluation prompts: none of them may enter a training set.
+    `held_out` marks gold items, evaluation prompts and what was made for an evaluation: none of them may enter a
+    training set. `same_answers` marks equal texts: nobody is asked about them, and whatever was said of them is kept
+    and is no preference. `for_people`: whether Annotate gives it to people.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
@@ -117,8 +121,11 @@ class Comparison(TimeStamped):
     first = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+", db_index=False)
     second = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
     batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.CASCADE, related_name="comparisons")
-    origin = models.CharField(max_length=40, default="manual")  # import | seed | manual | loop:ID:ROUND
+    # import | seed | manual | loop:ID:ROUND | evaluation:ID:ROUND (of a loop) | evaluation (of two checkpoints)
+    origin = models.CharField(max_length=40, default="manual")
     held_out = models.BooleanField(default=False)
+    same_answers = models.BooleanField(default=False)  # both are one text (prefloop.answers): see `comparable`
+    for_people = models.BooleanField(default=True)  # of an evaluation's, those that were chosen for people
     gold = models.CharField(max_length=8, blank=True)  # an Outcome, or empty: not known
 
     class Meta:
@@ -126,8 +133,50 @@ class Comparison(TimeStamped):
             models.UniqueConstraint(fields=["first", "second"], name="comparison_once"),
             models.CheckConstraint(condition=Q(first_id__lt=F("second_id")), name="comparison_canonical_order"),
             models.CheckConstraint(condition=Q(gold="") | Q(held_out=True), name="comparison_gold_is_held_out"),
+            models.CheckConstraint(
+                condition=~Q(origin__startswith="evaluation") | Q(held_out=True),
+                name="comparison_of_evaluation_is_held_out",
+            ),
         ]
-        indexes = [models.Index(fields=["project", "origin"], name="comparison_by_origin")]
+        indexes = [
+            models.Index(fields=["project", "origin"], name="comparison_by_origin"),
+            models.Index(fields=["project"], condition=Q(same_answers=True), name="comparison_of_same_answers"),
+            models.Index(
+                fields=["project"],
+                condition=Q(origin__startswith="evaluation", for_people=True),
+                name="comparison_people_measure",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"comparison {self.pk}"
+
+
+def comparable(prefix: str = "") -> Q:
+    """The filter that hides comparisons of two equal answers: neither can be better. Prefix: the path to them."""
+    return Q(**{f"{prefix}same_answers": False})
+
+
+def annotatable(prefix: str = "") -> Q:
+    """The filter that leaves what people may be given in Annotate. Prefix: the path to the comparisons."""
+    return comparable(prefix) & Q(**{f"{prefix}for_people": True})
+
+
+class Exposure(TimeStamped):
+    """A person was shown what somebody else said of a comparison: their vote on it would no longer be blind.
+
+    Written and asked by apps/samples/exposure.py alone.
+    """
+
+    # exposure_once serves both ways of asking: it begins with the person, the foreign key's index with the comparison
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="exposures", db_index=False
+    )
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="exposures")
+    where = models.CharField(max_length=60, blank=True)  # the route that told it first
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "comparison"], name="exposure_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} was shown a label of {self.comparison_id}"

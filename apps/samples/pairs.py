@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from random import Random
 
 from django.db import transaction
+from django.db.models import Count, QuerySet
 
 from apps.core.chunks import chunks
+from apps.projects.models import Project
+from apps.prompts.models import ready
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.services import BadComparison, comparisons_create
+from prefloop.answers import same_answer
 from prefloop.seeds import derive_seed
 
 PAIRINGS = ("two", "random", "all")
@@ -32,29 +36,58 @@ def comparisons_from_run(*, run: SamplingRun, pairing: str, per_prompt: int = 1,
 
     Raises BadComparison.
     """
+    return _compare(run.project, run.completions.all(), pairing=pairing, per_prompt=per_prompt, seed=seed)
+
+
+def comparisons_from_answers(*, project: Project, per_prompt: int = 1, seed: int = 0) -> MadeComparisons:
+    """Make so many random pairs a prompt of all the answers that the project has. Raises BadComparison."""
+    answers = Completion.objects.filter(ready(), project=project)
+    return _compare(project, answers, pairing="random", per_prompt=per_prompt, seed=seed)
+
+
+def n_comparable(project: Project) -> int:
+    """How many prompts have two different answers to compare."""
+    answers = Completion.objects.filter(ready(), project=project).order_by().values("prompt")
+    return answers.annotate(n=Count("text", distinct=True)).filter(n__gte=2).count()
+
+
+def pairing_of(text: str) -> tuple[str, int]:
+    """Read a pairing with its number of pairs a prompt, as in a command: "two", "random:3", "all:10".
+
+    Raises BadComparison.
+    """
+    name, colon, number = text.partition(":")
+    if name not in PAIRINGS or (colon and not (number.isascii() and number.isdigit())) or (name == "two" and colon):
+        raise BadComparison(f"pairs are two, random:K or all:K (K pairs a prompt, at most), not {text!r}")
+    return name, int(number) if colon else (MOST_PER_PROMPT if name == "all" else 1)
+
+
+def _compare(
+    project: Project, answers: QuerySet[Completion], *, pairing: str, per_prompt: int, seed: int
+) -> MadeComparisons:
     if pairing not in PAIRINGS:
         raise BadComparison(f"there is no pairing {pairing!r}; there are: {', '.join(PAIRINGS)}")
     if not 1 <= per_prompt <= MOST_PER_PROMPT:
         raise BadComparison(f"pairs a prompt must be between 1 and {MOST_PER_PROMPT}, not {per_prompt}")
     groups: dict[int, list[Completion]] = defaultdict(list)
-    for completion in Completion.objects.filter(run=run).order_by("prompt_id", "index").defer("token_ids", "metadata"):
+    for completion in answers.order_by("prompt_id", "run_id", "index", "id").defer("token_ids", "metadata"):
         groups[completion.prompt_id].append(completion)
     if not groups:
-        raise BadComparison("the run has no answers yet: wait until some are there")
+        raise BadComparison("there are no answers yet: wait until some are there")
     if all(len(group) < 2 for group in groups.values()):
         raise BadComparison("a comparison needs two answers to one prompt: sample again with 2 answers or more")
     chosen: list[tuple[Completion, Completion]] = []
     n_same = 0
     for prompt_id, group in groups.items():
         wanted = _wanted(group, pairing=pairing, per_prompt=per_prompt, seed=derive_seed(seed, "pairs", prompt_id))
-        different = [(a, b) for a, b in wanted if a.text != b.text]
+        different = [(a, b) for a, b in wanted if not same_answer(a.text, b.text)]
         n_same += len(wanted) - len(different)
         chosen += different
     if len(chosen) > MOST_PAIRS:
         raise BadComparison(f"these would be {len(chosen):,} comparisons; {MOST_PAIRS:,} is the most at once")
     with transaction.atomic():
         there = _known(chosen)
-        made = comparisons_create(project=run.project, pairs=chosen, origin="manual")
+        made = comparisons_create(project=project, pairs=chosen, origin="manual")
     return MadeComparisons(n_new=len(made) - there, n_there=there, n_same=n_same)
 
 

@@ -11,7 +11,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, ready
-from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.samples.models import Comparison, Completion, SamplingRun, comparable
 from apps.samples.progress import GroupProgress, group_progress_of
 
 ANSWERS_SHOWN = 4  # of one prompt, in the browser; its own page shows more
@@ -47,7 +47,8 @@ def completion_list(
 
 
 def comparison_list(project: Project) -> QuerySet[Comparison]:
-    return Comparison.objects.filter(ready(), project=project).order_by("id")
+    """Give the comparisons that somebody can be asked about: those of equal answers aside."""
+    return Comparison.objects.filter(ready(), comparable(), project=project).order_by("id")
 
 
 def sampling_run_list(project: Project) -> QuerySet[SamplingRun]:

@@ -15,9 +15,11 @@ from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, PromptSet
 from apps.samples.models import Comparison, Completion, Engine, SamplingRun
+from prefloop.answers import same_answer
 from prefloop.types import PrefloopError
 
 PROMPTS_PER_JOB = 128
+EVALUATION = "evaluation"  # how the origin of a comparison begins that was made to measure
 APIS = ("chat", "completions")
 
 
@@ -51,8 +53,8 @@ def sampling_run_create(
 ) -> SamplingRun:
     """Make a run of n answers for each prompt and enqueue its jobs. Raises BadSampling.
 
-    A checkpoint answers by `engine` transformers (the default) or vllm; an endpoint by `api` chat (the default) or
-    completions.
+    A checkpoint answers by `engine` transformers (the default), vllm, or auto, which the worker chooses; an endpoint
+    by `api` chat (the default) or completions.
     """
     engine = engine or (Engine.ENDPOINT if endpoint is not None else Engine.TRANSFORMERS)
     _check_source(project, checkpoint, endpoint, engine)
@@ -135,27 +137,40 @@ def sampling_run_enqueue(
     return run.group
 
 
+# What a judge compares only to score answers: no pair of a round, and nothing that is trained on by itself.
+GAMES_ORIGIN = "loop:games:"
+
+
 def comparisons_create(
     *, project: Project, pairs: Iterable[tuple[Completion, Completion]], origin: str
 ) -> list[Comparison]:
     """Make the comparisons of these pairs, in canonical order; one that is there already is not made twice.
 
-    A comparison on an evaluation prompt is held out. Raises BadComparison for answers to different prompts.
+    A comparison on an evaluation prompt is held out, and one made to measure (`origin` begins with `EVALUATION`) is
+    and is not given to people; one of equal answers is marked as such.
+    Raises BadComparison for answers to different prompts.
     """
+    measures = origin.startswith(EVALUATION)
     wanted: dict[tuple[int, int], Comparison] = {}
     for a, b in pairs:
         if a.prompt_id != b.prompt_id or a.pk == b.pk:
             raise BadComparison(f"completions {a.pk} and {b.pk} are not two answers to one prompt")
         first, second = (a, b) if a.pk < b.pk else (b, a)
         wanted[(first.pk, second.pk)] = Comparison(
-            project=project, prompt_id=a.prompt_id, first=first, second=second, origin=origin
+            project=project,
+            prompt_id=a.prompt_id,
+            first=first,
+            second=second,
+            origin=origin,
+            same_answers=same_answer(a.text, b.text),
+            for_people=not measures,
         )
     prompt_ids = {comparison.prompt_id for comparison in wanted.values()}
     held_out: set[int] = set()
     for chunk in chunks(sorted(prompt_ids), 500):
         held_out |= set(Prompt.objects.filter(pk__in=chunk, split="eval").values_list("pk", flat=True))
     for comparison in wanted.values():
-        comparison.held_out = comparison.prompt_id in held_out
+        comparison.held_out = measures or comparison.prompt_id in held_out
     with transaction.atomic():
         Comparison.objects.bulk_create(wanted.values(), ignore_conflicts=True, batch_size=500)
     made: list[Comparison] = []

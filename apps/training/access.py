@@ -8,7 +8,7 @@ from django.http import Http404
 from apps.accounts.models import User
 from apps.projects.access import project_for
 from apps.projects.models import Role
-from apps.training.models import Loop, Round, Snapshot, Stage, TrainingRun
+from apps.training.models import Loop, Round, Snapshot, Stage
 
 Viewer = User | AnonymousUser
 
@@ -44,14 +44,6 @@ def branch_for_read(user: Viewer, slug: str, text: str, recipe: str) -> Round | 
 
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
-
-
-def training_run_for_read(user: Viewer, slug: str, pk: int) -> TrainingRun:
-    project = project_for(user, slug, Role.LEAD)
-    found = TrainingRun.objects.filter(project=project, pk=pk).select_related("snapshot", "round__loop").first()
-    if found is None:
-        raise Http404
-    return found
 
 
 def snapshot_for_read(user: Viewer, slug: str, pk: int) -> Snapshot:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from apps.training.models import Loop, LoopChange
-from prefloop.config import KeyInfo, Value, apply_settings, describe
+from prefloop.config import ConfigError, KeyInfo, Value, apply_settings, describe
 from prefloop.recipes.recipe import Recipe
 
 # Parts of what the loop is: another judge, another kind of weights or another source would be another loop.
 FIXED = frozenset(
-    {"refresh", "prompts.generator", "draws.source", "score.judge", "label.judge", "memory.run", "memory.order"}
+    {
+        "refresh",
+        "prompts.generator",
+        "prompts.sets",
+        "prompts.where",
+        "draws.source",
+        "score.judge",
+        "label.judge",
+        "memory.run",
+        "memory.order",
+    }
 )
 FIXED_PARTS = frozenset({"adapter", "anchor", "teach"})
 # A step-refreshed block goes on with the optimizer, the value head and the step count of the one before: what those
@@ -45,8 +58,19 @@ def recipe_of(loop: Loop, index: int | None = None) -> Recipe:
     recipe = Recipe.from_json(loop.config)
     for change in changes_of(loop):
         if index is None or change.from_round <= index:
-            recipe = apply_settings(recipe, change.chosen)
+            recipe = with_stored(recipe, change.chosen)
     return recipe
+
+
+def with_stored(recipe: Recipe, chosen: Mapping[str, Value]) -> Recipe:
+    """Apply settings that were taken once. What would be refused today, since it changed nothing, is left out."""
+    try:
+        return apply_settings(recipe, chosen)
+    except ConfigError:
+        for key, value in chosen.items():
+            with suppress(ConfigError):
+                recipe = apply_settings(recipe, {key: value})
+        return recipe
 
 
 def chosen_of(loop: Loop, index: int | None = None) -> dict[str, Value]:

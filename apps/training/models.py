@@ -8,7 +8,7 @@ from django.db.models import Q
 
 from apps.core.models import TimeStamped
 from apps.jobs.models import Job, JobGroup
-from apps.judging.models import Judge, JudgingRun
+from apps.labels.models import Judge, JudgingRun
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
 from apps.samples.models import Comparison, SamplingRun
@@ -22,6 +22,10 @@ class LoopState(models.TextChoices):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+UNDER_WAY = (LoopState.QUEUED, LoopState.RUNNING, LoopState.WAITING)  # a paused loop takes no step
+ACTIVE = (*UNDER_WAY, LoopState.PAUSED)
 
 
 class Stage(models.TextChoices):
@@ -84,6 +88,7 @@ class Round(TimeStamped):
     # what self-instruct wrote for it: {"prompt_ids", "n_candidates", "n_refused": {filter: n}}
     written = models.JSONField(default=dict)
     review_comparison_ids = models.JSONField(default=list)  # what the review gate asks people
+    evaluation = models.JSONField(default=dict)  # who measures it and what they are asked: rounds/evaluation.py
     result = models.JSONField(default=dict)  # the row of `run_recipe --json`
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -124,6 +129,9 @@ class SnapshotItem(models.Model):
     label_ids = models.JSONField(default=list)
     # what the label would have been without people's overrides (None: no label at all)
     p_first_without_overrides = models.FloatField(null=True)
+    # both answers are undesirable, and p a half: now, and without people's overrides
+    both_bad = models.BooleanField(default=False)
+    both_bad_without_overrides = models.BooleanField(default=False)
 
     class Meta:
         constraints = [
@@ -173,6 +181,7 @@ class Counterfactual(TimeStamped):
     group = models.ForeignKey(JobGroup, null=True, on_delete=models.SET_NULL, related_name="+")
     state = models.CharField(max_length=10, choices=CounterfactualState.choices, default=CounterfactualState.RUNNING)
     n_changed = models.PositiveIntegerField(default=0)  # labels that it has otherwise, or not at all
+    evaluation = models.JSONField(default=dict)  # like a round's
     result = models.JSONField(default=dict)  # like a round's
     error = models.TextField(blank=True)
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")

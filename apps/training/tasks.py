@@ -9,9 +9,9 @@ from django.db import InterfaceError, OperationalError
 from apps.jobs.clock import database_now
 from apps.jobs.models import Job
 from apps.jobs.registry import JobContext, handler
-from apps.training.counterfactual import ADVANCE, counterfactual_advance
+from apps.training.loops.counterfactual import ADVANCE, counterfactual_advance
 from apps.training.models import Loop
-from apps.training.rounds import loop_advance, loop_fail
+from apps.training.rounds.advance import loop_advance, loop_fail
 
 
 @handler("rounds.advance", queue="cpu")

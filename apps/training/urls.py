@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.training import best_of_n_views, compare_views, steering_views, takeaway_views, usage_views, views
+from apps.training.lineage import best_of_n_views, compare_views, takeaway_views, usage_views
+from apps.training.loops import meeting_views, steering_views, views
 
 app_name = "training"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/loops/", views.loop_list, name="loops"),
     path("p/<slug:slug>/loops/compare/", compare_views.loops, name="compare_loops"),
     path("p/<slug:slug>/policies/compare/", compare_views.checkpoints, name="compare_checkpoints"),
+    path("p/<slug:slug>/policies/meet/", meeting_views.meet, name="meet"),
     path("p/<slug:slug>/loops/new/", views.gallery, name="gallery"),
     path("p/<slug:slug>/loops/new/<slug:recipe>/", views.new, name="new"),
     path("p/<slug:slug>/loops/new/<slug:recipe>/forecast/", views.forecast_part, name="forecast"),

@@ -1,29 +1,30 @@
-"""Evaluation: a policy against the initial and the previous one, on every held-out prompt.
+"""Evaluation: a policy against the initial and the previous one, on held-out prompts.
 
-Each policy answers each prompt n times at the temperature given (1 is the policy itself). A win rate compares every
-answer of one with every answer of the other on the same prompt (n² games, ties half), by the gold utility where the
-world has one, else by the judge's scores. All intervals are bootstraps over prompts: the answers to one prompt rise
-and fall together. KL is the mean over sequences of the sum over steps of the exact per-step KL (Rao-Blackwell), over
-the policy's own answers, so it needs temperature 1 to be the policy's.
+Each policy answers each prompt n times at the temperature given (1 is the policy itself). Answers of one number come of
+the same random numbers in every policy: two such answers are alike, and would bias a win rate. So where the truth is
+known it compares every answer of one policy with every answer of the other on the same prompt but the one of its own
+number (n (n - 1) games, ties half). Where it is not, a judge is asked about `pairs_to_judge`: each answer once.
+All intervals are over prompts: the answers to one prompt rise and fall together. KL is the mean over sequences of the
+sum over steps of the exact per-step KL (Rao-Blackwell), over the policy's own answers, so it needs temperature 1 to be
+the policy's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from prefloop.policy.batches import PackItem
 from prefloop.policy.loading import Policy
-from prefloop.policy.prompts import encode_prompt
+from prefloop.policy.prompts import encode_named
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.scoring import step_kl
 from prefloop.seeds import sampler_seed
 from prefloop.stats.best_of_n import expected_best_of_n
-from prefloop.stats.intervals import bootstrap_interval, ratio
-from prefloop.stats.winrate import win_rate_by_prompt
+from prefloop.stats.head_to_head import HeadToHead, against_itself, games_of_scores, head_to_head
+from prefloop.stats.intervals import mean_interval
 from prefloop.types import Completion, Group, Interval, PromptContent
 
 # Scores of the completions of many prompts at once: [(prompt, completions)] to a list of scores for each prompt.
@@ -52,14 +53,13 @@ class Evaluation:
 
     n_prompts: int
     n_samples: int
-    win_rate_vs_initial: Estimate | None
-    win_rate_vs_previous: Estimate | None
+    vs_initial: HeadToHead | None  # None: nobody knows the truth
+    vs_previous: HeadToHead | None
     kl: Estimate
     mean_tokens: Estimate
     mean_characters: Estimate
     gold: Estimate | None
-    gold_best_of_4: float | None  # expected gold of the best of 4 by the judge (by gold itself without one)
-    judge: Estimate | None
+    gold_best_of_4: float | None  # expected gold of the best of 4
     samples: tuple[Group, ...]
 
 
@@ -67,11 +67,10 @@ class Evaluation:
 class _Scored:
     groups: tuple[Group, ...]
     gold: list[list[float]] | None
-    judge: list[list[float]] | None
 
     @property
-    def comparer(self) -> list[list[float]] | None:
-        return self.gold if self.gold is not None else self.judge
+    def lengths(self) -> list[list[int]]:
+        return [[len(completion.text) for completion in group.completions] for group in self.groups]
 
 
 def evaluate(
@@ -85,18 +84,18 @@ def evaluate(
     max_tokens: int = 128,
     seed: int,
     gold: Scorer | None = None,
-    judge_scores: Scorer | None = None,
     cached: Mapping[str, Sequence[Group]] | None = None,
-    n_bootstrap: int = 1000,
 ) -> Evaluation:
     """Measure `policy`; all policies draw with the same random numbers, so a policy against itself is exactly ½.
 
+    A win rate needs two answers a prompt (`n`), as the two of one number are not held against each other.
+
     `cached` holds answers drawn before with the same arguments, by the fingerprint of their policy (each evaluation
-    returns its own as `samples`). Without gold and judge there are no win rates.
+    returns its own as `samples`). Without gold there are no win rates.
     """
     if not prompts:
         raise ValueError("an evaluation needs a prompt")
-    encoded = {prompt.id: encode_prompt(policy.tokenizer, prompt.prompt) for prompt in prompts}
+    encoded = encode_named(policy.tokenizer, [(prompt.id, prompt.prompt) for prompt in prompts])
     seed_of_samples = sampler_seed(seed, "evaluation")
 
     def answers(of: Policy) -> _Scored:
@@ -113,7 +112,7 @@ def evaluate(
         by_id = {group.prompt_id: group for group in groups}
         ordered = tuple(by_id[prompt.id] for prompt in prompts)
         asked = [(prompt.prompt, group.completions) for prompt, group in zip(prompts, ordered, strict=True)]
-        return _Scored(ordered, _scores(gold, asked), _scores(judge_scores, asked))
+        return _Scored(ordered, _scores(gold, asked))
 
     ours = answers(policy)
     theirs = {id(other): answers(other) for other in (initial, previous) if other is not None}
@@ -122,50 +121,55 @@ def evaluate(
         for group in ours.groups
     ]
 
-    def estimate(values: Sequence[Sequence[float]]) -> Estimate:
-        return mean_by_prompt(values, seed=seed, n_bootstrap=n_bootstrap)
-
-    def against(other: Policy | None) -> Estimate | None:
-        if other is None or ours.comparer is None:
+    def against(other: Policy | None) -> HeadToHead | None:
+        if other is None or ours.gold is None:
             return None
-        return win_rate(ours.comparer, theirs[id(other)].comparer or [], seed=seed, n_bootstrap=n_bootstrap)
+        yours = theirs[id(other)]
+        return win_rate(ours.gold, yours.gold or [], lengths=(ours.lengths, yours.lengths), same_draws=True)
 
     return Evaluation(
         n_prompts=len(prompts),
         n_samples=sum(len(group.completions) for group in ours.groups),
-        win_rate_vs_initial=against(initial),
-        win_rate_vs_previous=against(previous),
-        kl=estimate(step_kl(policy, initial, items)),
-        mean_tokens=estimate([[len(c.ids) for c in group.completions] for group in ours.groups]),
-        mean_characters=estimate([[len(c.text) for c in group.completions] for group in ours.groups]),
-        gold=estimate(ours.gold) if ours.gold is not None else None,
+        vs_initial=against(initial),
+        vs_previous=against(previous),
+        kl=mean_by_prompt(step_kl(policy, initial, items)),
+        mean_tokens=mean_by_prompt([[len(c.ids) for c in group.completions] for group in ours.groups]),
+        mean_characters=mean_by_prompt(ours.lengths),
+        gold=mean_by_prompt(ours.gold) if ours.gold is not None else None,
         gold_best_of_4=_best_of_4(ours),
-        judge=estimate(ours.judge) if ours.judge is not None else None,
         samples=ours.groups,
     )
 
 
 def win_rate(
-    ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], *, seed: int = 0, n_bootstrap: int = 1000
-) -> Estimate:
-    """Compare every score of ours with every one of theirs on the same prompt (ties half); clusters are prompts."""
-    games: list[float] = []
-    owners: list[int] = []
-    for at, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
-        difference = np.asarray(mine)[:, None] - np.asarray(yours)[None, :]
-        games += ((np.sign(difference) + 1) / 2).ravel().tolist()
-        owners += [at] * difference.size
-    found = win_rate_by_prompt(games, owners, n_bootstrap=n_bootstrap, seed=seed)
-    if found.rate is None:
-        raise ValueError("a win rate needs a game")
-    return Estimate(found.rate, found.interval)
+    ours: Sequence[Sequence[float]],
+    theirs: Sequence[Sequence[float]],
+    *,
+    lengths: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]] | None = None,
+    same_draws: bool = False,
+) -> HeadToHead:
+    """Compare every score of ours with every one of theirs on the same prompt, also at equal lengths (characters).
+
+    `same_draws`: answers of one number share their random numbers, and are not compared. Raises ValueError without a
+    game.
+    """
+    games = games_of_scores(ours, theirs, lengths=lengths, same_draws=same_draws)
+    if not games:
+        raise ValueError("a win rate needs a game: two answers a prompt where they share their random numbers")
+    if same_draws and [list(row) for row in ours] == [list(row) for row in theirs]:
+        return against_itself(len(games), len({game.prompt for game in games}))
+    return head_to_head(games)
 
 
-def mean_by_prompt(values: Sequence[Sequence[float]], *, seed: int = 0, n_bootstrap: int = 1000) -> Estimate:
-    """Average over all values, with a bootstrap over the outer sequence."""
-    sums = np.array([[float(np.sum(row)), float(len(row))] for row in values])
-    interval = bootstrap_interval(sums, ratio, n_bootstrap=n_bootstrap, seed=seed) if len(sums) > 1 else None
-    return Estimate(float(sums[:, 0].sum() / sums[:, 1].sum()), interval)
+def pairs_to_judge(n: int) -> list[tuple[int, int]]:
+    """Say which of our n answers to a prompt a judge compares with which of theirs: each once, none with its twin."""
+    return [(at, (at + 1) % n) for at in range(n)] if n > 1 else []
+
+
+def mean_by_prompt(values: Sequence[Sequence[float]]) -> Estimate:
+    """Average over all values, with an interval over the outer sequence."""
+    sums, n = np.array([float(np.sum(row)) for row in values]), np.array([len(row) for row in values])
+    return Estimate(float(sums.sum() / n.sum()), mean_interval(sums, n))
 
 
 def _scores(
@@ -183,6 +187,4 @@ def _best_of_4(scored: _Scored) -> float | None:
     """Average over prompts the gold value of the best of 4, over all subsets of 4 of a prompt's answers."""
     if scored.gold is None:
         return None
-    proxy: Sequence[Any] = scored.judge if scored.judge is not None else scored.gold
-    best = [expected_best_of_n(x, v, min(4, len(v))) for x, v in zip(proxy, scored.gold, strict=True)]
-    return float(np.mean(best))
+    return float(np.mean([expected_best_of_n(values, values, min(4, len(values))) for values in scored.gold]))

@@ -4,87 +4,100 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from prefloop.engine.online.rows import Row
+from prefloop.losses.declaration import Target
 from prefloop.policy.batches import PackItem
-from prefloop.policy.prompts import encode_completion, encode_prompt
+from prefloop.policy.prompts import Answered, encode_rows
 from prefloop.recipes.snapshots import Demonstration, RankedGroup
 from prefloop.seeds import shuffler_seed
-from prefloop.types import PrefloopError, TrainingPair
+from prefloop.types import BadData, TrainingPair
 
 T = TypeVar("T")
 
 
-class UnusableRow(PrefloopError):
+class UnusableRow(BadData):
     """A row of the snapshot that this model can't be trained on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row: a prompt with the two answers of a pair (p is for the first), with the one to write, or with a group.
-
-    `target` is the place in `item` of the answer to keep likely beside a pair: one of the two, or a third.
-    """
-
-    id: str
-    item: PackItem
-    weight: float
-    p_first: float = 1.0
-    target: int | None = None
-    scores: tuple[float, ...] = ()  # of a group, one for each completion
-
-    @property
-    def n_tokens(self) -> int:
-        """Completion tokens, EOS included."""
-        return sum(len(ids) for ids in self.item.completions)
-
-
 def encode_pairs(
-    rows: Sequence[TrainingPair], tokenizer: Any, *, max_length: int | None, with_target: bool = False
-) -> list[Example]:
-    """Encode pairs; ids that a policy sampled are taken as they are. Raises UnusableRow, UnusablePrompt.
+    rows: Sequence[TrainingPair], tokenizer: Any, *, max_length: int | None, target: Target = ""
+) -> list[Row]:
+    """Encode pairs; ids that a policy sampled are taken as they are. Raises UnusableRow.
 
-    `with_target` adds the answer to keep likely: the row's own, else the better one of the two.
+    `target` adds the answer to keep likely: the better one of the two, or the row's own where it has one.
     """
-    examples = []
+    wanted = []
     for row in rows:
-        first = row.first_ids or encode_completion(tokenizer, row.first)
-        second = row.second_ids or encode_completion(tokenizer, row.second)
+        answers, ids = (row.first, row.second), (row.first_ids, row.second_ids)
+        if target in ("best", "data") and row.target is not None:
+            answers, ids = (*answers, row.target), (*ids, row.target_ids)  # type: ignore[assignment]  # two or three
+        wanted.append(Answered(row.prompt, answers, ids))
+    examples = []
+    for row, (prompt, (first, second, *more)) in zip(rows, _encoded(tokenizer, rows, wanted), strict=True):
         completions: tuple[tuple[int, ...], ...] = (first, second)
-        target = None
-        if with_target:
+        place = None
+        if target:
             better = first if row.p_first >= 0.5 else second
-            wanted = better
-            if row.target is not None:
-                wanted = row.target_ids or encode_completion(tokenizer, row.target)
-            completions = completions if wanted in completions else (first, second, wanted)
-            target = completions.index(wanted)
-        item = PackItem(encode_prompt(tokenizer, row.prompt), completions)
-        examples.append(Example(row.id, item, row.weight, row.p_first, target))
+            kept = more[0] if more else better
+            completions = completions if kept in completions else (first, second, kept)
+            place = completions.index(kept)
+        examples.append(Row(PackItem(prompt, completions), row.weight, row.p_first, id=row.id, target=place))
     return _checked(examples, tokenizer, max_length)
 
 
-def encode_groups(rows: Sequence[RankedGroup], tokenizer: Any, *, max_length: int | None) -> list[Example]:
-    """Encode ranked groups. Raises UnusableRow, UnusablePrompt."""
+def encode_groups(rows: Sequence[RankedGroup], tokenizer: Any, *, max_length: int | None) -> list[Row]:
+    """Encode ranked groups. Raises UnusableRow."""
+    wanted = [Answered(row.prompt, row.completions, row.completion_ids) for row in rows]
+    examples = [
+        Row(PackItem(prompt, completions), row.weight, numbers=row.scores, id=row.id)
+        for row, (prompt, completions) in zip(rows, _encoded(tokenizer, rows, wanted), strict=True)
+    ]
+    return _checked(examples, tokenizer, max_length)
+
+
+def encode_demonstrations(rows: Sequence[Demonstration], tokenizer: Any, *, max_length: int | None) -> list[Row]:
+    """Encode answers to learn to write. Raises UnusableRow."""
+    wanted = [Answered(row.prompt, (row.completion,), (row.completion_ids,)) for row in rows]
+    examples = [
+        Row(PackItem(prompt, completions), row.weight, id=row.id)
+        for row, (prompt, completions) in zip(rows, _encoded(tokenizer, rows, wanted), strict=True)
+    ]
+    return _checked(examples, tokenizer, max_length)
+
+
+def encode_answers(rows: Sequence[Demonstration], tokenizer: Any, *, max_length: int | None) -> list[Row]:
+    """Encode single answers, desirable or not, each beside its prompt with an answer to another one.
+
+    With the rows of a prompt side by side, every prompt takes the answer that stands so many rows before as the most
+    frequent prompt has rows: so each answer is taken once, and, unless one prompt has more than half of the rows, by
+    another prompt. Such an answer is cut where it would be too long for the model. Raises UnusableRow.
+    """
+    plain = encode_demonstrations(rows, tokenizer, max_length=max_length)
+    places: dict[tuple[int, ...], list[int]] = {}
+    for at, row in enumerate(plain):
+        places.setdefault(row.item.prompt_ids, []).append(at)
+    order = [at for same in places.values() for at in same]
+    shift = max(map(len, places.values()))
+    found = dict(zip(order, order[-shift:] + order[:-shift], strict=True))
     examples = []
-    for row in rows:
-        ids = row.completion_ids or ((),) * len(row.completions)
-        completions = tuple(
-            one or encode_completion(tokenizer, text) for one, text in zip(ids, row.completions, strict=True)
-        )
-        item = PackItem(encode_prompt(tokenizer, row.prompt), completions)
-        examples.append(Example(row.id, item, row.weight, scores=row.scores))
-    return _checked(examples, tokenizer, max_length)
+    for at, (row, stored) in enumerate(zip(plain, rows, strict=True)):
+        prompt, (other,) = row.item.prompt_ids, plain[found[at]].item.completions
+        room = None if max_length is None else max_length - len(prompt)
+        mismatched = replace(row, item=PackItem(prompt, (other[:room],)))
+        examples.append(replace(row, desirable=stored.desirable, mismatched=mismatched))
+    return examples
 
 
-def encode_demonstrations(rows: Sequence[Demonstration], tokenizer: Any, *, max_length: int | None) -> list[Example]:
-    """Encode answers to learn to write. Raises UnusableRow, UnusablePrompt."""
-    examples = []
-    for row in rows:
-        ids = row.completion_ids or encode_completion(tokenizer, row.completion)
-        examples.append(Example(row.id, PackItem(encode_prompt(tokenizer, row.prompt), (ids,)), row.weight))
-    return _checked(examples, tokenizer, max_length)
+def _encoded(
+    tokenizer: Any, rows: Sequence[TrainingPair | RankedGroup | Demonstration], wanted: Sequence[Answered]
+) -> list[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]]:
+    try:
+        return encode_rows(tokenizer, wanted)
+    except BadData as error:
+        raise UnusableRow(f"row {rows[error.index].id!r}: {error}") from error
 
 
 def steps_of(n_rows: int, *, batch: int, epochs: int) -> int:
@@ -104,7 +117,7 @@ def batch_of(examples: Sequence[T], step: int, *, batch: int, seed: int) -> list
     return [examples[index] for index in order[place * batch : (place + 1) * batch]]
 
 
-def _checked(examples: list[Example], tokenizer: Any, max_length: int | None) -> list[Example]:
+def _checked(examples: list[Row], tokenizer: Any, max_length: int | None) -> list[Row]:
     n_vocabulary = len(tokenizer)
     for example in examples:
         longest = len(example.item.prompt_ids) + max(len(ids) for ids in example.item.completions)

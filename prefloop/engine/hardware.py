@@ -10,6 +10,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from prefloop.policy.loading import UnloadableModel
 from prefloop.recipes.runspec import RunSpec
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
 
 def device_of(spec: RunSpec, local_rank: int = 0) -> torch.device:
     """Resolve `auto`: a GPU where there is one (each process of a machine takes its own), else the CPU."""
@@ -19,10 +21,15 @@ def device_of(spec: RunSpec, local_rank: int = 0) -> torch.device:
 
 
 def dtype_of(spec: RunSpec, device: torch.device) -> torch.dtype:
-    """Resolve `auto`: bf16 on a GPU, fp32 on a CPU."""
-    if spec.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if spec.precision == "bfloat16" else torch.float32
+    """Give the dtype of a run's weights."""
+    return dtype_named(spec.precision, device.type)
+
+
+def dtype_named(precision: str, device_type: str) -> torch.dtype:
+    """Resolve one of `PRECISIONS`; `auto` is bf16 on a GPU and fp32 on a CPU."""
+    if precision == "auto":
+        return torch.bfloat16 if device_type == "cuda" else torch.float32
+    return DTYPES[precision]
 
 
 def spare_activations(model: Any) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from prefloop.losses.precision import full_dtype, in_full
 from prefloop.recipes.recipe import Objective
 
 _FUSED = ("cpu", "cuda")  # where torch has one kernel for the whole of Adam's update
@@ -26,7 +27,7 @@ _MASTER = "master"
 
 
 class MasterAdamW(torch.optim.AdamW):
-    """AdamW with its usual betas (0.9, 0.999) over fp32 copies of what is not in fp32; the rest it steps itself.
+    """AdamW with its usual betas (0.9, 0.999) over fp32 copies of what is in less than fp32; the rest it steps itself.
 
     A low-precision parameter never keeps a gradient: it is moved to its master as soon as a backward pass has made it.
     """
@@ -35,8 +36,8 @@ class MasterAdamW(torch.optim.AdamW):
         self.masters: dict[nn.Parameter, nn.Parameter] = {}
         for parameter in model.parameters():
             if parameter.requires_grad:
-                full = parameter.dtype == torch.float32
-                master = parameter if full else nn.Parameter(parameter.detach().float())
+                full = parameter.dtype == full_dtype(parameter.dtype)
+                master = parameter if full else nn.Parameter(in_full(parameter.detach()))
                 self.masters[parameter] = master
                 if not full:
                     parameter.register_post_accumulate_grad_hook(partial(_move_gradient, master))
@@ -59,7 +60,7 @@ class MasterAdamW(torch.optim.AdamW):
 
 def _move_gradient(master: nn.Parameter, parameter: Tensor) -> None:
     if parameter.grad is not None:
-        gradient = parameter.grad.float()
+        gradient = in_full(parameter.grad)
         master.grad = gradient if master.grad is None else master.grad.add_(gradient)
         parameter.grad = None
 

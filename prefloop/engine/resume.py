@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prefloop.checkpoints import DamagedCheckpoint, publish, verify_manifest
-from prefloop.engine.optimizer import MasterAdamW, optimizer_tensors, restore_optimizer
+from prefloop.engine.optimizer import MasterAdamW, optimizer_tensors
 from prefloop.policy.adapters import is_adapted, merge, save_adapter
 from prefloop.policy.loading import save_model
 from prefloop.types import PrefloopError
@@ -140,7 +140,7 @@ def save_checkpoint(
         save_model(model, tokenizer, folder)
         training = folder / TRAINING
         training.mkdir()
-        tensors, scalars = _generator_states()
+        tensors, scalars = generator_states()
         save_file(moments, training / "optimizer.safetensors")
         save_file(tensors, training / "generators.safetensors")
         state = {
@@ -190,14 +190,15 @@ def publish_result(
     return str(manifest["fingerprint"])
 
 
-def restore_training(path: Path, model: Any, optimizer: MasterAdamW) -> Position:
-    """Put the optimizer and the random generators back where the checkpoint left them."""
-    position = read_position(path)
-    moments = load_file(path / TRAINING / "optimizer.safetensors")
-    restore_optimizer(model, optimizer, moments, step=position.step)
+def load_moments(path: Path) -> dict[str, Tensor]:
+    """Read the optimizer's numbers of a checkpoint; empty before the first step."""
+    return dict(load_file(path / TRAINING / "optimizer.safetensors"))
+
+
+def restore_kept_generators(path: Path) -> None:
+    """Put the random generators back where the checkpoint left them."""
     scalars = json.loads((path / TRAINING / "state.json").read_text("utf-8"))["generators"]
-    _restore_generators(load_file(path / TRAINING / "generators.safetensors"), scalars)
-    return position
+    restore_generators(load_file(path / TRAINING / "generators.safetensors"), scalars)
 
 
 def load_beside(path: Path, name: str) -> dict[str, Tensor]:
@@ -275,7 +276,7 @@ def _mib(n_bytes: int) -> str:
     return f"{n_bytes / 2**20:.0f} MiB"
 
 
-def _generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
+def generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain JSON of the global generators; the run's own draws come from its seeds alone."""
     version, words, gauss = random.getstate()
     name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
@@ -289,7 +290,7 @@ def _generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, scalars
 
 
-def _restore_generators(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+def restore_generators(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
     version, words, gauss = scalars["python"]
     random.setstate((version, tuple(words), gauss))
     name, place, has_gauss, cached = scalars["numpy"]

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from prefloop.losses.cringe import expected_cringe_token_loss
 from prefloop.losses.gkd import generalised_jsd_loss
 from prefloop.losses.logps import completion_logps, sum_by_sequence
+from prefloop.losses.precision import full_dtype, in_full
 from prefloop.policy.batches import PackedBatch
 from prefloop.policy.scoring import forward_hidden, output_head
 
@@ -33,7 +34,7 @@ def forward_cringe(model: Any, packed: PackedBatch, *, k: int) -> tuple[Tensor, 
     logps = completion_logps(hidden, head, packed.targets)
 
     def cringe(states: Tensor, targets: Tensor) -> Tensor:
-        return expected_cringe_token_loss(head(states).float(), targets, k=k)
+        return expected_cringe_token_loss(in_full(head(states)), targets, k=k)
 
     tokens = _chunked(cringe, hidden, packed.targets)
     return (
@@ -50,8 +51,8 @@ def forward_divergence(model: Any, teacher: Any, packed: PackedBatch, *, beta: f
 
     def divergence(states: Tensor, teacher_states: Tensor) -> Tensor:
         with torch.no_grad():
-            teacher_logits = their_head(teacher_states).float()
-        return generalised_jsd_loss(teacher_logits, head(states).float(), beta=beta).loss
+            teacher_logits = in_full(their_head(teacher_states))
+        return generalised_jsd_loss(teacher_logits, in_full(head(states)), beta=beta).loss
 
     return sum_by_sequence(_chunked(divergence, hidden, theirs), packed.owner, packed.n_completions)
 
@@ -62,4 +63,4 @@ def _chunked(compute: Callable[[Tensor, Tensor], Tensor], *tensors: Tensor) -> T
         checkpoint(compute, *chunk, use_reentrant=False)
         for chunk in zip(*(tensor.split(_CHUNK) for tensor in tensors), strict=True)
     ]
-    return torch.cat(parts) if parts else tensors[0].new_zeros(0, dtype=torch.float32)
+    return torch.cat(parts) if parts else tensors[0].new_zeros(0, dtype=full_dtype(tensors[0].dtype))

@@ -1,11 +1,13 @@
 """The training process: `python -m prefloop.engine.train RUN_DIR`.
 
 Reads `spec.json` and the snapshot, says what it does in `events.jsonl`, hears `inbox.jsonl` before each step, and
-publishes `final/`. SIGTERM, SIGINT and a pause make it write a checkpoint after the step it is in and leave with
-exit code 75; run again, it goes on where it was. Other exit codes, with `failure.json` beside: `EXIT_OF_FAILURE`.
+publishes `final/`. SIGTERM and SIGINT make it give up a step that has not moved the weights yet, write a checkpoint and
+leave with exit code 75. It also writes one where the last is two minutes old. Run again, it goes on where it was. Other
+exit codes, with `failure.json` beside: `EXIT_OF_FAILURE`.
 
 `--connection-from-stdin`: where the judge of a step-refreshed run answers, and its key, come as one JSON line on
-standard input, {"base_url", "api_key", "allow": ["host:port"]}, and are written nowhere.
+standard input, {"base_url", "api_key", "allow": ["host:port"]}, and are written nowhere; so does the vLLM server that
+draws a step's answers, where one does: {"sampler": {"host_port", "model", "key"}}.
 """
 
 from __future__ import annotations
@@ -27,20 +29,16 @@ from transformers.utils.logging import disable_progress_bar
 
 from prefloop.checkpoints import UnsafeCheckpoint
 from prefloop.config import ConfigError
-from prefloop.engine.examples import UnusableRow
+from prefloop.engine.context import NotFinite, RunContext
 from prefloop.engine.hardware import device_of
 from prefloop.engine.launch import launch
-from prefloop.engine.loop import TrainingRun
 from prefloop.engine.online.judges import Connection, read_connection
-from prefloop.engine.online.run import OnlineRun
 from prefloop.engine.online.stream import UnusableStream
 from prefloop.engine.ranks import ALONE, Ranks, joined
 from prefloop.engine.resume import OtherRun, OutOfDisk, is_disk_error
-from prefloop.engine.shell import NotFinite, Outcome, RunProcess
-from prefloop.judging.errors import JudgeError, JudgeUnreachable
+from prefloop.engine.run import Outcome, TrainingRun
+from prefloop.judging.errors import CapReached, JudgeError, JudgeUnreachable
 from prefloop.policy.loading import UnloadableModel
-from prefloop.policy.prompts import UnusablePrompt
-from prefloop.policy.reference import MissingReference
 from prefloop.recipes.events import EventsError, EventWriter
 from prefloop.recipes.runspec import (
     EVENTS_FILE,
@@ -55,19 +53,18 @@ from prefloop.recipes.runspec import (
     write_failure,
 )
 from prefloop.recipes.snapshots import SnapshotError
-from prefloop.types import PrefloopError
+from prefloop.types import BadData, PrefloopError
 
 logger = logging.getLogger(__name__)
 
 _CLASS_OF_ERROR: tuple[tuple[type[Exception], FailureClass], ...] = (
     (OutOfDisk, "out_of_disk"),
+    (CapReached, "cap_reached"),
     (JudgeUnreachable, "judge_unreachable"),
     (JudgeError, "judge_refused"),
     (SnapshotError, "data"),
-    (UnusableRow, "data"),
-    (UnusablePrompt, "data"),
+    (BadData, "data"),
     (UnusableStream, "data"),
-    (MissingReference, "internal"),
     (EventsError, "internal"),
     (ConfigError, "user_config"),
     (OtherRun, "user_config"),
@@ -102,11 +99,13 @@ def run(
     run_dir: str | Path,
     *,
     should_leave: Callable[[], bool] = lambda: False,
+    at_once: Callable[[], bool] = lambda: False,
     connection: Connection | None = None,
     ranks: Ranks = ALONE,
 ) -> Ended:
     """Train in this process; a failure is written to `failure.json` and returned, never raised.
 
+    `should_leave` is asked before each step; `at_once` also in the middle of one, which is then taken again later.
     `connection`: where the judge of a step-refreshed run answers; None: where its spec says, without a key.
 
     Raises Busy where another process holds the directory.
@@ -122,13 +121,8 @@ def run(
             (folder / FAILURE_FILE).unlink(missing_ok=True)
         resumed = log.exists() and log.stat().st_size > 0
         events = EventWriter(log if ranks.is_main else None)
-        training: RunProcess
-        if spec.online is not None:
-            training = OnlineRun(
-                folder, spec, events, resumed=resumed, should_leave=should_leave, connection=connection
-            )
-        else:
-            training = TrainingRun(folder, spec, events, resumed=resumed, should_leave=should_leave, ranks=ranks)
+        ctx = RunContext(folder, spec, events, should_leave=should_leave, at_once=at_once, ranks=ranks, resumed=resumed)
+        training = TrainingRun(ctx, connection)
         try:
             outcome = training.run()
             events.write(
@@ -184,7 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     on_cpu = spec is None or device_of(spec).type == "cpu"
     try:
         with joined(on_cpu=on_cpu) as ranks:
-            ended = run(arguments.run_dir, should_leave=should_leave, connection=connection, ranks=ranks)
+            ended = run(
+                arguments.run_dir, should_leave=should_leave, at_once=should_leave, connection=connection, ranks=ranks
+            )
     except Busy as error:
         print(error, file=sys.stderr)  # noqa: T201 - this module is a command
         return EXIT_LEFT

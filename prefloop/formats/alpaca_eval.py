@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from prefloop.formats.rows import DATASET, Row, groups_to_records, number_in, text_in
+from prefloop.formats.items import groups_to_records
+from prefloop.formats.rows import DATASET, Row, number_in, text_in
+from prefloop.formats.source import Source
 from prefloop.records import Record
 
 
@@ -21,8 +22,8 @@ def matches(row: Row) -> bool:
     return all(key in row for key in ("instruction", "output_1", "output_2", "preference"))
 
 
-def read(path: Path) -> Iterator[Record]:
-    return groups_to_records(path, _item, _annotations, prefix="alpaca-eval")
+def read(source: Source) -> Iterator[Record]:
+    return groups_to_records(source, _item, _annotations, prefix="alpaca-eval")
 
 
 def _item(row: Row) -> list[Any]:

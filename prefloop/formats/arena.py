@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import orjson
-
-from prefloop.formats.messages import Messages
-from prefloop.formats.rows import Row, groups_to_records, rest, rows_to_records, text_in
+from prefloop.formats.items import groups_to_records, rows_to_records
+from prefloop.formats.messages import Messages, messages_of
+from prefloop.formats.rows import Row, rest, text_in
+from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, Record
+from prefloop.records.values import loads
 
 RATER = "arena"
 _CHOICES: dict[str, int | str] = {
@@ -30,7 +30,6 @@ _CHOICES: dict[str, int | str] = {
     "tie (bothbad)": "both_bad",
     "both_bad": "both_bad",
 }
-_ROLES = {"human": "user", "gpt": "assistant"}
 
 
 def matches_battles(row: Row) -> bool:
@@ -43,12 +42,12 @@ def matches_mt_bench(row: Row) -> bool:
     return named and not any(key in row for key in arena)
 
 
-def read_battles(path: Path) -> Iterator[Record]:
-    return rows_to_records(path, _battle, prefix="arena")
+def read_battles(source: Source) -> Iterator[Record]:
+    return rows_to_records(source, _battle, prefix="arena")
 
 
-def read_mt_bench(path: Path) -> Iterator[Record]:
-    return groups_to_records(path, _item, _judgements, prefix="mt-bench")
+def read_mt_bench(source: Source) -> Iterator[Record]:
+    return groups_to_records(source, _item, _judgements, prefix="mt-bench")
 
 
 def _battle(row: Row) -> Row:
@@ -118,23 +117,9 @@ def _answer(turns: Messages) -> str:
 
 
 def _turns(value: object, at: str) -> Messages:
-    """Turns with role and content; a content may be a list of parts, of which texts are kept and others refused."""
-    if isinstance(value, str):
-        value = _json(value, at)
-    if not isinstance(value, list) or not value:
-        raise InvalidRecord(f"{at} is not a list of messages")
-    turns: Messages = []
-    for i, turn in enumerate(value):
-        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-            raise InvalidRecord(f"{at}[{i}] has no role")
-        content = turn.get("content")
-        if isinstance(content, list):
-            if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
-                raise InvalidRecord(f"{at}[{i}] has a part that is not text")
-            content = "".join(part["text"] for part in content)
-        if not isinstance(content, str):
-            raise InvalidRecord(f"{at}[{i}] has no text")
-        turns.append({"role": str(_ROLES.get(turn["role"], turn["role"])), "content": content})
+    turns = messages_of(value, at)
+    if not turns:
+        raise InvalidRecord(f"{at} is empty")
     return turns
 
 
@@ -161,9 +146,9 @@ def _texts(row: Row, key: str) -> list[str]:
 
 def _json(text: str, at: str) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise InvalidRecord(f"{at} is not JSON") from None
+        return loads(text.encode())
+    except InvalidRecord as error:
+        raise InvalidRecord(f"{at} {error}") from None
 
 
 def _choice(row: Row) -> int | str:

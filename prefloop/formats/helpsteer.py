@@ -9,10 +9,11 @@ Source: the columns of nvidia/HelpSteer2 (Wang et al. 2024, arXiv:2406.08673, 24
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from prefloop.formats.items import groups_to_records, rows_to_records
 from prefloop.formats.messages import prompt_of
-from prefloop.formats.rows import Row, groups_to_records, number_in, rest, rows_to_records, text_in
+from prefloop.formats.rows import Row, number_in, rest, text_in
+from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, Record
 
 ASPECTS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
@@ -29,13 +30,13 @@ def matches_preferences(row: Row) -> bool:
     )
 
 
-def read_ratings(path: Path) -> Iterator[Record]:
+def read_ratings(source: Source) -> Iterator[Record]:
     """Two answers to one prompt stand in two rows; they are one record."""
-    return groups_to_records(path, lambda row: row.get("prompt"), _ratings, prefix="helpsteer")
+    return groups_to_records(source, lambda row: row.get("prompt"), _ratings, prefix="helpsteer")
 
 
-def read_preferences(path: Path) -> Iterator[Record]:
-    return rows_to_records(path, _preference, prefix="helpsteer")
+def read_preferences(source: Source) -> Iterator[Record]:
+    return rows_to_records(source, _preference, prefix="helpsteer")
 
 
 def _ratings(rows: list[Row]) -> Row:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from prefloop.formats.columns import id_column, id_in
+from prefloop.formats.items import preference, rows_to_records
 from prefloop.formats.messages import Messages
-from prefloop.formats.rows import Row, preference, rest, rows_to_records
+from prefloop.formats.rows import Row, rest
+from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, Record
 
 RATER = "crowdworker"
@@ -22,8 +24,8 @@ def matches(row: Row) -> bool:
     return is_transcript(row.get("chosen")) and row.get("prompt") is None
 
 
-def read(path: Path) -> Iterator[Record]:
-    return rows_to_records(path, convert, prefix="hh")
+def read(source: Source) -> Iterator[Record]:
+    return rows_to_records(source, convert, prefix="hh", key=lambda row: id_in(row, id_column(row)))
 
 
 def is_transcript(text: object) -> bool:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from prefloop.formats.opening import UnreadableFile
+from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, LineError, Record, RecordsError, parse_record
+from prefloop.records.values import loads, plain
 
 _ORDERS = {"swap = False": [0, 1], "swap = True": [1, 0]}
 _CHOICE = {"1": 0, "2": 1}
@@ -24,7 +24,8 @@ def is_llmbar(path: Path) -> bool:
     return (path / "dataset.json").is_file()
 
 
-def read(path: Path) -> Iterator[Record]:
+def read(source: Source) -> Iterator[Record]:
+    path = source.path
     data = _load(path / "dataset.json", path)
     results = {p.parent.relative_to(path).as_posix(): p for p in sorted(path.rglob("result.json"))}
     judged = {judge: _load(file, path) for judge, file in results.items()}
@@ -47,19 +48,18 @@ def read(path: Path) -> Iterator[Record]:
 def _load(file: Path, root: Path) -> list[Any]:
     name = file.relative_to(root).as_posix()
     try:
-        value = orjson.loads(file.read_bytes())
+        value = loads(file.read_bytes())
     except OSError as error:
         raise UnreadableFile(f"{name}: {error.strerror or error}") from None
-    except orjson.JSONDecodeError as error:
-        raise UnreadableFile(f"{name}: is not valid JSON: {error}") from None
+    except InvalidRecord as error:
+        raise UnreadableFile(f"{name}: {error}") from None
     if not isinstance(value, list):
         raise UnreadableFile(f"{name}: is not a list")
     return value
 
 
 def _record(record_id: str, item: Any, judged: dict[str, Any]) -> Record:
-    if not isinstance(item, dict):
-        raise InvalidRecord("is not an object")
+    item, _ = plain(item)
     if item.get("label") not in (1, 2):
         raise InvalidRecord("label is neither 1 nor 2")
     verdicts = [verdict for judge, row in judged.items() for verdict in _verdicts(judge, row, item)]
@@ -75,7 +75,8 @@ def _record(record_id: str, item: Any, judged: dict[str, Any]) -> Record:
 
 
 def _verdicts(judge: str, row: Any, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if not isinstance(row, dict) or not isinstance(row.get("results"), list):
+    row, _ = plain(row)
+    if not isinstance(row.get("results"), list):
         raise InvalidRecord(f"{judge} has no results")
     if any(row.get(key) != item.get(key) for key in ("input", "output_1", "output_2")):
         raise InvalidRecord(f"{judge} judged something else in its place")

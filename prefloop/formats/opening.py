@@ -39,10 +39,15 @@ def open_raw(path: Path) -> BinaryIO:
     return cast(BinaryIO, BufferedReader(raw_of(path), 1 << 20))
 
 
+def unpacked_limit(path: Path) -> int:
+    """Bytes that a compressed file may unpack to."""
+    return min(MAX_UNPACKED_BYTES, max(FREE_BYTES, path.stat().st_size * MAX_RATIO))
+
+
 class _Unpacked(RawIOBase):
     def __init__(self, path: Path) -> None:
         self._name = path.name
-        self._limit = min(MAX_UNPACKED_BYTES, max(FREE_BYTES, path.stat().st_size * MAX_RATIO))
+        self._limit = unpacked_limit(path)
         self._file = gzip.open(path, "rb")  # noqa: SIM115 - closed by close()
         self._n_bytes = 0
 

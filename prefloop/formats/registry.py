@@ -9,6 +9,7 @@ from prefloop.formats import (
     alpaca_eval,
     arena,
     argilla,
+    asking,
     columns,
     helpsteer,
     hh,
@@ -20,12 +21,14 @@ from prefloop.formats import (
     vicuna,
 )
 from prefloop.formats.columns import Mapping
-from prefloop.formats.opening import open_raw
-from prefloop.formats.rows import Row, first_row
-from prefloop.records import Record, read_records
+from prefloop.formats.items import rows_to_records
+from prefloop.formats.opening import suffix_of
+from prefloop.formats.rows import Row, first_row, header_of
+from prefloop.formats.source import Notes, Source, open_utf8
+from prefloop.records import InvalidRecord, Record, read_records
 from prefloop.types import PrefloopError
 
-Reader = Callable[[Path], Iterator[Record]]
+Reader = Callable[[Source], Iterator[Record]]
 TABLE = "table"  # any table, by a mapping of its columns
 
 
@@ -33,13 +36,30 @@ class UnknownFormat(PrefloopError):
     """A format that isn't known, or a path that is in none of them."""
 
 
-def _read_records(path: Path) -> Iterator[Record]:
-    with open_raw(path) as stream:
+def has_lines(path: Path) -> bool:
+    """Whether a file holds one JSON object a line, as records are written; else they are rows of a list or a table."""
+    if suffix_of(path) not in (".json", ".jsonl", ".ndjson"):
+        return False
+    with open_utf8(Source(path)) as stream:
+        return stream.read(4096).lstrip()[:1] != b"["
+
+
+def _read_records(source: Source) -> Iterator[Record]:
+    if not has_lines(source.path):
+        yield from rows_to_records(source, _own_record, prefix="record")
+        return
+    with open_utf8(source) as stream:
         yield from read_records(stream)
 
 
-def _read_table(path: Path) -> Iterator[Record]:
-    return read_table(path, None)
+def _own_record(row: Row) -> Row:
+    if row.get("id") is None:
+        raise InvalidRecord("id is missing")
+    return dict(row)
+
+
+def _read_table(source: Source) -> Iterator[Record]:
+    return read_table(source, None)
 
 
 READERS: dict[str, Reader] = {
@@ -60,6 +80,8 @@ READERS: dict[str, Reader] = {
     TABLE: _read_table,
 }
 
+DIRECTORIES: dict[str, Callable[[Path], bool]] = {"llmbar": llmbar.is_llmbar, "vicuna": vicuna.is_vicuna}
+
 # In this order: what says most about itself first.
 _MATCHES: tuple[tuple[str, Callable[[Row], bool]], ...] = (
     ("ultrafeedback", ultrafeedback.matches),
@@ -75,14 +97,16 @@ _MATCHES: tuple[tuple[str, Callable[[Row], bool]], ...] = (
     ("hh", hh.matches),
     ("trl", trl.matches_answers),
     (TABLE, lambda row: _is_mapped(columns.guess(list(row)), row)),
-    ("trl", lambda row: row.get("prompt") is not None),
+    ("trl", lambda row: row.get(asking.asked_in(row, weak=False).question) is not None),
 )
 
 
-def read_file(path: str | Path, *, format_name: str = "auto", mapping: Mapping | None = None) -> Iterator[Record]:
+def read_file(
+    path: str | Path, *, format_name: str = "auto", mapping: Mapping | None = None, notes: Notes | None = None
+) -> Iterator[Record]:
     """Read records of a file or directory. Raises UnknownFormat, UnreadableFile, BadMapping or RecordsError.
 
-    `mapping` belongs to the format `table`; without one its columns are guessed.
+    `mapping` belongs to the format `table`; without one its columns are guessed. `notes` counts what was not read.
     """
     path = Path(path)
     name = detect_format(path) if format_name == "auto" else format_name
@@ -90,25 +114,39 @@ def read_file(path: str | Path, *, format_name: str = "auto", mapping: Mapping |
         raise UnknownFormat(f"unknown format {name!r}; known: auto, {', '.join(READERS)}")
     if not path.exists():
         raise UnknownFormat(f"{path}: no such file or directory")
-    if path.is_dir() != (name in ("llmbar", "vicuna")):
+    if path.is_dir() != (name in DIRECTORIES):
         raise UnknownFormat(f"{path}: {name} is read from a {'file' if path.is_dir() else 'directory'}")
-    return read_table(path, mapping) if name == TABLE else READERS[name](path)
+    source = Source(path, mapping.encoding if mapping else "", Notes() if notes is None else notes)
+    return read_table(source, mapping) if name == TABLE else READERS[name](source)
 
 
-def read_table(path: Path, mapping: Mapping | None) -> Iterator[Record]:
+def read_table(source: Source, mapping: Mapping | None) -> Iterator[Record]:
     """Read a table by a mapping, guessed where there is none. Raises BadMapping, RecordsError, UnreadableFile."""
-    names = columns_of(path)
-    mapping = mapping or columns.guess(names)
-    mapping.check(names)
-    return columns.read(path, mapping)
+    names = _columns(source)
+    named = mapping is not None and mapping.names_columns
+    used = mapping if mapping is not None and named else columns.guess(names)
+    used.check(names)
+    return columns.read(source, used, named=named)
 
 
 def columns_of(path: Path) -> list[str]:
     """Name the columns of a table by its first row. Raises UnknownFormat where none could be read."""
-    row = first_row(path)
-    if row is None:
-        raise UnknownFormat(f"{path.name}: no row in it could be read (JSON Lines, JSON, CSV or Parquet)")
-    return [str(name) for name in row]
+    return _columns(Source(path))
+
+
+def _columns(source: Source) -> list[str]:
+    return header_of(source) or [str(name) for name in _first(source)]
+
+
+def _first(source: Source) -> Row:
+    """Give the first row that could be read. Raises UnknownFormat saying why none could."""
+    name = source.path.name
+    first = first_row(source)
+    if first is None:
+        raise UnknownFormat(f"{name}: no row in it could be read (JSON Lines, JSON, CSV or Parquet)")
+    if isinstance(first.row, str):
+        raise UnknownFormat(f"{name}: no row in it could be read; {first.unit} {first.number}: {first.row}")
+    return first.row
 
 
 def detect_format(path: str | Path) -> str:
@@ -117,18 +155,17 @@ def detect_format(path: str | Path) -> str:
     if not path.exists():
         raise UnknownFormat(f"{path}: no such file or directory")
     if path.is_dir():
-        if llmbar.is_llmbar(path):
-            return "llmbar"
-        if vicuna.is_vicuna(path):
-            return "vicuna"
-        raise UnknownFormat(f"{path}: neither dataset.json (llmbar) nor question.jsonl and answer/ (vicuna) is in it")
-    row = first_row(path)
-    if row is None:
-        raise UnknownFormat(f"{path.name}: no row in it could be read (JSON Lines, JSON, CSV or Parquet)")
+        name = next((name for name, is_one in DIRECTORIES.items() if is_one(path)), None)
+        if name is None:
+            raise UnknownFormat(
+                f"{path}: neither dataset.json (llmbar) nor question.jsonl and answer/ (vicuna) is in it"
+            )
+        return name
+    row = _first(Source(path))
     name = next((name for name, matches in _MATCHES if matches(row)), None)
     if name is None:
         raise UnknownFormat(
-            f"{path.name}: no format has the keys {', '.join(map(str, row)) or '(none)'}; "
+            f"{path.name}: no format has the keys {', '.join(map(str, row))[:300] or '(none)'}; "
             "as a table, its columns can be mapped"
         )
     return name

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
+from prefloop.formats.asking import asked_in, prompt_around
+from prefloop.formats.columns import id_column, id_in
+from prefloop.formats.items import preference, rated, rows_to_records
 from prefloop.formats.messages import answer_of, label_of, messages_of, split_answer
-from prefloop.formats.rows import Row, preference, rated, rest, rows_to_records
+from prefloop.formats.rows import Row, rest
+from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, Record
 
 
@@ -14,8 +18,8 @@ def matches(row: Row) -> bool:
     return row.get("conversations") is not None or (row.get("messages") is not None and "label" in row)
 
 
-def read(path: Path) -> Iterator[Record]:
-    return rows_to_records(path, convert, prefix="sharegpt")
+def read(source: Source) -> Iterator[Record]:
+    return rows_to_records(source, convert, prefix="sharegpt", key=lambda row: id_in(row, id_column(row)))
 
 
 def convert(row: Row) -> Row:
@@ -23,15 +27,14 @@ def convert(row: Row) -> Row:
     if row.get(key) is None:
         raise InvalidRecord("has neither conversations nor messages")
     messages = messages_of(row[key], key)
-    system = row.get("system")
-    if isinstance(system, str) and system:
-        messages = [{"role": "system", "content": system}, *messages]
-    metadata = rest(row, key, "chosen", "rejected", "label", "kto_tag", "system")
+    asked = replace(asked_in(row, weak=False), question="", extra="")
+    metadata = rest(row, key, "chosen", "rejected", "label", "kto_tag", *asked.columns)
     if row.get("chosen") is not None or row.get("rejected") is not None:
         if not messages:
             raise InvalidRecord(f"{key} is empty")
         chosen, rejected = answer_of(row.get("chosen"), "chosen"), answer_of(row.get("rejected"), "rejected")
-        return preference(messages, chosen, rejected, metadata=metadata)
+        return preference(prompt_around(messages, row, asked), chosen, rejected, metadata=metadata)
     label = row.get("label", row.get("kto_tag"))
     prompt, answer = split_answer(messages, key)
-    return rated(prompt, answer, None if label is None else label_of(label), metadata=metadata)
+    turns = prompt_around(prompt, row, asked)
+    return rated(turns, answer, None if label is None else label_of(label), metadata=metadata)

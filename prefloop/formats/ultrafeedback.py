@@ -8,10 +8,11 @@ Source: the columns of openbmb/UltraFeedback (Cui et al. 2023, arXiv:2310.01377)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from prefloop.formats.rows import Row, number_in, rest, rows_to_records, text_in
+from prefloop.formats.items import rows_to_records
+from prefloop.formats.rows import Row, number_in, rest, text_in
+from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, Record
 
 JUDGE = "ultrafeedback"
@@ -22,8 +23,8 @@ def matches(row: Row) -> bool:
     return isinstance(row.get("instruction"), str) and isinstance(answers, list) and "id" not in row
 
 
-def read(path: Path) -> Iterator[Record]:
-    return rows_to_records(path, convert, prefix="ultrafeedback")
+def read(source: Source) -> Iterator[Record]:
+    return rows_to_records(source, convert, prefix="ultrafeedback")
 
 
 def convert(row: Row) -> Row:

@@ -13,6 +13,7 @@ from typing import Any
 
 from prefloop.formats.opening import UnreadableFile
 from prefloop.formats.rows import numbered_rows
+from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, Record, parse_record
 
 _Located = tuple[str, dict[str, Any]]  # where a row stands, and the row
@@ -22,7 +23,8 @@ def is_vicuna(path: Path) -> bool:
     return (path / "question.jsonl").is_file() and (path / "answer").is_dir()
 
 
-def read(path: Path) -> Iterator[Record]:
+def read(source: Source) -> Iterator[Record]:
+    path = source.path
     questions = list(_rows(path / "question.jsonl", path))
     answers: dict[Any, dict[str, dict[str, Any]]] = {}  # question -> model -> answer
     where: dict[Any, tuple[Any, str]] = {}  # answer id -> (question, model)
@@ -63,7 +65,7 @@ def read(path: Path) -> Iterator[Record]:
 
 def _rows(file: Path, root: Path) -> Iterator[_Located]:
     name = file.relative_to(root).as_posix()
-    for numbered in numbered_rows(file):
+    for numbered in numbered_rows(Source(file)):
         at = f"{name}: {numbered.unit} {numbered.number}"
         if isinstance(numbered.row, str):
             raise UnreadableFile(f"{at}: {numbered.row}")

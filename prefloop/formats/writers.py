@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from prefloop.preference import outcome_at
 from prefloop.records import Metadata, Record, RecordCompletion, RecordVerdict, choice_of, write_record
 from prefloop.types import Outcome, Split
 
@@ -39,9 +40,7 @@ class PreferenceRow:
     def label(self) -> Outcome | None:
         if self.outcome is not None:
             return self.outcome
-        if self.p_first is None:
-            return None
-        return "first" if self.p_first > 0.5 else "second" if self.p_first < 0.5 else "tie"
+        return None if self.p_first is None else outcome_at(self.p_first)
 
     @property
     def decided(self) -> tuple[str, str] | None:

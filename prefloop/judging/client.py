@@ -22,6 +22,7 @@ import httpx
 import orjson
 from typing_extensions import override
 
+from prefloop.answers import storable
 from prefloop.judging.addresses import Resolver, parse_base_url, resolve
 from prefloop.judging.breaker import CircuitBreaker
 from prefloop.judging.errors import (
@@ -32,11 +33,13 @@ from prefloop.judging.errors import (
     JudgeRejectedItem,
     JudgeUnreachable,
 )
+from prefloop.judging.metering import request_begins, request_ended
 from prefloop.judging.render import Message
 from prefloop.judging.replies import EXCERPT_CHARS, ChatReply, TextReply, chat_reply, model_names, text_reply
 from prefloop.judging.transport import GuardedTransport, deadline
 
 T = TypeVar("T")
+E = TypeVar("E", bound=JudgeError)
 
 ERROR_BODY_BYTES = 64_000
 _RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -189,14 +192,26 @@ class ChatEndpoint:
     def _attempts(self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], T]) -> T:
         give_up_at = time.monotonic() + self.limits.total_seconds
         for attempt in range(1, self.limits.attempts + 1):
+            if body is not None:
+                request_begins()
+            told: Mapping[str, int] | None = None
             try:
                 with deadline(give_up_at - time.monotonic()):
-                    return read(self._once(method, path, body))
+                    result = read(self._once(method, path, body))
+                told = getattr(result, "usage", {})
+                return result
+            except JudgeError as error:
+                told = {} if error.may_have_cost else None
+                raise
             except _Again as again:
+                told = {} if again.error.may_have_cost else None
                 wait = self._wait(attempt, again.retry_after)
                 too_long = wait > self.limits.longest_wait_seconds or time.monotonic() + wait > give_up_at
                 if attempt == self.limits.attempts or too_long:
                     raise again.error from None
+            finally:
+                if body is not None:
+                    request_ended(told)
             self._sleep(wait)
         raise AssertionError("limits.attempts is at least 1")
 
@@ -218,10 +233,10 @@ class ChatEndpoint:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _Again(JudgeUnreachable(f"{self._name} cannot be reached: {_line(str(error))}")) from None
         except httpx.TimeoutException:
-            raise _Again(JudgeUnreachable(f"{self._name} did not answer in time", per_item=True)) from None
+            raise _Again(_paid(JudgeUnreachable(f"{self._name} did not answer in time", per_item=True))) from None
         except httpx.TransportError as error:
             message = f"{self._name} broke off: {_line(str(error))}"
-            raise _Again(JudgeUnreachable(message, per_item=True)) from None
+            raise _Again(_paid(JudgeUnreachable(message, per_item=True))) from None
         if status != 200:
             raise self._status_error(status, said, kind, retry_after)
         return self._parsed(said, kind)
@@ -237,13 +252,12 @@ class ChatEndpoint:
             try:
                 body += chunk if inflate is None else inflate.decompress(chunk, cap + 1 - len(body))
             except zlib.error as error:
-                raise JudgeBadAnswer(f"{self._name} answered with broken compression: {error}") from None
+                raise _paid(JudgeBadAnswer(f"{self._name} answered with broken compression: {error}")) from None
             if len(body) > cap:
                 if cut:
                     return bytes(body[:cap])
-                raise JudgeAnswerTooLong(
-                    f"{self._name} answered with more than {cap:,} bytes", excerpt=self._excerpt(bytes(body[:cap]))
-                )
+                message = f"{self._name} answered with more than {cap:,} bytes"
+                raise _paid(JudgeAnswerTooLong(message, excerpt=self._excerpt(bytes(body[:cap]))))
         return bytes(body)
 
     def _parsed(self, said: bytes, kind: str) -> Any:
@@ -258,7 +272,7 @@ class ChatEndpoint:
         except orjson.JSONDecodeError:
             what = "half a JSON text" if said.lstrip()[:1] in (b"{", b"[") else "no JSON"
             message = f"{self._name} answered with {what}: {_line(excerpt)[:80]!r}"
-            raise _Again(JudgeBadAnswer(message, excerpt=excerpt)) from None
+            raise _Again(_paid(JudgeBadAnswer(message, excerpt=excerpt))) from None
         if isinstance(parsed, dict) and parsed.get("error"):
             raise JudgeBadAnswer(f"{self._name} answered with an error: {_error_text(parsed)}", excerpt=excerpt)
         return parsed
@@ -292,7 +306,7 @@ class ChatEndpoint:
         text = said.decode("utf-8", "replace")
         if self._api_key:
             text = text.replace(self._api_key, "…")
-        return text[:EXCERPT_CHARS]
+        return storable(text[:EXCERPT_CHARS])
 
 
 class _Again(Exception):
@@ -302,6 +316,12 @@ class _Again(Exception):
         super().__init__(str(error))
         self.error = error
         self.retry_after = retry_after
+
+
+def _paid(error: E) -> E:
+    """Say that the request may have been charged."""
+    error.may_have_cost = True
+    return error
 
 
 def _line(text: str) -> str:

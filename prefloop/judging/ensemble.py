@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prefloop.judging.verdicts import EffectiveLabel, outcome_at
-from prefloop.types import Outcome, mean
-
-_P_OF: dict[Outcome, float] = {"first": 1.0, "second": 0.0, "tie": 0.5}
+from prefloop.judging.verdicts import EffectiveLabel
+from prefloop.preference import outcome_at, p_of, sigmoid
+from prefloop.types import LabelledVerdict, mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,13 @@ def weight_of_agreement(n_right: float, n: int) -> float:
     return max(0.0, math.log(a / (1 - a)))
 
 
+def together(rule: str, members: Sequence[tuple[str, MemberLabel]]) -> LabelledVerdict:
+    """What members, each with its name, come to by a rule; in words what each of them said."""
+    made = (weighted if rule == "weighted" else majority)([one for _, one in members])
+    said = ", ".join(f"{name}: {one.label.outcome or one.label.state}" for name, one in members)
+    return LabelledVerdict(state=made.state, outcome=made.outcome, p_first=made.p_first, rationale=said)
+
+
 def majority(members: Sequence[MemberLabel]) -> EffectiveLabel:
     """The outcome that most members with a label gave; p is the mean of theirs.
 
@@ -49,7 +55,7 @@ def majority(members: Sequence[MemberLabel]) -> EffectiveLabel:
     if len(counts) == 2 and counts[0][1] == counts[1][1]:
         return EffectiveLabel("inconsistent")
     outcome = counts[0][0]
-    ps = [p for label in labels if (p := _p(label)) is not None]
+    ps = [p for label in labels if (p := p_of(label.outcome, label.p_first)) is not None]
     return EffectiveLabel("ok", outcome, None if outcome == "both_bad" else mean(ps))
 
 
@@ -68,12 +74,10 @@ def weighted(members: Sequence[MemberLabel]) -> EffectiveLabel:
     bad = sum(member.weight for member in told if member.label.outcome == "both_bad")
     if 2 * bad > total:
         return EffectiveLabel("ok", "both_bad")
-    log_odds = sum(member.weight * (2 * p - 1) for member in told if (p := _p(member.label)) is not None)
-    p = 1 / (1 + math.exp(-log_odds)) if log_odds >= 0 else math.exp(log_odds) / (1 + math.exp(log_odds))
+    log_odds = sum(
+        member.weight * (2 * p - 1)
+        for member in told
+        if (p := p_of(member.label.outcome, member.label.p_first)) is not None
+    )
+    p = sigmoid(log_odds)
     return EffectiveLabel("ok", outcome_at(p), p)
-
-
-def _p(label: EffectiveLabel) -> float | None:
-    if label.outcome is None or label.outcome == "both_bad":
-        return None
-    return _P_OF[label.outcome] if label.p_first is None else label.p_first

@@ -1,7 +1,8 @@
 """What can go wrong between us and a judge, each with one clear line.
 
 `per_item` says whether the trouble may be this item's alone (the next may fare better); else it is the endpoint's, and
-a batch pauses until somebody has put it right.
+a batch pauses until somebody has put it right. `may_have_cost` says whether the request may have been charged although
+nothing came of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ class JudgeError(PrefloopError):
     """Any trouble with a judge's endpoint."""
 
     per_item = False
+    may_have_cost = False
+
+
+class CapReached(JudgeError):
+    """The next request could take more than what is left under a cap."""
 
 
 class EndpointForbidden(JudgeError):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from prefloop.judging.client import ChatEndpoint
+from prefloop.judging.asking import Question
+from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.errors import JudgeAnswerTooLong, JudgeBadAnswer, JudgeError, JudgeRejectedItem
+from prefloop.judging.metering import Most, tokens_at_most
 from prefloop.judging.parse import SCORE_RANGES, VERDICT_SCHEMA, ParsedScore, parse_reply, parse_score
 from prefloop.judging.render import (
     SCORE_MODES,
@@ -23,10 +25,12 @@ from prefloop.judging.render import (
     render,
     render_score,
     suspicions,
+    template_from_text,
 )
 from prefloop.judging.replies import ChatReply
-from prefloop.judging.verdicts import EffectiveLabel, Order, OrderedVerdict, as_shown, combine, labelled, orders_to_ask
-from prefloop.types import LabelledVerdict, OrderPolicy, VerdictState
+from prefloop.judging.spec import JudgeSpec
+from prefloop.judging.verdicts import as_shown, labelled
+from prefloop.types import LabelledVerdict
 
 MOST_TROUBLES_IN_A_ROW = 5
 TOP_LOGPROBS = 20
@@ -38,11 +42,21 @@ _VERDICT_FORM = {
 NO_SCHEMA = "no-schema"  # flag: the endpoint holds no reply to a JSON schema, so only the template asked for the form
 
 
-class PairJudge(Protocol):
-    """Says which of two answers is better. `first` and `second` are the canonical ones, `order` how they are shown."""
+class Endpoint(Protocol):
+    """Whoever answers messages: a server (`client.ChatEndpoint`), or a policy of ours."""
 
-    def judge_pair(self, *, prompt: str, first: str, second: str, order: Order, sample: int = 0) -> LabelledVerdict:
-        """Judge once. Trouble with this item alone is a verdict of state `error`; trouble with the judge is raised."""
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        seed: int | None = None,
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> ChatReply:
+        """Ask for one reply. Raises JudgeError."""
         ...
 
 
@@ -56,7 +70,7 @@ class _LlmJudge:
 
     def __init__(
         self,
-        endpoint: ChatEndpoint,
+        endpoint: Endpoint,
         template: Template,
         criterion: str,
         mode: JudgeMode | None = None,
@@ -74,6 +88,7 @@ class _LlmJudge:
         self._temperature = temperature
         self._max_tokens = max_tokens
         self._seed = seed
+        self._by_logprob = template.mode in ("logprob", "soft")
         self._by_schema = template.mode == "json" and json_schema
         self._lock = threading.Lock()
         self._answered_once = False
@@ -90,8 +105,13 @@ class _LlmJudge:
         self._by_schema = False  # the same request was taken without: it was the schema that was refused
         return reply
 
+    def _most(self, messages: Sequence[Message]) -> Most:
+        form = [json.dumps(_VERDICT_FORM)] if self._by_schema else []
+        prompt = tokens_at_most(*(message["content"] for message in messages), *form)
+        return Most(prompt, 1 if self._by_logprob else self._max_tokens)
+
     def _ask_once(self, messages: Sequence[Message], sample: int, *, by_schema: bool) -> ChatReply:
-        by_logprob = self._template.mode in ("logprob", "soft")
+        by_logprob = self._by_logprob
         reply = self._endpoint.chat(
             messages,
             temperature=self._temperature,
@@ -134,51 +154,45 @@ class _LlmJudge:
 class LlmPairJudge(_LlmJudge):
     """A language model behind a chat endpoint that compares, asked by a template of a verdict mode for a criterion."""
 
-    def __init__(self, endpoint: ChatEndpoint, template: Template, *args: Any, **options: Any) -> None:
+    def __init__(self, endpoint: Endpoint, template: Template, *args: Any, **options: Any) -> None:
         if template.mode not in VERDICT_MODES:
             raise TemplateError(f"template {template.name} grades answers; it does not compare them")
         self._mode: VerdictMode = template.mode
         super().__init__(endpoint, template, *args, **options)
 
-    def judge_pair(self, *, prompt: str, first: str, second: str, order: Order, sample: int = 0) -> LabelledVerdict:
-        """Ask once, in `order`."""
-        flags = suspicions(first, second)
-        shown = as_shown(order, first, second)
-        messages = render(
+    def most(self, question: Question) -> Most:
+        """Say what one request with this question can take."""
+        return self._most(self._messages(question))
+
+    def _messages(self, question: Question) -> list[Message]:
+        first_shown, second_shown = as_shown(question.order, *question.answers)
+        return render(
             self._template,
-            prompt=prompt,
-            first_shown=shown[0],
-            second_shown=shown[1],
+            prompt=question.prompt,
+            first_shown=first_shown,
+            second_shown=second_shown,
             criterion=self._criterion,
-            delimiter=new_delimiter(prompt, *shown, self._criterion, seed=self._seed),
+            delimiter=new_delimiter(question.prompt, first_shown, second_shown, self._criterion, seed=self._seed),
         )
+
+    def ask(self, question: Question) -> LabelledVerdict:
+        """Ask which of the two is better."""
+        flags = suspicions(*question.answers)
         try:
-            reply = self._ask(messages, sample)
+            reply = self._ask(self._messages(question), question.sample)
         except JudgeError as error:
             return self._failed(error, flags)
         parsed = parse_reply(reply, self._mode)
-        verdict = labelled(parsed, order, raw=_raw(reply), usage=dict(reply.usage))
+        verdict = labelled(parsed, question.order, raw=_raw(reply), usage=dict(reply.usage))
         if self._mode == "json" and not self._by_schema:
             flags = (NO_SCHEMA, *flags)
         return replace(verdict, flags=(*verdict.flags, *flags))
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredAnswer:
-    """What one call to a judge said of one answer. `value` is None unless `state` is `ok`."""
-
-    state: VerdictState
-    value: int | None = None
-    raw: str = ""
-    rationale: str = ""
-    usage: dict[str, int] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-
-
 class LlmScorer(_LlmJudge):
     """A language model behind a chat endpoint that grades single answers, by a template of a score mode."""
 
-    def __init__(self, endpoint: ChatEndpoint, template: Template, *args: Any, **options: Any) -> None:
+    def __init__(self, endpoint: Endpoint, template: Template, *args: Any, **options: Any) -> None:
         if template.mode not in SCORE_MODES:
             raise TemplateError(f"template {template.name} compares answers; it does not grade them")
         self._range = SCORE_RANGES[template.mode]
@@ -186,11 +200,24 @@ class LlmScorer(_LlmJudge):
 
     def score(self, *, prompt: str, answer: str, sample: int = 0) -> ScoredAnswer:
         """Ask once for a grade; several samples of one answer differ by their seed, above temperature 0."""
-        flags = suspicions(answer)
-        code = new_delimiter(prompt, answer, self._criterion, seed=self._seed)
-        messages = render_score(self._template, prompt=prompt, answer=answer, criterion=self._criterion, delimiter=code)
+        return self.ask(Question(prompt, (answer,), sample=sample))
+
+    def most(self, question: Question) -> Most:
+        """Say what one request with this question can take."""
+        return self._most(self._messages(question))
+
+    def _messages(self, question: Question) -> list[Message]:
+        (answer,) = question.answers
+        code = new_delimiter(question.prompt, answer, self._criterion, seed=self._seed)
+        return render_score(
+            self._template, prompt=question.prompt, answer=answer, criterion=self._criterion, delimiter=code
+        )
+
+    def ask(self, question: Question) -> ScoredAnswer:
+        """Ask for a grade of the one answer."""
+        flags = suspicions(*question.answers)
         try:
-            reply = self._ask(messages, sample)
+            reply = self._ask(self._messages(question), question.sample)
         except JudgeError as error:
             failed = self._failed(error, flags)
             return ScoredAnswer(failed.state, raw=failed.raw, rationale=failed.rationale, flags=flags)
@@ -200,7 +227,7 @@ class LlmScorer(_LlmJudge):
             parsed = parse_score(reply.text, lowest=self._range[0], highest=self._range[1])
         return ScoredAnswer(
             state="unparseable" if parsed.value is None else "ok",
-            value=parsed.value,
+            value=None if parsed.value is None else float(parsed.value),
             raw=_raw(reply),
             rationale=parsed.why if parsed.value is None else parsed.rationale,
             usage=dict(reply.usage),
@@ -208,25 +235,22 @@ class LlmScorer(_LlmJudge):
         )
 
 
-def judge_comparison(
-    judge: PairJudge,
-    *,
-    prompt: str,
-    first: str,
-    second: str,
-    policy: OrderPolicy,
-    seed: int = 0,
-    comparison_id: str = "",
-) -> tuple[list[OrderedVerdict], EffectiveLabel]:
-    """Ask `judge` in every order that `policy` needs; the verdicts and what they come to."""
-    verdicts = [
-        OrderedVerdict(order, judge.judge_pair(prompt=prompt, first=first, second=second, order=order))
-        for order in orders_to_ask(policy, seed=seed, comparison_id=comparison_id)
-    ]
-    label = combine(verdicts, policy, seed=seed, comparison_id=comparison_id)
-    if label is None:
-        raise AssertionError("every order was asked")
-    return verdicts, label
+def pair_judge(spec: JudgeSpec, endpoint: Endpoint) -> LlmPairJudge:
+    """Make the judge that compares as declared. Raises TemplateError."""
+    return LlmPairJudge(endpoint, _template(spec), spec.criterion, json_schema=spec.json_schema, **_settings(spec))
+
+
+def scorer(spec: JudgeSpec, endpoint: Endpoint) -> LlmScorer:
+    """Make the judge that grades as declared. Raises TemplateError."""
+    return LlmScorer(endpoint, _template(spec), spec.criterion, **_settings(spec))
+
+
+def _template(spec: JudgeSpec) -> Template:
+    return template_from_text(spec.template, name=spec.name, mode=spec.mode)
+
+
+def _settings(spec: JudgeSpec) -> dict[str, Any]:
+    return {"temperature": spec.temperature, "max_tokens": spec.max_tokens, "seed": spec.seed}
 
 
 def _raw(reply: ChatReply) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal, get_args
 
+from prefloop.control_tokens import CONTROL_TOKEN, defuse
 from prefloop.types import PrefloopError
 
 Message = dict[str, str]
@@ -49,12 +50,6 @@ MOST_TEMPLATE_CHARS = 20_000
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 _PARTS = re.compile(r"\A\s*\[system\]\n(?P<system>.*?)\n\[user\]\n(?P<user>.*?)\s*\Z", re.DOTALL)
 _DELIMITER = re.compile(r"[0-9a-f]{16,64}\Z")
-# What chat templates take for turns of a conversation. A server that puts our text into such a template may read these
-# as its own control tokens, so they are shown with other brackets.
-_CONTROL_TOKENS = re.compile(
-    r"<(?P<bar>[|｜])(?P<name>[^<>|｜]{1,60})(?P=bar)>|<(?P<turn>/?s|(?:start|end)_of_turn|bos|eos)>"
-    r"|\[(?P<inst>/?INST)\]|<<(?P<sys>/?SYS)>>"
-)
 _SUSPICIOUS = {
     "verdict-in-answer": re.compile(
         r"\[\[\s*[A-Za-z]\s*(?:[<>=]{1,2}\s*[A-Za-z]\s*)?\]\]|\"verdict\"\s{0,8}:\s{0,8}\"[A-Za-z]\""
@@ -159,20 +154,9 @@ def fence(label: str, text: str, delimiter: str) -> str:
     return f"=== BEGIN {label} {delimiter} ===\n{text}\n=== END {label} {delimiter} ==="
 
 
-def defuse(text: str) -> str:
-    """`text` with the control tokens of chat templates made harmless: `<|im_start|>` becomes `‹|im_start|›`."""
-
-    def shown(found: re.Match[str]) -> str:
-        if found["inst"]:
-            return f"⟦{found['inst']}⟧"
-        return f"‹{found.group().strip('<>')}›"
-
-    return _CONTROL_TOKENS.sub(shown, text)
-
-
 def suspicions(*texts: str) -> tuple[str, ...]:
     """What in the answers looks made for the judge, by name. Labels of such answers want a person's look."""
-    found = ["control-token"] if any(_CONTROL_TOKENS.search(text) for text in texts) else []
+    found = ["control-token"] if any(CONTROL_TOKEN.search(text) for text in texts) else []
     return (*found, *(name for name, mark in _SUSPICIOUS.items() if any(mark.search(text) for text in texts)))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from prefloop.answers import storable
 from prefloop.judging.errors import JudgeBadAnswer
 
 EXCERPT_CHARS = 2_000
@@ -42,10 +43,13 @@ class TextReply:
     token_logprobs: tuple[float, ...] | None = None  # nats, a token each
     usage: Mapping[str, int] = field(default_factory=dict)
     model: str = ""
+    top_logprobs: tuple[TokenLogprob, ...] = ()  # of the first token; empty when not asked for or not given
 
 
 def _wrong_shape(what: str, parsed: Any) -> JudgeBadAnswer:
-    return JudgeBadAnswer(f"the endpoint's JSON is no completion: {what}", excerpt=_as_json(parsed)[:EXCERPT_CHARS])
+    error = JudgeBadAnswer(f"the endpoint's JSON is no completion: {what}", excerpt=_as_json(parsed)[:EXCERPT_CHARS])
+    error.may_have_cost = True
+    return error
 
 
 def _as_json(value: Any) -> str:
@@ -81,12 +85,12 @@ def chat_reply(parsed: Any) -> ChatReply:
     if any(message.get(key) for key in ("tool_calls", "function_call", "refusal")):
         content = ""  # it did something else than answer; `raw` says what
     return ChatReply(
-        text=content or "",
+        text=storable(content or ""),
         top_logprobs=_first_token_logprobs(choice.get("logprobs")),
         usage=_usage(parsed),
         raw=_as_json(message),
         finish_reason=str(choice.get("finish_reason") or ""),
-        model=str(parsed.get("model") or ""),
+        model=storable(str(parsed.get("model") or "")),
         token_logprobs=_chat_token_logprobs(choice.get("logprobs")) or (),
     )
 
@@ -99,13 +103,21 @@ def text_reply(parsed: Any) -> TextReply:
         raise _wrong_shape("its choice has no text", parsed)
     told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
     return TextReply(
-        text=text,
+        text=storable(text),
         finish_reason=str(choice.get("finish_reason") or ""),
         token_ids=tuple(ids) if isinstance(ids, list) and all(type(token) is int for token in ids) else None,
         token_logprobs=_numbers(told),
         usage=_usage(parsed),
-        model=str(parsed.get("model") or ""),
+        model=storable(str(parsed.get("model") or "")),
+        top_logprobs=_top_of_text(logprobs),
     )
+
+
+def _top_of_text(logprobs: Any) -> tuple[TokenLogprob, ...]:
+    """The likeliest first tokens of a text completion, which tells them as {token: log-prob}."""
+    tokens = logprobs.get("top_logprobs") if isinstance(logprobs, dict) else None
+    first = tokens[0] if isinstance(tokens, list) and tokens and isinstance(tokens[0], dict) else {}
+    return tuple(TokenLogprob(token, float(value)) for token, value in first.items() if isinstance(value, int | float))
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prefloop.judging.parse import ParsedVerdict, ShownChoice
+from prefloop.preference import outcome_at, p_of
 from prefloop.types import LabelledVerdict, OrderPolicy, Outcome, VerdictState, mean
 
 Order = tuple[int, int]
@@ -19,7 +20,6 @@ AS_STORED: Order = (0, 1)
 SWAPPED: Order = (1, 0)
 BOTH_ORDERS: tuple[Order, Order] = (AS_STORED, SWAPPED)
 
-_P_OF: dict[Outcome, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": None}
 _SAME = 1e-12  # two probabilities closer than this are equal
 
 
@@ -41,12 +41,6 @@ class EffectiveLabel:
     state: VerdictState
     outcome: Outcome | None = None
     p_first: float | None = None
-
-
-def checked_order(order: Sequence[int]) -> Order:
-    if tuple(order) not in BOTH_ORDERS:
-        raise ValueError(f"an order is (0, 1) or (1, 0), not {tuple(order)}")
-    return (order[0], order[1])
 
 
 def as_shown(order: Order, first: str, second: str) -> tuple[str, str]:
@@ -126,12 +120,6 @@ def combine(
     return EffectiveLabel("ok", labels[0].outcome if len(outcomes) == 1 else outcome_at(p), p)
 
 
-def outcome_at(p_first: float) -> Outcome:
-    if abs(p_first - 0.5) < _SAME:
-        return "tie"
-    return "first" if p_first > 0.5 else "second"
-
-
 def _one_order(samples: Sequence[LabelledVerdict]) -> EffectiveLabel:
     read = [sample for sample in samples if sample.state == "ok" and sample.outcome is not None]
     if not read:
@@ -141,13 +129,7 @@ def _one_order(samples: Sequence[LabelledVerdict]) -> EffectiveLabel:
     if 2 * n_both_bad >= len(read):
         # Half of the samples finding both bad and half not is no agreement with oneself.
         return EffectiveLabel("ok", "both_bad") if 2 * n_both_bad > len(read) else EffectiveLabel("inconsistent")
-    ps = [p for sample in read if (p := _p(sample)) is not None]
+    ps = [p for sample in read if (p := p_of(sample.outcome, sample.p_first)) is not None]
     p = mean(ps)
     only = read[0].outcome if len(read) == 1 else None
     return EffectiveLabel("ok", only or outcome_at(p), p)
-
-
-def _p(verdict: LabelledVerdict) -> float | None:
-    if verdict.outcome is None or verdict.outcome == "both_bad":
-        return None
-    return _P_OF[verdict.outcome] if verdict.p_first is None else verdict.p_first

@@ -5,22 +5,22 @@ Departures from arXiv:2407.14622v1, all corrections of its print:
 2. The extra KL to the anchor enters descent with a plus sign. Algorithm 2 prints a minus, which would push the policy
    away from the anchor and contradicts Eq. 19.
 3. J-BOND's reward compares strictly (Eq. 17); appendix A.4's first display does not, which differs where scores tie.
-4. The paper does not say what log 0 is for a Monte Carlo quantile: `log_quantile` makes the rule a named choice.
+4. The paper does not say what log 0 is for a Monte Carlo quantile: `sampled_quantiles` adds one to every count.
 5. The factor N - 1 of the backward gradient is kept, since it sets the backward term's weight against the forward one.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
-
+from prefloop.losses.declaration import Loss, number
+from prefloop.losses.later import torch
 from prefloop.losses.shapes import same_rows
 
-LogZeroRule = Literal["add-one", "clip"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
 J_BOND_PENALTY = -math.log(16.0)  # alpha = 4 log 1/2: the expected reward is log 1/2 at the median
 
 
@@ -58,29 +58,24 @@ def best_of_n_logp(p_below: Tensor, p_up_to: Tensor, *, n: int) -> Tensor:
     return n * p_up_to.log() + torch.log1p(-((p_below / p_up_to) ** n))
 
 
-def log_quantile(n_at_most: Tensor, *, k: int, rule: LogZeroRule) -> Tensor:
-    """Estimate log p_up_to (B,) from how many of k reference samples score at most as much as the answer.
+def backward_reward(p_below: Tensor, p_up_to: Tensor, *, n: int, both_terms: bool) -> Tensor:
+    """Give the reward (B,) of BOND's backward term: both terms of Theorem 1, or the first alone, log p_up_to.
 
-    rule: "add-one" is log((c + 1) / (k + 1)), biased up; "clip" is log max(c / k, 1 / (2 k)), biased down.
-    k: 16 to train, 32 to evaluate in the paper.
+    The paper's practice leaves the second out (section 4.2): where no two answers score the same it is a constant.
+    Where they do, the optimum of the first alone is not best-of-n.
     """
-    if k < 1 or not bool(((n_at_most >= 0) & (n_at_most <= k)).all()):
-        raise ValueError("counts must be from 0 to k, and k at least 1")
-    count = n_at_most if n_at_most.is_floating_point() else n_at_most.to(torch.get_default_dtype())
-    if rule == "add-one":
-        return ((count + 1) / (k + 1)).log()
-    if rule == "clip":
-        return (count / k).clamp(min=1 / (2 * k)).log()
-    raise ValueError(f"no rule {rule!r}; there are add-one and clip")
+    return bond_reward(p_below, p_up_to, n=n) if both_terms else p_up_to.log()
 
 
-def quantile_loss(logit: Tensor, at_most: Tensor) -> Tensor:
-    """Score a learned quantile (B,) by the cross-entropy of z = 1[r(y') <= r(y)], one y' of the reference a prompt.
+def sampled_quantiles(n_below: Tensor, n_at_most: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
+    """Estimate p_below and p_up_to (B,) from how many of k reference samples score less, and at most as much.
 
-    Its population optimum is exactly p_up_to. Source: Sessa et al. 2024, arXiv:2407.14622v1, the learned quantile.
+    Both are (count + 1) / (k + 1), never 0: the logarithm of p_up_to is biased up, and their difference, the mass that
+    scores the same, is small by the factor k / (k + 1). k: 16 to train, 32 to evaluate in the paper.
     """
-    same_rows(logit, at_most)
-    return binary_cross_entropy_with_logits(logit, at_most.to(logit.dtype), reduction="none")
+    if k < 1 or not bool(((n_below >= 0) & (n_below <= n_at_most) & (n_at_most <= k)).all()):
+        raise ValueError("counts must be from 0 to k, those below at most those up to, and k at least 1")
+    return (n_below.double() + 1) / (k + 1), (n_at_most.double() + 1) / (k + 1)
 
 
 def mean_of_others(returns: Tensor) -> Tensor:
@@ -102,7 +97,7 @@ def bond_backward_loss(
 ) -> BackwardResult:
     """Estimate the gradient of KL(pi || BoN) from samples of the policy.
 
-    Shapes: (B,), sums over completion tokens, in nats; `reward` from `bond_reward` (exact) or `log_quantile`.
+    Shapes: (B,), sums over completion tokens, in nats; `reward` from `backward_reward`.
     loss = -(n - 1) log pi(y) sg[R - baseline], R = r - (log pi - log pi_ref) / (n - 1).
     Source: Sessa et al. 2024, arXiv:2407.14622v1, the policy gradient of the backward KL.
     No gradient flows through R: an autograd KL beside it would count the KL twice.
@@ -157,7 +152,7 @@ def j_bond_loss(
 
 
 def _advantage(returns: Tensor, baseline: Tensor | float) -> Tensor:
-    if isinstance(baseline, Tensor):
+    if isinstance(baseline, torch.Tensor):
         same_rows(returns, baseline)
         return returns - baseline.detach()
     return returns - baseline
@@ -166,3 +161,89 @@ def _advantage(returns: Tensor, baseline: Tensor | float) -> Tensor:
 def _check_n(n: int) -> None:
     if n < 2:
         raise ValueError(f"n must be at least 2, not {n}")
+
+
+_PAPER = "Sessa et al. 2024 (BOND), arXiv:2407.14622v1"
+_STEP, _EXPECTATION = "prefloop.engine.online.bond:Bond", "prefloop.tabular.methods:bond"
+_N = number(
+    "n",
+    4,
+    minimum=2,
+    maximum=1024,
+    label="N of Best-of-N",
+    help="The N of Best-of-N that is distilled.",
+    source=f"{_PAPER}: 4, 8, 16",
+)
+_JEFFREYS = number(
+    "jeffreys",
+    0.5,
+    minimum=0.0,
+    maximum=1.0,
+    label="β of Jeffreys, weight of the backward KL",
+    help="Weight of the backward KL against the forward one.",
+    source=_PAPER,
+)
+
+BOND_FORWARD = Loss(
+    name="bond-forward",
+    source=_PAPER,
+    rows="samples",
+    needs=frozenset({"scores", "anchor"}),
+    in_steps=True,
+    anchors="imitate",
+    step=_STEP,
+    expectation=_EXPECTATION,
+    numbers=(_N,),
+)
+BOND_BACKWARD = Loss(
+    name="bond-backward",
+    source=_PAPER,
+    rows="samples",
+    needs=frozenset({"scores", "old", "anchor"}),
+    in_steps=True,
+    at_temperature_1=True,
+    anchors="measure",
+    step=_STEP,
+    expectation=_EXPECTATION,
+    surrogate=True,
+    numbers=(_N,),
+    note="the reward is its first term alone, log p_≤, as the paper practises it: its optimum is near the best of n "
+    "and not it; bond has both terms",
+)
+BOND = Loss(
+    name="bond",
+    source=_PAPER,
+    rows="samples",
+    needs=frozenset({"scores", "old", "anchor"}),
+    in_steps=True,
+    at_temperature_1=True,
+    anchors="both",
+    step=_STEP,
+    expectation=_EXPECTATION,
+    surrogate=True,
+    numbers=(_N, _JEFFREYS),
+)
+J_BOND = Loss(
+    name="j-bond",
+    source=_PAPER,
+    rows="samples",
+    needs=frozenset({"scores", "old", "anchor"}),
+    in_steps=True,
+    at_temperature_1=True,
+    anchors="both",
+    n_anchor=2,
+    step=_STEP,
+    expectation="prefloop.tabular.methods:j_bond",
+    surrogate=True,
+    numbers=(
+        _JEFFREYS,
+        number(
+            "gamma",
+            0.0,
+            minimum=0.0,
+            label="γ, weight of the extra KL",
+            help="Weight of the extra KL to the anchor: larger moves slower.",
+            source=f"{_PAPER}: of 0, .5, 1, 2",
+        ),
+    ),
+)

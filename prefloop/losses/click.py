@@ -7,9 +7,14 @@ data, is `nll_loss` on that data; the loop adds `gamma` times the contrast to it
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from prefloop.losses.declaration import HINGES, Loss, LossRows, PairBatch, number
+from prefloop.losses.pairs import by_label, pair_metrics
 from prefloop.losses.slic import HingeResult, slic_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def click_loss(positive_logp_sum: Tensor, negative_logp_sum: Tensor, *, alpha: float) -> HingeResult:
@@ -22,3 +27,39 @@ def click_loss(positive_logp_sum: Tensor, negative_logp_sum: Tensor, *, alpha: f
     if alpha < 0:
         raise ValueError(f"alpha must not be negative, not {alpha}")
     return slic_loss(positive_logp_sum, negative_logp_sum, delta=alpha)
+
+
+def _rows(batch: PairBatch, *, alpha: float, gamma: float) -> LossRows:
+    """gamma times the contrast, and the likelihood of the target, which the data gives."""
+    positive, negative = by_label(batch, "click", batch.first_logp_sum, batch.second_logp_sum)
+    loss, _ = click_loss(positive, negative, alpha=alpha)
+    target = None if batch.target_logp_sum is None else -batch.target_logp_sum
+    return LossRows(gamma * loss, pair_metrics(batch), extra=target)
+
+
+CLICK = Loss(
+    name="click",
+    source="Zheng et al. 2023, arXiv:2306.03350",
+    rows_of=_rows,
+    hard_labels=True,
+    target=lambda settings: "data",
+    numbers=(
+        number(
+            "alpha",
+            20.0,
+            minimum=0.0,
+            label="α, the margin",
+            help="Margin, in nats of the whole answer, that the good answer should have.",
+            source="Zheng et al. 2023, arXiv:2306.03350: 20 dialogue, 15 GPT-2",
+        ),
+        number(
+            "gamma",
+            0.5,
+            minimum=0.0,
+            label="γ, weight of the contrast",
+            help="Weight of the contrast against the likelihood of the data.",
+            source="Zheng et al. 2023, arXiv:2306.03350: .5 dialogue, .1 sentiment, .3 repetition",
+        ),
+    ),
+    rest=lambda settings: HINGES,
+)

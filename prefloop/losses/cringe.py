@@ -8,13 +8,15 @@ Departures:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import softplus
-
+from prefloop.losses.declaration import Loss, LossRows, PairBatch, number
+from prefloop.losses.later import torch
+from prefloop.losses.pairs import by_label, lengths, pair_metrics
 from prefloop.losses.shapes import same_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PairwiseCringeResult(NamedTuple):
@@ -49,13 +51,13 @@ def cringe_token_loss(logits: Tensor, token_ids: Tensor, draws: Tensor, *, k: in
     cumulative = candidates.detach().softmax(dim=1).cumsum(dim=1)
     chosen = (cumulative <= draws[:, None]).sum(dim=1).clamp(max=k - 1)  # the clamp: a cumsum may end below 1
     s_star = candidates.gather(1, chosen[:, None]).squeeze(1)
-    return softplus(logits.gather(1, token_ids[:, None]).squeeze(1) - s_star)
+    return torch.nn.functional.softplus(logits.gather(1, token_ids[:, None]).squeeze(1) - s_star)
 
 
 def expected_cringe_token_loss(logits: Tensor, token_ids: Tensor, *, k: int = 1) -> Tensor:
     """Average `cringe_token_loss` (T,) over the draw; the candidates' probabilities carry no gradient."""
     candidates = cringe_candidates(logits, token_ids, k=k)
-    losses = softplus(logits.gather(1, token_ids[:, None]) - candidates)
+    losses = torch.nn.functional.softplus(logits.gather(1, token_ids[:, None]) - candidates)
     return (candidates.detach().softmax(dim=1) * losses).sum(dim=1)
 
 
@@ -89,3 +91,64 @@ def pairwise_cringe_loss(
     margin = (chosen_logp_sum - rejected_logp_sum).detach()
     gate = torch.sigmoid((b - margin) / tau)
     return PairwiseCringeResult(gate * binary_loss, gate)
+
+
+def _rows(batch: PairBatch, *, alpha: float, b: float, tau: float) -> LossRows:
+    """The gated binary loss of each pair; k is used where the two cringe sums are made."""
+    if batch.first_cringe_sum is None or batch.second_cringe_sum is None:
+        raise ValueError("cringe needs both answers' cringe sums")
+    n_first, n_second = lengths(batch, "cringe")
+    better, worse = by_label(batch, "cringe", batch.first_logp_sum, batch.second_logp_sum)
+    n_better, n_worse = by_label(batch, "cringe", n_first, n_second)
+    _, cringe = by_label(batch, "cringe", batch.first_cringe_sum, batch.second_cringe_sum)
+    binary = binary_cringe_loss(better, n_better, cringe, n_worse, alpha=alpha)
+    result = pairwise_cringe_loss(better, worse, binary, b=b, tau=tau)
+    return LossRows(result.loss, pair_metrics(batch) | {"cringe/gate": result.gate})
+
+
+_PAPER = "Xu et al. 2023, arXiv:2312.16682v2"
+
+CRINGE = Loss(
+    name="cringe",
+    source=_PAPER,
+    rows_of=_rows,
+    needs=frozenset({"cringe"}),
+    hard_labels=True,
+    numbers=(
+        number(
+            "alpha",
+            1.0,
+            minimum=0.0,
+            label="α, weight of the worse answer",
+            help="Weight of the negative answer's cringe against the positive one's likelihood.",
+            source="Adolphs et al. 2022, arXiv:2211.05826, ParlAI: 1; Click's baseline .2",
+        ),
+        number(
+            "k",
+            5,
+            minimum=1,
+            maximum=1024,
+            folded=True,
+            label="k, tokens liked instead",
+            help="Tokens that the policy likes best, of which one is to be preferred to the unwanted token.",
+            source="Click's baseline: 5; ParlAI: 1",
+        ),
+        number(
+            "b",
+            0.0,
+            folded=True,
+            label="b, where the gate is half open",
+            help="Margin in nats at which the gate is half open.",
+            source=f"this project's; {_PAPER}",
+        ),
+        number(
+            "tau",
+            10.0,
+            above=0.0,
+            label="τ, softness of the gate",
+            help="How softly the gate σ((b - margin) / τ) closes.",
+            source=f"this project's; could not be verified in {_PAPER}",
+        ),
+    ),
+    rest=lambda settings: "its gate moves with the policy",
+)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
-
+from prefloop.losses.declaration import AT_ODDS, AT_SET_ODDS, Loss, LossRows, PairBatch, number, reference
+from prefloop.losses.later import torch
+from prefloop.losses.pairs import pair_metrics, references
 from prefloop.losses.shapes import same_rows, soft_label
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DPOResult(NamedTuple):
@@ -40,13 +42,45 @@ def dpo_loss(
     chosen_ratio = chosen_logp_sum - ref_chosen_logp_sum  # rho(y_w)
     rejected_ratio = rejected_logp_sum - ref_rejected_logp_sum  # rho(y_l)
     h = beta * (chosen_ratio - rejected_ratio)
-    loss = -p * logsigmoid(h) - (1 - p) * logsigmoid(-h)
+    loss = -p * torch.nn.functional.logsigmoid(h) - (1 - p) * torch.nn.functional.logsigmoid(-h)
     return DPOResult(loss, (beta * chosen_ratio).detach(), (beta * rejected_ratio).detach())
 
 
-def implicit_reward_accuracy(result: DPOResult, p_first: Tensor | float = 1.0) -> Tensor:
-    """Say for each pair (B,) whether the implicit rewards order it as its label does; equal rewards count as wrong."""
-    p = torch.as_tensor(p_first, device=result.loss.device)
-    return torch.where(
-        p >= 0.5, result.chosen_reward > result.rejected_reward, result.rejected_reward > result.chosen_reward
-    )
+def _rows(batch: PairBatch, *, beta: float, label_smoothing: float) -> LossRows:
+    ref_first, ref_second = references(batch, "dpo")
+    # Smoothing pulls a label towards 1/2 by the chance e that it is wrong: p(1 - e) + (1 - p)e.
+    p = batch.p_first * (1 - label_smoothing) + (1 - batch.p_first) * label_smoothing
+    result = dpo_loss(batch.first_logp_sum, batch.second_logp_sum, ref_first, ref_second, beta=beta, p_first=p)
+    return LossRows(result.loss, pair_metrics(batch, result.chosen_reward, result.rejected_reward))
+
+
+DPO = Loss(
+    name="dpo",
+    source="Rafailov et al. 2023, arXiv:2305.18290",
+    rows_of=_rows,
+    needs=frozenset({"ref"}),
+    in_steps=True,
+    numbers=(
+        number(
+            "beta",
+            0.1,
+            above=0.0,
+            label="β, the pull to the reference",
+            help="Pull to the reference.",
+            source="Rafailov et al. 2023, arXiv:2305.18290 (0.1; 0.5 for TL;DR)",
+        ),
+        number(
+            "label_smoothing",
+            0.0,
+            minimum=0.0,
+            below=0.5,
+            folded=True,
+            label="Label smoothing",
+            help="Probability that a label is wrong (conservative DPO); 0 is plain DPO.",
+            source="Mitchell 2023, cDPO note, Eq. 3",
+        ),
+        reference(),
+    ),
+    # where every label may be wrong, no answer beats another for certain
+    rest=lambda settings: AT_SET_ODDS if settings.label_smoothing > 0 else AT_ODDS,
+)

@@ -8,10 +8,13 @@ when beta leaves an end.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+from prefloop.losses.declaration import CompletionBatch, Loss, LossRows, number, reference
+from prefloop.losses.later import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class GKDResult(NamedTuple):
@@ -44,3 +47,48 @@ def generalised_jsd_loss(
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) over the last axis. (torch's kl_div takes them the other way round.)"""
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
+def _rows(batch: CompletionBatch) -> LossRows:
+    """The divergence of each completion's tokens from the teacher's; beta is used where their sums are made."""
+    if batch.divergence_sum is None:
+        raise ValueError("gkd needs the divergence from a teacher")
+    return LossRows(batch.divergence_sum, {"divergence/token": (batch.divergence_sum / batch.n_tokens).detach()})
+
+
+GKD = Loss(
+    name="gkd",
+    source="Agarwal et al. 2023, arXiv:2306.13649",
+    rows="demonstrations",
+    rows_of=_rows,
+    needs=frozenset({"teacher"}),
+    numbers=(
+        number(
+            "beta",
+            0.5,
+            minimum=0.0,
+            maximum=1.0,
+            label="β, between the two KLs",
+            help="Between the two KLs: 0 is KL(teacher || student), 1 is KL(student || teacher), ½ is the "
+            "Jensen-Shannon divergence. Retune the learning rate where it leaves an end.",
+            source="TRL's GKD trainer; Agarwal et al. 2023, arXiv:2306.13649",
+        ),
+        number(
+            "lambda_",
+            0.5,
+            minimum=0.0,
+            maximum=1.0,
+            label="λ, share of the student's own answers",
+            help="Share of rows that the student answers itself; the rest are the data's.",
+            source="Agarwal et al. 2023, arXiv:2306.13649",
+        ),
+        reference(
+            label="Teacher",
+            help="The teacher, of the same vocabulary: a checkpoint by name, or latest, the newest policy that a loop "
+            "of the project made.",
+            choices=("latest", "initial"),
+            source="this project's",
+        ),
+    ),
+    expectation="prefloop.tabular.methods:distillation",
+)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
-
+from prefloop.losses.declaration import AT_SET_ODDS, Loss, LossRows, PairBatch, number, reference
+from prefloop.losses.pairs import lengths, pair_metrics, references
 from prefloop.losses.shapes import same_rows, soft_label
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class IPOResult(NamedTuple):
@@ -57,3 +60,46 @@ def ipo_mean_loss(
     return ipo_loss(
         chosen_logp_mean, rejected_logp_mean, ref_chosen_logp_mean, ref_rejected_logp_mean, tau=tau, p_first=p_first
     )
+
+
+def _rows(batch: PairBatch, *, tau: float, form: str) -> LossRows:
+    ref_first, ref_second = references(batch, "ipo")
+    first, second = batch.first_logp_sum, batch.second_logp_sum
+    if form == "mean":
+        n_first, n_second = lengths(batch, "ipo per token")
+        first, second = first / n_first, second / n_second
+        ref_first, ref_second = ref_first / n_first, ref_second / n_second
+        loss, _ = ipo_mean_loss(first, second, ref_first, ref_second, tau=tau, p_first=batch.p_first)
+    else:
+        loss, _ = ipo_loss(first, second, ref_first, ref_second, tau=tau, p_first=batch.p_first)
+    return LossRows(loss, pair_metrics(batch, tau * (first - ref_first), tau * (second - ref_second)))
+
+
+IPO = Loss(
+    name="ipo",
+    source="Azar et al. 2023, arXiv:2310.12036",
+    rows_of=_rows,
+    needs=frozenset({"ref"}),
+    in_steps=True,
+    numbers=(
+        number(
+            "tau",
+            0.1,
+            above=0.0,
+            label="τ, the pull to the reference",
+            help="IPO's pull to the reference: the target margin is 1 / (2τ).",
+            source="Tang et al. 2024, arXiv:2405.08448v1: 0.1; OAIF 1.0",
+        ),
+        number(
+            "form",
+            "sum",
+            choices=("sum", "mean"),
+            folded=True,
+            label="Form of the loss",
+            help="Log-probabilities summed over an answer, as the paper has them, or per token, as TRL's DPOTrainer.",
+            source="Azar et al. 2023, arXiv:2310.12036; TRL pull request 1265",
+        ),
+        reference(),
+    ),
+    rest=lambda settings: AT_SET_ODDS,
+)

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
+from prefloop.losses.precision import full_dtype, in_full
+
 _KEPT = 2**24  # probabilities kept for the backward pass, 64 MiB: more are computed again
 _CPU_LOGITS = 2**23  # logits at once on a CPU: more leave its caches, and fresh memory costs more than it saves
 
 
 def completion_logps(hidden: Tensor, lm_head: nn.Module, targets: Tensor, *, chunk: int = 1024) -> Tensor:
-    """Compute log softmax(lm_head(hidden))[targets] in fp32, `chunk` positions at a time.
+    """Compute log softmax(lm_head(hidden))[targets] in fp32 or better, `chunk` positions at a time.
 
     Shapes: hidden (T, H) at the positions that *predict*; targets (T,) the tokens they predict; returns (T,) nats.
     The logits of a chunk live only while it is worked on; where all together take more than 64 MiB, the backward pass
@@ -34,7 +36,7 @@ def completion_logps(hidden: Tensor, lm_head: nn.Module, targets: Tensor, *, chu
             checkpoint(_head_logps, h, t, lm_head, use_reentrant=False)
             for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True)
         ]
-    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
+    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=full_dtype(hidden.dtype))
 
 
 def sum_by_sequence(token_logps: Tensor, segment_ids: Tensor, n: int) -> Tensor:
@@ -45,7 +47,7 @@ def sum_by_sequence(token_logps: Tensor, segment_ids: Tensor, n: int) -> Tensor:
 
 
 def _head_logps(hidden: Tensor, targets: Tensor, lm_head: nn.Module) -> Tensor:
-    logits = lm_head(hidden).float()
+    logits = in_full(lm_head(hidden))
     return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(dim=1)
 
 
@@ -59,16 +61,17 @@ class _LinearLogps(torch.autograd.Function):
     @override
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int) -> Tensor:
         n, size = hidden.shape[0], weight.shape[0]
-        out = hidden.new_empty(n, dtype=torch.float32)
+        exact = full_dtype(hidden.dtype)
+        out = hidden.new_empty(n, dtype=exact)
         normaliser = torch.empty_like(out)
         if hidden.device.type == "cpu":
             chunk = max(1, min(chunk, _CPU_LOGITS // size))
         keeps = any(ctx.needs_input_grad) and n * size <= _KEPT
-        kept = hidden.new_empty(n, size, dtype=torch.float32) if keeps else None
+        kept = hidden.new_empty(n, size, dtype=exact) if keeps else None
         total = torch.ones_like(out)
         for start in range(0, n, chunk):
             part = slice(start, start + chunk)
-            logits = nn.functional.linear(hidden[part], weight, bias).float()
+            logits = in_full(nn.functional.linear(hidden[part], weight, bias))
             picked, largest = logits.gather(1, targets[part, None]).squeeze(1), logits.amax(dim=1)
             above = torch.sub(logits, largest[:, None], out=logits if kept is None else kept[part]).exp_()
             total[part] = above.sum(dim=1)
@@ -87,13 +90,13 @@ class _LinearLogps(torch.autograd.Function):
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         # accumulated over chunks in fp32, so that many small chunks add up to what one large one gives
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and need_bias else None
+        grad_weight = torch.zeros_like(weight, dtype=full_dtype(weight.dtype)) if need_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=full_dtype(bias.dtype)) if bias is not None and need_bias else None
         kept, ctx.kept = ctx.kept, None  # its memory is reused: a second backward pass computes it again
         for start in range(0, hidden.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
             if kept is None:
-                logits = nn.functional.linear(hidden[part], weight, bias).float()
+                logits = in_full(nn.functional.linear(hidden[part], weight, bias))
                 probabilities = logits.sub_(normaliser[part, None]).exp_()
                 share = -grad[part, None]
             else:
@@ -106,7 +109,7 @@ class _LinearLogps(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(grad_logits, weight, out=grad_hidden[part])
             if grad_weight is not None:
-                if weight.dtype == torch.float32:
+                if weight.dtype == grad_weight.dtype:
                     grad_weight.addmm_(grad_logits.T, hidden[part])
                 else:
                     grad_weight += grad_logits.T @ hidden[part]

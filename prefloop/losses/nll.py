@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
-
+from prefloop.losses.declaration import CompletionBatch, Loss, LossRows
 from prefloop.losses.shapes import same_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NLLResult(NamedTuple):
@@ -23,3 +25,11 @@ def nll_loss(logp_sum: Tensor, n_tokens: Tensor) -> NLLResult:
     """
     same_rows(logp_sum, n_tokens)
     return NLLResult(-logp_sum, n_tokens)
+
+
+def _rows(batch: CompletionBatch) -> LossRows:
+    return LossRows(nll_loss(batch.logp_sum, batch.n_tokens).loss, {"logps/chosen": batch.logp_sum.detach()})
+
+
+NLL = Loss(name="nll", source="maximum likelihood", rows="demonstrations", rows_of=_rows, run_kind="sft")
+NONE = Loss(name="none", source="nothing is trained", rows="none")

@@ -1,4 +1,4 @@
-"""PPO on tokens with the KL in the reward, and the plain policy gradients (REINFORCE, RLOO) on whole answers.
+"""PPO on tokens with the KL in the reward, and RLOO's baseline of whole answers.
 
 Departures from TRL's PPO trainer, from which the defaults are:
 1. The score is added at the last real token (EOS where there is one). TRL adds it one position further.
@@ -7,12 +7,13 @@ Departures from TRL's PPO trainer, from which the defaults are:
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+from prefloop.losses.declaration import Loss, number, reference
+from prefloop.losses.later import torch
 
-KLEstimator = Literal["k1", "k3"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Advantages(NamedTuple):
@@ -25,18 +26,6 @@ class ClippedResult(NamedTuple):
     clipped: Tensor  # (B, T) bool: where clipping took the gradient away
 
 
-class ReinforceResult(NamedTuple):
-    loss: Tensor  # (B,) surrogate, not reduced
-
-
-def mask_after_eos(token_ids: Tensor, eos_id: int) -> Tensor:
-    """Mark (B, T) the completion's tokens up to and with its first EOS."""
-    if token_ids.ndim != 2:
-        raise ValueError(f"token_ids must be (B, T), not {tuple(token_ids.shape)}")
-    is_eos = (token_ids == eos_id).long()
-    return is_eos.cumsum(dim=1) - is_eos == 0
-
-
 def token_rewards(
     logp: Tensor,
     ref_logp: Tensor,
@@ -44,22 +33,19 @@ def token_rewards(
     score: Tensor,
     *,
     kl_coef: float = 0.05,
-    estimator: KLEstimator = "k1",
     finished: Tensor | None = None,
     missing_eos_penalty: float = 0.0,
 ) -> Tensor:
     """Place the reward (B, T): -kl_coef * k at every token, and the score at the last.
 
-    Shapes: logp, ref_logp, mask (B, T); score, finished (B,). k1 = logp - ref_logp, whose sum's mean is the sequence
-    KL; k3 = exp(-k1) - 1 + k1 has the same mean and is never negative. An answer that is not finished pays the penalty.
+    Shapes: logp, ref_logp, mask (B, T); score, finished (B,). k = logp - ref_logp, whose sum's mean is the sequence
+    KL (k1). An answer that is not finished pays the penalty.
     Source: Ziegler et al. 2019, arXiv:1909.08593, in TRL's form; kl_coef .05.
     """
     _same(logp, ref_logp, mask)
     if score.shape != logp.shape[:1]:
         raise ValueError(f"score must be (B,), not {tuple(score.shape)}")
-    k1 = logp.detach() - ref_logp
-    k = k1 if estimator == "k1" else torch.expm1(-k1) + k1
-    rewards = torch.where(mask, -kl_coef * k, 0.0)
+    rewards = torch.where(mask, -kl_coef * (logp.detach() - ref_logp), 0.0)
     if finished is not None:
         score = score - missing_eos_penalty * (~finished)
     return rewards + torch.where(_last(mask), score[:, None], 0.0).to(rewards.dtype)
@@ -122,7 +108,7 @@ def value_clip_loss(
     Shapes: all (B, T). The loop weighs it by the value coefficient (.1 in TRL).
     """
     _same(values, old_values, returns, mask)
-    held = old_values + (values - old_values).clamp(-clip, clip)
+    held = values.clamp(old_values - clip, old_values + clip)  # a value within is itself, to the last bit
     plain, clipped = (values - returns) ** 2, (held - returns) ** 2
     return ClippedResult(torch.where(mask, 0.5 * torch.maximum(plain, clipped), 0.0), mask & (clipped > plain))
 
@@ -139,14 +125,6 @@ def rloo_advantages(returns: Tensor) -> Tensor:
     return (returns - (returns.sum(dim=1, keepdim=True) - returns) / (k - 1)).detach()
 
 
-def reinforce_loss(logp_sum: Tensor, advantage: Tensor) -> ReinforceResult:
-    """Weigh each answer's log-likelihood (B,) by its advantage (B,), which carries no gradient."""
-    if logp_sum.ndim != 1:
-        raise ValueError(f"logp_sum must be (B,), not {tuple(logp_sum.shape)}")
-    _same(logp_sum, advantage)
-    return ReinforceResult(-logp_sum * advantage.detach())
-
-
 def _last(mask: Tensor) -> Tensor:
     """The last true position of each row; a row of nothing has none."""
     position = torch.arange(mask.shape[1], device=mask.device)
@@ -157,3 +135,84 @@ def _last(mask: Tensor) -> Tensor:
 def _same(*tensors: Tensor) -> None:
     if any(tensor.shape != tensors[0].shape for tensor in tensors):
         raise ValueError(f"expected tensors of one shape, not {[tuple(tensor.shape) for tensor in tensors]}")
+
+
+PPO = Loss(
+    name="ppo",
+    source="Schulman et al. 2017, arXiv:1707.06347; Ziegler et al. 2019, arXiv:1909.08593",
+    rows="samples",
+    needs=frozenset({"ref", "old", "scores", "values"}),
+    in_steps=True,
+    at_temperature_1=True,
+    step="prefloop.engine.online.ppo:PPO",
+    expectation="prefloop.tabular.methods:ppo",
+    surrogate=True,
+    numbers=(
+        number(
+            "beta",
+            0.05,
+            minimum=0.0,
+            label="β, the pull to the reference",
+            help="Weight of the KL to the reference, token by token, in the reward.",
+            source="TRL's PPO trainer: 0.05",
+        ),
+        number(
+            "lambda_",
+            0.95,
+            minimum=0.0,
+            maximum=1.0,
+            label="λ of GAE",
+            help="GAE's λ: 1 trusts what followed, 0 the value head.",
+            source="Schulman et al. 2015, arXiv:1506.02438; TRL: 0.95",
+        ),
+        number(
+            "clip_range",
+            0.2,
+            above=0.0,
+            below=1.0,
+            folded=True,
+            label="Clip of the ratio",
+            help="PPO's clip of the ratio, and of the value.",
+            source="TRL, Llama 2: 0.2",
+        ),
+        number(
+            "value_coef",
+            0.1,
+            minimum=0.0,
+            folded=True,
+            label="Weight of the value loss",
+            help="Weight of the value loss.",
+            source="TRL: 0.1",
+        ),
+        number(
+            "passes",
+            4,
+            minimum=1,
+            maximum=64,
+            folded=True,
+            label="Passes over a batch",
+            help="Passes over one batch of samples.",
+            source="TRL: 4; Llama 2: 1",
+        ),
+        number(
+            "minibatches",
+            1,
+            minimum=1,
+            maximum=1024,
+            folded=True,
+            label="Steps in a pass",
+            help="Optimizer steps in one pass.",
+            source="TRL: 1",
+        ),
+        number(
+            "missing_eos_penalty",
+            0.0,
+            minimum=0.0,
+            folded=True,
+            label="Taken where an answer does not end",
+            help="Taken from the score of an answer that reached its longest length without ending.",
+            source="TRL's trainers have it; 0 is TRL's PPO",
+        ),
+        reference(),
+    ),
+)

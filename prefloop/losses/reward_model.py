@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
-from torch.nn.functional import logsigmoid
-
+from prefloop.losses.declaration import AT_ODDS, RESTS, Loss, LossRows, PairBatch, number
+from prefloop.losses.later import torch
+from prefloop.losses.pairs import pair_metrics
 from prefloop.losses.shapes import same_rows, soft_label
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class BradleyTerryResult(NamedTuple):
@@ -35,7 +38,36 @@ def bradley_terry_loss(
     label = soft_label(p, 0.0, like=reward_chosen)
     difference = reward_chosen - reward_rejected
     shifted = difference if margin is None else difference - margin * (2 * label - 1).sign()
-    loss = -label * logsigmoid(shifted) - (1 - label) * logsigmoid(-shifted)
+    loss = -label * torch.nn.functional.logsigmoid(shifted) - (1 - label) * torch.nn.functional.logsigmoid(-shifted)
     if center_coef:
         loss = loss + center_coef * (reward_chosen + reward_rejected) ** 2
     return BradleyTerryResult(loss, difference.detach())
+
+
+def _rows(batch: PairBatch, *, center: float) -> LossRows:
+    """The batch's log-probs are rewards."""
+    first, second = batch.first_logp_sum, batch.second_logp_sum
+    loss = bradley_terry_loss(first, second, p=batch.p_first, center_coef=center).loss
+    return LossRows(loss, pair_metrics(batch, first, second, logps=False))
+
+
+BRADLEY_TERRY = Loss(
+    name="bradley-terry",
+    source="Bradley and Terry 1952; Ouyang et al. 2022, arXiv:2203.02155",
+    rows_of=_rows,
+    needs=frozenset({"rewards"}),
+    run_kind="reward-model",
+    numbers=(
+        number(
+            "center",
+            0.0,
+            minimum=0.0,
+            folded=True,
+            label="Centering",
+            help="Weight of the squared sum of a pair's two rewards, which keeps them around zero.",
+            source="Eisenstein et al. 2023, arXiv:2312.09244 (0.01 where it is used)",
+        ),
+    ),
+    rest=lambda settings: RESTS if settings.center else AT_ODDS,
+    note="a reward model trains no policy: the policy is the reference",
+)

@@ -9,11 +9,13 @@ Departures from the released code, which differs from the paper's text:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import relu
+from prefloop.losses.declaration import HINGES, GroupBatch, Loss, LossRows, number
+from prefloop.losses.later import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RRHFResult(NamedTuple):
@@ -38,7 +40,45 @@ def rrhf_loss(logp_sum: Tensor, n_tokens: Tensor, scores: Tensor, *, rank_weight
         raise ValueError("every answer needs at least one token")
     s = logp_sum / n_tokens
     worse = scores[:, :, None] < scores[:, None, :]  # (G, i, j): r_i < r_j
-    rank = (relu(s[:, :, None] - s[:, None, :]) * worse).sum(dim=(1, 2))
+    rank = (torch.relu(s[:, :, None] - s[:, None, :]) * worse).sum(dim=(1, 2))
     best = (scores == scores.amax(dim=1, keepdim=True)).to(logp_sum.dtype)
     imitation = -torch.where(best > 0, logp_sum, 0.0).sum(dim=1) / best.sum(dim=1)
     return RRHFResult(rank_weight * rank + imitation, rank.detach(), imitation.detach())
+
+
+def _rows(batch: GroupBatch, *, rank_weight: float) -> LossRows:
+    result = rrhf_loss(batch.logp_sum, batch.n_tokens, batch.scores, rank_weight=rank_weight)
+    best, worst = batch.scores.argmax(1, keepdim=True), batch.scores.argmin(1, keepdim=True)
+    sums = batch.logp_sum.detach()
+    per_token = sums / batch.n_tokens
+    differ = (batch.scores.amax(1) > batch.scores.amin(1))[:, None]
+    margin = (per_token.gather(1, best) - per_token.gather(1, worst))[differ]
+    metrics = {
+        "rrhf/rank": result.rank,
+        "rrhf/imitation": result.imitation,
+        "logps/chosen": sums.gather(1, best).squeeze(1),
+        "logps/rejected": sums.gather(1, worst).squeeze(1),
+        "rewards/accuracies": (margin > 0).to(margin.dtype),  # RRHF's likelihood is per token
+        "rewards/margins": margin,
+    }
+    return LossRows(result.loss, metrics)
+
+
+RRHF = Loss(
+    name="rrhf",
+    source="Yuan et al. 2023, arXiv:2304.05302",
+    rows="groups",
+    rows_of=_rows,
+    needs=frozenset({"scores"}),
+    numbers=(
+        number(
+            "rank_weight",
+            1.0,
+            minimum=0.0,
+            label="Weight of the ranking",
+            help="Weight of the ranking term against imitating the best answer.",
+            source="Yuan et al. 2023 (RRHF), arXiv:2304.05302, released script: 1; 100 in its dataclass",
+        ),
+    ),
+    rest=lambda settings: HINGES,
+)

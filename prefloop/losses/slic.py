@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
-from torch.nn.functional import relu
-
+from prefloop.losses.declaration import HINGES, Loss, LossRows, PairBatch, number, reference
+from prefloop.losses.later import torch
+from prefloop.losses.pairs import pair_metrics, references
 from prefloop.losses.shapes import same_rows, soft_label
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class HingeResult(NamedTuple):
@@ -35,7 +38,7 @@ def slic_loss(
         raise ValueError("the regulariser needs its target, and the target its weight")
     p = soft_label(p_first, 0.0, like=chosen_logp_sum)
     margin = chosen_logp_sum - rejected_logp_sum
-    loss = p * relu(delta - margin) + (1 - p) * relu(delta + margin)
+    loss = p * torch.relu(delta - margin) + (1 - p) * torch.relu(delta + margin)
     if target_logp_sum is not None:
         same_rows(target_logp_sum, loss)
         loss = loss - regularisation * target_logp_sum
@@ -59,4 +62,71 @@ def hinge_norm_loss(
     same_rows(chosen_logp_sum, rejected_logp_sum, ref_chosen_logp_sum, ref_rejected_logp_sum)
     p = soft_label(p_first, 0.0, like=chosen_logp_sum)
     margin = gamma * ((chosen_logp_sum - ref_chosen_logp_sum) - (rejected_logp_sum - ref_rejected_logp_sum))
-    return HingeResult(p * relu(1 - margin) + (1 - p) * relu(1 + margin), margin.detach())
+    return HingeResult(p * torch.relu(1 - margin) + (1 - p) * torch.relu(1 + margin), margin.detach())
+
+
+def _slic_rows(batch: PairBatch, *, delta: float, lambda_: float) -> LossRows:
+    loss, _ = slic_loss(
+        batch.first_logp_sum,
+        batch.second_logp_sum,
+        batch.target_logp_sum if lambda_ else None,
+        delta=delta,
+        regularisation=lambda_,
+        p_first=batch.p_first,
+    )
+    return LossRows(loss, pair_metrics(batch))
+
+
+SLIC = Loss(
+    name="slic",
+    source="Zhao et al. 2023, arXiv:2305.10425",
+    rows_of=_slic_rows,
+    target=lambda settings: "best" if settings.lambda_ > 0 else "",
+    numbers=(
+        number(
+            "delta",
+            1.0,
+            minimum=0.0,
+            label="δ, the margin",
+            help="Margin, in nats of the whole answer, that the better answer should have.",
+            source="Zhao et al. 2023 (SLiC-HF), arXiv:2305.10425: the only value reported",
+        ),
+        number(
+            "lambda_",
+            0.1,
+            minimum=0.0,
+            label="λ, weight of the best answer's likelihood",
+            help="Weight of the log-likelihood, in nats of the whole answer, of the best candidate, kept likely.",
+            source="this project's; Zhao et al. 2023, arXiv:2305.10425 does not report it",
+        ),
+    ),
+    rest=lambda settings: HINGES,
+)
+
+
+def _hinge_norm_rows(batch: PairBatch, *, gamma: float) -> LossRows:
+    ref_first, ref_second = references(batch, "hinge-norm")
+    first, second = batch.first_logp_sum, batch.second_logp_sum
+    loss, _ = hinge_norm_loss(first, second, ref_first, ref_second, gamma=gamma, p_first=batch.p_first)
+    return LossRows(loss, pair_metrics(batch, gamma * (first - ref_first), gamma * (second - ref_second)))
+
+
+HINGE_NORM = Loss(
+    name="hinge-norm",
+    source="Liu et al. 2023, arXiv:2309.06657",
+    rows_of=_hinge_norm_rows,
+    needs=frozenset({"ref"}),
+    in_steps=True,
+    numbers=(
+        number(
+            "gamma",
+            0.05,
+            above=0.0,
+            label="γ, the scale",
+            help="Scale of the difference of log-ratios: the hinge opens below h = 1 / γ.",
+            source="Liu et al. 2023 (RSO), arXiv:2309.06657: 0.05; OAIF 0.002",
+        ),
+        reference(),
+    ),
+    rest=lambda settings: HINGES,
+)

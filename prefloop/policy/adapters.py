@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 from torch import nn
 
-from prefloop.checkpoints import UnloadableModel
+from prefloop.checkpoints import ADAPTER_CONFIG, UnloadableModel
 from prefloop.recipes.adapter import ALL_LINEAR, Adapter
 
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -97,6 +94,22 @@ def merge(model: Any) -> Any:
     return model.merge_and_unload(safe_merge=True).eval()
 
 
+def save_merged(model: Any, directory: str | Path) -> None:
+    """Write the plain model with the adapter merged into its weights, and leave the adapted one as it is.
+
+    Merging in place and taking it out again would leave the rounding of both in the weights.
+    """
+    plain = model.get_base_model()
+    state = {name.replace(".base_layer.", "."): one for name, one in plain.state_dict().items() if "lora_" not in name}
+    for name, layer in plain.named_modules():
+        if hasattr(layer, "get_delta_weight"):
+            weight = state[f"{name}.weight"]
+            for adapter in layer.active_adapters:
+                weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
+            state[f"{name}.weight"] = weight
+    plain.save_pretrained(directory, state_dict=state)
+
+
 def base_of(directory: str | Path) -> Path | None:
     """Name the model directory that an adapter belongs to; None where the directory is a whole model."""
     path = Path(directory) / ADAPTER_CONFIG
@@ -106,15 +119,6 @@ def base_of(directory: str | Path) -> Path | None:
         return Path(json.loads(path.read_text("utf-8"))["base_model_name_or_path"])
     except (ValueError, KeyError, TypeError):
         raise UnloadableModel(f"{path} does not say what model it belongs to") from None
-
-
-@contextmanager
-def adapter_off(model: Any) -> Iterator[Any]:
-    """Give the model as it was before its adapter: the reference, where the reference is the start."""
-    if not is_adapted(model):
-        raise ValueError("a model without an adapter is not its own reference once it has been trained")
-    with model.disable_adapter():
-        yield model
 
 
 def count_parameters(model: Any) -> tuple[int, int]:

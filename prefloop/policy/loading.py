@@ -20,7 +20,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from prefloop.checkpoints import MANIFEST, UnloadableModel, check_checkpoint_dir, fingerprint, verify_manifest
-from prefloop.policy.adapters import base_of, is_adapted, merge_stored, save_adapter
+from prefloop.policy.adapters import base_of, is_adapted, merge_stored, save_adapter, save_merged
+from prefloop.policy.prompts import end_ids
 
 transformers_logging.disable_progress_bar()  # bars are for terminals; here they would fill the logs of workers
 
@@ -137,6 +138,20 @@ def save_model(model: Any, tokenizer: Any, directory: str | Path) -> None:
     tokenizer.save_pretrained(directory)
 
 
+def save_weights(model: Any, directory: str | Path) -> None:
+    """Write what a server reads of a model: weights and config, an adapter merged in; the model stays as it is."""
+    if is_adapted(model):
+        save_merged(model, directory)
+    else:
+        model.save_pretrained(directory)
+
+
+def reader_of(policy: Policy) -> Reader:
+    """Say what is known of a policy beside its weights."""
+    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    return Reader(policy.tokenizer, policy.path, stop_ids(policy), limit)
+
+
 def reward_head(model: nn.Module) -> nn.Module:
     """Find the linear head of a sequence classifier; raises UnloadableModel where there is none of a known name."""
     for name in ("score", "classifier"):
@@ -149,12 +164,12 @@ def reward_head(model: nn.Module) -> nn.Module:
 
 
 def stop_ids(policy: Policy) -> tuple[int, ...]:
-    """List the token ids that end a completion: those of the generation config and the tokenizer's EOS."""
+    """List the token ids that end a completion: the chat template's, the generation config's, the tokenizer's EOS."""
     return _stop_ids(policy.tokenizer, getattr(policy.model, "generation_config", None))
 
 
 def _stop_ids(tokenizer: Any, generation: Any) -> tuple[int, ...]:
-    found: set[int] = set()
+    found = set(end_ids(tokenizer))
     for value in (getattr(generation, "eos_token_id", None), tokenizer.eos_token_id):
         if isinstance(value, int):
             found.add(value)

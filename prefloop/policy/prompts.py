@@ -1,59 +1,144 @@
 """Prompts and completions to token ids.
 
-What a user wrote is text, whatever it looks like: a special token spelled out in it is encoded as its letters, never
-as the control token.
+With a chat template a row is the whole conversation as the template writes it (`policy/chat.py`); without one it is the
+text itself. What a user wrote is text, whatever it looks like: a special token spelled out in it is encoded as its
+letters, never as the control token.
 """
 
 from __future__ import annotations
 
-import re
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from prefloop.types import PrefloopError
+from prefloop.answers import storable
+from prefloop.policy.chat import Chat, UnusablePrompt, encode_text, source_of
+from prefloop.types import BadData
 
 Message = dict[str, Any]
+Prompt = str | Sequence[Message]
+
+__all__ = [
+    "Answered",
+    "UnusablePrompt",
+    "decode_completion",
+    "encode_completion",
+    "encode_named",
+    "encode_prompt",
+    "encode_prompts",
+    "encode_rows",
+    "end_ids",
+]
 
 
-class UnusablePrompt(PrefloopError):
-    """The prompt cannot be encoded."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A prompt with answers to it. `ids`: of each answer that a policy drew with this tokenizer, else empty."""
+
+    prompt: Prompt
+    answers: tuple[str, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
 
 
-def encode_prompt(tokenizer: Any, prompt: str | Sequence[Message]) -> tuple[int, ...]:
+def encode_rows(tokenizer: Any, rows: Sequence[Answered]) -> list[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]]:
+    """Encode prompts, ready for an answer to follow, with the answers, the token that ends them included.
+
+    Answers that a policy drew keep their ids, but for the one that ends them, which is the same for all. Raises BadData
+    with the `index` of the row that can't be encoded.
+    """
+    messages = [_messages(row.prompt, index) for index, row in enumerate(rows)]
+    if not tokenizer.chat_template:
+        return [_plain_row(tokenizer, *one, index) for index, one in enumerate(zip(messages, rows, strict=True))]
+    chat = _chat_of(tokenizer)
+    wanted = [[text for text, ids in _pairs(row) if not ids] for row in rows]
+    out = []
+    for row, (prompt, made, form) in zip(rows, chat.encode(list(zip(messages, wanted, strict=True))), strict=True):
+        new = iter(made)
+        completions = tuple(chat.with_end(ids, form) if ids else next(new) for _, ids in _pairs(row))
+        out.append((_never_empty(tokenizer, prompt), completions))
+    return out
+
+
+def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+    """Encode prompts as `encode_rows` does. Raises BadData with the `index` of the prompt that can't be encoded."""
+    return [prompt for prompt, _ in encode_rows(tokenizer, [Answered(prompt) for prompt in prompts])]
+
+
+def encode_named(tokenizer: Any, prompts: Sequence[tuple[str, Prompt]]) -> dict[str, tuple[int, ...]]:
+    """Encode prompts by their names. Raises BadData that names the prompt."""
+    try:
+        return dict(
+            zip([name for name, _ in prompts], encode_prompts(tokenizer, [one for _, one in prompts]), strict=True)
+        )
+    except BadData as error:
+        raise type(error)(f"prompt {prompts[error.index][0]!r}: {error}", index=error.index) from error
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
     """Encode a text or a list of messages, ready for an answer to follow; never empty.
 
-    With a chat template a text becomes one user message and the generation prompt is added; without one the text
-    itself is encoded (messages joined by blank lines), after BOS where the tokenizer puts one.
+    With a chat template a text becomes one user message; without one the text itself is encoded (messages joined by
+    blank lines), after BOS where the tokenizer puts one.
     """
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
-    if not messages or any(not isinstance(m.get("content"), str) or "role" not in m for m in messages):
-        raise UnusablePrompt("a prompt is a text or a list of messages with a role and a text as content")
-    if tokenizer.chat_template:
-        ids = _encode_chat(tokenizer, messages)
-    else:
-        ids = _prefix(tokenizer) + _encode_text(tokenizer, "\n\n".join(m["content"] for m in messages))
-    if not ids:  # something must predict the first token
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if start is None:
-            raise UnusablePrompt("the prompt is empty and the tokenizer has no token to start from")
-        ids = [int(start)]
-    return tuple(ids)
+    return encode_prompts(tokenizer, [prompt])[0]
 
 
-def encode_completion(tokenizer: Any, text: str) -> tuple[int, ...]:
-    """Encode an answer, EOS included."""
-    if tokenizer.eos_token_id is None:
-        raise UnusablePrompt("the tokenizer has no EOS token, so an answer has no end")
-    return (*_encode_text(tokenizer, text), int(tokenizer.eos_token_id))
+def encode_completion(tokenizer: Any, text: str, prompt: Prompt = "-") -> tuple[int, ...]:
+    """Encode an answer to `prompt`, the token that ends it included."""
+    return encode_rows(tokenizer, [Answered(prompt, (text,))])[0][1][0]
 
 
 def decode_completion(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Turn sampled ids into text, control tokens left out."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    """Turn sampled ids into text, without control tokens and what the chat template writes around an answer."""
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return storable(_chat_of(tokenizer).without_frame(text) if tokenizer.chat_template else text)
 
 
-def _encode_text(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+def end_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The token that ends an answer by the chat template; none without a template."""
+    end = _chat_of(tokenizer).end_id() if tokenizer.chat_template else None
+    return () if end is None else (end,)
+
+
+def _messages(prompt: Prompt, index: int) -> list[Message]:
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+    if not messages or not all(map(_is_message, messages)):
+        raise UnusablePrompt("a prompt is a text or a list of messages with a role and a text as content", index=index)
+    return messages
+
+
+def _is_message(message: Message) -> bool:
+    content = message.get("content")
+    return isinstance(message.get("role"), str) and (
+        isinstance(content, str) or (content is None and bool(message.get("tool_calls")))
+    )
+
+
+def _pairs(row: Answered) -> list[tuple[str, tuple[int, ...]]]:
+    return list(zip(row.answers, row.ids or ((),) * len(row.answers), strict=True))
+
+
+def _plain_row(
+    tokenizer: Any, messages: list[Message], row: Answered, index: int
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    if any(message.get("tool_calls") for message in messages):
+        raise UnusablePrompt("its turns call tools, and the tokenizer has no chat template to write that", index=index)
+    end = tokenizer.eos_token_id
+    if end is None and row.answers:
+        raise UnusablePrompt("the tokenizer has no EOS token, so an answer has no end", index=index)
+    prompt = _prefix(tokenizer) + encode_text(tokenizer, "\n\n".join(m["content"] for m in messages))
+    completions = tuple(tuple(ids) or (*encode_text(tokenizer, text), int(end)) for text, ids in _pairs(row))
+    return _never_empty(tokenizer, prompt), completions
+
+
+def _never_empty(tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
+    if ids:
+        return tuple(ids)
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if start is None:  # something must predict the first token
+        raise UnusablePrompt("the prompt is empty and the tokenizer has no token to start from")
+    return (int(start),)
 
 
 def _prefix(tokenizer: Any) -> list[int]:
@@ -63,35 +148,11 @@ def _prefix(tokenizer: Any) -> list[int]:
     return [int(bos)] if bos is not None and added[:1] == [bos] else []
 
 
-def _encode_chat(tokenizer: Any, messages: list[Message]) -> list[int]:
-    specials = sorted(_special_strings(tokenizer), key=len, reverse=True)
-    found: list[str] = []
-    pattern = re.compile("|".join(re.escape(special) for special in specials)) if specials else None
-
-    def hide(match: re.Match[str]) -> str:
-        found.append(match.group())
-        return f"{mark}{len(found) - 1}{mark}"
-
-    contents = "".join(str(m["content"]) for m in messages)
-    mark = "\ue000"
-    while mark in contents:  # a private-use character that the text does not use
-        mark = chr(ord(mark) + 1)
-    if pattern is not None:
-        messages = [{**m, "content": pattern.sub(hide, m["content"])} for m in messages]
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    if not found:
-        return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
-    ids: list[int] = []
-    for index, piece in enumerate(rendered.split(mark)):
-        if index % 2:
-            ids += _encode_text(tokenizer, found[int(piece)])
-        elif piece:
-            ids += tokenizer(piece, add_special_tokens=False)["input_ids"]
-    return ids
+_chats: weakref.WeakKeyDictionary[Any, Chat] = weakref.WeakKeyDictionary()
 
 
-def _special_strings(tokenizer: Any) -> set[str]:
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    return {token for token in tokenizer.all_special_tokens if token} | {
-        token.content for token in added.values() if token.special and token.content
-    }
+def _chat_of(tokenizer: Any) -> Chat:
+    chat = _chats.get(tokenizer)
+    if chat is None or chat.source != source_of(tokenizer):
+        chat = _chats[tokenizer] = Chat(tokenizer)
+    return chat

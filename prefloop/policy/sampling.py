@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prefloop.losses.precision import in_full
 from prefloop.policy.decoding import Decoder
 from prefloop.policy.loading import Policy, stop_ids
 from prefloop.policy.prompts import decode_completion
@@ -127,8 +128,11 @@ def check_room(prompt: SamplePrompt, *, max_tokens: int, limit: int | None) -> N
 
 
 def pick(logits: Tensor, draws: Tensor, *, temperature: float, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:
-    """Turn logits (B, V) and uniform draws (B,) into tokens (B,) and their log-probs (B,) at temperature 1, fp32."""
-    logits = logits.float()
+    """Turn logits (B, V) and uniform draws (B,) into tokens (B,) and their log-probs (B,) at temperature 1.
+
+    Computed in fp32, or in float64 where the logits are.
+    """
+    logits = in_full(logits)
     normaliser = logits.logsumexp(dim=-1, keepdim=True)
     if temperature == 0:
         tokens = logits.argmax(dim=-1, keepdim=True)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from prefloop.losses.logps import completion_logps, sum_by_sequence
+from prefloop.losses.precision import full_dtype, in_full
 from prefloop.policy.batches import PackedBatch, PackItem, pack_groups, scatter
 from prefloop.policy.flat_rows import run_flat
 from prefloop.policy.loading import Policy, RewardModel, UnloadableModel, reward_head
+from prefloop.policy.prompts import Answered, encode_rows
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ def forward_rewards(reward_model: Any, packed: PackedBatch, *, with_grad: bool) 
         states, packed = _states(reward_model, packed, with_grad=with_grad)
         last = states.at(packed.last_row, packed.last_position)
         head = reward_head(reward_model)
-        return head(last.to(next(head.parameters()).dtype)).squeeze(-1).float()
+        return in_full(head(last.to(next(head.parameters()).dtype)).squeeze(-1))
 
 
 def score_groups(
@@ -96,6 +98,14 @@ def reward_scores(
     )
 
 
+def answer_scores(
+    reward_model: RewardModel, answered: Sequence[Answered], *, token_budget: int = DEFAULT_TOKEN_BUDGET
+) -> list[list[float]]:
+    """Compute the reward of every answer; the answers to one prompt share its pass. Raises BadData with their index."""
+    items = [PackItem(*row) for row in encode_rows(reward_model.tokenizer, answered)]
+    return reward_scores(reward_model, items, token_budget=token_budget)
+
+
 def step_kl(
     policy: Policy, reference: Policy, items: Sequence[PackItem], *, token_budget: int = DEFAULT_TOKEN_BUDGET
 ) -> list[list[float]]:
@@ -117,7 +127,7 @@ def step_kl(
                 _categorical_kl(head(part), reference_head(other_part))
                 for part, other_part in zip(a.split(512), b.split(512), strict=True)
             ]
-            token_kl = torch.cat(tokens) if tokens else a.new_zeros(0, dtype=torch.float32)
+            token_kl = torch.cat(tokens) if tokens else a.new_zeros(0, dtype=full_dtype(a.dtype))
             return sum_by_sequence(token_kl, layout.owner, packed.n_completions)
 
     shared = supports_block_mask(policy.model) and supports_block_mask(reference.model)
@@ -160,7 +170,7 @@ def output_head(model: Any) -> nn.Module:
     with evaluating(model), torch.no_grad():
         expected = model(input_ids=ids, use_cache=False).logits.float()
         got = head(body(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
-    tolerance = 1e-3 if parameter.dtype == torch.float32 else 1e-2
+    tolerance = 1e-2 if parameter.dtype.itemsize < 4 else 1e-3
     if not torch.allclose(got, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
         raise UnloadableModel(f"{type(model).__name__} changes its logits after the head, which is not supported")
     _heads[model] = head
@@ -322,5 +332,5 @@ def _over_batches(
 
 
 def _categorical_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    logp, logq = logits.float().log_softmax(-1), reference_logits.float().log_softmax(-1)
+    logp, logq = in_full(logits).log_softmax(-1), in_full(reference_logits).log_softmax(-1)
     return (logp.exp() * (logp - logq)).sum(-1).clamp(min=0.0)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -23,6 +22,7 @@ from prefloop.judging.errors import JudgeRejectedItem
 from prefloop.policy.loading import Reader
 from prefloop.policy.prompts import decode_completion
 from prefloop.policy.sampling import SamplePrompt, check_draws, check_room
+from prefloop.pool import call_all
 from prefloop.seeds import derive_seed
 from prefloop.types import Completion, Group, PrefloopError
 
@@ -185,37 +185,12 @@ def draw_all(
 
     Trouble, or an exception of `check`, ends the asking: what is in flight is waited for and told of first.
     """
-    waiting = iter(wanted)
-    running: dict[Future[Drawn], Wanted[P]] = {}
-    trouble: BaseException | None = None
-    n_done = 0
-    with ThreadPoolExecutor(at_once) as pool:
-        while True:
-            room = at_once if n_done else 1  # one alone first: a wrong URL is found by one call
-            while trouble is None and len(running) < room:
-                item = next(waiting, None)
-                if item is None:
-                    break
-                running[pool.submit(sampler.draw, item.prompt, item.k)] = item
-            if not running:
-                break
-            ended, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in ended:
-                item = running.pop(future)
-                try:
-                    drawn = future.result()
-                except PrefloopError as error:
-                    trouble = trouble or error
-                else:
-                    n_done += 1
-                    on_drawn(item, drawn)
-            if trouble is None:
-                try:
-                    check()
-                except BaseException as stop:  # noqa: BLE001 - a job's stop is no Exception; it is raised below
-                    trouble = stop
-    if trouble is not None:
-        raise trouble
+
+    def take(drawn: list[tuple[Wanted[P], Drawn]], failed: list[Wanted[P]]) -> None:
+        for item, said in drawn:
+            on_drawn(item, said)
+
+    call_all(lambda item: sampler.draw(item.prompt, item.k), wanted, at_once=at_once, on_ended=take, check=check)
 
 
 def sample_served(

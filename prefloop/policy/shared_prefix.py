@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from typing_extensions import override
 
+from prefloop.losses.precision import full_dtype, in_full
 from prefloop.policy.decoding import Decoder, GroupCache
 from prefloop.policy.scoring import sliding_window, supports_block_mask
 
@@ -127,7 +128,7 @@ def shared_prefix_attention(
     scale = size**-0.5 if scaling is None else scaling
     query = (query * scale).view(rows, kv_heads, heads // kv_heads, size)
     own_scores = _capped(query @ key.transpose(-1, -2), softcap)  # (B, kv, g, t)
-    own = own_scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    own = own_scores.softmax(-1, dtype=full_dtype(own_scores.dtype)).to(value.dtype) @ value
 
     grouped = query if cache.even else query[cache.rows_at]
     n_groups = len(cache.prefix_keys[layer])
@@ -136,15 +137,15 @@ def shared_prefix_attention(
     scores = _capped(grouped @ cache.prefix_keys[layer].transpose(-1, -2), softcap)
     if cache.mask is not None:
         scores = scores + cache.mask
-    prefix = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ cache.prefix_values[layer]
-    prefix_lse = scores.float().logsumexp(-1, keepdim=True)
+    prefix = scores.softmax(-1, dtype=full_dtype(scores.dtype)).to(value.dtype) @ cache.prefix_values[layer]
+    prefix_lse = in_full(scores).logsumexp(-1, keepdim=True)
     prefix, prefix_lse = (
         part.view(n_groups, kv_heads, cache.width, -1, part.shape[-1]).transpose(1, 2).flatten(0, 1)
         for part in (prefix, prefix_lse)
     )  # (G * width, kv, g, D or 1)
     if not cache.even:
         prefix, prefix_lse = prefix[cache.place], prefix_lse[cache.place]
-    share = torch.sigmoid(prefix_lse - own_scores.float().logsumexp(-1, keepdim=True)).to(value.dtype)
+    share = torch.sigmoid(prefix_lse - in_full(own_scores).logsumexp(-1, keepdim=True)).to(value.dtype)
     return torch.lerp(own, prefix, share.expand_as(own)).reshape(rows, 1, heads, size), None
 
 
@@ -198,5 +199,5 @@ def _agree(model: Any) -> bool:
             raise
         outputs.append(torch.cat(logits).float())
     plain, shared = outputs
-    tolerance = 1e-3 if parameter.dtype == torch.float32 else 5e-2
+    tolerance = 5e-2 if parameter.dtype.itemsize < 4 else 1e-3
     return bool((plain - shared).abs().max() <= tolerance * plain.abs().max().clamp(min=1.0))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from prefloop.policy.loading import Policy, save_model
+from prefloop.policy.loading import Policy
 
 EOS, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
@@ -67,22 +66,6 @@ def tiny_policy(
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config).eval()
     return Policy(model, tokenizer, "", _weights_hash(model), torch.device("cpu"), torch.float32)
-
-
-def uniform_policy(*, chat: bool = False) -> Policy:
-    """Make a policy that gives every token the same probability, whatever came before."""
-    policy = tiny_policy(chat=chat)
-    with torch.no_grad():
-        policy.model.lm_head.weight.zero_()
-    policy.fingerprint = _weights_hash(policy.model)
-    return policy
-
-
-def save_tiny_policy(directory: str | Path, **settings: Any) -> Path:
-    """Write `tiny_policy(**settings)` to a directory that `load_policy` reads."""
-    policy = tiny_policy(**settings)
-    save_model(policy.model, policy.tokenizer, directory)
-    return Path(directory)
 
 
 def _weights_hash(model: torch.nn.Module) -> str:

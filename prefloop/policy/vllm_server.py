@@ -25,10 +25,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
+from typing_extensions import override
 
 from prefloop.checkpoints import check_checkpoint_dir
-from prefloop.judging.client import ChatEndpoint, Limits
+from prefloop.child_env import child_environment
 from prefloop.judging.errors import JudgeError
+from prefloop.policy.vllm_client import ServedModel, VllmFailed
 from prefloop.types import PrefloopError
 
 START_SECONDS = 900.0  # weights of tens of GB are read, and graphs compiled
@@ -36,33 +38,20 @@ STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 TAIL_CHARS = 500
 GUARD = Path(__file__).with_name("vllm_guard.py")
-LIMITS = Limits(read_seconds=1800.0, total_seconds=3600.0, max_bytes=64_000_000, attempts=2)
+SIDE = Path(__file__).with_name("vllm_side")  # the server's import path
 
 
 class VllmMissing(PrefloopError):
     """There is no interpreter that has vLLM."""
 
 
-class VllmFailed(PrefloopError):
-    """The server did not start, or ended; the text says why, as far as its log does."""
-
-
-class VllmServer:
-    """One running server. A context manager: leaving it stops the server.
-
-    Whoever has `base_url`, `model` and `key` may call it, as any OpenAI-compatible endpoint.
-    """
+class VllmServer(ServedModel):
+    """A server that this process started. A context manager: leaving it stops the server."""
 
     def __init__(self, process: subprocess.Popen[bytes], *, port: int, model: str, key: str, log_path: Path) -> None:
+        super().__init__(host_port=f"127.0.0.1:{port}", model=model, key=key)
         self._process = process
-        self.key = key
-        self.model = model
         self.log_path = log_path
-        self.host_port = f"127.0.0.1:{port}"
-
-    @property
-    def base_url(self) -> str:
-        return f"http://{self.host_port}/v1"
 
     @property
     def pid(self) -> int:
@@ -72,10 +61,7 @@ class VllmServer:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def endpoint(self) -> ChatEndpoint:
-        """Open a client of it, allowed to call this one private address because the server is ours."""
-        return ChatEndpoint(self.base_url, self.model, self.key, [self.host_port], limits=LIMITS)
-
+    @override
     def failure(self) -> VllmFailed:
         return VllmFailed(f"the vLLM server ended: {why(self.log_path)}")
 
@@ -125,6 +111,8 @@ def start_vllm(
     command += ["--model", str(Path(checkpoint).resolve()), "--served-model-name", model]
     command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", dtype, "--seed", "0"]
     command += ["--logprobs-mode", "raw_logprobs", "--generation-config", "vllm", "--disable-uvicorn-access-log"]
+    command += ["--middleware", "prefloop_key.EveryPathNeedsTheKey"]
+    command += ["--worker-extension-cls", "prefloop_worker.LoadsInPlace"]
     command += ["--enforce-eager"] if eager else []
     command += arguments
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,15 +151,16 @@ def why(path: Path) -> str:
 
 
 def _environment(env: Mapping[str, str], key: str) -> dict[str, str]:
-    """What the server sees: never our import path, never a hub, never telemetry."""
-    kept = {name: value for name, value in env.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    """What the server sees: no secret of ours, never our import path, never a hub, never telemetry."""
+    seen = child_environment(env)
+    kept = {name: value for name, value in seen.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     kept.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; a GPU takes what --gpu-memory-utilization says
     return kept | {
+        "PYTHONPATH": str(SIDE),
+        "VLLM_SERVER_DEV_MODE": "1",  # for `ServedModel.load`
         "VLLM_API_KEY": key,  # in the environment, not in the list of processes
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
     }

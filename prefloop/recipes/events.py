@@ -4,13 +4,17 @@ Both only grow, a JSON object a line. A line counts once its line end is there: 
 remembers the offset, and a writer that finds a torn last line (its predecessor was killed) cuts it off before it
 appends. An event: {"type", "at" (seconds since 1970), …}, of the types
 
+    progress    {phase, done, total, step}         how far reading the reference is; in a slow step drawing or learning
     start       {step, n_rows, n_steps}            a process began; step > 0 where it resumed
     resume      {step, checkpoint}                 metrics and samples past `step` said before are superseded
     metric      {step, values: {TRL's names}}
     checkpoint  {step, path, fingerprint}
     sample      {step, drawn, row, prompt_id, …}   answers to a prompt, drawn before step `drawn`, learnt from in `step`
     verdict     {step, row, pair, order, …}        what a judge said of two of them
+    score       {step, row, place, sample, …}      what a judge gave one of them
+    calls       {judge, calls}                     requests to a judge that brought nothing
     label       {step, pairs: [[row, i, j, p], …]} the pairs as the step learns from them
+    overrides   {step, pairs: [[key, p], …]}       people's corrections that the step learns from besides
     heard       {step, offset}                     before `step` the inbox was taken in up to `offset`
     log         {level, message}
     end         {step, status: done|stopped|left|failed, path, fingerprint, failure_class, message}
@@ -28,8 +32,23 @@ from typing import Any, Literal, get_args
 
 from prefloop.types import PrefloopError
 
-EventType = Literal["start", "resume", "metric", "checkpoint", "sample", "verdict", "label", "heard", "log", "end"]
-InboxType = Literal["pause", "stop", "override", "settings"]
+EventType = Literal[
+    "progress",
+    "start",
+    "resume",
+    "metric",
+    "checkpoint",
+    "sample",
+    "verdict",
+    "score",
+    "calls",
+    "label",
+    "overrides",
+    "heard",
+    "log",
+    "end",
+]
+InboxType = Literal["override"]
 EndStatus = Literal["done", "stopped", "left", "failed"]
 
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
@@ -109,15 +128,14 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
 def _is_past(event: Event, step: int) -> bool:
     if event.type == "sample":
         return int(event.data["drawn"]) > step
-    return event.type in ("metric", "checkpoint", "verdict", "label") and (event.step or 0) > step
+    return event.type in ("metric", "checkpoint", "verdict", "score", "label", "overrides") and (event.step or 0) > step
 
 
 @dataclass(frozen=True, slots=True)
 class InboxMessage:
-    """What a run is told: `pause` or `stop`; of a step-refreshed run also
+    """What an on-policy run is told:
 
     override  {pair, prompt, first, second, first_ids, second_ids, p_first}   p_first None takes an earlier one back
-    settings  {set: {key: value}}                                             from the next step on
     """
 
     type: InboxType

@@ -1,52 +1,36 @@
-"""Labelling by scores: fills p, the probability that the pair's first completion is better."""
+"""From what was said of two answers to the label that is trained on: p, the probability that the first is better."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 
+from prefloop.preference import hardened, p_of_difference
 from prefloop.recipes.filters import scores_of
 from prefloop.recipes.recipe import Label
 from prefloop.seeds import derive_seed
 from prefloop.types import Group, Pair
 
 
-def label_by_scores(settings: Label, group: Group, pairs: Sequence[Pair], *, seed: int) -> list[Pair]:
-    """Return the pairs with p filled from the difference of the group's scores.
+def as_trained(settings: Label, p: float, *, rng: random.Random) -> float:
+    """Return the label that stands for p in training.
 
-    hard: 1, ½ or 0 by its sign; soft: σ(difference), the Bradley–Terry probability; sampled: a coin of it.
-    Then the settings' share of labels is turned round.
+    hard: 1 or 0 for the likelier side, ½ for a tie; soft: p itself; sampled: a coin of p. Then the settings' share of
+    labels is turned round.
     """
-    scores = scores_of(group)
-    labelled = []
-    for pair in pairs:
-        margin = scores[pair.i] - scores[pair.j]
-        p = _label(settings.labels, margin, rng=_rng(seed, "sampled", group, pair))
-        labelled.append(Pair(pair.i, pair.j, with_noise(settings, p, rng=_rng(seed, "noise", group, pair))))
-    return labelled
-
-
-def with_noise(settings: Label, p: float, *, rng: random.Random) -> float:
-    """Turn the label round with the probability `label.noise`."""
+    if settings.labels == "sampled":
+        p = float(rng.random() < p)
+    elif settings.labels == "hard":
+        p = hardened(p)
     return 1.0 - p if settings.noise > 0 and rng.random() < settings.noise else p
 
 
-def sigmoid(x: float) -> float:
-    """The logistic function, without overflow at either end."""
-    if x >= 0:
-        return 1.0 / (1.0 + math.exp(-x))
-    scaled = math.exp(x)
-    return scaled / (1.0 + scaled)
-
-
-def _label(kind: str, margin: float, *, rng: random.Random) -> float:
-    if kind == "soft":
-        return sigmoid(margin)
-    if kind == "sampled":
-        return 1.0 if rng.random() < sigmoid(margin) else 0.0
-    return 0.5 if margin == 0 else float(margin > 0)
-
-
-def _rng(seed: int, what: str, group: Group, pair: Pair) -> random.Random:
-    return random.Random(derive_seed(seed, what, group.prompt_id, pair.i, pair.j))
+def label_by_scores(settings: Label, group: Group, pairs: Sequence[Pair], *, seed: int) -> list[Pair]:
+    """Return the pairs with p filled from the differences of the group's scores, as it is trained on."""
+    scores = scores_of(group)
+    labelled = []
+    for pair in pairs:
+        rng = random.Random(derive_seed(seed, group.prompt_id, pair.i, pair.j))
+        p = p_of_difference(scores[pair.i] - scores[pair.j])
+        labelled.append(Pair(pair.i, pair.j, as_trained(settings, p, rng=rng)))
+    return labelled

@@ -1,239 +1,77 @@
 """The objective of a recipe: its loss, the numbers that mean something to that loss, and how it is optimised.
 
-One key may mean another thing to each method (`lambda` is SPIN's, GKD's share of own samples, PPO's of GAE); what it
-means, its limits and its source stand in `_MEANINGS`, and a key that means nothing to a loss is hidden.
+One key may mean another thing to each method (`lambda` is SPIN's, GKD's share of own samples, PPO's of GAE). What it
+means, its limits, its default and its source stand in the loss's own file (`prefloop/losses`); a key that means nothing
+to a loss is hidden.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from prefloop.config import check_fields, setting
+from prefloop.config import ConfigError, Value, check_fields, setting
+from prefloop.losses.declaration import Loss, Need, Rows, Target
+from prefloop.losses.registry import LOSSES
 from prefloop.recipes.parts import Part
 
-Loss = Literal[
-    "none",
-    "nll",
-    "bradley-terry",
-    "dpo",
-    "ipo",
-    "rso",
-    "hinge-norm",
-    "slic",
-    "rrhf",
-    "click",
-    "spin",
-    "cringe",
-    "gkd",
-    "bo2",
-    "ppo",
-    "bond-forward",
-    "bond-backward",
-    "bond",
-    "j-bond",
-]
-Rows = Literal["none", "demonstrations", "pairs", "groups", "samples"]
-
-# What each loss is trained on: stored answers to write, pairs, ranked groups; samples are scored inside the run.
-ROWS_OF_LOSS: Mapping[str, Rows] = {
-    "none": "none",
-    "nll": "demonstrations",
-    "gkd": "demonstrations",
-    "rrhf": "groups",
-    "ppo": "samples",
-    "bond-forward": "samples",
-    "bond-backward": "samples",
-    "bond": "samples",
-    "j-bond": "samples",
-}  # the others: pairs
-
-HARD_LABELS = frozenset({"click", "cringe", "spin"})  # the losses that say what is better and what worse, no less
-
-# The numbers that mean something to each loss.
-_LOSS_KEYS: Mapping[str, frozenset[str]] = {
-    "none": frozenset(),
-    "nll": frozenset(),
-    "bradley-terry": frozenset({"center"}),
-    "dpo": frozenset({"beta", "label_smoothing", "reference"}),
-    "ipo": frozenset({"tau", "form", "reference"}),
-    "rso": frozenset({"gamma", "form", "reference"}),
-    "hinge-norm": frozenset({"gamma", "reference"}),
-    "slic": frozenset({"delta", "lambda_"}),
-    "rrhf": frozenset({"rank_weight"}),
-    "click": frozenset({"alpha", "gamma"}),
-    "spin": frozenset({"lambda_"}),
-    "cringe": frozenset({"alpha", "k", "b", "tau"}),
-    "gkd": frozenset({"beta", "lambda_", "reference"}),
-    "bo2": frozenset(),
-    "ppo": frozenset({"beta", "lambda_", "clip_range", "value_coef", "passes", "minibatches", "reference"}),
-    "bond-forward": frozenset({"n"}),
-    "bond-backward": frozenset({"n"}),
-    "bond": frozenset({"n", "jeffreys"}),
-    "j-bond": frozenset({"jeffreys", "gamma"}),
+# What the numbers that mean nothing to a loss are: part of the hash of runs that were made before a loss declared its
+# own. A number that is not here is None where it means nothing, and no part of the hash then.
+_MEANS_NOTHING: Mapping[str, Value] = {
+    "beta": 0.1,
+    "tau": 0.1,
+    "gamma": 0.05,
+    "delta": 1.0,
+    "lambda_": 0.1,
+    "alpha": 1.0,
+    "b": 0.0,
+    "k": 5,
+    "form": "",
+    "rank_weight": 1.0,
+    "jeffreys": 0.5,
+    "n": 4,
+    "clip_range": 0.2,
+    "value_coef": 0.1,
+    "passes": 4,
+    "missing_eos_penalty": 0.0,
+    "minibatches": 1,
+    "label_smoothing": 0.0,
+    "center": 0.0,
+    "reference": "initial",
 }
-_NEEDS_REFERENCE = frozenset({"dpo", "ipo", "rso", "hinge-norm", "spin", "gkd", "ppo"})
-_NUMBERS = frozenset().union(*_LOSS_KEYS.values())
-_TRAINING_KEYS = frozenset({"lr", "epochs", "batch", "warmup", "schedule", "clip", "weight_decay", "start_from"})
+_KINDS: Mapping[str, type] = {one.name: type(one.default) for loss in LOSSES.values() for one in loss.numbers}
+_NUMBERS = (*_MEANS_NOTHING, *sorted(_KINDS.keys() - _MEANS_NOTHING.keys()))
 
-_DPO = "Rafailov et al. 2023, arXiv:2305.18290"
-_RSO = "Liu et al. 2023 (RSO), arXiv:2309.06657"
-_BOND = "Sessa et al. 2024 (BOND), arXiv:2407.14622v1"
-_CRINGE = "Xu et al. 2023, arXiv:2312.16682v2"
 
-# (loss, key) -> what differs from the field's own declaration.
-_MEANINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("gkd", "beta"): {
-        "help": "Between the two KLs: 0 is KL(teacher || student), 1 is KL(student || teacher), ½ is the "
-        "Jensen-Shannon divergence. Retune the learning rate where it leaves an end.",
-        "above": None,
-        "minimum": 0.0,
-        "maximum": 1.0,
-        "source": "TRL's GKD trainer; Agarwal et al. 2023, arXiv:2306.13649",
-    },
-    ("gkd", "lambda_"): {
-        "help": "Share of rows that the student answers itself; the rest are the data's.",
-        "above": None,
-        "minimum": 0.0,
-        "maximum": 1.0,
-        "source": "Agarwal et al. 2023, arXiv:2306.13649",
-    },
-    ("gkd", "reference"): {
-        "help": "The teacher, of the same vocabulary: a checkpoint by name, or latest, the newest policy that a loop "
-        "of the project made.",
-        "choices": ("latest", "initial"),
-        "source": "this project's",
-    },
-    ("ppo", "beta"): {
-        "help": "Weight of the KL to the reference, token by token, in the reward.",
-        "above": None,
-        "minimum": 0.0,
-        "source": "TRL's PPO trainer: 0.05",
-    },
-    ("ppo", "lambda_"): {
-        "help": "GAE's λ: 1 trusts what followed, 0 the value head.",
-        "above": None,
-        "minimum": 0.0,
-        "maximum": 1.0,
-        "source": "Schulman et al. 2015, arXiv:1506.02438; TRL: 0.95",
-    },
-    ("slic", "lambda_"): {
-        "help": "Weight of the log-likelihood, in nats of the whole answer, of the best candidate, kept likely.",
-        "above": None,
-        "minimum": 0.0,
-        "source": "this project's; Zhao et al. 2023, arXiv:2305.10425 does not report it",
-    },
-    ("spin", "lambda_"): {
-        "help": "SPIN's λ: below 1 the population optimum overshoots the data.",
-        "source": "Chen et al. 2024, arXiv:2401.01335, released code: 0.1, and 5 in the last iteration",
-    },
-    ("rso", "gamma"): {"help": "Scale of the difference of log-ratios.", "source": f"{_RSO}: best of .005, .05, .5"},
-    ("rso", "form"): {
-        "choices": ("sigmoid-norm", "hinge-norm"),
-        "help": "Which of the paper's two losses: -log σ(γh), or max(0, 1 - γh).",
-        "source": _RSO,
-    },
-    ("ipo", "form"): {
-        "choices": ("sum", "mean"),
-        "help": "Log-probabilities summed over an answer, as the paper has them, or per token, as TRL's DPOTrainer.",
-        "source": "Azar et al. 2023, arXiv:2310.12036; TRL pull request 1265",
-    },
-    ("ipo", "tau"): {
-        "help": "IPO's pull to the reference: the target margin is 1 / (2τ).",
-        "source": "Tang et al. 2024, arXiv:2405.08448v1: 0.1; OAIF 1.0",
-    },
-    ("cringe", "tau"): {
-        "help": "How softly the gate σ((b - margin) / τ) closes.",
-        "source": f"this project's; could not be verified in {_CRINGE}",
-    },
-    ("cringe", "alpha"): {
-        "help": "Weight of the negative answer's cringe against the positive one's likelihood.",
-        "source": "Adolphs et al. 2022, arXiv:2211.05826, ParlAI: 1; Click's baseline .2",
-    },
-    ("hinge-norm", "gamma"): {
-        "help": "Scale of the difference of log-ratios: the hinge opens below h = 1 / γ.",
-        "source": f"{_RSO}: 0.05; OAIF 0.002",
-    },
-    ("click", "gamma"): {
-        "help": "Weight of the contrast against the likelihood of the data.",
-        "minimum": 0.0,
-        "above": None,
-        "source": "Zheng et al. 2023, arXiv:2306.03350: .5 dialogue, .1 sentiment, .3 repetition",
-    },
-    ("click", "alpha"): {
-        "help": "Margin, in nats of the whole answer, that the good answer should have.",
-        "source": "Zheng et al. 2023, arXiv:2306.03350: 20 dialogue, 15 GPT-2",
-    },
-    ("j-bond", "gamma"): {
-        "help": "Weight of the extra KL to the anchor: larger moves slower.",
-        "minimum": 0.0,
-        "above": None,
-        "source": f"{_BOND}: of 0, .5, 1, 2",
-    },
-}
+if TYPE_CHECKING:
+
+    @dataclass(frozen=True, kw_only=True)
+    class _Numbers(Part):
+        """One field for every number that a loss declares."""
+
+        loss: str = "dpo"
+        reference: str = "initial"
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    _Numbers = dataclasses.make_dataclass(
+        "_Numbers",
+        [("loss", str, "dpo"), *((name, _KINDS[name], setting(None, help="")) for name in _NUMBERS)],
+        bases=(Part,),
+        frozen=True,
+        kw_only=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective(Part):
+class Objective(_Numbers):
     """The loss and its numbers. `loss` belongs to the method."""
 
-    loss: Loss = "dpo"
-    beta: float = setting(0.1, above=0.0, help="Pull to the reference.", source=f"{_DPO} (0.1; 0.5 for TL;DR)")
-    tau: float = setting(0.1, above=0.0, help="A temperature.")
-    gamma: float = setting(0.05, above=0.0, help="A scale.")
-    delta: float = setting(
-        1.0,
-        minimum=0.0,
-        help="Margin, in nats of the whole answer, that the better answer should have.",
-        source="Zhao et al. 2023 (SLiC-HF), arXiv:2305.10425: the only value reported",
-    )
-    lambda_: float = setting(0.1, above=0.0, help="A weight.")
-    alpha: float = setting(1.0, minimum=0.0, help="A weight or margin.")
-    b: float = setting(0.0, help="Margin in nats at which the gate is half open.", source=f"this project's; {_CRINGE}")
-    k: int = setting(
-        5,
-        minimum=1,
-        maximum=1024,
-        help="Tokens that the policy likes best, of which one is to be preferred to the unwanted token.",
-        source="Click's baseline: 5; ParlAI: 1",
-    )
-    form: str = setting("", help="Which form of the loss.")
-    rank_weight: float = setting(
-        1.0,
-        minimum=0.0,
-        help="Weight of the ranking term against imitating the best answer.",
-        source="Yuan et al. 2023 (RRHF), arXiv:2304.05302, released script: 1; 100 in its dataclass",
-    )
-    jeffreys: float = setting(
-        0.5, minimum=0.0, maximum=1.0, help="Weight of the backward KL against the forward one.", source=_BOND
-    )
-    n: int = setting(
-        4, minimum=2, maximum=1024, help="The N of Best-of-N that is distilled.", source=f"{_BOND}: 4, 8, 16"
-    )
-    clip_range: float = setting(
-        0.2, above=0.0, below=1.0, help="PPO's clip of the ratio, and of the value.", source="TRL, Llama 2: 0.2"
-    )
-    value_coef: float = setting(0.1, minimum=0.0, help="Weight of the value loss.", source="TRL: 0.1")
-    passes: int = setting(
-        4, minimum=1, maximum=64, help="Passes over one batch of samples.", source="TRL: 4; Llama 2: 1"
-    )
-    minibatches: int = setting(1, minimum=1, maximum=1024, help="Optimizer steps in one pass.", source="TRL: 1")
-    label_smoothing: float = setting(
-        0.0,
-        minimum=0.0,
-        below=0.5,
-        help="Probability that a label is wrong (conservative DPO); 0 is plain DPO.",
-        source="Mitchell 2023, cDPO note, Eq. 3",
-    )
-    center: float = setting(
-        0.0,
-        minimum=0.0,
-        help="Weight of the squared sum of a pair's two rewards, which keeps them around zero.",
-        source="Eisenstein et al. 2023, arXiv:2312.09244 (0.01 where it is used)",
-    )
     lr: float = setting(
         1e-4,
         above=0.0,
@@ -255,44 +93,81 @@ class Objective(Part):
         source="TRL's default; DPO's code has 10",
     )
     weight_decay: float = setting(0.0, minimum=0.0, below=1.0, help="AdamW's decoupled weight decay.")
-    reference: str = setting(
-        "initial",
-        choices=("initial", "previous"),
-        prefixes=("checkpoint:",),
-        help="Which policy the pull goes to.",
-        source="of iterative DPO undocumented in its paper: OpenRLHF kept initial, RLHFlow took previous",
-    )
     start_from: str = setting(
         "previous", choices=("initial", "previous"), help="Whose weights a round of training starts from."
     )
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None: ...
+
     @override
     def __post_init__(self) -> None:
-        if not self.form and self.loss in ("ipo", "rso"):  # the paper's own
-            object.__setattr__(self, "form", _MEANINGS[self.loss, "form"]["choices"][0])
+        if self.loss not in LOSSES:
+            raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
+        for name in _NUMBERS:
+            if getattr(self, name) in (None, ""):  # a form was stored as "" where it means nothing
+                value = self.declared.defaults.get(name, _MEANS_NOTHING.get(name))
+                object.__setattr__(self, name, value)
         check_fields(self)
 
     def explain(self, name: str) -> Mapping[str, Any]:
-        return _MEANINGS.get((self.loss, name), {})
+        spec = self.declared.specs.get(name)
+        return {} if spec is None else {item.name: getattr(spec, item.name) for item in dataclasses.fields(spec)}
 
     def hidden(self) -> frozenset[str]:
-        if self.loss == "none":
-            return _NUMBERS | _TRAINING_KEYS
-        return _NUMBERS - _LOSS_KEYS[self.loss]
+        nothing = frozenset(_NUMBERS) - self.declared.defaults.keys()
+        return nothing if self.trains else nothing | _TRAINING
 
     @property
-    def needs_reference(self) -> bool:
-        """Whether the loss compares the policy with another one, whose log-probs (or logits) it needs."""
-        return self.loss in _NEEDS_REFERENCE
+    def declared(self) -> Loss:
+        """What the loss says of itself."""
+        return LOSSES[self.loss]
 
     @property
     def rows(self) -> Rows:
         """What the loss is trained on."""
-        return ROWS_OF_LOSS.get(self.loss, "pairs")
+        return self.declared.rows
 
     @property
-    def registry_name(self) -> str:
-        """The name under `losses.registry` that this loss, in this form, has."""
-        if self.loss == "ipo":
-            return "ipo-mean" if self.form == "mean" else "ipo"
-        return self.form if self.loss == "rso" else self.loss
+    def takes_both_bad(self) -> bool:
+        """Whether it learns something of a comparison both of whose answers are bad."""
+        return self.rows == "answers"
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained: Best-of-N only chooses among answers."""
+        return self.rows != "none"
+
+    def needs(self, what: Need) -> bool:
+        return what in self.declared.needs
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss compares the policy with another one, whose log-probs (or logits) it needs."""
+        return self.needs("ref") or self.needs("teacher")
+
+    @property
+    def makes_reward_model(self) -> bool:
+        """Whether it trains a head that scores answers, and no policy."""
+        return self.needs("rewards")
+
+    @property
+    def target(self) -> Target:
+        """The answer that is kept likely beside a pair: nothing, the better one, the best candidate, the data's."""
+        return self.declared.target(self)
+
+    @property
+    def run_kind(self) -> str:
+        """What a training run with this loss is called."""
+        return self.declared.run_kind or self.loss
+
+    def counted(self) -> dict[str, Any]:
+        """Give the settings that the hash of a run counts."""
+        plain = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        if not plain["missing_eos_penalty"]:  # younger than some runs that may go on
+            plain.pop("missing_eos_penalty")
+        return plain
+
+
+_TRAINING = frozenset(Objective.__annotations__)

@@ -5,37 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any
 
 from prefloop.config import ConfigError
+from prefloop.config.fields import hints_of
+from prefloop.judging.spec import JudgeSpec
+from prefloop.recipes.engines import AUTO
 from prefloop.recipes.parts import Anchor, Draw, Filter, Label, Memory, Pairing, Score
 from prefloop.recipes.recipe import Recipe, part_from_json
-from prefloop.types import OrderPolicy
-
-VerdictMode = Literal["text", "json", "logprob", "soft", "five"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeSpec:
-    """Who judges inside a step, where no reward model does. The key always comes by pipe; `base_url` may, with it.
-
-    llm: an OpenAI-compatible endpoint, asked by a template for a criterion. world: a known utility, with noise.
-    """
-
-    kind: Literal["llm", "world"]
-    name: str = ""
-    base_url: str = ""
-    model: str = ""
-    template: str = ""
-    criterion: str = ""
-    mode: VerdictMode = "text"
-    order_policy: OrderPolicy = "average"
-    temperature: float = 0.0
-    max_tokens: int = 1024
-    seed: int = 0
-    world: str = ""
-    noise: float = 0.0
-    soft: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +31,6 @@ class OnlineSpec:
     memory: Memory = field(default_factory=Memory)
     anchor: Anchor = field(default_factory=Anchor)
     judge: JudgeSpec | None = None
-    missing_eos_penalty: float = 0.0  # taken from the score of an answer that did not end
     first_step: int = 0  # steps that the loop took before this run
     total_steps: int = 0  # steps of the whole loop, for the learning rate; 0: this run is all there is
     carry: str | None = (
@@ -94,8 +70,11 @@ class OnlineSpec:
         plain = dataclasses.asdict(self)
         for name in ("reward_model", "carry", "replay"):
             plain.pop(name)
+        for draw in plain["draws"]:
+            if draw["engine"] == AUTO:  # younger than some runs that may go on
+                draw.pop("engine")
         if self.judge is not None:
-            plain["judge"].pop("base_url")
+            plain["judge"] = self.judge.settings()
         return plain
 
     @classmethod
@@ -103,15 +82,16 @@ class OnlineSpec:
         """Make it again from `dataclasses.asdict`. Raises ConfigError."""
         if not isinstance(data, Mapping):
             raise ConfigError(f"online must be an object, not {data!r}")
-        hints = get_type_hints(cls)
+        hints = hints_of(cls)
         values = dict(data)
+        values.pop("missing_eos_penalty", None)  # of older runs, always 0: the objective has it now
         if strange := sorted(set(values) - set(hints)):
             raise ConfigError(f"online has no {', '.join(strange)}; known: {', '.join(hints)}")
         for name, value in values.items():
             if name == "draws":
                 values[name] = tuple(part_from_json(Draw, draw, "draws") for draw in value)
             elif name == "judge":
-                values[name] = None if value is None else part_from_json(JudgeSpec, value, "judge")
+                values[name] = None if value is None else JudgeSpec.from_json(value)
             elif name == "replay":
                 values[name] = tuple(str(part) for part in value)
             elif dataclasses.is_dataclass(hints[name]):

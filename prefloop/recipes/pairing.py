@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from prefloop.answers import same_answer
 from prefloop.config import ConfigError
 from prefloop.recipes.filters import scores_of
 from prefloop.recipes.recipe import Pairing
@@ -104,7 +105,7 @@ def tournament(group: Group, *, seed: int, better: Callable[[int, int], bool | N
         winners: list[int] = []
         for a, b in zip(left[::2], left[1::2], strict=False):
             i, j = min(a, b), max(a, b)
-            same_text = group.completions[i].text == group.completions[j].text
+            same_text = same_answer(group.completions[i].text, group.completions[j].text)
             i_wins = None if same_text else rule(i, j)
             if i_wins is None:
                 n_ties += 1
@@ -138,7 +139,7 @@ def _without_ties(group: Group, indexes: Iterable[tuple[int, int]], *, scores: S
     pairs: list[Pair] = []
     n_ties = 0
     for i, j in indexes:
-        same_text = group.completions[i].text == group.completions[j].text
+        same_text = same_answer(group.completions[i].text, group.completions[j].text)
         if same_text or (scores is not None and scores[i] == scores[j]):
             n_ties += 1
         else:

@@ -8,13 +8,14 @@ setting is taken and then ignored. Keys are those of `run_recipe --set`: `draws.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from math import isfinite
 from typing import Literal
 
 from typing_extensions import override
 
 from prefloop.config import ConfigError, check_fields, setting
+from prefloop.config.numbers import rising_numbers, whole_number
+from prefloop.recipes import engines
+from prefloop.recipes.where import Where, read_where
 
 Scorer = Literal["none", "judge", "policy"]
 Labeller = Literal["none", "preferences", "scores", "judge", "data"]
@@ -55,6 +56,15 @@ class Prompts(Part):
         source="Wang et al. 2022 (Self-Instruct), arXiv:2212.10560; Yuan et al. 2024, arXiv:2401.10020",
     )
     n: int = setting(0, minimum=0, help="Prompts used in a round, drawn by the seed; 0 takes all of them.")
+    sets: str = setting(
+        "",
+        help="Prompt sets that are asked, trained on and measured on: names with commas between them; empty takes all.",
+    )
+    where: str = setting(
+        "",
+        help="Prompts that are asked, trained on and measured on, by their metadata: topic=maths and difficulty>=3; "
+        "after = or != several values with commas, text with spaces in double quotes. Empty takes all.",
+    )
     writer: str = setting(
         "initial",
         choices=("initial", "previous"),
@@ -76,20 +86,40 @@ class Prompts(Part):
         source="Wang et al. 2022, arXiv:2212.10560: 0.7",
     )
 
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.condition
+
     def hidden(self) -> frozenset[str]:
         if self.generator == "none":
             return frozenset({"writer", "temperature", "top_p", "most_alike"})
         return frozenset()
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether no prompt is left out."""
+        return not self.set_names and not self.where
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The prompt sets that are meant; none: all of them."""
+        return tuple(dict.fromkeys(name for part in self.sets.split(",") if (name := part.strip())))
+
+    @property
+    def condition(self) -> Where:
+        """What a prompt's metadata must be like. Raises ConfigError where it can't be read."""
+        return read_where(self.where)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Draw(Part):
-    """Who answers. `data` takes the stored completions; its sampling numbers then mean nothing."""
+    """Who answers, and by what. `data` takes the stored completions; its sampling numbers then mean nothing."""
 
     source: str = setting(
         "current",
         choices=DRAW_SOURCES,
-        prefixes=("checkpoint:", "run:"),
+        prefixes=("checkpoint:",),
         help="Who answers: stored data, or a policy of this loop or another one by its name.",
     )
     n: int = setting(1, minimum=1, maximum=1024, help="Answers for each prompt.")
@@ -101,11 +131,23 @@ class Draw(Part):
     )
     top_k: int = setting(0, minimum=0, help="Tokens kept at each step; 0 keeps all.")
     max_tokens: int = setting(128, minimum=1, maximum=131072, help="Longest answer, in tokens.")
+    engine: str = setting(
+        engines.AUTO,
+        choices=engines.OURS,
+        prefixes=(engines.ENDPOINT_PREFIX,),
+        help=engines.HELP,
+    )
 
     def hidden(self) -> frozenset[str]:
         if self.source == "data":
-            return frozenset({"source", "n", "temperature", "top_p", "top_k", "max_tokens"})
+            return frozenset({"source", "n", "temperature", "top_p", "top_k", "max_tokens", "engine"})
         return frozenset()
+
+    @property
+    def endpoint(self) -> str:
+        """The name of the endpoint that answers; "" where a policy of the project does."""
+        prefix = engines.ENDPOINT_PREFIX
+        return self.engine.removeprefix(prefix) if self.engine.startswith(prefix) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,10 +253,25 @@ class Filter(Part):
         """Trainings in one round: ReST's Improve steps, else one."""
         return len(self.quantiles) if self.kind == "thresholds" else 1
 
+    def n_kept(self, n: int) -> int:
+        """Completions that stay of n, at most."""
+        return {"best": min(1, n), "rejection": min(self.keep, n)}.get(self.kind, n)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing(Part):
     kind: str = setting("as-given", choices=PAIRINGS, help="Which comparisons are made of a prompt's completions.")
+
+    def n_pairs(self, n: int) -> int:
+        """Comparisons that are made of n drawn completions, at most; those that the data names are not among them."""
+        return {
+            "the-two": 1,
+            "best-against-worst": 1,
+            "first-round": n // 2,
+            "tournament": n - 1,
+            "all-ranked": n * (n - 1) // 2,
+            "real-against-generated": n,
+        }.get(self.kind, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,21 +393,3 @@ class Anchor(Part):
             "copy": frozenset({"rate"}),
             "ema": frozenset({"every"}),
         }[self.kind]
-
-
-def rising_numbers(text: str) -> tuple[float, ...]:
-    """Read numbers with commas between them; nothing where they are no finite numbers, or do not rise."""
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        return ()
-    rising = all(isfinite(number) for number in numbers) and all(a < b for a, b in pairwise(numbers))
-    return numbers if rising else ()
-
-
-def whole_number(key: str, text: str, prefix: str) -> int:
-    """Read the number behind a prefix, ≥ 1. Raises ConfigError."""
-    digits = text.removeprefix(prefix)
-    if not digits.isdecimal() or int(digits) < 1:
-        raise ConfigError(f"{key} must be {prefix}N with a whole number N ≥ 1, not {text!r}")
-    return int(digits)

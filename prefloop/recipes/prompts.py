@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ from prefloop.recipes.snapshots import SnapshotError, SnapshotInfo
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """A prompt that answers are drawn for: a text, or messages with a role and a content."""
+    """A prompt that answers are drawn for: a text, or messages with a role and a content.
+
+    `metadata`: its own, where the judge of the run reads it.
+    """
 
     id: str
     prompt: str | list[dict[str, Any]]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_prompts(path: str | Path, rows: Iterable[PromptRow]) -> SnapshotInfo:
@@ -31,7 +35,7 @@ def write_prompts(path: str | Path, rows: Iterable[PromptRow]) -> SnapshotInfo:
         if row.id in seen:
             raise SnapshotError(f"prompt {row.id!r} occurs twice")
         seen.add(row.id)
-        line = {"id": row.id, "prompt": row.prompt}
+        line = {"id": row.id, "prompt": row.prompt} | ({"metadata": row.metadata} if row.metadata else {})
         lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     try:
         content = "".join(f"{line}\n" for line in lines).encode("utf-8")
@@ -61,11 +65,13 @@ def read_prompts(path: str | Path, *, sha256: str = "") -> list[PromptRow]:
     for number, line in enumerate(content.splitlines(), start=1):
         try:
             data = json.loads(line)
-            row = PromptRow(str(data["id"]), data["prompt"])
+            row = PromptRow(str(data["id"]), data["prompt"], data.get("metadata", {}))
         except (ValueError, KeyError, TypeError):
             raise SnapshotError(f"{name}, line {number}: a prompt has an id and a prompt") from None
         if not isinstance(row.prompt, str | list):
             raise SnapshotError(f"{name}, line {number}: a prompt is a text or messages")
+        if not isinstance(row.metadata, dict):
+            raise SnapshotError(f"{name}, line {number}: a prompt's metadata is an object")
         rows.append(row)
     if not rows:
         raise SnapshotError(f"{name} has no prompts")

@@ -9,11 +9,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
 from prefloop.config import ConfigError, check_fields, setting
+from prefloop.config.fields import hints_of
+from prefloop.config.numbers import whole_number
+from prefloop.losses.declaration import Rows
+from prefloop.recipes import meaning
 from prefloop.recipes.adapter import Adapter
-from prefloop.recipes.objective import HARD_LABELS, Loss, Objective, Rows
+from prefloop.recipes.engines import AUTO
+from prefloop.recipes.evaluation import Evaluation
+from prefloop.recipes.objective import Objective
 from prefloop.recipes.parts import (
     AI_REWARD_MODEL,
     RANKING_PAIRINGS,
@@ -28,7 +34,6 @@ from prefloop.recipes.parts import (
     Review,
     Score,
     Teach,
-    whole_number,
 )
 
 __all__ = [
@@ -37,9 +42,9 @@ __all__ = [
     "REWARD_MODEL",
     "Anchor",
     "Draw",
+    "Evaluation",
     "Filter",
     "Label",
-    "Loss",
     "Memory",
     "Objective",
     "OnPolicy",
@@ -51,6 +56,7 @@ __all__ = [
     "Rows",
     "Score",
     "Teach",
+    "ai_label",
     "objective_from_json",
     "part_from_json",
 ]
@@ -90,14 +96,19 @@ class Recipe:
     objective: Objective = field(default_factory=Objective)
     anchor: Anchor = field(default_factory=Anchor)
     adapter: Adapter = field(default_factory=Adapter)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     needs: tuple[str, ...] = ()
     rounds: int = 1
     needs_human_labels: bool = False  # as its paper has it, it can't be done without labels by people
     external_api: bool = False  # its labels come from a large language model, served or called
     sources: Mapping[str, str] = field(default_factory=dict)  # key -> where this recipe's default comes from
+    departures: tuple[str, ...] = ()  # where it does otherwise than its paper, a sentence each
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.objective.declared.anchors == "imitate":  # it imitates the best of all that it draws
+            drawn = tuple(dataclasses.replace(draw, n=self.objective.n) for draw in self.draws)
+            object.__setattr__(self, "draws", drawn)
         if self.group not in RECIPE_GROUPS:
             raise ConfigError(f"group must be one of {', '.join(RECIPE_GROUPS)}, not {self.group!r}")
         if self.rounds < 1:
@@ -122,6 +133,11 @@ class Recipe:
         total = sum(draw.n for draw in self.draws)
         if self.samples and self.pairing.kind not in ("none", "as-given") and total < 2:
             raise ConfigError(f"draws.n must be a whole number ≥ 2 to make pairs, not {total}")
+        if self.objective.declared.compares_group and total < 2:
+            raise ConfigError(
+                f"draws.n must be a whole number ≥ 2, not {total}: {self.objective.loss} measures an answer by the "
+                "prompt's others"
+            )
         if self.samples and self.pairing.kind == "the-two" and total != 2:
             raise ConfigError(f"draws.n must be 2 for pairing.kind the-two, not {total}")
         if self.pairing.kind == "real-against-generated" and not ("data" in sources and self.samples):
@@ -139,36 +155,40 @@ class Recipe:
             raise ConfigError("filter.kind best leaves one completion: pairing.kind must be none, or filter.kind all")
         if self.filter.kind == "thresholds" and self.objective.rows != "demonstrations":
             raise ConfigError("filter.kind thresholds is for answers that are imitated: this objective takes none")
-        if self.objective.loss in HARD_LABELS and self.label.labels == "soft":
+        if self.objective.declared.hard_labels and self.label.labels == "soft":
             raise ConfigError(f"label.labels must be hard or sampled: {self.objective.loss} takes no soft labels")
         if self.objective.rows == "groups" and not has_scores:
             raise ConfigError(f"{self.objective.loss} ranks whole groups and needs scores")
 
     def hidden(self) -> frozenset[str]:
-        """An offline method has nothing to refresh; a loss without pairs has nothing to pair, label or review."""
-        parts: set[str] = set()
-        if self.objective.loss == "none":
-            parts.add("adapter")
-        if self.group == "offline":
-            parts.add("refresh")
-        if self.score.by == "none":
-            parts |= {"score", "filter"}
-        if self.score.by != "policy":
-            parts.add("teach")
-        if self.pairing.kind == "none":
-            parts |= {"pairing", "label", "review"}
-        if self.label.by in ("preferences", "data"):
-            parts.add("pairing")
-        if self.label.by == "data":
-            parts.add("review")
-        if self.score.judge == AI_REWARD_MODEL and self.score.by == "judge":
-            parts.discard("label")  # its reward model is made from these labels
-        return frozenset(parts)
+        """Return the parts that mean nothing in this recipe."""
+        return frozenset(key for key in self.meaningless() if "." not in key)
+
+    def meaningless(self) -> Mapping[str, str]:
+        """Return the parts and keys that mean nothing in this recipe, each with the reason."""
+        return meaning.meaningless(self)
+
+    def explain_key(self, key: str) -> Mapping[str, Any]:
+        """Return what this recipe allows of a key where that is less than the part does."""
+        return meaning.explain_key(self, key)
+
+    def idle(self) -> Mapping[str, str]:
+        """Return the keys that do nothing until another one is set."""
+        return meaning.idle(self)
+
+    def check_settings(self) -> None:
+        """Raise ConfigError where settings can't be had together."""
+        meaning.check_settings(self)
 
     @property
     def samples(self) -> bool:
         """Whether a policy answers, rather than stored data alone."""
         return any(draw.source != "data" for draw in self.draws)
+
+    @property
+    def engine(self) -> str:
+        """What draws the answers of the loop's own policies where they are measured, judge or write prompts."""
+        return next((draw.engine for draw in self.draws if draw.source != "data" and not draw.endpoint), AUTO)
 
     @property
     def is_online(self) -> bool:
@@ -197,16 +217,6 @@ class Recipe:
         return by_default or (self.score.by != "none" and (by_scores or ranks or filters))
 
     @property
-    def ingredients(self) -> tuple[str, ...]:
-        """The recipes of `needs` that these settings still need: another scorer needs no reward model."""
-        ours = self.score.judge in (REWARD_MODEL, AI_REWARD_MODEL)
-        made_elsewhere = not self.uses_scores or not ours
-        left_out = {"reward-model"} if made_elsewhere else set()
-        if self.score.by == "policy" and not self.teach.eft:
-            left_out.add("sft")
-        return tuple(name for name in self.needs if name not in left_out)
-
-    @property
     def on_policy(self) -> OnPolicy:
         """Whether today's policy answers: never, once a round, beside answers of others, or at every step."""
         fresh = [draw.source in ("current", "previous") for draw in self.draws]
@@ -215,13 +225,7 @@ class Recipe:
         if self.refresh == "round":
             return "batch"
         # Samples that only measure another one's quantile are not learnt from.
-        return "mixed" if not all(fresh) and self.objective.loss != "bond-backward" else "yes"
-
-    @property
-    def online_feedback(self) -> bool:
-        """Whether labels or scores are given on the policy's own fresh answers while the loop goes on."""
-        judged = self.label.by not in ("none", "data") or self.score.by != "none"
-        return self.on_policy != "no" and judged
+        return "mixed" if not all(fresh) and self.objective.declared.anchors != "measure" else "yes"
 
     @property
     def n_models(self) -> int:
@@ -230,39 +234,38 @@ class Recipe:
         A step-refreshed method scores or compares inside its training, and PPO has a value network.
         """
         scores = self.score.by != "none"
-        if self.objective.loss == "none":
+        if not self.objective.trains:
             return 1 + scores
         other = self.objective.needs_reference or self.anchor.kind != "none"
         judged_inside = self.is_online and (scores or self.label.by in ("judge", "scores"))
-        return 1 + other + judged_inside + (self.objective.loss == "ppo")
+        return 1 + other + judged_inside + self.objective.needs("values")
 
     @property
     def run_kind(self) -> str | None:
         """The kind of training run that the recipe asks for (`runspec.RunSpec.kind`); None where nothing is trained."""
         if self.learns_in_steps:
             return "online"
-        if self.objective.loss == "none":
-            return None
-        return {"nll": "sft", "bradley-terry": "reward-model"}.get(self.objective.loss, self.objective.loss)
+        return self.objective.run_kind if self.objective.trains else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values from which `from_json` makes an equal recipe."""
         plain = dataclasses.asdict(self)
         plain["draws"] = list(plain["draws"])
         plain["needs"] = list(plain["needs"])
+        plain["departures"] = list(plain["departures"])
         plain["sources"] = dict(plain["sources"])
         return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
         """Make the recipe again. Raises ConfigError for keys or values that a recipe does not have."""
-        hints = get_type_hints(cls)
+        hints = hints_of(cls)
         values = dict(data)
         _refuse_unknown(cls, values, "recipe")
         for name, value in values.items():
             if name == "draws":
-                values[name] = tuple(part_from_json(Draw, draw, "draws") for draw in value)
-            elif name == "needs":
+                values[name] = tuple(part_from_json(Draw, _as_it_was(draw), "draws") for draw in value)
+            elif name in ("needs", "departures"):
                 values[name] = tuple(str(item) for item in value)
             elif dataclasses.is_dataclass(hints[name]):
                 values[name] = part_from_json(hints[name], value, name)
@@ -270,6 +273,17 @@ class Recipe:
             return cls(**values)
         except TypeError as error:
             raise ConfigError(f"not a recipe: {error}") from None
+
+
+def _as_it_was(draw: Any) -> Any:
+    """Read a draw of an older loop: `run:ID` was once taken, and asked the current policy."""
+    old = isinstance(draw, Mapping) and str(draw.get("source", "")).startswith("run:")
+    return {**draw, "source": "current"} if old else draw
+
+
+def ai_label(recipe: Recipe) -> Label:
+    """Say how the labels are taken that an AI reward model learns: the recipe's own where it has no other pairs."""
+    return recipe.label if recipe.pairing.kind == "none" else Label(by="judge", labels="soft")
 
 
 def objective_from_json(data: Mapping[str, Any]) -> Objective:

@@ -3,7 +3,7 @@
 Layout of a run directory:
     spec.json         this file, written once
     snapshot.jsonl    the training set (the name stands in the spec)
-    inbox.jsonl       what the run is told while it runs: {"type": "pause"} or {"type": "stop"}, a line each
+    inbox.jsonl       what people correct while the run goes on (`events.py`)
     events.jsonl      what the run says (`events.py`)
     step-000200/      checkpoints: weights, optimizer, position; only the last `keep_last` stay
     final/            the result, published at once, without the optimizer
@@ -23,16 +23,22 @@ from typing import Any, Literal, get_args
 from prefloop.config import ConfigError, check_fields, setting
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.online import OnlineSpec
-from prefloop.recipes.recipe import Loss, Objective, objective_from_json, part_from_json
+from prefloop.recipes.recipe import Objective, objective_from_json, part_from_json
 
 FailureClass = Literal[
-    "user_config", "data", "out_of_memory", "out_of_disk", "judge_unreachable", "judge_refused", "internal"
+    "user_config",
+    "data",
+    "out_of_memory",
+    "out_of_disk",
+    "judge_unreachable",
+    "judge_refused",
+    "cap_reached",
+    "internal",
 ]
 
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
+PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 ONLINE = "online"  # samples and learns in the same breath: `RunSpec.online` says how
-# A run's kind is its loss, but for these names; an online run takes any loss.
-_KIND_OF_LOSS: dict[Loss, str] = {"nll": "sft", "bradley-terry": "reward-model"}
 
 SPEC_FILE = "spec.json"
 EVENTS_FILE = "events.jsonl"
@@ -42,7 +48,7 @@ FINAL_DIR = "final"
 
 # Exit codes of `python -m prefloop.engine.train`.
 EXIT_DONE = 0
-EXIT_LEFT = 75  # EX_TEMPFAIL: a checkpoint is written, run it again to go on (SIGTERM, pause)
+EXIT_LEFT = 75  # EX_TEMPFAIL: a checkpoint is written, run it again to go on (SIGTERM)
 EXIT_OF_FAILURE: dict[FailureClass, int] = {
     "internal": 1,
     "user_config": 2,
@@ -51,6 +57,7 @@ EXIT_OF_FAILURE: dict[FailureClass, int] = {
     "out_of_disk": 5,
     "judge_unreachable": 6,
     "judge_refused": 7,
+    "cap_reached": 8,
 }
 
 
@@ -84,8 +91,8 @@ class RunSpec:
     )
     precision: str = setting(
         "auto",
-        choices=("auto", "float32", "bfloat16"),
-        help="Of the weights that compute; auto takes bfloat16 on a GPU. The optimizer keeps its own in float32.",
+        choices=PRECISIONS,
+        help="Of the weights that compute; auto takes bfloat16 on a GPU. The optimizer keeps float32 at least.",
     )
     processes: int = setting(
         1, minimum=1, maximum=1024, help="Processes that share the rows of each step, on one machine."
@@ -102,9 +109,9 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.objective.loss == "none":
+        if not self.objective.trains:
             raise ConfigError("a run needs a loss to train on, not none")
-        offline = _KIND_OF_LOSS.get(self.objective.loss, self.objective.loss)
+        offline = self.objective.run_kind  # an online run takes any loss
         if self.kind not in (ONLINE, offline):
             raise ConfigError(f"kind must be {offline} for the loss {self.objective.loss}, not {self.kind!r}")
         if self.kind == offline and self.objective.rows == "samples":
@@ -121,7 +128,7 @@ class RunSpec:
 
     def config_hash(self) -> str:
         """SHA-256 of everything that decides the result: not where things lie, nor how often it saves."""
-        plain = dataclasses.asdict(self)
+        plain = dataclasses.asdict(self) | {"objective": self.objective.counted()}
         for name in ("run_id", "start", "reference", "snapshot", "save_every", "keep_last", "device", "parent"):
             plain.pop(name)
         if self.online is not None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prefloop.losses.declaration import Rows
 from prefloop.types import PrefloopError, PromptContent, TrainingPair
 
 
@@ -26,7 +27,7 @@ class SnapshotError(PrefloopError):
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """One row of an SFT snapshot: an answer to learn to write."""
+    """One answer: to learn to write, or, for a loss that learns from both, desirable or not."""
 
     id: str
     prompt: PromptContent
@@ -35,6 +36,7 @@ class Demonstration:
     completion_ids: tuple[int, ...] = ()  # of an answer that a policy with the same tokenizer drew; else empty
     source: str = ""
     label_ids: tuple[str, ...] = ()
+    desirable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,14 @@ class RankedGroup:
 
 Row = TrainingPair | Demonstration | RankedGroup
 R = TypeVar("R", TrainingPair, Demonstration, RankedGroup)
+_CLASSES: Mapping[Rows, type[Row]] = {
+    "pairs": TrainingPair,
+    "demonstrations": Demonstration,
+    "answers": Demonstration,
+    "groups": RankedGroup,
+}
 # what a row is written with only where it has it, so that older snapshots keep their bytes
-_OPTIONAL = {"target": None, "target_ids": ()}
+_OPTIONAL = {"target": None, "target_ids": (), "desirable": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +120,9 @@ def read_pairs(path: str | Path, *, sha256: str = "") -> list[TrainingPair]:
     return _read(Path(path), TrainingPair, sha256)
 
 
-def read_demonstrations(path: str | Path, *, sha256: str = "") -> list[Demonstration]:
-    """Read a snapshot of demonstrations. Raises SnapshotError naming the line, or where the bytes differ."""
-    return _read(Path(path), Demonstration, sha256)
-
-
-def read_groups(path: str | Path, *, sha256: str = "") -> list[RankedGroup]:
-    """Read a snapshot of ranked groups. Raises SnapshotError naming the line, or where the bytes differ."""
-    return _read(Path(path), RankedGroup, sha256)
+def read_rows(path: str | Path, rows: Rows, *, sha256: str = "") -> list[Any]:
+    """Read a snapshot of the rows that a loss learns from. Raises SnapshotError, as `read_pairs`."""
+    return _read(Path(path), _CLASSES[rows], sha256)
 
 
 def _read(path: Path, kind: type[R], sha256: str) -> list[R]:
@@ -179,6 +182,8 @@ def _are_ids(value: Any) -> bool:
 def _fits(name: str, value: Any, *, grouped: bool) -> bool:
     if name in ("weight", "p_first"):
         return _is_number(value)
+    if name == "desirable":
+        return isinstance(value, bool)
     if name == "scores":
         return isinstance(value, tuple) and all(_is_number(part) for part in value)
     if name in ("label_ids", "completions"):

@@ -27,10 +27,15 @@ from prefloop.records.form import (
     VoteChoice,
     choice_of,
     comparisons_of,
+    n_comparisons,
+    n_ranked,
     outcome_of,
+    pairs_named,
+    ranked_pairs,
 )
-from prefloop.records.read import parse_line, read_again, read_hashed, read_records
-from prefloop.records.write import content_hash, record_to_dict, write_record
+from prefloop.records.read import parse_line, read_records, read_written
+from prefloop.records.times import time_of, written_time
+from prefloop.records.write import content_hash, hash_of, record_to_dict, write_record
 
 __all__ = [
     "Choice",
@@ -52,12 +57,18 @@ __all__ = [
     "choice_of",
     "comparisons_of",
     "content_hash",
+    "hash_of",
+    "n_comparisons",
+    "n_ranked",
     "outcome_of",
+    "pairs_named",
     "parse_line",
     "parse_record",
-    "read_again",
-    "read_hashed",
+    "ranked_pairs",
     "read_records",
+    "read_written",
     "record_to_dict",
+    "time_of",
     "write_record",
+    "written_time",
 ]

@@ -160,19 +160,6 @@ def _metadata(row: dict[str, Any], at: str) -> Metadata:
     return sorted_metadata(value)
 
 
-def refuse_nul(value: object) -> None:
-    stack = [value]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, str) and "\0" in node:
-            raise InvalidRecord("holds a NUL character, which databases can't store")
-        if isinstance(node, dict):
-            stack.extend(node.keys())
-            stack.extend(node.values())
-        elif isinstance(node, list):
-            stack.extend(node)
-
-
 def _prompt(top: dict[str, Any]) -> str | tuple[dict[str, str], ...]:
     prompt = top.get("prompt")
     if isinstance(prompt, str):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, cast
 
+from prefloop.preference import outcome_at
 from prefloop.types import Outcome, PrefloopError, Split
 
 Choice = Literal[0, 1, "tie", "both_bad"]
@@ -16,6 +17,7 @@ PairIndex = tuple[int, int]
 Metadata = dict[str, Any]
 
 MAX_LINE_BYTES = 20_000_000
+MAX_VALUES = 500_000  # of a row or a record: texts, numbers, lists and objects, at any depth
 MAX_DEPTH = 64
 MAX_ERRORS = 50
 MAX_COMPLETIONS = 1_000
@@ -134,7 +136,7 @@ def outcome_of(choice: Choice | None, *, p_first: float | None = None) -> Outcom
     if choice is None:
         if p_first is None:
             return None
-        return "first" if p_first > 0.5 else "second" if p_first < 0.5 else "tie"
+        return outcome_at(p_first)
     if choice == 0:
         return "first"
     return "second" if choice == 1 else cast(Outcome, choice)
@@ -144,7 +146,44 @@ def choice_of(outcome: Outcome) -> Choice:
     return 0 if outcome == "first" else 1 if outcome == "second" else outcome
 
 
-def comparisons_of(record: Record) -> tuple[PairIndex, ...]:
-    """List the pairs that gold, votes, verdicts and overrides name, in index order; all pairs if none is named."""
+def ranked_pairs(groups: Sequence[Sequence[int]]) -> Iterator[tuple[PairIndex, Outcome]]:
+    """Say what a ranking says of each two of its answers: n(n-1)/2 pairs in index order, ties within a group."""
+    level = {answer: at for at, group in enumerate(groups) for answer in group}
+    for i, j in combinations(sorted(level), 2):
+        yield (i, j), "tie" if level[i] == level[j] else "first" if level[i] < level[j] else "second"
+
+
+def pairs_named(record: Record) -> set[PairIndex]:
+    """Collect the pairs that gold, votes, rankings, verdicts and overrides speak of."""
     named = {x.pair for rows in (record.gold, record.votes, record.verdicts, record.overrides) for x in rows}
-    return tuple(sorted(named)) if named else tuple(combinations(range(len(record.completions)), 2))
+    for ranking in record.rankings:
+        named |= {pair for pair, _ in ranked_pairs(ranking.groups)}
+    return named
+
+
+def comparisons_of(record: Record) -> tuple[PairIndex, ...]:
+    """List the pairs to compare, in index order: those that the record names, else all.
+
+    Only labels of pairs narrow a record to what it names. A ranking names all that it orders beside them; and whoever
+    skipped a pair, or discarded a ranking, left all of the record to others.
+    """
+    if _narrows(record):
+        return tuple(sorted(pairs_named(record)))
+    return tuple(combinations(range(len(record.completions)), 2))
+
+
+def n_comparisons(record: Record) -> int:
+    """Count what `comparisons_of` lists, without listing all pairs of a thousand answers."""
+    n = len(record.completions)
+    return len(pairs_named(record)) if _narrows(record) else n * (n - 1) // 2
+
+
+def n_ranked(record: Record) -> int:
+    """Count the labels that the rankings of a record come to: n(n-1)/2 for each that orders n answers."""
+    sizes = [sum(map(len, ranking.groups)) for ranking in record.rankings]
+    return sum(n * (n - 1) // 2 for n in sizes)
+
+
+def _narrows(record: Record) -> bool:
+    said = record.gold or record.verdicts or record.overrides
+    return bool(said) or any(vote.choice != "skip" for vote in record.votes)

@@ -73,7 +73,12 @@ def write_record(record: Record) -> bytes:
 
 def content_hash(record: Record) -> str:
     """Hash the canonical form (SHA-256, hex); two spellings of one record agree."""
-    return hashlib.sha256(write_record(record)).hexdigest()
+    return hash_of(write_record(record))
+
+
+def hash_of(line: bytes) -> str:
+    """Hash a line that `write_record` wrote (SHA-256, hex)."""
+    return hashlib.sha256(line).hexdigest()
 
 
 def _drop(**values: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from prefloop.stats.intervals import student_quantile
 from prefloop.types import Interval
 
 Weights = Literal["unweighted", "linear", "quadratic"]
@@ -110,19 +111,6 @@ def cohen_kappa(table: ArrayLike, *, weights: Weights = "unweighted") -> float |
     return _finite(kappas(table, weights=weights))
 
 
-def cohen_kappa_labels(
-    a: Sequence[Hashable | None],
-    b: Sequence[Hashable | None],
-    *,
-    categories: Sequence[Hashable] | None = None,
-    weights: Weights = "unweighted",
-) -> float | None:
-    """Give Cohen's kappa of two label sequences; positions where either is None are left out."""
-    labels = list(categories) if categories is not None else categories_of([*a, *b])
-    table = contingency(codes(a, categories=labels), codes(b, categories=labels), k=len(labels))
-    return cohen_kappa(table, weights=weights)
-
-
 def cohen_kappa_interval(
     table: ArrayLike, *, weights: Weights = "unweighted", confidence: float = 0.95
 ) -> Kappa | None:
@@ -142,6 +130,26 @@ def cohen_kappa_interval(
     ase = float(np.sqrt(max(variance, 0.0)))
     half = float(ndtri(0.5 + confidence / 2)) * ase
     return Kappa(kappa, ase, Interval(kappa - half, kappa + half))
+
+
+def kappa_interval(
+    table: ArrayLike, variance: float, *, raw: Interval, n_items: int, confidence: float = 0.95
+) -> Interval | None:
+    """Give the interval of a kappa whose variance was told from `n_items` items; `raw` is that of raw agreement.
+
+    It is symmetric in arctanh of kappa, where its law is nearest to a normal one, with Student's quantile. A kappa of
+    ±1, or one without spread, says nothing of its error: there `raw` is corrected for chance as it stands.
+    """
+    t = _square(table)
+    kappa = cohen_kappa(t)
+    if kappa is None:
+        return None
+    if variance <= 1e-18 or abs(kappa) > 1.0 - 1e-12:
+        chance = float(t.sum(axis=-1) @ t.sum(axis=-2)) / float(t.sum()) ** 2
+        return Interval(max(-1.0, (raw.low - chance) / (1.0 - chance)), (raw.high - chance) / (1.0 - chance))
+    half = student_quantile(n_items - 1, confidence) * variance**0.5 / (1.0 - kappa**2)
+    centre = float(np.arctanh(kappa))
+    return Interval(float(np.tanh(centre - half)), float(np.tanh(centre + half)))
 
 
 def rating_counts(ratings: ArrayLike, *, k: int) -> Ints:

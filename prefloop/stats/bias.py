@@ -1,4 +1,4 @@
-"""What a judge leans on besides the answer: the place, the length, the order. Counts on integer-coded columns."""
+"""How often a judge prefers the answer that is shown first, counted on integer-coded columns."""
 
 from __future__ import annotations
 
@@ -27,17 +27,3 @@ def first_slot(outcome: ArrayLike, swapped: ArrayLike) -> Share:
     o, s = np.asarray(outcome), np.asarray(swapped, dtype=bool)
     decisive = (o == FIRST) | (o == SECOND)
     return Share(int(decisive.sum()), int((decisive & ((o == SECOND) == s)).sum()))
-
-
-def longer_preferred(outcome: ArrayLike, length_first: ArrayLike, length_second: ArrayLike) -> Share:
-    """Count decisive verdicts for the longer answer, where lengths differ."""
-    o, a, b = np.asarray(outcome), np.asarray(length_first), np.asarray(length_second)
-    counted = ((o == FIRST) | (o == SECOND)) & (a != b)
-    return Share(int(counted.sum()), int((counted & ((o == FIRST) == (a > b))).sum()))
-
-
-def order_consistency(natural: ArrayLike, swapped: ArrayLike) -> Share:
-    """Count items whose outcome is the same in both orders, of those parsed in both (negative code: not parsed)."""
-    x, y = np.asarray(natural), np.asarray(swapped)
-    both = (x >= 0) & (y >= 0)
-    return Share(int(both.sum()), int((both & (x == y)).sum()))

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from prefloop.stats.bradley_terry import Design, Games, NotConverged, fit_bradley_terry
-from prefloop.stats.intervals import lump, percentile_interval
+from prefloop.stats.bradley_terry import Design, Games, NotConverged, fit_bradley_terry, sandwich_reach
+from prefloop.stats.intervals import expanded, lump, percentile_interval
 from prefloop.types import Interval
 
 Floats = NDArray[np.float64]
@@ -70,8 +70,15 @@ def bootstrap_strengths(
     return out
 
 
-def strength_intervals(strengths: Floats, *, confidence: float = 0.95) -> list[Interval | None]:
-    """Give each player's percentile interval; None where fewer than half of the resamples have strengths."""
+def strength_intervals(
+    strengths: Floats, *, n_items: int | None = None, confidence: float = 0.95
+) -> list[Interval | None]:
+    """Give each player's percentile interval, for few items (`n_items`) as much wider as `expanded` says.
+
+    None where fewer than half of the resamples have strengths.
+    """
+    if n_items is not None:
+        confidence = expanded(confidence, reach=sandwich_reach(n_items, strengths.shape[1], confidence=confidence))
     return [percentile_interval(column, confidence=confidence) for column in strengths.T]
 
 

@@ -2,6 +2,9 @@
 
 The unit is the comparison: people's score of it is the mean of their votes, the judge's the mean over its readable
 verdicts (both orders, all samples), ties and both bad half. A model's rate is over the comparisons it was in.
+
+Both together are right only where the comparisons that people voted on are like the others. `votes_in_order` says that
+they are not a random share but stand at one end of all comparisons in the order they were made (a rank-sum test).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ Floats = NDArray[np.float64]
 Report = dict[str, Any]
 
 HALF_WIDTH = 0.03
+_FAR = 4.0  # standard deviations of a rank sum
 
 
 def win_rates_report(columns: GameColumns, *, judge: int, name: str, half_width: float = HALF_WIDTH) -> Report:
@@ -39,7 +43,22 @@ def win_rates_report(columns: GameColumns, *, judge: int, name: str, half_width:
             np.concatenate([people[as_a], 1 - people[as_b]]), np.concatenate([machine[as_a], 1 - machine[as_b]])
         )
         models.append({"name": model, **_json(found, half_width)})
-    return {"judge": name, "half_width": half_width, "n_comparisons": len(items), "models": models}
+    return {
+        "judge": name,
+        "half_width": half_width,
+        "n_comparisons": len(items),
+        "votes_in_order": _at_one_end(np.isfinite(people) & np.isfinite(machine)),
+        "models": models,
+    }
+
+
+def _at_one_end(voted: NDArray[np.bool_]) -> bool:
+    """Say whether the marked places lie at one end, beyond what a random share of them ever does."""
+    n, k = len(voted), int(voted.sum())
+    if not 0 < k < n:
+        return False
+    mean, variance = k * (n - 1) / 2, k * (n - k) * (n + 1) / 12
+    return bool(abs(float(np.flatnonzero(voted).sum()) - mean) > _FAR * variance**0.5)
 
 
 def _means(place: Ints, score: Floats, rows: NDArray[np.bool_], n_items: int) -> Floats:

@@ -2,8 +2,10 @@
 
 P(i beats j) = logistic(s_i - s_j [+ d] [+ β·x]), where d is the log-odds of being shown first and x are features of
 the game, positive where they speak for i (a difference of lengths, say). A tie, or both answers bad, is half a win
-each. Strengths have mean 0. Standard errors are the sandwich H+ (Σ g gᵀ) H+ over games, H+ the pseudo-inverse (Huber
-1967), so that they are those of the mean-0 strengths themselves.
+each. Strengths have mean 0. Standard errors are the sandwich H+ (Σ g gᵀ) H+, H+ the pseudo-inverse (Huber 1967), so
+that they are those of the mean-0 strengths themselves. The sum is over games, or where it is known which belong to one
+item (`played`) over items, g an item's sum; intervals then have Student's quantile with as many degrees of freedom as
+items are left over by the strengths, and the variance's factor for the same.
 
 The maximum exists and is unique exactly when the win graph is strongly connected (Ford 1957).
 
@@ -13,14 +15,16 @@ A game's row of the design has two entries beside its features, so gradient and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
+from prefloop.stats.clusters import Played
+from prefloop.stats.intervals import normal_quantile, student_quantile
 from prefloop.types import Interval, PrefloopError
 
 Floats = NDArray[np.float64]
@@ -31,6 +35,7 @@ _MAX_STEPS = 200
 # Strengths of a strongly connected graph are finite; a position or feature effect beyond this (it would take some
 # hundred million games to see) has run away.
 _MAX_EFFECT = 20.0
+_NO_SPREAD = 1e-18  # a variance that is nothing but rounding
 _UNTOLD = 1e-9  # share of a feature that players leave unexplained, below which its effect can't be told
 _DENSE_KEYS = 4_000_000  # keys that are counted in an array rather than sorted
 
@@ -130,10 +135,28 @@ class BradleyTerry:
     first_se: float | None = None
     effects: Floats = field(default_factory=lambda: np.zeros(0))
     effects_se: Floats = field(default_factory=lambda: np.zeros(0))
+    n_items: int | None = None  # that the errors are clustered by; None: over games
+
+    def reach(self, *, confidence: float = 0.95) -> float:
+        """Say how many standard errors an interval reaches to each side."""
+        n_fitted = len(self.log_strength) + len(self.effects) + (self.first is not None)
+        return sandwich_reach(self.n_items, n_fitted, confidence=confidence)
 
     def interval(self, player: int, *, confidence: float = 0.95) -> Interval:
-        half = float(ndtri(0.5 + confidence / 2)) * float(self.se[player])
+        half = self.reach(confidence=confidence) * float(self.se[player])
         return Interval(float(self.log_strength[player]) - half, float(self.log_strength[player]) + half)
+
+
+def sandwich_reach(n_items: int | None, n_fitted: int, *, confidence: float = 0.95) -> float:
+    """Give the multiple of a clustered error that an interval reaches; with errors over games (None) the normal one.
+
+    The error of few items comes out too small by about the share of them that what was fitted used up: strengths (one
+    less, as their mean is 0) and effects.
+    """
+    if n_items is None:
+        return normal_quantile(confidence)
+    left = max(n_items - n_fitted + 1, 1)
+    return student_quantile(left, confidence) * float(np.sqrt(n_items / left))
 
 
 def disconnection_reason(games: Games, *, n_players: int) -> str | None:
@@ -155,9 +178,19 @@ def disconnection_reason(games: Games, *, n_players: int) -> str | None:
     return None
 
 
-def fit_bradley_terry(games: Games, *, n_players: int, position: bool = False) -> BradleyTerry:
+def fit_bradley_terry(
+    games: Games,
+    *,
+    n_players: int,
+    position: bool = False,
+    played: Played | None = None,
+    played_features: Floats | None = None,
+) -> BradleyTerry:
     """Fit strengths, the effects of the games' features, and with `position` that of being shown first.
 
+    `played` are the same games one by one, with their items (and with the games' features `played_features`): errors
+    are then clustered by item. Where all items are alike (ties only, say) there is nothing to tell an error from; then
+    it is that of the model with one game an item.
     Raises NotConverged where the win graph is not strongly connected, where an effect runs away (the answer shown first
     always won), or where a covariate never varies independently of who plays.
     """
@@ -173,8 +206,11 @@ def fit_bradley_terry(games: Games, *, n_players: int, position: bool = False) -
         raise NotConverged(f"the effect of {what} has no finite maximum: it decides too much")
     probability = expit(design.logits(theta))
     bread = design.inverse(design.gram(games.count * probability * (1.0 - probability)))
-    meat = design.gram(games.count * (games.score - probability) ** 2)
-    covariance = bread @ meat @ bread
+    if played is None:
+        meat = design.gram(games.count * (games.score - probability) ** 2)
+        covariance = bread @ meat @ bread
+    else:
+        covariance = _clustered(design, theta, bread, played, played_features)
     se = np.sqrt(np.clip(np.diag(covariance), 0.0, None))
     n_features = games.features.shape[1]
     return BradleyTerry(
@@ -185,7 +221,25 @@ def fit_bradley_terry(games: Games, *, n_players: int, position: bool = False) -
         first_se=float(se[-1]) if position else None,
         effects=theta[n_players : n_players + n_features],
         effects_se=se[n_players : n_players + n_features],
+        n_items=None if played is None else played.n_items,
     )
+
+
+def _clustered(design: Design, theta: Floats, bread: Floats, played: Played, features: Floats | None) -> Floats:
+    """Give the covariance with scores summed within items."""
+    one_by_one = Games(played.a, played.b, played.score, np.ones(len(played.a)), played.shown)
+    if features is not None:
+        one_by_one = replace(one_by_one, features=features)
+    rows = Design.of(one_by_one, n_players=design.n_players, position=design.position)
+    probability = expit(rows.logits(theta))
+    residual = played.score - probability
+    meat = played.meat(residual, residual[:, None] * rows.x, n_players=design.n_players)
+    covariance: Floats = bread @ meat @ bread
+    if np.diag(covariance)[: design.n_players].max() > _NO_SPREAD:
+        return covariance
+    information = rows.gram(played.weights() * probability * (1.0 - probability))
+    inverse = rows.inverse(information)
+    return np.asarray(inverse @ information @ inverse)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prefloop.stats.intervals import wilson_interval
+from prefloop.stats.intervals import share_interval
 from prefloop.types import Interval
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ class Bin:
     n: int
     said: float
     true: float
-    interval: Interval | None  # of `true`; Wilson, verdicts taken as independent
+    interval: Interval | None  # of `true`, over items; None where the bin has rows of one item alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ def calibration(
     place = np.minimum((said * n_bins).astype(np.int64), n_bins - 1)
     count = np.bincount(place, minlength=n_bins)
     sum_said, sum_true = np.bincount(place, said, n_bins), np.bincount(place, true, n_bins)
+    _, owner = np.unique(owner, return_inverse=True)
+    n_items = int(owner.max()) + 1
+    _, cell = np.unique(place * n_items + owner, return_inverse=True)  # an item's rows in a bin belong together
+    rows, true_of = np.bincount(cell), np.bincount(cell, true)
+    bin_of = np.zeros(len(rows), dtype=np.int64)
+    bin_of[cell] = place
     bins = tuple(
         Bin(
             low=k / n_bins,
@@ -68,22 +74,11 @@ def calibration(
             n=int(count[k]),
             said=float(sum_said[k] / count[k]),
             true=float(sum_true[k] / count[k]),
-            interval=wilson_interval(min(float(sum_true[k]), float(count[k])), int(count[k])),
+            interval=share_interval(true_of[bin_of == k], rows[bin_of == k]),
         )
         for k in np.flatnonzero(count).tolist()
     )
     ece = float(np.abs(sum_said - sum_true).sum() / n)
     loss = (said - true) ** 2
-    return Calibration(n, bins, ece, float(loss.mean()), _interval(loss, owner))
-
-
-def _interval(loss: Floats, owner: NDArray[np.generic]) -> Interval | None:
-    """Give the normal interval of a mean whose rows come in clusters (Liang and Zeger 1986)."""
-    _, place = np.unique(owner, return_inverse=True)
-    if place.max() < 1:
-        return None
-    mean = float(loss.mean())
-    by_item = np.bincount(place.ravel(), loss - mean)
-    m = len(by_item)
-    half = 1.959963984540054 * float(np.sqrt((by_item**2).sum() * m / (m - 1))) / len(loss)
-    return Interval(max(0.0, mean - half), min(1.0, mean + half))
+    brier = share_interval(np.bincount(owner, loss), np.bincount(owner))  # in [0, 1], as a share is
+    return Calibration(n, bins, ece, float(loss.mean()), brier)

@@ -50,11 +50,12 @@ class ReportVote:
 
 @dataclass(frozen=True, slots=True)
 class ReportVerdict:
-    """One call to a judge. `order` "10": the canonical second answer was shown first. `outcome` only where ok."""
+    """One call to a judge. `order` "10": the canonical second answer was shown first; "": it follows from a ranking,
+    which shows its answers in no order. `outcome` only where ok."""
 
     item: Hashable
     judge: str
-    order: Literal["01", "10"]
+    order: Literal["01", "10", ""]
     sample: int
     state: VerdictState
     outcome: Outcome | None
@@ -85,6 +86,8 @@ class AgreementColumns:
     verdict_swapped: NDArray[np.bool_]
     verdict_sample: Ints
     verdict_outcome: Ints  # outcome code, UNPARSEABLE, FAILED or OTHER_STATE
+    # shown in no order: it follows from a ranking (empty: none is)
+    verdict_unordered: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     verdict_p: Floats = field(default_factory=lambda: np.zeros(0))  # that the first is better; NaN: not said
     models: tuple[str, ...] = ()
     model_first: Ints = field(default_factory=_no_codes)  # (items,) place in `models` or MISSING
@@ -140,6 +143,7 @@ def columns_of(
         verdict_item=_ints(place[v.item] for v in verdict_rows),
         verdict_judge=_ints(judge_code[v.judge] for v in verdict_rows),
         verdict_swapped=np.fromiter((v.order == "10" for v in verdict_rows), dtype=np.bool_, count=len(verdict_rows)),
+        verdict_unordered=np.fromiter((v.order == "" for v in verdict_rows), dtype=np.bool_, count=len(verdict_rows)),
         verdict_sample=_ints(v.sample for v in verdict_rows),
         verdict_outcome=_ints(_verdict_code(v) for v in verdict_rows),
         verdict_p=np.array([np.nan if v.p_first is None else v.p_first for v in verdict_rows], dtype=np.float64),

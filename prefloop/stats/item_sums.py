@@ -1,25 +1,33 @@
-"""Sums an item for several figures at once, and one bootstrap over items for all of them.
+"""Sums an item for several figures at once, and the intervals of those figures over items.
 
 Every figure of a judge is a function of sums over items (its confusion's cells, how often it took the first slot, …).
-Collected side by side, items that look the same in all of them are drawn together, and one set of resamples serves
-every figure. Only whole numbers are summed.
+A share's interval comes from the items' own spread. Kappa's error comes from a bootstrap: items that look the same in
+everything collected are drawn together, and one set of resamples serves all. Only whole numbers are summed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prefloop.stats.intervals import ItemStatistics, bootstrap_sums, distinct, percentile_interval, ratio
+from prefloop.stats import agreement
+from prefloop.stats.intervals import (
+    ItemStatistics,
+    bootstrap_sums,
+    cluster_spread,
+    distinct,
+    share_interval,
+    student_quantile,
+    wilson_interval,
+)
+from prefloop.types import Interval
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 class ItemSums:
-    """`add` columns, then ask for intervals; the bootstrap is made once, when first needed.
+    """`add` columns, then ask for intervals; the bootstrap (of kappa) is made once, when first needed.
 
     `counts` says how many items look like each of the `n_items` given; default one each.
     """
@@ -61,15 +69,45 @@ class ItemSums:
             self._drawn = bootstrap_sums(self._lumped(), n_bootstrap=self.n_bootstrap, seed=self.seed)
         return self._drawn[:, self._place[name]]
 
-    def interval(self, names: tuple[str, ...], figure: Callable[..., Floats]) -> list[float] | None:
-        """Bootstrap a figure of these sums. None with fewer than two items in the first of them, or where undefined."""
-        if self.n_bootstrap < 1 or self.n_with(names[0]) < 2:
-            return None
-        ends = percentile_interval(figure(*(self.drawn(name) for name in names)))
-        return None if ends is None else [ends.low, ends.high]
-
     def share(self, hit: str, of: str) -> list[float] | None:
-        return self.interval((of, hit), lambda n, k: ratio(np.concatenate([k, n], axis=1)))
+        """Give the interval of hits among rows. None with fewer than two items that have rows."""
+        return _ends(share_interval(self._sum(hit), self._sum(of), counts=self.counts))
+
+    def agreement(self, cells: str, *, k: int, first: int | None = None) -> list[float] | None:
+        """Give the interval of the share on the diagonal of `cells` (k² of them); of its `first` categories alone."""
+        return _ends(self._agreement(cells, k, first))
+
+    def kappa(self, cells: str, *, k: int) -> list[float] | None:
+        """Give the interval of Cohen's kappa of `cells`, k² of them. None with fewer than two items, or undefined."""
+        n_items = self.n_with(cells)
+        if self.n_bootstrap < 1 or n_items < 2:
+            return None
+        drawn = agreement.kappas(self.drawn(cells).reshape(-1, k, k))
+        drawn = drawn[np.isfinite(drawn)]
+        raw = self._agreement(cells, k, None)
+        if raw is None or 2 * len(drawn) < self.n_bootstrap:
+            return None
+        variance = float(drawn.var()) * n_items / (n_items - 1)  # resampled items spread less than items do
+        table = self.total(cells).reshape(k, k)
+        return _ends(agreement.kappa_interval(table, variance, raw=raw, n_items=n_items))
+
+    def difference(self, more: str, less: str, of: str) -> list[float] | None:
+        """Give the interval of (more - less) / of, in [-1, 1]. None with fewer than two items that have rows."""
+        spread = cluster_spread(self._sum(more) - self._sum(less), self._sum(of), counts=self.counts)
+        if spread is None:
+            return None
+        half = student_quantile(spread.n_items - 1) * spread.variance**0.5
+        if half < 1e-9:  # all items alike: as far as one that differs may have been missed
+            missed = wilson_interval(0, spread.n_items)
+            half = missed.high if missed else half
+        return [max(-1.0, spread.mean - half), min(1.0, spread.mean + half)]
+
+    def _agreement(self, cells: str, k: int, first: int | None) -> Interval | None:
+        table = np.stack(self._columns[self._place[cells]]).reshape(k, k, self.n_items)[:first, :first]
+        return share_interval(np.trace(table), table.sum(axis=(0, 1)), counts=self.counts)
+
+    def _sum(self, name: str) -> Ints:
+        return np.asarray(np.sum(self._columns[self._place[name]], axis=0, dtype=np.int64))
 
     def _n(self, column: Ints) -> int:
         return int(column.sum() if self.counts is None else column @ self.counts)
@@ -79,3 +117,7 @@ class ItemSums:
         rows = np.stack([column[first] for column in self._columns], axis=1).astype(np.float64)
         speaks = np.any(rows > 0, axis=1)  # an item that says nothing of anything is not of the sample
         return ItemStatistics(rows[speaks], counts[speaks])
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

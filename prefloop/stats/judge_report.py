@@ -3,7 +3,7 @@
 Verdicts are laid out as a table (items, orders, samples) a judge, so that both orders of a unit, and two judges on it,
 lie side by side. Items that look the same (truth, which answer is longer, whose answers, every verdict) are counted
 once with how many there are, so that the rest costs as much as there are kinds of items: hundreds, of a million
-verdicts. All intervals of a judge come from one bootstrap over the items it spoke on.
+verdicts. Intervals are over the items a judge spoke on, never over verdicts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prefloop.stats.alternative import EPSILON, alternative_annotator_test
 from prefloop.stats.bias import FIRST, SECOND
 from prefloop.stats.calibration import calibration
 from prefloop.stats.columns import UNPARSEABLE, AgreementColumns, K
-from prefloop.stats.intervals import distinct, ratio
+from prefloop.stats.intervals import distinct
 from prefloop.stats.item_sums import ItemSums
 from prefloop.stats.people import figure_of
 from prefloop.types import OUTCOMES
@@ -31,13 +31,17 @@ Floats = NDArray[np.float64]
 Report = dict[str, Any]
 
 NOT_ASKED = -9
+NO_ORDER = 2  # beside the two orders, 0 and 1
 INCONSISTENT = K  # a judge's label of an item on which its readable verdicts differ: it agrees with nobody
 _TRUE_P = np.array([1.0, 0.0, 0.5, np.nan])  # what a soft label is held to; both bad says nothing of which is better
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeRows:
-    """One judge's verdicts: rows as they came, and the table of outcome codes (items, 2 orders, samples)."""
+    """One judge's verdicts: rows as they came, and the table of outcome codes (items, orders, samples).
+
+    There are two orders, and a third place for verdicts in no order (of rankings) where anybody has such.
+    """
 
     code: int
     item: Ints
@@ -58,6 +62,10 @@ class JudgeRows:
 def rows_by_judge(columns: AgreementColumns) -> list[JudgeRows]:
     """Lay out each judge's verdicts, judges in order."""
     n_items, span = len(columns.gold), int(columns.verdict_sample.max(initial=0)) + 1
+    place = columns.verdict_swapped.astype(np.int64)
+    if columns.verdict_unordered.any():
+        place[columns.verdict_unordered] = NO_ORDER
+    n_places = int(place.max(initial=1)) + 1
     by_judge = np.argsort(columns.verdict_judge, kind="stable")
     ends = np.searchsorted(columns.verdict_judge[by_judge], np.arange(len(columns.judges) + 1))
     out = []
@@ -65,8 +73,8 @@ def rows_by_judge(columns: AgreementColumns) -> list[JudgeRows]:
         rows = by_judge[ends[code] : ends[code + 1]]
         item, outcome = columns.verdict_item[rows], columns.verdict_outcome[rows]
         swapped = columns.verdict_swapped[rows]
-        table = np.full((n_items, 2, span), NOT_ASKED, dtype=np.int8)
-        table[item, swapped.astype(np.int64), columns.verdict_sample[rows]] = outcome
+        table = np.full((n_items, n_places, span), NOT_ASKED, dtype=np.int8)
+        table[item, place[rows], columns.verdict_sample[rows]] = outcome
         p = columns.verdict_p[rows] if len(columns.verdict_p) else np.full(len(rows), np.nan)
         out.append(JudgeRows(code, item, outcome, swapped, p, table))
     return out
@@ -80,7 +88,7 @@ class _Kinds:
     truth: Ints
     longer: Ints  # FIRST, SECOND, or MISSING where both are equally long
     own: Ints  # which answer is the judge's own model's, MISSING where neither or both
-    table: Ints  # (m, 2, samples)
+    table: Ints  # (m, orders, samples)
 
     @staticmethod
     def of(columns: AgreementColumns, rows: JudgeRows, truth: Ints) -> _Kinds:
@@ -88,7 +96,8 @@ class _Kinds:
         longer = np.where(a > b, FIRST, np.where(a < b, SECOND, MISSING))
         own = _own_answer(columns, rows)
         asked = np.flatnonzero(np.any(rows.table != NOT_ASKED, axis=(1, 2)))
-        slots = [rows.table[asked, order, sample] for order in (0, 1) for sample in range(rows.table.shape[2])]
+        _, n_places, span = rows.table.shape
+        slots = [rows.table[asked, order, sample] for order in range(n_places) for sample in range(span)]
         looks = [truth[asked] - MISSING, longer[asked] - MISSING, own[asked] - MISSING]
         first, counts = distinct([*looks, *(slot.astype(np.int64) - NOT_ASKED for slot in slots)])
         at = asked[first]
@@ -104,7 +113,7 @@ def judge_report(
     outcome, swapped, right = kinds.table[kinds.table != NOT_ASKED], order == 1, kinds.truth[kind]
     counted = (outcome >= 0) & (right >= 0)
     cell = right * K + outcome
-    for name, part in (("cells", counted), ("cells 01", counted & ~swapped), ("cells 10", counted & swapped)):
+    for name, part in (("cells", counted), ("cells 01", counted & (order == 0)), ("cells 10", counted & swapped)):
         sums.add(name, kind[part], cell=cell[part], n_cells=K * K)
     sums.add("unparseable", kind[(outcome == UNPARSEABLE) & (right >= 0)])
     table = sums.total("cells").reshape(K, K)
@@ -117,18 +126,17 @@ def judge_report(
     sums.add("both orders", unit)
     sums.add("same in both", np.nonzero(both & (natural == turned))[0])
     sums.add("neither read", np.nonzero((natural == UNPARSEABLE) & (turned == UNPARSEABLE))[0])
-    _add_leanings(sums, kinds, kind, outcome, swapped)
+    _add_leanings(sums, kinds, kind, outcome, order)
     same, slot = figure_of(sums, "same in both", "both orders"), figure_of(sums, "first slot", "decisive")
     longer = figure_of(sums, "longer", "unequal")
-    kappa = agreement.cohen_kappa(table)
     return {
         "n": int(table.sum()),
         "n_correct": int(np.trace(table)),
         "accuracy": agreement.raw_agreement(table),
-        "accuracy_ci95": sums.interval(("cells",), lambda cells: _accuracy(cells.reshape(-1, K, K))),
+        "accuracy_ci95": sums.agreement("cells", k=K),
         "accuracy_without_ties": agreement.raw_agreement(decisive),
-        "cohen_kappa": kappa,
-        "kappa_ci95": None if kappa is None else sums.interval(("cells",), _kappas),
+        "cohen_kappa": agreement.cohen_kappa(table),
+        "kappa_ci95": sums.kappa("cells", k=K),
         "macro_precision": macro.precision if macro else None,
         "macro_recall": macro.recall if macro else None,
         "macro_f1": macro.f1 if macro else None,
@@ -144,16 +152,15 @@ def judge_report(
         "first_slot_rate": slot["rate"],
         "longer_preferred": {key: longer[key] for key in ("n", "k", "rate")},
         "n_without_ties": int(decisive.sum()),
-        "accuracy_without_ties_ci95": sums.interval(
-            ("cells",), lambda cells: _accuracy(cells.reshape(-1, K, K)[:, :2, :2])
-        ),
+        "accuracy_without_ties_ci95": sums.agreement("cells", k=K, first=2),
         "order_consistency_ci95": same["ci95"],
         "first_slot": slot,
         "longer_preferred_ci95": longer["ci95"],
         "self_preference": _self_preference(columns, rows, sums),
         "calibration": _calibration(rows, truth[rows.item]),
         "alternative_annotator": _alternative(columns, rows, epsilon),
-        "by_round": group_accuracy(rows, truth, columns.round, columns.rounds, n_bootstrap=n_bootstrap, seed=seed),
+        "n_comparisons": sums.n_with("cells"),
+        "by_round": group_accuracy(rows, truth, columns.round, columns.rounds),
     }
 
 
@@ -173,25 +180,22 @@ def judge_pairs(columns: AgreementColumns, judges: Sequence[JudgeRows], *, n_boo
             sums = ItemSums(len(first), counts=counts, n_bootstrap=n_bootstrap, seed=seed)
             sums.add("cells", kind, cell=cells[first][kind, slot], n_cells=K * K)
             table = sums.total("cells").reshape(K, K)
-            kappa = agreement.cohen_kappa(table)
             out.append(
                 {
                     "a": columns.judges[one.code],
                     "b": columns.judges[other.code],
                     "n": int(table.sum()),
                     "agreement": agreement.raw_agreement(table),
-                    "agreement_ci95": sums.interval(("cells",), lambda cells: _accuracy(cells.reshape(-1, K, K))),
+                    "agreement_ci95": sums.agreement("cells", k=K),
                     "agreement_without_ties": agreement.raw_agreement(table[:2, :2]),
-                    "cohen_kappa": kappa,
-                    "ci95": None if kappa is None else sums.interval(("cells",), _kappas),
+                    "cohen_kappa": agreement.cohen_kappa(table),
+                    "ci95": sums.kappa("cells", k=K),
                 }
             )
     return out
 
 
-def group_accuracy(
-    rows: JudgeRows, truth: Ints, group: Ints, names: Sequence[str], *, n_bootstrap: int = 1000, seed: int = 0
-) -> list[Report]:
+def group_accuracy(rows: JudgeRows, truth: Ints, group: Ints, names: Sequence[str]) -> list[Report]:
     """Give a judge's accuracy in each group of items (places in `names`, or MISSING) that has a figure."""
     if not len(group):
         return []
@@ -208,20 +212,11 @@ def group_accuracy(
     out = []
     for code in np.unique(of).tolist():
         mine = first[of[first] == code]
-        sums = ItemSums(len(mine), counts=counts[of[first] == code], n_bootstrap=n_bootstrap, seed=seed)
+        sums = ItemSums(len(mine), counts=counts[of[first] == code])
         sums.add_sums("n", n[spoke][mine])
         sums.add_sums("k", k[spoke][mine])
         out.append({"name": names[code]} | figure_of(sums, "k", "n"))
     return out
-
-
-def _accuracy(tables: Floats) -> Floats:
-    n = tables.sum(axis=(1, 2))
-    return np.asarray(np.divide(np.trace(tables, axis1=1, axis2=2), n, out=np.full(len(n), np.nan), where=n > 0))
-
-
-def _kappas(cells: Floats) -> Floats:
-    return agreement.kappas(cells.reshape(-1, K, K))
 
 
 def _one_order(table: Ints) -> Report:
@@ -242,10 +237,11 @@ def _own_answer(columns: AgreementColumns, rows: JudgeRows) -> Ints:
     return np.where(first & ~second, FIRST, np.where(second & ~first, SECOND, MISSING))
 
 
-def _add_leanings(sums: ItemSums, kinds: _Kinds, kind: Ints, outcome: Ints, swapped: NDArray[np.bool_]) -> None:
+def _add_leanings(sums: ItemSums, kinds: _Kinds, kind: Ints, outcome: Ints, order: Ints) -> None:
     decisive = (outcome == FIRST) | (outcome == SECOND)
-    sums.add("decisive", kind[decisive])
-    sums.add("first slot", kind[decisive & ((outcome == SECOND) == swapped)])
+    shown = decisive & (order != NO_ORDER)
+    sums.add("decisive", kind[shown])
+    sums.add("first slot", kind[shown & ((outcome == SECOND) == (order == 1))])
     unequal = decisive & (kinds.longer[kind] >= 0)
     sums.add("unequal", kind[unequal])
     sums.add("longer", kind[unequal & (outcome == kinds.longer[kind])])
@@ -272,16 +268,13 @@ def _self_preference(columns: AgreementColumns, rows: JudgeRows, sums: ItemSums)
         int(sums.total(name)[0]) for name in ("own known", "chose own known", "own deserved")
     )
 
-    def excess(known: Floats, chose: Floats, deserved: Floats) -> Floats:
-        return ratio(np.concatenate([chose - deserved, known], axis=1))
-
     return {
         "models": [columns.models[code] for code in columns.judge_models[rows.code]],
         **chose,
         "n_truth": n_known,
         "truth_rate": n_deserved / n_known if n_known else None,
         "excess": (n_chose - n_deserved) / n_known if n_known else None,
-        "excess_ci95": sums.interval(("own known", "chose own known", "own deserved"), excess) if n_known else None,
+        "excess_ci95": sums.difference("chose own known", "own deserved", "own known"),
     }
 
 

@@ -1,4 +1,7 @@
-"""The leaderboard report: models by strength, from games between them."""
+"""The leaderboard report: models by strength, from games between them.
+
+Every error and interval is clustered by item: the games of one comparison (orders, samples, judges) count together.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from prefloop.stats.bradley_terry import (
     disconnection_reason,
     fit_bradley_terry,
 )
+from prefloop.stats.clusters import Played
 from prefloop.stats.elo import Elo, mean_elo
 from prefloop.stats.games import Game, GameColumns, columns_of_games
-from prefloop.stats.intervals import wilson_interval
 from prefloop.stats.length_control import LengthControl, interval_of, length_controlled
 from prefloop.stats.ties import TieFit, fit_with_ties
 from prefloop.types import Interval
@@ -71,7 +74,8 @@ def leaderboard_report_of_columns(
     used = columns.where(usable)
     n_models, n_used = len(used.models), len(used.a)
     lumped = Games.of(used.a, used.b, used.score, shown=used.shown)
-    fit, reason = _fit(lumped, n_players=n_models)
+    played = Played.of(used.item, used.a, used.b, used.score, used.shown)
+    fit, reason = _fit(lumped, played, n_players=n_models)
     elo = None
     if n_used and n_orders != 0:
         elo = mean_elo(used.a, used.b, used.score, n_players=n_models, n_orders=n_orders, seed=seed)
@@ -80,10 +84,12 @@ def leaderboard_report_of_columns(
         drawn = strength_intervals(
             bootstrap_strengths(
                 used.item, used.a, used.b, used.score, n_players=n_models, n_bootstrap=n_bootstrap, seed=seed
-            )
+            ),
+            n_items=played.n_items,
         )
-    davidson, ties_reason = _fit_with_ties(lumped, n_models)
+    davidson, ties_reason = _fit_with_ties(lumped, played, n_models)
     control, control_reason = _length_control(used)
+    shares = played.win_rates(n_players=n_models)
     games = np.bincount(used.a, minlength=n_models) + np.bincount(used.b, minlength=n_models)
     won = np.bincount(used.a, used.score, n_models) + np.bincount(used.b, 1 - used.score, n_models)
     models: list[Report] = [
@@ -95,7 +101,7 @@ def leaderboard_report_of_columns(
             "bt_se": float(fit.se[i]) if fit else None,
             "bt_ci95": _ends(fit.interval(i)) if fit else None,
             "elo": float(elo.ratings[i]) if elo else None,
-            "win_rate_ci95": _ends(wilson_interval(float(won[i]), float(games[i]))),
+            "win_rate_ci95": _ends(shares[i]),
             "bt_bootstrap_ci95": _ends(drawn[i]),
             "davidson": float(davidson.log_strength[i]) if davidson else None,
             "davidson_se": float(davidson.se[i]) if davidson else None,
@@ -112,7 +118,7 @@ def leaderboard_report_of_columns(
         "pairs": _pairs(used.models, used.a, used.b, used.score),
         "n_used": n_used,
         "n_dropped": n_dropped + int((~usable).sum()),
-        "first_slot_effect": _first_slot_effect(lumped, n_players=n_models),
+        "first_slot_effect": _first_slot_effect(lumped, played, n_players=n_models),
         "reason": reason,
         "elo_orders": elo.n_orders if isinstance(elo, Elo) else None,
         "n_bootstrap": n_bootstrap if fit else 0,
@@ -126,16 +132,16 @@ def leaderboard_report_of_columns(
     }
 
 
-def _fit(games: Games, *, n_players: int) -> tuple[BradleyTerry | None, str | None]:
+def _fit(games: Games, played: Played, *, n_players: int) -> tuple[BradleyTerry | None, str | None]:
     try:
-        return fit_bradley_terry(games, n_players=n_players), None
+        return fit_bradley_terry(games, n_players=n_players, played=played), None
     except NotConverged as error:
         return None, str(error)
 
 
-def _fit_with_ties(games: Games, n_players: int) -> tuple[TieFit | None, str | None]:
+def _fit_with_ties(games: Games, played: Played, n_players: int) -> tuple[TieFit | None, str | None]:
     try:
-        return fit_with_ties(games, n_players=n_players, model="davidson"), None
+        return fit_with_ties(games, n_players=n_players, model="davidson", played=played), None
     except NotConverged as error:
         return None, str(error)
 
@@ -143,22 +149,9 @@ def _fit_with_ties(games: Games, n_players: int) -> tuple[TieFit | None, str | N
 def _length_control(used: GameColumns) -> tuple[LengthControl | None, str | None]:
     if not len(used.a) or not np.isfinite(used.length_difference).all():
         return None, "the lengths of some answers aren't known" if len(used.a) else "no games"
-    # games of one pair, outcome and difference are one row
-    key = (used.a * len(used.models) + used.b) * 3 + np.rint(2 * used.score).astype(np.int64)
-    delta = used.length_difference.astype(np.int64)
-    low = int(delta.min())
-    span = int(delta.max()) - low + 1
-    keys, counts = np.unique(key * span + (delta - low), return_counts=True)
-    key, delta = keys // span, keys % span + low
-    pair, halves = key // 3, key % 3
     try:
         found = length_controlled(
-            pair // len(used.models),
-            pair % len(used.models),
-            halves / 2,
-            delta,
-            n_players=len(used.models),
-            count=counts,
+            used.a, used.b, used.score, used.length_difference, n_players=len(used.models), item=used.item
         )
     except NotConverged as error:
         return None, str(error)
@@ -171,12 +164,12 @@ def _length_effect(control: LengthControl | None, reason: str | None) -> Report:
     return {"bt": control.effect, "se": control.effect_se, "scale": control.scale, "reason": None}
 
 
-def _first_slot_effect(games: Games, *, n_players: int) -> Report:
+def _first_slot_effect(games: Games, played: Played, *, n_players: int) -> Report:
     """Fit with the position covariate; where strengths or the effect can't be told, null and why."""
     if disconnection_reason(games, n_players=n_players):
         return {"bt": None, "se": None, "reason": "strengths are undefined"}
     try:
-        fit = fit_bradley_terry(games, n_players=n_players, position=True)
+        fit = fit_bradley_terry(games, n_players=n_players, position=True, played=played)
     except NotConverged as error:
         return {"bt": None, "se": None, "reason": str(error)}
     return {"bt": fit.first, "se": fit.first_se, "reason": None}

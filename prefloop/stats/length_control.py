@@ -3,7 +3,7 @@
 The idea of AlpacaEval's length-controlled win rate (Dubois et al. 2024, arXiv:2404.04475): fit a logistic model of who
 wins with the difference of lengths as a feature, then predict with that difference at zero. Here
 
-    P(i beats j) = logistic(s_i - s_j + φ tanh(Δ / sd(Δ))),  Δ the length of i's answer less that of j's
+    P(i beats j) = logistic(s_i - s_j + φ tanh(Δ / rms(Δ))),  Δ the length of i's answer less that of j's
 
 is fitted to all games at once, for two models as for a board of many, on any prompts.
 
@@ -18,9 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
 from prefloop.stats.bradley_terry import BradleyTerry, Games, NotConverged, fit_bradley_terry
+from prefloop.stats.clusters import Played
+from prefloop.stats.intervals import distinct
 from prefloop.types import Interval
 
 Floats = NDArray[np.float64]
@@ -31,7 +33,9 @@ Ints = NDArray[np.int64]
 class LengthControl:
     """`win_rate` of each player against those it met, as often as it met them, at equal lengths; NaN: no games.
 
-    `effect` is φ: the log-odds of an answer that is longer by much (tanh near 1); `scale` is sd(Δ) in characters.
+    `effect` is φ: the log-odds of an answer that is longer by much (tanh near 1); `scale` is rms(Δ) in characters, the
+    root mean square: around 0 and not around the mean, for a feature that turns its sign with the pair must not depend
+    on who is named first.
     """
 
     win_rate: Floats
@@ -51,24 +55,37 @@ def length_controlled(
     length_difference: ArrayLike,
     *,
     n_players: int,
-    count: ArrayLike | None = None,
+    item: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> LengthControl:
-    """Fit games (a's score against b; length of a's answer less b's). Raises NotConverged with the reason."""
+    """Fit games (a's score against b; length of a's answer less b's, whole). Raises NotConverged with the reason.
+
+    `item` says which games belong together, and errors are clustered by it; without it they are over games.
+    """
     a_, b_ = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)
     s, delta = np.asarray(score, dtype=np.float64), np.asarray(length_difference, dtype=np.float64)
-    n: Floats = np.ones(len(a_)) if count is None else np.asarray(count, dtype=np.float64)
-    # around 0, not around its mean: a feature that turns its sign with the pair must not depend on who is named first
-    scale = float(np.sqrt((n * delta**2).sum() / n.sum())) if n.sum() > 0 else 0.0
+    scale = float(np.sqrt((delta**2).mean())) if len(delta) else 0.0
     if scale == 0.0:
         raise NotConverged("all answers are equally long" if len(a_) else "no games")
-    feature = np.tanh(delta / scale)
-    fit = fit_bradley_terry(Games.of(a_, b_, s, count=n, features=feature[:, None]), n_players=n_players)
-    rate, low, high = _field_rates(fit, a_, b_, n, confidence)
-    games = np.bincount(a_, n, n_players) + np.bincount(b_, n, n_players)
-    won = np.bincount(a_, n * s, n_players) + np.bincount(b_, n * (1 - s), n_players)
-    raw = np.divide(won, games, out=np.full(n_players, np.nan), where=games > 0)
+    played = None if item is None else Played.of(item, a_, b_, s)
+    first, n = _alike(a_, b_, s, delta, n_players)
+    feature: Floats = np.tanh(delta / scale)[:, None]
+    games = Games.of(a_[first], b_[first], s[first], count=n, features=feature[first])
+    fit = fit_bradley_terry(games, n_players=n_players, played=played, played_features=feature)
+    rate, low, high = _field_rates(fit, games.a, games.b, games.count, confidence)
+    met = np.bincount(a_, minlength=n_players) + np.bincount(b_, minlength=n_players)
+    won = np.bincount(a_, s, n_players) + np.bincount(b_, 1 - s, n_players)
+    raw = np.divide(won, met, out=np.full(n_players, np.nan), where=met > 0)
     return LengthControl(rate, low, high, raw, float(fit.effects[0]), float(fit.effects_se[0]), scale, fit)
+
+
+def _alike(a: Ints, b: Ints, score: Floats, delta: Floats, n_players: int) -> tuple[Ints, Floats]:
+    """Find games of one pair, outcome and difference: the place of one of each kind, and how many there are."""
+    halves, whole = np.rint(2 * score).astype(np.int64), np.rint(delta).astype(np.int64)
+    if (halves != 2 * score).any() or (whole != delta).any():
+        return np.arange(len(a), dtype=np.int64), np.ones(len(a))
+    first, counts = distinct([a * n_players + b, halves, whole - whole.min()])
+    return first, counts.astype(np.float64)
 
 
 def _field_rates(
@@ -86,7 +103,7 @@ def _field_rates(
     jacobian = np.diag(slope.sum(axis=1)) - slope
     variance = np.einsum("ij,jk,ik->i", jacobian, fit.covariance, jacobian)
     odds = rate * (1.0 - rate)
-    half = float(ndtri(0.5 + confidence / 2)) * np.sqrt(np.clip(variance, 0.0, None))
+    half = fit.reach(confidence=confidence) * np.sqrt(np.clip(variance, 0.0, None))
     with np.errstate(divide="ignore", invalid="ignore"):
         centre, width = np.log(rate / (1.0 - rate)), half / odds
         low, high = expit(centre - width), expit(centre + width)

@@ -14,9 +14,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-
-from prefloop.stats.best_of_n import kl_bound
 
 Form = Literal["bon", "rl"]
 Floats = NDArray[np.float64]
@@ -98,13 +95,6 @@ def fit_overoptimisation(distance: ArrayLike, gold: ArrayLike, *, form: Form) ->
     (alpha, beta), *_ = np.linalg.lstsq(design, r / d, rcond=None)
     fitted = gold_reward(d, form=form, alpha=float(alpha), beta=float(beta))
     return Overoptimisation(form, float(alpha), float(beta), float(np.sqrt(np.mean((r - fitted) ** 2))), len(d))
-
-
-def n_at_kl(kl: float) -> float:
-    """Find the n of best-of-n at which log n - (n - 1) / n is `kl` nats; n is at least 1, not rounded."""
-    if not 0 <= kl < 500:
-        raise ValueError(f"kl must be from 0 to 500, not {kl}")
-    return float(np.exp(brentq(lambda log_n: kl_bound(np.exp(log_n)) - kl, 0.0, kl + 2.0)))
 
 
 def _check_form(form: str) -> None:

@@ -15,14 +15,12 @@ from prefloop.stats import agreement
 from prefloop.stats.agreement import MISSING
 from prefloop.stats.bias import FIRST, SECOND
 from prefloop.stats.columns import AgreementColumns, K
-from prefloop.stats.intervals import ItemStatistics, bootstrap_sums, percentile_interval
+from prefloop.stats.intervals import share_interval
 from prefloop.stats.item_sums import ItemSums
 from prefloop.types import OUTCOMES
 
 Ints = NDArray[np.int64]
 Report = dict[str, Any]
-
-MAX_BOOTSTRAPPED_PAIRS = 100  # of people; beyond, the asymptotic interval of kappa
 
 
 def majority_of(columns: AgreementColumns) -> Ints:
@@ -51,7 +49,7 @@ def vote_counts(columns: AgreementColumns) -> Ints:
     return np.bincount(flat, minlength=len(columns.gold) * K).reshape(len(columns.gold), K).astype(np.int64)
 
 
-def human_human(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> Report:
+def human_human(columns: AgreementColumns) -> Report:
     counts = vote_counts(columns)
     n = counts.sum(axis=1)
     shared = counts[n >= 2]
@@ -66,7 +64,7 @@ def human_human(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> Re
     for code in range(K):  # a scale has two ends, even where everybody chose one
         occurs[code] |= int(occurs.sum()) < 2
     return {
-        "pairs": _rater_pairs(columns, n_bootstrap=n_bootstrap, seed=seed),
+        "pairs": _rater_pairs(columns),
         "fleiss_kappa": fleiss,
         "krippendorff_alpha": agreement.krippendorff_alpha(counts),
         "gwet_ac1": agreement.gwet_ac1(counts[:, occurs]),
@@ -74,7 +72,7 @@ def human_human(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> Re
     }
 
 
-def _rater_pairs(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> list[Report]:
+def _rater_pairs(columns: AgreementColumns) -> list[Report]:
     """Tabulate every two people with an item in common. Votes are sorted by item, so meetings are within runs."""
     spoke = columns.vote_outcome >= 0
     item, rater, outcome = columns.vote_item[spoke], columns.vote_rater[spoke], columns.vote_outcome[spoke]
@@ -92,7 +90,6 @@ def _rater_pairs(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> l
     pair_keys, place = np.unique(keys // (K * K), return_inverse=True)
     tables = np.zeros((len(pair_keys), K * K), dtype=np.int64)
     tables[place, keys % (K * K)] = counts
-    few = len(pair_keys) <= MAX_BOOTSTRAPPED_PAIRS
     out = []
     for key, cells_of_pair in zip(pair_keys.tolist(), tables, strict=True):
         table = cells_of_pair.reshape(K, K)
@@ -103,32 +100,28 @@ def _rater_pairs(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> l
                 "n": int(table.sum()),
                 "agreement": agreement.raw_agreement(table),
                 "cohen_kappa": agreement.cohen_kappa(table),
-                "ci95": _kappa_interval(table, n_bootstrap=n_bootstrap if few else None, seed=seed),
+                "ci95": _kappa_interval(table),
                 "agreement_without_ties": agreement.raw_agreement(table[:2, :2]),
             }
         )
     return out
 
 
-def _kappa_interval(table: Ints, *, n_bootstrap: int | None, seed: int) -> list[float] | None:
-    """Bootstrap kappa over the items of a table; without replicates give the asymptotic interval."""
-    if table.sum() < 2 or agreement.cohen_kappa(table) is None or n_bootstrap == 0:
+def _kappa_interval(table: Ints) -> list[float] | None:
+    """Give kappa's interval where every item is one meeting: its error is the asymptotic one."""
+    n, same = int(table.sum()), int(np.trace(table))
+    raw = share_interval([1, 0], [1, 1], counts=[same, n - same])
+    kappa = agreement.cohen_kappa_interval(table)
+    if raw is None or kappa is None:
         return None
-    if n_bootstrap is None:
-        kappa = agreement.cohen_kappa_interval(table)
-        return None if kappa is None else [max(-1.0, kappa.ci.low), min(1.0, kappa.ci.high)]
-    flat = table.ravel()
-    used = flat > 0
-    items = ItemStatistics(np.eye(K * K)[used], flat[used])
-    sums = bootstrap_sums(items, n_bootstrap=n_bootstrap, seed=seed).reshape(-1, K, K)
-    ends = percentile_interval(agreement.kappas(sums))
+    ends = agreement.kappa_interval(table, kappa.ase**2 * n / (n - 1), raw=raw, n_items=n)
     return None if ends is None else [ends.low, ends.high]
 
 
-def baselines(columns: AgreementColumns, truth: Ints, *, n_bootstrap: int, seed: int) -> Report:
+def baselines(columns: AgreementColumns, truth: Ints) -> Report:
     """Give what a judge is held against; null where there is nothing to say it from."""
     n_items = len(truth)
-    sums = ItemSums(n_items, n_bootstrap=n_bootstrap, seed=seed)
+    sums = ItemSums(n_items)
     known = np.flatnonzero(truth >= 0)
     chance = commonest = None
     if len(known):
@@ -152,7 +145,7 @@ def baselines(columns: AgreementColumns, truth: Ints, *, n_bootstrap: int, seed:
         if commonest is None
         else {"outcome": OUTCOMES[commonest]} | figure_of(sums, "commonest", "known"),
         "one_person": figure_of(sums, "person agrees", "person") if len(item) else None,
-        "ceiling": _ceiling(columns, n_bootstrap=n_bootstrap, seed=seed),
+        "ceiling": _ceiling(columns),
         "truth_longer": figure_of(sums, "longer", "unequal"),
     }
 
@@ -179,21 +172,19 @@ def _each_against_the_rest(columns: AgreementColumns) -> tuple[Ints, NDArray[np.
     return item[counted], (outcome == right)[counted]
 
 
-def _ceiling(columns: AgreementColumns, *, n_bootstrap: int, seed: int) -> Report | None:
-    """Count how often two people agree, over all meetings; an item's meetings are drawn together."""
+def _ceiling(columns: AgreementColumns) -> Report | None:
+    """Count how often two people agree, over all meetings; an item's meetings belong together."""
     counts = vote_counts(columns)
     n = counts.sum(axis=1)
     meetings = n * (n - 1) // 2
     same = (counts * (counts - 1) // 2).sum(axis=1)
-    shared = meetings > 0
-    if not shared.any():
-        return None
     n_meetings, n_same = int(meetings.sum()), int(same.sum())
-    ci = None
-    if shared.sum() > 1 and n_bootstrap:
-        kinds, times = np.unique(same[shared] * (int(meetings.max()) + 1) + meetings[shared], return_counts=True)
-        rows = np.stack(np.divmod(kinds, int(meetings.max()) + 1), axis=1).astype(np.float64)
-        sums = bootstrap_sums(ItemStatistics(rows, times.astype(np.int64)), n_bootstrap=n_bootstrap, seed=seed)
-        ends = percentile_interval(sums[:, 0] / sums[:, 1])
-        ci = None if ends is None else [ends.low, ends.high]
-    return {"n": n_meetings, "k": n_same, "rate": n_same / n_meetings, "ci95": ci}
+    if not n_meetings:
+        return None
+    ends = share_interval(same, meetings)
+    return {
+        "n": n_meetings,
+        "k": n_same,
+        "rate": n_same / n_meetings,
+        "ci95": None if ends is None else [ends.low, ends.high],
+    }

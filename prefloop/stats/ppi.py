@@ -8,8 +8,10 @@ which is unbiased whatever the judge's bias is, as long as the comparisons that 
 all. λ = 1 is Angelopoulos et al. 2023 (Science 382, arXiv:2301.09633); PPI++ (Angelopoulos, Duchi and Zrnic 2023,
 arXiv:2311.01453) takes the λ of least variance, so that a useless judge costs nothing (λ = 0: people only).
 
-Departures: 1. λ is kept within [0, 1]. 2. The quantile is Student's with n - 1 degrees of freedom rather than the
-normal one, for the variance is estimated from n human labels. 3. The unit is the comparison.
+Departures: 1. λ is kept within [0, 1]. 2. The quantile is Student's rather than the normal one, and one degree of
+freedom more is taken off where λ was chosen from the same n labels (n - 2, also in the variance). 3. The unit is the
+comparison. 4. A win rate's interval is Wilson's with that variance, as a symmetric one misses rates far from one half.
+5. Where every label agrees with the judge, the variance of the rest is that of one that had not, of n + 1.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
+from prefloop.stats.intervals import score_interval, share_interval, student_quantile
 from prefloop.types import Interval
 
 Floats = NDArray[np.float64]
@@ -36,6 +39,7 @@ class PPI:
     low: Floats
     high: Floats
     lam: Floats
+    df: int  # degrees of freedom that `se` has
 
 
 def ppi_means(
@@ -68,17 +72,18 @@ def ppi_means(
         weight = np.full(y.shape[:-1], float(lam))
     rest = y - weight[..., None] * f
     estimate = rest.mean(axis=-1) + weight * g.mean(axis=-1)
-    variance = rest.var(axis=-1, ddof=1) / n
+    df = max(n - 1 - (lam is None and n_more > 0), 1)
+    variance = rest.var(axis=-1) / df
     if n_more:
         variance = variance + weight**2 * g.var(axis=-1, ddof=1) / n_more
     se = np.sqrt(variance)
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * se
-    return PPI(estimate, se, estimate - half, estimate + half, weight)
+    half = student_quantile(df, confidence) * se
+    return PPI(estimate, se, estimate - half, estimate + half, weight, df)
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share with its interval; None where labels are too few, or all the same."""
+    """A share with its interval; None where labels are too few."""
 
     n: int
     rate: float | None
@@ -128,9 +133,11 @@ def win_rates(human: ArrayLike, judge: ArrayLike, *, confidence: float = 0.95) -
     if n >= 2:
         found = ppi_means(y[both], f[both], f[only], confidence=confidence)
         lam = float(found.lam)
-        known = n >= MIN_HUMAN and float(found.se) > 0
-        ends = Interval(max(0.0, float(found.low)), min(1.0, float(found.high))) if known else None
-        combined = Rate(n, min(1.0, max(0.0, float(found.estimate))), ends)
+        rate, ends = min(1.0, max(0.0, float(found.estimate))), None
+        if n >= MIN_HUMAN:
+            left = max(float(found.se), 1 / (n + 1)) ** 2  # of one label of n + 1 that the judge misses
+            ends = score_interval(rate, left, n_items=n, df=found.df, confidence=confidence)
+        combined = Rate(n, rate, ends)
         spread = y[both].std(ddof=1), f[both].std(ddof=1)
         variance = float(spread[0] ** 2) or None
         if min(spread) > 0:
@@ -169,7 +176,4 @@ def _plain(scores: Floats, confidence: float) -> Rate:
     if not n:
         return Rate(0, None, None)
     mean = float(scores.mean())
-    if n < MIN_HUMAN or not float(scores.std()) > 0:
-        return Rate(n, mean, None)
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * float(scores.std(ddof=1)) / n**0.5
-    return Rate(n, mean, Interval(max(0.0, mean - half), min(1.0, mean + half)))
+    return Rate(n, mean, share_interval(scores, np.ones(n), confidence=confidence) if n >= MIN_HUMAN else None)

@@ -92,20 +92,20 @@ def agreement_report_of_columns(
             "n_error": int((rows.outcome == FAILED).sum()),
         }
         raters.append({"name": name, "kind": kinds.get(name, "judge"), **counts})
-    chance: dict[str, int] = {"n_bootstrap": n_bootstrap, "seed": seed}
+    chance: dict[str, int] = {"n_bootstrap": n_bootstrap, "seed": seed}  # kappa's error is a bootstrap's
     return {
         "project": project,
         "n_items": len(columns.gold),
         "n_gold": int((columns.gold >= 0).sum()),
         "n_majority": int((majority >= 0).sum()),
         "raters": raters,
-        "human_human": human_human(columns, **chance),
+        "human_human": human_human(columns),
         "majority": {outcome: int((majority == code).sum()) for code, outcome in enumerate(OUTCOMES)}
         | {"none": int((touched & (majority < 0)).sum())},
         "judges": [
             {"name": columns.judges[rows.code]} | judge_report(columns, rows, truth, epsilon=epsilon, **chance)
             for rows in judges
         ],
-        "baselines": baselines(columns, truth, **chance),
+        "baselines": baselines(columns, truth),
         "judge_pairs": judge_pairs(columns, judges, **chance),
     }

@@ -4,9 +4,9 @@ Davidson 1970: P(i wins) ∝ e^{s_i}, P(j wins) ∝ e^{s_j}, P(tie) ∝ ν e^{(s
 Rao and Kupper 1967: i wins with logistic(d - τ), j with logistic(-d - τ), d = s_i - s_j, and the rest are ties;
 θ = e^τ ≥ 1 is the paper's threshold. Both likelihoods are concave in strengths and in log ν or τ.
 
-Strengths have mean 0 and sandwich errors over games, as in `bradley_terry`. A tie counts as a way from each player to
-the other, so the maximum exists where the graph of wins and ties is strongly connected, some game was a tie and some
-was not.
+Strengths have mean 0 and sandwich errors, over items where they are known, as in `bradley_terry`. A tie counts as a way
+from each player to the other, so the maximum exists where the graph of wins and ties is strongly connected, some game
+was a tie and some was not.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
-from prefloop.stats.bradley_terry import Design, Games, NotConverged, disconnection_reason
+from prefloop.stats.bradley_terry import Design, Games, NotConverged, disconnection_reason, sandwich_reach
+from prefloop.stats.clusters import Played
 from prefloop.types import Interval
 
 Floats = NDArray[np.float64]
@@ -39,9 +40,11 @@ class TieFit:
     se: Floats
     tie: float
     tie_se: float
+    n_items: int | None = None  # that the errors are clustered by; None: over games
 
     def interval(self, player: int, *, confidence: float = 0.95) -> Interval:
-        half = float(ndtri(0.5 + confidence / 2)) * float(self.se[player])
+        reach = sandwich_reach(self.n_items, len(self.log_strength), confidence=confidence)
+        half = reach * float(self.se[player])
         return Interval(float(self.log_strength[player]) - half, float(self.log_strength[player]) + half)
 
 
@@ -56,8 +59,13 @@ class _Terms(NamedTuple):
     tt: Floats
 
 
-def fit_with_ties(games: Games, *, n_players: int, model: TieModel = "davidson") -> TieFit:
-    """Fit strengths and the tie parameter by damped Newton. Raises NotConverged where there is no finite maximum."""
+def fit_with_ties(
+    games: Games, *, n_players: int, model: TieModel = "davidson", played: Played | None = None
+) -> TieFit:
+    """Fit strengths and the tie parameter by damped Newton. Raises NotConverged where there is no finite maximum.
+
+    `played` are the same games one by one, with their items: errors are then clustered by item.
+    """
     if reason := disconnection_reason(games, n_players=n_players):
         raise NotConverged(reason)
     outcome = np.rint(2 * games.score).astype(np.int64)  # 2: a won, 1: tie, 0: b won
@@ -72,18 +80,16 @@ def fit_with_ties(games: Games, *, n_players: int, model: TieModel = "davidson")
     theta = _newton(design, games, outcome, terms, start=0.0 if model == "davidson" else 0.5)
     at = terms(design.logits(theta), theta[-1], outcome)
     bread = _inverse(design, games.count, at)
-    meat = _joint(design, games.count, at.d**2, at.d * at.t, at.t**2)
+    if played is None:
+        meat = _joint(design, games.count, at.d**2, at.d * at.t, at.t**2)
+    else:
+        each = theta[played.a] - theta[played.b]
+        one = terms(each, theta[-1], np.rint(2 * played.score).astype(np.int64))
+        meat = played.meat(one.d, one.t[:, None], n_players=n_players)
     se = np.sqrt(np.clip(np.diag(bread @ meat @ bread), 0.0, None))
     strengths = theta[:n_players] - theta[:n_players].mean()
-    return TieFit(model, strengths, se[:n_players], float(theta[-1]), float(se[-1]))
-
-
-def tie_probabilities(fit: TieFit, i: int, j: int) -> tuple[float, float, float]:
-    """Give the probabilities that i wins, that it is a tie, and that j wins."""
-    d = np.array([fit.log_strength[i] - fit.log_strength[j]])
-    terms = _davidson if fit.model == "davidson" else _rao_kupper
-    win, tie, loss = (float(np.exp(terms(d, fit.tie, np.array([o])).value[0])) for o in (2, 1, 0))
-    return win, tie, loss
+    n_items = None if played is None else played.n_items
+    return TieFit(model, strengths, se[:n_players], float(theta[-1]), float(se[-1]), n_items)
 
 
 def _davidson(d: Floats, eta: float, outcome: NDArray[np.int64]) -> _Terms:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from prefloop.stats.intervals import bootstrap_interval, ratio, wilson_interval
+from prefloop.stats.intervals import share_interval, wilson_interval
 from prefloop.types import Interval
 
 
@@ -25,10 +25,8 @@ def win_rate(scores: ArrayLike) -> WinRate:
     return WinRate(len(s), rate, wilson_interval(float(s.sum()), len(s)))
 
 
-def win_rate_by_prompt(
-    scores: ArrayLike, prompts: ArrayLike, *, n_bootstrap: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> WinRate:
-    """Average games, with a bootstrap over prompts: the games of one prompt rise and fall together.
+def win_rate_by_prompt(scores: ArrayLike, prompts: ArrayLike, *, confidence: float = 0.95) -> WinRate:
+    """Average games, with an interval over prompts: the games of one prompt rise and fall together.
 
     `prompts` names the prompt of each game (anything that sorts). One prompt alone has no interval.
     """
@@ -38,10 +36,8 @@ def win_rate_by_prompt(
         raise ValueError(f"{len(s)} scores for {len(prompt)} prompts")
     if len(s) == 0:
         return WinRate(0, None, None)
-    statistics = np.stack([np.bincount(prompt.ravel(), weights=s), np.bincount(prompt.ravel())], axis=1)
-    interval = None
-    if len(statistics) > 1:
-        interval = bootstrap_interval(statistics, ratio, n_bootstrap=n_bootstrap, seed=seed, confidence=confidence)
+    place = prompt.ravel()
+    interval = share_interval(np.bincount(place, weights=s), np.bincount(place), confidence=confidence)
     return WinRate(len(s), float(s.mean()), interval)
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from prefloop.config import ConfigError
+from prefloop.preference import p_of_difference
 from prefloop.recipes.filters import acceptance_probabilities, apply_filter, keep_above, rejection_sample
 from prefloop.recipes.pairing import make_pairs
 from prefloop.recipes.parts import Filter, Pairing
@@ -180,4 +181,4 @@ def _paired(settings: Pairing, scores: Sequence[float] | None, m: int) -> Kernel
 def _first_better(pair: Pair, difference: float | None, sources: Sequence[str]) -> float:
     if len(sources) > 1 and pair.p is not None:  # the data's answer is the better one, whatever it scores
         return pair.p
-    return 0.5 if not difference else float(difference > 0)
+    return p_of_difference(difference or 0.0, noise=0.0)

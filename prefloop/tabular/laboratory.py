@@ -6,6 +6,7 @@ logits with that gradient, draws and anchor moving as the recipe says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,12 +29,6 @@ from prefloop.tabular.solve import gradient_of, solve
 from prefloop.tabular.world import World, given_law
 
 REPLICATES = 8  # whole runs, from which Monte Carlo's standard error is taken
-_NOTES = {
-    "bradley-terry": "a reward model trains no policy: the policy is the reference",
-    "bond-backward": "the reward is its first term alone, log p_≤, as the paper practises it: its optimum is near the "
-    "best of n and not it; bond has both terms",
-}
-_SURROGATES = frozenset({"ppo", "bond-backward", "bond", "j-bond"})  # their value means nothing
 
 
 @dataclass(slots=True)
@@ -92,10 +87,10 @@ class Run:
 
     def run(self) -> Outcome:
         objective = self.recipe.objective
-        if objective.loss == "none":
+        if not objective.trains:
             self.outcome.policy = self._kept(self.recipe.filter, self.world.reference)
             self._check_sampled()
-        elif objective.loss == "bradley-terry":
+        elif objective.makes_reward_model:
             self.outcome.scores = self._fit_rewards(self.recipe)
         elif replays(self.recipe):
             self._replay()
@@ -103,7 +98,7 @@ class Run:
             for _ in range(self.rounds or 1):
                 self._round()
                 self.outcome.path.append(self.outcome.policy)
-        self.outcome.note = _NOTES.get(objective.loss, "")
+        self.outcome.note = objective.declared.note
         return self.outcome
 
     # One round
@@ -124,31 +119,43 @@ class Run:
         """What is trained on in this round, one after another: ReST's Improve steps are several."""
         recipe, objective, current = self.recipe, self.recipe.objective, previous.exp()
         rows = objective.rows
-        if objective.loss == "gkd":
-            return [(methods.distillation(objective, given_law("--teacher", self.world.teacher)), None)]
-        if objective.loss == "ppo":
-            return [(methods.ppo(objective, self._fit_rewards(_reward_model(recipe)), pull), None)]
+        if objective.declared.expectation:
+            return [(methods.own_expectation(objective, self, pull), None)]
         if rows == "samples":
-            scores = torch.tensor(self.world.scores(), dtype=torch.float64)
-            make = methods.j_bond if objective.loss == "j-bond" else methods.bond
-            return [(make(objective, scores, self._best_of(2 if objective.loss == "j-bond" else objective.n)), None)]
-        if objective.loss == "rrhf":
+            return [(methods.samples(objective, self, pull), None)]
+        if rows == "groups":
             law = self._kept(recipe.filter, self._drawn_law(current))
-            groups, probability, exact = all_groups(law.numpy(), self._group_size(), seed=self.seed)
-            self.exact &= exact
-            scores = torch.tensor(self.world.scores(), dtype=torch.float64)
-            return [(methods.rrhf(objective, torch.from_numpy(groups), torch.from_numpy(probability), scores), None)]
+            return [(methods.groups(objective, *self.groups(law), self.scores()), None)]
         if rows == "demonstrations":
-            return [(methods.imitation(law), None) for law in self._answers(current)]
+            return [(methods.completions(objective, law), None) for law in self._answers(current)]
         wins = self._wins(current)
-        if objective.loss == "click":
-            return [(methods.click(objective, wins, self._data()), wins)]
-        if objective.loss == "slic":
-            best = self._kept(Filter(kind="best"), self._drawn_law(current), report=False)
-            return [(methods.slic(objective, wins, best), wins)]
-        if objective.loss == "cringe":
-            return [(methods.pairwise_cringe(objective, wins), wins)]
-        return [(methods.pairs(objective, wins, pull), wins)]
+        if rows == "answers":
+            return [(methods.answers(objective, wins, pull), wins)]
+        return [(methods.pairs(objective, wins, pull, self._target(current)), wins)]
+
+    def _target(self, current: Tensor) -> Tensor | None:
+        """The law (m,) of the answer that the loss keeps likely beside a pair; None where it keeps none."""
+        if self.recipe.objective.target == "data":
+            return self._data()
+        if self.recipe.objective.target == "best":
+            return self._kept(Filter(kind="best"), self._drawn_law(current), report=False)
+        return None
+
+    # What a loss with an expectation of its own asks (`methods.Bed`)
+
+    def scores(self) -> Tensor:
+        return torch.tensor(self.world.scores(), dtype=torch.float64)
+
+    def learned_scores(self) -> Tensor:
+        return self._fit_rewards(_reward_model(self.recipe))
+
+    def groups(self, law: Tensor) -> tuple[Tensor, Tensor]:
+        groups, probability, exact = all_groups(law.numpy(), self._group_size(), seed=self.seed)
+        self.exact &= exact
+        return torch.from_numpy(groups), torch.from_numpy(probability)
+
+    def teacher(self) -> Tensor:
+        return given_law("--teacher", self.world.teacher)
 
     def _train(self, method: Method, wins: Wins | None) -> None:
         """Go to where the method rests, or so many steps towards it."""
@@ -163,7 +170,7 @@ class Run:
             rest = solve(lambda x: method(x, x.detach().softmax(0), anchor), self.logits, own_draws=own)
             self.logits = rest.logits
             self.outcome.steps += rest.steps
-        if self.recipe.objective.loss not in _SURROGATES:
+        if not self.recipe.objective.declared.surrogate:
             now = self.logits.softmax(0)
             self.outcome.loss = float(method(self.logits, now, self.anchor.log_softmax(0)))
 
@@ -190,7 +197,9 @@ class Run:
     def _refresh_steps(self) -> int:
         """Steps between two drawings: PPO passes several times over what it drew."""
         objective = self.recipe.objective
-        passes = objective.passes * objective.minibatches if objective.loss == "ppo" else 1
+        passes = math.prod(
+            getattr(objective, name) for name in ("passes", "minibatches") if name in objective.declared.defaults
+        )
         return max(self.recipe.refresh_steps, 1) * passes
 
     # What is drawn, kept and compared
@@ -239,7 +248,7 @@ class Run:
             )
             self.outcome.finite_law = found
 
-    def _best_of(self, n: int) -> Callable[[Tensor], Tensor]:
+    def best_of(self, n: int) -> Callable[[Tensor], Tensor]:
         """The law of the best of n of a law, kept while that law stays."""
         keeper = KeptLaw(Filter(kind="best"), self.world.scores(), n, seed=self.seed)
         self.exact &= keeper.exact
@@ -317,21 +326,21 @@ class Run:
         wins = methods.labelled(made, self.world.prefers(self.labels, noise=recipe.label.noise))
         zero = torch.zeros_like(given)
         method = methods.pairs(recipe.objective, lambda drawn: wins, zero)
-        if self.steps is not None and self.recipe.objective.loss == "bradley-terry":
+        asked = self.recipe.objective.makes_reward_model
+        if self.steps is not None and asked:
             rewards = zero
             for _ in range(self.steps):
                 rewards = rewards - self.lr * gradient_of(lambda x: method(x, zero, zero), rewards)
             self.outcome.steps = self.steps
         else:
-            reason = None if recipe.objective.center else why_no_rest(recipe, wins)
-            if reason:
+            if reason := why_no_rest(recipe, wins):
                 advice = ASK_STEPS if self.recipe.name == recipe.name else "give --labels bt"
                 raise ConfigError(f"the reward model has no optimum here: {reason}; {advice}")
             rest = solve(lambda x: method(x, zero, zero), zero)
             rewards = rest.logits
-            if self.recipe.objective.loss == "bradley-terry":
+            if asked:
                 self.outcome.steps = rest.steps
-        if self.recipe.objective.loss == "bradley-terry":
+        if asked:
             self.outcome.loss = float(method(rewards, zero, zero))
         return rewards if recipe.objective.center else rewards - self.world.reference @ rewards
 

@@ -8,26 +8,24 @@ averages over one, and GAE and the value head, which act between tokens, have no
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from prefloop.losses.bond import (
+    backward_reward,
     bond_backward_loss,
     bond_forward_loss,
-    bond_reward,
     j_bond_loss,
     j_bond_reward,
     jeffreys_loss,
 )
-from prefloop.losses.cringe import binary_cringe_loss, expected_cringe_token_loss, pairwise_cringe_loss
+from prefloop.losses.cringe import expected_cringe_token_loss
+from prefloop.losses.declaration import AnswerBatch, CompletionBatch, GroupBatch, PairBatch, SampleBatch
 from prefloop.losses.gkd import generalised_jsd_loss
-from prefloop.losses.nll import nll_loss
 from prefloop.losses.ppo import gae, ppo_clip_loss, token_rewards
-from prefloop.losses.registry import PairBatch, objective
-from prefloop.losses.rrhf import rrhf_loss
-from prefloop.losses.slic import slic_loss
 from prefloop.recipes.objective import Objective
 from prefloop.tabular.draws import Floats
 
@@ -40,103 +38,144 @@ class Method(Protocol):
 
 Wins = Callable[[Tensor], Tensor]  # law drawn from -> (m, m) mass of "a is said to be better than b"
 
-# What the registry calls the numbers of the pair losses.
-_NUMBERS = {
-    "dpo": {"beta": "beta", "label_smoothing": "label_smoothing"},
-    "ipo": {"tau": "tau"},
-    "ipo-mean": {"tau": "tau"},
-    "sigmoid-norm": {"gamma": "gamma"},
-    "hinge-norm": {"gamma": "gamma"},
-    "spin": {"lambda_": "lambda_"},
-    "click": {"alpha": "alpha"},
-    "bo2": {},
-    "bradley-terry": {"center": "center_coef"},
-}
+
+class Bed(Protocol):
+    """What an expectation may ask of the run: the world's numbers, and laws of what is drawn and kept."""
+
+    def scores(self) -> Tensor:
+        """The score of each outcome (m,)."""
+        ...
+
+    def learned_scores(self) -> Tensor:
+        """The scores (m,) of the reward model that the recipe learns from."""
+        ...
+
+    def teacher(self) -> Tensor:
+        """The law (m,) of the model that is learned from."""
+        ...
+
+    def groups(self, law: Tensor) -> tuple[Tensor, Tensor]:
+        """Groups (G, K) of as many draws from a law (m,) as a prompt has answers, and the probability of each."""
+        ...
+
+    def best_of(self, n: int) -> Callable[[Tensor], Tensor]:
+        """The law of the best of n of a law."""
+        ...
 
 
-def pairs(settings: Objective, wins: Wins, reference: Tensor) -> Method:
-    """The pair losses of the registry; `reference` (m,) are log-probs. For a reward model the logits are rewards."""
-    name = settings.registry_name
-    numbers = {there: getattr(settings, here) for here, there in _NUMBERS[name].items()}
-    is_reward = name == "bradley-terry"
+def own_expectation(settings: Objective, bed: Bed, pull: Tensor) -> Method:
+    """Make the method of a loss that declares an expectation of its own; `pull` (m,) is the reference's log-probs."""
+    module, name = settings.declared.expectation.split(":")
+    made: Method = getattr(import_module(module), name)(settings, bed, pull)
+    return made
+
+
+def pairs(settings: Objective, wins: Wins, reference: Tensor, target: Tensor | None = None) -> Method:
+    """Any loss on pairs; `reference` (m,) are log-probs, `target` (m,) the law of the answer that is kept likely.
+
+    For a reward model the logits are rewards. Cringe's vocabulary is the outcomes.
+    """
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         first, second, weight = _rows(wins(drawn))
-        values = logits if is_reward else logits.log_softmax(0)
-        one = torch.ones_like(weight)
-        batch = PairBatch(values[first], values[second], one, reference[first], reference[second], one, one)
-        return (weight * objective(name).loss(batch, **numbers).loss).sum()
-
-    return method
-
-
-def imitation(law: Tensor) -> Method:
-    """The likelihood of a fixed law (m,) of answers."""
-
-    def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
-        return (law * nll_loss(logits.log_softmax(0), torch.ones_like(law)).loss).sum()
-
-    return method
-
-
-def click(settings: Objective, wins: Wins, data: Tensor) -> Method:
-    """The likelihood of the data, and gamma times the contrast of own answers."""
-    contrast, likelihood = pairs(settings, wins, torch.zeros_like(data)), imitation(data)
-    return lambda logits, drawn, anchor: (
-        likelihood(logits, drawn, anchor) + settings.gamma * contrast(logits, drawn, anchor)
-    )
-
-
-def slic(settings: Objective, wins: Wins, best: Tensor) -> Method:
-    """The calibration of ranked candidates, and the likelihood of the best of them, whose law is `best` (m,)."""
-
-    def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
-        logp = logits.log_softmax(0)
-        first, second, weight = _rows(wins(drawn))
-        if settings.lambda_ == 0:
-            return (weight * slic_loss(logp[first], logp[second], delta=settings.delta).loss).sum()
-        m, n = len(best), len(weight)
-        target = torch.arange(m).repeat(n)
-        result = slic_loss(
-            logp[first].repeat_interleave(m),
-            logp[second].repeat_interleave(m),
-            logp[target],
-            delta=settings.delta,
-            regularisation=settings.lambda_,
+        values = logits if settings.makes_reward_model else logits.log_softmax(0)
+        kept = None
+        if target is not None:  # every pair with every target
+            m, n = len(target), len(weight)
+            first, second, weight = (x.repeat_interleave(m) for x in (first, second, weight))
+            kept = torch.arange(m).repeat(n)
+            weight = weight * target[kept]
+        one, cringe = torch.ones_like(weight), None
+        if settings.needs("cringe"):
+            k = min(settings.k, len(logits) - 1)
+            cringe = expected_cringe_token_loss(logits.expand(len(logits), -1), torch.arange(len(logits)), k=k)
+        batch = PairBatch(
+            first_logp_sum=values[first],
+            second_logp_sum=values[second],
+            p_first=one,
+            ref_first_logp_sum=reference[first],
+            ref_second_logp_sum=reference[second],
+            first_length=one,
+            second_length=one,
+            target_logp_sum=None if kept is None else values[kept],
+            target_length=None if kept is None else one,
+            first_cringe_sum=None if cringe is None else cringe[first],
+            second_cringe_sum=None if cringe is None else cringe[second],
         )
-        return (weight.repeat_interleave(m) * best[target] * result.loss).sum()
+        rows = settings.declared.loss(batch, settings)
+        return (weight * (rows.loss if rows.extra is None else rows.loss + rows.extra)).sum()
 
     return method
 
 
-def rrhf(settings: Objective, groups: Tensor, probability: Tensor, scores: Tensor) -> Method:
-    """The ranking of whole groups (G, K) of outcomes, each of its probability (G,)."""
+def completions(settings: Objective, law: Tensor) -> Method:
+    """A loss on single answers of a fixed law (m,)."""
+
+    def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
+        batch = CompletionBatch(logits.log_softmax(0), torch.ones_like(law))
+        return (law * settings.declared.loss(batch, settings).loss).sum()
+
+    return method
+
+
+def answers(settings: Objective, wins: Wins, reference: Tensor) -> Method:
+    """A loss on single answers: of each pair the better one is desirable, the other is not.
+
+    There is one prompt: answers to "other prompts" are answers of pairs as they come. `reference` (m,) are log-probs.
+    """
+
+    def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
+        mass = wins(drawn)
+        weight = torch.cat([mass.sum(1), mass.sum(0)]) / 2  # (2m,) each outcome as the better one, then as the other
+        logp = logits.log_softmax(0).repeat(2)
+        batch = AnswerBatch(
+            logp_sum=logp,
+            desirable=torch.arange(len(logp)) < len(logits),
+            ref_logp_sum=reference.repeat(2),
+            mismatched=(weight * (logp - reference.repeat(2))).sum().detach(),
+        )
+        return (weight * settings.declared.loss(batch, settings).loss).sum()
+
+    return method
+
+
+def groups(settings: Objective, groups: Tensor, probability: Tensor, scores: Tensor) -> Method:
+    """A loss on whole groups (G, K) of outcomes, each of its probability (G,)."""
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         logp = logits.log_softmax(0)[groups]
-        rows = rrhf_loss(logp, torch.ones_like(logp), scores[groups], rank_weight=settings.rank_weight)
-        return (probability * rows.loss).sum()
+        batch = GroupBatch(logp, torch.ones_like(logp), scores[groups])
+        return (probability * settings.declared.loss(batch, settings).loss).sum()
 
     return method
 
 
-def pairwise_cringe(settings: Objective, wins: Wins) -> Method:
-    """The gated loss of pairs; the policy's vocabulary is the outcomes."""
+def samples(settings: Objective, bed: Bed, pull: Tensor) -> Method:
+    """A loss on groups of the policy's own scored answers."""
+    score = bed.learned_scores()
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
-        first, second, weight = _rows(wins(drawn))
-        logp, one = logits.log_softmax(0), torch.ones_like(weight)
-        k = min(settings.k, len(logits) - 1)
-        cringe = expected_cringe_token_loss(logits.expand(len(second), -1), second, k=k)
-        binary = binary_cringe_loss(logp[first], one, cringe, one, alpha=settings.alpha)
-        gated = pairwise_cringe_loss(logp[first], logp[second], binary, b=settings.b, tau=settings.tau)
-        return (weight * gated.loss).sum()
+        every, probability = bed.groups(drawn)
+        seen = probability > 0
+        shape, outcomes = every[seen].shape, every[seen].reshape(-1)
+        batch = SampleBatch(
+            logp=logits.log_softmax(0)[outcomes, None],
+            old_logp=drawn[outcomes, None].log(),
+            mask=torch.ones(len(outcomes), 1, dtype=torch.bool),
+            scores=score[outcomes],
+            group=torch.arange(shape[0]).repeat_interleave(shape[1]),
+            longest=1,
+            ref_logp=pull[outcomes, None],
+        )
+        rows = settings.declared.loss(batch, settings).loss.reshape(shape)
+        return (probability[seen] * rows.mean(1)).sum()
 
     return method
 
 
-def distillation(settings: Objective, teacher: Tensor) -> Method:
-    """The teacher's (m,) divergence at the one token there is: who drew the answer before it does not matter."""
+def distillation(settings: Objective, bed: Bed, pull: Tensor) -> Method:
+    """The teacher's divergence at the one token there is: who drew the answer before it does not matter."""
+    teacher = bed.teacher()
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         return generalised_jsd_loss(teacher.log()[None], logits[None], beta=settings.beta).loss.sum()
@@ -144,14 +183,15 @@ def distillation(settings: Objective, teacher: Tensor) -> Method:
     return method
 
 
-def ppo(settings: Objective, score: Tensor, reference: Tensor) -> Method:
+def ppo(settings: Objective, bed: Bed, pull: Tensor) -> Method:
     """PPO on answers drawn from the old policy, the value head at its own optimum; advantages are not whitened."""
+    score = bed.learned_scores()
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         seen = (drawn > 0).nonzero().squeeze(1)
         weight, old = drawn[seen], drawn[seen].log()[:, None]
         mask = torch.ones_like(old, dtype=torch.bool)
-        rewards = token_rewards(old, reference[seen, None], mask, score[seen], kl_coef=settings.beta)
+        rewards = token_rewards(old, pull[seen, None], mask, score[seen], kl_coef=settings.beta)
         values = (weight @ rewards).expand_as(rewards)
         advantages = gae(rewards, values, mask, lam=settings.lambda_).advantages
         logp = logits.log_softmax(0)[seen, None]
@@ -161,19 +201,20 @@ def ppo(settings: Objective, score: Tensor, reference: Tensor) -> Method:
     return method
 
 
-def bond(settings: Objective, scores: Tensor, best_of: Callable[[Tensor], Tensor]) -> Method:
-    """BOND's three objectives; `best_of` gives the law of the best of N of the anchor's law."""
+def bond(settings: Objective, bed: Bed, pull: Tensor) -> Method:
+    """BOND's three objectives, with the law of the best of N of the anchor's law."""
+    scores, best_of, anchors = bed.scores(), bed.best_of(settings.n), settings.declared.anchors
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         logp, law = logits.log_softmax(0), anchor.exp()
-        if settings.loss == "bond-forward":
+        if anchors == "imitate":
             return (best_of(law) * bond_forward_loss(logp)).sum()
         below = (law * (scores[None] < scores[:, None])).sum(1)
         up_to = (law * (scores[None] <= scores[:, None])).sum(1)
-        # the paper's practice drops the second term of the reward; its limit of many anchor samples is the first
-        reward = up_to.log() if settings.loss == "bond-backward" else bond_reward(below, up_to, n=settings.n)
+        # what a run measures on the anchor's answers, in the limit of many of them
+        reward = backward_reward(below, up_to, n=settings.n, both_terms=anchors == "both")
         backward = drawn * bond_backward_loss(logp, anchor, reward, n=settings.n).loss
-        if settings.loss == "bond-backward":
+        if anchors == "measure":
             return backward.sum()
         forward = best_of(law) * bond_forward_loss(logp)
         return jeffreys_loss(forward, backward, jeffreys=settings.jeffreys).sum()
@@ -181,8 +222,9 @@ def bond(settings: Objective, scores: Tensor, best_of: Callable[[Tensor], Tensor
     return method
 
 
-def j_bond(settings: Objective, scores: Tensor, best_of: Callable[[Tensor], Tensor]) -> Method:
+def j_bond(settings: Objective, bed: Bed, pull: Tensor) -> Method:
     """J-BOND's step: one answer of the policy, two of the anchor, in expectation over all three."""
+    scores, best_of = bed.scores(), bed.best_of(settings.declared.n_anchor)
     m = len(scores)
     own, best = (index.reshape(-1) for index in torch.meshgrid(torch.arange(m), torch.arange(m), indexing="ij"))
     one, two = own, best  # the same grid of all pairs, here of the anchor's two

@@ -9,16 +9,13 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from prefloop.config import ConfigError, Value, apply_settings
+from prefloop.config.numbers import rising_numbers
+from prefloop.losses.declaration import AT_ODDS, AT_SET_ODDS, RESTS
 from prefloop.recipes.catalogue import get_recipe
-from prefloop.recipes.parts import rising_numbers
 from prefloop.recipes.recipe import Recipe
 from prefloop.tabular.world import World
 
 ASK_STEPS = "give --steps N --lr X to see where it is after N steps"
-_LOGISTIC = frozenset({"dpo", "sigmoid-norm", "spin", "bradley-terry"})
-_REGRESSION = frozenset({"ipo", "ipo-mean"})
-_HINGES = frozenset({"hinge-norm", "slic", "rrhf", "click"})
-
 # Settings that have no counterpart where a whole population is trained on, and why.
 _LAW = "draws are the policy's own law of whole answers"
 _DESCENT = "steps are plain gradient descent with the expected gradient"
@@ -31,6 +28,8 @@ _MEANINGLESS = {
     "score": "scores are --reward",
     "label.judge": "labels are --labels of --reward or --preference",
     "review": "there are no people",
+    "teach": "nobody has to judge by itself",
+    "adapter": "a logit each is all that there is to train",
     "memory.run": "the online run is made here",
     "objective.lr": "give --lr",
     "objective.epochs": _DESCENT,
@@ -40,6 +39,7 @@ _MEANINGLESS = {
     "objective.clip": _DESCENT,
     "objective.weight_decay": _DESCENT,
     "objective.value_coef": "the value head is at its optimum",
+    "objective.missing_eos_penalty": "every outcome is a whole answer",
 }
 
 
@@ -98,12 +98,13 @@ def check_request(recipe: Recipe, world: World, *, rounds: int | None, steps: in
     if any(source.startswith(("checkpoint:", "run:")) for source in sources):
         raise ConfigError("the laboratory knows initial, previous, current, anchor and data, and no checkpoint or run")
     stored_pairs = recipe.pairing.kind == "as-given" and not replays(recipe)
-    _option("--mu", world.mu, recipe.name, allowed=stored_pairs or objective.loss == "ppo")
-    _option("--teacher", world.teacher, recipe.name, allowed=objective.loss == "gkd", needed=objective.loss == "gkd")
-    from_data = (objective.loss == "nll" and not recipe.samples) or objective.loss == "spin"
-    _option(
-        "--data", world.data, recipe.name, allowed=from_data or objective.loss in ("click", "gkd"), needed=from_data
-    )
+    _option("--mu", world.mu, recipe.name, allowed=stored_pairs or objective.needs("values"))
+    taught = objective.needs("teacher")
+    _option("--teacher", world.teacher, recipe.name, allowed=taught, needed=taught)
+    imitates = objective.rows == "demonstrations" and not recipe.samples
+    from_data = imitates or recipe.pairing.kind == "real-against-generated"
+    allowed = from_data or taught or objective.target == "data"
+    _option("--data", world.data, recipe.name, allowed=allowed, needed=from_data)
 
 
 def anchor_moves(recipe: Recipe) -> bool:
@@ -117,22 +118,19 @@ def replays(recipe: Recipe) -> bool:
 
 def why_no_rest(recipe: Recipe, wins: Tensor | None) -> str | None:
     """Say why the recipe has no optimum to solve for, None where it has; `wins` (m, m) is the mass of a over b."""
-    name = recipe.objective.registry_name
-    if name in _HINGES:
-        return "its hinges are satisfied by a whole set of policies, and have no gradient there"
-    if name == "cringe":
-        return "its gate moves with the policy"
-    if name == "bo2" and recipe.is_online:
-        return "nothing holds the policy: each step imitates the better of its own two answers"
-    if wins is None:
+    rest = recipe.objective.declared.rest(recipe.objective)
+    if recipe.is_online and recipe.objective.declared.drifts:
+        return recipe.objective.declared.drifts
+    if rest not in (RESTS, AT_ODDS, AT_SET_ODDS):
+        return rest
+    if wins is None or rest == RESTS:
         return None
-    if name == "dpo" and recipe.objective.label_smoothing > 0:
-        wins = wins + wins.T  # no label is certain then
-    if name in _LOGISTIC and connected_components((wins > 0).numpy(), connection="strong")[0] > 1:
+    directed = rest == AT_ODDS
+    if connected_components((wins > 0).numpy(), directed=directed, connection="strong")[0] == 1:
+        return None
+    if directed:
         return "some outcomes never beat some others, so that their margin grows without end"
-    if name in _REGRESSION and connected_components((wins > 0).numpy(), directed=False)[0] > 1:
-        return "some outcomes are never compared with others, so that nothing sets their odds"
-    return None
+    return "some outcomes are never compared with others, so that nothing sets their odds"
 
 
 def _option(option: str, given: Tensor | None, recipe: str, *, allowed: bool, needed: bool = False) -> None:

@@ -104,9 +104,21 @@ def _newton_move(jacobian: Tensor, residual: Tensor, damping: float) -> Tensor:
     eye = torch.eye(m, dtype=residual.dtype)
     scale = max(float(jacobian.abs().max()), 1e-300)
     if float(jacobian.sum(dim=1).abs().max()) > 1e-6 * scale:  # a reward that is held near zero, not a policy
-        plain: Tensor = torch.linalg.solve(jacobian + damping * eye, -residual)
-        return plain
+        return _least_move(jacobian + damping * eye, -residual)
     centre = eye - 1 / m
     system = centre @ jacobian @ centre + damping * eye + (scale + damping) / m
-    found: Tensor = torch.linalg.solve(system, -(centre @ residual))
-    return centre @ found
+    return centre @ _least_move(system, -(centre @ residual))
+
+
+def _least_move(system: Tensor, wanted: Tensor) -> Tensor:
+    """The shortest move that solves the system as well as float64 can, and no move along directions it does not know.
+
+    An outcome that the data never hold has a logit on its way to minus infinity, and its row of the system may be
+    1e-260 beside entries of 0.2. A plain solver then divides by a pivot that is zero or not as rounding has it, and
+    rounding differs from processor to processor. Where the system is not finite the move is not a number, which `solve`
+    refuses.
+    """
+    if not bool(system.isfinite().all() and wanted.isfinite().all()):
+        return torch.full_like(wanted, math.nan)
+    found: Tensor = torch.linalg.lstsq(system, wanted.unsqueeze(1), driver="gelsd").solution
+    return found.squeeze(1)

@@ -8,6 +8,8 @@ are tested in each app's own tests with real rows of another project.
 
 from __future__ import annotations
 
+from typing import Literal
+
 Answer = int | str | frozenset[int]
 Row = tuple[Answer, Answer, Answer]  # stranger, annotator of the project, member of another project
 
@@ -22,6 +24,17 @@ API_MEMBER: Row = (401, 200, 404)
 API_LEAD: Row = (401, 404, 404)
 API_OBJECT: Row = (401, 404, 404)
 API_POST: Row = (401, 405, 405)
+
+# The scope that a token needs at each route of the API, by method.
+API_SCOPES: dict[str, dict[str, str]] = {
+    "api/v1/projects/<slug:slug>/next/": {"post": "annotate"},
+    "api/v1/votes/": {"post": "annotate"},
+    "api/v1/projects/<slug:slug>/records/": {"post": "manage"},
+    "api/v1/projects/<slug:slug>/reports/agreement/": {"get": "read"},
+    "api/v1/projects/<slug:slug>/reports/leaderboard/": {"get": "read"},
+    "api/v1/projects/<slug:slug>/loops/": {"post": "manage"},
+    "api/v1/loops/<int:pk>/": {"get": "read"},
+}
 
 ROUTES: dict[str, Row] = {
     # core
@@ -43,7 +56,7 @@ ROUTES: dict[str, Row] = {
     ".well-known/change-password": (302, 302, 302),
     # projects
     "": SIGNED_IN,
-    "projects/new/": SIGNED_IN,
+    "projects/new/": ("login", 404, 404),  # for admins, unless the operator lets everyone
     "invitation/<str:token>/": (404, 404, 404),
     "p/<slug:slug>/settings/": MEMBER,
     "p/<slug:slug>/settings/general/": POST,
@@ -61,6 +74,7 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/annotate/history/": MEMBER,
     "p/<slug:slug>/annotate/<int:comparison_id>/": OBJECT,
     "p/<slug:slug>/review/": MEMBER,
+    "p/<slug:slug>/review/undo/": POST,
     "p/<slug:slug>/review/<int:comparison_id>/": OBJECT,
     "p/<slug:slug>/review/<int:comparison_id>/decide/": POST,
     "p/<slug:slug>/review/<int:comparison_id>/withdraw/": POST,
@@ -71,6 +85,7 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/prompts/<int:pk>/": OBJECT,
     "p/<slug:slug>/samples/": LEAD,
     "p/<slug:slug>/samples/new/": LEAD,
+    "p/<slug:slug>/samples/compare/": POST,
     "p/<slug:slug>/samples/runs/": LEAD,
     "p/<slug:slug>/samples/runs/<int:pk>/": OBJECT,
     "p/<slug:slug>/samples/runs/<int:pk>/compare/": POST,
@@ -115,6 +130,7 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/data/uploads/<str:token>/drop/": POST,
     "api/v1/projects/<slug:slug>/records/": API_POST,
     # reports
+    "p/<slug:slug>/reports/": LEAD,
     "p/<slug:slug>/reports/agreement/": LEAD,
     "p/<slug:slug>/reports/agreement/slices/": LEAD,
     "p/<slug:slug>/reports/agreement.json": LEAD,
@@ -135,6 +151,7 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/loops/": LEAD,
     "p/<slug:slug>/loops/compare/": LEAD,
     "p/<slug:slug>/policies/compare/": LEAD,
+    "p/<slug:slug>/policies/meet/": POST,
     "p/<slug:slug>/loops/new/": LEAD,
     "p/<slug:slug>/loops/new/<slug:recipe>/": LEAD,
     "p/<slug:slug>/loops/new/<slug:recipe>/forecast/": LEAD,
@@ -158,4 +175,42 @@ ROUTES: dict[str, Row] = {
     # dashboard
     "p/<slug:slug>/": MEMBER,
     "p/<slug:slug>/overview/judge/": LEAD,
+    "p/<slug:slug>/find/": LEAD,
+}
+
+# Which routes tell what somebody said of comparisons (a verdict, score, vote, override, frozen label, the gold):
+# "one": of single comparisons; whoever is answered can't vote blind on them any more (apps/samples/exposure.py).
+# "many": figures over many comparisons, which end nothing. All others tell nothing of the kind: their answer is the
+# same whatever was said, which test_blindness.py checks for every role.
+LABELS: dict[str, Literal["one", "many"]] = {
+    "p/<slug:slug>/review/": "one",
+    "p/<slug:slug>/review/<int:comparison_id>/": "one",
+    "p/<slug:slug>/review/<int:comparison_id>/decide/": "one",
+    "p/<slug:slug>/review/<int:comparison_id>/withdraw/": "one",
+    "p/<slug:slug>/comparisons/<int:comparison_id>/": "one",
+    "p/<slug:slug>/comparisons/<int:pk>/used/": "one",
+    "p/<slug:slug>/prompts/<int:pk>/": "one",
+    "p/<slug:slug>/samples/": "one",
+    "p/<slug:slug>/judges/<int:pk>/": "one",
+    "p/<slug:slug>/judges/trials/<int:pk>/": "one",
+    "p/<slug:slug>/policies/<int:pk>/labels/": "one",
+    "p/<slug:slug>/policies/<int:pk>/best-of-n/": "one",
+    "p/<slug:slug>/loops/<int:pk>/": "one",
+    "p/<slug:slug>/snapshots/<int:pk>/": "one",
+    "p/<slug:slug>/data/": "one",
+    "p/<slug:slug>/data/export/": "one",
+    "p/<slug:slug>/reports/agreement/": "one",
+    "p/<slug:slug>/reports/agreement.html": "one",
+    "p/<slug:slug>/reports/agreement/slices/": "many",
+    "p/<slug:slug>/reports/agreement.json": "many",
+    "p/<slug:slug>/reports/agreement.csv": "many",
+    "p/<slug:slug>/reports/leaderboard/": "many",
+    "p/<slug:slug>/reports/leaderboard.csv": "many",
+    "p/<slug:slug>/reports/leaderboard.html": "many",
+    "p/<slug:slug>/reports/leaderboard.json": "many",
+    "api/v1/projects/<slug:slug>/reports/agreement/": "many",
+    "api/v1/projects/<slug:slug>/reports/leaderboard/": "many",
+    "p/<slug:slug>/judges/": "many",
+    "p/<slug:slug>/": "many",
+    "p/<slug:slug>/overview/judge/": "many",
 }

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.views import APIView
+
+from apps.accounts.models import Scope
+from apps.accounts.permissions import HasScope, scope_needed
 
 _spec = importlib.util.spec_from_file_location("routes", Path(__file__).parent / "routes.py")
 routes = importlib.util.module_from_spec(_spec)
@@ -20,10 +24,12 @@ def _all(patterns, prefix=""):
         if isinstance(pattern, URLResolver):
             yield from _all(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern):
-            yield route
+            yield route, pattern.callback
 
 
-FOUND = sorted(set(_all(get_resolver().url_patterns)))
+CALLBACKS = dict(_all(get_resolver().url_patterns))
+FOUND = sorted(CALLBACKS)
+API = [route for route in FOUND if route.startswith("api/v1/")]
 
 
 def _path(route):
@@ -88,7 +94,36 @@ def test_an_unsafe_request_without_the_csrf_token_is_refused(route, alice, clien
     assert response.status_code in {403, 405}, f"POST {_path(route)}: {response.status_code}"
 
 
-@pytest.mark.parametrize("route", [route for route in FOUND if route.startswith("api/v1/")])
+@pytest.mark.parametrize("route", API)
 def test_the_api_takes_no_session_cookie(route, alice, client_for):
     assert client_for(alice).get(_path(route)).status_code == 401
     assert client_for(alice).post(_path(route), {}, content_type="application/json").status_code in {401}
+
+
+def _methods(view):
+    return {name for name in ("get", "post", "put", "patch", "delete") if hasattr(view, name)}
+
+
+def test_every_route_of_the_api_has_a_declared_scope_for_each_of_its_methods():
+    assert {route: set(scopes) for route, scopes in routes.API_SCOPES.items()} == {
+        route: _methods(CALLBACKS[route].cls) for route in API
+    }
+    assert all(HasScope in CALLBACKS[route].cls.permission_classes for route in API)
+
+
+@pytest.mark.parametrize("scope", Scope.values)
+@pytest.mark.parametrize("route", API)
+def test_a_token_of_another_scope_is_refused_whatever_its_person_may(route, scope, alice, api_for):
+    client = api_for(alice, scope)
+    for method, needed in routes.API_SCOPES.get(route, {}).items():
+        response = getattr(client, method)(_path(route), {}, format="json" if method != "get" else None)
+        refused = scope not in {needed, "manage"}
+        assert (response.status_code == 403) is refused, f"{method} {route}: {response.status_code}"
+        if refused:
+            assert response.json()["detail"] == f"This token has the scope '{scope}'; here '{needed}' is needed."
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", ""])
+def test_what_writes_needs_a_token_that_may_manage_unless_the_view_says_otherwise(method):
+    assert scope_needed(APIView(), method) is Scope.MANAGE
+    assert scope_needed(APIView(), "GET") is Scope.READ

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from apps.rankings.models import Override, Vote
+from apps.labels.models import Override, Vote
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DESK = "/p/letters-test/annotate/"
@@ -147,6 +147,8 @@ def test_answers_given_after_the_session_ended_are_kept_until_one_is_back(page_f
     page.keyboard.press("1")
     page.wait_for_function("() => document.querySelector('[data-saved]').dataset.state === 'signed-out'")
     assert "1 kept" in page.locator("[data-saved]").inner_text()
+    link = page.get_by_role("link", name="Sign in again to send")
+    assert link.get_attribute("href") == "/login/?next=%2Fp%2Fletters-test%2Fannotate%2F"
     page.context.add_cookies(cookies)
     page.reload()
     settled(page)
@@ -154,15 +156,13 @@ def test_answers_given_after_the_session_ended_are_kept_until_one_is_back(page_f
 
 
 def test_an_answer_that_came_too_late_is_said_aloud(page_for, ann, comparisons):
-    from datetime import timedelta
-
-    from django.utils import timezone
-
     from apps.rankings.models import Assignment
+    from apps.samples import exposure
 
     page = page_for(ann)
     page.goto(DESK)
-    Assignment.objects.filter(pk=shown(page)).update(state="seen", lease_until=timezone.now() - timedelta(hours=1))
+    held = Assignment.objects.get(pk=shown(page))
+    exposure.shown(user_id=ann.pk, comparison_ids=[held.comparison_id], where="test")
     page.keyboard.press("1")
     notice = page.locator("[data-notice]")
     notice.wait_for()
@@ -294,6 +294,23 @@ def test_when_all_is_done_it_says_so_and_undo_still_works(page_for, ann, project
     settled(page)
     page.reload()
     page.locator("[data-pair]:not([hidden])").wait_for()
+
+
+def test_answers_without_comparisons_are_paired_from_here(page_for, erin, bob, project, make_prompt, make_completion):
+    for n in range(3):
+        prompt = make_prompt(project)
+        for text in ("Dear Maria.", "Hey.", "Hello there."):
+            make_completion(prompt, f"{text} {n}")
+    page = page_for(bob)
+    page.goto(DESK)
+    assert page.get_by_role("button", name="Make comparisons").count() == 0, "a lead starts nothing"
+    page = page_for(erin)
+    page.goto(DESK)
+    page.get_by_text("3 prompts have answers that nobody compares yet.").wait_for()
+    page.get_by_label("Random pairs a prompt").fill("2")
+    page.get_by_role("button", name="Make comparisons").click()
+    page.get_by_text("6 comparisons made.").wait_for()
+    assert page.locator("[data-progress]").inner_text().startswith("0 of 6")
 
 
 def test_an_empty_project_says_what_comes_next(page_for, bob, project):

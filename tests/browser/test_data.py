@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +85,22 @@ def test_the_whole_way_without_scripts(project, erin, page_for, a_file):
     page.get_by_role("button", name="Look at it").click()
     page.get_by_role("button", name="Import 5 records").click()
     assert page.get_by_text("5 records are imported.").is_visible()
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_what_a_file_holds_beside_its_labels_is_said(project, erin, page_for, axe, shoot, fits, width, theme):
+    cases = Path(__file__).parents[1] / "prefloop" / "formats" / "cases"
+    page = page_for(erin, width=width, theme=theme)
+    page.goto("/p/letters-test/data/")
+    page.set_input_files("#file", cases / "c06_argilla_rating.json")
+    page.get_by_role("button", name="Look at it").click()
+    assert page.get_by_text("Not all of this file is read as labels.").is_visible()
+    assert page.get_by_text("'quality_of_prompt' that do not compare the answers").is_visible()
+    axe(page)
+    fits(page)
+    shoot(page, f"data-notes-{width}-{theme}")
+    page.get_by_role("button", name="Import 2 records").click()
+    assert page.get_by_text("'quality_of_prompt' that do not compare the answers").first.is_visible()
+    axe(page)
+    fits(page)
+    shoot(page, f"data-notes-after-{width}-{theme}")

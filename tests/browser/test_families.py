@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from apps.judging.models import Judge
-from apps.rankings.models import Override
-from apps.rankings.preferences import judge_labels
+from apps.labels.models import Judge, Override
+from apps.labels.selectors import judge_labels
 from apps.samples.models import Comparison
-from apps.training.labels import round_origin
 from apps.training.models import Loop, SnapshotItem, TrainingRun
+from apps.training.rounds.labels import round_origin
 from workers.foreground import run_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]

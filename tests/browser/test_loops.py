@@ -8,11 +8,11 @@ import pytest
 from django.utils import timezone
 
 from apps.jobs.models import Job, JobGroup
-from apps.judging.models import Judge, Verdict
+from apps.labels.models import Judge, Verdict
 from apps.policies.models import Checkpoint
 from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.training.loops.steering import loop_change
 from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, SnapshotItem, TrainingRun
-from apps.training.steering import loop_change
 from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe
 

@@ -44,7 +44,7 @@ def model(tmp_path):
         intermediate_size=3072, tie_word_embeddings=True, max_position_embeddings=1024, eos_token_id=256,
         bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
-    directory = tmp_path / "imports" / "chat"
+    directory = tmp_path / "imports" / "projects" / "letters-test" / "chat"  # an engineer's project is given this
     save_model(Qwen2ForCausalLM(config).to(torch.bfloat16), tokenizer, directory)
     return directory
 
@@ -58,12 +58,12 @@ def pairs(tmp_path):
 
 
 def test_a_model_of_100m_parameters_imports_samples_and_trains_a_round(
-    project, erin, page_for, shoot, settings, tmp_path, model, pairs
+    project, erin, page_for, shoot, fits, settings, tmp_path, model, pairs
 ):
     settings.WORKER_THREADS = 1
-    settings.STORE_DIR, settings.IMPORT_DIRS = tmp_path / "store", [model.parent]
+    settings.STORE_DIR, settings.IMPORT_DIRS = tmp_path / "store", [tmp_path / "imports"]
     page = page_for(erin)
-    imported(page, model, shoot)
+    imported(page, model, shoot, fits)
     given_data(page, pairs)
     loop = started(page, shoot)
     run_until(lambda: ended(loop), quiet=True)
@@ -97,15 +97,19 @@ def test_a_model_of_100m_parameters_imports_samples_and_trains_a_round(
         assert weights.file_size > 4 * made.n_parameters  # fp32, as a CPU trains
 
 
-def imported(page, model, shoot):
+def imported(page, model, shoot, fits):
     page.goto("/p/letters-test/policies/import/")
-    page.get_by_label("Directory on the server").fill(str(model))
+    page.get_by_label("Model", exact=True).fill(str(model))
     page.get_by_role("button", name="Look first").click()
     look = page.locator("#look").inner_text()
     assert "104,042,496" in look
     assert "all weights" in look
     assert "to train all weights 1.6 GB" in " ".join(look.split())  # with gradient and two moments, in fp32
     shoot(page, "own-model-look")
+    size = page.viewport_size
+    page.set_viewport_size({"width": 360, "height": 780})
+    fits(page)
+    page.set_viewport_size(size)
     page.get_by_label("Name").fill("chat")
     page.get_by_role("button", name="Import", exact=True).click()
     page.wait_for_url("**/jobs/*/")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from apps.rankings.models import Assignment, Override, Preference
-from apps.rankings.preferences import preferences_derive
+from apps.labels.models import Override, Preference
+from apps.labels.services import preferences_derive
+from apps.samples.models import Exposure
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REVIEW = "/p/letters-test/review/"
@@ -111,10 +112,10 @@ def test_quotes_of_the_rationale_are_marked_in_the_answers(page_for, bob, judged
 def test_whoever_looked_is_not_asked_for_a_blind_vote(page_for, bob, judged):
     page = page_for(bob)
     page.goto(REVIEW)
-    assert Assignment.objects.filter(user=bob, state="seen").values_list("comparison_id", flat=True)[0] == judged[0].pk
+    assert Exposure.objects.filter(user=bob).values_list("comparison_id", flat=True)[0] == judged[0].pk
     page.goto("/p/letters-test/annotate/")
     page.goto(f"/p/letters-test/annotate/{judged[0].pk}/")
-    assert "You have seen the judge" in page.content()
+    assert "You have seen a label of this pair" in page.content()
 
 
 def test_it_works_without_scripts(page_for, bob, judged):
@@ -154,3 +155,56 @@ def test_everybody_can_use_it_on_every_screen(page_for, bob, judged, axe, fits, 
     axe(page)
     fits(page)
     shoot(page, f"comparison-{width}-{theme}")
+
+
+def test_a_decision_made_signed_out_is_not_lost_in_silence_and_leads_back(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    page.context.clear_cookies()
+    page.keyboard.press("Enter")
+    link = page.get_by_role("link", name="Sign in again")
+    link.wait_for()
+    assert link.get_attribute("href").startswith("/login/?next=%2Fp%2Fletters-test%2Freview%2F")
+    assert Override.objects.count() == 0
+
+
+def rail(page) -> str:
+    return page.locator(".rail-item[aria-current] > .n").inner_text()
+
+
+def test_the_rail_counts_the_project_s_judge_whoever_is_under_review_and_agrees_with_the_page(
+    page_for, bob, project, judged, make_comparison, make_judge, make_verdict
+):
+    other = make_judge(project, "other-judge")
+    for comparison in (judged[3], *(make_comparison(project) for _ in range(3))):
+        make_verdict(comparison, "first", judge=other)
+    page = page_for(bob)
+    page.goto(f"{REVIEW}?judge=other-judge")
+    assert (rail(page), page.locator("[data-queue-count]").inner_text()[:1]) == ("6", "4")
+    for _ in range(3):
+        before = item(page)
+        page.keyboard.press("Enter")
+        moved(page, before)
+    shown = rail(page)
+    page.goto(REVIEW)
+    assert rail(page) == shown == page.locator("[data-queue-count]").inner_text()[:1]
+
+
+def test_a_decision_can_be_taken_back_after_a_reload_the_last_one_first(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    decided = []
+    for _ in range(2):
+        decided.append(item(page))
+        page.keyboard.press("Enter")
+        moved(page, decided[-1])
+    page.goto(REVIEW)
+    for left, pk in ((5, decided[1]), (6, decided[0])):
+        page.keyboard.press("u")
+        page.wait_for_url(f"**/review/{pk}/**")
+        page.locator("[data-item]").wait_for()
+        assert item(page) == pk
+        assert rail(page) == str(left)
+    page.keyboard.press("u")
+    page.get_by_text("There is no decision of yours to take back here.").wait_for()
+    assert [row.kind for row in Override.objects.order_by("id")] == ["agree"] * 2 + ["withdrawn"] * 2

@@ -65,7 +65,7 @@ def test_self_rewarding_from_the_form_to_the_checkpoint(letters, member, project
     # the policy's own judgements are there to be read
     page.goto("/p/letters-own/judges/")
     page.get_by_role("link", name=f"self-rewarding-{loop.pk}").first.click()
-    assert "Policy that scores by itself" in page.get_by_role("main").inner_text()
+    assert "Policy of this project" in page.get_by_role("main").inner_text()
     shoot(page, "self-rewarding-judge")
     axe(page)
     fits(page)

@@ -4,6 +4,14 @@ import pytest
 
 
 @pytest.fixture
+def root(alice):
+    """Alice, who is an admin too: she may make projects."""
+    alice.is_superuser = True
+    alice.save(update_fields=["is_superuser"])
+    return alice
+
+
+@pytest.fixture
 def pages(project):
     from apps.projects.services import guideline_add
 
@@ -23,10 +31,11 @@ def pages(project):
 
 @pytest.mark.parametrize("width", ["wide", "middle", "phone"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_of_the_frame_is_accessible_and_fits(page_for, alice, pages, axe, fits, shoot, width, theme):
-    page = page_for(alice, width=width, theme=theme)
+def test_every_page_of_the_frame_is_accessible_and_fits(page_for, root, pages, axe, fits, shoot, width, theme):
+    page = page_for(root, width=width, theme=theme)
     for number, path in enumerate(pages):
-        page.goto(path)
+        answer = page.goto(path)
+        assert answer.status == (404 if path == "/nothing-here" else 200), path
         axe(page)
         fits(page)
         shoot(page, f"shell-{number}-{width}-{theme}")
@@ -41,7 +50,7 @@ def test_the_sign_in_page_is_accessible(page_for, axe, fits, theme):
 
 
 def test_a_person_signs_in_and_out_by_keyboard(page_for, make_user, project):
-    make_user("dora", password="correct horse staple")
+    make_user("dora", password="correct horse staple", is_superuser=True)
     page = page_for(None)
     page.goto("/projects/new/")
     page.keyboard.type("dora")
@@ -49,6 +58,7 @@ def test_a_person_signs_in_and_out_by_keyboard(page_for, make_user, project):
     page.keyboard.type("correct horse staple")
     page.keyboard.press("Enter")
     page.wait_for_url("**/projects/new/")
+    page.get_by_role("button", name="Make the project").wait_for()
     page.get_by_label("Your account").click()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/login/")
@@ -94,9 +104,10 @@ def test_the_rail_is_a_bottom_bar_on_a_phone_and_more_reaches_every_page(page_fo
     assert shown == {f"/p/{project.slug}/", *(f"/p/{project.slug}/{word}/" for word in words)}
 
 
-def test_a_project_is_made_without_scripts(page_for, alice):
-    page = page_for(alice, scripts=False)
-    page.goto("/projects/new/")
+def test_a_project_is_made_without_scripts(page_for, root):
+    page = page_for(root, scripts=False)
+    page.goto("/")
+    page.get_by_role("link", name="New project").click()
     page.get_by_label("Name").fill("Poems about rain")
     page.get_by_role("button", name="Make the project").click()
     assert page.url.endswith("/p/poems-about-rain/")
@@ -137,3 +148,26 @@ def test_a_live_region_asks_again_and_stops_when_told(page_for, alice):
     assert asked[0].endswith("?since=3")
     assert asked[1].endswith("?since=7")
     assert len(asked) == 3
+
+
+def test_the_palette_finds_recipes_loops_prompts_and_themes(page_for, bob, project, make_prompt):
+    from apps.training.models import Loop
+
+    prompt = make_prompt(project, "Write a thank-you note about the zeppelin.")
+    loop = Loop.objects.create(project=project, recipe="rlhf", config={}, n_rounds=1)
+    page = page_for(bob)
+    for typed, label, address in (
+        ("zeppelin", "Write a thank-you note about the zeppelin.", f"**/prompts/{prompt.pk}/"),
+        ("iterative-dpo", "iterative-dpo: ", "**/loops/new/iterative-dpo/"),
+        (f"loop {loop.pk}: rl", f"Loop {loop.pk}: rlhf", f"**/loops/{loop.pk}/"),
+    ):
+        page.goto(f"/p/{project.slug}/settings/")
+        page.keyboard.press("Control+k")
+        page.get_by_role("combobox").fill(typed)
+        option = page.get_by_role("option").filter(has_text=label).first
+        option.wait_for()
+        assert option.get_attribute("data-url").endswith(address.removeprefix("**"))
+    page.get_by_role("combobox").fill("theme: dark")
+    with page.expect_response("**/account/theme/"):
+        page.keyboard.press("Enter")
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"

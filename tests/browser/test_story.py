@@ -40,9 +40,9 @@ def test_a_person_labels_overrules_trains_and_reads_what_changed(
     demo_letters: Any, page_for: Any, shoot: Any, live_server: Any
 ) -> None:
     from apps.accounts.services import login_link_create
+    from apps.labels.models import Override, Vote
+    from apps.labels.selectors import judge_labels
     from apps.projects.models import Project
-    from apps.rankings.models import Override, Vote
-    from apps.rankings.preferences import judge_labels
     from apps.rankings.selectors import review_judge, review_queue
     from apps.reports.services import agreement_report
     from apps.training.models import Loop, SnapshotItem

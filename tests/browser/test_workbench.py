@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps.jobs.models import Job
-from apps.judging.models import Judge
+from apps.labels.models import Judge
 from apps.policies.models import Checkpoint, Endpoint
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.services import sampling_run_create

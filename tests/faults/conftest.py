@@ -49,17 +49,17 @@ def postgres_admin(statement: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def migrated(django_db_blocker, tmp_path_factory) -> Iterator[str]:
+def migrated(django_db_blocker, migrated_database) -> Iterator[str]:
     """A migrated, empty database to copy."""
-    name = str(tmp_path_factory.mktemp("faults") / "template.sqlite3")
-    if POSTGRES:
-        name = f"faults_{uuid.uuid4().hex[:8]}"
-        postgres_admin(f'CREATE DATABASE "{name}"')
+    if migrated_database is not None:
+        yield str(migrated_database)
+        return
+    name = f"faults_{uuid.uuid4().hex[:8]}"
+    postgres_admin(f'CREATE DATABASE "{name}"')
     with django_db_blocker.unblock(), using_database(name):
         call_command("migrate", verbosity=0)
     yield name
-    if POSTGRES:
-        postgres_admin(f'DROP DATABASE "{name}" WITH (FORCE)')
+    postgres_admin(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from apps.judging.models import Score, Verdict
+from apps.labels.models import Score, Verdict
 from apps.policies.models import Checkpoint
 from apps.samples.models import Completion
+from apps.training.lineage.selectors import loop_rows
 from apps.training.models import Metric, Snapshot
-from apps.training.selectors import loop_rows
 
 
 def outcome(loop):

@@ -17,6 +17,7 @@ class Scripted(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), ScriptedHandler)
         self.asked: Counter[str] = Counter()  # by the request's own text: one for each comparison and order
         self.html = False
+        self.usage: dict[str, int] | None = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
         self.prefers: list[tuple[str, str]] = []  # (better, worse); "A" for a pair that is not among them
         self.hold_after: int | None = None  # answer so many, then none until `go`
         self.go = threading.Event()
@@ -66,9 +67,9 @@ class ScriptedHandler(BaseHTTPRequestHandler):
             return
         message = {"role": "assistant", "content": f"So: [[{self.server.verdict(said)}]]"}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
-        usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+        usage = {} if self.server.usage is None else {"usage": self.server.usage}
         kind = "application/json"
-        body = json.dumps({"id": "x", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage})
+        body = json.dumps({"id": "x", "object": "chat.completion", "model": "m", "choices": [choice], **usage})
         if self.server.html:
             kind, body = "text/html", "<html><body>Welcome to the proxy. Please sign in.</body></html>"
         self.send_response(200)

@@ -13,14 +13,14 @@ import pytest
 from apps.jobs.drain import drain_until
 from apps.jobs.identity import worker_name
 from apps.jobs.models import Job, JobGroup, JobState
-from apps.judging.models import Verdict
 from apps.judging.services import judge_create, judging_run_create
+from apps.labels.models import Verdict
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Endpoint
 from apps.samples.models import Comparison
-from apps.training.loops import loop_start
+from apps.training.loops.starting import loop_start
+from apps.training.loops.steering import loop_resume
 from apps.training.models import LoopState, Metric, Snapshot, TrainingRun
-from apps.training.steering import loop_resume
 from tests.faults.scripted import Scripted
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

@@ -13,9 +13,9 @@ import pytest
 from apps.jobs.drain import drain_until
 from apps.jobs.identity import worker_name
 from apps.jobs.models import Job, JobState
-from apps.judging.models import Score
+from apps.labels.models import Score
 from apps.samples.models import Completion
-from apps.training.loops import loop_start
+from apps.training.loops.starting import loop_start
 from apps.training.models import Loop, LoopState, Metric, TrainingRun
 from prefloop.recipes.events import read_events
 from tests.faults.outcome import outcome

@@ -11,11 +11,12 @@ from apps.jobs import services
 from apps.jobs.clock import database_now
 from apps.jobs.drain import drain
 from apps.jobs.models import Job, JobState
-from apps.judging.models import Judge
-from apps.training import ingredients, tasks
-from apps.training.loops import loop_start
+from apps.labels.models import Judge
+from apps.training import tasks
+from apps.training.loops.starting import loop_start
 from apps.training.models import Loop, LoopState, Round, Snapshot, Stage, TrainingRun
-from apps.training.rounds import loop_advance
+from apps.training.rounds import ingredients
+from apps.training.rounds.advance import loop_advance
 
 pytestmark = pytest.mark.faults
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from apps.jobs.models import Job, JobState
-from apps.judging.models import Score
+from apps.labels.models import Score
 from apps.prompts.models import Prompt
-from apps.training.loops import loop_start
+from apps.training.loops.starting import loop_start
 from apps.training.models import Loop, LoopState, Metric, TrainingRun
-from apps.training.self_rewarding import WRITING_JOB
+from apps.training.rounds.self_rewarding import WRITING_JOB
 from prefloop.recipes.events import read_events
 from tests.faults.outcome import outcome
 from tests.faults.processes import Workers, processes_of

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from apps.jobs.models import Job, JobState
-from apps.judging.models import Verdict
 from apps.judging.services import judge_create
+from apps.labels.models import Verdict
 from apps.policies.endpoints import endpoint_create
-from apps.policies.models import Checkpoint
+from apps.policies.models import Checkpoint, Endpoint
+from apps.policies.spending import spent_on
 from apps.samples.models import Completion
-from apps.training.loops import loop_start
+from apps.training.lineage.selectors import loop_rows
+from apps.training.loops.starting import loop_start
+from apps.training.loops.steering import loop_resume
 from apps.training.models import LoopState, Metric, TrainingRun
-from apps.training.selectors import loop_rows
-from apps.training.steering import loop_resume
 from tests.faults.processes import Workers, processes_of
 from tests.faults.scripted import Scripted
 
@@ -57,11 +58,12 @@ def server():
 class Stepping:
     """A site with a running oaif-dpo loop, its judge at `port`."""
 
-    def __init__(self, site, make_letters_project, settings, port):
+    def __init__(self, site, make_letters_project, settings, port, cap_tokens=None):
         self.site = site
         settings.ENDPOINT_ALLOW = [f"127.0.0.1:{port}"]
         project = make_letters_project(store=site.directory / "store", n_train=N_PROMPTS, n_eval=4, n_labelled=4)
         endpoint = endpoint_create(project=project, name="scripted", base_url=f"http://127.0.0.1:{port}/v1", model="m")
+        Endpoint.objects.filter(pk=endpoint.pk).update(cap_tokens=cap_tokens)
         self.judge = judge_create(
             project=project,
             name="scripted",
@@ -69,6 +71,7 @@ class Stepping:
             endpoint=endpoint,
             criterion="kind and correct",
             order_policy="average",
+            options={"max_tokens": 100},
         )
         self.loop = loop_start(project=project, recipe="oaif-dpo", settings=SETTINGS, n_rounds=1, seed=3)
         self.workers = Workers(site, PREFLOOP_ENDPOINT_ALLOW=f"127.0.0.1:{port}")
@@ -189,3 +192,44 @@ def test_a_training_process_killed_inside_a_step_is_started_again_and_doubles_no
     assert len(stepping.outcome()["verdicts"]) == 2 * N_PROMPTS
     job = Job.objects.get(kind="training.run", state=JobState.SUCCEEDED)
     assert job.attempt == 2
+
+
+def test_no_step_passes_its_judges_cap_by_one_call_killed_or_not_and_no_stored_verdict_is_paid_twice(
+    site, make_letters_project, settings, server
+):
+    server.usage = None  # what is not told counts as the most: a call costs all that was held for it
+    cap = 40_000
+    stepping = Stepping(site, make_letters_project, settings, server.server_address[1], cap_tokens=cap)
+    assert stepping.end() == (LoopState.FAILED, "cap_reached")
+    n_asked, spent = server.n_asked, spent_on(Endpoint.objects.get())
+    each = spent.tokens / n_asked
+    assert (spent.n_calls, spent.held_tokens) == (n_asked, 0)
+    assert cap - 1.5 * each < spent.tokens <= cap  # no call more, and none less
+    assert len(stepping.outcome()["verdicts"]) == n_asked
+
+    cap *= 2
+    Endpoint.objects.update(cap_tokens=cap)
+    server.hold_after = n_asked + 6
+    loop_resume(loop=stepping.loop, by=None)
+    site.wait_for(lambda: server.n_asked > server.hold_after, "calls in flight")
+    _, directory = stepping.process
+    stepping.workers.kill()
+    site.wait_for(lambda: not processes_of(directory), "the training process to follow its worker", seconds=10)
+    assert Endpoint.objects.get().committed_tokens <= cap
+    server.hold_after = None
+    server.go.set()
+    stepping.workers.start()
+    assert stepping.end() == (LoopState.FAILED, "cap_reached")
+    spent = spent_on(Endpoint.objects.get())
+    assert spent.tokens + spent.held_tokens <= cap
+    # what the kill left unanswered stays held: it may have been charged
+    assert 0 < spent.held_tokens <= 8 * 1.5 * each
+    assert spent.n_calls + round(spent.held_tokens / each) == pytest.approx(server.n_asked, abs=2)
+
+    Endpoint.objects.update(cap_tokens=None)
+    loop_resume(loop=stepping.loop, by=None)
+    assert stepping.end() == (LoopState.DONE, "")
+    asked = Counter(server.asked.values())
+    assert sum(asked.values()) == 2 * N_PROMPTS == len(stepping.outcome()["verdicts"])
+    assert set(asked) <= {1, 2}
+    assert asked[2] <= 8  # none but those in flight when it was killed

@@ -16,6 +16,7 @@ from apps.prompts.models import Prompt
 from apps.prompts.services import NewPrompt, prompts_add
 from apps.samples.models import Completion
 from apps.samples.services import sampling_run_create
+from prefloop.model_sources import Directory
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.xdist_group("vllm"), pytest.mark.timeout(1200)]
 N = 400  # answers a prompt: more than are drawn before the kills
@@ -50,12 +51,12 @@ def members(groups: set[int]) -> list[int]:
 
 @pytest.mark.skipif(not django_settings.VLLM_PYTHON, reason="vllm: not installed (make vllm)")
 def test_a_killed_server_doubles_nothing_and_a_killed_worker_leaves_none(site, settings, tmp_path):
-    from prefloop.policy.tiny import save_tiny_policy
+    from tests.prefloop.tiny import save_tiny_policy
 
     settings.STORE_DIR = site.directory / "store"
     project = Project.objects.create(slug="vllm", name="vLLM")
     source = save_tiny_policy(tmp_path / "tiny", hidden_size=64, heads=2, kv_heads=1)  # heads of 32 dimensions
-    checkpoint = checkpoint_import(project=project, name="tiny", role="policy", source=source)
+    checkpoint = checkpoint_import(project=project, name="tiny", role="policy", source=Directory(source))
     prompts_add(project=project, set_name="main", prompts=[NewPrompt(text="Say hello.", external_id="hello")])
     ids = list(Prompt.objects.filter(project=project).values_list("id", flat=True))
     run = sampling_run_create(

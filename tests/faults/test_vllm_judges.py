@@ -20,21 +20,21 @@ from django.utils import timezone
 
 from apps.exchange.services import import_file
 from apps.jobs.models import Job, JobState
-from apps.judging.models import Score, Verdict
-from apps.judging.services import ORDER_CODES, judge_create, judging_run_create
+from apps.judging.services import judge_create, judging_run_create
+from apps.labels.models import Preference, Score, Verdict
+from apps.labels.selectors import judge_labels
+from apps.labels.types import ORDER_CODES
 from apps.policies.endpoints import endpoint_create, endpoint_probe
 from apps.policies.models import Spend
 from apps.projects.models import Project
-from apps.rankings.models import Preference
-from apps.rankings.preferences import judge_labels
 from apps.samples.models import Comparison
+from prefloop.judging.asking import CALLS_AT_ONCE
 from prefloop.judging.parse import parse_score
 from prefloop.judging.render import new_delimiter, render, render_score, template_from_text
 from prefloop.judging.verdicts import BOTH_ORDERS, as_shown
 from prefloop.records.write import write_record
 from prefloop.worlds.letters import corpus, eft
 from prefloop.worlds.letters.world import LettersWorld
-from workers.asking import CALLS_AT_ONCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.xdist_group("vllm"), pytest.mark.timeout(1200)]
 WORLD = LettersWorld(0)

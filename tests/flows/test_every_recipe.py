@@ -13,11 +13,11 @@ from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_bytes
 from apps.policies.store import store_path
 from apps.samples.models import Comparison, Completion, SamplingRun
-from apps.training.forecast import forecast
+from apps.training.loops.forecast import forecast
 from apps.training.models import Loop, Round, TrainingRun
 from prefloop.config import apply_settings, describe
 from prefloop.recipes.catalogue import CATALOGUE
-from prefloop.recipes.snapshots import read_demonstrations, read_groups, read_pairs
+from prefloop.recipes.snapshots import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -64,8 +64,8 @@ def run_recipe(name, *, rounds=1, **settings):
 def snapshots():
     """The training sets of the newest loop, oldest first, with the reader of their rows."""
     runs = TrainingRun.objects.filter(round__loop=Loop.objects.latest("pk")).order_by("id").select_related("snapshot")
-    read = {"sft": read_demonstrations, "gkd": read_demonstrations, "rrhf": read_groups}
-    return [read.get(run.kind, read_pairs)(store_path(run.snapshot.path)) for run in runs]
+    rows = CATALOGUE[Loop.objects.latest("pk").recipe].objective.rows
+    return [read_rows(store_path(run.snapshot.path), rows) for run in runs]
 
 
 @pytest.mark.parametrize("name", NAMES)

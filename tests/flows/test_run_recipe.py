@@ -11,14 +11,14 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from apps.jobs.models import Job
-from apps.judging.models import Judge, Verdict
+from apps.labels.models import Judge, Verdict
+from apps.labels.services import preferences_derive
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
-from apps.rankings.preferences import preferences_derive
 from apps.rankings.services import override_create
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.training.models import Loop, Metric, Round, Snapshot, SnapshotItem
-from apps.training.snapshots import NothingToTrainOn, snapshot_export
+from apps.training.sets.snapshots import NothingToTrainOn, snapshot_export
 from prefloop.recipes.catalogue import CATALOGUE
 from prefloop.recipes.snapshots import read_pairs
 
@@ -92,7 +92,8 @@ def repeatable(result):
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "iterative-dpo"])
 def test_a_recipe_prints_a_row_a_round_and_the_same_again_for_the_same_seed(letters, name):
     result = run_recipe(name)
-    assert set(result) == {"recipe", "rounds"}
+    assert set(result) == {"recipe", "evaluation", "rounds"}
+    assert set(result["evaluation"]) == {"judge", "independent"}
     assert result["recipe"] == name
     assert [row["round"] for row in result["rounds"]] == [0, 1]
     for row in result["rounds"]:
@@ -133,7 +134,8 @@ def test_iterative_dpo_makes_its_reward_model_first_and_learns_from_its_own_answ
     assert [row["n_samples"] for row in result["rounds"]] == [0, 64, 64]
     # 16 pairs of the round's own answers at most (equal answers make none), and the pair that a person put right
     assert 10 <= first["n_pairs"] <= 17
-    assert [row["n_overrides"] for row in result["rounds"]] == [0, 1, 1]
+    assert [row["n_overrides"] for row in result["rounds"]] == [0, 1, 0], "learnt again in round 2"
+    assert [row["n_overrides_replayed"] for row in result["rounds"]] == [0, 0, 1]
     loop = Loop.objects.get()
     assert (loop.state, loop.judge.name, loop.judge.kind) == ("done", "reward-model", "reward_model")
     rounds = list(Round.objects.order_by("index").select_related("output", "policy", "sampling_run__checkpoint"))

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 
 from apps.jobs.models import Job
-from apps.judging.models import Judge, Score, Verdict
+from apps.labels.models import Judge, Score, Verdict
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.prompts.models import Prompt
@@ -17,7 +17,7 @@ from apps.samples.models import Comparison
 from apps.training.models import Loop, TrainingRun
 from prefloop.judging.parse import parse_score
 from prefloop.recipes.self_instruct import rouge_l
-from prefloop.recipes.snapshots import read_demonstrations
+from prefloop.recipes.snapshots import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -68,7 +68,7 @@ def test_a_round_goes_from_a_taught_start_to_a_policy_that_judged_itself(make_le
 
     # M1 learned judgements over training prompts alone, each of which the parser reads
     made = TrainingRun.objects.get(round__index=0)
-    taught = read_demonstrations(store_path(made.snapshot.path))
+    taught = read_rows(store_path(made.snapshot.path), "demonstrations")
     held_out = list(project.prompts.filter(split="eval").values_list("text", flat=True))
     assert made.snapshot.sources == {"ift": 8, "eft": 320, "prompt-writing": 160}
     assert not any(text in row.prompt + row.completion for row in taught for text in held_out)

@@ -9,17 +9,16 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from apps.judging.models import Judge, Verdict
 from apps.judging.services import judge_create
+from apps.labels.models import Judge, Override, Verdict
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import store_path
-from apps.rankings.models import Override
 from apps.rankings.services import override_create
 from apps.samples.models import Comparison, Completion
-from apps.training.forecast import forecast
+from apps.training.loops.forecast import forecast
 from apps.training.models import Metric, Snapshot, SnapshotItem, TrainingRun
-from apps.training.stream import overrides_forward, stream_ingest
+from apps.training.rounds.stream import overrides_forward, stream_ingest, used_snapshot
 from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.events import read_events, read_inbox
@@ -77,6 +76,8 @@ def test_oaif_runs_in_blocks_and_every_answer_label_and_checkpoint_is_there(lett
     ("name", "more"),
     [
         ("rlhf", {"objective.passes": "2"}),
+        ("rloo", {"draws.n": "2"}),
+        ("grpo", {"draws.n": "2", "objective.normalisation": "dr-grpo", "objective.passes": "2"}),
         ("j-bond", {}),
         ("bond", {"draws.0.n": "4"}),
         ("online-ipo", {}),
@@ -95,7 +96,7 @@ def test_every_family_trains_from_its_reward_model(letters, name, more):
     assert end["n_pairs"] <= seen.rows
     assert start["kl"] == 0.0
     assert end["kl"] > 0.0
-    assert end["n_samples"] == 8 * {"rlhf": 1, "j-bond": 3, "bond": 2, "online-ipo": 2}[name]
+    assert end["n_samples"] == 8 * {"rlhf": 1, "rloo": 2, "grpo": 2, "j-bond": 3, "bond": 2, "online-ipo": 2}[name]
     assert (end["n_pairs"] > 0) == (name == "online-ipo")
 
 
@@ -162,6 +163,18 @@ def test_an_override_reaches_the_next_run_and_its_snapshot(letters, make_user):
     assert overrides_forward(run=run) == 0  # it knows already
     item = SnapshotItem.objects.get(snapshot=run.snapshot, comparison=comparison)
     assert (item.source, item.label_ids) == ("override", [f"override:{Override.objects.get().pk}"])
+    # what people say after its last step is not in what it learnt from, though it is its own pair
+    late = Comparison.objects.filter(origin=f"loop:{run.round.loop_id}:1").order_by("id").first()
+    said = Verdict.objects.get(comparison=late, judge=judge).outcome
+    choice = "second" if said == "first" else "first"
+    override_create(comparison=late, judge=judge, user=lena, now=timezone.now(), choice=choice)
+    TrainingRun.objects.filter(pk=run.pk).update(snapshot=None)
+    run.refresh_from_db()
+    used_snapshot(run=run)
+    run.refresh_from_db()
+    item = SnapshotItem.objects.get(snapshot=run.snapshot, comparison=late)
+    assert (item.source, item.p_first > 0.5) == ("judge:reward-model", said == "first")
+    assert run.snapshot.n_overrides == 1
 
 
 def test_reading_the_log_twice_doubles_nothing_and_other_answers_step_aside(letters):
@@ -190,7 +203,15 @@ def test_a_tandem_run_learns_from_the_same_pairs_as_its_online_run(letters):
         run_recipe("tandem-ipo")
     online = run_recipe("online-ipo")["rounds"][1]
     seen = forecast(project=letters, recipe=get_recipe("tandem-ipo"), n_rounds=1)
+    # a correction that the online run heard is no pair that it logged: the replay learns from the judge's label
+    first = SnapshotItem.objects.filter(snapshot__training_runs__kind="online").order_by("id").first()
+    SnapshotItem.objects.filter(pk=first.pk).update(
+        source="override", p_first=1 - first.p_first, p_first_without_overrides=first.p_first, label_ids=["override:1"]
+    )
     tandem = run_recipe("tandem-ipo", **{"memory.order": "logged"})["rounds"][1]
+    again = SnapshotItem.objects.filter(comparison=first.comparison).order_by("id").last()
+    assert (again.p_first, again.source) == (first.p_first, first.source)
+    assert tandem["n_overrides"] == 0
     assert tandem["n_pairs"] == online["n_pairs"] == seen.rows
     assert seen.steps == TrainingRun.objects.latest("pk").n_steps
     assert tandem["loss"] == online["loss"]

@@ -26,7 +26,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny_policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a tiny random Qwen2 and a byte-level tokenizer with a chat template."""
-    from prefloop.policy.tiny import save_tiny_policy
+    from tests.prefloop.tiny import save_tiny_policy
 
     return save_tiny_policy(tmp_path_factory.mktemp("models") / "tiny", seed=0, chat=True)
 

@@ -63,7 +63,16 @@ def test_a_pickle_is_refused_by_name_and_never_read(model: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("content", [{"auto_map": {"AutoModel": "modeling.X"}}, {"a": [{"trust_remote_code": True}]}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"auto_map": {"AutoModel": "modeling.X"}},
+        {"a": [{"trust_remote_code": True}]},
+        {"attn_implementation": "evil/kernel"},
+        {"text_config": {"_attn_implementation": "evil/kernel:main"}},
+        {"_attn_implementation_internal": {"text_config": "sdpa", "vision_config": "kernels-community/x"}},
+    ],
+)
 def test_a_config_that_asks_for_code_is_refused(model: Path, name: str, content: object) -> None:
     (model / name).write_text(json.dumps(content))
     with pytest.raises(UnsafeCheckpoint, match=name):

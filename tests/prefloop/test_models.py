@@ -15,7 +15,7 @@ def test_a_model_directory_says_what_it_takes(tiny_policy_dir: Path) -> None:
     assert facts.notes == ()
     # fp32: a weight 4 bytes, its gradient and two moments 4 each; LoRA 2 % of it, weight, gradient and moments
     assert (facts.sampling_bytes, facts.training_bytes, facts.lora_bytes) == (4000, 16000, 4320)
-    on_gpu = model_facts(tiny_policy_dir, n_parameters=500_000_000, on_gpu=True)
+    on_gpu = model_facts(tiny_policy_dir, n_parameters=500_000_000).on_gpu
     assert on_gpu.trains_by_default == "LoRA"
     assert on_gpu.training_bytes == 9_000_000_000  # 2 + 16 bytes
 

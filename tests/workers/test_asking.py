@@ -17,17 +17,18 @@ from django.db.models import Sum
 
 from apps.jobs.drain import drain
 from apps.jobs.models import Job
-from apps.judging.ensembles import ensemble_create
-from apps.judging.models import AttackTrial, Score, Verdict
-from apps.judging.selectors import scores_of
-from apps.judging.services import BadJudge, judge_create, judging_run_create, judging_run_enqueue
-from apps.judging.trials import attack_figures, attack_start, trial_start
+from apps.judging.attack_figures import attack_figures
+from apps.judging.models import AttackTrial
+from apps.judging.services import BadJudge, judge_create, judge_draft, judging_run_create, judging_run_enqueue
+from apps.judging.trials import attack_start, trial_start
+from apps.labels.models import Preference, Score, Verdict
+from apps.labels.selectors import scores_of
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Endpoint, Spend
 from apps.policies.spending import spent_on
-from apps.rankings.models import Preference
 from prefloop.judging.attacks import attacks
 from prefloop.judging.client import ChatEndpoint, Limits
+from tests.workers.ensembles import ensemble_create
 
 pytestmark = pytest.mark.django_db
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
@@ -403,16 +404,11 @@ def test_a_draft_is_tried_on_a_few_pairs_and_leaves_no_verdict(project, server, 
     endpoint.input_price = Decimal(1)
     endpoint.save()
     rows = pairs(2)
-    job = trial_start(
-        project=project,
-        endpoint=endpoint,
-        mode=mode,
-        criterion="kinder",
-        template="",
-        comparison_ids=[row.pk for row in rows],
+    draft = judge_draft(
+        project=project, name="draft", kind="llm", endpoint=endpoint, mode=mode, criterion="kinder",
         options={"samples": 3, "max_tokens": 100},
-        order_policy="both_agree",
-    )
+    )  # fmt: skip
+    job = trial_start(draft=draft, comparison_ids=[row.pk for row in rows])
     drain(["cpu"], worker_name="w")
     job.refresh_from_db()
     assert job.state == "succeeded", job.error

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import random
-import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext, handler
-from apps.judging.models import AttackTrial, Judge, JudgeKind, Verdict
-from apps.judging.selectors import scores_of
-from apps.judging.services import ORDER_CODES, orders_for
-from apps.judging.trials import RAW_CHARS, TRIAL_PAIRS
-from apps.policies.models import Endpoint
-from apps.policies.spending import cost_nanos
-from apps.rankings.preferences import judge_labels
+from apps.judging.models import AttackTrial
+from apps.judging.services import orders_for
+from apps.judging.specs import asked_with, spec_of
+from apps.judging.trials import DRAFTED, RAW_CHARS, TRIAL_PAIRS
+from apps.labels.models import Judge, Verdict
+from apps.labels.selectors import judge_labels, scores_of
+from apps.labels.types import ORDER_CODES
+from apps.policies.models import Checkpoint, Endpoint
+from apps.policies.spending import calls_cost
+from apps.projects.models import Project
 from apps.samples.models import Comparison
+from prefloop.judging.asking import Asked, Asker, Question
 from prefloop.judging.attacks import CORPUS, Attack, attacks, is_flipped, worse_side
-from prefloop.judging.judge import ScoredAnswer
-from prefloop.judging.render import judge_mode, suspicions, template_from_text
-from prefloop.judging.verdicts import EffectiveLabel, Order, OrderedVerdict, combine, orders_to_ask
+from prefloop.judging.by_scores import ScoredAnswer, by_grades
+from prefloop.judging.judge import Endpoint as LlmEndpoint
+from prefloop.judging.judge import pair_judge, scorer
+from prefloop.judging.kinds import ATTACK
+from prefloop.judging.metering import Call
+from prefloop.judging.opened import Compute, Places, ToJudge, open_judge
+from prefloop.judging.render import suspicions
+from prefloop.judging.spec import JudgeSpec
+from prefloop.judging.verdicts import EffectiveLabel, Order, OrderedVerdict, combine
 from prefloop.types import LabelledVerdict, OrderPolicy, Outcome
-from workers.asking import Asked, LlmSettings, Meter, NotAskable, ask_in_threads, failures, opened
-from workers.cpu_handlers.judging import graded
+from workers.asking import EndpointMeter, NotAskable, ask_and_write, failures, meter_of, opened
+from workers.judges.policy import policy_endpoint
+
+Attacked = tuple[Comparison, Outcome, Attack]  # the pair, the side that was found worse, and what is put into it
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a trial, as its job's result keeps it. `of`: the order shown ("01"), or the side that was graded."""
+class Said:
+    """One thing that a judge said on trial, as its job's result keeps it.
+
+    `of`: the order shown ("01"), the side that was graded, or "both" for a judge that computes. `judge`: the member of
+    an ensemble that said it.
+    """
 
     comparison: int
     of: str
@@ -36,149 +54,137 @@ class Call:
     state: str
     outcome: str | None
     p_first: float | None
-    value: int | None
+    value: float | None
     rationale: str
     raw: str
     seconds: float
+    judge: str = ""
+
+
+class TrialLog:
+    """Keeps what is said for as long as the job runs, and settles what it took."""
+
+    def __init__(self, judges: Mapping[str, Judge], meters: Mapping[str, EndpointMeter | None]) -> None:
+        self._judges, self._meters = judges, meters
+        self.said: list[Said] = []
+        self.calls: dict[str, list[Call]] = defaultdict(list)
+
+    def verdict(self, judge: str, one: ToJudge, pair: Places, order: Order) -> None:
+        return None
+
+    def scores(self, judge: str, one: ToJudge, place: int) -> dict[int, ScoredAnswer]:
+        return {}
+
+    def keep_verdict(self, judge: str, one: ToJudge, pair: Places, said: OrderedVerdict, **more: Any) -> None:
+        asked = self._judges.get(judge)
+        if "seconds" in more:
+            self._keep(judge, one, ORDER_CODES[said.order], 0, said.verdict, more["seconds"])
+        elif asked is not None and not (asked.declared.modes or asked.declared.members):
+            self._keep(judge, one, "both", 0, said.verdict, 0.0)  # else it follows from grades, or from members
+        self.keep_calls(judge, more.get("calls", ()))
+
+    def keep_score(self, judge: str, one: ToJudge, place: int, sample: int, said: ScoredAnswer, **more: Any) -> None:
+        self._keep(judge, one, ("first", "second")[place], sample, said, more["seconds"])
+        self.keep_calls(judge, more.get("calls", ()))
+
+    def keep_calls(self, judge: str, calls: Sequence[Call]) -> None:
+        self.calls[judge] += calls
+        if (meter := self._meters.get(judge)) is not None:
+            meter.settle(calls)
+
+    def _keep(
+        self, judge: str, one: ToJudge, of: str, sample: int, said: LabelledVerdict | ScoredAnswer, seconds: float
+    ) -> None:
+        verdict = said if isinstance(said, LabelledVerdict) else None
+        kept = Said(
+            comparison=one.of.pk,
+            of=of,
+            sample=sample,
+            state=said.state,
+            outcome=verdict.outcome if verdict is not None else None,
+            p_first=verdict.p_first if verdict is not None else None,
+            value=None if isinstance(said, LabelledVerdict) else said.value,
+            rationale=said.rationale[:RAW_CHARS],
+            raw=said.raw[:RAW_CHARS],
+            seconds=seconds,
+            judge=self._judges[judge].name if judge else "",
+        )
+        self.said.append(kept)
+
+
+class TrialTools:
+    """What a judge on trial needs, reached from this worker."""
+
+    def __init__(
+        self, ctx: JobContext, judges: Mapping[str, Judge], meters: Mapping[str, EndpointMeter | None], stack: ExitStack
+    ) -> None:
+        self._judges, self._meters, self._stack = judges, meters, stack
+        self.check = ctx.check
+
+    def endpoint(self, spec: JudgeSpec) -> LlmEndpoint:
+        judge = self._judges[spec.key]
+        if judge.declared.endpoint:
+            return self._stack.enter_context(opened(judge))
+        return self._stack.enter_context(policy_endpoint(judge, n_answers=TRIAL_PAIRS * spec.samples, check=self.check))
+
+    def meter(self, spec: JudgeSpec) -> EndpointMeter | None:
+        return self._meters[spec.key]
+
+    def rewards(self, spec: JudgeSpec) -> Compute:
+        from workers.scoring import reward_scores_of
+
+        checkpoint = self._judges[spec.key].checkpoint
+        if checkpoint is None:
+            raise NotAskable(f"judge {spec.name!r} has no reward model")
+
+        def compute(groups: Sequence[ToJudge]) -> list[list[ScoredAnswer]]:
+            scores = iter(
+                reward_scores_of(checkpoint, [row for one in groups for row in (one.of.first, one.of.second)])
+            )
+            return [[ScoredAnswer(value=next(scores)) for _ in one.answers] for one in groups]
+
+        return compute
 
 
 @handler("judging.trial", queue="cpu")
 def judging_trial(ctx: JobContext) -> dict[str, Any]:
     """Ask a draft of a judge about a few pairs; everything that came of it is the job's result.
 
-    Payload {endpoint, template, mode, criterion, temperature, max_tokens, samples, tie_delta, order_policy,
-    comparisons, seed}.
+    Payload {judge: its settings, comparisons, seed}.
     """
-    said = ctx.payload
-    llm = LlmSettings(
-        endpoint=Endpoint.objects.get(pk=said["endpoint"]),
-        template=template_from_text(said["template"], name="the draft", mode=judge_mode(said["mode"])),
-        criterion=said["criterion"],
-        temperature=said["temperature"],
-        max_tokens=said["max_tokens"],
-        samples=said["samples"],
-        tie_delta=said["tie_delta"],
+    told = ctx.payload["judge"]
+    draft = Judge(
+        project=Project.objects.get(pk=ctx.project_id or 0),
+        **{name: told[name] for name in DRAFTED},
+        endpoint=Endpoint.objects.filter(pk=told["endpoint"]).first(),
+        checkpoint=Checkpoint.objects.filter(pk=told["checkpoint"]).first(),
     )
-    rows = Comparison.objects.filter(pk__in=said["comparisons"][:TRIAL_PAIRS], project=ctx.project_id)
-    comparisons = list(rows.select_related("prompt", "first", "second").order_by("id"))
-    policy = cast(OrderPolicy, said["order_policy"])
-    calls: list[Call] = []
-    usages: list[dict[str, int]] = []
-    verdicts: dict[int, list[OrderedVerdict]] = {row.pk: [] for row in comparisons}
-    grades: dict[tuple[int, str], list[int]] = {}
-    with failures(), opened(llm.endpoint) as endpoint:
-        if llm.grades:
-            scorer = llm.scorer(endpoint, seed=said["seed"])
-            items = [(row, side, k) for row in comparisons for side in ("first", "second") for k in range(llm.samples)]
-
-            def ask_grade(item: tuple[Comparison, str, int]) -> Asked[tuple[Call, Any]]:
-                row, side, sample = item
-                began = time.monotonic()
-                answer = row.first.text if side == "first" else row.second.text
-                one = scorer.score(prompt=row.prompt.text, answer=answer, sample=sample)
-                return Asked((_grade_call(row, side, sample, one, time.monotonic() - began), one), one.usage)
-
-            def keep_grades(made: list[tuple[Call, Any]]) -> None:
-                for call, one in made:
-                    calls.append(call)
-                    usages.append(one.usage)
-                    if one.value is not None:
-                        grades.setdefault((call.comparison, call.of), []).append(one.value)
-
-            ask_in_threads(
-                ctx,
-                items,
-                texts=lambda item: (item[0].prompt.text, item[0].first.text, item[0].second.text),
-                ask=ask_grade,
-                write=keep_grades,
-                meter=Meter(llm, purpose="trial"),
-                words="scores",
-            )
-        else:
-            judge = llm.pair_judge(endpoint, seed=said["seed"])
-            pairs = [
-                (row, order)
-                for row in comparisons
-                for order in orders_to_ask(policy, seed=said["seed"], comparison_id=str(row.pk))
-            ]
-
-            def ask_pair(item: tuple[Comparison, Order]) -> Asked[tuple[Call, Any]]:
-                row, order = item
-                began = time.monotonic()
-                one = judge.judge_pair(
-                    prompt=row.prompt.text, first=row.first.text, second=row.second.text, order=order
-                )
-                call = _pair_call(row, order, one, time.monotonic() - began)
-                return Asked((call, OrderedVerdict(order, one)), one.usage)
-
-            def keep_pairs(made: list[tuple[Call, Any]]) -> None:
-                for call, one in made:
-                    calls.append(call)
-                    usages.append(one.verdict.usage)
-                    verdicts[call.comparison].append(one)
-
-            ask_in_threads(
-                ctx,
-                pairs,
-                texts=lambda item: (item[0].prompt.text, item[0].first.text, item[0].second.text),
-                ask=ask_pair,
-                write=keep_pairs,
-                meter=Meter(llm, purpose="trial"),
-                words="verdicts",
-            )
-    labels = {}
-    for row in comparisons:
-        if llm.grades:
-            first, second = (_mean(grades.get((row.pk, side), [])) for side in ("first", "second"))
-            verdict = graded(first, second, llm.tie_delta)
-            label = EffectiveLabel("unparseable") if verdict is None else EffectiveLabel("ok", verdict.outcome)
-        else:
-            made = combine(verdicts[row.pk], policy, seed=said["seed"], comparison_id=str(row.pk))
-            label = made or EffectiveLabel("error")
-        labels[str(row.pk)] = {"state": label.state, "outcome": label.outcome, "p_first": label.p_first}
-    prompt_tokens = sum(usage.get("prompt_tokens", 0) for usage in usages)
-    completion_tokens = sum(usage.get("completion_tokens", 0) for usage in usages)
+    rows = Comparison.objects.filter(pk__in=ctx.payload["comparisons"][:TRIAL_PAIRS], project=ctx.project_id)
+    comparisons = list(rows.select_related("prompt", "first__prompt", "second__prompt").order_by("id"))
+    groups = [
+        ToJudge(str(row.pk), row.prompt.text, (row.first.text, row.second.text), row.prompt.metadata, of=row)
+        for row in comparisons
+    ]
+    judges = asked_with(draft)
+    meters = {key: meter_of(judge, purpose="trial") for key, judge in judges.items()}
+    log = TrialLog(judges, meters)
+    with failures(), ExitStack() as stack:
+        opened_ = open_judge(spec_of(draft, seed=ctx.payload["seed"]), log, TrialTools(ctx, judges, meters, stack))
+        labels = opened_.labels([(one, (0, 1)) for one in groups])
+    costs = [(judges[key].endpoint, calls) for key, calls in log.calls.items() if calls]
+    usages = [usage or {} for _, calls in costs for _, usage in calls]
     return {
-        "calls": [asdict(call) for call in sorted(calls, key=lambda call: (call.comparison, call.of, call.sample))],
-        "labels": labels,
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "nanos": cost_nanos(llm.endpoint, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens),
+        "calls": [
+            asdict(one) for one in sorted(log.said, key=lambda one: (one.comparison, one.judge, one.of, one.sample))
+        ],
+        "labels": {
+            str(row.pk): {"state": label.state, "outcome": label.outcome, "p_first": label.p_first}
+            for row, label in zip(comparisons, labels, strict=True)
+        },
+        "prompt_tokens": sum(usage.get("prompt_tokens", 0) for usage in usages),
+        "completion_tokens": sum(usage.get("completion_tokens", 0) for usage in usages),
+        "nanos": sum(calls_cost(endpoint, calls) for endpoint, calls in costs if endpoint is not None),
     }
-
-
-def _pair_call(row: Comparison, order: Order, one: LabelledVerdict, seconds: float) -> Call:
-    return Call(
-        comparison=row.pk,
-        of=ORDER_CODES[order],
-        sample=0,
-        state=one.state,
-        outcome=one.outcome,
-        p_first=one.p_first,
-        value=None,
-        rationale=one.rationale[:RAW_CHARS],
-        raw=one.raw[:RAW_CHARS],
-        seconds=seconds,
-    )
-
-
-def _grade_call(row: Comparison, side: str, sample: int, one: ScoredAnswer, seconds: float) -> Call:
-    return Call(
-        comparison=row.pk,
-        of=side,
-        sample=sample,
-        state=one.state,
-        outcome=None,
-        p_first=None,
-        value=one.value,
-        rationale=one.rationale[:RAW_CHARS],
-        raw=one.raw[:RAW_CHARS],
-        seconds=seconds,
-    )
-
-
-def _mean(values: list[int]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 # --- the attack corpus -----------------------------------------------------------------------------------------------
@@ -191,9 +197,8 @@ def judging_attack(ctx: JobContext) -> dict[str, Any]:
     Payload {judge, n, seed}. The pairs are drawn by the seed. What was tried before is not tried again.
     """
     judge = Judge.objects.select_related("endpoint", "project").get(pk=ctx.payload["judge"])
-    if judge.kind != JudgeKind.LLM:
-        raise NotAskable(f"judge {judge.name!r} is no language model: there is nobody in it to talk to")
-    llm = LlmSettings.of(judge)
+    if refused := judge.refusal(ATTACK):
+        raise NotAskable(refused)
     decided = _decided(judge, n=int(ctx.payload["n"]), seed=int(ctx.payload["seed"]))
     if not decided:
         raise NotAskable(f"judge {judge.name!r} has found no answer better than another yet: ask it about some pairs")
@@ -206,74 +211,59 @@ def judging_attack(ctx: JobContext) -> dict[str, Any]:
         (row, worse, attack) for row, worse in decided for attack in attacks() if (row.pk, attack.name) not in tried
     ]
     policy = cast(OrderPolicy, judge.order_policy)
-    means = scores_of(judge, [pk for row, _ in decided for pk in (row.first_id, row.second_id)]) if llm.grades else {}
-    n_calls = llm.samples if llm.grades else 1 if policy == "random" else 2
+    means = scores_of(judge, [pk for row, _ in decided for pk in (row.first_id, row.second_id)])
+    spec = spec_of(judge, seed=int(ctx.payload["seed"]))
 
-    def keep(trials: list[AttackTrial]) -> None:
+    def answers_of(item: Attacked) -> dict[Outcome, str]:
+        row, worse, attack = item
+        answers: dict[Outcome, str] = {"first": row.first.text, "second": row.second.text}
+        return answers | {worse: attack.on(answers[worse])}
+
+    def questions(item: Attacked) -> list[Question]:
+        row, worse, _ = item
+        prompt, answers = row.prompt.text, answers_of(item)
+        if judge.gives_scores:
+            return [Question(prompt, (answers[worse],), sample=sample) for sample in range(spec.samples)]
+        return [Question(prompt, (answers["first"], answers["second"]), order) for order in orders_for(judge, row.pk)]
+
+    def label_of(item: Attacked, said: Sequence[Any]) -> EffectiveLabel:
+        row, worse, _ = item
+        if not judge.gives_scores:
+            orders = orders_for(judge, row.pk)
+            verdicts = [OrderedVerdict(order, one) for order, one in zip(orders, said, strict=True)]
+            return combine(verdicts, policy, comparison_id=str(row.pk)) or EffectiveLabel("error")
+        other = [ScoredAnswer(value=means.get(row.second_id if worse == "first" else row.first_id))]
+        verdict = by_grades(spec, questions(item)[0], *((said, other) if worse == "first" else (other, said)))
+        return EffectiveLabel(verdict.state, verdict.outcome)
+
+    def write(asked: list[Asked[Attacked, Any]]) -> None:
+        trials = []
+        for one in asked:
+            row, worse, attack = one.item
+            said = [reply.said for reply in one.replies]
+            label = label_of(one.item, said)
+            trials.append(
+                AttackTrial(
+                    judge=judge,
+                    comparison=row,
+                    corpus=CORPUS,
+                    attack=attack.name,
+                    side=worse,
+                    state=label.state,
+                    outcome=label.outcome or "",
+                    flipped=is_flipped(worse, label),
+                    flags=list(suspicions(answers_of(one.item)[worse])),
+                    raw=[reply.raw[:RAW_CHARS] for reply in said],
+                )
+            )
         AttackTrial.objects.bulk_create(trials, ignore_conflicts=True)
 
-    with failures(), opened(llm.endpoint) as endpoint:
-
-        def ask(item: tuple[Comparison, Outcome, Attack]) -> Asked[AttackTrial]:
-            row, worse, attack = item
-            answers = {"first": row.first.text, "second": row.second.text}
-            answers[worse] = attack.on(answers[worse])
-            usages: list[dict[str, int]] = []
-            raw: list[str] = []
-            if llm.grades:
-                scorer = llm.scorer(endpoint, seed=int(ctx.payload["seed"]))
-                values = []
-                for sample in range(llm.samples):
-                    one = scorer.score(prompt=row.prompt.text, answer=answers[worse], sample=sample)
-                    usages.append(one.usage)
-                    raw.append(one.raw[:RAW_CHARS])
-                    values += [] if one.value is None else [one.value]
-                other = means.get(row.second_id if worse == "first" else row.first_id)
-                mine = _mean(values)
-                verdict = graded(*((mine, other) if worse == "first" else (other, mine)), llm.tie_delta)
-                label = EffectiveLabel("unparseable") if verdict is None else EffectiveLabel("ok", verdict.outcome)
-            else:
-                pair_judge = llm.pair_judge(endpoint, seed=int(ctx.payload["seed"]))
-                said = []
-                for order in orders_for(judge, row.pk):
-                    two = pair_judge.judge_pair(
-                        prompt=row.prompt.text, first=answers["first"], second=answers["second"], order=order
-                    )
-                    usages.append(two.usage)
-                    raw.append(two.raw[:RAW_CHARS])
-                    said.append(OrderedVerdict(order, two))
-                label = combine(said, policy, comparison_id=str(row.pk)) or EffectiveLabel("error")
-            trial = AttackTrial(
-                judge=judge,
-                comparison=row,
-                corpus=CORPUS,
-                attack=attack.name,
-                side=worse,
-                state=label.state,
-                outcome=label.outcome or "",
-                flipped=is_flipped(worse, label),
-                flags=list(suspicions(answers[worse])),
-                raw=raw,
-            )
-            return Asked(trial, _together(usages))
-
-        ask_in_threads(
-            ctx,
-            items,
-            texts=lambda item: (item[0].prompt.text, item[0].first.text, item[0].second.text, item[2].on("")),
-            ask=ask,
-            write=keep,
-            meter=Meter(llm, purpose="attack", note=f"{judge.name} v{judge.version}", n_calls=n_calls),
-            words=f"attacks on {judge.name}",
-        )
+    with failures(), opened(judge) as endpoint:
+        asker: Asker[Any] = (scorer if judge.gives_scores else pair_judge)(spec, endpoint)
+        wanted = [(item, questions(item)) for item in items]
+        meter = meter_of(judge, purpose="attack")
+        ask_and_write(ctx, judge, asker, wanted, write=write, meter=meter, words="attacks on")
     return {"n_tried": len(items), "n_pairs": len(decided)}
-
-
-def _together(usages: list[dict[str, int]]) -> dict[str, int]:
-    """The sum over calls; empty where one of them told nothing, so that the most it could be counts."""
-    if any("prompt_tokens" not in usage for usage in usages):
-        return {}
-    return {key: sum(usage.get(key, 0) for usage in usages) for key in ("prompt_tokens", "completion_tokens")}
 
 
 def _decided(judge: Judge, *, n: int, seed: int) -> list[tuple[Comparison, Outcome]]:

@@ -7,14 +7,15 @@ from typing import Any
 from apps.jobs.clock import database_now
 from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, handler
-from apps.judging.models import Judge
 from apps.judging.services import judge_create, judging_run_create
+from apps.labels.models import Judge
+from apps.labels.services import preferences_derive
 from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_create
 from apps.policies.models import Endpoint
 from apps.projects.models import Project
-from apps.rankings.preferences import preferences_derive
 from apps.samples.models import Comparison, Completion
 from apps.samples.services import comparisons_create
+from prefloop.answers import same_answer
 from prefloop.worlds.letters.world import WORLD_JUDGE, LettersWorld
 from workers import demo
 
@@ -31,7 +32,7 @@ def compare(ctx: JobContext) -> dict[str, Any]:
         (rows[at], rows[at + 1])
         for rows in by_prompt.values()
         for at in range(0, len(rows) - 1, 2)
-        if rows[at].text != rows[at + 1].text
+        if not same_answer(rows[at].text, rows[at + 1].text)
     ]
     with ctx.fenced():
         made = comparisons_create(project=project, pairs=pairs, origin="seed")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from apps.jobs.registry import JobContext, handler
-from apps.prompts.selectors import given_prompts
+from apps.prompts.selectors import chosen_prompts
 from apps.training.changes import recipe_of
 from apps.training.models import Round
-from apps.training.self_rewarding import START_JOB, start_run_create, stored_demonstrations
+from apps.training.rounds.self_rewarding import START_JOB, start_run_create, stored_demonstrations
 from prefloop.seeds import derive_seed
 from workers.score_prompts import score_prompt
 from workers.worlds import demonstrations_of
@@ -23,7 +23,7 @@ def start_rows(ctx: JobContext) -> dict[str, Any]:
     ctx.progress(0, 1, "judge demonstrations")
     seed = derive_seed(loop.seed, "eft")
     if loop.project.world:
-        prompts = list(given_prompts(loop.project, split="train").values_list("text", flat=True))
+        prompts = list(chosen_prompts(loop.project, recipe.prompts, split="train").values_list("text", flat=True))
         judged = demonstrations_of(loop.project.world, prompts, recipe.teach.eft, seed=seed)
     else:
         judged = stored_demonstrations(loop.project, score_prompt(loop.project), recipe.teach.eft, seed=seed)

@@ -1,38 +1,43 @@
-"""Evaluation of a round: its policy against the initial and the previous one, on every held-out prompt."""
+"""Evaluation of a round: its policy against the initial and the previous one, on held-out prompts.
+
+What needs weights is done here: answers, KL, lengths, the truth where there is one. Where a judge measures instead, the
+pairs that it is asked about are made here and the round's next job asks it (apps/training/rounds/evaluation.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from apps.jobs.registry import JobContext, handler
-from apps.judging.models import Judge
-from apps.judging.selectors import scores_of
+from apps.labels.selectors import scores_of
 from apps.policies.models import Checkpoint
-from apps.prompts.selectors import prompt_list
-from apps.samples.ids import StoredIds, same_tokenizer
-from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.samples.ids import StoredIds
+from apps.samples.models import Comparison, Completion, SamplingRun, comparable
 from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Metric, Round, TrainingRun
-from apps.training.snapshots import prompt_content
-from prefloop.engine.evaluate import Estimate, EvalPrompt, Evaluation, evaluate, mean_by_prompt
-from prefloop.policy.batches import PackItem
-from prefloop.policy.prompts import encode_completion, encode_prompt
-from prefloop.policy.scoring import reward_scores
+from apps.training.rounds.evaluation import answers_run, evaluation_plan, evaluation_prompts, win_rates
+from apps.training.rounds.evaluators import Evaluator, evaluator_of
+from apps.training.rounds.meetings import MEETING, Meeting, meeting_asks
+from apps.training.sets.overrides import override_share
+from apps.training.sets.snapshots import prompt_content
+from prefloop.engine.evaluate import Estimate, EvalPrompt, Evaluation, evaluate, mean_by_prompt, pairs_to_judge
+from prefloop.policy.prompts import Answered
+from prefloop.policy.scoring import answer_scores
 from prefloop.recipes.recipe import Recipe
-from prefloop.seeds import derive_seed, sampler_seed
+from prefloop.seeds import derive_seed
 from prefloop.stats.best_of_n import expected_best_of_n, kl_bound
-from prefloop.stats.intervals import wilson_interval
+from prefloop.stats.intervals import share_interval
 from prefloop.types import Completion as PlainCompletion
 from prefloop.types import Group, PrefloopError, PromptContent
 from workers import model_cache
-from workers.handlers.own_accuracy import as_judge
+from workers.handlers.own_accuracy import as_judge, ranked_rightly
 from workers.handlers.sampling import draw
-from workers.worlds import utility_of
+from workers.worlds import Utility, utility_of
 
-N_ANSWERS = 4
 Scorer = Callable[[Sequence[tuple[PromptContent, Sequence[PlainCompletion]]]], list[list[float]]]
 
 
@@ -47,17 +52,18 @@ def evaluation_run(ctx: JobContext) -> dict[str, Any]:
         pk=ctx.payload["round"]
     )
     recipe = recipe_of(round_.loop, round_.index)
-    if recipe.objective.loss == "bradley-terry" and round_.index > 0:
+    told: dict[str, Any] = {}
+    if recipe.objective.makes_reward_model and round_.index > 0:
         measured = _reward_model_accuracy(round_.loop.project_id, _newest_run(round_))
-    elif recipe.objective.loss == "none" and round_.index > 0:
+    elif not recipe.objective.trains and round_.index > 0:
         measured = _best_of_n(round_, recipe)
     else:
-        measured = _policy(ctx, round_, recipe)
+        measured, told = _policy(ctx, round_, recipe)
         if recipe.score.by == "policy":
             measured |= as_judge(ctx, round_, recipe)
     result = _counts(round_, _newest_run(round_)) | measured
     with ctx.fenced():
-        Round.objects.filter(pk=round_.pk).update(result=result)
+        Round.objects.filter(pk=round_.pk).update(result=result, evaluation=told)
     return result
 
 
@@ -68,16 +74,42 @@ def evaluation_counterfactual(ctx: JobContext) -> dict[str, Any]:
         "round__loop__project", "round__loop__initial", "round__loop__judge", "round__policy", "run__output"
     ).get(pk=ctx.payload["counterfactual"])
     round_, run = found.round, found.run
+    told: dict[str, Any] = {}
     recipe = recipe_of(round_.loop, round_.index)
-    if recipe.objective.loss == "bradley-terry":
+    if recipe.objective.makes_reward_model:
         measured = _reward_model_accuracy(round_.loop.project_id, run)
     else:
         round_.output = run.output
-        measured = _policy(ctx, round_, recipe)  # not as a judge: it would be a version of the loop's own
+        # nobody is asked, and not as a judge: it would be a version of the loop's own
+        recipe = replace(recipe, evaluation=replace(recipe.evaluation, people=0))
+        measured, told = _policy(ctx, round_, recipe)
     result = _counts(round_, run) | measured
     with ctx.fenced():
-        Counterfactual.objects.filter(pk=found.pk).update(result=result)
+        Counterfactual.objects.filter(pk=found.pk).update(result=result, evaluation=told)
     return result
+
+
+@handler(MEETING, queue="gpu")
+def evaluation_meeting(ctx: JobContext) -> dict[str, Any]:
+    """Have two checkpoints answer the same prompts, and the answers compared: payload as in `meetings.Meeting`."""
+    meeting = Meeting(**ctx.payload)
+    points = Checkpoint.objects.select_related("project").in_bulk([meeting.first, meeting.second])
+    runs = []
+    for pk in (meeting.first, meeting.second):
+        with ctx.fenced():
+            run = answers_run(
+                points[pk], meeting.prompts, seed=meeting.seed, n=meeting.n, max_tokens=meeting.max_tokens
+            )
+        draw(ctx=ctx, run=run, prompt_ids=meeting.prompts)
+        runs.append(run)
+    with ctx.fenced():
+        return meeting_asks(
+            project=points[meeting.first].project,
+            meeting=meeting,
+            ours=runs[0],
+            theirs=runs[1],
+            pairs=pairs_to_judge(meeting.n),
+        )
 
 
 def _newest_run(round_: Round) -> TrainingRun | None:
@@ -87,67 +119,67 @@ def _newest_run(round_: Round) -> TrainingRun | None:
 
 
 def _counts(round_: Round, run: TrainingRun | None) -> dict[str, Any]:
+    snapshot = run.snapshot if run else None
+    share = override_share(snapshot) if snapshot else None
     last = Metric.objects.filter(run=run).order_by("-step").first() if run else None
     return {
         "n_samples": round_.sampling_run.completions.count() if round_.sampling_run else 0,
-        "n_pairs": run.snapshot.n_pairs if run and run.snapshot else 0,
-        "n_overrides": run.snapshot.n_overrides if run and run.snapshot else 0,
+        "n_pairs": snapshot.n_pairs if snapshot else 0,
+        "n_overrides": share.n_overrides if share else 0,
+        "n_labels_changed": share.n_changed if share else 0,
+        "n_overrides_replayed": share.n_replayed if share else 0,
         "loss": last.values.get("loss") if last else None,
     }
 
 
-def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> dict[str, Any]:
+def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measure what needs weights: keys of the round's result, and what is asked of judge and people."""
     loop = round_.loop
     current, initial = round_.output, loop.initial
     if current is None or initial is None:
         raise NothingToEvaluateOn(f"round {round_.index} made no policy")
     previous = round_.policy if round_.index > 0 else None
-    rows = list(prompt_list(loop.project, split="eval"))
+    rows = evaluation_prompts(loop, recipe)
     if not rows:
         raise NothingToEvaluateOn(
             "the project holds no prompts out: give some the split eval, so that policies can be measured"
         )
+    evaluator = evaluator_of(loop.project, recipe, judge=loop.judge, loop=loop)
     seed = derive_seed(loop.seed, "evaluation")
     max_tokens = max((draw_.max_tokens for draw_ in recipe.draws), default=128)
-    wanted = {point.pk: point for point in (current, initial, previous) if point is not None}
-    cached = {}
-    for checkpoint in wanted.values():
-        run = _evaluation_run(ctx, checkpoint, [row.pk for row in rows], seed=seed, max_tokens=max_tokens)
+    n = recipe.evaluation.n
+    runs: dict[int, SamplingRun] = {}
+    for checkpoint in {point.pk: point for point in (current, initial, previous) if point is not None}.values():
+        with ctx.fenced():
+            run = answers_run(
+                checkpoint, [row.pk for row in rows], seed=seed, n=n, max_tokens=max_tokens, engine=recipe.engine
+            )
         draw(ctx=ctx, run=run, prompt_ids=list(run.prompt_ids))
-        cached[checkpoint.fingerprint] = _groups(run)
-    gold = _gold(loop.project.world)
+        runs[checkpoint.pk] = run
+    utility = utility_of(loop.project.world)
     found = evaluate(
         model_cache.policy(current),
         model_cache.policy(initial),
         model_cache.policy(previous) if previous is not None else None,
         [EvalPrompt(row.external_id, prompt_content(row)) for row in rows],
-        n=N_ANSWERS,
+        n=n,
         max_tokens=max_tokens,
         seed=seed,
-        gold=gold,
-        judge_scores=None if gold is not None else _reward_scorer(loop.judge, initial),
-        cached=cached,
+        gold=_gold(utility),
+        cached={run.checkpoint.fingerprint: _groups(run) for run in runs.values() if run.checkpoint is not None},
     )
-    return _row(found)
-
-
-def _evaluation_run(
-    ctx: JobContext, checkpoint: Checkpoint, prompt_ids: list[int], *, seed: int, max_tokens: int
-) -> SamplingRun:
-    """Return the run of this checkpoint's answers to the held-out prompts, the same one each time it is asked for."""
-    chosen = {
-        "project_id": checkpoint.project_id,
-        "checkpoint": checkpoint,
-        "purpose": "evaluation",
-        "seed": sampler_seed(seed, "evaluation"),
-        "n": N_ANSWERS,
-        "max_tokens": max_tokens,
-    }
     with ctx.fenced():
-        for run in SamplingRun.objects.filter(**chosen).order_by("id"):
-            if run.prompt_ids == prompt_ids:
-                return run
-        return SamplingRun.objects.create(**chosen, prompt_ids=prompt_ids)
+        told = evaluation_plan(
+            loop=loop,
+            index=round_.index,
+            recipe=recipe,
+            evaluator=evaluator,
+            ours=runs[current.pk],
+            others={"initial": runs[initial.pk], "previous": runs[previous.pk] if previous is not None else None},
+            pairs=pairs_to_judge(n),
+            truth=utility if evaluator.is_truth else None,
+        )
+    return _row(found, evaluator), told
 
 
 def _groups(run: SamplingRun) -> list[Group]:
@@ -160,42 +192,20 @@ def _groups(run: SamplingRun) -> list[Group]:
     return [Group(prompt_id=key, completions=tuple(completions)) for key, completions in by_prompt.items()]
 
 
-def _gold(world: str) -> Scorer | None:
-    utility = utility_of(world)
+def _gold(utility: Utility | None) -> Scorer | None:
     if utility is None:
         return None
     return lambda asked: [[utility(str(prompt), answer.text) for answer in answers] for prompt, answers in asked]
 
 
-def _reward_scorer(judge: Judge | None, initial: Checkpoint) -> Scorer | None:
-    if judge is None or judge.checkpoint is None:
-        return None
-    model = model_cache.reward_model(judge.checkpoint)
-    same = same_tokenizer(judge.checkpoint, initial)
-
-    def scorer(asked: Sequence[tuple[PromptContent, Sequence[PlainCompletion]]]) -> list[list[float]]:
-        items = [
-            PackItem(
-                encode_prompt(model.tokenizer, prompt),
-                tuple((same and answer.ids) or encode_completion(model.tokenizer, answer.text) for answer in answers),
-            )
-            for prompt, answers in asked
-        ]
-        return reward_scores(model, items)
-
-    return scorer
-
-
-def _row(found: Evaluation) -> dict[str, Any]:
-    win, previous = found.win_rate_vs_initial, found.win_rate_vs_previous
+def _row(found: Evaluation, evaluator: Evaluator) -> dict[str, Any]:
+    by_truth = (found.vs_initial, found.vs_previous) if evaluator.is_truth else (None, None)
     return {
         "gold_mean": found.gold.mean if found.gold else None,
         "gold_ci95": _interval(found.gold),
         "gold_best_of_4": found.gold_best_of_4,
-        "win_rate_vs_initial": win.mean if win else None,
-        "win_rate_ci95": _interval(win),
-        "win_rate_vs_previous": previous.mean if previous else None,
-        "win_rate_vs_previous_ci95": _interval(previous),
+        **win_rates(*by_truth),
+        "measured_by": evaluator.name or None,
         "kl": found.kl.mean,
         "kl_ci95": _interval(found.kl),
         "mean_length": found.mean_characters.mean,
@@ -237,7 +247,7 @@ def _best_of_n(round_: Round, recipe: Recipe) -> dict[str, Any]:
             ]
             for group in by_prompt.values()
         ]
-        estimate = mean_by_prompt(per_prompt, seed=loop.seed)
+        estimate = mean_by_prompt(per_prompt)
         curve.append({"n": size, "mean": estimate.mean, "ci95": _interval(estimate), "kl_bound": kl_bound(size)})
     best = {group[0].prompt_id: max(group, key=lambda row: proxy[row.pk]) for group in by_prompt.values()}
     return {
@@ -250,33 +260,29 @@ def _best_of_n(round_: Round, recipe: Recipe) -> dict[str, Any]:
 
 
 def _reward_model_accuracy(project_id: int, run: TrainingRun | None) -> dict[str, Any]:
-    """Share of held-out comparisons with a known truth on which the new reward model prefers the right answer."""
+    """Share of held-out comparisons with a known truth that the new reward model ranks rightly, equal scores half."""
     if run is None or run.output is None:
         raise NothingToEvaluateOn("the round trained no reward model")
     model = model_cache.reward_model(run.output)
     rows = list(
-        Comparison.objects.filter(project=project_id, held_out=True, gold__in=("first", "second"))
+        Comparison.objects.filter(comparable(), project=project_id, held_out=True, gold__in=("first", "second"))
         .select_related("prompt", "first", "second")
         .order_by("id")
     )
     if not rows:
         return {"accuracy": None, "n_held_out": 0, "reward_model": run.output.name}
     stored = StoredIds(run.output)
-
-    def ids(row: Completion) -> tuple[int, ...]:
-        return stored(row) or encode_completion(model.tokenizer, row.text)
-
-    items = [
-        PackItem(encode_prompt(model.tokenizer, prompt_content(row.prompt)), (ids(row.first), ids(row.second)))
+    answered = [
+        Answered(prompt_content(row.prompt), (row.first.text, row.second.text), (stored(row.first), stored(row.second)))
         for row in rows
     ]
-    right = sum(
-        (first > second) == (row.gold == "first")
-        for row, (first, second) in zip(rows, reward_scores(model, items), strict=True)
+    right = ranked_rightly(
+        (first, second) if row.gold == "first" else (second, first)
+        for row, (first, second) in zip(rows, answer_scores(model, answered), strict=True)
     )
-    interval = wilson_interval(right, len(rows))
+    interval = share_interval(right, [1] * len(rows))
     return {
-        "accuracy": right / len(rows),
+        "accuracy": sum(right) / len(rows),
         "accuracy_ci95": [interval.low, interval.high] if interval else None,
         "n_held_out": len(rows),
         "reward_model": run.output.name,

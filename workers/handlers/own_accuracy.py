@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.jobs.registry import JobContext
-from apps.judging.models import Judge, Score
-from apps.judging.selectors import scores_of
 from apps.judging.services import orders_for
+from apps.labels.models import Judge, Score
+from apps.labels.selectors import scores_of
 from apps.prompts.selectors import given_prompts
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, comparable
 from apps.training.models import Round
-from apps.training.self_rewarding import own_judge
+from apps.training.rounds.self_rewarding import own_judge
 from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed
-from prefloop.stats.intervals import wilson_interval
-from workers import model_cache
-from workers.cpu_handlers.judging import score, verdicts_of_means
-from workers.own_scores import Judgement, judgements
+from prefloop.stats.intervals import share_interval
+from workers.judges import score
+from workers.judges.stored import write_by_scores
+from workers.own_scores import Judgement, answering_as, judgements
 from workers.worlds import judged_pairs_of
 
 Mean = float | None  # of a judge's readable scores of one answer; None: it gave none
@@ -43,10 +43,10 @@ def as_judge(ctx: JobContext, round_: Round, recipe: Recipe) -> dict[str, Any]:
     if round_.output is None:
         return {}
     judge = own_judge(round_.loop, recipe, round_.output)
-    parts = {"gold": _on_gold(ctx, judge), "eft": _on_eft(judge, seed=derive_seed(round_.loop.seed, "eft-eval"))}
+    parts = {"gold": _on_gold(ctx, judge), "eft": _on_eft(ctx, judge, seed=derive_seed(round_.loop.seed, "eft-eval"))}
     pairs = [pair for part in parts.values() for pair in part.pairs]
     known = _known(pairs)
-    interval = wilson_interval(_right(known), len(known))
+    interval = share_interval(ranked_rightly(known), [1] * len(known))
     n_judgements = sum(part.n_judgements for part in parts.values())
     return {
         "judge_accuracy": _accuracy(pairs),
@@ -60,10 +60,10 @@ def as_judge(ctx: JobContext, round_: Round, recipe: Recipe) -> dict[str, Any]:
 
 def _on_gold(ctx: JobContext, judge: Judge) -> Judged:
     gold = Comparison.objects.filter(project=judge.project, held_out=True, gold__in=("first", "second"))
-    rows = list(gold.select_related("prompt", "first", "second").order_by("id"))
+    rows = list(gold.filter(comparable()).select_related("prompt", "first", "second").order_by("id"))
     ids = sorted({pk for row in rows for pk in (row.first_id, row.second_id)})
     score(ctx, judge, ids)
-    verdicts_of_means(ctx, judge, None, [(row, orders_for(judge, row.pk)[0], 0) for row in rows])
+    write_by_scores(ctx, judge, None, [(row, orders_for(judge, row.pk)[0], 0) for row in rows])
     means = scores_of(judge, ids)
     ends = [(row.first_id, row.second_id) if row.gold == "first" else (row.second_id, row.first_id) for row in rows]
     states = list(Score.objects.filter(judge=judge, completion__in=ids).values_list("state", flat=True))
@@ -74,14 +74,15 @@ def _on_gold(ctx: JobContext, judge: Judge) -> Judged:
     )
 
 
-def _on_eft(judge: Judge, *, seed: int) -> Judged:
+def _on_eft(ctx: JobContext, judge: Judge, *, seed: int) -> Judged:
     """Judge fresh pairs of answers to the held-out prompts that the world writes, a pair a prompt; none without one."""
     prompts = list(given_prompts(judge.project, split="eval").values_list("text", flat=True))
     found = [judged for judged in judged_pairs_of(judge.project.world, prompts, seed=seed) if judged[2] != "tie"]
     if not found or judge.checkpoint is None:
         return Judged((), 0, 0)
     asked = {row.id: row.prompt for first, second, _ in found for row in (first, second)}
-    said = dict(judgements(model_cache.policy(judge.checkpoint), asked, judge.options))
+    with answering_as(judge, n_asked=len(asked), check=ctx.check) as answering:
+        said = dict(judgements(answering, asked, judge.options))
     ends = [(first.id, second.id) if outcome == "first" else (second.id, first.id) for first, second, outcome in found]
     read = [one for many in said.values() for one in many]
     return Judged(
@@ -100,10 +101,11 @@ def _known(pairs: Iterable[tuple[Mean, Mean]]) -> list[tuple[float, float]]:
     return [(one, other) for one, other in pairs if one is not None and other is not None]
 
 
-def _right(known: Sequence[tuple[float, float]]) -> float:
-    return sum(1.0 if better > worse else 0.5 if better == worse else 0.0 for better, worse in known)
+def ranked_rightly(scores: Iterable[tuple[float, float]]) -> list[float]:
+    """Say of each (score of the better answer, of the worse) whether it is right: 1, ½ where both are equal, or 0."""
+    return [1.0 if better > worse else 0.5 if better == worse else 0.0 for better, worse in scores]
 
 
 def _accuracy(pairs: Iterable[tuple[Mean, Mean]]) -> float | None:
     known = _known(pairs)
-    return _right(known) / len(known) if known else None
+    return sum(ranked_rightly(known)) / len(known) if known else None

@@ -6,23 +6,18 @@ from collections import Counter
 from typing import Any
 
 from apps.core.chunks import chunks
-from apps.jobs.models import FailureClass
-from apps.jobs.registry import JobContext, JobFailure, JobStop, handler
+from apps.jobs.registry import JobContext, handler
 from apps.policies.models import Checkpoint
-from apps.policies.store import store_path
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, Engine, SamplingRun
-from prefloop.judging.errors import JudgeUnreachable
-from prefloop.policy.loading import load_reader
-from prefloop.policy.prompts import encode_prompt
+from prefloop.policy.prompts import encode_named
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.served import VllmSampler
 from prefloop.types import Group, PrefloopError
-from workers import model_cache, vllm_servers
+from workers import engines, model_cache
 from workers.served_sampling import draw_served
 
 COMPLETIONS_AT_ONCE = 512
-VLLM_AT_ONCE = 64  # requests in flight: vLLM batches what it is asked
 
 
 class NotAnswerable(PrefloopError):
@@ -45,6 +40,7 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
     checkpoint = run.checkpoint
     if checkpoint is None:
         raise NotAnswerable(f"sampling run {run.pk} has no checkpoint")
+    engines.settle(ctx, run)
     if run.engine == Engine.VLLM:
         return _draw_by_vllm(ctx, run, checkpoint, prompt_ids)
     have = Counter(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", flat=True))
@@ -57,10 +53,11 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
     for part in chunks(todo, max(1, COMPLETIONS_AT_ONCE // run.n)):
         ctx.check()
         rows = [prompts[prompt_id] for prompt_id in part]
+        # keyed by the prompt's own id, so that the same run draws the same answers in any database
+        ids = encode_named(policy.tokenizer, [(row.external_id, row.messages or row.text) for row in rows])
         groups = sample(
             policy,
-            # keyed by the prompt's own id, so that the same run draws the same answers in any database
-            [SamplePrompt(row.external_id, encode_prompt(policy.tokenizer, row.messages or row.text)) for row in rows],
+            [SamplePrompt(row.external_id, ids[row.external_id]) for row in rows],
             n=run.n,
             temperature=run.temperature,
             top_p=run.top_p,
@@ -81,21 +78,8 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
 
 
 def _draw_by_vllm(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, prompt_ids: list[int]) -> int:
-    def check() -> None:
-        try:
-            ctx.check()
-        except JobStop:
-            vllm_servers.stop()  # nobody waits for the answers in flight
-            raise
-
-    reader = load_reader(store_path(checkpoint.path))
     ctx.progress(0, len(prompt_ids) * run.n, "starting vLLM")
-    with (
-        vllm_servers.serving(
-            checkpoint, device=model_cache.device(), check=ctx.check, on_start=model_cache.release
-        ) as server,
-        server.endpoint() as endpoint,
-    ):
+    with engines.vllm(checkpoint, check=ctx.check) as (endpoint, reader):
         sampler = VllmSampler(
             endpoint,
             reader,
@@ -106,22 +90,17 @@ def _draw_by_vllm(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, pro
             top_k=run.top_k,
             source=checkpoint.name,
         )
-        try:
-            return draw_served(
-                ctx=ctx,
-                run=run,
-                prompt_ids=prompt_ids,
-                sampler=sampler,
-                prompt_of=lambda row: SamplePrompt(
-                    row.external_id, encode_prompt(reader.tokenizer, row.messages or row.text)
-                ),
-                at_once=VLLM_AT_ONCE,
-                check=check,
-            )
-        except JudgeUnreachable as error:
-            said = str(error) if server.alive() else str(server.failure())
-            vllm_servers.stop()
-            raise JobFailure(FailureClass.WORKER_LOST, said, retry=True) from error
+        return draw_served(
+            ctx=ctx,
+            run=run,
+            prompt_ids=prompt_ids,
+            sampler=sampler,
+            prompt_of=lambda row: SamplePrompt(
+                *encode_named(reader.tokenizer, [(row.external_id, row.messages or row.text)]).popitem()
+            ),
+            at_once=engines.VLLM_AT_ONCE,
+            check=ctx.check,
+        )
 
 
 def _rows(run: SamplingRun, prompt: Prompt, group: Group) -> list[Completion]:

@@ -11,22 +11,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from apps.jobs.errors import JobStop
+from django.conf import settings
+
+from apps.jobs.errors import JobInterrupted, JobStop
 from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_register
 from apps.policies.store import store_path
 from apps.training.changes import recipe_of
-from apps.training.loops import checkpoint_name
 from apps.training.models import Counterfactual, TrainingRun
-from apps.training.runs import events_ingest, loop_of
+from apps.training.sets.runs import checkpoint_name, events_ingest, loop_of
+from prefloop.child_env import child_environment
+from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
-from workers import processes, vllm_servers
-from workers.online import Beside, judge_connection
+from workers import processes
+from workers.online import Beside
 
 LOOK_SECONDS = 0.25
-LEAVE_SECONDS = 60.0  # to finish a step and write a checkpoint after SIGTERM
+CANCEL_SECONDS = 10.0  # to write a checkpoint after SIGTERM, where a person waits for it to end
+_PHASES = {
+    "reference": "reading reference log-probs, {done} of {total} batches",
+    "drawing": "; in the next, answers to {done} of {total} prompts are drawn",
+    "learning": "; in the next, {done} of {total} passes are made",
+}
+SPARE_SECONDS = 5.0  # of the worker's own grace: to end what has not left by then, and to give the job back
 
 
 @handler("training.run", queue="gpu")
@@ -36,27 +45,29 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
         "project", "start", "round__loop__judge__endpoint", "round__sampling_run"
     ).get(pk=ctx.payload["run"])
     directory = store_path(run.run_dir)
-    vllm_servers.stop()  # training wants the memory and the cores
     log_path = directory / "train.log"
     beside = Beside(run)
-    beside.begin()
+    beside.tell()
     command = [sys.executable, "-m", "prefloop.engine.train", str(directory)]
-    with log_path.open("ab") as log, judge_connection(run) as connection:
+    with log_path.open("ab") as log, beside.connection(check=ctx.check) as (told, link):
         # it dies with this worker, so that the next one never meets a second writer
         process = processes.start(
-            command if connection is None else [*command, "--connection-from-stdin"],
-            stdin=subprocess.DEVNULL if connection is None else subprocess.PIPE,
+            command if told is None else [*command, "--connection-from-stdin"],
+            stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+            env=child_environment(os.environ) | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            pass_fds=() if link is None else (link.fileno(),),
         )
+        if link is not None:
+            link.close()  # it is the process's alone: where that ends, we see it closed
         try:
-            if process.stdin is not None and connection is not None:
+            if process.stdin is not None and told is not None:
                 with suppress(BrokenPipeError), process.stdin:  # it may have ended already: its exit code says why
-                    process.stdin.write(connection)
+                    process.stdin.write(told)
             _follow(ctx, beside, process)
-        except JobStop:
-            _leave(process)
+        except JobStop as stop:
+            _leave(process, seconds=_grace_seconds(stop))
             raise
         finally:
             if process.poll() is None:
@@ -76,25 +87,39 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
 
 def _follow(ctx: JobContext, beside: Beside, process: subprocess.Popen[bytes]) -> None:
     run = beside.run
+    phase: dict[str, Any] | None = None  # what the process is doing before its steps, or in a slow one
+    look_at = 0.0
     while True:
         ended = process.poll() is not None
-        _ingest(ctx, beside)
+        requests = beside.requests()
+        for event in _ingest(ctx, beside):
+            if event.type == "progress":
+                phase = event.data
+            elif event.type in ("start", "metric"):
+                phase = None
         if ended:
             return
-        beside.tell()
-        ctx.check()
-        ctx.progress(run.step, max(run.n_steps, run.step, 1), f"step {run.step} of {run.n_steps or '…'}")
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(LOOK_SECONDS)
+        beside.answer(requests)
+        if not requests or time.monotonic() >= look_at:
+            look_at = time.monotonic() + LOOK_SECONDS
+            beside.tell()
+            ctx.check()
+            words = "" if phase is None else _PHASES[phase["phase"]].format(**phase)
+            if phase is not None and "step" not in phase:
+                ctx.progress(int(phase["done"]), int(phase["total"]), words)
+            else:
+                ctx.progress(run.step, max(run.n_steps, run.step, 1), f"step {run.step} of {run.n_steps or '…'}{words}")
+        beside.wait(process, max(0.0, look_at - time.monotonic()))
 
 
-def _ingest(ctx: JobContext, beside: Beside) -> None:
+def _ingest(ctx: JobContext, beside: Beside) -> list[Event]:
     with ctx.fenced():
         events = events_ingest(run=beside.run)
         beside.ingest(events)
         for event in events:
             if event.type == "log":
                 ctx.log(str(event.data.get("message", "")))
+    return events
 
 
 def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
@@ -147,11 +172,18 @@ def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:
     return JobFailure(FailureClass.INTERNAL, f"the training process ended with {code}: {tail}", retry=code < 0)
 
 
-def _leave(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process to write a checkpoint and go; kill it if it does not."""
+def _grace_seconds(stop: JobStop) -> float:
+    """Say how long the process may take to leave: a worker that shuts down has more time than one that cancels."""
+    if isinstance(stop, JobInterrupted):
+        return max(settings.WORKER_GRACE_SECONDS - SPARE_SECONDS, 1.0)
+    return CANCEL_SECONDS
+
+
+def _leave(process: subprocess.Popen[bytes], *, seconds: float) -> None:
+    """Ask the process to write a checkpoint and go, and wait for so long."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + LEAVE_SECONDS
+        deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_SECONDS)

@@ -7,7 +7,7 @@ import math
 from datetime import datetime
 from typing import Any
 
-from django import template
+from django import forms, template
 from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils import timezone
@@ -210,7 +210,14 @@ def field(bound: BoundField, hint: str = "") -> dict[str, Any]:
     if described:
         attributes["aria-describedby"] = " ".join(described)
     is_check = getattr(bound.field.widget, "input_type", "") == "checkbox"
-    return {"field": bound, "widget": bound.as_widget(attrs=attributes), "hint": hint, "is_check": is_check}
+    is_group = isinstance(bound.field.widget, forms.CheckboxSelectMultiple)
+    return {
+        "field": bound,
+        "widget": bound.as_widget(attrs=attributes),
+        "hint": hint,
+        "is_check": is_check and not is_group,
+        "is_group": is_group,
+    }
 
 
 @register.simple_tag(takes_context=True)

@@ -35,13 +35,17 @@ def lease() -> dt.timedelta:
     return dt.timedelta(seconds=float(settings.JOB_LEASE_SECONDS))
 
 
-def job_claim(*, queues: Sequence[str], worker: str) -> Job | None:
-    """Claim the oldest claimable job of these queues by one conditional UPDATE, or say that there is none."""
+def job_claim(*, queues: Sequence[str], worker: str, group_id: int | None = None) -> Job | None:
+    """Claim the oldest claimable job of these queues by one conditional UPDATE, or say that there is none.
+
+    With `group_id` only the jobs of that group are looked at.
+    """
+    only = Q() if group_id is None else Q(group_id=group_id)
     while True:
         now = database_now()
         due = Q(run_after__isnull=True) | Q(run_after__lte=now)
         candidates = list(
-            Job.objects.filter(due, queue__in=list(queues), state=JobState.QUEUED, attempt__lt=F("max_attempts"))
+            Job.objects.filter(due, only, queue__in=list(queues), state=JobState.QUEUED, attempt__lt=F("max_attempts"))
             .order_by("id")
             .values_list("id", flat=True)[:10]
         )

@@ -12,30 +12,19 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
 from apps.accounts.views import person, posted
 from apps.judging.access import judge_for_write
-from apps.judging.ensembles import ensemble_create
-from apps.judging.forms import (
-    EndpointForm,
-    EnsembleForm,
-    JudgeForm,
-    LlmJudgeForm,
-    RewardJudgeForm,
-    SpendingForm,
-    WorldJudgeForm,
-    is_built_in,
-)
-from apps.judging.models import Judge, JudgeKind
-from apps.judging.services import built_in_template, judge_create, judge_template
+from apps.judging.asking_forms import EndpointForm, SpendingForm
+from apps.judging.forms import JudgeForm, LlmJudgeForm, is_built_in
+from apps.judging.kind_forms import FORMS, offered
+from apps.judging.services import built_in_template
 from apps.judging.views.trials import preview_of, trial_of
 from apps.policies.access import endpoint_for_write
 from apps.policies.endpoints import (
-    endpoint_create,
     endpoint_key,
     endpoint_probe,
     endpoint_probed,
@@ -47,22 +36,8 @@ from apps.policies.endpoints import (
 from apps.policies.spending import spent_on
 from apps.projects.access import project_for
 from apps.projects.models import Project, Role
+from prefloop.judging.kinds import KINDS
 from prefloop.types import PrefloopError
-
-FORMS: dict[str, type[JudgeForm]] = {
-    JudgeKind.REWARD_MODEL: RewardJudgeForm,
-    JudgeKind.LLM: LlmJudgeForm,
-    JudgeKind.ENSEMBLE: EnsembleForm,
-    JudgeKind.WORLD: WorldJudgeForm,
-}
-KIND_WORDS = {
-    JudgeKind.REWARD_MODEL: gettext_lazy("A model trained on preferences scores each answer."),
-    JudgeKind.LLM: gettext_lazy("A language model compares answers or grades them, by your criterion."),
-    JudgeKind.ENSEMBLE: gettext_lazy(
-        "Judges that there are decide together: most of them, or weighed by their agreement."
-    ),
-    JudgeKind.WORLD: gettext_lazy("The world's own utility, with as much noise as you like. For experiments."),
-}
 
 
 @sensitive_post_parameters("api_key")
@@ -73,21 +48,10 @@ KIND_WORDS = {
 def new(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(person(request), slug, Role.ENGINEER)
     kind = request.GET.get("kind", "")
-    if kind not in FORMS or (kind == JudgeKind.WORLD and not project.world):
-        kinds = [
-            {"kind": key, "label": JudgeKind(key).label, "words": KIND_WORDS[JudgeKind(key)]}
-            for key in FORMS
-            if key != JudgeKind.WORLD or project.world
-        ]
-        context = {"project": project, "active": "judges", "kinds": kinds}
+    if kind not in FORMS or FORMS[kind].kind not in offered(project):
+        context = {"project": project, "active": "judges", "kinds": offered(project)}
         return render(request, "judging/choose.html", context, status=404 if kind else 200)
-    initial = {
-        "criterion": project.criterion,
-        "template": built_in_template("text"),
-        "checkpoint": request.GET.get("checkpoint"),
-        "mode": "text",
-        "order_policy": "both_agree",
-    }
+    initial = {"checkpoint": request.GET.get("checkpoint"), **FORMS[kind].initial_for(project)}
     form = FORMS[kind](posted(request), project=project, initial=initial)
     return _edit(request, project, kind, form)
 
@@ -102,42 +66,29 @@ def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     judge = judge_for_write(person(request), slug, pk)
     if judge.kind not in FORMS:
         raise Http404("imported verdicts have no settings, and those of a policy that judges are its loop's")
-    initial = {
-        "checkpoint": judge.checkpoint_id,
-        "endpoint": judge.endpoint_id,
-        "criterion": judge.criterion,
-        "mode": judge.mode,
-        "order_policy": judge.order_policy,
-        "template": judge_template(judge) if judge.kind == JudgeKind.LLM else "",
-        "temperature": judge.options.get("temperature", 0.0),
-        "max_tokens": judge.options.get("max_tokens", 1024),
-        "samples": judge.options.get("samples"),
-        "members": judge.options.get("members", []),
-        "rule": judge.options.get("rule", "majority"),
-        "noise": judge.options.get("noise", 0.0),
-        "soft": judge.options.get("soft", False),
-    }
+    initial = FORMS[judge.kind].initial_of(judge)
     form = FORMS[judge.kind](posted(request), project=judge.project, judge=judge, initial=initial)
     return _edit(request, judge.project, judge.kind, form)
 
 
 def _edit(request: HttpRequest, project: Project, kind: str, form: JudgeForm) -> HttpResponse:
     tested: dict[str, Any] | None = None
-    action = request.POST.get("action", "") if request.method == "POST" and isinstance(form, LlmJudgeForm) else ""
-    if action == "template":
-        return _template_field(request, form)  # type: ignore[arg-type]
+    action = request.POST.get("action", "") if request.method == "POST" else ""
     tried: dict[str, Any] = {}
-    if action in ("preview", "trial"):
+    if action == "template" and isinstance(form, LlmJudgeForm):
+        return _template_field(request, form)
+    if action == "trial" or (action == "preview" and isinstance(form, LlmJudgeForm)):
         tried = (preview_of if action == "preview" else trial_of)(person(request), project, form)  # type: ignore[arg-type]
-        if getattr(request, "htmx", False):
+        if request.headers.get("HX-Request"):
             return render(request, "judging/_tried.html", {"project": project, **tried})
     elif action == "test" and isinstance(form, LlmJudgeForm):
         tested = _test(form)
-        if getattr(request, "htmx", False):
+        if request.headers.get("HX-Request"):
             return render(request, "judging/_tested.html", {"tested": tested})
     elif request.method == "POST" and form.is_valid():
         try:
-            made = _save(project, kind, form)
+            with transaction.atomic():
+                made = form.save()
         except PrefloopError as error:
             form.add_error("base_url" if _is_about_the_address(form, error) else None, str(error))
         else:
@@ -148,15 +99,13 @@ def _edit(request: HttpRequest, project: Project, kind: str, form: JudgeForm) ->
     context = {
         "project": project,
         "active": "judges",
-        "kind": kind,
-        "kind_label": JudgeKind(kind).label,
-        "kind_words": KIND_WORDS[JudgeKind(kind)],
+        "kind": KINDS[kind],
         "form": form,
         "judge": form.judge,
         "tested": tested,
         "tried": tried,
         **tried,
-        "has_reward": kind != JudgeKind.REWARD_MODEL or form.fields["checkpoint"].queryset.exists(),  # type: ignore[attr-defined]
+        "lacks": form.lack(),
     }
     refused = bool(form.is_bound and tested is None and not tried and form.errors)
     return render(request, "judging/edit.html", context, status=400 if refused else 200)
@@ -176,46 +125,6 @@ def _template_field(request: HttpRequest, form: LlmJudgeForm) -> HttpResponse:
 
 def _is_about_the_address(form: JudgeForm, error: PrefloopError) -> bool:
     return "base_url" in form.fields and type(error).__name__ in {"EndpointForbidden", "JudgeUnreachable"}
-
-
-@sensitive_variables()
-def _save(project: Project, kind: str, form: JudgeForm) -> Judge:
-    data = dict(form.cleaned_data)
-    name = form.judge.name if form.judge is not None else str(data["name"])
-    with transaction.atomic():
-        if kind == JudgeKind.REWARD_MODEL:
-            return judge_create(project=project, name=name, kind=kind, checkpoint=data["checkpoint"])
-        if kind == JudgeKind.WORLD:
-            options = {"noise": data["noise"], "soft": data["soft"]}
-            return judge_create(project=project, name=name, kind=kind, options=options)
-        if kind == JudgeKind.ENSEMBLE:
-            return ensemble_create(project=project, name=name, members=data["members"], rule=data["rule"])
-        endpoint = data["endpoint"] or endpoint_create(
-            project=project,
-            name=data["endpoint_name"],
-            base_url=data["base_url"],
-            model=data["model"],
-            api_key=data["api_key"],
-        )
-        return judge_create(
-            project=project,
-            name=name,
-            kind=kind,
-            order_policy=data["order_policy"],
-            endpoint=endpoint,
-            template=data["template"],
-            criterion=data["criterion"],
-            mode=data["mode"],
-            options=llm_options(data),
-            is_simulated=endpoint.is_simulated,
-        )
-
-
-def llm_options(data: dict[str, Any]) -> dict[str, Any]:
-    options = {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
-    if data["mode"] in ("additive", "rubric"):
-        options["samples"] = data["samples"]
-    return options
 
 
 @sensitive_variables()
@@ -286,7 +195,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
                 tested = {"ok": False, "text": str(error)}
             else:
                 form.add_error("base_url", str(error))
-    if tested is not None and getattr(request, "htmx", False):
+    if tested is not None and request.headers.get("HX-Request"):
         return render(request, "judging/_tested.html", {"tested": tested})
     context = {
         "project": found.project,

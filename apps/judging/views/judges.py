@@ -18,16 +18,21 @@ from apps.accounts.views import person
 from apps.jobs.models import Job
 from apps.judging import selectors, services
 from apps.judging.access import judge_for_read, judge_for_write
+from apps.judging.asking_forms import AskForm, AttackForm
+from apps.judging.attack_figures import attack_figures
 from apps.judging.figures import Figures, judge_figures
-from apps.judging.forms import AskForm, AttackForm
-from apps.judging.models import Judge, JudgeKind
-from apps.judging.trials import attack_figures
+from apps.judging.kind_forms import FORMS
+from apps.labels.models import Judge
+from apps.labels.services import label_judge_set
+from apps.labels.types import RETRIED_STATES
 from apps.policies.endpoints import endpoint_keeps_schema, endpoint_key, endpoint_test
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
+from apps.samples.exposure import labels_shown
 from apps.samples.live import live
 from apps.samples.progress import version_of
 from apps.samples.selectors import comparison_list
+from prefloop.judging.kinds import ASKING, ATTACK
 from prefloop.judging.render import SCORE_MODES
 from prefloop.types import PrefloopError
 
@@ -56,7 +61,7 @@ def judges(request: HttpRequest, slug: str) -> HttpResponse:
 def judge(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = judge_for_read(person(request), slug, pk)
     # a call to a model that somebody pays for starts small
-    costs = found.kind == JudgeKind.LLM and not found.is_simulated
+    costs = found.declared.costs and not found.is_simulated
     return _judge_page(request, found, AskForm(initial={"which": "sample" if costs else "all"}))
 
 
@@ -65,6 +70,7 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
     state = request.GET.get("state", "")
     state = state if state in STATES else ""
     page = Paginator(selectors.verdict_list(found, state=state), VERDICTS_A_PAGE).get_page(request.GET.get("page"))
+    labels_shown(request, [verdict.comparison_id for verdict in page])
     rows = selectors.judging_rows(found)
     versions = list(selectors.judge_versions(found))
     n_orders = 1 if found.order_policy == "random" else 2
@@ -78,7 +84,7 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "is_label_judge": project.label_judge == found.name,
         "is_newest": versions[0].pk == found.pk,
         "versions": versions,
-        "template": services.judge_template(found) if found.kind == JudgeKind.LLM else "",
+        "template": services.judge_template(found) if found.declared.criterion else "",
         "keeps_schema": endpoint_keeps_schema(found.endpoint) if found.mode == "json" and found.endpoint else None,
         "rows": rows,
         "runs_version": version_of([row.key for row in rows]),
@@ -88,7 +94,7 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "states": STATES,
         "form": form,
         "attacks": attack_figures(found),
-        "attack_form": AttackForm(),
+        "attack_form": None if found.refusal(ATTACK) else AttackForm(),
         "attack_job": Job.objects.filter(kind="judging.attack", payload__judge=found.pk).order_by("-id").first(),
         "n_failed": selectors.failed_only(found).count(),
         "members": Judge.objects.filter(pk__in=found.options.get("members", ())),
@@ -97,7 +103,8 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "n_unjudged": n_unjudged,
         "n_orders": n_orders,
         "n_calls": n_unjudged * n_orders,
-        "can_be_asked": found.kind != JudgeKind.IMPORTED and found.retired_at is None,
+        "can_be_edited": found.kind in FORMS and found.retired_at is None,
+        "can_be_asked": not found.refusal(ASKING) and found.retired_at is None,
         "may_write": has_role(person(request), project, Role.ENGINEER),
         "may_lead": True,  # the page itself is for leads
     }
@@ -151,7 +158,7 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             started_by=person(request),
         )
     except PrefloopError as error:
-        if found.kind == JudgeKind.IMPORTED:  # its page has no form to say it on
+        if found.refusal(ASKING):  # its page has no form to say it on
             messages.error(request, str(error))
             return redirect("judging:judge", slug=slug, pk=pk)
         form.add_error(None, str(error))
@@ -173,7 +180,7 @@ def retry(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             comparison_ids=ids,
             purpose="retry",
             started_by=person(request),
-            retry_states=services.RETRIED_STATES,
+            retry_states=RETRIED_STATES,
         )
     except PrefloopError as error:
         messages.error(request, str(error) if ids else _("Nothing failed that could be asked again."))
@@ -222,4 +229,13 @@ def test_stored(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, said)
+    return redirect("judging:judge", slug=slug, pk=pk)
+
+
+@login_required
+@require_POST
+def use_for_labels(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    judge = judge_for_read(person(request), slug, pk)  # for leads and above
+    label_judge_set(judge=judge, by=person(request))
+    messages.success(request, _("%(name)s fills in now where no person has spoken.") % {"name": judge.name})
     return redirect("judging:judge", slug=slug, pk=pk)

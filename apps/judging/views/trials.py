@@ -16,12 +16,14 @@ from apps.accounts.models import User
 from apps.accounts.views import person
 from apps.jobs.models import Job
 from apps.judging.access import judge_for_write
-from apps.judging.forms import AttackForm, LlmJudgeForm
+from apps.judging.asking_forms import AttackForm
+from apps.judging.forms import JudgeForm, LlmJudgeForm
 from apps.judging.services import built_in_template
 from apps.judging.trials import TRIAL_PAIRS, attack_start, trial_start
 from apps.policies.spending import dollars
 from apps.projects.access import project_for
 from apps.projects.models import Project, Role
+from apps.samples.exposure import labels_shown
 from apps.samples.live import live
 from apps.samples.models import Comparison
 from apps.samples.selectors import comparison_list
@@ -64,26 +66,16 @@ def _messages(template: Any, row: Comparison, criterion: str) -> list[Message]:
     return render(template, prompt=prompt, first_shown=first, second_shown=second, criterion=criterion, delimiter=code)
 
 
-def trial_of(user: User, project: Project, form: LlmJudgeForm) -> dict[str, Any]:
+def trial_of(user: User, project: Project, form: JudgeForm) -> dict[str, Any]:
     """Start a trial of the draft on a few pairs: its job, or what stands in its way."""
     form.is_valid()
-    data = form.cleaned_data
-    for name in ("criterion", "mode", "order_policy", "temperature", "max_tokens", "samples", "template"):
-        if name in form.errors:
+    for name in form.fields:
+        if name in form.errors and name not in ("name", "endpoint_name", "base_url", "model", "api_key"):
             return {"trouble": f"{form.fields[name].label}: {_errors(form, name)}"}
-    if data.get("endpoint") is None:
-        return {"trouble": _("Choose an endpoint that is there: a new one is saved with the judge first.")}
-    options = {name: data[name] for name in ("temperature", "max_tokens", "samples")}
     try:
         job = trial_start(
-            project=project,
-            endpoint=data["endpoint"],
-            mode=data["mode"],
-            criterion=data["criterion"],
-            template=str(data.get("template") or ""),
+            draft=form.draft(),
             comparison_ids=list(_pairs(project).values_list("id", flat=True)[:TRIAL_PAIRS]),
-            options=options,
-            order_policy=data["order_policy"],
             started_by=user,
         )
     except PrefloopError as error:
@@ -91,7 +83,7 @@ def trial_of(user: User, project: Project, form: LlmJudgeForm) -> dict[str, Any]
     return {"job": job, "rows": [], "version": ""}
 
 
-def _errors(form: LlmJudgeForm, name: str) -> str:
+def _errors(form: JudgeForm, name: str) -> str:
     return " ".join(str(error) for error in form.errors[name])
 
 
@@ -110,11 +102,13 @@ def trial(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     job = Job.objects.filter(pk=pk, project=project, kind="judging.trial").first()
     if job is None:
         raise Http404
+    shown = _result(job)
+    labels_shown(request, [row["pair"].pk for row in shown["rows"]])
     return live(
         request,
         page="judging/_trial.html",
         part="judging/_trial.html",
-        context={"project": project, "job": job, **_result(job)},
+        context={"project": project, "job": job, **shown},
         version=f"{job.state}.{job.step}",
         is_done=job.is_terminal,
     )

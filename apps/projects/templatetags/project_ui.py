@@ -104,4 +104,19 @@ def palette_entries(context: template.Context) -> list[dict[str, str]]:
         (_("API documentation"), "/api/docs/", "code"),
     ):
         entries.append({"label": str(label), "url": path, "icon": icon, "group": str(_("Everywhere"))})
+    for label, theme, icon in (
+        (_("Theme: as the system"), "auto", "contrast"),
+        (_("Theme: light"), "light", "sun"),
+        (_("Theme: dark"), "dark", "moon"),
+    ):
+        entries.append({"label": str(label), "theme": theme, "icon": icon, "group": str(_("Everywhere"))})
     return entries
+
+
+@register.simple_tag(takes_context=True)
+def palette_search(context: template.Context) -> str:
+    """Where the palette asks for recipes, loops and prompts by name; "" for who may not see them."""
+    user, project = context["request"].user, context.get("project")
+    if project is None or not access.has_role(user, project, Role.LEAD):
+        return ""
+    return f"/p/{project.slug}/find/"

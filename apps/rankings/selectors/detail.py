@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from apps.judging.models import Judge, Verdict
-from apps.rankings.models import Override, Preference, Vote
-from apps.rankings.preferences import JudgeLabel, judge_label
-from apps.rankings.selectors.queue import standing
+from apps.labels.models import Judge, Override, Preference, Verdict, Vote
+from apps.labels.selectors import decision_of, label_by, standing_votes
+from apps.labels.types import JudgeLabel
 from apps.rankings.selectors.review import Worth, quoted_spans, uncertainty
 from apps.samples.models import Comparison
-from prefloop.types import OrderPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,10 @@ class ReviewDetail:
     quotes: tuple[str, ...]
 
 
-def review_detail(comparison: Comparison, judge: Judge) -> ReviewDetail:
+def review_detail(comparison: Comparison, judge: Judge, *, with_people: bool = True) -> ReviewDetail:
+    """Everything that the review page shows; without people, what others voted gives no reason for a look."""
     said = said_by_judges(comparison)
+    why = uncertainty([comparison.pk], judge, without_people=() if with_people else [comparison.pk])
     mine = next((one for one in said if one.judge.pk == judge.pk), JudgeSaid(judge, None, ()))
     quotes: dict[str, None] = {}
     for verdict in mine.verdicts:
@@ -84,19 +83,13 @@ def review_detail(comparison: Comparison, judge: Judge) -> ReviewDetail:
         comparison=comparison,
         judge=judge,
         said=mine,
-        worth=uncertainty([comparison.pk], judge).get(comparison.pk),
+        worth=why.get(comparison.pk),
         others=tuple(one for one in said if one.judge.pk != judge.pk),
-        votes=tuple(standing().filter(comparison=comparison).order_by("id")),
+        votes=tuple(standing_votes().filter(comparison=comparison).order_by("id")),
         decision=decision_of(comparison),
         preference=Preference.objects.filter(comparison=comparison).first(),
         quotes=tuple(quotes),
     )
-
-
-def decision_of(comparison: Comparison) -> Override | None:
-    """The decision that stands: the last that was neither replaced nor withdrawn, whoever made it."""
-    rows = Override.objects.filter(comparison=comparison, superseded_by__isnull=True).exclude(kind="withdrawn")
-    return max(rows.select_related("judge"), key=lambda row: (row.at or row.created_at, row.pk), default=None)
 
 
 def said_by_judges(comparison: Comparison) -> list[JudgeSaid]:
@@ -105,8 +98,7 @@ def said_by_judges(comparison: Comparison) -> list[JudgeSaid]:
         by_judge[verdict.judge].append(verdict)
     said = []
     for judge, verdicts in by_judge.items():
-        policy = cast(OrderPolicy, judge.order_policy)
-        said.append(JudgeSaid(judge, judge_label(judge=judge.name, policy=policy, verdicts=verdicts), tuple(verdicts)))
+        said.append(JudgeSaid(judge, label_by(judge, verdicts), tuple(verdicts)))
     return sorted(said, key=lambda one: (one.judge.name, one.judge.version))
 
 

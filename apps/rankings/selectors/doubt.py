@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from django.db.models.functions import Length
 
 from apps.core.chunks import chunks
-from apps.judging.models import Judge
-from apps.rankings.models import Override
-from apps.rankings.preferences import CHUNK
-from apps.rankings.selectors.review import labels_by_judge
+from apps.labels.models import Judge, Override
+from apps.labels.selectors import CHUNK, labels_by_judge, standing_decisions
 from apps.samples.models import Comparison
 from prefloop.judging.doubt import LabelTraits, chance_wrong
 
@@ -22,13 +20,9 @@ def likely_wrong(comparison_ids: Sequence[int], judge: Judge) -> dict[int, float
 
     Learned from every decision that stands about this judge; {} where there are fewer than `LEAST_DECISIONS`.
     """
-    decisions = dict(
-        Override.objects.filter(judge=judge, superseded_by=None, kind__in=("agree", "override"))
-        .order_by("at", "id")
-        .values_list("comparison_id", "id")
-    )
+    decisions = dict(standing_decisions().filter(judge=judge).order_by("at", "id").values_list("comparison_id", "id"))
     rows = Override.objects.filter(pk__in=decisions.values())
-    wrong = {row.comparison_id: row.kind == "override" and row.choice != row.judge_outcome for row in rows}
+    wrong = {row.comparison_id: row.is_correction for row in rows}
     traits = _traits([*{*comparison_ids, *wrong}], judge)
     decided = [(traits[key], was) for key, was in wrong.items() if key in traits]
     if len(decided) < LEAST_DECISIONS:

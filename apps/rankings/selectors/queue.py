@@ -12,10 +12,13 @@ from django.db.models.functions import Coalesce
 
 from apps.accounts.models import User
 from apps.core.chunks import chunks
-from apps.projects.models import Guideline, Project
+from apps.labels.models import Vote
+from apps.labels.selectors import standing_votes
+from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.rankings.models import Assignment, Override, Vote
-from apps.samples.models import Comparison
+from apps.rankings.models import Assignment
+from apps.samples.exposure import held_blind, unseen_by
+from apps.samples.models import Comparison, Exposure, annotatable
 from prefloop.types import OUTCOMES
 
 _CHUNK = 500
@@ -23,31 +26,24 @@ N_HISTORY = 10  # decisions that can be taken back
 _PAUSE = 180.0  # seconds; a longer gap between two votes was a pause, not work
 
 
-def standing() -> QuerySet[Vote]:
-    """Votes that nothing replaced, the withdrawn ones aside."""
-    return Vote.objects.filter(superseded_by__isnull=True).exclude(choice="withdrawn")
-
-
 def wanting_votes(*, project: Project, user: User, now: datetime) -> QuerySet[Comparison]:
     """Comparisons that this person may be given, blind, now, in the order in which they are given.
 
-    Left out: what they voted on or skipped, what they have seen a judge's label of, and what others have answered or
-    hold a lease on as often as the project asks. Nothing of judges, gold or models takes part in choice or order.
+    Left out: what they voted on or skipped, what they were shown a label of, what others have answered or hold a lease
+    on as often as the project asks, pairs of equal answers, and those of evaluations that are for judges alone. Nothing
+    of judges, gold or models takes part in choice or order.
     """
-    theirs = Q(comparison=OuterRef("pk"), user=user)
-    by_name = Q(comparison=OuterRef("pk"), rater=user.username)  # an import may hold votes under this person's name
-    return with_room(Comparison.objects.filter(ready(), project=project), user=user, now=now).filter(
-        ~Exists(standing().filter(by_name)),
-        ~Exists(Override.objects.filter(theirs)),
-        ~Exists(Assignment.objects.filter(theirs, state="seen")),
+    mine = standing_votes().filter(comparison=OuterRef("pk"), user=user)
+    return with_room(Comparison.objects.filter(ready(), annotatable(), project=project), user=user, now=now).filter(
+        ~Exists(mine), unseen_by(user)
     )
 
 
 def with_room(rows: QuerySet[Comparison], *, user: User, now: datetime) -> QuerySet[Comparison]:
     """Those of `rows` on which one more vote, by this person, is wanted: others' votes and leases leave room."""
     here = Q(comparison=OuterRef("pk"))
-    said = standing().filter(here, choice__in=OUTCOMES).exclude(user=user)
-    held = Assignment.objects.filter(here, state="open", lease_until__gte=now).exclude(user=user)
+    said = standing_votes().filter(here, choice__in=OUTCOMES).exclude(user=user)
+    held = Assignment.objects.filter(here, held_blind(), state="open", lease_until__gte=now).exclude(user=user)
     return (
         rows.annotate(n_taken=_count(said) + _count(held))
         .filter(n_taken__lt=F("project__votes_per_comparison"))
@@ -63,7 +59,7 @@ def _count(rows: QuerySet[Vote] | QuerySet[Assignment]) -> Coalesce:
 def open_assignments(*, project: Project, user: User) -> QuerySet[Assignment]:
     """What this person holds, first the one to answer first, all that a page needs with it."""
     return (
-        Assignment.objects.filter(project=project, user=user, state="open")
+        Assignment.objects.filter(unseen_by(user, "comparison"), project=project, user=user, state="open")
         .select_related("comparison__prompt", "comparison__first", "comparison__second", "project")
         .defer("comparison__first__token_ids", "comparison__second__token_ids")
         .order_by("id")
@@ -86,7 +82,7 @@ class Progress:
 def progress(*, project: Project, user: User, now: datetime) -> Progress:
     """Say how far a person has come. Their pace is the median over their last 20 votes."""
     mine = Vote.objects.filter(comparison__project=project, user=user)
-    done = standing().filter(comparison__project=project, user=user).count()
+    done = standing_votes().filter(comparison__project=project, user=user).count()
     left = wanting_votes(project=project, user=user, now=now).count()
     return Progress(done, done + left, _minutes(mine, left))
 
@@ -105,18 +101,8 @@ def _minutes(mine: QuerySet[Vote], left: int) -> int | None:
 
 def history(*, project: Project, user: User) -> list[Vote]:
     """The last decisions of this person that stand, latest first: those that can still be taken back."""
-    rows = standing().filter(comparison__project=project, user=user, assignment__isnull=False)
+    rows = standing_votes().filter(comparison__project=project, user=user, assignment__isnull=False)
     return list(rows.select_related("comparison__prompt", "assignment").order_by("-id")[:N_HISTORY])
-
-
-def has_seen(*, comparison_id: int, user: User) -> bool:
-    """Say whether this person was shown a judge's label of a comparison, so that a vote would not be blind."""
-    theirs = Q(comparison_id=comparison_id, user=user)
-    return Assignment.objects.filter(theirs, state="seen").exists() or Override.objects.filter(theirs).exists()
-
-
-def guideline_of(project: Project) -> Guideline | None:
-    return Guideline.objects.filter(project=project).order_by("-version").first()
 
 
 def n_wanting(*, project: Project, user: User, now: datetime) -> int:
@@ -124,7 +110,10 @@ def n_wanting(*, project: Project, user: User, now: datetime) -> int:
 
     Every page of the project asks; counting goes through the votes once, where the queue looks up each pair.
     """
-    here = Q(ready("comparison__"), comparison__project=project)
+    here = Q(ready("comparison__"), annotatable("comparison__"), comparison__project=project)
+    there = Comparison.objects.filter(ready(), annotatable(), project=project)
+    if Exposure.objects.filter(user=user, comparison__project=project).exists():
+        here, there = Q(here, unseen_by(user, "comparison")), there.filter(unseen_by(user))
     replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
     others = Q(choice__in=OUTCOMES) & (Q(user=None) | ~Q(user=user))
     closed = (
@@ -132,17 +121,13 @@ def n_wanting(*, project: Project, user: User, now: datetime) -> int:
         .exclude(Q(choice="withdrawn") | Q(pk__in=replaced))
         .order_by()
         .values("comparison")
-        .annotate(n_others=Count("id", filter=others), n_mine=Count("id", filter=Q(rater=user.username)))
+        .annotate(n_others=Count("id", filter=others), n_mine=Count("id", filter=Q(user=user)))
         .filter(Q(n_others__gte=project.votes_per_comparison) | Q(n_mine__gt=0))
     )
-    there = Comparison.objects.filter(ready(), project=project)
     n = there.count() - closed.count()
-    # where more than votes may close a pair, few pairs, the queue itself is asked
+    # where others' leases may close a pair, few pairs, the queue itself is asked
     leased = Assignment.objects.filter(project=project, state="open", lease_until__gte=now).exclude(user=user)
-    seen = Assignment.objects.filter(project=project, state="seen", user=user)
-    decided = Override.objects.filter(comparison__project=project, user=user)
-    looked_at = {key for rows in (leased, seen, decided) for key in rows.values_list("comparison_id", flat=True)}
-    for ids in chunks(sorted(looked_at), _CHUNK):
+    for ids in chunks(sorted(set(leased.values_list("comparison_id", flat=True))), _CHUNK):
         open_by_votes = there.filter(pk__in=ids).count() - closed.filter(comparison__in=ids).count()
         n += wanting_votes(project=project, user=user, now=now).filter(pk__in=ids).count() - open_by_votes
     return n

@@ -6,12 +6,13 @@ from apps.rankings.services.assign import (
     assignment_for_comparison,
     assignment_next,
     assignments_lease,
-    comparison_mark_seen,
 )
 from apps.rankings.services.decide import (
     REASONS,
     BadDecision,
+    NoDecision,
     override_create,
+    override_undo,
     override_withdraw,
 )
 from apps.rankings.services.vote import (
@@ -34,13 +35,14 @@ __all__ = [
     "BadDecision",
     "BadVote",
     "LeaseLost",
+    "NoDecision",
     "NothingToUndo",
     "Voted",
     "assignment_for_comparison",
     "assignment_next",
     "assignments_lease",
-    "comparison_mark_seen",
     "override_create",
+    "override_undo",
     "override_withdraw",
     "vote_create",
     "vote_undo",

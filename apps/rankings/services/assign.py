@@ -10,12 +10,17 @@ from django.db import transaction
 
 from apps.accounts.models import User
 from apps.projects.models import Project
+from apps.projects.selectors import guideline_name
 from apps.rankings.models import Assignment
 from apps.rankings.selectors.queue import open_assignments, wanting_votes
 from apps.samples.models import Comparison
+from apps.samples.services import EVALUATION
 
 LEASE = timedelta(minutes=15)
 PREFETCH = 3  # the pair on the screen and the next two
+# What a person may hold in a project: a desk's pairs twice, for those whose answers are still on their way, or for a
+# link followed beside the desk. Whatever more is asked for, the next person finds work.
+MOST_HELD = 2 * PREFETCH
 _TRIES = 8  # comparisons looked at while others take them
 
 
@@ -30,16 +35,24 @@ def assignments_lease(
 ) -> list[Assignment]:
     """Lease up to `n` comparisons besides those of the assignments in `have`: first what the person holds, then new.
 
-    Every lease they hold, `have` included, runs anew from now.
+    Every lease they hold, `have` included, runs anew from now; with more than `MOST_HELD` the surplus is given back. A
+    pair that was given back can still be voted on until somebody else is given it.
     """
     with transaction.atomic():
         held = _renewed(project, user, now)
-        mine = [assignment for assignment in held if assignment.pk not in set(have)][:n]
+        n_have = sum(assignment.pk in have for assignment in held)
+        others = [assignment for assignment in held if assignment.pk not in have]
+        n = max(0, min(n, MOST_HELD - n_have))
+        mine = others[:n]
+        surplus = [assignment.pk for assignment in others[max(0, MOST_HELD - n_have) :]]
+        if surplus:
+            Assignment.objects.filter(pk__in=surplus, state="open").update(state="expired")
     while len(mine) < n:
         new = _lease_one(project, user, now, rng)
         if new is None:
             break
         mine.append(new)
+    _given_with_guideline(project, mine)
     return mine
 
 
@@ -48,28 +61,20 @@ def assignment_for_comparison(*, comparison: Comparison, user: User, now: dateti
     project = comparison.project
     with transaction.atomic():
         held = [row for row in _renewed(project, user, now) if row.comparison_id == comparison.pk]
-        return held[0] if held else _lease(project, user, comparison.pk, now, rng)
+        given = held[0] if held else _lease(project, user, comparison.pk, now, rng)
+    if given is not None:
+        _given_with_guideline(project, [given])
+    return given
 
 
-def comparison_mark_seen(*, comparison: Comparison, user: User, now: datetime) -> None:
-    """Remember that this person was shown a judge's label of it: their vote on it would no longer be blind."""
-    seen = Assignment.objects.filter(comparison=comparison, user=user, state="seen")
-    if seen.exists():
-        return
-    with transaction.atomic():
-        Comparison.objects.select_for_update(no_key=True).get(pk=comparison.pk)
-        if seen.exists():
-            return
-        still_open = Assignment.objects.filter(comparison=comparison, user=user, state="open")
-        if not still_open.update(state="seen", lease_until=now):
-            Assignment.objects.create(
-                project_id=comparison.project_id,
-                comparison=comparison,
-                user=user,
-                order="01",
-                lease_until=now,
-                state="seen",
-            )
+def _given_with_guideline(project: Project, given: list[Assignment]) -> None:
+    """Remember which guideline goes with these pairs, as they are shown now."""
+    name = guideline_name(project)
+    changed = [assignment for assignment in given if assignment.guideline != name]
+    for assignment in changed:
+        assignment.guideline = name
+    if changed:
+        Assignment.objects.filter(pk__in=[assignment.pk for assignment in changed]).update(guideline=name)
 
 
 def _renewed(project: Project, user: User, now: datetime) -> list[Assignment]:
@@ -98,7 +103,9 @@ def _lease_one(project: Project, user: User, now: datetime, rng: Random) -> Assi
     for _ in range(_TRIES):
         held = Assignment.objects.filter(project=project, user=user, state="open").values("comparison_id")
         candidates = wanting_votes(project=project, user=user, now=now).exclude(pk__in=held).exclude(pk__in=passed)
-        ids = list(candidates.values_list("pk", flat=True)[:_TRIES])
+        # an evaluation's few pairs first: they would come last, and a round is known by them
+        measuring = candidates.filter(origin__startswith=EVALUATION)
+        ids = list(measuring.values_list("pk", flat=True)[:_TRIES] or candidates.values_list("pk", flat=True)[:_TRIES])
         for comparison_id in ids:
             with transaction.atomic():
                 leased = _lease(project, user, comparison_id, now, rng)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 from django.db import transaction
 
 from apps.accounts.models import User
 from apps.core.services import audit
-from apps.judging.models import Judge
-from apps.rankings.models import Override
-from apps.rankings.preferences import judge_labels, preferences_derive
+from apps.labels.models import Judge, Override
+from apps.labels.raters import rater_name
+from apps.labels.selectors import judge_labels, last_decision, standing_decisions
+from apps.labels.services import override_append
+from apps.projects.models import Project
 from apps.rankings.rounds import decision_made
 from apps.rankings.services.vote import MAX_REASON
+from apps.samples import exposure
 from apps.samples.models import Comparison
 from prefloop.types import OUTCOMES, PrefloopError
 
@@ -28,8 +32,20 @@ REASONS = {
 }
 
 
+_TRIES = 3
+
+
 class BadDecision(PrefloopError):
     """The decision says something that no decision can say."""
+
+
+class NoDecision(PrefloopError):
+    """This person has no decision here that stands."""
+
+    http_status = 409
+
+    def __init__(self) -> None:
+        super().__init__("You have no decision here to take back.")
 
 
 def override_create(
@@ -45,8 +61,9 @@ def override_create(
     """Record that a person agrees with a judge's label, or what it should have been instead, with the reason.
 
     `choice` is canonical (first, second, tie, both_bad) and goes with `override` only. To agree where the judge has no
-    label leaves the pair without one. The verdicts stay as they are.
-    The same decision again is the same row.
+    label leaves the pair without one; an override to what the judge said is kept as the agreement that it is. The
+    verdicts stay as they are.
+    The same decision again is the same row. Whoever decides has seen the label: they can't vote blind any more.
     """
     if kind not in {"agree", "override"}:
         raise BadDecision(f"a decision is agree or override, not {kind!r}")
@@ -56,19 +73,23 @@ def override_create(
         raise BadDecision(f"a reason has at most {MAX_REASON:,} characters")
     if judge.project_id != comparison.project_id:
         raise BadDecision("this judge belongs to another project")
+    exposure.shown(user_id=user.pk, comparison_ids=[comparison.pk], where="override")
     with transaction.atomic():
         Comparison.objects.select_for_update(no_key=True).get(pk=comparison.pk)
         label = judge_labels(comparison_ids=[comparison.pk], judge=judge).get(comparison.pk)
+        said = "" if label is None else label.outcome or ""
+        if choice == said:
+            kind = "agree"
         if kind == "agree":
-            choice = "" if label is None else label.outcome or ""
-        head = _head(comparison, user)
+            choice = said
+        head = last_decision(comparison, user)
         if head is not None and (head.kind, head.choice, head.reason) == (kind, choice, reason.strip()):
             return head
-        made = Override.objects.create(
+        made = Override(
             comparison=comparison,
             judge=judge,
             user=user,
-            rater=user.username,
+            rater=rater_name(user, comparison),
             kind=kind,
             choice=choice,
             judge_outcome="" if label is None else (label.outcome or label.state),
@@ -76,43 +97,47 @@ def override_create(
             at=now,
             supersedes=head,
         )
-        _follow(made, user, now)
+        _decided(made, user, now)
     return made
 
 
-def override_withdraw(*, comparison: Comparison, user: User, now: datetime) -> Override | None:
-    """Take back this person's decision on a comparison; None if they have none that stands."""
+def override_withdraw(*, comparison: Comparison, user: User, now: datetime) -> Override:
+    """Take back this person's own decision on a comparison. Raises NoDecision if they have none that stands."""
     with transaction.atomic():
         Comparison.objects.select_for_update(no_key=True).get(pk=comparison.pk)
-        head = _head(comparison, user)
+        head = last_decision(comparison, user)
         if head is None or head.kind == "withdrawn":
-            return None
-        made = Override.objects.create(
+            raise NoDecision
+        made = Override(
             comparison=comparison,
             judge=head.judge,
             user=user,
-            rater=user.username,
+            rater=head.rater,
             kind="withdrawn",
             judge_outcome=head.judge_outcome,
             at=now,
             supersedes=head,
         )
-        _follow(made, user, now)
+        _decided(made, user, now)
     return made
 
 
-def _head(comparison: Comparison, user: User) -> Override | None:
-    """The end of this person's line of decisions. The comparison is locked, so the line never forks."""
-    return (
-        Override.objects.filter(comparison=comparison, rater=user.username, superseded_by__isnull=True)
-        .order_by("-id")
-        .first()
-    )
+def override_undo(*, project: Project, user: User, now: datetime) -> Override:
+    """Take back this person's last decision in a project that stands; called again, the one before it.
+
+    Raises NoDecision.
+    """
+    standing = standing_decisions().filter(comparison__project=project, user=user)
+    standing = standing.select_related("comparison").order_by("-id")
+    for last in standing[:_TRIES]:  # one that is taken back in another tab meanwhile gives way to the one before it
+        with suppress(NoDecision):
+            return override_withdraw(comparison=last.comparison, user=user, now=now)
+    raise NoDecision
 
 
-def _follow(made: Override, user: User, now: datetime) -> None:
+def _decided(made: Override, user: User, now: datetime) -> None:
     project = made.comparison.project
-    preferences_derive(project=project, comparison_ids=[made.comparison_id], now=now)
+    override_append(override=made, now=now)
     # a loop at its review gate goes on when the last of its comparisons is decided
     transaction.on_commit(lambda: decision_made(made.comparison_id))
     if made.kind != "agree":

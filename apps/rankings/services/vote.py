@@ -8,11 +8,15 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from apps.accounts.models import User
-from apps.projects.models import Guideline, Project
-from apps.rankings.models import Assignment, Vote
-from apps.rankings.preferences import preferences_derive
-from apps.rankings.selectors.queue import has_seen, history, with_room
+from apps.labels.models import Vote
+from apps.labels.raters import rater_name
+from apps.labels.selectors import last_vote
+from apps.labels.services import vote_append, vote_withdraw
+from apps.projects.models import Project
+from apps.rankings.models import Assignment
+from apps.rankings.selectors.queue import history, with_room
 from apps.rankings.services.assign import LEASE
+from apps.samples.exposure import has_seen
 from apps.samples.models import Comparison
 from prefloop.types import PrefloopError
 
@@ -54,14 +58,16 @@ def vote_create(
     now: datetime,
     reason: str = "",
     seconds: float | None = None,
-    guideline: str = "",
+    guideline: str | None = None,
     said_at: datetime | None = None,
 ) -> Voted:
     """Record what a person said of the pair they were shown, and what follows from it.
 
     `choice` is in terms of the screen. `said_at`: when they said it, where that was earlier than now (offline);
-    `seconds`: the time they looked. Raises LeaseLost if the lease ran out and somebody else was given the place,
-    AlreadyAnswered if this assignment has a different answer.
+    `seconds`: the time they looked; `guideline`: the version that was on the screen ("": none was), None: the one that
+    went with the pair when it was given. Raises LeaseLost if they were shown a label of it meanwhile, or if the lease
+    ran out and somebody else was given the place, AlreadyAnswered if this assignment has a different answer, and
+    BadVote for what no vote can say.
     """
     if choice not in CHOICES:
         raise BadVote(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
@@ -76,27 +82,27 @@ def vote_create(
             .get(pk=assignment.comparison_id)
         )
         assignment = Assignment.objects.get(pk=assignment.pk)
-        head = Vote.objects.filter(comparison=comparison, rater=user.username, superseded_by__isnull=True).first()
+        head = last_vote(comparison, user)
         if assignment.state == "done":
             return Voted(_same_again(head, assignment, outcome), created=False)
         _check_lease(assignment, comparison, user, now)
         if head is not None and head.choice != "withdrawn":
             raise AlreadyAnswered("you have answered this comparison already; undo that first")
-        vote = Vote.objects.create(
+        vote = Vote(
             comparison=comparison,
             assignment=assignment,
             user=user,
-            rater=user.username,
+            rater=rater_name(user, comparison) if head is None else head.rater,
             choice=outcome,
             order=assignment.order,
             at=_when(said_at, now),
             seconds=None if seconds is None else min(max(seconds, 0.0), _MAX_SECONDS),
-            guideline=_guideline(comparison.project, guideline),
+            guideline=_guideline(comparison.project, assignment, guideline),
             reason=reason.strip(),
             supersedes=head,
         )
+        vote_append(vote=vote, now=now)
         Assignment.objects.filter(pk=assignment.pk).update(state="done")
-        preferences_derive(project=comparison.project, comparison_ids=[comparison.pk], now=now)
     return Voted(vote, created=True)
 
 
@@ -118,21 +124,10 @@ def vote_undo(*, project: Project, user: User, now: datetime, assignment: Assign
     with transaction.atomic():
         Comparison.objects.select_for_update(no_key=True).get(pk=vote.comparison_id)
         if has_seen(comparison_id=vote.comparison_id, user=user):
-            raise NothingToUndo("you have looked at the judge's label since: a new vote would no longer be blind")
-        if not Vote.objects.filter(supersedes=vote).exists():
-            Vote.objects.create(
-                comparison_id=vote.comparison_id,
-                assignment_id=vote.assignment_id,
-                user=user,
-                rater=vote.rater,
-                choice="withdrawn",
-                order=vote.order,
-                at=now,
-                guideline=vote.guideline,
-                supersedes=vote,
-            )
+            raise NothingToUndo("you have been shown a label of it since: a new vote would no longer be blind")
+        if last_vote(vote.comparison, user) == vote:
+            vote_withdraw(vote=vote, now=now)
             Assignment.objects.filter(pk=vote.assignment_id, state="done").update(state="open", lease_until=now + LEASE)
-            preferences_derive(project=project, comparison_ids=[vote.comparison_id], now=now)
     return Assignment.objects.select_related("comparison").get(pk=vote.assignment_id)
 
 
@@ -149,8 +144,8 @@ def _same_again(head: Vote | None, assignment: Assignment, outcome: str) -> Vote
 
 
 def _check_lease(assignment: Assignment, comparison: Comparison, user: User, now: datetime) -> None:
-    if assignment.state == "seen":
-        raise LeaseLost("you have looked at the judge's label of this comparison: a vote would no longer be blind")
+    if has_seen(comparison_id=comparison.pk, user=user):
+        raise LeaseLost("you have been shown a label of this comparison: a vote would no longer be blind")
     if assignment.state == "open" and assignment.lease_until >= now:
         return
     # It ran out. That alone loses nothing: the vote counts unless somebody else was given the place meanwhile.
@@ -165,8 +160,10 @@ def _when(said_at: datetime | None, now: datetime) -> datetime:
     return said_at
 
 
-def _guideline(project: Project, shown: str) -> str:
-    """The version that was on the screen, if there is such a version; else today's."""
-    versions = Guideline.objects.filter(project=project).order_by("-version").values_list("version", flat=True)
-    names = [f"v{version}" for version in versions]
-    return shown if shown in names else (names[0] if names else "")
+def _guideline(project: Project, assignment: Assignment, shown: str | None) -> str:
+    """The version that the person read, which need not be today's. Raises BadVote for one that there is not."""
+    if shown is None:
+        return assignment.guideline
+    if shown and shown not in {guideline.name for guideline in project.guidelines.only("version")}:
+        raise BadVote(f"this project has no guideline {shown!r}")
+    return shown

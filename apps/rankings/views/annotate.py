@@ -18,10 +18,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.models import User
-from apps.projects.models import Project
+from apps.labels.selectors import standing_votes
+from apps.projects.access import has_role
+from apps.projects.models import Project, Role
+from apps.projects.selectors import guideline_current, guideline_name
 from apps.rankings import access, selectors, services
 from apps.rankings.models import Assignment
 from apps.rankings.services.assign import PREFETCH
+from apps.samples.exposure import has_seen
+from apps.samples.models import Comparison
+from apps.samples.pairs import n_comparable
 from prefloop.types import PrefloopError
 
 
@@ -50,7 +56,7 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
         )
         context = _desk_context(comparison.project, user, [assignment, *others])
         return render(request, "rankings/annotate.html", context)
-    mine = selectors.standing().filter(comparison=comparison, user=user, assignment__isnull=False).first()
+    mine = standing_votes().filter(comparison=comparison, user=user, assignment__isnull=False).first()
     context = {
         "project": comparison.project,
         "active": "annotate",
@@ -58,7 +64,7 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
         "vote_shown": shown_choice(mine.choice, mine.order) if mine is not None else "",
         "pair": selectors.pair_of(mine.assignment) if mine is not None and mine.assignment is not None else None,
         "can_undo": mine in selectors.history(project=comparison.project, user=user) if mine else False,
-        "seen": selectors.has_seen(comparison_id=comparison.pk, user=user),
+        "seen": has_seen(comparison_id=comparison.pk, user=user),
     }
     return render(request, "rankings/annotate_item.html", context)
 
@@ -80,6 +86,7 @@ def lease(request: HttpRequest, slug: str) -> HttpResponse:
         "html": "".join(_pair_html(request, project, assignment) for assignment in leased),
         "held": list(held),
         "progress": _progress(project, user, now),
+        "guide": _guide(request, project),
     }
     return JsonResponse(body)
 
@@ -96,7 +103,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
             choice=request.POST.get("choice", ""),
             reason=request.POST.get("reason", ""),
             seconds=_seconds(request.POST.get("seconds", "")),
-            guideline=request.POST.get("guideline", ""),
+            guideline=request.POST.get("guideline"),
             said_at=_moment(request.POST.get("said_at", "")),
             now=timezone.now(),
         )
@@ -104,7 +111,12 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
         return _refused(request, slug, error)
     if not _wants_json(request):
         return redirect("rankings:annotate", slug=slug)
-    body = {"vote": voted.vote.pk, "progress": _progress(assignment.project, user, timezone.now())}
+    project = assignment.project
+    body = {
+        "vote": voted.vote.pk,
+        "progress": _progress(project, user, timezone.now()),
+        "guide": _guide(request, project),
+    }
     return JsonResponse(body, status=201 if voted.created else 200)
 
 
@@ -141,9 +153,9 @@ def history(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dict[str, Any]:
     now = timezone.now()
-    guideline = selectors.guideline_of(project)
+    guideline = guideline_current(project)
     last = _history(project, user)
-    version = f"v{guideline.version}" if guideline else ""
+    version = guideline.name if guideline else ""
     return {
         "project": project,
         "active": "annotate",
@@ -151,10 +163,18 @@ def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dic
         "progress": selectors.progress(project=project, user=user, now=now),
         "guideline": guideline,
         "guideline_version": version,
-        "guideline_changed": bool(last and version and last[0]["vote"].guideline not in {"", version}),
+        "guideline_changed": bool(last and version and last[0]["vote"].guideline != version),
         "history": last,
         "may_import": access.may_see_people(user, project),
+        "n_comparable": 0 if leased else _n_comparable(project, user),
     }
+
+
+def _n_comparable(project: Project, user: User) -> int:
+    """How many prompts have answers that this person may make comparisons of, where there is no comparison yet."""
+    if not has_role(user, project, Role.ENGINEER) or Comparison.objects.filter(project=project).exists():
+        return 0
+    return n_comparable(project)
 
 
 def _history(project: Project, user: User) -> list[dict[str, Any]]:
@@ -172,14 +192,17 @@ def shown_choice(choice: str, order: str) -> str:
 
 
 def _pair_html(request: HttpRequest, project: Project, assignment: Assignment) -> str:
-    guideline = selectors.guideline_of(project)
-    context = {
-        "pair": selectors.pair_of(assignment),
-        "project": project,
-        "guideline_version": f"v{guideline.version}" if guideline else "",
-        "is_hidden": True,
-    }
+    context = {"pair": selectors.pair_of(assignment), "project": project, "is_hidden": True}
     return render_to_string("rankings/_pair.html", context, request)
+
+
+def _guide(request: HttpRequest, project: Project) -> dict[str, str] | None:
+    """The guideline in force, for a page that shows another version of it; None where the page has it already."""
+    version = guideline_name(project)
+    if request.POST.get("guideline", version) == version:
+        return None
+    context = {"project": project, "guideline": guideline_current(project), "guideline_version": version}
+    return {"version": version, "html": render_to_string("rankings/_guide.html", context, request)}
 
 
 def _progress(project: Project, user: User, now: datetime) -> dict[str, int | None]:

@@ -14,12 +14,16 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.judging.models import Judge
+from apps.labels.effect import override_effect
+from apps.labels.models import Judge
+from apps.labels.selectors import decision_of, label_judge
 from apps.projects.models import Project, Role
 from apps.rankings import access, rounds, selectors, services
+from apps.samples.exposure import labels_shown
 from apps.samples.models import Comparison
 from prefloop.types import PrefloopError
 
@@ -47,16 +51,16 @@ def queue(request: HttpRequest, slug: str) -> HttpResponse:
 def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     comparison = access.comparison_for_review(request.user, slug, comparison_id)
     project = comparison.project
+    judge = _judge(request, project, comparison)
     if request.GET.get("part") == "detail":
-        judge = _judge(request, project)
         if judge is None:
             raise Http404("no judge has said anything here")
         context = {"project": project, "filters": _filters(request), **_detail_context(request, comparison, judge)}
         return render(request, "rankings/_review_detail.html", context)
-    context = _queue_context(request, project)
-    if context["judge"] is None:
+    if judge is None:
         raise Http404("no judge has said anything here")
-    context |= _detail_context(request, comparison, context["judge"])
+    context = _queue_context(request, project, judge)
+    context |= _detail_context(request, comparison, judge)
     context["next_id"] = _after(context["items"], comparison.pk)
     return render(request, "rankings/review.html", context)
 
@@ -67,7 +71,7 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
 def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     """Agree with the judge's label, or say what it should have been, with the reason."""
     comparison = access.comparison_for_review(request.user, slug, comparison_id)
-    judge = _judge(request, comparison.project)
+    judge = _judge(request, comparison.project, comparison)
     if judge is None:
         raise Http404("no judge has said anything here")
     choice = request.POST.get("choice", "")
@@ -90,12 +94,29 @@ def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
 @never_cache
 @require_POST
 def withdraw(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
-    """Take back one's own decision."""
+    """Take back one's own decision. Whoever has none is told so, and nothing of anybody else's."""
     comparison = access.comparison_for_review(request.user, slug, comparison_id)
-    taken = services.override_withdraw(comparison=comparison, user=access.person(request.user), now=timezone.now())
-    if taken is None and not _wants_json(request):
-        messages.error(request, _("You have no decision here to take back."))
+    try:
+        services.override_withdraw(comparison=comparison, user=access.person(request.user), now=timezone.now())
+    except PrefloopError as error:
+        return _refused(request, comparison, error, to="rankings:review")
     return _decided(request, comparison, stay=True)
+
+
+@login_required
+@never_cache
+@require_POST
+def undo(request: HttpRequest, slug: str) -> HttpResponse:
+    """Take back one's last decision in the project, whenever it was made."""
+    project = access.project_for_review(request.user, slug)
+    try:
+        taken = services.override_undo(project=project, user=access.person(request.user), now=timezone.now())
+    except PrefloopError as error:
+        if _wants_json(request):
+            return JsonResponse({"detail": _(str(error))}, status=400)
+        messages.error(request, _(str(error)))
+        return redirect(reverse("rankings:review", args=[slug]) + _filters(request))
+    return _decided(request, taken.comparison, stay=True, judge=taken.judge)
 
 
 @login_required
@@ -104,8 +125,7 @@ def withdraw(request: HttpRequest, slug: str, comparison_id: int) -> HttpRespons
 def comparison(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     """A comparison with everything ever said about it."""
     found = access.comparison_for(request.user, slug, comparison_id, Role.LEAD)
-    user = access.person(request.user)
-    services.comparison_mark_seen(comparison=found, user=user, now=timezone.now())
+    labels_shown(request, [found.pk])
     context = {
         "project": found.project,
         "active": "review",
@@ -113,18 +133,32 @@ def comparison(request: HttpRequest, slug: str, comparison_id: int) -> HttpRespo
         "turns": selectors.conversation(found),
         "judges": selectors.said_by_judges(found),
         "events": selectors.label_history(found),
-        "decision": selectors.decision_of(found),
+        "decision": decision_of(found),
         "preference": getattr(found, "preference", None),
+        "label_judge": label_judge(found.project),
+        "filters": _filters(request),
     }
     return render(request, "rankings/comparison.html", context)
 
 
-def _queue_context(request: HttpRequest, project: Project) -> dict[str, Any]:
-    judge = _judge(request, project)
+def _queue_context(request: HttpRequest, project: Project, judge: Judge | None = None) -> dict[str, Any]:
+    judge = judge or _judge(request, project)
     show = request.GET.get("show", "todo")
     show = show if show in SHOW else "todo"
     ids = _round_ids(request, project)
-    items = selectors.review_queue(project, judge=judge, comparison_ids=ids, decided=_DECIDED[show]) if judge else []
+    user = access.person(request.user)
+    items = (
+        selectors.review_queue(
+            project,
+            judge=judge,
+            comparison_ids=ids,
+            decided=_DECIDED[show],
+            viewer=user,
+            with_people=access.may_see_people(user, project),
+        )
+        if judge
+        else []
+    )
     names = Judge.objects.filter(project=project, verdicts__isnull=False).values_list("name", flat=True)
     return {
         "project": project,
@@ -134,33 +168,39 @@ def _queue_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "show": show,
         "round_id": request.GET["round"] if ids is not None else "",
         "items": items[:SHOWN],
-        "n_items": len(items),
+        "count_words": _count_words(len(items)),
         "n_more": max(0, len(items) - SHOWN),
-        "effect": selectors.override_effect(project, comparison_ids=ids, judge=judge),
+        "effect": override_effect(project, comparison_ids=ids, judge=judge),
         "filters": _filters(request),
     }
 
 
 def _detail_context(request: HttpRequest, comparison: Comparison, judge: Judge) -> dict[str, Any]:
     user = access.person(request.user)
-    # Seeing a judge's label ends blindness: this person is not asked for a blind vote on it any more.
-    services.comparison_mark_seen(comparison=comparison, user=user, now=timezone.now())
-    detail = selectors.review_detail(comparison, judge)
+    labels_shown(request, [comparison.pk])
+    may_see_people = access.may_see_people(user, comparison.project)
+    detail = selectors.review_detail(comparison, judge, with_people=may_see_people)
     return {
         "detail": detail,
         "turns": selectors.conversation(comparison),
         "selected": comparison.pk,
         "reasons": services.REASONS,
-        "may_see_people": access.may_see_people(user, comparison.project),
+        "may_see_people": may_see_people,
         "is_mine": detail.decision is not None and detail.decision.user_id == user.pk,
     }
 
 
-def _judge(request: HttpRequest, project: Project) -> Judge | None:
-    """The judge under review: the one asked for, else the one that labelled the round, else the project's."""
+def _judge(request: HttpRequest, project: Project, comparison: Comparison | None = None) -> Judge | None:
+    """The judge under review: the one asked for, else the one that labelled the round, else the project's.
+
+    One that said nothing of the comparison under review gives way to one that did.
+    """
     name = request.POST.get("judge") or request.GET.get("judge", "")
-    ids = None if name else _round_ids(request, project)
-    return (selectors.judge_on(ids) if ids else None) or selectors.review_judge(project, name)
+    ids = _round_ids(request, project) or ()
+    if ids and not name:
+        labelled = selectors.judge_on(ids)
+        name = labelled.name if labelled is not None else ""
+    return selectors.review_judge(project, name, comparison_ids=[comparison.pk] if comparison is not None else ids)
 
 
 def _round_ids(request: HttpRequest, project: Project) -> Sequence[int] | None:
@@ -174,10 +214,17 @@ def _round_ids(request: HttpRequest, project: Project) -> Sequence[int] | None:
     return ids
 
 
-def _filters(request: HttpRequest) -> str:
-    """The queue's filters, for links that keep them: "" or "?judge=…&show=…"."""
+def _filters(request: HttpRequest, *, judge: Judge | None = None) -> str:
+    """The queue's filters, for links that keep them: "" or "?judge=…&show=…". `judge`: another judge than theirs."""
     kept = {key: request.GET[key] for key in ("judge", "show", "round") if request.GET.get(key)}
+    if judge is not None:
+        kept["judge"] = judge.name
     return f"?{urlencode(kept)}" if kept else ""
+
+
+def _count_words(n: int) -> str:
+    words = ngettext("%(n)d comparison, the most telling first", "%(n)d comparisons, the most telling first", n)
+    return words % {"n": n}
 
 
 def _after(items: list[selectors.QueueItem], selected: int | None) -> int | None:
@@ -194,7 +241,10 @@ def _reason(request: HttpRequest) -> str:
     return " — ".join(part for part in ("; ".join(picked), request.POST.get("reason", "").strip()) if part)
 
 
-def _decided(request: HttpRequest, comparison: Comparison, *, stay: bool = False) -> HttpResponse:
+def _decided(
+    request: HttpRequest, comparison: Comparison, *, stay: bool = False, judge: Judge | None = None
+) -> HttpResponse:
+    """Say what stands now; `judge`: whose label the decision was about, where the request does not say it."""
     project = comparison.project
     if not _wants_json(request):
         following = "" if stay else request.POST.get("next", "")
@@ -204,11 +254,19 @@ def _decided(request: HttpRequest, comparison: Comparison, *, stay: bool = False
             address = reverse("rankings:review-item", args=[project.slug, comparison.pk])
         else:
             address = reverse("rankings:review", args=[project.slug])
-        return redirect(address + _filters(request))
-    decision = selectors.decision_of(comparison)
+        return redirect(address + _filters(request, judge=judge))
+    labels_shown(request, [comparison.pk])
+    decision = decision_of(comparison)
     ids = _round_ids(request, project)
-    effect = selectors.override_effect(project, comparison_ids=ids, judge=_judge(request, project))
+    under_review = _judge(request, project)
+    effect = override_effect(project, comparison_ids=ids, judge=under_review)
+    n_left = selectors.n_to_review(project, judge=under_review, comparison_ids=ids)
+    address = reverse("rankings:review-item", args=[project.slug, comparison.pk])
     body = {
+        "comparison": comparison.pk,
+        "address": address + _filters(request, judge=judge),
+        "n_to_review": selectors.n_to_review(project),
+        "count_words": _count_words(n_left) if request.GET.get("show", "todo") == "todo" else "",
         "kind": decision.kind if decision is not None else "",
         "choice": selectors.LETTER.get(decision.choice, "") if decision is not None else "",
         "strip": render_to_string("rankings/_review_strip.html", {"effect": effect, "project": project}, request),
@@ -220,9 +278,12 @@ def _wants_json(request: HttpRequest) -> bool:
     return "application/json" in request.headers.get("Accept", "")
 
 
-def _refused(request: HttpRequest, comparison: Comparison, error: PrefloopError) -> HttpResponse:
+def _refused(
+    request: HttpRequest, comparison: Comparison, error: PrefloopError, *, to: str = "rankings:review-item"
+) -> HttpResponse:
     if _wants_json(request):
-        return JsonResponse({"detail": _(str(error))}, status=400)
+        return JsonResponse({"detail": _(str(error))}, status=getattr(error, "http_status", 400))
     messages.error(request, _(str(error)))
-    address = reverse("rankings:review-item", args=[comparison.project.slug, comparison.pk])
+    args = [comparison.project.slug, comparison.pk] if to == "rankings:review-item" else [comparison.project.slug]
+    address = reverse(to, args=args)
     return redirect(address + _filters(request))

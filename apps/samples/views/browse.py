@@ -15,6 +15,7 @@ from apps.prompts.access import prompt_for_read
 from apps.prompts.filters import chosen_filters
 from apps.prompts.forms import SPLITS
 from apps.samples import selectors
+from apps.samples.exposure import labels_shown, scores_shown
 
 PROMPTS_A_PAGE = 10
 ENDS = {"finished": True, "cut": False}
@@ -36,12 +37,14 @@ def answers(request: HttpRequest, slug: str) -> HttpResponse:
         finished=ENDS.get(chosen["end"]),
     )
     page = selectors.answered_prompts(project, completions, page=request.GET.get("page"), size=PROMPTS_A_PAGE)
+    groups = selectors.page_groups(completions, list(page))
+    scores_shown(request, [answer.completion.pk for group in groups for answer in group.answers if answer.scores])
     context = {
         "project": project,
         "active": "samples",
         "tab": "answers",
         "page": page,
-        "groups": selectors.page_groups(completions, list(page)),
+        "groups": groups,
         "chosen": chosen | {"run": run},
         "is_filtered": any(chosen.values()),
         "models": selectors.model_names(project),
@@ -58,6 +61,8 @@ def answers(request: HttpRequest, slug: str) -> HttpResponse:
 def prompt(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = prompt_for_read(person(request), slug, pk)
     group, comparisons = selectors.prompt_answers(found)
+    scores_shown(request, [answer.completion.pk for answer in group.answers if answer.scores])
+    labels_shown(request, [row.pk for row in comparisons if hasattr(row, "preference")])
     context = {
         "project": found.project,
         "active": "prompts",

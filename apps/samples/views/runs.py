@@ -21,7 +21,7 @@ from apps.samples import selectors, services
 from apps.samples.access import sampling_run_for_read, sampling_run_for_write
 from apps.samples.forms import CompareForm, SampleForm
 from apps.samples.live import live
-from apps.samples.pairs import comparisons_from_run
+from apps.samples.pairs import MadeComparisons, comparisons_from_answers, comparisons_from_run
 from apps.samples.progress import version_of
 from prefloop.types import PrefloopError
 
@@ -93,13 +93,33 @@ def compare(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     except PrefloopError as error:
         form.add_error(None, str(error))
         return _run_page(request, slug, pk, form, status=400)
+    messages.success(request, _made_in_words(made))
+    return redirect("samples:run", slug=slug, pk=pk)
+
+
+@login_required
+@require_POST
+def compare_answers(request: HttpRequest, slug: str) -> HttpResponse:
+    """Make comparisons of all the answers that the project has, and go on to annotate them."""
+    project = project_for(person(request), slug, Role.ENGINEER)
+    wanted = request.POST.get("per_prompt", "")
+    try:
+        per_prompt = int(wanted) if wanted.isascii() and wanted.isdigit() else 1
+        made = comparisons_from_answers(project=project, per_prompt=per_prompt)
+    except PrefloopError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _made_in_words(made))
+    return redirect(f"/p/{project.slug}/annotate/")
+
+
+def _made_in_words(made: MadeComparisons) -> str:
     said = ngettext("%(n)d comparison made.", "%(n)d comparisons made.", made.n_new) % {"n": made.n_new}
     if made.n_there:
         said += " " + _("%(n)d were there already.") % {"n": made.n_there}
     if made.n_same:
         said += " " + _("%(n)d were left out: both answers say the same.") % {"n": made.n_same}
-    messages.success(request, said)
-    return redirect("samples:run", slug=slug, pk=pk)
+    return said
 
 
 @login_required

@@ -8,7 +8,7 @@ from django import template
 from django.utils.translation import gettext as _
 
 from apps.projects.models import Project
-from apps.training.measured import Figure, Measured, in_short, in_words, measured_of
+from apps.training.lineage.measured import Figure, Measured, in_short, in_words, measured_of
 
 register = template.Library()
 

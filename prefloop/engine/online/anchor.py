@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prefloop.losses.precision import in_full
 from prefloop.policy.loading import Policy
 from prefloop.recipes.recipe import Anchor as AnchorSettings
 
@@ -28,7 +29,7 @@ class Anchor:
         self.policy = Policy(model, policy.tokenizer, policy.path, "", policy.device, policy.dtype)
         self._exact: dict[str, Tensor] = {}
         if self.moves:
-            self._exact = {name: value.detach().float().clone() for name, value in model.named_parameters()}
+            self._exact = {name: in_full(value.detach()).clone() for name, value in model.named_parameters()}
 
     @property
     def moves(self) -> bool:
@@ -40,7 +41,7 @@ class Anchor:
         if self._settings.kind == "ema":
             rate = self._settings.rate
             for name, value in model.named_parameters():
-                self._exact[name].lerp_(value.detach().float(), rate)
+                self._exact[name].lerp_(in_full(value.detach()), rate)
         elif self._settings.kind == "copy" and step % self._settings.every == 0:
             for name, value in model.named_parameters():
                 self._exact[name].copy_(value.detach())

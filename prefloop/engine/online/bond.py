@@ -1,6 +1,7 @@
 """BOND and J-BOND inside a step: the policy's own answers against those of its anchor.
 
-1. A quantile is measured on the anchor's answers of the same prompt, log 0 by the rule add-one, (c + 1) / (k + 1).
+1. Quantiles are measured on the anchor's answers of the same prompt, one added to every count. `bond` has both terms of
+   the reward, as in the laboratory; `bond-backward` the first alone, as the paper practises it.
 2. The best of N, for the forward term, is the best of the first N of them. It and the quantile share answers; each
    term's gradient is unbiased by itself, because the policy's own answer is independent of both.
 3. Returns have the mean of the others as baseline: of the prompt's other own answers where there are any, else of the
@@ -19,14 +20,14 @@ from prefloop.engine.objectives import Sums
 from prefloop.engine.online.objectives import CURRENT, Answers, StepObjective
 from prefloop.engine.online.rows import Piece, Row
 from prefloop.losses.bond import (
-    LogZeroRule,
+    backward_reward,
     bond_backward_loss,
     bond_forward_loss,
     j_bond_loss,
     j_bond_reward,
     jeffreys_loss,
-    log_quantile,
     mean_of_others,
+    sampled_quantiles,
 )
 from prefloop.losses.ppo import rloo_advantages
 from prefloop.policy.scoring import TokenStates
@@ -34,7 +35,6 @@ from prefloop.recipes.recipe import Objective
 from prefloop.types import Pair
 
 ANCHORS = ("anchor", "initial")
-LOG_ZERO: LogZeroRule = "add-one"
 
 
 class Bond(StepObjective):
@@ -42,9 +42,9 @@ class Bond(StepObjective):
 
     def __init__(self, settings: Objective) -> None:
         super().__init__(settings)
-        self._is_j = settings.loss == "j-bond"
-        self._forward = settings.loss != "bond-backward"
-        self._backward = settings.loss != "bond-forward"
+        self._is_j = settings.declared.n_anchor > 0
+        self._forward = settings.declared.anchors != "measure"
+        self._backward = settings.declared.anchors != "imitate"
         self.needs = frozenset({"scores", "old", "ref"} if self._backward else {"scores"})
 
     @override
@@ -58,7 +58,7 @@ class Bond(StepObjective):
         rewards = self._rewards([one.score(at) for at in own], scores)
         if not self._forward:
             return Row(one.item(own), numbers=rewards)
-        n = 2 if self._is_j else self.settings.n
+        n = self.settings.declared.n_anchor or self.settings.n
         best = max(theirs[:n], key=one.score)  # of equals the first: they come in random order
         return Row(one.item([*own, best]), numbers=(*rewards, 0.0))
 
@@ -69,8 +69,10 @@ class Bond(StepObjective):
         if self._is_j:
             one, two = others[0].expand_as(mine), others[1].expand_as(mine)
             return tuple(j_bond_reward(mine, one, two).tolist())
-        at_most = (others[None, :] <= mine[:, None]).sum(1)
-        return tuple(log_quantile(at_most.double(), k=len(theirs), rule=LOG_ZERO).tolist())
+        below, at_most = ((compare(others[None, :], mine[:, None])).sum(1) for compare in (torch.lt, torch.le))
+        quantiles = sampled_quantiles(below, at_most, k=len(theirs))
+        both_terms = self._forward and self._backward
+        return tuple(backward_reward(*quantiles, n=self.settings.n, both_terms=both_terms).tolist())
 
     @override
     def prepare(self, pieces: Sequence[Piece], sums: Sums) -> None:

@@ -1,220 +1,169 @@
-"""Who scores and who compares inside a step: a reward model, a world's utility, or a judge behind an endpoint."""
+"""The judge of a step: what it scores and compares, in the run's log before it is used."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import random
-import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-
-from prefloop.config import ConfigError
+from prefloop.engine.context import RunContext
 from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.stream import StreamLog
+from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.client import ChatEndpoint
-from prefloop.judging.errors import JudgeError
-from prefloop.judging.judge import LlmPairJudge
-from prefloop.judging.render import template_from_text
-from prefloop.judging.verdicts import Order, OrderedVerdict, combine, orders_to_ask
-from prefloop.policy.batches import PackItem
-from prefloop.policy.loading import RewardModel, load_reward_model
-from prefloop.policy.prompts import encode_completion, encode_prompt
-from prefloop.policy.scoring import reward_scores
-from prefloop.recipes.labelling import sigmoid, with_noise
-from prefloop.recipes.online import JudgeSpec
+from prefloop.judging.judge import Endpoint
+from prefloop.judging.kinds import REWARD_MODEL, kind_of
+from prefloop.judging.metering import Meter, RemoteMeter
+from prefloop.judging.opened import Compute, ToJudge, open_judge
+from prefloop.judging.spec import JudgeSpec
+from prefloop.policy.chat_endpoint import PolicyEndpoint
+from prefloop.policy.loading import RewardModel, load_policy, load_reward_model
+from prefloop.policy.prompts import Answered
+from prefloop.policy.scoring import answer_scores
+from prefloop.policy.vllm_client import ServedModel
+from prefloop.preference import outcome_at
+from prefloop.recipes.labelling import as_trained
+from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.recipe import Label
 from prefloop.seeds import derive_seed, labeller_seed
-from prefloop.types import LabelledVerdict, Pair
-
-CALLS_AT_ONCE = 8
-
-
-class Scorer(Protocol):
-    """A number for each answer, in the order of the answers."""
-
-    def __call__(self, answers: Sequence[Answers]) -> list[list[float]]: ...
+from prefloop.types import Pair, mean
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the judge answers and with which key; it comes by pipe and is written nowhere."""
+    """Where judges answer and the vLLM server that samples, each with its key; by pipe, and written nowhere.
 
-    base_url: str
+    `members`: of an ensemble's, by their keys. `meter`: the socket by which the worker keeps the judges' caps.
+    """
+
+    base_url: str = ""
     api_key: str = field(default="", repr=False)
     allow: tuple[str, ...] = ()
+    sampler: ServedModel | None = None
+    members: Mapping[str, Connection] = field(default_factory=dict)
+    meter: socket.socket | None = None
+
+    def of(self, spec: JudgeSpec) -> Connection:
+        """Where this judge, or member, answers: by its spec where nothing was told."""
+        found = self.members.get(spec.key, self) if spec.key else self
+        return found if found.base_url else Connection(spec.base_url)
 
 
 def read_connection(line: str) -> Connection:
     """Read the line that `--connection-from-stdin` gets. Raises ValueError for another one, without saying it."""
     try:
         data = json.loads(line)
-        return Connection(str(data["base_url"]), str(data.get("api_key", "")), tuple(data.get("allow", ())))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        sampler = ServedModel(**data["sampler"]) if "sampler" in data else None
+        members = {key: _address(one) for key, one in data.get("members", {}).items()}
+        meter = socket.socket(fileno=data["meter"]) if "meter" in data else None
+        judge = _address(data) if sampler is None and not members else _address({"base_url": "", **data})
+        return Connection(judge.base_url, judge.api_key, judge.allow, sampler, members, meter)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
         raise ValueError("standard input did not hold a connection") from None
 
 
-def reward_scorer(
-    path: Path, *, device: str | torch.device, dtype: torch.dtype, tokenizer: Any, token_budget: int
-) -> Scorer:
-    """Score by a reward model; token ids are its own where it reads the policy's tokens, else the texts'."""
-    model = load_reward_model(path, device=device, dtype=dtype)
-    same = _same_tokens(model, tokenizer)
-
-    def score(answers: Sequence[Answers]) -> list[list[float]]:
-        items = []
-        for one in answers:
-            prompt = one.prompt_ids if same else encode_prompt(model.tokenizer, one.prompt)
-            completions = one.group.completions
-            ids = [answer.ids if same else encode_completion(model.tokenizer, answer.text) for answer in completions]
-            items.append(PackItem(prompt, tuple(ids)))
-        return reward_scores(model, items, token_budget=token_budget)
-
-    return score
+def _address(data: Mapping[str, Any]) -> Connection:
+    return Connection(str(data["base_url"]), str(data.get("api_key", "")), tuple(data.get("allow", ())))
 
 
-def world_scorer(world: str) -> Scorer:
-    """Score by a world's known utility. Worlds build on the engine, so one is found by its name, as a plug-in is."""
-    if not re.fullmatch(r"[a-z_]+", world):
-        raise ConfigError(f"no world {world!r}")
-    try:
-        utility: Callable[[str, str], float] = importlib.import_module(f"prefloop.worlds.{world}.utility").utility
-    except (ImportError, AttributeError):
-        raise ConfigError(f"no world {world!r} is installed") from None
-    return lambda answers: [
-        [utility(prompt_text(one.prompt), answer.text) for answer in one.group.completions] for one in answers
-    ]
+def judge_of(online: OnlineSpec) -> JudgeSpec | None:
+    """The judge of a run: as it is told, or the reward model that scores; None where it has neither."""
+    if online.reward_model is None:
+        return online.judge
+    return JudgeSpec(kind=REWARD_MODEL.name, checkpoint=online.reward_model)
+
+
+class StepTools:
+    """What a judge needs, reached from the training process."""
+
+    def __init__(self, ctx: RunContext, connection: Connection, tokenizer: Any) -> None:
+        self._ctx, self._connection, self._tokenizer = ctx, connection, tokenizer
+        self._loaded: dict[str, PolicyEndpoint] = {}
+
+    def check(self) -> None:
+        self._ctx.between_passes()
+
+    def endpoint(self, spec: JudgeSpec) -> Endpoint:
+        if kind_of(spec.kind).endpoint:
+            told = self._connection.of(spec)
+            return ChatEndpoint(told.base_url, spec.model, told.api_key, told.allow)
+        if spec.checkpoint not in self._loaded:
+            path = self._ctx.path(spec.checkpoint)
+            policy = load_policy(path, device=self._ctx.device, dtype=self._ctx.dtype)
+            self._loaded[spec.checkpoint] = PolicyEndpoint(policy, top_p=spec.top_p)
+        return self._loaded[spec.checkpoint]
+
+    def meter(self, spec: JudgeSpec) -> Meter | None:
+        link = self._connection.meter
+        if link is None or not kind_of(spec.kind).costs:
+            return None
+        return RemoteMeter(link, spec.key, check=self.check)
+
+    def rewards(self, spec: JudgeSpec) -> Compute:
+        """Score by a reward model; token ids are its own where it reads the policy's tokens, else the texts'."""
+        model = load_reward_model(self._ctx.path(spec.checkpoint), device=self._ctx.device, dtype=self._ctx.dtype)
+        same = _same_tokens(model, self._tokenizer)
+
+        def compute(groups: Sequence[ToJudge]) -> list[list[ScoredAnswer]]:
+            rows = [
+                Answered(asked.prompt, one.answers, tuple(a.ids if same else () for a in asked.group.completions))
+                for one in groups
+                for _, asked in [one.of]
+            ]
+            scores = answer_scores(model, rows, token_budget=self._ctx.spec.token_budget)
+            return [[ScoredAnswer(value=value) for value in values] for values in scores]
+
+        return compute
+
+
+class StepJudge:
+    """A judge of any kind, asked about the answers of a step."""
+
+    def __init__(
+        self, spec: JudgeSpec, log: StreamLog, tools: StepTools, metadata: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self._judge, self._metadata = open_judge(spec, log, tools), metadata
+
+    def labels(self, step: int, wanted: Sequence[tuple[Answers, Pair]]) -> list[float | None]:
+        """Return p of each pair, None where there is no label. Raises JudgeError where nobody can be asked."""
+        groups = {one.row: self._group(step, one) for one, _ in wanted}
+        labels = self._judge.labels([(groups[one.row], (pair.i, pair.j)) for one, pair in wanted])
+        return [label.p_first if label.state == "ok" else None for label in labels]
+
+    def scores(self, step: int, answers: Sequence[Answers]) -> list[list[float]]:
+        """Return a number for each answer. Raises JudgeError.
+
+        An answer that has none (its grade can't be read, no rule holds for its prompt) gets the mean of the others to
+        its prompt, else of the step's, else 0: it neither wins nor loses by that.
+        """
+        found = self._judge.scores([self._group(step, one) for one in answers])
+        of_step = [value for values in found for value in values if value is not None]
+        out = []
+        for values in found:
+            known = [value for value in values if value is not None] or of_step or [0.0]
+            out.append([mean(known) if value is None else value for value in values])
+        return out
+
+    def _group(self, step: int, one: Answers) -> ToJudge:
+        return ToJudge(
+            key=f"{step}:{one.row}",
+            prompt=prompt_text(one.prompt),
+            answers=tuple(answer.text for answer in one.group.completions),
+            metadata=self._metadata.get(one.prompt_id, {}),
+            scores=one.group.scores,
+            of=(step, one),
+        )
 
 
 def prompt_text(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else "\n\n".join(str(message["content"]) for message in prompt)
 
 
-class PairLabeller(Protocol):
-    """Gives each pair its verdicts, and with them the p that its judge's order policy makes of them."""
-
-    def label(self, step: int, wanted: Sequence[tuple[Answers, Pair]]) -> list[float | None]:
-        """Return p of each pair, None where there is no label. Raises JudgeError where nobody can be asked."""
-        ...
-
-
-class ScoreLabeller:
-    """Compares by the difference of two scores: one forward pass for all pairs, no order in which they are shown."""
-
-    def __init__(self, log: StreamLog, scorer: Scorer, *, coin: JudgeSpec | None = None, seed: int = 0) -> None:
-        self._log, self._scorer, self._coin, self._seed = log, scorer, coin, seed
-
-    def label(self, step: int, wanted: Sequence[tuple[Answers, Pair]]) -> list[float | None]:
-        groups = {one.row: one for one, _ in wanted}
-        unscored = [one for one in groups.values() if one.group.scores is None]
-        found = dict(zip([one.row for one in unscored], self._scorer(unscored) if unscored else [], strict=True))
-        scores = {row: found[row] if row in found else list(one.group.scores or ()) for row, one in groups.items()}
-        out: list[float | None] = []
-        for one, pair in wanted:
-            p = self._p(one, pair, scores[one.row])
-            outcome = "tie" if p == 0.5 else "first" if p > 0.5 else "second"
-            verdict = LabelledVerdict(state="ok", outcome=outcome, p_first=p)  # type: ignore[arg-type]
-            self._log.verdict(step, one, pair, OrderedVerdict((0, 1), verdict))
-            out.append(p)
-        return out
-
-    def _p(self, one: Answers, pair: Pair, scores: Sequence[float]) -> float:
-        difference = scores[pair.i] - scores[pair.j]
-        if self._coin is None:
-            return sigmoid(difference)
-        if self._coin.noise <= 0:
-            return 0.5 if difference == 0 else float(difference > 0)
-        p = sigmoid(difference / self._coin.noise)
-        if self._coin.soft:
-            return p
-        texts = [one.group.completions[at].text for at in (pair.i, pair.j)]
-        seed = derive_seed(self._coin.seed, "world", prompt_text(one.prompt), *texts)
-        return float(random.Random(seed).random() < p)
-
-
-class JudgeLabeller:
-    """Asks a language model about each pair in every order that its policy needs, several calls at once."""
-
-    def __init__(self, log: StreamLog, spec: JudgeSpec, connection: Connection) -> None:
-        self._log, self._spec = log, spec
-        self._endpoint = ChatEndpoint(connection.base_url, spec.model, connection.api_key, connection.allow)
-        self._judge = LlmPairJudge(
-            self._endpoint,
-            template_from_text(spec.template, name=spec.name, mode=spec.mode),
-            spec.criterion,
-            temperature=spec.temperature,
-            max_tokens=spec.max_tokens,
-            seed=spec.seed,
-        )
-
-    def label(self, step: int, wanted: Sequence[tuple[Answers, Pair]]) -> list[float | None]:
-        verdicts: dict[int, list[OrderedVerdict]] = {at: [] for at in range(len(wanted))}
-        to_ask: list[tuple[int, Order]] = []
-        for at, (one, pair) in enumerate(wanted):
-            for order in orders_to_ask(self._spec.order_policy, seed=self._spec.seed, comparison_id=_name(step, one)):
-                earlier = self._log.earlier_verdict(step, one, pair, order)
-                if earlier is None:
-                    to_ask.append((at, order))
-                else:
-                    verdicts[at].append(OrderedVerdict(order, earlier))
-                    self._log.verdict(step, one, pair, verdicts[at][-1])
-        for at, found in self._ask(step, wanted, to_ask):
-            verdicts[at].append(found)
-        labels = [
-            combine(verdicts[at], self._spec.order_policy, seed=self._spec.seed, comparison_id=_name(step, one))
-            for at, (one, _) in enumerate(wanted)
-        ]
-        return [label.p_first if label is not None and label.state == "ok" else None for label in labels]
-
-    def _ask(
-        self, step: int, wanted: Sequence[tuple[Answers, Pair]], to_ask: Sequence[tuple[int, Order]]
-    ) -> Iterator[tuple[int, OrderedVerdict]]:
-        """Ask, and write each answer as it comes; trouble is raised when the calls in flight are written."""
-        waiting = list(reversed(to_ask))
-        running: dict[Future[tuple[LabelledVerdict, float]], tuple[int, Order]] = {}
-        trouble: JudgeError | None = None
-        answered = False
-        with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
-            while running or (waiting and trouble is None):
-                # one alone first: a judge that is down is found by one call, not by eight
-                while waiting and trouble is None and len(running) < (CALLS_AT_ONCE if answered else 1):
-                    at, order = waiting.pop()
-                    running[pool.submit(self._call, *wanted[at], order)] = (at, order)
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    at, order = running.pop(future)
-                    try:
-                        verdict, seconds = future.result()
-                    except JudgeError as error:
-                        trouble = trouble or error
-                        continue
-                    answered = True
-                    found = OrderedVerdict(order, verdict)
-                    self._log.verdict(step, *wanted[at], found, seconds=seconds)
-                    yield at, found
-        if trouble is not None:
-            raise trouble
-
-    def _call(self, one: Answers, pair: Pair, order: Order) -> tuple[LabelledVerdict, float]:
-        began = time.monotonic()
-        first, second = (one.group.completions[at].text for at in (pair.i, pair.j))
-        verdict = self._judge.judge_pair(prompt=prompt_text(one.prompt), first=first, second=second, order=order)
-        return verdict, time.monotonic() - began
-
-
 def labelled_pairs(
-    labeller: PairLabeller,
-    settings: Label,
-    wanted: Sequence[tuple[Answers, Pair]],
-    *,
-    step: int,
-    seed: int,
+    judge: StepJudge, settings: Label, wanted: Sequence[tuple[Answers, Pair]], *, step: int, seed: int
 ) -> tuple[dict[int, list[Pair]], int]:
     """Return the pairs with the p they are trained with, by the prompt's place in the step, and how many fell out.
 
@@ -224,26 +173,12 @@ def labelled_pairs(
         (one, pair) for one, pair in wanted if one.group.completions[pair.i].ids != one.group.completions[pair.j].ids
     ]
     out: dict[int, list[Pair]] = {}
-    for (one, pair), p in zip(unequal, labeller.label(step, unequal), strict=True):
-        p_first = None if p is None else _as_trained(settings, p, one, pair, seed=labeller_seed(seed, "step", step))
-        if p_first is not None:
-            out.setdefault(one.row, []).append(Pair(pair.i, pair.j, p_first))
+    for (one, pair), p in zip(unequal, judge.labels(step, unequal), strict=True):
+        if p is None or (settings.labels == "hard" and outcome_at(p) == "tie"):
+            continue
+        rng = random.Random(derive_seed(labeller_seed(seed, "step", step), one.prompt_id, pair.i, pair.j))
+        out.setdefault(one.row, []).append(Pair(pair.i, pair.j, as_trained(settings, p, rng=rng)))
     return out, len(wanted) - sum(map(len, out.values()))
-
-
-def _as_trained(settings: Label, p: float, one: Answers, pair: Pair, *, seed: int) -> float | None:
-    rng = random.Random(derive_seed(seed, one.prompt_id, pair.i, pair.j))
-    if settings.labels == "sampled":
-        p = float(rng.random() < p)
-    elif settings.labels == "hard":
-        if p == 0.5:
-            return None
-        p = float(p > 0.5)
-    return with_noise(settings, p, rng=rng)
-
-
-def _name(step: int, one: Answers) -> str:
-    return f"{step}:{one.row}"
 
 
 def _same_tokens(model: RewardModel, tokenizer: Any) -> bool:

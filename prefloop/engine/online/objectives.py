@@ -7,18 +7,21 @@ pass, so that how the rows are packed changes nothing but rounding.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from prefloop.engine.objectives import Sums, loss_numbers, pair_metrics
+from prefloop.engine.objectives import Sums
 from prefloop.engine.online.rows import Piece, Row
-from prefloop.losses.registry import Need, PairBatch, objective
+from prefloop.engine.tokens import forward_cringe, forward_divergence
+from prefloop.losses.declaration import AnswerBatch, CompletionBatch, GroupBatch, Need, PairBatch, SampleBatch
 from prefloop.policy.batches import PackItem
-from prefloop.policy.scoring import TokenStates
+from prefloop.policy.scoring import TokenStates, forward_rewards, forward_tokens
 from prefloop.recipes.recipe import Objective
 from prefloop.types import Group, Pair
 
@@ -54,9 +57,12 @@ class StepObjective(ABC):
     needs: frozenset[Need] = frozenset()
     passes = 1
     minibatches = 1
+    rows_are_own = False  # whether the rows are the policy's own answers of the step and no others
+    longest = 0  # tokens that an own answer may have; the run says it
+    mismatched = 0.0  # mean log-ratio of the step's prompts with answers to other ones; the learner says it
 
     def __init__(self, settings: Objective) -> None:
-        self.settings = settings  # its numbers may change between two steps
+        self.settings = settings
 
     def modules(self, model: Any) -> nn.Module | None:
         """Make what is trained beside the policy and saved beside it."""
@@ -69,22 +75,84 @@ class StepObjective(ABC):
     def prepare(self, pieces: Sequence[Piece], sums: Sums) -> None:  # noqa: B027 - most have nothing to prepare
         """Compute once, without gradient and over the whole step, what the passes keep fixed; add its metrics."""
 
-    def denominator(self, pieces: Sequence[Piece]) -> float:
-        """What a minibatch's sum of losses is divided by: its rows' weight."""
-        return sum(row.weight for piece in pieces for row in piece.rows)
+    def denominator(self, rows: Sequence[Row]) -> float:
+        """What a minibatch's sum of losses is divided by; called before its first pass."""
+        return sum(row.weight for row in rows)
+
+    def forward(self, model: Any, piece: Piece) -> Any:
+        """Make the pass that is learnt from: what `loss` looks at, with gradient."""
+        return forward_tokens(model, piece.packed, with_grad=True)
 
     @abstractmethod
-    def loss(self, piece: Piece, states: TokenStates, sums: Sums) -> Tensor:
+    def loss(self, piece: Piece, states: Any, sums: Sums) -> Tensor:
         """Sum the losses of a piece's rows, a scalar; add its metrics."""
 
 
-class PairObjective(StepObjective):
-    """Any loss on pairs of the registry: DPO, IPO, hinge-norm, Bo2."""
+def own_rows(answers: Sequence[Answers]) -> list[Row]:
+    """Make a row of each prompt's answers by the policy itself, with their scores."""
+    rows = []
+    for one in answers:
+        places = one.by(CURRENT)
+        finished = tuple(one.group.completions[at].finished for at in places)
+        rows.append(Row(one.item(places), numbers=tuple(one.score(at) for at in places), finished=finished))
+    return rows
+
+
+class SampleObjective(StepObjective):
+    """Any loss on the policy's own scored answers that declares how a batch of them becomes rows: RLOO, GRPO."""
+
+    rows_are_own = True
 
     def __init__(self, settings: Objective) -> None:
         super().__init__(settings)
-        self._loss = objective(settings.registry_name)
-        self.needs = self._loss.needs
+        self.needs = settings.declared.needs
+        if "passes" in settings.declared.defaults:
+            self.passes = settings.passes
+
+    @override
+    def rows(self, answers: Sequence[Answers], pairs: Mapping[int, Sequence[Pair]]) -> list[Row]:
+        return own_rows(answers)
+
+    @override
+    def denominator(self, rows: Sequence[Row]) -> float:
+        return sum(row.weight * len(row.item.completions) for row in rows)
+
+    @override
+    def loss(self, piece: Piece, states: TokenStates, sums: Sums) -> Tensor:
+        logp, mask = piece.padded(states.logps)
+        reference = piece.kept.get("ref")
+        group = torch.tensor(piece.places, device=mask.device)
+        batch = SampleBatch(
+            logp=logp,
+            old_logp=piece.padded(piece.kept["old"])[0],
+            mask=mask,
+            scores=piece.numbers().to(logp.dtype),
+            group=group,
+            longest=self.longest,
+            ref_logp=None if reference is None else piece.padded(reference)[0],
+        )
+        terms = self.settings.declared.loss(batch, self.settings)
+        sums.add_all(terms.metrics)
+        return (piece.weights()[group] * terms.loss).sum()
+
+
+class Values(NamedTuple):
+    """What one pass says of C answers: log-prob sums, or rewards; and what stands beside them, both (C,)."""
+
+    of: Tensor
+    beside: Tensor | None = None  # cringe sums, or divergences from the teacher
+
+
+class RowObjective(StepObjective):
+    """Any loss that makes its terms of rows: pairs, stored or labelled in the step, answers to write, scored groups."""
+
+    teacher: Any = None  # the model that the rows' answers are compared with, token by token
+
+    def __init__(self, settings: Objective) -> None:
+        super().__init__(settings)
+        self.needs = settings.declared.needs
+        self._per_token = settings.rows == "demonstrations"
+        self._extra_share = 0.0
 
     @override
     def rows(self, answers: Sequence[Answers], pairs: Mapping[int, Sequence[Pair]]) -> list[Row]:
@@ -96,20 +164,97 @@ class PairObjective(StepObjective):
         ]
 
     @override
-    def loss(self, piece: Piece, states: TokenStates, sums: Sums) -> Tensor:
-        first = piece.first_of_row
-        policy, reference = piece.sums(states.logps), piece.kept.get("ref")
-        ref_sums = None if reference is None else piece.sums(reference)
-        lengths = piece.packed.lengths().to(policy.dtype)
-        batch = PairBatch(
-            first_logp_sum=policy[first],
-            second_logp_sum=policy[first + 1],
-            p_first=piece.column([row.p_first for row in piece.rows]),
-            ref_first_logp_sum=None if ref_sums is None else ref_sums[first],
-            ref_second_logp_sum=None if ref_sums is None else ref_sums[first + 1],
-            first_length=lengths[first],
-            second_length=lengths[first + 1],
-        )
-        terms = self._loss.loss(batch, **loss_numbers(self.settings))
-        pair_metrics(sums, batch, self.settings)
-        return (piece.weights() * terms.loss).sum()
+    def denominator(self, rows: Sequence[Row]) -> float:
+        total = sum(row.weight * (row.n_tokens if self._per_token else 1) for row in rows)
+        extra = sum(row.weight * len(row.item.completions[row.target]) for row in rows if row.target is not None)
+        self._extra_share = total / extra if extra else 0.0  # a second term is divided by the tokens of the targets
+        return total
+
+    @override
+    def forward(self, model: Any, piece: Piece) -> Values:
+        if "teacher" in self.needs:
+            return Values(
+                divergence := forward_divergence(model, self.teacher, piece.packed, beta=self.settings.beta), divergence
+            )
+        if "cringe" in self.needs:
+            return Values(*forward_cringe(model, piece.packed, k=self.settings.k))
+        if "rewards" in self.needs:
+            return Values(forward_rewards(model, piece.packed, with_grad=True))
+        return Values(piece.sums(forward_tokens(model, piece.packed, with_grad=True).logps))
+
+    @override
+    def loss(self, piece: Piece, states: Values, sums: Sums) -> Tensor:
+        batches: Mapping[str, Callable[[Piece, Values], Sequence[object]]]
+        batches = {"demonstrations": self._completions, "answers": self._answers, "groups": self._groups}
+        parts = []
+        for batch in batches.get(self.settings.rows, self._pairs)(piece, states):
+            parts.append(self.settings.declared.loss(batch, self.settings))
+            sums.add_all(parts[-1].metrics)
+        weights = piece.weights()
+        total = (weights * torch.cat([terms.loss for terms in parts])).sum()
+        extra = [terms.extra for terms in parts if terms.extra is not None]
+        return total + self._extra_share * (weights * torch.cat(extra)).sum() if extra else total
+
+    def _completions(self, piece: Piece, values: Values) -> list[CompletionBatch]:
+        return [CompletionBatch(values.of, piece.packed.lengths(), values.beside)]
+
+    def _answers(self, piece: Piece, values: Values) -> list[AnswerBatch]:
+        logps = values.of
+        return [
+            AnswerBatch(
+                logps,
+                torch.tensor([row.desirable for row in piece.rows], device=logps.device),
+                ref_logp_sum=self._references(piece, logps.dtype),
+                mismatched=logps.new_tensor(self.mismatched),
+            )
+        ]
+
+    def _groups(self, piece: Piece, values: Values) -> list[GroupBatch]:
+        """A batch for each group: they may be of different sizes."""
+        own: list[list[int]] = [[] for _ in piece.rows]
+        for at, place in enumerate(piece.places):
+            own[place].append(at)
+        logps, lengths = values.of, piece.packed.lengths()
+        return [
+            GroupBatch(logps[at][None], lengths[at][None], piece.column(row.numbers, logps.dtype)[None])
+            for at, row in zip(own, piece.rows, strict=True)
+        ]
+
+    def _pairs(self, piece: Piece, values: Values) -> list[PairBatch]:
+        first, (logps, beside) = piece.first_of_row, values
+        second, target, lengths = first + 1, None, piece.packed.lengths().to(logps.dtype)
+        if all(row.target is not None for row in piece.rows):
+            target = first + torch.tensor([row.target or 0 for row in piece.rows], device=first.device)
+        references = self._references(piece, logps.dtype)
+        return [
+            PairBatch(
+                first_logp_sum=logps[first],
+                second_logp_sum=logps[second],
+                p_first=piece.column([row.p_first for row in piece.rows], logps.dtype),
+                ref_first_logp_sum=None if references is None else references[first],
+                ref_second_logp_sum=None if references is None else references[second],
+                first_length=lengths[first],
+                second_length=lengths[second],
+                target_logp_sum=None if target is None else logps[target],
+                target_length=None if target is None else lengths[target],
+                first_cringe_sum=None if beside is None else beside[first],
+                second_cringe_sum=None if beside is None else beside[second],
+            )
+        ]
+
+    def _references(self, piece: Piece, dtype: torch.dtype) -> Tensor | None:
+        """The reference's log-prob sums (C,): of this step's own look, or read before with the stored rows."""
+        if "ref" not in self.needs:
+            return None
+        if "ref" in piece.kept:
+            return piece.sums(piece.kept["ref"])
+        return piece.references(dtype)
+
+
+def make_objective(settings: Objective) -> StepObjective:
+    """Make the objective of a run: the loss's own step, or that of its rows."""
+    if settings.declared.step:
+        module, name = settings.declared.step.split(":")
+        made: StepObjective = getattr(import_module(module), name)(settings)
+        return made
+    return SampleObjective(settings) if settings.rows == "samples" else RowObjective(settings)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from prefloop.engine.objectives import Sums
-from prefloop.engine.online.objectives import CURRENT, Answers, StepObjective
+from prefloop.engine.online.objectives import Answers, StepObjective, own_rows
 from prefloop.engine.online.rows import Piece, Row
 from prefloop.losses.ppo import gae, ppo_clip_loss, token_rewards, value_clip_loss, whiten
 from prefloop.policy.scoring import TokenStates
@@ -37,7 +37,7 @@ class ValueHead(nn.Module):
     @override
     def forward(self, hidden: Tensor) -> Tensor:
         """(T, H) to (T,), fp32."""
-        values: Tensor = self.outer(torch.tanh(self.inner(hidden.float()))).squeeze(-1)
+        values: Tensor = self.outer(torch.tanh(self.inner(hidden.to(self.inner.weight.dtype)))).squeeze(-1)
         return values
 
 
@@ -45,10 +45,10 @@ class PPO(StepObjective):
     """`beta` weighs the KL, `lambda_` is GAE's; the rest are PPO's own."""
 
     needs = frozenset({"old", "ref", "scores"})
+    rows_are_own = True
 
-    def __init__(self, settings: Objective, *, missing_eos_penalty: float = 0.0) -> None:
+    def __init__(self, settings: Objective) -> None:
         super().__init__(settings)
-        self._penalty = missing_eos_penalty
         self.passes, self.minibatches = settings.passes, settings.minibatches
         self._head: ValueHead | None = None
 
@@ -59,18 +59,7 @@ class PPO(StepObjective):
 
     @override
     def rows(self, answers: Sequence[Answers], pairs: Mapping[int, Sequence[Pair]]) -> list[Row]:
-        rows = []
-        for one in answers:
-            places = one.by(CURRENT)
-            completions = [one.group.completions[at] for at in places]
-            rows.append(
-                Row(
-                    one.item(places),
-                    numbers=tuple(one.score(at) for at in places),
-                    finished=tuple(completion.finished for completion in completions),
-                )
-            )
-        return rows
+        return own_rows(answers)
 
     @override
     def prepare(self, pieces: Sequence[Piece], sums: Sums) -> None:
@@ -98,7 +87,7 @@ class PPO(StepObjective):
             scores,
             kl_coef=self.settings.beta,
             finished=finished,
-            missing_eos_penalty=self._penalty,
+            missing_eos_penalty=self.settings.missing_eos_penalty,
         )
         found = gae(rewards, values, mask, gamma=GAMMA, lam=self.settings.lambda_)
         piece.kept |= {"advantages": piece.flat(found.advantages), "returns": piece.flat(found.returns)}
@@ -108,8 +97,8 @@ class PPO(StepObjective):
         sums.add("val/num_eos_tokens", finished.float())
 
     @override
-    def denominator(self, pieces: Sequence[Piece]) -> float:
-        return float(sum(len(piece.packed.owner) for piece in pieces))
+    def denominator(self, rows: Sequence[Row]) -> float:
+        return float(sum(row.n_tokens for row in rows))
 
     @override
     def loss(self, piece: Piece, states: TokenStates, sums: Sums) -> Tensor:

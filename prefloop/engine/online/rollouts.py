@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prefloop.engine.examples import batch_of
 from prefloop.engine.online.objectives import Answers
-from prefloop.policy.loading import Policy
-from prefloop.policy.prompts import encode_prompt
-from prefloop.policy.sampling import SamplePrompt, sample
+from prefloop.engine.online.samplers import OnGroup, StepSampler
+from prefloop.policy.prompts import encode_named
+from prefloop.policy.sampling import SamplePrompt
 from prefloop.recipes.prompts import PromptRow, read_prompts
 from prefloop.recipes.recipe import Draw
 from prefloop.seeds import sampler_seed
@@ -26,43 +24,31 @@ class Question:
     id: str
     prompt: Any
     ids: tuple[int, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_questions(path: Path, tokenizer: Any, *, sha256: str) -> tuple[list[Question], str]:
-    """Read the run's prompts; returns them with the file's SHA-256. Raises SnapshotError, UnusablePrompt."""
+def read_questions(path: Path, tokenizer: Any, *, sha256: str) -> list[Question]:
+    """Read the run's prompts. Raises SnapshotError, UnusablePrompt."""
     rows: list[PromptRow] = read_prompts(path, sha256=sha256)
-    questions = [Question(row.id, row.prompt, encode_prompt(tokenizer, row.prompt)) for row in rows]
-    return questions, sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def questions_of(questions: Sequence[Question], step: int, *, batch: int, seed: int) -> list[Question]:
-    """Return the prompts of step 1, 2, …: each pass over them takes every one once, in an order of its own."""
-    return batch_of(questions, step, batch=batch, seed=seed)
+    ids = encode_named(tokenizer, [(row.id, row.prompt) for row in rows])
+    return [Question(row.id, row.prompt, ids[row.id], row.metadata) for row in rows]
 
 
 def draw_answers(
     questions: Sequence[Question],
     draws: Sequence[Draw],
-    policies: Mapping[str, Policy],
+    samplers: Mapping[str, StepSampler],
     *,
     step: int,
     seed: int,
+    on_group: OnGroup = lambda _: None,
 ) -> list[Answers]:
     """Let every draw's policy answer every prompt of a step; a prompt's answers stand in the order of the draws."""
     prompts = [SamplePrompt(question.id, question.ids) for question in questions]
     found: list[list[Any]] = [[] for _ in questions]
     for number, draw in enumerate(draws):
-        groups = sample(
-            policies[draw.source],
-            prompts,
-            n=draw.n,
-            temperature=draw.temperature,
-            top_p=draw.top_p,
-            top_k=draw.top_k,
-            max_tokens=draw.max_tokens,
-            seed=sampler_seed(seed, "step", step, number),
-            source=draw.source,
-        )
+        chosen = sampler_seed(seed, "step", step, number)
+        groups = samplers[draw.source].draw(prompts, draw, seed=chosen, on_group=on_group)
         for mine, group in zip(found, groups, strict=True):
             mine += group.completions
     return [

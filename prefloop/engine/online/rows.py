@@ -25,8 +25,18 @@ class Row:
     item: PackItem
     weight: float = 1.0
     p_first: float = 1.0  # of a pair
+    desirable: bool = True  # of a single answer
     numbers: tuple[float, ...] = ()  # one for each answer: its score, or its reward
     finished: tuple[bool, ...] = ()  # whether each answer ended by itself
+    id: str = ""  # of a stored row
+    target: int | None = None  # place of the answer to keep likely beside a pair: one of the two, or a third
+    references: tuple[float, ...] = ()  # log-prob sums of the answers under the reference, where they were read before
+    mismatched: Row | None = None  # the prompt with an answer to another one: looked at before a step, not learnt from
+
+    @property
+    def n_tokens(self) -> int:
+        """Completion tokens, EOS included."""
+        return sum(len(ids) for ids in self.item.completions)
 
 
 @dataclass(slots=True)
@@ -46,8 +56,8 @@ class Piece:
             first.setdefault(place, number)
         return torch.tensor([first[place] for place in range(len(self.rows))], device=self.packed.owner.device)
 
-    def column(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self.packed.owner.device)
+    def column(self, values: Sequence[float], dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=self.packed.owner.device)
 
     def weights(self) -> Tensor:
         """The weight of each row, (len(rows),)."""
@@ -64,6 +74,10 @@ class Piece:
     def sums(self, tokens: Tensor) -> Tensor:
         """Sum token values (T,) over each answer, (C,)."""
         return sum_by_sequence(tokens, self.packed.owner, self.packed.n_completions)
+
+    def references(self, dtype: torch.dtype) -> Tensor:
+        """The reference's log-prob sums of the answers, (C,), as they were read before the first step."""
+        return self.column([self.rows[place].references[at] for place, at in self.answers()], dtype)
 
     def padded(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Lay token values (T,) out as (C, longest) with the mask of what is there; padding reads 0."""
@@ -89,6 +103,8 @@ class Piece:
 
 def pieces_of(model: Any, rows: Sequence[Row], *, token_budget: int) -> list[Piece]:
     """Pack rows for the model, prompts shared where its attention takes a block mask."""
+    if not rows:  # a process whose share of a small batch is empty
+        return []
     device = next(model.parameters()).device
     longest = max(len(row.item.prompt_ids) + max(map(len, row.item.completions)) for row in rows)
     shared = not unshared_because(model, longest)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefloop.engine.online.objectives import Answers
+from prefloop.judging.by_scores import ScoredAnswer
+from prefloop.judging.metering import Call
+from prefloop.judging.opened import Places, ToJudge
 from prefloop.judging.verdicts import Order, OrderedVerdict
 from prefloop.recipes.events import Event, EventWriter, drop_superseded, read_events
 from prefloop.recipes.recipe import Memory
@@ -23,7 +27,8 @@ from prefloop.seeds import shuffler_seed
 from prefloop.types import Completion, Group, LabelledVerdict, Pair, PrefloopError
 
 ORDER_CODES: dict[Order, str] = {(0, 1): "01", (1, 0): "10"}
-Key = tuple[int, int, int, int, str]  # step, row, i, j, order
+Key = tuple[str, int, int, int, int, str]  # judge, step, row, i, j, order
+S = TypeVar("S", LabelledVerdict, ScoredAnswer)
 
 
 class UnusableStream(PrefloopError):
@@ -39,56 +44,96 @@ class StepRecord:
 
 
 class StreamLog:
-    """Writes a run's answers and verdicts, and remembers the verdicts that it paid for before."""
+    """Writes a run's answers and what its judge says, and remembers what was paid for before.
+
+    What a judge is asked about is known here as (step, answers); `judge` is the key of an ensemble's member.
+    """
 
     def __init__(self, events: EventWriter, earlier: Iterable[Event]) -> None:
         self._events = events
-        self._said: dict[Key, tuple[str, dict[str, Any]]] = {}
+        self._said: dict[Key, tuple[str, LabelledVerdict]] = {}
+        self._scores: dict[tuple[str, str], dict[int, ScoredAnswer]] = defaultdict(dict)
         for event in earlier:
+            data = event.data
             if event.type == "verdict":
-                data = event.data
-                key = (data["step"], data["row"], *data["pair"], data["order"])
-                self._said[key] = (data["answers"], data)
+                key = (data.get("judge", ""), data["step"], data["row"], *data["pair"], data["order"])
+                self._said[key] = (data["answers"], _read(LabelledVerdict, data))
+            elif event.type == "score":
+                self._scores[data.get("judge", ""), data["answer"]][data["sample"]] = _read(ScoredAnswer, data)
 
     def answers(self, step: int, drawn: int, answers: Sequence[Answers]) -> None:
         for one in answers:
             self._events.write("sample", step=step, drawn=drawn, **_plain(one))
-
-    def verdict(self, step: int, one: Answers, pair: Pair, found: OrderedVerdict, **more: Any) -> None:
-        """Write a verdict; it stands in the log when this returns."""
-        code = ORDER_CODES[found.order]
-        self._events.write(
-            "verdict",
-            step=step,
-            row=one.row,
-            prompt_id=one.prompt_id,
-            pair=[pair.i, pair.j],
-            order=code,
-            answers=_content(one, pair),
-            **asdict(found.verdict),
-            **more,
-        )
 
     def labels(self, step: int, pairs: dict[int, list[Pair]]) -> None:
         """Write the pairs that the step learns from."""
         flat = [[row, pair.i, pair.j, pair.p] for row, mine in sorted(pairs.items()) for pair in mine]
         self._events.write("label", step=step, pairs=flat)
 
-    def earlier_verdict(self, step: int, one: Answers, pair: Pair, order: Order) -> LabelledVerdict | None:
-        """Return what the judge said of these very answers before the run was taken up again."""
-        found = self._said.get((step, one.row, pair.i, pair.j, ORDER_CODES[order]))
-        if found is None or found[0] != _content(one, pair):
-            return None
-        data = found[1]
-        return LabelledVerdict(
-            state=data["state"],
-            outcome=data["outcome"],
-            p_first=data["p_first"],
-            raw=data["raw"],
-            rationale=data["rationale"],
-            usage=data["usage"],
-            flags=tuple(data["flags"]),
+    def verdict(self, judge: str, one: ToJudge, pair: Places, order: Order) -> LabelledVerdict | None:
+        """Return what the judge said of these very answers before."""
+        step, asked = one.of
+        found = self._said.get((judge, step, asked.row, *pair, ORDER_CODES[order]))
+        return found[1] if found is not None and found[0] == _content(asked, *pair) else None
+
+    def scores(self, judge: str, one: ToJudge, place: int) -> Mapping[int, ScoredAnswer]:
+        """Return what the judge gave this answer before, by sample."""
+        return self._scores.get((judge, _score_key(one, place)), {})
+
+    def keep_verdict(self, judge: str, one: ToJudge, pair: Places, said: OrderedVerdict, **more: Any) -> None:
+        """Write a verdict; it stands in the log when this returns."""
+        step, asked = one.of
+        order, content = ORDER_CODES[said.order], _content(asked, *pair)
+        self._said[judge, step, asked.row, *pair, order] = (content, said.verdict)
+        self._events.write(
+            "verdict",
+            step=step,
+            row=asked.row,
+            prompt_id=asked.prompt_id,
+            pair=list(pair),
+            order=order,
+            answers=content,
+            **asdict(said.verdict),
+            **_told(judge, more),
         )
+
+    def keep_score(self, judge: str, one: ToJudge, place: int, sample: int, said: ScoredAnswer, **more: Any) -> None:
+        """Write a grade; it stands in the log when this returns."""
+        step, asked = one.of
+        key = _score_key(one, place)
+        self._scores[judge, key][sample] = said
+        self._events.write(
+            "score",
+            step=step,
+            row=asked.row,
+            place=place,
+            sample=sample,
+            answer=key,
+            **asdict(said),
+            **_told(judge, more),
+        )
+
+    def keep_calls(self, judge: str, calls: Sequence[Call]) -> None:
+        """Write calls that brought nothing."""
+        if calls:
+            self._events.write("calls", **_told(judge, {"calls": calls}))
+
+
+def _told(judge: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line says besides; nothing of what is usual."""
+    plain = {"judge": judge, **more}
+    plain["calls"] = [[list(astuple(held)), usage] for held, usage in more.get("calls", ())]
+    return {name: value for name, value in plain.items() if value not in ("", False, None, [])}
+
+
+def _read(cls: type[S], data: Mapping[str, Any]) -> S:
+    values = {item.name: data[item.name] for item in fields(cls)}
+    return cls(**values | {"flags": tuple(values["flags"])})
+
+
+def _score_key(one: ToJudge, place: int) -> str:
+    step, asked = one.of
+    return f"{step}:{asked.row}:{place}:{_content(asked, place)}"
 
 
 def read_records(paths: Sequence[Path]) -> list[StepRecord]:
@@ -141,8 +186,8 @@ def replayed(records: Sequence[StepRecord], memory: Memory, *, seed: int) -> lis
     return out
 
 
-def _content(one: Answers, pair: Pair) -> str:
-    ids = [list(one.group.completions[at].ids) for at in (pair.i, pair.j)]
+def _content(one: Answers, *places: int) -> str:
+    ids = [list(one.group.completions[at].ids) for at in places]
     text = json.dumps([one.prompt_id, *ids], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -19,6 +19,8 @@ from prefloop.recipes.recipe import (
 )
 
 _LETTERS_LR = "chosen for letters"
+_TIES = "A tie is trained on with the label one half; the paper has none."
+_POINTWISE = "A reward model scores each answer by itself; the paper's ranker compares two."
 
 SFT = Recipe(
     name="sft",
@@ -30,6 +32,7 @@ SFT = Recipe(
     pairing=Pairing(kind="none"),
     label=Label(by="none"),
     objective=Objective(loss="nll", lr=1e-3, epochs=1, batch=32, warmup=10),
+    departures=("An answer that several comparisons choose is trained on once.",),
 )
 
 REWARD_MODEL = Recipe(
@@ -41,6 +44,7 @@ REWARD_MODEL = Recipe(
     draws=(Draw(source="data"),),
     label=Label(by="preferences", labels="soft"),
     objective=Objective(loss="bradley-terry", lr=6e-4, epochs=2, batch=32, warmup=10, schedule="linear"),
+    departures=("Labels stay soft where a judge gave a probability, and a tie is one half; the paper has neither.",),
 )
 
 BEST_OF_N = Recipe(
@@ -67,6 +71,7 @@ DPO = Recipe(
     draws=(Draw(source="data"),),
     label=Label(by="preferences"),
     objective=Objective(loss="dpo", beta=0.1, lr=1e-4, epochs=1, batch=32),
+    departures=(_TIES,),
 )
 
 IPO = Recipe(
@@ -79,6 +84,52 @@ IPO = Recipe(
     label=Label(by="preferences"),
     objective=Objective(loss="ipo", tau=0.1, lr=1e-4, epochs=1, batch=32, schedule="linear"),
     sources={"objective.lr": _LETTERS_LR},
+    departures=(_TIES,),
+)
+
+SIMPO = Recipe(
+    name="simpo",
+    title="SimPO",
+    idea="Make the better answer likelier per token than the worse one, by a margin, with no reference model.",
+    paper="Meng et al. 2024, arXiv:2405.14734",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="simpo", beta=2.0, gamma=1.0, lr=1e-4, epochs=1, batch=32, schedule="linear"),
+    sources={"objective.lr": f"{_LETTERS_LR}; Meng et al. 2024: 3e-7 to 1e-6, batch 128"},
+    departures=(_TIES,),
+)
+
+ORPO = Recipe(
+    name="orpo",
+    title="ORPO",
+    idea="Imitate the better answer and raise the ratio of its odds to the worse one's, in one go from any start.",
+    paper="Hong et al. 2024, arXiv:2403.07691",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="orpo", lambda_=0.1, lr=3e-4, epochs=1, batch=32, schedule="linear"),
+    sources={"objective.lr": f"{_LETTERS_LR}; Hong et al. 2024: 5e-6 to 8e-6"},
+    departures=(
+        "It starts from the policy that the loop starts with; the paper's from a base model.",
+        "A tie makes no pair.",
+    ),
+)
+
+KTO = Recipe(
+    name="kto",
+    title="KTO",
+    idea="Learn from single answers, desirable or not, that need no partner to be compared with.",
+    paper="Ethayarajh et al. 2024, arXiv:2402.01306",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="kto", beta=0.1, lr=1e-4, epochs=1, batch=32, schedule="linear"),
+    sources={"objective.lr": f"{_LETTERS_LR}; Ethayarajh et al. 2024: 5e-7, batch 32"},
+    departures=(
+        "The answer to another prompt beside each prompt stays with it; the authors shift the answers of each batch.",
+        "A tie is left out; of two bad answers both are undesirable.",
+    ),
 )
 
 SLIC_HF = Recipe(
@@ -100,6 +151,7 @@ SLIC_HF = Recipe(
         "draws.top_k": "Zhao et al. 2023, arXiv:2305.10425: 40",
         "objective.lr": f"{_LETTERS_LR}; Zhao et al. 2023: 1e-5",
     },
+    departures=(_POINTWISE,),
 )
 
 RRHF = Recipe(
@@ -119,6 +171,7 @@ RRHF = Recipe(
         "draws.n": "this project's; Yuan et al. 2023 mix answers of several models",
         "objective.lr": f"{_LETTERS_LR}; Yuan et al. 2023, released code: 2e-5, 3 epochs",
     },
+    departures=("All answers are the starting policy's; the paper mixes those of several models and the data's.",),
 )
 
 CLICK = Recipe(
@@ -139,6 +192,10 @@ CLICK = Recipe(
         "pairing.kind": "this project's: disjoint random pairs; the paper's likelihood ranking could not be verified",
         "objective.lr": f"{_LETTERS_LR}; Zheng et al. 2023, released code: 5e-5, Adafactor",
     },
+    departures=(
+        "A reward model scores the answers; the paper's classifier says which are unwanted.",
+        "Pairs are random and disjoint; the paper's rule, by the likelihood of the answers, could not be verified.",
+    ),
 )
 
 RSO = Recipe(
@@ -161,9 +218,19 @@ RSO = Recipe(
         "draws.top_k": "Liu et al. 2023, arXiv:2309.06657: 40",
         "objective.lr": f"{_LETTERS_LR}; Liu et al. 2023: 1e-5, Adafactor, batch 32",
     },
+    departures=(
+        _POINTWISE,
+        "Candidates are taken by place and not by text, in a new order every pass (recipes/filters.py says why).",
+    ),
 )
 
 _GAP = "Tang et al. 2024, arXiv:2405.08448v1"
+_OWN_LABELS = "The labels are the project's own; in the paper a golden preference model labels every pair anew."
+_ONE_SETTING = "One setting is trained; the paper pools a sweep of rates, betas and numbers of steps."
+_PROXY = (
+    "The proxy that labelled the stream scores each answer by itself; the paper's compares two, and its label is the "
+    "sign of the difference of both orders."
+)
 
 OFFLINE_IPO = Recipe(
     name="offline-ipo",
@@ -175,6 +242,11 @@ OFFLINE_IPO = Recipe(
     label=Label(by="preferences"),
     objective=Objective(loss="ipo", tau=0.1, lr=1e-4, epochs=2, batch=32),
     sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+    departures=(
+        _TIES,
+        _OWN_LABELS,
+        _ONE_SETTING,
+    ),
 )
 
 OFFLINE_BO2 = Recipe(
@@ -187,6 +259,11 @@ OFFLINE_BO2 = Recipe(
     label=Label(by="preferences"),
     objective=Objective(loss="bo2", lr=1e-4, epochs=2, batch=32),
     sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+    departures=(
+        _TIES,
+        _OWN_LABELS,
+        _ONE_SETTING,
+    ),
 )
 
 TANDEM_IPO = Recipe(
@@ -200,7 +277,11 @@ TANDEM_IPO = Recipe(
     memory=Memory(replays=True, kind="replay", order="uniform"),
     objective=Objective(loss="ipo", tau=0.1, lr=1e-4, epochs=1, batch=32),
     needs=("online-ipo",),
-    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5"},
+    departures=(
+        _PROXY,
+        _ONE_SETTING,
+    ),
 )
 
 TANDEM_BO2 = Recipe(
@@ -214,7 +295,11 @@ TANDEM_BO2 = Recipe(
     memory=Memory(replays=True, kind="replay", order="uniform"),
     objective=Objective(loss="bo2", lr=1e-4, epochs=1, batch=32),
     needs=("online-bo2",),
-    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5", "objective.batch": _GAP},
+    sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 3e-6 to 3e-5"},
+    departures=(
+        _PROXY,
+        _ONE_SETTING,
+    ),
 )
 
 RECIPES = (
@@ -223,6 +308,9 @@ RECIPES = (
     BEST_OF_N,
     DPO,
     IPO,
+    SIMPO,
+    ORPO,
+    KTO,
     SLIC_HF,
     RRHF,
     CLICK,

@@ -11,7 +11,6 @@ from prefloop.recipes.recipe import (
     AI_REWARD_MODEL,
     Anchor,
     Draw,
-    Filter,
     Label,
     Memory,
     Objective,
@@ -25,6 +24,22 @@ _LETTERS_LR = "chosen for letters"
 _OAIF = "Guo et al. 2024 (OAIF), arXiv:2402.04792"
 _BOND = "Sessa et al. 2024 (BOND), arXiv:2407.14622v1"
 _GAP = "Tang et al. 2024, arXiv:2405.08448v1"
+_TIES = "A tie makes no pair; offline, here, it is trained on as one half."
+_OVERRIDES = "Pairs that people corrected are trained on again; the paper has no people."
+_FROZEN_VALUE = (
+    "The value head is two layers that read the policy's hidden states and send no gradient into them; the paper's "
+    "value function is a network of its own."
+)
+_PROXY = (
+    "The proxy scores each answer by itself; the paper's compares two, and its label is the sign of the difference of "
+    "both orders."
+)
+_COUNTS = "One is added to the counts of which a quantile is made; the paper does not say what the log of none is."
+_BOTH = (
+    "The reward has both terms of Theorem 1, so that with many anchor answers the optimum is exactly best-of-n; the "
+    "paper trains on the first alone."
+)
+_SHARED = "The best of n is the best of the first n of the anchor's answers that measure the quantile."
 _PROMPTS = Prompts(n=384)
 _TWO = (Draw(source="current", n=2, temperature=0.9, max_tokens=96),)
 _OAIF_SOURCES = {
@@ -51,6 +66,12 @@ def _oaif(name: str, title: str, idea: str, objective: Objective, sources: dict[
         rounds=3,
         external_api=True,
         sources=_OAIF_SOURCES | sources,
+        departures=(
+            _TIES,
+            "Where no judge is named and the project has no language model that compares, its reward model labels; "
+            "the paper's annotator is a large model.",
+            _OVERRIDES,
+        ),
     )
 
 
@@ -92,7 +113,8 @@ RLHF = Recipe(
     needs=("reward-model",),
     rounds=3,
     needs_human_labels=True,
-    sources={"draws.temperature": "log-probs are the policy's own: 1", "objective.lr": f"{_LETTERS_LR}; TRL: 3e-6"},
+    sources={"objective.lr": f"{_LETTERS_LR}; TRL: 3e-6"},
+    departures=(_FROZEN_VALUE,),
 )
 
 RLAIF = Recipe(
@@ -107,16 +129,73 @@ RLAIF = Recipe(
     score=Score(by="judge", judge=AI_REWARD_MODEL),
     pairing=Pairing(kind="none"),
     label=Label(by="judge", labels="soft"),
-    # a departure: the paper's policy gradient is REINFORCE with a learnt baseline
     objective=Objective(loss="ppo", beta=0.05, lambda_=0.95, lr=1e-4, batch=32),
     needs=("reward-model",),
     rounds=3,
     external_api=True,
     sources={"label.labels": "Lee et al. 2023: soft", "objective.lr": f"{_LETTERS_LR}; TRL: 3e-6"},
+    departures=(
+        "The policy learns by PPO; the paper's by REINFORCE with a learned baseline.",
+        "The reward is the score minus beta times the KL; the paper weighs them (1 - beta) and beta.",
+        _FROZEN_VALUE,
+    ),
+)
+
+RLOO = Recipe(
+    name="rloo",
+    title="RLOO",
+    idea="Several fresh answers a prompt, each reinforced by how much it scores above the mean of the others.",
+    paper="Ahmadian et al. 2024, arXiv:2402.14740",
+    group="online",
+    prompts=_PROMPTS,
+    draws=(Draw(source="current", n=4, max_tokens=96),),
+    refresh="step",
+    score=Score(by="judge"),
+    pairing=Pairing(kind="none"),
+    label=Label(by="none"),
+    objective=Objective(loss="rloo", beta=0.05, lr=1e-4, batch=16),
+    needs=("reward-model",),
+    rounds=3,
+    sources={
+        "draws.n": "Ahmadian et al. 2024: 2 and 4",
+        "objective.lr": f"{_LETTERS_LR}; Ahmadian et al. 2024: 1e-6",
+    },
+    departures=("Labels are the project's; the paper's reward models are trained on public sets.",),
+)
+
+GRPO = Recipe(
+    name="grpo",
+    title="GRPO",
+    idea="A group of fresh answers a prompt: those that score above their group's mean are reinforced, token by token.",
+    paper="Shao et al. 2024, arXiv:2402.03300; Liu et al. 2025 (Dr. GRPO), arXiv:2503.20783",
+    group="online",
+    prompts=_PROMPTS,
+    draws=(Draw(source="current", n=8, max_tokens=96),),
+    refresh="step",
+    score=Score(by="judge"),
+    pairing=Pairing(kind="none"),
+    label=Label(by="none"),
+    objective=Objective(loss="grpo", beta=0.04, lr=1e-4, batch=16),
+    needs=("reward-model",),
+    rounds=3,
+    sources={
+        "draws.n": "this project's; Shao et al. 2024: 64; TRL: 8",
+        "objective.lr": f"{_LETTERS_LR}; Shao et al. 2024: 1e-6",
+    },
+    departures=("The reward model stays; the paper also trains it anew between rounds.",),
 )
 
 
-def _bond(name: str, title: str, idea: str, draws: tuple[Draw, ...], objective: Objective, anchor: Anchor) -> Recipe:
+def _bond(
+    name: str,
+    title: str,
+    idea: str,
+    draws: tuple[Draw, ...],
+    objective: Objective,
+    anchor: Anchor,
+    departures: tuple[str, ...] = (),
+) -> Recipe:
+    measures = objective.declared.anchors in ("measure", "both") and not objective.declared.n_anchor
     return Recipe(
         name=name,
         title=title,
@@ -127,7 +206,6 @@ def _bond(name: str, title: str, idea: str, draws: tuple[Draw, ...], objective: 
         draws=draws,
         refresh="step",
         score=Score(by="judge"),
-        filter=Filter(kind="best") if objective.loss == "bond-forward" else Filter(),
         pairing=Pairing(kind="none"),
         label=Label(by="none"),
         objective=objective,
@@ -136,8 +214,9 @@ def _bond(name: str, title: str, idea: str, draws: tuple[Draw, ...], objective: 
         rounds=3,
         sources={
             "objective.lr": f"{_LETTERS_LR}; {_BOND}: 3e-6, Adam, 100 warm-up steps, batch 128",
-            "draws.n": f"{_BOND}: 16 samples of the anchor measure a quantile",
+            **({"draws.n": f"{_BOND}: 16 samples of the anchor measure a quantile"} if measures else {}),
         },
+        departures=departures,
     )
 
 
@@ -159,6 +238,7 @@ BOND_BACKWARD = _bond(
     (_ANCHOR_16, _CURRENT_2),
     Objective(loss="bond-backward", n=4, lr=1e-4, batch=16),
     Anchor(kind="initial"),
+    (_COUNTS,),
 )
 BOND = _bond(
     "bond",
@@ -167,6 +247,7 @@ BOND = _bond(
     (_ANCHOR_16, _CURRENT_2),
     Objective(loss="bond", n=4, jeffreys=0.5, lr=1e-4, batch=16),
     Anchor(kind="initial"),
+    (_BOTH, _COUNTS, _SHARED),
 )
 ITERATIVE_BOND = _bond(
     "iterative-bond",
@@ -175,6 +256,7 @@ ITERATIVE_BOND = _bond(
     (_ANCHOR_16, _CURRENT_2),
     Objective(loss="bond", n=2, jeffreys=0.5, lr=1e-4, batch=16),
     Anchor(kind="copy", every=24),
+    (_BOTH, _COUNTS, _SHARED, "The anchor is copied every 24 steps; the paper's every 1,000."),
 )
 J_BOND = _bond(
     "j-bond",
@@ -183,6 +265,7 @@ J_BOND = _bond(
     (Draw(source="current", n=1, max_tokens=96), Draw(source="anchor", n=2, max_tokens=96)),
     Objective(loss="j-bond", jeffreys=0.5, gamma=0.0, lr=1e-4, batch=16),
     Anchor(kind="ema", rate=0.02),
+    ("The extra KL pulls towards the anchor, as Eq. 19 has it; Algorithm 2 prints the other sign.",),
 )
 
 
@@ -203,6 +286,7 @@ def _gap(name: str, title: str, idea: str, objective: Objective) -> Recipe:
         needs=("reward-model",),
         rounds=3,
         sources={"objective.lr": f"{_LETTERS_LR}; {_GAP}: 1e-5", "objective.batch": f"this project's; {_GAP}: 32"},
+        departures=(_PROXY, _TIES),
     )
 
 
@@ -225,6 +309,8 @@ RECIPES = (
     OAIF_SLIC,
     RLHF,
     RLAIF,
+    RLOO,
+    GRPO,
     BOND_FORWARD,
     BOND_BACKWARD,
     BOND,

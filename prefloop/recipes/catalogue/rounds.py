@@ -20,6 +20,9 @@ from prefloop.recipes.recipe import (
 )
 
 _LETTERS_LR = "chosen for letters"
+_NO_FIRST_ROUND = "It begins with fresh answers; the paper's first round trains on given pairs."
+_OVERRIDES = "What people corrected is trained on in every round; the paper has no people."
+_ONCE = "An answer that was drawn twice is trained on once."
 
 GKD = Recipe(
     name="gkd",
@@ -28,7 +31,6 @@ GKD = Recipe(
     paper="Agarwal et al. 2023, arXiv:2306.13649",
     group="round by round",
     prompts=Prompts(n=384),
-    # a departure: the student answers once a round, not at every step
     draws=(Draw(source="data"), Draw(source="current", n=1, max_tokens=96)),
     refresh="round",
     pairing=Pairing(kind="none"),
@@ -41,6 +43,7 @@ GKD = Recipe(
         "draws.temperature": "Agarwal et al. 2023, arXiv:2306.13649: 1.0; TRL .9",
         "objective.lr": f"{_LETTERS_LR}; Agarwal et al. 2023: 3e-4, batch 32",
     },
+    departures=("The student answers once a round; the paper's at every step.",),
 )
 
 SPIN = Recipe(
@@ -62,6 +65,9 @@ SPIN = Recipe(
         "memory.k": "Chen et al. 2024, released code: 1",
         "objective.lr": f"{_LETTERS_LR}; Chen et al. 2024, released code: 5e-7, then 1e-7, RMSprop",
     },
+    departures=(
+        "Lambda and the learning rate stay; the released code raises lambda to 5 and lowers the rate at last.",
+    ),
 )
 
 RS_FT = Recipe(
@@ -88,6 +94,10 @@ RS_FT = Recipe(
         "objective.start_from": "Touvron et al. 2023: always from the base model",
         "objective.lr": _LETTERS_LR,
     },
+    departures=(
+        _ONCE,
+        "One reward model scores all rounds; the paper trains it anew between them.",
+    ),
 )
 
 REST = Recipe(
@@ -110,6 +120,13 @@ REST = Recipe(
         "draws.n": "this project's; the paper samples several for each",
         "objective.lr": f"{_LETTERS_LR}; it falls with each Improve step, as in the paper",
     },
+    departures=(
+        "The original data is left out; the paper trains on it beside the answers.",
+        _ONCE,
+        "Thresholds are on scores less their prompt's mean, since a Bradley-Terry score says nothing across prompts; "
+        "the paper's are on the scores as they are.",
+        "The learning rate is halved at each Improve step; by how much it falls, the paper does not say.",
+    ),
 )
 
 ITERATIVE_DPO = Recipe(
@@ -124,7 +141,6 @@ ITERATIVE_DPO = Recipe(
     score=Score(by="judge"),
     pairing=Pairing(kind="best-against-worst"),
     label=Label(by="scores"),
-    # a departure from the paper, which has no people: what they corrected is trained on in every round
     memory=Memory(replays=True, kind="overrides"),
     # measured on letters (docs/experiments.md): at a constant rate the KL of three rounds is several times as large
     objective=Objective(
@@ -140,6 +156,15 @@ ITERATIVE_DPO = Recipe(
     ),
     needs=("reward-model",),
     rounds=3,
+    sources={
+        "objective.beta": "chosen for letters (docs/experiments.md); Rafailov et al. 2023, arXiv:2305.18290: 0.1",
+        "objective.lr": _LETTERS_LR,
+    },
+    departures=(
+        _NO_FIRST_ROUND,
+        _OVERRIDES,
+        "Beta is 0.3, chosen for letters; DPO's paper has 0.1.",
+    ),
 )
 
 ITERATIVE_PCL = Recipe(
@@ -165,6 +190,12 @@ ITERATIVE_PCL = Recipe(
         "objective.alpha": "chosen for letters; 1 (ParlAI) and 0.2 (CLICK) lead away from the truth by round 2",
         "objective.lr": _LETTERS_LR,
     },
+    departures=(
+        _NO_FIRST_ROUND,
+        _OVERRIDES,
+        "The token loss is averaged over the draw of its positive token, not drawn.",
+        "The gate's b and tau are this project's: the paper's could not be verified.",
+    ),
 )
 
 SELF_REWARDING = Recipe(
@@ -197,6 +228,10 @@ SELF_REWARDING = Recipe(
         "objective.reference": "Yuan et al. 2024: each round starts from and pulls to its own M_t",
         "objective.lr": f"{_LETTERS_LR}; Yuan et al. 2024: 1e-6 falling to 1e-7",
     },
+    departures=(
+        "The starting policy writes the prompts, one at a time; the paper's are by a larger, fixed model.",
+        "The prompts that it learns to write from are the project's; the paper teaches no writing.",
+    ),
 )
 
 RECIPES = (ITERATIVE_DPO, ITERATIVE_PCL, SPIN, RS_FT, REST, GKD, SELF_REWARDING)

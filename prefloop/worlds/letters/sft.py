@@ -23,7 +23,8 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from prefloop.checkpoints import publish
-from prefloop.policy.prompts import encode_completion, encode_prompt
+from prefloop.losses.precision import in_full
+from prefloop.policy.prompts import Answered, encode_rows
 from prefloop.types import PrefloopError
 from prefloop.worlds.letters import corpus
 from prefloop.worlds.letters.tokenizer import MAX_LENGTH, train_tokenizer
@@ -121,12 +122,8 @@ def train_sft(
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, letters: Sequence[corpus.Letter]) -> list[_Row]:
-    prompts = {text: encode_prompt(tokenizer, text) for text in {letter.prompt.text: None for letter in letters}}
-    rows = []
-    for letter in letters:
-        prompt_ids = prompts[letter.prompt.text]
-        rows.append(_Row(ids=(*prompt_ids, *encode_completion(tokenizer, letter.text)), n_prompt=len(prompt_ids)))
-    return rows
+    encoded = encode_rows(tokenizer, [Answered(letter.prompt.text, (letter.text,)) for letter in letters])
+    return [_Row(ids=(*prompt, *completion), n_prompt=len(prompt)) for prompt, (completion,) in encoded]
 
 
 @contextmanager
@@ -226,7 +223,7 @@ def _loss(model: Qwen2ForCausalLM, batch: Sequence[_Row]) -> Tensor:
     hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     predicts = scored[:, 1:]
     logits = model.lm_head(hidden[predicts])
-    return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][predicts])
+    return torch.nn.functional.cross_entropy(in_full(logits), ids[:, 1:][predicts])
 
 
 def _publish(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, *, seed: int, step: int) -> None:

@@ -6,12 +6,12 @@ wrong name or thing, rude words, saying a sentence twice, and running on. Torch-
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
+from prefloop.preference import p_of_difference
 from prefloop.worlds.letters.words import ALL_THINGS, CLOSINGS, NAMES, RUDE_WORDS, WARM_WORDS
 
 Criterion = Literal["kind and correct", "short", "very short"]
@@ -159,8 +159,4 @@ def preference_probability(prompt: str, a: str, b: str, *, noise: float) -> floa
     """P(a better than b) = sigmoid((u(a) - u(b)) / noise); without noise 1, 0, or a half for equals."""
     if noise < 0:
         raise ValueError(f"noise must be 0 or more, not {noise}")
-    gap = utility(prompt, a) - utility(prompt, b)
-    if noise == 0:
-        return 0.5 if gap == 0 else float(gap > 0)
-    z = gap / noise
-    return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
+    return p_of_difference(utility(prompt, a) - utility(prompt, b), noise=noise)

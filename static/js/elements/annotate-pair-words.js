@@ -13,3 +13,11 @@ export function countInRail(n) {
 export function fill(template, values) {
   return template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
+
+// A link to the sign-in page that comes back to where one is.
+export function signInLink(text) {
+  const link = document.createElement("a");
+  link.href = `/login/?next=${encodeURIComponent(location.pathname + location.search)}`;
+  link.textContent = text;
+  return link;
+}

@@ -1,9 +1,10 @@
 // The annotator's desk. The server renders every pair; this shows one, answers at once, and sends behind the scenes.
 
 import { Outbox } from "./annotate-pair-outbox.js";
+import { Guide } from "./annotate-pair-guide.js";
 import { Kept, Note } from "./annotate-pair-note.js";
 import { ScrollTogether, showView } from "./annotate-pair-reading.js";
-import { countInRail, fill, wordsOf } from "./annotate-pair-words.js";
+import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
 const AHEAD = 2; // pairs fetched before they are needed
@@ -18,6 +19,7 @@ class AnnotatePair extends HTMLElement {
     this.keys = this.querySelector("[data-keys]");
     this.kept = new Kept(this.dataset.key);
     this.note = new Note(this, this.kept);
+    this.guide = new Guide(this, this.kept);
     this.answered = []; // articles, latest last
     this.done = Number(this.dataset.done);
     this.total = Number(this.dataset.total);
@@ -26,11 +28,7 @@ class AnnotatePair extends HTMLElement {
     this.scrolls = new ScrollTogether();
     this.exhausted = !this.querySelector("[data-pair]");
     this.classList.add("is-scripted");
-    this.outbox = new Outbox(
-      this.dataset.key,
-      (op) => this.post(op),
-      (state, n) => this.showSaved(state, n),
-    );
+    this.outbox = new Outbox(this.dataset.key, (op) => this.post(op), (state, n) => this.showSaved(state, n));
     this.queue = [...this.stage.querySelectorAll("[data-pair]")];
     this.setAside();
     this.setLayout(this.kept.get("layout") ?? "side");
@@ -113,10 +111,7 @@ class AnnotatePair extends HTMLElement {
     if (name === "close-keys") this.keys.close();
     if (name === "diff" || name === "raw") this.setView(this.view === name ? "text" : name);
     if (name === "layout") this.setLayout(this.classList.contains("is-stacked") ? "side" : "stacked", true);
-    if (name === "guide") {
-      const guide = this.querySelector("[data-guide]");
-      if (guide) guide.open = !guide.open;
-    }
+    if (name === "guide") this.guide.toggle();
     if (name === "note") this.note.toggle();
   }
 
@@ -129,6 +124,7 @@ class AnnotatePair extends HTMLElement {
   show() {
     const article = this.current;
     const hadFocus = this.shown && this.shown !== article && this.shown.contains(document.activeElement);
+    const isGuideNew = this.shown !== article && this.guide.turn();
     if (this.shown && this.shown !== article) this.shown.hidden = true;
     this.shown = article;
     this.toggle("[data-finished]", !article && this.exhausted);
@@ -139,21 +135,22 @@ class AnnotatePair extends HTMLElement {
     if (!article) {
       const words = this.querySelector("[data-finished-words]");
       if (words && this.done) words.textContent = fill(this.words.finishedAll, { n: this.done });
-      this.querySelector("[data-waiting-words]").textContent = navigator.onLine
-        ? this.words.loading
-        : this.words.waitingOffline;
-      return;
+      const waiting = navigator.onLine ? this.words.loading : this.words.waitingOffline;
+      this.querySelector("[data-waiting-words]").textContent = waiting;
+      return isGuideNew;
     }
     article.hidden = false;
     for (const body of article.querySelectorAll("[data-scroll]")) body.scrollTop = 0;
     this.stage.scrollTop = 0;
     this.form.querySelector("[data-assignment-field]").value = article.dataset.assignment;
-    this.form.querySelector("[data-guideline-field]").value = article.dataset.guideline;
+    this.form.querySelector("[data-guideline-field]").value = this.guide.version;
     this.note.show(article.dataset.assignment);
     showView(article, this.view);
     this.elapsed = 0;
     this.since = document.visibilityState === "visible" ? performance.now() : null;
     if (hadFocus) article.focus({ preventScroll: true });
+    if (isGuideNew) this.announce(fill(this.words.guideline, { version: this.guide.version }));
+    return isGuideNew;
   }
 
   toggle(selector, shown) {
@@ -186,6 +183,7 @@ class AnnotatePair extends HTMLElement {
     saved.dataset.state = state;
     const text = fill(this.words[key[state]], { n });
     if (saved.textContent !== text) saved.textContent = text;
+    if (state === "signed-out") saved.append(" ", signInLink(this.words.signIn));
   }
 
   announce(text) {
@@ -213,7 +211,7 @@ class AnnotatePair extends HTMLElement {
       choice,
       reason: this.note.text,
       seconds: (this.elapsed / 1000).toFixed(2),
-      guideline: article.dataset.guideline,
+      guideline: this.guide.version,
       said_at: new Date().toISOString(),
     };
     this.notice("");
@@ -223,10 +221,10 @@ class AnnotatePair extends HTMLElement {
     this.acknowledge(choice);
     this.note.forget(assignment);
     this.closeNote();
-    this.show();
+    const isGuideNew = this.show();
     const said = this.words[{ both_bad: "bothBad" }[choice] ?? choice];
     const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";
-    this.announce(`${said}. ${next}`);
+    if (!isGuideNew) this.announce(`${said}. ${next}`);
     this.outbox.push(op);
     this.topUp();
   }
@@ -275,6 +273,7 @@ class AnnotatePair extends HTMLElement {
     const url = op.kind === "vote" ? this.dataset.voteUrl : this.dataset.undoUrl;
     const reply = await this.request(url, op);
     if (reply.ok) {
+      this.guide.hear(reply.body?.guide);
       this.minutes = reply.body?.progress?.minutes_left ?? this.minutes;
       return "done";
     }
@@ -328,7 +327,9 @@ class AnnotatePair extends HTMLElement {
   async lease(n) {
     const have = [...this.queue, ...this.answered].map((one) => one.dataset.assignment).join(",");
     const settled = !this.outbox.size;
-    return { ...(await this.request(this.dataset.nextUrl, { n, have })), settled };
+    const reply = await this.request(this.dataset.nextUrl, { n, have, guideline: this.guide.version });
+    this.guide.hear(reply.body?.guide);
+    return { ...reply, settled };
   }
 
   async renew() {

@@ -34,12 +34,21 @@ class CommandPalette extends HTMLElement {
     this.list.setAttribute("aria-label", this.dataset.placeholder);
     this.dialog.append(this.input, this.list);
     this.append(this.dialog);
-    this.input.addEventListener("input", () => this.draw());
+    this.found = [];
+    this.input.addEventListener("input", () => {
+      this.draw();
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.search(), 120);
+    });
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.dialog.addEventListener("click", (event) => {
       if (event.target === this.dialog) this.dialog.close();
-      const item = event.target.closest("[data-url]");
-      if (item) location.assign(item.dataset.url);
+      const item = event.target.closest("[role=option]");
+      if (item?.dataset.url) location.assign(item.dataset.url);
+      if (item?.dataset.theme) {
+        document.querySelector("theme-switch")?.set(item.dataset.theme);
+        this.dialog.close();
+      }
     });
   }
 
@@ -47,9 +56,21 @@ class CommandPalette extends HTMLElement {
     if (!this.dialog) this.build();
     if (this.dialog.open) return this.dialog.close();
     this.input.value = "";
+    this.found = [];
     this.draw();
     this.dialog.showModal();
     this.input.focus();
+  }
+
+  // What only the server knows by name: recipes, loops, prompts.
+  async search() {
+    const query = this.input.value.trim();
+    if (!this.dataset.search || !query) return;
+    const url = `${this.dataset.search}?q=${encodeURIComponent(query)}`;
+    const response = await fetch(url, { redirect: "manual" }).catch(() => null);
+    if (!response?.ok || query !== this.input.value.trim()) return;
+    this.found = (await response.json()).entries;
+    this.draw();
   }
 
   // Every letter must occur in order; runs and word starts rank higher.
@@ -73,7 +94,8 @@ class CommandPalette extends HTMLElement {
       .map((entry) => [query ? this.score(entry.label.toLowerCase(), query) : 0, entry])
       .filter(([score]) => score >= 0)
       .sort((one, other) => other[0] - one[0])
-      .slice(0, 40);
+      .slice(0, 40)
+      .concat(query ? this.found.map((entry) => [0, entry]) : []);
     this.list.replaceChildren(...found.map(([, entry], index) => this.item(entry, index)));
     if (!found.length) {
       const nothing = document.createElement("div");
@@ -89,7 +111,8 @@ class CommandPalette extends HTMLElement {
     item.className = "palette-item";
     item.id = `palette-${index}`;
     item.setAttribute("role", "option");
-    item.dataset.url = entry.url;
+    if (entry.url) item.dataset.url = entry.url;
+    if (entry.theme) item.dataset.theme = entry.theme;
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("class", "icon");
     svg.setAttribute("viewBox", "0 0 24 24");

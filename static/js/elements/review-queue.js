@@ -1,6 +1,6 @@
 // The reviewer's desk: a queue at the left, one comparison at the right, decisions by one key.
 
-import { countInRail, wordsOf } from "./annotate-pair-words.js";
+import { countInRail, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 class ReviewQueue extends HTMLElement {
   connectedCallback() {
@@ -8,8 +8,6 @@ class ReviewQueue extends HTMLElement {
     this.words = wordsOf(this.querySelector("[data-words]"));
     this.pane = this.querySelector("[data-detail-pane]");
     this.keys = this.querySelector("[data-keys]");
-    this.left = Number(document.querySelector(".rail-item[aria-current] > .n")?.textContent ?? 0);
-    this.decided = []; // ids, latest last, for undo
     this.listening = new AbortController();
     const on = (target, name, handler) => target.addEventListener(name, handler, { signal: this.listening.signal });
     on(document, "keydown", (event) => this.onKey(event));
@@ -119,12 +117,11 @@ class ReviewQueue extends HTMLElement {
     this.busy = false;
     if (!reply.ok) {
       this.saved("");
-      return this.notice(reply.why);
+      return this.refused(reply);
     }
     this.notice("");
     this.saved(`✓ ${this.words.saved}`);
-    this.decided.push({ id: form.closest("[data-item]").dataset.id, action: form.action });
-    this.strip(reply.body.strip);
+    this.count(reply.body);
     this.mark(row, reply.body.kind);
     if (next) await this.open(next);
     else {
@@ -134,20 +131,27 @@ class ReviewQueue extends HTMLElement {
     this.announce(agree ? this.words.saidAgreed : this.words.saidOverridden);
   }
 
+  // What is shown, where it was decided by this person; else their last decision, which the server knows.
   async undo() {
-    const last = this.decided.pop();
-    const row = last && this.rows.find((one) => one.dataset.id === last.id);
-    if (row && row !== this.selected) await this.open(row);
-    const form = this.item?.querySelector("[data-withdraw]");
-    if (!form || (!last && !this.item.dataset.mine)) return this.notice(this.words.noUndo);
-    await this.takeBack(form, new URLSearchParams(new FormData(form)));
+    const own = this.item?.dataset.mine && this.item.querySelector("[data-withdraw]");
+    if (own) return this.takeBack(own, new URLSearchParams(new FormData(own)));
+    const form = this.querySelector("[data-undo]");
+    const reply = await this.send(form.action, new URLSearchParams(new FormData(form)));
+    if (!reply.ok) return reply.body ? this.notice(this.words.noUndo) : this.refused(reply);
+    this.notice("");
+    const row = this.rows.find((one) => one.dataset.id === String(reply.body.comparison));
+    if (!row) return location.assign(reply.body.address); // decided in another queue, or before this page was loaded
+    await this.open(row);
+    this.count(reply.body);
+    this.mark(row, reply.body.kind);
+    this.announce(this.words.back);
   }
 
   async takeBack(form, values) {
     const row = this.selected;
     const reply = await this.send(form.action, values);
-    if (!reply.ok) return this.notice(reply.why);
-    this.strip(reply.body.strip);
+    if (!reply.ok) return this.refused(reply);
+    this.count(reply.body);
     this.mark(row, reply.body.kind);
     await this.load(row?.href ?? location.href, row);
     this.announce(this.words.back);
@@ -157,7 +161,7 @@ class ReviewQueue extends HTMLElement {
     const headers = { Accept: "application/json" };
     try {
       const response = await fetch(url, { method: "POST", body, headers, redirect: "manual" });
-      if (response.type === "opaqueredirect" || response.status === 403) return { ok: false, why: this.words.signedOut };
+      if (response.type === "opaqueredirect" || response.status === 403) return { ok: false, why: this.words.signedOut, signedOut: true };
       const json = (response.headers.get("Content-Type") ?? "").includes("application/json");
       const answer = json ? await response.json() : null;
       return { ok: response.ok && json, body: answer, why: answer?.detail ?? this.words.unreached };
@@ -195,9 +199,6 @@ class ReviewQueue extends HTMLElement {
   mark(row, kind) {
     const mark = row?.querySelector("[data-mark]");
     if (!mark) return;
-    const was = mark.childElementCount > 0;
-    this.left += Number(was) - Number(Boolean(kind));
-    countInRail(this.left);
     mark.replaceChildren();
     if (!kind) return;
     const chip = document.createElement("span");
@@ -206,8 +207,11 @@ class ReviewQueue extends HTMLElement {
     mark.append(chip);
   }
 
-  strip(html) {
-    if (html) this.querySelector("[data-strip]").innerHTML = html;
+  // The server counts: what is left in the rail and in this queue, and what was done.
+  count(body) {
+    countInRail(body.n_to_review);
+    if (body.count_words) this.querySelector("[data-queue-count]").textContent = body.count_words;
+    this.querySelector("[data-strip]").innerHTML = body.strip;
   }
 
   saved(text) {
@@ -218,6 +222,11 @@ class ReviewQueue extends HTMLElement {
     const notice = this.querySelector("[data-notice]");
     notice.textContent = text;
     notice.hidden = !text;
+  }
+
+  refused(reply) {
+    this.notice(reply.why);
+    if (reply.signedOut) this.querySelector("[data-notice]").append(" ", signInLink(this.words.signIn));
   }
 
   announce(text) {

@@ -33,7 +33,10 @@ class ThemeSwitch extends HTMLElement {
   }
 
   next() {
-    const theme = THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length];
+    this.set(THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length]);
+  }
+
+  set(theme) {
     document.documentElement.dataset.theme = theme;
     document.cookie = `theme=${theme}; path=/; max-age=31536000; samesite=lax`;
     this.draw();

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from apps.core.bulk import ids_reserve, rows_insert
 from apps.core.models import AuditEvent
+from apps.labels.models import Vote
 from apps.prompts.models import Prompt, PromptSet
-from apps.rankings.models import Vote
 from apps.samples.models import Completion
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apps.core.columns import coded, fetch
-from apps.judging.models import Verdict
+from apps.labels.models import Verdict
 from apps.samples.models import Completion
 
 pytestmark = pytest.mark.django_db

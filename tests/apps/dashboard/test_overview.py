@@ -10,8 +10,8 @@ from apps.dashboard import selectors
 from apps.dashboard.belief import belief
 from apps.jobs import services as jobs
 from apps.jobs.models import Job
+from apps.labels.services import preferences_derive
 from apps.policies.models import Checkpoint
-from apps.rankings.preferences import preferences_derive
 from apps.training.models import Loop, Round
 from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe

@@ -14,8 +14,8 @@ from django.core.management import CommandError, call_command
 from apps.exchange.exports import BadExport, export_file
 from apps.exchange.files import NotATable
 from apps.exchange.models import Upload
+from apps.labels.models import Preference
 from apps.prompts.models import Prompt
-from apps.rankings.models import Preference
 
 pytestmark = pytest.mark.django_db
 
@@ -36,8 +36,8 @@ def labelled(bring, write_lines, project):
 
 def test_a_csv_holds_no_formula(labelled, tmp_path):
     path = tmp_path / "out.csv"
-    n_rows, n_bytes = export_file(project=labelled, format="trl", labels="effective", path=path, actor=None)
-    assert (n_rows, n_bytes) == (3, path.stat().st_size)
+    made = export_file(project=labelled, format="trl", labels="effective", path=path, actor=None)
+    assert (made.n_lines, made.n_bytes) == (3, path.stat().st_size)
     rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     assert rows[0] == {"prompt": "'+p0", "chosen": "'=HYPERLINK(0)", "rejected": "b0"}
 

@@ -14,12 +14,13 @@ from django.utils import timezone
 from apps.exchange import lock, reading, services, writing
 from apps.exchange.lock import ImportBusy, import_lock
 from apps.exchange.reading import CompressedFile, NothingToImport
-from apps.judging.models import Judge, Verdict
+from apps.labels import bulk
+from apps.labels.models import Judge, Override, Preference, Ranking, Verdict, Vote
+from apps.labels.services import preferences_derive
 from apps.prompts.models import ImportBatch, Prompt, ready
-from apps.rankings.models import Override, Preference, Ranking, Vote
-from apps.rankings.preferences import preferences_derive
 from apps.samples.models import Comparison, Completion
-from prefloop.records import RecordsError, parse_record, read_again, write_record
+from prefloop.formats.guarded import Reading
+from prefloop.records import RecordsError, parse_record, write_record
 from prefloop.types import PrefloopError
 
 pytestmark = pytest.mark.django_db
@@ -97,7 +98,8 @@ def test_an_override_that_says_what_the_judge_said_is_an_agreement(project, brin
 
 def test_labels_derived_again_are_the_same(project, bring, write_lines, full_record):
     bring(write_lines([full_record, simple(1, votes=[{"rater": "x", "choice": 0}])]))
-    assert Preference.objects.count() == 3  # both votes tie, but an override decides; one vote; one override
+    # both votes tie, but an override decides; a pair of a ranking; another override; one vote
+    assert Preference.objects.count() == 4
     assert preferences_derive(project=project, now=timezone.now()) == 0
 
 
@@ -203,14 +205,14 @@ def test_a_killed_import_is_invisible_and_the_next_one_sweeps_it(project, bring,
 def test_a_failed_write_leaves_nothing_behind(project, bring, write_lines, monkeypatch):
     monkeypatch.setattr(services, "BATCH", 2)
 
-    insert = writing.rows_insert
+    insert = bulk.rows_insert
 
     def fail(model, names, rows, **more):
-        if rows and model is writing.Verdict:
+        if rows and model is Verdict:
             raise RuntimeError("the disk is full")
         return insert(model, names, rows, **more)
 
-    monkeypatch.setattr(writing, "rows_insert", fail)
+    monkeypatch.setattr(bulk, "rows_insert", fail)
     with pytest.raises(RuntimeError):
         bring(write_lines([simple(i, verdicts=[{"judge": "j", "choice": 0}]) for i in range(3)]))
     assert not ImportBatch.objects.exists()
@@ -256,10 +258,11 @@ def test_a_large_file_is_read_again_where_it_was_checked(project, bring, take, w
     path = write_lines(records)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\n\n", 2))
     monkeypatch.setattr(reading, "_KEPT_BYTES", 0)
-    again = []
-    monkeypatch.setattr(reading, "read_again", lambda *args: again.append(1) or read_again(*args))
+    passes = []
+    records_of = Reading.records
+    monkeypatch.setattr(Reading, "records", lambda file: passes.append(1) or records_of(file))
     assert bring(path).n_records == 3
-    assert again
+    assert len(passes) == 2
     written = b"".join(write_record(parse_record(record)) for record in (full_record, simple(0), simple(1)))
     assert take(project) == written
 

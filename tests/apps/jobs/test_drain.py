@@ -10,12 +10,12 @@ from django.db.models import F
 from django.utils import timezone
 
 from apps.jobs import registry, services
-from apps.jobs.drain import drain
+from apps.jobs.drain import drain, drain_until
 from apps.jobs.identity import host_name
 from apps.jobs.machine import EDGES, EdgeNotAllowed, transition
 from apps.jobs.models import TERMINAL, Job, JobEvent, JobGroup, JobState
 from apps.jobs.registry import JobCancelled, JobContext, JobFailure, JobInterrupted
-from prefloop.types import PrefloopError
+from prefloop.types import BadData, PrefloopError
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +50,29 @@ def test_jobs_run_oldest_first_and_keep_their_results(handle):
     assert order == [3, 1, 2]
     assert [Job.objects.get(pk=job.pk).result for job in jobs] == [{"double": 6}, {"double": 2}, {"double": 4}]
     assert {Job.objects.get(pk=job.pk).state for job in jobs} == {JobState.SUCCEEDED}
+
+
+def test_a_foreground_run_of_one_group_leaves_older_jobs_waiting(handle):
+    handle("t.echo", lambda ctx: None)
+    older = enqueue()
+    group = services.group_create(project=None, name="g", jobs=[services.JobSpec("t.echo", "cpu")])
+    mine = group.jobs.get()
+    drain_until(
+        lambda: Job.objects.get(pk=mine.pk).state in TERMINAL, queues=["cpu"], worker_name="w", group_id=group.pk
+    )
+    assert Job.objects.get(pk=mine.pk).state == JobState.SUCCEEDED
+    assert Job.objects.get(pk=older.pk).state == JobState.QUEUED
+
+
+def test_data_that_can_not_be_used_fails_as_data(handle):
+    def run(ctx: JobContext):
+        raise BadData("prompt 'q9': the chat template refuses this conversation")
+
+    handle("t.echo", run)
+    job = enqueue()
+    drain(["cpu"], worker_name="w")
+    job.refresh_from_db()
+    assert (job.failure_class, job.error) == ("data", "prompt 'q9': the chat template refuses this conversation")
 
 
 def test_the_log_of_a_job_tells_every_state_it_went_through(handle):

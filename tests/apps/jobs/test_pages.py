@@ -19,9 +19,9 @@ def job(project):
     return services.job_enqueue(kind="t.echo", queue="cpu", payload={}, project=project, title="Sample 8 answers")
 
 
-def test_members_see_a_job_and_strangers_get_404(job, ann, charlie, client_for):
+def test_members_see_a_job_and_strangers_get_404(job, bob, charlie, client_for):
     for address in ("/p/letters-test/jobs/", f"/p/letters-test/jobs/{job.pk}/"):
-        page = client_for(ann).get(address)
+        page = client_for(bob).get(address)
         assert page.status_code == 200
         assert "Sample 8 answers" in page.content.decode()
         assert client_for(charlie).get(address).status_code == 404
@@ -32,8 +32,8 @@ def test_a_job_is_not_reached_through_another_project(job, charlie, other_projec
     assert client_for(charlie).get(f"/p/{other_project.slug}/jobs/{job.pk}/").status_code == 404
 
 
-def test_the_list_of_all_projects_holds_only_one_s_own(job, ann, charlie, client_for):
-    assert "Sample 8 answers" in client_for(ann).get("/jobs/").content.decode()
+def test_the_list_of_all_projects_holds_only_one_s_own(job, bob, charlie, client_for):
+    assert "Sample 8 answers" in client_for(bob).get("/jobs/").content.decode()
     assert "Sample 8 answers" not in client_for(charlie).get("/jobs/").content.decode()
 
 
@@ -59,8 +59,8 @@ def test_cancel_then_retry_by_the_buttons(job, erin, client_for):
     assert new.started_by == erin
 
 
-def test_a_page_that_asks_since_gets_204_until_something_changes(job, ann, client_for):
-    client = client_for(ann)
+def test_a_page_that_asks_since_gets_204_until_something_changes(job, bob, client_for):
+    client = client_for(bob)
     for address in ("/p/letters-test/jobs/", f"/p/letters-test/jobs/{job.pk}/"):
         version = client.get(address)["X-Since"]
         assert client.get(address, {"since": version}).status_code == 204
@@ -71,25 +71,25 @@ def test_a_page_that_asks_since_gets_204_until_something_changes(job, ann, clien
         assert changed["X-Since"] != version
 
 
-def test_an_ended_job_stops_the_asking(job, ann, client_for):
+def test_an_ended_job_stops_the_asking(job, bob, client_for):
     services.job_cancel(job=job, by=None)
-    assert client_for(ann).get(f"/p/letters-test/jobs/{job.pk}/")["X-Poll"] == "stop"
+    assert client_for(bob).get(f"/p/letters-test/jobs/{job.pk}/")["X-Poll"] == "stop"
 
 
-def test_what_a_job_says_is_escaped(job, ann, client_for):
+def test_what_a_job_says_is_escaped(job, bob, client_for):
     Job.objects.update(state="failed", error="<script>alert(1)</script>", message="<b>x</b>", n_steps=2)
-    page = client_for(ann).get(f"/p/letters-test/jobs/{job.pk}/").content.decode()
+    page = client_for(bob).get(f"/p/letters-test/jobs/{job.pk}/").content.decode()
     assert "<script>alert" not in page
     assert "<b>x</b>" not in page
 
 
 def test_the_list_asks_the_same_number_of_questions_for_one_job_and_for_many(
-    job, project, ann, client_for, django_assert_num_queries
+    job, project, bob, client_for, django_assert_num_queries
 ):
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    client = client_for(ann)
+    client = client_for(bob)
     client.get("/p/letters-test/jobs/")
     with CaptureQueriesContext(connection) as one:
         client.get("/p/letters-test/jobs/")
@@ -140,3 +140,11 @@ def test_without_a_broker_nothing_is_published(settings, project, django_capture
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         services.job_enqueue(kind="t.echo", queue="cpu", payload={}, project=project)
     assert callbacks == []
+
+
+def test_annotators_read_no_job_that_they_did_not_start(job, ann, client_for):
+    """A job names models, judges and the machine that runs it."""
+    client = client_for(ann)
+    assert client.get(f"/p/letters-test/jobs/{job.pk}/").status_code == 404
+    for path in ("/jobs/", "/p/letters-test/jobs/"):
+        assert "Sample 8 answers" not in client.get(path).content.decode()

@@ -39,9 +39,12 @@ def test_the_figures_are_those_of_a_count_by_hand(hosted, make_comparison, make_
     assert (figures.agreement.n, figures.agreement.rate) == (2, 0.75)
     assert (figures.consistency.n, figures.consistency.rate) == (3, pytest.approx(2 / 3))
     assert (figures.first_slot.n, figures.first_slot.rate) == (6, pytest.approx(4 / 6))
-    # Wilson for 1.5 of 2 by hand: z² = 3.8415; centre (0.75 + 0.9604) / 2.9207, half 1.96 √(0.09375 + 0.2401) / 2.9207
-    assert figures.agreement.low == pytest.approx(0.1980, abs=2e-4)
-    assert figures.agreement.high == pytest.approx(0.9733, abs=2e-4)
+    assert (figures.agreement.n_comparisons, figures.agreement.n_verdicts) == (2, 4)
+    assert (figures.first_slot.n_comparisons, figures.first_slot.n_verdicts) == (3, 6)
+    # 1 and ½ over two comparisons: their mean's variance is 2 (2 · ¼²) / 4 = 1/16, so 0.1875 · 16 = 3 tries. Wilson's
+    # with Student's t of one degree of freedom, t² = 161.45: (0.75 + 26.908 ± 12.706 √(1/16 + 4.4847)) / 54.816
+    assert figures.agreement.low == pytest.approx(0.0103, abs=2e-4)
+    assert figures.agreement.high == pytest.approx(0.9989, abs=2e-4)
 
 
 def test_the_figures_follow_new_votes_and_verdicts(hosted, make_comparison, make_verdict, make_vote, project):

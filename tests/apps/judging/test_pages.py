@@ -12,10 +12,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.jobs.models import Job
-from apps.judging.models import Judge, JudgingRun
+from apps.labels.models import Judge, JudgingRun, Preference
 from apps.policies.endpoints import endpoint_create, endpoint_key
 from apps.policies.models import Checkpoint, Endpoint
-from apps.rankings.models import Preference
 
 pytestmark = pytest.mark.django_db
 BASE = "/p/letters-test/judges/"
@@ -358,7 +357,7 @@ def test_labels_of_a_large_project_are_made_again_by_a_job(
     comparison = make_comparison(project)
     for order in ("01", "10"):
         make_verdict(comparison, "second", judge=hosted, order=order)
-    monkeypatch.setattr("apps.dashboard.labels.AT_ONCE", 0)
+    monkeypatch.setattr("apps.labels.services.AT_ONCE", 0)
     client_for(bob).post(f"{BASE}{hosted.pk}/use-for-labels/")
     assert not Preference.objects.exists()
     drain(["cpu"], worker_name="test")

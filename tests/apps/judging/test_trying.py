@@ -11,10 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from apps.jobs.drain import drain
 from apps.jobs.models import Job
 from apps.judging.figures import judge_figures
-from apps.judging.models import AttackTrial, Judge, JudgingRun
+from apps.judging.models import AttackTrial
 from apps.judging.selectors import failed_only
+from apps.judging.specs import spec_of
+from apps.labels.models import Judge, JudgingRun
 from apps.policies.endpoints import (
     PROBE_LIMITS,
     EndpointKeyUnreadable,
@@ -24,8 +27,10 @@ from apps.policies.endpoints import (
     endpoint_update,
 )
 from apps.policies.models import Endpoint, Spend
+from prefloop.judging.asking import Question
+from prefloop.judging.judge import pair_judge
 from prefloop.judging.verdicts import AS_STORED
-from workers.asking import LlmSettings, opened
+from workers.asking import opened
 
 pytestmark = pytest.mark.django_db
 BASE = "/p/letters-test/judges/"
@@ -99,6 +104,23 @@ def test_a_trial_is_a_job_of_five_pairs_whose_result_is_shown_as_text(
     for person in (bob, charlie):
         assert client_for(person).get(f"{BASE}trials/{job.pk}/").status_code == 404
         assert client_for(person).get(f"/p/elsewhere/judges/trials/{job.pk}/").status_code == 404
+
+
+def test_a_draft_of_any_kind_is_tried_from_its_form(make_comparison, project, erin, client_for):
+    pair = make_comparison(project, ("Thanks, Maria", "Thanks"))
+    client, new = client_for(erin), f"{BASE}new/?kind=rules"
+    assert "Try on five pairs" in client.get(new).content.decode()
+    rules = {"rules": '[{"check": "contains", "text": "Maria"}]', "count": "share"}
+    client.post(new, rules | {"action": "trial"}, **HTMX)
+    drain(["cpu"], worker_name="w")
+    job = Job.objects.get(kind="judging.trial")
+    assert job.result["labels"][str(pair.pk)]["outcome"] == "first"
+    page = client.get(f"{BASE}trials/{job.pk}/").content.decode()
+    assert "at least 1 is asked for" in page
+    assert "Both answers" in page
+    assert not Judge.objects.exists()
+    refused = client.post(new, rules | {"rules": "[1", "action": "trial"}, **HTMX).content.decode()
+    assert "the rules are no JSON" in refused
 
 
 def test_what_stands_in_the_way_of_a_trial_is_said(endpoint, make_comparison, project, erin, client_for):
@@ -271,9 +293,8 @@ def test_a_judge_by_json_says_whether_its_endpoint_holds_to_the_schema(able, pro
     client.post(f"{BASE}endpoints/{able.pk}/", {"action": "probe"})
     assert "does not hold replies to a schema" in client.get(page).content.decode()
     judge.refresh_from_db()
-    settings = LlmSettings.of(judge)
-    with opened(judge.endpoint) as there:
-        verdict = settings.pair_judge(there, seed=0).judge_pair(prompt="p", first="a", second="b", order=AS_STORED)
+    with opened(judge) as there:
+        verdict = pair_judge(spec_of(judge), there).ask(Question("p", ("a", "b"), AS_STORED))
     # not asked for what it was seen to refuse; its reply is no JSON, and no verdict
     assert (verdict.state, verdict.flags, verdict.raw[0]) == ("unparseable", ("no-schema",), "Q")
 

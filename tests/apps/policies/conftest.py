@@ -16,15 +16,15 @@ def store(settings, tmp_path):
     """A store and an import directory of this test's own."""
     settings.STORE_DIR = tmp_path / "store"
     settings.IMPORT_DIRS = [tmp_path / "imports"]
-    (tmp_path / "imports").mkdir()
+    (tmp_path / "imports" / "projects" / "letters-test").mkdir(parents=True)
     return tmp_path
 
 
 @pytest.fixture
 def model_dir(store):
-    """model_dir("name"): a model directory that may be imported."""
+    """model_dir("name"): a model directory that the project `letters-test` may import."""
 
-    def make(name="tiny", *, under="imports"):
+    def make(name="tiny", *, under="imports/projects/letters-test"):
         folder = store / under / name
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}))

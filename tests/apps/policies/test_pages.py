@@ -17,6 +17,7 @@ from apps.policies import services
 from apps.policies.lineage import draw_lineage, short_count
 from apps.policies.models import Checkpoint
 from apps.policies.store import ImportRefused, import_source
+from prefloop.model_sources import Directory
 
 pytestmark = pytest.mark.django_db
 BASE = "/p/letters-test/policies/"
@@ -136,8 +137,8 @@ def test_a_look_says_what_a_model_is_and_takes_before_anything_is_copied(project
     assert page.status_code == 200
     look = page.context["look"]
     assert look.facts.n_parameters == 6
-    assert (look.facts.sampling_bytes, look.on_gpu.sampling_bytes) == (24, 12)  # 4 bytes a number, 2 in bf16
-    assert (look.facts.training_bytes, look.on_gpu.training_bytes) == (96, 108)
+    assert (look.facts.sampling_bytes, look.facts.on_gpu.sampling_bytes) == (24, 12)  # 4 bytes a number, 2 in bf16
+    assert (look.facts.training_bytes, look.facts.on_gpu.training_bytes) == (96, 108)
     assert look.facts.n_bytes == sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     text = page.content.decode()
     assert "all weights" in text
@@ -174,7 +175,7 @@ def test_a_pickle_that_appears_while_copying_is_found_in_the_copy(project, store
 
     monkeypatch.setattr(services.shutil, "copytree", late)
     with pytest.raises(services.PrefloopError, match="pickle"):
-        services.checkpoint_import(project=project, name="sft", role="policy", source=folder)
+        services.checkpoint_import(project=project, name="sft", role="policy", source=Directory(folder))
     assert not Checkpoint.objects.exists()
     assert [path for path in (store / "store").rglob("*") if path.is_file()] == []
 
@@ -193,20 +194,23 @@ def test_custom_code_is_refused(project, store, model_dir, erin, client_for):
 def test_only_import_directories_are_read(path, project, store, model_dir, erin, client_for):
     outside = model_dir("outside", under=".")
     model_dir("tiny")
-    (store / "imports" / "link").symlink_to(outside)
+    (store / "imports" / "projects" / "letters-test" / "link").symlink_to(outside)
     page = client_for(erin).post(f"{BASE}import/", {"path": path, "name": "sft", "role": "policy"})
     assert page.status_code == 400
     assert not Checkpoint.objects.exists()
     if path.strip():
         with pytest.raises(ImportRefused):
-            import_source(path)
+            import_source(path, project=project, is_operator=False)
 
 
-def test_the_refusal_of_an_outside_path_names_the_setting_and_not_whether_it_exists(store, model_dir):
+@pytest.mark.parametrize("operator", [True, False])
+def test_the_refusal_of_an_outside_path_names_the_setting_and_not_whether_it_exists(
+    operator, project, store, model_dir
+):
     said = []
     for path in (model_dir("outside", under="."), store / "nothing-here"):
         with pytest.raises(ImportRefused, match="PREFLOOP_IMPORT_DIRS") as refusal:
-            import_source(str(path))
+            import_source(str(path), project=project, is_operator=operator)
         said.append(str(refusal.value).replace(str(path), ""))
     assert len({text.replace("''", "") for text in said}) == 1
 
@@ -231,6 +235,43 @@ def test_a_large_model_becomes_a_job_that_imports_it_once(project, store, model_
     job.refresh_from_db()
     assert job.state == "succeeded", job.error
     assert Checkpoint.objects.get().role == "reward"
+
+
+def test_a_gguf_file_becomes_a_job_that_writes_its_numbers_out(project, store, erin, client_for):
+    from apps.jobs.drain import drain
+    from tests.prefloop.model_sources.gguf_files import Q8_0, policy_with_merges, write_gguf
+
+    write_gguf(store / "imports" / "projects" / "letters-test" / "small.gguf", policy_with_merges(), kind=Q8_0)
+    sent = {"path": "small.gguf", "name": "small", "role": "policy"}
+    look = client_for(erin).post(f"{BASE}import/", sent | {"action": "look"})
+    assert "quantised (Q8_0)" in look.content.decode()
+    answer = client_for(erin).post(f"{BASE}import/", sent)
+    job = Job.objects.get()
+    assert answer["Location"] == f"/p/letters-test/jobs/{job.pk}/"
+    drain(["cpu"], worker_name="test")
+    made = Checkpoint.objects.get()
+    assert made.architecture == "Qwen2ForCausalLM"
+    assert made.manifest["extra"] == {"imported_from": "small.gguf", "quantised": "Q8_0"}
+
+
+def test_a_hubs_model_is_named_on_the_page_and_comes_by_a_job(project, store, erin, client_for, model_dir, monkeypatch):
+    from apps.jobs.drain import drain
+    from tests.prefloop.model_sources.small_hub import COMMIT, small_hub
+
+    with small_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_HOME", str(store / "home"))
+        monkeypatch.setenv("PREFLOOP_HUB_OFFLINE", "0")
+        hub.add("acme/tiny", model_dir("tiny"))
+        sent = {"path": "hf:acme/tiny@main", "name": "tiny", "role": "policy"}
+        assert "qwen2" in client_for(erin).post(f"{BASE}import/", sent | {"action": "look"}).content.decode()
+        client_for(erin).post(f"{BASE}import/", sent)
+        client_for(erin).post(f"{BASE}import/", sent | {"path": "hf:acme/none", "name": "none"})
+        drain(["cpu"], worker_name="test")
+    assert Checkpoint.objects.get().manifest["extra"] == {"imported_from": "hf:acme/tiny", "revision": COMMIT}
+    assert "there is no acme/none" in Job.objects.get(title__endswith="none").error
+    refused = client_for(erin).post(f"{BASE}import/", sent | {"path": "hf:../etc", "name": "x"})
+    assert "is not a hub&#x27;s name" in refused.content.decode()
 
 
 def test_the_command_imports_from_anywhere_and_fails_with_a_line(project, store, model_dir):
@@ -318,3 +359,65 @@ def test_engineers_approve_once_and_withdraw_only_what_they_saw(
     assert "2,000 characters at most" in client_for(erin).post(path, {"note": "x" * 2001}, follow=True).content.decode()
     one.refresh_from_db()
     assert one.approved_at is None
+
+
+# --- whose models are whose -------------------------------------------------------------------------------------------
+
+
+def test_what_lies_on_the_server_is_the_operators_to_give(
+    project, store, model_dir, make_project, make_user, erin, client_for, settings
+):
+    """An engineer, of a project of their own too, reads neither the shared folder nor another project's."""
+    model_dir("secret", under="imports")
+    model_dir("theirs", under="imports/projects/elsewhere")
+    model_dir("mine")
+    model_dir("given", under="models")
+    settings.PROJECT_IMPORT_DIRS = {project.slug: [store / "models"]}
+    own = make_project("secret", owner=erin)  # named like a directory of the shared folder
+    root = make_user("root", is_superuser=True)
+    make_project("roots", owner=root)
+    tried = ("secret", "projects/elsewhere/theirs", "../secret", str(store / "imports" / "secret"), "model.safetensors")
+    for slug in (project.slug, own.slug):
+        page = client_for(erin).get(f"/p/{slug}/policies/import/").content.decode()
+        assert f"<code>{store / 'imports'}</code>" not in page
+        for path in tried:
+            for action in ("look", ""):
+                form = {"path": path, "name": "x", "role": "policy", "action": action}
+                assert client_for(erin).post(f"/p/{slug}/policies/import/", form).status_code == 400, path
+    assert not Checkpoint.objects.exists()
+    for who, slug, path in ((erin, project.slug, "mine"), (erin, project.slug, "given"), (root, "roots", "secret")):
+        form = {"path": path, "name": path, "role": "policy"}
+        assert client_for(who).post(f"/p/{slug}/policies/import/", form).status_code == 302, path
+
+
+def test_a_queued_import_asks_again_who_may_read_where(project, store, model_dir, erin, make_user):
+    from types import SimpleNamespace
+
+    from apps.policies.tasks import import_checkpoint
+
+    folder = model_dir("secret", under="imports")
+    payload = {"name": "x", "role": "policy", "path": str(folder)}
+    job = SimpleNamespace(project_id=project.pk, payload=payload, check=lambda: None, progress=lambda *said: None)
+    job.started_by_id = erin.pk
+    with pytest.raises(ImportRefused):
+        import_checkpoint(job)
+    job.started_by_id = make_user(is_superuser=True).pk
+    assert Checkpoint.objects.get(pk=import_checkpoint(job)["checkpoint"]).name == "x"
+
+
+def test_an_adapter_of_another_projects_checkpoint_brings_nothing_in(project, store, model_dir, other_project):
+    """Neither with a config beside it, nor by an import command, nor as what a run has made."""
+    theirs = model_dir("base", under=f"store/{other_project.slug}/checkpoints")
+    sly = model_dir("sly")
+    (sly / "model.safetensors").rename(sly / "adapter_model.safetensors")
+    (sly / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(theirs)}))
+    with pytest.raises(services.PrefloopError, match="is an adapter"):
+        services.checkpoint_import(project=project, name="sly", role="policy", source=Directory(sly))
+    made = store / "store" / project.slug / "checkpoints" / "made"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    sly.rename(made)
+    for base in (str(theirs), "../elsewhere/checkpoints/base", "org/name", 7, None):
+        (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        with pytest.raises(ImportRefused):
+            services.checkpoint_register(project=project, name="made", role="policy", directory=made)
+    assert not Checkpoint.objects.exists()

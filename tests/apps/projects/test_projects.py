@@ -35,7 +35,7 @@ def _token(url):
 
 
 def test_whoever_makes_a_project_owns_it(client_for, make_user):
-    dora = make_user("dora")
+    dora = make_user("dora", is_superuser=True)
     response = client_for(dora).post("/projects/new/", {"name": "Poems about Rain!", "criterion": "wetter"})
     assert response.headers["Location"] == "/p/poems-about-rain/"
     project = Project.objects.get()
@@ -43,14 +43,26 @@ def test_whoever_makes_a_project_owns_it(client_for, make_user):
     assert Membership.objects.get(project=project).role == "owner"
 
 
-def test_an_address_is_taken_once_and_said_so(client_for, alice, project):
-    response = client_for(alice).post("/projects/new/", {"name": "Letters test"})
+@pytest.mark.parametrize("creators", ["admins", "everyone"])
+def test_who_makes_projects_is_the_operators_choice(creators, client_for, make_user, alice, project, settings):
+    settings.PROJECT_CREATORS = creators
+    may = creators == "everyone"
+    for number, person in enumerate((alice, make_user("dora"))):
+        assert ("New project" in client_for(person).get("/").content.decode()) == may
+        assert client_for(person).get("/projects/new/").status_code == (200 if may else 404)
+        made = client_for(person).post("/projects/new/", {"name": f"Mine {number}"})
+        assert made.status_code == (302 if may else 404)
+    assert Project.objects.count() == (3 if may else 1)
+
+
+def test_an_address_is_taken_once_and_said_so(client_for, make_user, project):
+    response = client_for(make_user(is_superuser=True)).post("/projects/new/", {"name": "Letters test"})
     assert response.status_code == 400
     assert b"already: choose another name" in response.content
 
 
-def test_a_name_without_letters_makes_no_address(client_for, alice):
-    assert client_for(alice).post("/projects/new/", {"name": "!!!"}).status_code == 400
+def test_a_name_without_letters_makes_no_address(client_for, make_user):
+    assert client_for(make_user(is_superuser=True)).post("/projects/new/", {"name": "!!!"}).status_code == 400
 
 
 @pytest.mark.parametrize("slug", ["../x", "A", "a--b", "-a", "a/b", "a b", "x" * 65, "%2e"])
@@ -74,9 +86,12 @@ def test_the_start_page_shows_ones_own_projects_with_their_numbers(
 
 
 def test_without_projects_the_start_page_says_the_next_step(client_for, make_user):
-    page = client_for(make_user()).get("/").content
+    page = client_for(make_user(is_superuser=True)).get("/").content
     assert b"No projects yet" in page
     assert b"seed_letters" in page
+    page = client_for(make_user()).get("/").content
+    assert b"for an invitation" in page
+    assert b"seed_letters" not in page
 
 
 # --- who may change what ---------------------------------------------------------------------------------------------
@@ -269,3 +284,18 @@ def test_annotators_lose_the_review_page_where_they_may_not_override(client_for,
     client_for(alice).post(_url(project, "labels/"), {"votes_per_comparison": "2"})
     assert b'/review/"' not in client_for(ann).get(_url(project)).content
     assert b'/review/"' in client_for(alice).get(_url(project)).content
+
+
+@pytest.mark.parametrize("how", ["removed", "demoted"])
+def test_an_invitation_ends_with_its_makers_right_to_give_it(how, project, alice, member, make_user):
+    other = member("olga", "owner")
+    _row, url = services.invitation_create(project=project, role=Role.OWNER, actor=other, now=timezone.now())
+    membership = Membership.objects.get(project=project, user=other)
+    if how == "removed":
+        services.member_remove(membership=membership, actor=alice)
+    else:
+        services.member_change_role(membership=membership, role=Role.LEAD, actor=alice)
+    for person in (other, make_user("dora")):
+        with pytest.raises(services.InvitationInvalid):
+            services.invitation_accept(token=_token(url), user=person, now=timezone.now())
+    assert not Membership.objects.filter(project=project, user=other, role="owner").exists()

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from apps.labels.models import Preference, Vote
 from apps.rankings import selectors, services
-from apps.rankings.models import Assignment, Preference, Vote
-from apps.rankings.services.assign import LEASE
+from apps.rankings.models import Assignment
+from apps.rankings.services.assign import LEASE, MOST_HELD
+from apps.samples import exposure
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 LATE = T0 + LEASE + timedelta(seconds=1)
@@ -161,14 +163,14 @@ def test_undo_touches_nobody_elses_vote(project, ann, bob, make_comparison):
 def test_whoever_saw_the_judges_label_is_not_asked_blind(project, ann, bob, make_comparison):
     comparison = make_comparison(project)
     held = lease(project, ann)
-    services.comparison_mark_seen(comparison=comparison, user=ann, now=T0)
-    services.comparison_mark_seen(comparison=comparison, user=ann, now=T0)
+    exposure.shown(user_id=ann.pk, comparison_ids=[comparison.pk], where="test")
+    exposure.shown(user_id=ann.pk, comparison_ids=[comparison.pk], where="test")
     with pytest.raises(services.LeaseLost):
         vote(held)
     assert lease(project, ann) is None
     assert lease(project, bob).comparison_id == comparison.pk
     vote(lease(project, bob))
-    services.comparison_mark_seen(comparison=comparison, user=bob, now=T0)
+    exposure.shown(user_id=bob.pk, comparison_ids=[comparison.pk], where="test")
     with pytest.raises(services.NothingToUndo):
         services.vote_undo(project=project, user=bob, now=T0)
 
@@ -204,8 +206,40 @@ def test_the_guideline_on_the_screen_is_kept_with_the_vote(project, ann, make_co
         Guideline.objects.create(project=project, version=version, text="Be kind.")
     for _ in range(3):
         make_comparison(project)
-    kept = [vote(lease(project, ann), guideline=shown).vote.guideline for shown in ("v1", "v9", "")]
-    assert kept == ["v1", "v2", "v2"]
+    kept = [vote(lease(project, ann), guideline=shown).vote.guideline for shown in ("v1", "", None)]
+    assert kept == ["v1", "", "v2"]
+
+
+def test_a_guideline_that_was_never_written_is_refused(project, ann, make_comparison):
+    make_comparison(project)
+    assignment = lease(project, ann)
+    with pytest.raises(services.BadVote, match="v9"):
+        vote(assignment, guideline="v9")
+    assert not Vote.objects.exists()
+
+
+def test_a_program_that_names_no_guideline_voted_under_the_one_it_was_given(project, ann, api_for, make_comparison):
+    from apps.projects.services import guideline_add
+
+    guideline_add(project=project, text="Be kind.", actor=None)
+    for _ in range(3):
+        make_comparison(project)
+    api = api_for(ann)
+    given = api.post(f"/api/v1/projects/{project.slug}/next/").json()
+    guideline_add(project=project, text="Be kind and short.", actor=None)
+    said = api.post("/api/v1/votes/", {"assignment": given["assignment"], "choice": "left"}, "json").json()
+    assert (given["guideline"], said["guideline"]) == ("v1", "v1")
+
+    given = api.post(f"/api/v1/projects/{project.slug}/next/").json()
+    body = {"assignment": given["assignment"], "choice": "left", "guideline": "v1"}
+    assert (given["guideline"], api.post("/api/v1/votes/", body, "json").json()["guideline"]) == ("v2", "v1")
+
+    given = api.post(f"/api/v1/projects/{project.slug}/next/").json()
+    guideline_add(project=project, text="Be kind, short and correct.", actor=None)
+    again = api.post(f"/api/v1/projects/{project.slug}/next/").json()
+    assert again["assignment"] == given["assignment"]
+    api.post("/api/v1/votes/", {"assignment": again["assignment"], "choice": "left"}, "json")
+    assert list(Vote.objects.order_by("id").values_list("guideline", flat=True)) == ["v1", "v1", "v3"]
 
 
 def test_progress_counts_what_is_done_and_what_is_left(project, ann, bob, make_comparison):
@@ -227,7 +261,7 @@ def test_leasing_takes_the_same_number_of_queries_whatever_the_project_holds(
     with django_assert_max_num_queries(14):
         lease(project, ann)
     held = lease(project, ann)
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(21):
         vote(held)
 
 
@@ -305,3 +339,23 @@ def test_two_votes_at_once_on_one_comparison_are_both_in_its_label(project, crow
         leased = [lease(project, user) for user in crowd]
         together(lambda one: services.vote_create(assignment=one, choice="tie", now=T0), leased)
         assert len(Preference.objects.get(comparison=comparison).label_ids) == 4
+
+
+def test_nobody_holds_more_than_a_few_pairs_however_often_they_ask(project, ann, bob, make_comparison, client_for):
+    pairs = [make_comparison(project) for _ in range(MOST_HELD + 4)]
+    browser = client_for(ann)
+    for pair in pairs:
+        browser.get(f"/p/{project.slug}/annotate/{pair.pk}/")
+    held = Assignment.objects.filter(user=ann, state="open")
+    assert 0 < held.count() <= MOST_HELD
+    browser.post(f"/p/{project.slug}/annotate/next/", {"have": ",".join(str(row.pk) for row in held)})
+    assert held.count() <= MOST_HELD
+    assert len(services.assignments_lease(project=project, user=bob, n=3, now=T0, rng=rng())) == 3
+
+
+def test_a_pair_that_was_given_back_can_be_voted_on_until_it_is_let_again(project, ann, bob, make_comparison):
+    for _ in range(MOST_HELD + 1):
+        services.assignment_for_comparison(comparison=make_comparison(project), user=ann, now=T0, rng=rng())
+    services.assignments_lease(project=project, user=ann, n=1, now=T0, rng=rng())
+    back = Assignment.objects.get(user=ann, state="expired")
+    assert vote(back).created

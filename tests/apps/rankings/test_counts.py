@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from apps.labels.models import Override
 from apps.prompts.models import ImportBatch
 from apps.rankings import selectors
-from apps.rankings.models import Assignment, Override
+from apps.rankings.models import Assignment
 from apps.rankings.selectors.queue import wanting_votes
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,7 +23,7 @@ def happened(project, other_project, ann, bob, make_comparison, make_vote, make_
     judge = make_judge(project, "j")
     unfinished = ImportBatch.objects.create(project=project, name="x", format="records", ready=False)
     for i in range(60):
-        fields = {"batch": unfinished} if i % 9 == 8 else {"held_out": i % 7 == 6}
+        fields = {"batch": unfinished} if i % 9 == 8 else {"held_out": i % 7 == 6, "for_people": i % 11 != 5}
         c = make_comparison(other_project if i % 10 == 9 else project, **fields)
         ann_by = ann if i % 4 else None  # or an import has a vote under her name
         for person, rater in ((ann_by, ann.username), (bob, ""), (None, "eve")):

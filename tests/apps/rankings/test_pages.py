@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from apps.rankings.models import Assignment, Override, Vote
+from apps.labels.models import Override, Vote
+from apps.rankings.models import Assignment
 
 DESK = "/p/letters-test/annotate/"
 REVIEW = "/p/letters-test/review/"
@@ -28,7 +29,7 @@ def test_a_program_leases_and_votes(api_for, ann, project, make_comparison):
     leased = api.post("/api/v1/projects/letters-test/next/")
     assert leased.status_code == 200
     body = leased.json()
-    assert set(body) == {"assignment", "comparison", "prompt", "left", "right", "lease_until"}
+    assert set(body) == {"assignment", "comparison", "prompt", "left", "right", "guideline", "lease_until"}
     assert {body["left"]["text"], body["right"]["text"]} == {"one", "two"}
     vote = {"assignment": body["assignment"], "choice": "left", "reason": "kinder"}
     first = api.post("/api/v1/votes/", vote, format="json")

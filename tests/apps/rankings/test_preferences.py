@@ -8,15 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.rankings.preferences import (
-    JudgeLabel,
-    OverrideEvent,
-    VoteEvent,
-    derive,
-    label_without_overrides,
-    labels_of,
-    preferences_derive,
-)
+from apps.labels.derive import derive
+from apps.labels.selectors import labels_of
+from apps.labels.services import preferences_derive
+from apps.labels.types import JudgeLabel, OverrideEvent, VoteEvent
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 VOTES = ["first", "second", "tie", "both_bad", "skip", "withdrawn"]
@@ -46,7 +41,8 @@ def test_each_step_of_the_ladder_beats_the_one_below():
     assert (by_lead.outcome, by_lead.p_first, by_lead.source) == ("tie", 0.5, "adjudication")
     over = derive(votes=settled, overrides=corrected, judge=JUDGE)
     assert (over.outcome, over.p_first, over.source, over.label_ids) == ("both_bad", None, "override", ("override:9",))
-    assert label_without_overrides(votes=settled, overrides=corrected, judge=JUDGE) == by_lead
+    assert over.replaced == by_lead
+    assert over.p_without_overrides == 0.5
 
 
 def test_an_equal_split_is_no_majority_and_skips_do_not_count():
@@ -151,7 +147,7 @@ def test_swapping_the_two_answers_turns_the_label_round(history, judge):
 
 
 def test_deriving_again_changes_no_row(project, make_comparison, make_judge, make_verdict, make_vote):
-    from apps.rankings.models import Preference
+    from apps.labels.models import Preference
 
     judge = make_judge(project, "gpt", order_policy="both_agree")
     project.label_judge = "gpt"
@@ -178,7 +174,7 @@ def test_deriving_again_changes_no_row(project, make_comparison, make_judge, mak
 
 
 def test_a_preference_goes_when_all_that_was_said_is_taken_back(project, make_comparison, make_vote):
-    from apps.rankings.models import Preference
+    from apps.labels.models import Preference
 
     comparison = make_comparison(project)
     first = make_vote(comparison, "first", rater="ann")
@@ -209,8 +205,8 @@ def test_a_judge_asked_in_one_random_order_needs_no_second(project, make_compari
 
 
 def test_other_projects_and_unfinished_imports_are_left_alone(project, other_project, make_comparison, make_vote):
+    from apps.labels.models import Preference
     from apps.prompts.models import ImportBatch
-    from apps.rankings.models import Preference
 
     batch = ImportBatch.objects.create(project=project, name="half", format="records", ready=False)
     for comparison in (make_comparison(project, batch=batch), make_comparison(other_project)):

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from apps.core.models import AuditEvent
-from apps.judging.models import Verdict
+from apps.labels.effect import OverrideEffect, override_effect
+from apps.labels.models import Override, Preference, Verdict, Vote
+from apps.labels.services import preferences_derive
 from apps.rankings import selectors, services
-from apps.rankings.models import Override, Preference, Vote
-from apps.rankings.preferences import preferences_derive
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -115,7 +115,8 @@ def test_an_override_keeps_the_verdicts_and_says_who_when_and_why(project, bob, 
     services.override_withdraw(comparison=comparison, user=bob, now=T0)
     label.refresh_from_db()
     assert (label.outcome, label.p_first, label.source) == ("first", pytest.approx(0.85), "judge:main")
-    assert services.override_withdraw(comparison=comparison, user=bob, now=T0) is None
+    with pytest.raises(services.NoDecision):
+        services.override_withdraw(comparison=comparison, user=bob, now=T0)
     assert [row.kind for row in Override.objects.order_by("id")] == ["override", "withdrawn"]
 
 
@@ -140,10 +141,10 @@ def test_what_overrides_changed_is_counted_against_the_labels_without_them(proje
     decide(added, judge, bob, choice="first")
     decide(removed, judge, bob, choice="both_bad")
     decide(agreed, judge, bob, kind="agree", choice="")
-    effect = selectors.override_effect(project)
-    assert effect == selectors.OverrideEffect(5, 4, 3, 1, 1, 1)
+    effect = override_effect(project, judge=selectors.review_judge(project))
+    assert effect == OverrideEffect(5, 3, 3, 1, 1, 1)
     assert effect.in_words == "1 flipped, 1 added, 1 taken out"
-    assert selectors.override_effect(project, comparison_ids=[same.pk]).n_changed == 0
+    assert override_effect(project, judge=selectors.review_judge(project), comparison_ids=[same.pk]).n_changed == 0
 
 
 @pytest.mark.parametrize(
@@ -203,3 +204,49 @@ def test_the_queue_takes_the_same_number_of_queries_whatever_its_length(
         judged(0.6, 0.7)
     with django_assert_max_num_queries(10):
         assert len(selectors.review_queue(project)) == 25
+
+
+def test_under_review_is_the_judge_that_spoke_of_the_comparison(
+    project, bob, client_for, judge, judged, make_comparison, make_judge, make_verdict
+):
+    """A loop may ask another judge than the project's, or an older version of one."""
+    judged(0.9, 0.9)
+    fresh = make_comparison(project)
+    asked = make_judge(project, "asked", version=1, order_policy="random")
+    make_judge(project, "asked", version=2)
+    make_verdict(fresh, "first", judge=asked)
+    path = f"/p/{project.slug}/review/{fresh.pk}/"
+    for query in ("", "?judge=asked"):
+        page = client_for(bob).get(path + query).content.decode()
+        assert "No verdict of this judge" not in page, query
+        assert '<input type="hidden" name="judge" value="asked">' in page, query
+    client_for(bob).post(f"{path}decide/?judge=asked", {"judge": "asked", "choice": "second"})
+    made = Override.objects.get()
+    assert (made.judge, made.judge_outcome, made.choice) == (asked, "first", "second")
+
+
+def test_a_comparison_says_which_judge_is_set_and_that_it_was_silent(
+    project, bob, client_for, make_comparison, make_judge, make_verdict
+):
+    fresh = make_comparison(project)
+    path = f"/p/{project.slug}/comparisons/{fresh.pk}/"
+    page = client_for(bob).get(path).content.decode()
+    assert "no judge is set" in page
+    make_judge(project, "main")
+    project.label_judge = "main"
+    project.save()
+    make_verdict(fresh, "first", judge=make_judge(project, "asked"))
+    page = client_for(bob).get(path).content.decode()
+    assert "no judge is set" not in page
+    assert "nobody has voted, and main, whose word stands in, has said nothing of this pair" in page
+
+
+def test_undo_takes_back_one_s_own_last_decision_and_then_the_one_before(project, bob, alice, judge, judged):
+    first, second, third = judged(0.9, 0.9), judged(0.9, 0.9), judged(0.9, 0.9)
+    for comparison, user in ((first, bob), (second, bob), (third, alice)):
+        decide(comparison, judge, user)
+    taken = [services.override_undo(project=project, user=bob, now=T0).comparison for _ in range(2)]
+    assert taken == [second, first]
+    with pytest.raises(services.NoDecision):
+        services.override_undo(project=project, user=bob, now=T0)
+    assert Preference.objects.get(comparison=third).source == "override"

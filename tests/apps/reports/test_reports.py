@@ -63,7 +63,7 @@ def test_the_columns_fetched_are_those_of_the_plain_rows(project, told):
 
 
 def test_an_override_is_never_a_vote_nor_truth(project, told, make_comparison, make_judge):
-    from apps.rankings.models import Override
+    from apps.labels.models import Override
 
     before = services.agreement_report(project=project)
     comparison = project.comparisons.filter(gold="").first()
@@ -216,7 +216,7 @@ def test_slices_split_by_metadata_of_prompts_and_answers(project, told, bob, cli
 
 
 def test_overrides_are_counted_with_their_reasons(project, told):
-    from apps.rankings.models import Override
+    from apps.labels.models import Override
 
     judge = project.judges.get(name="abe")
     for i, c in enumerate(project.comparisons.order_by("id")[:5]):
@@ -227,8 +227,8 @@ def test_overrides_are_counted_with_their_reasons(project, told):
 
 
 def test_the_cards_of_judges_are_those_of_the_report(project, told):
-    from apps.exchange.selectors import judge_names
     from apps.judging.cards import judge_cards
+    from apps.labels.selectors import judge_names
 
     report = services.agreement_report(project=project)
     cards = judge_cards(project, judge_names(project))
@@ -385,3 +385,8 @@ def test_a_page_asks_the_database_the_same_whatever_the_size(
     client = client_for(bob)
     with django_assert_max_num_queries(45):  # a fixed number for each section of the page
         client.get("/p/letters-test/reports/agreement/")
+
+
+def test_the_reports_begin_with_the_agreement(client_for, bob, ann, project):
+    assert client_for(bob).get("/p/letters-test/reports/")["Location"] == "/p/letters-test/reports/agreement/"
+    assert client_for(ann).get("/p/letters-test/reports/").status_code == 404

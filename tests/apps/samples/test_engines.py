@@ -16,9 +16,9 @@ from django.db import IntegrityError, transaction
 
 from apps.jobs.drain import drain
 from apps.jobs.models import Job
+from apps.labels.models import Preference
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint, Endpoint
-from apps.rankings.models import Preference
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.pairs import comparisons_from_run
 from apps.samples.services import BadSampling, sampling_run_create, sampling_run_enqueue
@@ -140,7 +140,7 @@ def test_such_answers_can_be_compared_and_labelled(
 ):
     from django.utils import timezone
 
-    from apps.rankings.preferences import preferences_derive
+    from apps.labels.services import preferences_derive
 
     run = sampling_run_create(project=project, endpoint=endpoint, prompt_ids=[make_prompt(project).pk], n=2)
     run_jobs()
@@ -158,7 +158,10 @@ def test_such_answers_can_be_compared_and_labelled(
         ({"checkpoint": True, "endpoint": True}, "either a checkpoint answers or an endpoint"),
         ({"checkpoint": True, "engine": "endpoint"}, "needs an endpoint"),
         ({"endpoint": True, "engine": "vllm"}, "needs a checkpoint"),
-        ({"checkpoint": True, "engine": "onnx"}, "there is no engine 'onnx'; there are: transformers, vllm, endpoint"),
+        (
+            {"checkpoint": True, "engine": "onnx"},
+            "there is no engine 'onnx'; there are: auto, transformers, vllm, endpoint",
+        ),
         ({"endpoint": True, "api": "telepathy"}, "asked by chat or completions"),
         ({"endpoint": True, "top_k": 5}, "knows no top-k"),
     ],

@@ -9,12 +9,16 @@ import pytest
 
 from apps.jobs import registry
 from apps.jobs.drain import drain
-from apps.judging.models import Judge, Score
+from apps.labels.models import Judge, JudgingRun, Score, Verdict
 from apps.policies.models import Checkpoint
+from apps.policies.store import store_path
 from apps.prompts.models import Prompt
-from apps.samples.models import Completion, SamplingRun
-from apps.training.loops import checkpoint_name
+from apps.samples.models import Comparison, Completion, SamplingRun
+from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Metric, Round, TrainingRun
+from apps.training.rounds.evaluation import answers_run, evaluation_plan, evaluation_prompts
+from apps.training.rounds.evaluators import evaluator_of
+from apps.training.sets.runs import checkpoint_name
 
 SMALL = {"prompts.n": "4", "draws.n": "3"}
 
@@ -26,6 +30,7 @@ class Fakes:
     fail: dict = field(default_factory=dict)
     calls: list = field(default_factory=list)
     handlers: dict = field(default_factory=dict)  # by kind, for a test that brings workers of its own
+    asks: bool = False  # evaluations ask their judge, in place of win rates that are made up
 
 
 def _checkpoint(project, name, *, role="policy", parent=None, **more):
@@ -80,7 +85,7 @@ def fakes(monkeypatch):
                     index=index,
                     text=f"Answer {index} to {prompt.external_id} of run {run.pk}",
                     token_ids=[1, index],
-                    model_name=run.checkpoint.name,
+                    model_name=run.source_name,
                 )
                 for prompt in Prompt.objects.filter(pk__in=ids).order_by("id")
                 for index in range(run.n)
@@ -105,17 +110,55 @@ def fakes(monkeypatch):
         reward = run.kind == "reward-model"
         alone = reward or run.round is None
         name = f"made-{run.pk}" if alone else checkpoint_name(run.round.loop, run.round.index)
+        if Checkpoint.objects.filter(project=run.project, name=name).exists():  # ReST trains several times a round
+            name += f"-{run.pk}"
+        if run.kind == "online":  # what the next block goes on from
+            (store_path(run.run_dir) / "step-000002").mkdir(parents=True, exist_ok=True)
         run.output = _checkpoint(run.project, name, role="reward" if reward else "policy", parent=run.start)
         run.step, run.n_steps, run.state = 2, 2, "done"
         run.save()
 
+    def drawn(checkpoint, prompt_ids, recipe):
+        run = answers_run(checkpoint, prompt_ids, seed=0, n=recipe.evaluation.n, max_tokens=9)
+        Completion.objects.bulk_create(
+            [
+                Completion(project_id=run.project_id, prompt_id=prompt, run=run, index=index, text=f"{run.pk} {index}")
+                for prompt in prompt_ids
+                for index in range(run.n)
+            ],
+            ignore_conflicts=True,
+        )
+        return run
+
+    def measured(round_, output, recipe):
+        """What the real handler leaves but for what needs weights."""
+        loop = round_.loop
+        ids = [row.pk for row in evaluation_prompts(loop, recipe)]
+        before = round_.policy if round_.index else None
+        return evaluation_plan(
+            loop=loop,
+            index=round_.index,
+            recipe=recipe,
+            evaluator=evaluator_of(loop.project, recipe, judge=loop.judge, loop=loop),
+            ours=drawn(output, ids, recipe),
+            others={
+                "initial": drawn(loop.initial, ids, recipe),
+                "previous": drawn(before, ids, recipe) if before else None,
+            },
+            pairs=[(at, (at + 1) % recipe.evaluation.n) for at in range(recipe.evaluation.n)],
+            truth=None,
+        )
+
     def evaluation(ctx):
         round_ = Round.objects.get(pk=ctx.payload["round"])
         run = TrainingRun.objects.filter(round=round_).select_related("snapshot").last()
+        recipe = recipe_of(round_.loop, round_.index)
+        if "evaluation" not in recipe.hidden():
+            round_.evaluation = measured(round_, round_.output, recipe) | ({} if state.asks else {"judge": None})
         round_.result = {
             "n_samples": round_.sampling_run.completions.count() if round_.sampling_run else 0,
-            "n_pairs": run.snapshot.n_pairs if run else 0,
-            "n_overrides": run.snapshot.n_overrides if run else 0,
+            "n_pairs": run.snapshot.n_pairs if run and run.snapshot else 0,
+            "n_overrides": run.snapshot.n_overrides if run and run.snapshot else 0,
             "loss": 0.35,
             "gold_mean": 2.0 + round_.index,
             "win_rate_vs_initial": 0.5 + 0.1 * round_.index,
@@ -123,12 +166,38 @@ def fakes(monkeypatch):
             "kl": 0.2 * round_.index,
             "mean_length": 100.0,
         }
-        round_.save(update_fields=["result"])
+        round_.save(update_fields=["result", "evaluation"])
+
+    def judging(ctx):
+        """A judge that finds the later answer better on every prompt but the last, where both are alike to it."""
+        run = JudgingRun.objects.select_related("judge").get(pk=ctx.payload["run"])
+        ids = run.comparison_ids[ctx.payload["start"] : ctx.payload["stop"]]
+        rows = list(Comparison.objects.filter(pk__in=ids).order_by("prompt_id", "id"))
+        Verdict.objects.bulk_create(
+            [
+                Verdict(
+                    judge=run.judge,
+                    comparison=row,
+                    run=run,
+                    order=order,
+                    state="ok",
+                    outcome="tie" if row.prompt_id == rows[-1].prompt_id else "second",
+                )
+                for row in rows
+                for order in ("01", "10")
+            ],
+            ignore_conflicts=True,
+        )
 
     def counterfactual(ctx):
-        found = Counterfactual.objects.select_related("run__snapshot").get(pk=ctx.payload["counterfactual"])
+        found = Counterfactual.objects.select_related("run__snapshot", "run__output").get(
+            pk=ctx.payload["counterfactual"]
+        )
+        recipe = recipe_of(found.round.loop, found.round.index)
+        if state.asks:
+            found.evaluation = measured(found.round, found.run.output, recipe)
         found.result = {"gold_mean": 1.5, "gold_ci95": [1.4, 1.6], "n_pairs": found.run.snapshot.n_pairs}
-        found.save(update_fields=["result"])
+        found.save(update_fields=["result", "evaluation"])
 
     def watched(kind, run):
         def call(ctx):
@@ -141,9 +210,11 @@ def fakes(monkeypatch):
 
     known = {
         "sampling.chunk": ("gpu", sampling),
+        "sampling.endpoint": ("cpu", sampling),
         "scoring.chunk": ("gpu", scoring),
         "training.run": ("gpu", training),
         "evaluation.run": ("gpu", evaluation),
+        "judging.chunk": ("cpu", judging),
         "evaluation.counterfactual": ("gpu", counterfactual),
     }
     handlers = {kind: registry.Handler(kind, queue, watched(kind, run)) for kind, (queue, run) in known.items()}
@@ -168,7 +239,7 @@ def drive(fakes):
 @pytest.fixture
 def start(loop_project, erin):
     """start("iterative-dpo", n_rounds=2, **{"review.mode": "all"}): a small loop of `loop_project`."""
-    from apps.training.loops import loop_start
+    from apps.training.loops.starting import loop_start
 
     def make(recipe="iterative-dpo", *, n_rounds=2, **settings):
         return loop_start(

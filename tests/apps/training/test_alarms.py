@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db.models import F
 
-from apps.judging.models import Score
+from apps.labels.models import Score
 from apps.samples.models import Completion, SamplingRun
-from apps.training.alarms import alarms_of
+from apps.training.lineage.alarms import alarms_of
 from apps.training.models import Metric, Round, TrainingRun
 
 pytestmark = pytest.mark.django_db

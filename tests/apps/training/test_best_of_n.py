@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from apps.judging.models import Judge, Score
+from apps.labels.models import Judge, Score
 from apps.samples.models import Completion, SamplingRun
-from apps.training.best_of_n import curve, histogram, pools_of
+from apps.training.lineage.best_of_n import curve, histogram, pools_of
 from prefloop.stats.best_of_n import kl_bound
 
 pytestmark = pytest.mark.django_db

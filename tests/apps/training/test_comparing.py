@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from apps.samples.models import Completion, SamplingRun
+from apps.training.lineage.overlay import MOST_LOOPS, differences, overlay
+from apps.training.lineage.side_by_side import sampled_checkpoints, shared_prompts, side_by_side
+from apps.training.loops.steering import loop_change
 from apps.training.models import Metric
-from apps.training.overlay import MOST_LOOPS, differences, overlay
-from apps.training.side_by_side import sampled_checkpoints, shared_prompts, side_by_side
-from apps.training.steering import loop_change
 
 pytestmark = pytest.mark.django_db
 COMPARE = "/p/letters-test/loops/compare/"

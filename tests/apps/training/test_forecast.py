@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from apps.jobs.models import Job, JobGroup
 from apps.samples.models import SamplingRun
-from apps.training.forecast import forecast
-from apps.training.forms import LoopForm
+from apps.training.loops.forecast import forecast
+from apps.training.loops.forms import LoopForm
 from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe
 

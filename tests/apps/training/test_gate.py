@@ -8,9 +8,9 @@ from django.utils import timezone
 from apps.rankings.selectors.doubt import LEAST_DECISIONS, likely_wrong
 from apps.rankings.services import override_create
 from apps.samples.models import Comparison
-from apps.training.loops import loop_start
+from apps.training.loops.starting import loop_start
 from apps.training.models import Round, Stage
-from apps.training.review import review_choose
+from apps.training.rounds.review import review_choose
 from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe
 

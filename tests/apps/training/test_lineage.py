@@ -7,7 +7,7 @@ import re
 import pytest
 
 from apps.policies.models import Checkpoint
-from apps.training.measured import in_short, measured_of
+from apps.training.lineage.measured import in_short, measured_of
 from apps.training.models import Counterfactual, Loop, Round, TrainingRun
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import JobFailure
 from apps.policies.store import store_path
 from apps.samples.models import Completion
-from apps.training.forms import LoopForm
+from apps.training.loops.forms import LoopForm
 from apps.training.models import Loop, LoopState, Round, Snapshot
 from prefloop.config import describe
 from prefloop.recipes.catalogue import get_recipe, list_recipes
@@ -250,7 +250,7 @@ def test_a_round_whose_answers_are_all_alike_says_so_and_shows_them(start, drive
 
 
 def test_every_class_of_failure_has_words_of_its_own():
-    from apps.training.failures import _FAILURES
+    from apps.training.lineage.failures import _FAILURES
 
     assert set(_FAILURES) == {str(value) for value in FailureClass.values}
 
@@ -382,3 +382,35 @@ def test_the_api_refuses_with_one_clear_message_and_makes_nothing(loop_project, 
     assert answer.status_code == 400
     assert says in json.dumps(answer.json(), ensure_ascii=False)
     assert Loop.objects.count() == Round.objects.count() == Job.objects.count() == 0
+
+
+def test_a_card_of_the_stream_leads_to_the_review_of_its_judge_and_its_round(start, drive, erin, bob, client_for):
+    """A loop's judge need not be the project's, and what a round compared need not pass its gate."""
+    from apps.judging.services import judge_create
+    from apps.labels.models import Override
+    from apps.samples.models import Comparison
+
+    loop = start(n_rounds=1)
+    drive()
+    judge_create(project=loop.project, name="main", kind="imported")
+    loop.project.label_judge = "main"
+    loop.project.save()
+    round_ = loop.rounds.get(index=1)
+    ids = list(Comparison.objects.filter(origin=f"loop:{loop.pk}:1").order_by("id").values_list("pk", flat=True))
+    page = client_for(bob).get(f"{LOOPS}{loop.pk}/").content.decode()
+    query = f"?judge={loop.judge.name}&amp;round={round_.pk}"
+    assert f"/p/letters-test/review/{ids[0]}/{query}" in page
+    assert f"/p/letters-test/comparisons/{ids[0]}/{query}" in page
+    query = query.replace("&amp;", "&")
+    comparison = client_for(bob).get(f"/p/letters-test/comparisons/{ids[0]}/{query}").content.decode()
+    assert f"/p/letters-test/review/{ids[0]}/?judge={loop.judge.name}&amp;round={round_.pk}" in comparison
+    queue = client_for(bob).get(f"/p/letters-test/review/{ids[0]}/{query}")
+    assert sorted(item.comparison_id for item in queue.context["items"]) == ids
+    assert queue.context["judge"] == loop.judge
+    first = queue.context["items"][0].comparison_id  # the last has no next one
+    queue = client_for(bob).get(f"/p/letters-test/review/{first}/{query}")
+    body = {"judge": loop.judge.name, "choice": "first", "next": queue.context["next_id"]}
+    reply = client_for(bob).post(f"/p/letters-test/review/{first}/decide/{query}", body)
+    assert queue.context["next_id"] in ids
+    assert reply["Location"] == f"/p/letters-test/review/{queue.context['next_id']}/{query}"
+    assert Override.objects.get().judge == loop.judge

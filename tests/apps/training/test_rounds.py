@@ -11,28 +11,24 @@ from django.utils import timezone
 from apps.jobs.drain import drain
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import JobFailure
-from apps.judging.models import Judge, Verdict
+from apps.labels.models import Judge, Override, Verdict
+from apps.labels.services import preferences_derive
 from apps.policies.store import store_path
-from apps.rankings.models import Override
-from apps.rankings.preferences import preferences_derive
 from apps.rankings.rounds import comparison_ids_of_round
 from apps.rankings.services import override_create, override_withdraw
 from apps.samples.models import Comparison, Completion
-from apps.training.evidence import latest_pairs, override_share, tail
-from apps.training.labels import trainable
-from apps.training.loops import (
-    LoopRefused,
-    advance_enqueue,
-    loop_obstacle,
-    loop_start,
-)
+from apps.training.lineage.evidence import latest_pairs, tail
+from apps.training.lineage.selectors import curves_since, loop_cards, loop_rows
+from apps.training.loops.starting import loop_obstacle, loop_start
+from apps.training.loops.steering import LoopNotActive, loop_cancel, loop_continue, loop_resume
 from apps.training.models import Loop, LoopState, Metric, Round, Snapshot, SnapshotItem, Stage, TrainingRun
-from apps.training.rounds import loop_advance
-from apps.training.selectors import curves_since, loop_rows
-from apps.training.snapshots import HeldOutInTraining, LabelledComparison, NothingToTrainOn, snapshot_export
-from apps.training.snapshots import snapshot_create as make_snapshot
-from apps.training.stations import stations_of
-from apps.training.steering import LoopNotActive, loop_cancel, loop_continue, loop_resume
+from apps.training.rounds.advance import advance_enqueue, loop_advance
+from apps.training.rounds.labels import trainable
+from apps.training.rounds.loop_judge import LoopRefused
+from apps.training.rounds.stations import stations_of
+from apps.training.sets.overrides import override_share
+from apps.training.sets.snapshots import HeldOutInTraining, LabelledComparison, NothingToTrainOn, snapshot_export
+from apps.training.sets.snapshots import snapshot_create as make_snapshot
 from prefloop.config import ConfigError
 from prefloop.recipes.catalogue import UnknownRecipe, get_recipe
 from prefloop.recipes.runspec import read_spec
@@ -160,14 +156,14 @@ def test_the_loop_waits_at_the_gate_and_goes_on_by_itself_after_the_last_decisio
     drive()
     assert state_of(loop) == LoopState.DONE
     snapshot = Snapshot.objects.get(training_runs__round=round_)
-    assert (snapshot.n_pairs, snapshot.n_overrides) == (4, 2)
-    assert loop_rows(loop)[1]["n_overrides"] == 2
+    assert (snapshot.n_pairs, snapshot.n_overrides) == (4, 1), "to choose what the judge said is to agree"
+    assert loop_rows(loop)[1]["n_overrides"] == 1
     item = SnapshotItem.objects.get(snapshot=snapshot, comparison_id=ids[0])
     assert (item.p_first, item.source) == (1.0, "override")
     assert item.p_first_without_overrides == pytest.approx(0.11920292, rel=1e-6)
     share = override_share(snapshot)
-    assert (share.n_labels, share.n_overrides, share.n_flipped) == (4, 2, 1)
-    assert share.in_words == "2 of 4 labels come from people’s overrides; they flipped 1."
+    assert (share.n_labels, share.n_overrides, share.n_flipped) == (4, 1, 1)
+    assert share.in_words == "1 of 4 labels comes from people’s overrides; changed 1 label (1 flipped)."
     pairs = latest_pairs(loop)[1]
     assert {pair.kind for pair in pairs} == {"override", "machine"}
     assert next(pair for pair in pairs if pair.comparison.pk == ids[0]).was == "second"
@@ -359,6 +355,26 @@ def test_the_stations_tell_where_a_round_is_and_how_fast(start, fakes, drive):
     ]
     assert (by_key["sampling"].note, by_key["judging"].note) == ("12 answers", "4 pairs")
     assert (by_key["review"].progress.done, by_key["review"].progress.total) == (0, 4)
+
+
+def test_a_round_that_pairs_the_datas_answers_with_its_own_shows_that_nobody_judges(
+    start, drive, loop_project, make_comparison, make_vote
+):
+    for number, prompt in enumerate(loop_project.prompts.filter(split="train").order_by("id")):
+        make_vote(make_comparison(loop_project, (f"Thanks {number}!", f"No {number}."), prompt=prompt), choice="first")
+    preferences_derive(project=loop_project, now=timezone.now())
+    loop = start("spin", n_rounds=1, **{"draws.n": "1"})
+    drive()
+    assert state_of(loop) == LoopState.DONE, loop.error
+    found = stations_of(loop, loop.rounds.get(index=1), timezone.now())
+    assert [(one.key, one.word, one.state, one.note) for one in found[:4]] == [
+        ("sampling", "Sampling", "done", "4 answers"),
+        ("judging", "Pairs", "done", "4 pairs"),
+        ("review", "People", "skipped", ""),
+        ("snapshot", "Training set", "done", "4 pairs"),
+    ]
+    dots = loop_cards(loop_project, now=timezone.now())[0].strips[0][1]
+    assert [word for word, *_ in dots] == ["Sampling", "Pairs", "Training set", "Training", "Evaluation"]
 
 
 def test_curves_come_in_parts_and_all_again_when_a_run_took_rows_back(start, drive):

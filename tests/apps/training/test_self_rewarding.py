@@ -8,19 +8,21 @@ from apps.jobs import registry
 from apps.jobs.drain import drain
 from apps.jobs.errors import JobFailure
 from apps.jobs.models import FailureClass
-from apps.judging.models import Judge, Score, Verdict
 from apps.judging.services import BadJudge, judge_create, judge_queue
+from apps.labels.models import Judge, Score, Verdict
 from apps.policies.models import Endpoint
 from apps.policies.store import store_path
 from apps.prompts.models import Prompt
 from apps.prompts.selectors import given_prompts
 from apps.samples.models import Comparison
-from apps.training.cards import loop_command
-from apps.training.forecast import forecast
-from apps.training.labels import own_judges
-from apps.training.loops import LoopRefused, loop_start
+from apps.training.lineage.cards import loop_command
+from apps.training.loops.forecast import forecast
+from apps.training.loops.starting import loop_start
+from apps.training.loops.steering import loop_change, loop_resume
 from apps.training.models import LoopState, Round, SnapshotItem, Stage, TrainingRun
-from apps.training.self_rewarding import (
+from apps.training.rounds.labels import own_judges
+from apps.training.rounds.loop_judge import LoopRefused
+from apps.training.rounds.self_rewarding import (
     START_JOB,
     WRITING_JOB,
     prompts_written,
@@ -28,14 +30,13 @@ from apps.training.self_rewarding import (
     stored_demonstrations,
     written_before,
 )
-from apps.training.snapshots import NothingToTrainOn
-from apps.training.stations import stations_of
-from apps.training.steering import loop_change, loop_resume
+from apps.training.rounds.stations import stations_of
+from apps.training.sets.snapshots import NothingToTrainOn
 from prefloop.config import apply_settings
 from prefloop.judging.demonstrations import JudgeDemonstration
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.self_instruct import Instructed
-from prefloop.recipes.snapshots import read_demonstrations
+from prefloop.recipes.snapshots import read_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -122,7 +123,7 @@ def test_the_start_learns_from_rows_of_three_kinds_and_is_taken_again(
 ):
     from django.utils import timezone
 
-    from apps.rankings.preferences import preferences_derive
+    from apps.labels.services import preferences_derive
 
     for number in range(3):
         prompt = Prompt.objects.get(external_id=f"t{number}")
@@ -133,7 +134,7 @@ def test_the_start_learns_from_rows_of_three_kinds_and_is_taken_again(
     settings = {"teach.ift": "2", "teach.writing": "5", "teach.lr": "0.003"}
     loop = run(**settings)
     made = TrainingRun.objects.get(round__loop=loop, kind="sft")
-    rows = read_demonstrations(store_path(made.snapshot.path), sha256=made.snapshot.sha256)
+    rows = read_rows(store_path(made.snapshot.path), "demonstrations", sha256=made.snapshot.sha256)
     assert [row.source.split(":")[0] for row in rows] == ["human"] * 2 + ["eft"] * 6 + ["prompt-writing"] * 5
     assert made.snapshot.sources == {"ift": 2, "eft": 6, "prompt-writing": 5}
     assert made.spec["objective"]["lr"] == 0.003
@@ -259,7 +260,7 @@ def test_without_a_world_the_start_learns_from_what_additive_judges_wrote_about_
 ):
     from django.utils import timezone
 
-    from apps.rankings.preferences import preferences_derive
+    from apps.labels.services import preferences_derive
 
     judge = judge_create(
         project=loop_project,

@@ -9,15 +9,15 @@ from apps.core.models import AuditEvent
 from apps.jobs.drain import drain
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import JobFailure
-from apps.judging.models import Judge
+from apps.labels.models import Judge
 from apps.policies.models import Checkpoint
 from apps.rankings.services import override_create
 from apps.samples.models import Comparison
 from apps.training.changes import changeable, recipe_of
-from apps.training.counterfactual import CounterfactualRefused, counterfactual_start
-from apps.training.loops import LoopRefused
+from apps.training.loops.counterfactual import CounterfactualRefused, counterfactual_start
+from apps.training.loops.steering import LoopNotActive, loop_cancel, loop_change, loop_continue, loop_pause, loop_resume
 from apps.training.models import Counterfactual, Loop, LoopState, Snapshot, SnapshotItem, Stage, TrainingRun
-from apps.training.steering import LoopNotActive, loop_cancel, loop_change, loop_continue, loop_pause, loop_resume
+from apps.training.rounds.loop_judge import LoopRefused
 from prefloop.config import ConfigError
 from prefloop.recipes.catalogue import get_recipe, list_recipes
 

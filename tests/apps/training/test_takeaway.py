@@ -17,10 +17,11 @@ from apps.core.models import AuditEvent
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_import
 from apps.policies.store import store_path
-from apps.training.cards import card_markdown, checkpoint_card
-from apps.training.measured import Figure, in_words
+from apps.training.lineage.cards import card_markdown, checkpoint_card
+from apps.training.lineage.measured import Figure, in_words
 from apps.training.models import Loop, Round, Snapshot, TrainingRun
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
+from prefloop.model_sources import Directory
 
 pytestmark = pytest.mark.django_db
 BASE = "/p/letters-test/policies/"
@@ -36,7 +37,7 @@ def weights(project, settings, tmp_path):
     (source / "README.md").write_text("licence: apache-2.0, by those who made it")
     header = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
     (source / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
-    return checkpoint_import(project=project, name="tiny", role="policy", source=source)
+    return checkpoint_import(project=project, name="tiny", role="policy", source=Directory(source))
 
 
 def _zip(response):
@@ -73,7 +74,7 @@ def test_the_zip_is_a_whole_checkpoint_that_can_come_in_again(weights, erin, cli
     stored = store_path(weights.path)
     assert (folder / "model.safetensors").read_bytes() == (stored / "model.safetensors").read_bytes()
     assert (folder / "README.source.md").read_text() == (stored / "README.md").read_text()
-    again = checkpoint_import(project=project, name="again", role="policy", source=folder)
+    again = checkpoint_import(project=project, name="again", role="policy", source=Directory(folder))
     assert again.fingerprint == weights.fingerprint
 
 

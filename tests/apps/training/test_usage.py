@@ -7,11 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from apps.rankings.models import Override
-from apps.rankings.preferences import preferences_derive
+from apps.labels.models import Override
+from apps.labels.services import preferences_derive
+from apps.training.lineage.usage import usage_of
+from apps.training.loops.steering import loop_continue
 from apps.training.models import Round, SnapshotItem
-from apps.training.steering import loop_continue
-from apps.training.usage import usage_of
 
 pytestmark = pytest.mark.django_db
 BASE = "/p/letters-test/"
@@ -97,7 +97,7 @@ def test_leads_see_lineage_and_nobody_else_learns_anything(
 
 
 def test_a_page_of_labels_costs_the_same_for_more_of_them(start, drive, bob, client_for, monkeypatch):
-    from apps.training import usage_views
+    from apps.training.lineage import usage_views
 
     start(n_rounds=1)
     drive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def some_demonstrations(n: int) -> list[Demonstration]:
     return [Demonstration(row.id, row.prompt, row.first, row.weight) for row in some_pairs(n)]
 
 
+def some_answers(n: int) -> list[Demonstration]:
+    return [replace(row, desirable=len(row.completion) > 10) for row in some_demonstrations(n)]
+
+
+SOME: dict[str, Callable[[int], Sequence[Row]]] = {"demonstrations": some_demonstrations, "answers": some_answers}
+
+
 @pytest.fixture(scope="session")
 def letters_policy_dir() -> Path:
     """The tiny trained letters policy, made once a machine and code version; nothing may write into it."""
@@ -63,11 +71,11 @@ def make_run(tmp_path: Path, tiny_policy_dir: Path) -> MakeRun:
     ) -> Path:
         run_dir = tmp_path / name
         run_dir.mkdir()
-        rows = rows if rows is not None else (some_demonstrations(20) if kind in ("sft", "gkd") else some_pairs(20))
-        info = write_snapshot(run_dir / "snapshot.jsonl", rows)
         numbers = {"batch": 4, "lr": 1e-3, **(objective or {})}
         loss: Any = {"sft": "nll", "reward-model": "bradley-terry"}.get(kind, kind)
         made = Objective(loss=loss, **numbers)
+        rows = rows if rows is not None else SOME.get(made.rows, some_pairs)(20)
+        info = write_snapshot(run_dir / "snapshot.jsonl", rows)
         spec = RunSpec(
             run_id=name,
             kind=kind,

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from prefloop.checkpoints import check_checkpoint_dir, verify_manifest
 from prefloop.engine import train
-from prefloop.policy.adapters import adapter_off, add_adapter, count_parameters, merge, save_adapter
+from prefloop.policy.adapters import add_adapter, count_parameters, merge, save_adapter
 from prefloop.policy.batches import PackItem
 from prefloop.policy.loading import load_policy, load_reward_model
 from prefloop.policy.scoring import score_groups
@@ -52,7 +52,7 @@ def test_a_new_adapter_changes_nothing_and_one_by_hand_adds_its_scaled_product()
         product = 0.5 * layer.lora_A["default"].weight.sum(0, keepdim=True)
         plain.model.layers[0].self_attn.q_proj.weight += 8 / 4 * product
     assert torch.allclose(logits(adapted), logits(plain), atol=1e-4)
-    with adapter_off(adapted):
+    with adapted.disable_adapter():
         assert torch.equal(logits(adapted), logits(tiny_policy(seed=3).model))
     assert torch.allclose(logits(merge(adapted)), logits(plain), atol=1e-4)
 
@@ -123,8 +123,8 @@ def test_a_run_with_an_adapter_that_was_left_goes_on_to_the_same_end(
 
 
 def test_a_checkpoint_of_another_start_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
-    from prefloop.policy.tiny import save_tiny_policy
     from prefloop.recipes.runspec import read_spec, write_spec
+    from tests.prefloop.tiny import save_tiny_policy
 
     run_dir = make_run(adapter=LORA)
     asked = iter([False] * 7 + [True])
@@ -140,8 +140,8 @@ def test_a_checkpoint_of_another_start_is_refused(make_run: MakeRun, tmp_path: P
 
 def test_an_adapter_alone_refuses_a_base_that_was_changed(make_run: MakeRun, tmp_path: Path) -> None:
     from prefloop.policy.loading import UnloadableModel
-    from prefloop.policy.tiny import save_tiny_policy
     from prefloop.recipes.runspec import read_spec, write_spec
+    from tests.prefloop.tiny import save_tiny_policy
 
     base = save_tiny_policy(tmp_path / "base", seed=0, chat=True)
     run_dir = make_run(adapter=Adapter(kind="lora", rank=2, merge=False))

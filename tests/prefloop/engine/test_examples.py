@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefloop.engine.examples import (
-    Example,
     UnusableRow,
     batch_of,
+    encode_answers,
     encode_demonstrations,
     encode_pairs,
     steps_of,
 )
+from prefloop.engine.online.rows import Row
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import encode_completion
 from prefloop.policy.tiny import byte_tokenizer
@@ -21,8 +22,8 @@ from prefloop.recipes.snapshots import Demonstration
 from prefloop.types import TrainingPair
 
 
-def rows_of(n: int) -> list[Example]:
-    return [Example(str(at), PackItem((1,), ((2,), (3,))), 1.0) for at in range(n)]
+def rows_of(n: int) -> list[Row]:
+    return [Row(PackItem((1,), ((2,), (3,))), id=str(at)) for at in range(n)]
 
 
 @given(n=st.integers(1, 30), batch=st.integers(1, 12), epochs=st.integers(1, 3), seed=st.integers(0, 5))
@@ -60,6 +61,39 @@ def test_an_empty_answer_is_its_end_token() -> None:
     tokenizer = byte_tokenizer()
     (example,) = encode_demonstrations([Demonstration("1", "p", "")], tokenizer, max_length=None)
     assert example.item.completions == ((tokenizer.eos_token_id,),)
+
+
+def answers(*prompts: str) -> list[Row]:
+    """A row for each of these prompts, with answers a, b, c, …"""
+    rows = [Demonstration(str(at), prompt, chr(97 + at), desirable=at % 2 == 0) for at, prompt in enumerate(prompts)]
+    return encode_answers(rows, byte_tokenizer(), max_length=None)
+
+
+@given(st.lists(st.sampled_from("pqrst"), min_size=1, max_size=12))
+def test_every_prompt_stands_beside_an_answer_to_another_one_and_every_answer_once(prompts: list[str]) -> None:
+    rows = answers(*prompts)
+    assert [row.desirable for row in rows] == [at % 2 == 0 for at in range(len(rows))]
+    others = [row.mismatched for row in rows if row.mismatched is not None]
+    assert [one.item.prompt_ids for one in others] == [row.item.prompt_ids for row in rows]
+    assert Counter(one.item.completions for one in others) == Counter(row.item.completions for row in rows)
+    asked = {row.item.completions: row.item.prompt_ids for row in rows}
+    same = sum(asked[one.item.completions] == one.item.prompt_ids for one in others)
+    most = max(Counter(prompts).values())
+    assert same == max(0, 2 * most - len(prompts))  # none, unless one prompt has more than half of the rows
+
+
+def test_of_different_prompts_each_takes_the_answer_before_it() -> None:
+    rows = answers("p", "q", "r")
+    taken = [row.mismatched.item.completions for row in rows if row.mismatched is not None]
+    assert taken == [rows[at].item.completions for at in (2, 0, 1)]
+
+
+def test_an_answer_that_is_too_long_for_another_prompt_is_cut_there() -> None:
+    rows = [Demonstration("1", "p" * 10, "a"), Demonstration("2", "p", "b" * 10)]
+    long, short = encode_answers(rows, byte_tokenizer(), max_length=16)
+    assert long.mismatched is not None
+    assert long.mismatched.item.completions == (short.item.completions[0][:6],)
+    assert short.n_tokens == 11
 
 
 def test_a_row_that_the_model_can_not_take_is_named() -> None:

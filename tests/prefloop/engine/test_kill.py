@@ -40,8 +40,11 @@ def last_step(run_dir: Path) -> int:
 
 
 @pytest.mark.faults
-def test_a_run_that_is_killed_again_and_again_equals_an_undisturbed_one(make_run: MakeRun, story: Story) -> None:
-    settings = {"objective": {"epochs": 8}, "save_every": 2}
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_a_run_that_is_killed_again_and_again_equals_an_undisturbed_one(
+    make_run: MakeRun, story: Story, kind: str
+) -> None:
+    settings = {"kind": kind, "objective": {"epochs": 8}, "save_every": 2}
     straight, killed = make_run("straight", **settings), make_run("killed", **settings)
     train.run(straight)
     # a server that has imported everything once and forks clean children

@@ -84,8 +84,8 @@ def test_a_round_of_best_against_worst_dpo_makes_better_letters_and_stays_near(
     assert metrics[-1]["rewards/margins"] > 0.05
     held_out = [EvalPrompt(prompt.id, prompt.text) for prompt in corpus.prompts("eval")[:96]]
     found = evaluate(load_policy(run_dir / "final"), policy, None, held_out, max_tokens=64, seed=0, gold=gold)
-    assert found.win_rate_vs_initial is not None
-    assert found.win_rate_vs_initial.ci95 is not None
-    print(found.win_rate_vs_initial, found.kl, found.gold, found.mean_tokens)
-    assert found.win_rate_vs_initial.ci95.low > 0.5
+    assert found.vs_initial is not None
+    assert found.vs_initial.win_rate.interval is not None
+    print(found.vs_initial, found.kl, found.gold, found.mean_tokens)
+    assert found.vs_initial.win_rate.interval.low > 0.5
     assert 0.0 < found.kl.mean < 1.0

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from prefloop.engine import train
-from prefloop.engine.examples import Example, encode_demonstrations, encode_groups, encode_pairs
-from prefloop.engine.objectives import backward_batch, needs_target
+from prefloop.engine.examples import encode_answers, encode_demonstrations, encode_groups, encode_pairs
+from prefloop.engine.online.rows import Row
 from prefloop.policy.loading import Policy, load_policy, save_model
 from prefloop.policy.tiny import tiny_policy
 from prefloop.recipes.catalogue import CATALOGUE
@@ -25,6 +25,7 @@ from prefloop.recipes.recipe import Objective
 from prefloop.recipes.runspec import EXIT_LEFT, read_failure
 from prefloop.recipes.snapshots import Demonstration, RankedGroup
 from prefloop.types import TrainingPair
+from tests.prefloop.engine.one_pass import learnt
 
 MakeRun = Callable[..., Path]
 Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
@@ -38,6 +39,8 @@ GROUPS = [
     RankedGroup("b", "Say two.", (" two", " 2"), (1.0, 1.0), weight=2.0),
     RankedGroup("c", "Say a thing.", (" it", "", " a thing", " things"), (0.0, 1.0, 0.5, -3.0)),
 ]
+ANSWERS = [Demonstration(row.id, row.prompt, row.second, row.weight, desirable=row.id == "b") for row in PAIRS]
+MISMATCHED = 1.5
 REFERENCES = {"a": (-20.0, -22.0), "b": (-31.0, -20.0), "c": (-6.0, -120.0)}
 OBJECTIVES = {
     "ipo": Objective(loss="ipo", tau=0.2),
@@ -49,9 +52,12 @@ OBJECTIVES = {
     "bo2": Objective(loss="bo2"),
     "slic": Objective(loss="slic", delta=30.0, lambda_=0.2),
     "slic without regulariser": Objective(loss="slic", delta=30.0, lambda_=0.0),
+    "simpo": Objective(loss="simpo", beta=1.5, gamma=0.4),
+    "orpo": Objective(loss="orpo", lambda_=0.7),
     "click": Objective(loss="click", alpha=25.0, gamma=0.3),
     "cringe": Objective(loss="cringe", alpha=0.7, k=3, b=5.0, tau=8.0),
     "rrhf": Objective(loss="rrhf", rank_weight=2.0),
+    "kto": Objective(loss="kto", beta=0.2, desirable_weight=1.3, undesirable_weight=0.8),
     "gkd": Objective(loss="gkd", beta=0.3),
     "gkd forward": Objective(loss="gkd", beta=0.0),
 }
@@ -67,13 +73,15 @@ def teacher() -> Any:
     return tiny_policy(seed=5, std=0.3).model
 
 
-def encoded(policy: Policy, settings: Objective) -> list[Example]:
+def encoded(policy: Policy, settings: Objective) -> list[Row]:
     if settings.rows == "groups":
         return encode_groups(GROUPS, policy.tokenizer, max_length=None)
+    if settings.rows == "answers":
+        return encode_answers(ANSWERS, policy.tokenizer, max_length=None)
     if settings.rows == "demonstrations":
         rows = [Demonstration(row.id, row.prompt, row.second, row.weight) for row in PAIRS]
         return encode_demonstrations(rows, policy.tokenizer, max_length=None)
-    return encode_pairs(PAIRS, policy.tokenizer, max_length=None, with_target=needs_target(settings))
+    return encode_pairs(PAIRS, policy.tokenizer, max_length=None, target=settings.target)
 
 
 def logits_of(model: Any, prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
@@ -96,7 +104,7 @@ def cringe_per_token(model: Any, prompt: tuple[int, ...], answer: tuple[int, ...
     return total / len(answer)
 
 
-def plain_pair(model: Any, row: Example, settings: Objective, reference: tuple[float, float]) -> torch.Tensor:
+def plain_pair(model: Any, row: Row, settings: Objective, reference: tuple[float, float]) -> torch.Tensor:
     prompt, (first, second, *_) = row.item.prompt_ids, row.item.completions
     won = row.p_first == 1.0
     better, worse = (first, second) if won else (second, first)
@@ -118,6 +126,12 @@ def plain_pair(model: Any, row: Example, settings: Objective, reference: tuple[f
             return -torch.nn.functional.logsigmoid(settings.lambda_ * h)
         case "bo2", _:
             return -up
+        case "orpo", _:
+            odds = [(p := (one / len(ids)).exp()) / (1 - p) for one, ids in ((up, better), (down, worse))]
+            return -settings.lambda_ * torch.nn.functional.logsigmoid((odds[0] / odds[1]).log())
+        case "simpo", _:
+            lead = settings.beta * (up / len(better) - down / len(worse))
+            return -torch.nn.functional.logsigmoid(lead - settings.gamma)
         case "slic", _:
             target = row.item.completions[row.target] if row.target is not None else ()
             kept = settings.lambda_ * logp(model, prompt, target) if target else zero
@@ -130,19 +144,26 @@ def plain_pair(model: Any, row: Example, settings: Objective, reference: tuple[f
     raise AssertionError(settings.loss)
 
 
-def plain_group(model: Any, row: Example, settings: Objective) -> torch.Tensor:
+def plain_answer(model: Any, row: Row, settings: Objective, reference: float) -> torch.Tensor:
+    lead = logp(model, row.item.prompt_ids, row.item.completions[0]) - reference - MISMATCHED
+    if row.desirable:
+        return settings.desirable_weight * (1 - torch.sigmoid(settings.beta * lead))  # type: ignore[no-any-return]
+    return settings.undesirable_weight * (1 - torch.sigmoid(-settings.beta * lead))  # type: ignore[no-any-return]
+
+
+def plain_group(model: Any, row: Row, settings: Objective) -> torch.Tensor:
     sums = [logp(model, row.item.prompt_ids, answer) for answer in row.item.completions]
     means = [one / len(answer) for one, answer in zip(sums, row.item.completions, strict=True)]
     rank = torch.zeros((), dtype=torch.float64)
-    for i, r_i in enumerate(row.scores):
-        for j, r_j in enumerate(row.scores):
+    for i, r_i in enumerate(row.numbers):
+        for j, r_j in enumerate(row.numbers):
             if r_i < r_j:
                 rank = rank + torch.clamp(means[i] - means[j], min=0)
-    best = [one for one, score in zip(sums, row.scores, strict=True) if score == max(row.scores)]
+    best = [one for one, score in zip(sums, row.numbers, strict=True) if score == max(row.numbers)]
     return settings.rank_weight * rank - sum(best) / len(best)  # type: ignore[no-any-return]
 
 
-def plain_divergence(model: Any, teacher: Any, row: Example, beta: float) -> torch.Tensor:
+def plain_divergence(model: Any, teacher: Any, row: Row, beta: float) -> torch.Tensor:
     (answer,) = row.item.completions
     student = logits_of(model, row.item.prompt_ids, answer).softmax(-1)
     with torch.no_grad():
@@ -153,15 +174,18 @@ def plain_divergence(model: Any, teacher: Any, row: Example, beta: float) -> tor
     return beta * (theirs * (theirs / mixed).log()).sum() + (1 - beta) * (student * (student / mixed).log()).sum()
 
 
-def plain_loss(model: Any, examples: list[Example], settings: Objective, teacher: Any) -> torch.Tensor:
+def plain_loss(model: Any, examples: list[Row], settings: Objective, teacher: Any) -> torch.Tensor:
     weight = sum(row.weight for row in examples)
     if settings.rows == "demonstrations":
         total = sum(row.weight * plain_divergence(model, teacher, row, settings.beta) for row in examples)
         return total / sum(row.weight * row.n_tokens for row in examples)  # type: ignore[return-value]
+    if settings.rows == "answers":
+        parts = [row.weight * plain_answer(model, row, settings, REFERENCES[row.id][0]) for row in examples]
+        return sum(parts) / weight  # type: ignore[return-value]
     if settings.rows == "groups":
         return sum(row.weight * plain_group(model, row, settings) for row in examples) / weight  # type: ignore
     loss: Any = sum(row.weight * plain_pair(model, row, settings, REFERENCES[row.id]) for row in examples) / weight
-    if settings.loss == "click":
+    if settings.loss in ("click", "orpo"):
         targets = [(row, row.item.completions[row.target]) for row in examples if row.target is not None]
         nats = sum(row.weight * -logp(model, row.item.prompt_ids, target) for row, target in targets)
         loss = loss + nats / sum(row.weight * len(target) for row, target in targets)
@@ -185,14 +209,14 @@ def test_loss_and_gradient_are_those_of_a_plain_computation_whatever_the_token_b
     wanted = gradients(policy.model)
     assert max(float(grad.abs().max()) for grad in wanted.values()) > 1e-3  # something is to be learnt
     for budget in (10**6, 64, 1):
-        result = backward_batch(
+        result = learnt(
             policy.model,
-            settings.loss,
             examples,
             settings,
             token_budget=budget,
             references=REFERENCES,
             teacher=teacher,
+            mismatched=MISMATCHED,
         )
         assert result.loss == pytest.approx(float(expected.detach()), rel=2e-5)
         for key, grad in gradients(policy.model).items():
@@ -209,13 +233,11 @@ def test_a_target_that_is_one_of_the_two_is_not_read_twice(policy: Policy) -> No
 
 def test_a_student_that_is_its_teacher_learns_nothing(policy: Policy) -> None:
     settings = Objective(loss="gkd", beta=0.5)
-    result = backward_batch(
+    result = learnt(
         policy.model,
-        "gkd",
         encoded(policy, settings),
         settings,
         token_budget=64,
-        references={},
         teacher=tiny_policy(seed=3, std=0.2).model,
     )
     assert result.loss == pytest.approx(0, abs=1e-7)
@@ -225,10 +247,7 @@ def test_a_solved_pair_is_let_go_by_the_gate_of_cringe(policy: Policy) -> None:
     examples = encoded(policy, OBJECTIVES["cringe"])
     open_gate = dataclasses.replace(OBJECTIVES["cringe"], b=1e4)
     shut = dataclasses.replace(OBJECTIVES["cringe"], b=-1e4)
-    results = [
-        backward_batch(policy.model, "cringe", examples, settings, token_budget=10**6, references={})
-        for settings in (open_gate, shut)
-    ]
+    results = [learnt(policy.model, examples, settings) for settings in (open_gate, shut)]
     assert [round(result.metrics["cringe/gate"], 6) for result in results] == [1.0, 0.0]
     assert results[1].loss == pytest.approx(0, abs=1e-6)
 
@@ -239,9 +258,9 @@ GROUP_ROWS = [
 HARD = [TrainingPair(f"r{n}", f"Say {n}.", " yes", " no no", p_first=float(n % 2)) for n in range(10)]
 
 
-@pytest.mark.parametrize("kind", ["rso", "slic", "click", "cringe", "rrhf", "gkd"])
+@pytest.mark.parametrize("kind", ["rso", "slic", "click", "cringe", "rrhf", "kto", "gkd"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(kind: str, make_run: MakeRun, story: Story) -> None:
-    rows: Any = {"rrhf": GROUP_ROWS, "gkd": None}.get(kind, HARD)
+    rows: Any = {"rrhf": GROUP_ROWS, "gkd": None, "kto": None}.get(kind, HARD)
     straight, broken = (
         make_run(name, kind=kind, rows=rows, objective={"epochs": 2}) for name in ("straight", "broken")
     )

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from prefloop.engine.examples import Example, encode_demonstrations, encode_pairs
-from prefloop.engine.objectives import backward_batch
+from prefloop.engine.examples import encode_demonstrations, encode_pairs
+from prefloop.engine.online.rows import Row
 from prefloop.policy.loading import Policy, reward_model_from_policy
 from prefloop.policy.scoring import reward_scores, score_groups
 from prefloop.policy.tiny import tiny_policy
 from prefloop.recipes.recipe import Objective
 from prefloop.recipes.snapshots import Demonstration
 from prefloop.types import TrainingPair
+from tests.prefloop.engine.one_pass import learnt
 
 PAIRS = [
     TrainingPair("a", "Say one.", " one", " two", p_first=1.0),
@@ -33,7 +34,7 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def pairs_of(policy: Policy) -> list[Example]:
+def pairs_of(policy: Policy) -> list[Row]:
     return encode_pairs(PAIRS, policy.tokenizer, max_length=None)
 
 
@@ -51,7 +52,7 @@ def test_the_token_budget_changes_neither_loss_nor_gradient(kind: Any, policy: P
         examples, objective = encode_demonstrations(rows, policy.tokenizer, max_length=None), Objective(loss="nll")
     found = []
     for budget in (10**6, 64, 1):
-        result = backward_batch(model, kind, examples, objective, token_budget=budget, references=references)
+        result = learnt(model, examples, objective, token_budget=budget, references=references)
         found.append((result.loss, gradients(model)))
     for loss, grads in found[1:]:
         assert loss == pytest.approx(found[0][0], abs=1e-5)
@@ -69,9 +70,7 @@ def test_the_dpo_loss_and_its_metrics_are_those_worked_out_by_hand_from_the_log_
         h = beta * ((first - references[row.id][0]) - (second - references[row.id][1]))
         losses.append(row.p_first * math.log1p(math.exp(-h)) + (1 - row.p_first) * math.log1p(math.exp(h)))
     expected = (1 * losses[0] + 3 * losses[1] + 1 * losses[2]) / 5
-    result = backward_batch(
-        policy.model, "dpo", examples, Objective(beta=beta), token_budget=10**6, references=references
-    )
+    result = learnt(policy.model, examples, Objective(beta=beta), references=references)
     assert result.loss == pytest.approx(expected, rel=1e-5)
     # chosen is what the label prefers: the first of a, the second of b; c is a tie and has none
     chosen = [beta * (logps[0][0] + 20.0), beta * (logps[1][1] + 20.0)]
@@ -87,10 +86,10 @@ def test_the_dpo_loss_and_its_metrics_are_those_worked_out_by_hand_from_the_log_
 
 def test_a_policy_that_is_its_reference_has_loss_log_2_and_no_accuracy(policy: Policy) -> None:
     examples = pairs_of(policy)
-    model, budget = policy.model, 10**6
-    probe = backward_batch(model, "dpo", examples[:1], Objective(), token_budget=budget, references={"a": (0.0, 0.0)})
+    model = policy.model
+    probe = learnt(model, examples[:1], Objective(), references={"a": (0.0, 0.0)})
     sums = (probe.metrics["logps/chosen"], probe.metrics["logps/rejected"])
-    result = backward_batch(model, "dpo", examples[:1], Objective(), token_budget=budget, references={"a": sums})
+    result = learnt(model, examples[:1], Objective(), references={"a": sums})
     assert result.loss == pytest.approx(math.log(2), abs=1e-7)
     assert result.metrics["rewards/accuracies"] == 0.0
 
@@ -100,7 +99,7 @@ def test_the_sft_loss_is_the_weighted_mean_over_tokens(policy: Policy) -> None:
     examples = encode_demonstrations(rows, policy.tokenizer, max_length=None)
     (one,), (two,) = score_groups(policy, [row.item for row in examples])
     expected = -(one + 2 * two) / (5 + 2 * 9)  # four and eight bytes, and EOS each
-    result = backward_batch(policy.model, "sft", examples, Objective(loss="nll"), token_budget=10**6, references={})
+    result = learnt(policy.model, examples, Objective(loss="nll"))
     assert result.loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -113,17 +112,14 @@ def test_the_reward_models_loss_is_that_worked_out_by_hand_from_its_scores(polic
         d = first - second
         plain = row.p_first * math.log1p(math.exp(-d)) + (1 - row.p_first) * math.log1p(math.exp(d))
         losses.append(plain + 0.1 * (first + second) ** 2)
-    result = backward_batch(
+    result = learnt(
         reward_model.model,
-        "reward-model",
         examples,
         Objective(loss="bradley-terry", center=0.1),
-        token_budget=10**6,
-        references={},
     )
     assert result.loss == pytest.approx((losses[0] + 3 * losses[1] + losses[2]) / 5, rel=1e-4)
 
 
 def test_a_row_without_a_reference_is_an_error_and_not_a_zero(policy: Policy) -> None:
-    with pytest.raises(KeyError):
-        backward_batch(policy.model, "dpo", pairs_of(policy), Objective(), token_budget=10**6, references={})
+    with pytest.raises(IndexError):
+        learnt(policy.model, pairs_of(policy), Objective())

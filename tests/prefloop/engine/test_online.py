@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from safetensors.torch import load_file
 
-from prefloop.engine import train
+from prefloop.engine import context, train
+from prefloop.engine.online import samplers
+from prefloop.engine.online.samplers import OwnSampler
+from prefloop.engine.online.stream import records_of
+from prefloop.policy.loading import Policy, load_policy
+from prefloop.policy.scoring import score_groups
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import drop_superseded, read_events, write_inbox
-from prefloop.recipes.recipe import Memory
+from prefloop.recipes.recipe import Draw, Memory, Pairing
+from tests.prefloop.tiny import save_tiny_policy
 
 MakeOnline = Callable[..., Path]
 Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
@@ -64,6 +72,43 @@ def test_a_policy_that_has_not_moved_has_no_kl(make_online: MakeOnline) -> None:
     assert first["val/ratio"] == 1.0  # type: ignore[index]
 
 
+@pytest.mark.parametrize("method", ["bond", "j-bond", "ipo"])
+def test_kl_and_entropy_are_of_the_policys_own_answers_against_the_initial_one(
+    make_online: MakeOnline, method: str, tiny_policy_dir: Path, tmp_path: Path
+) -> None:
+    """A second road: the log-probs of the first step's own answers, as its events tell them."""
+    start = save_tiny_policy(tmp_path / "moved", seed=11, chat=True)
+    run_dir = make_online(method, start=str(start))
+    train.run(run_dir)
+    first = events_of(run_dir, "metric")[0]["values"]
+    moved, initial = load_policy(start), load_policy(tiny_policy_dir)
+    logged = records_of(read_events(run_dir / "events.jsonl")[0])[1].answers
+    items = [one.item(one.by("current")) for one in logged]
+    ours, theirs = ([value for row in score_groups(one, items) for value in row] for one in (moved, initial))
+    assert first["objective/entropy"] == pytest.approx(-sum(ours) / len(ours), rel=1e-4)  # type: ignore[index]
+    kl = sum(a - b for a, b in zip(ours, theirs, strict=True)) / len(ours)
+    assert first["objective/kl"] == pytest.approx(kl, rel=1e-3, abs=1e-4)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("more", "absent"),
+    [({"online": {"refresh_steps": 2}}, [2]), ({"objective": {"reference": "previous"}}, [1, 2])],
+)
+def test_stale_answers_and_another_reference_give_no_kl(
+    make_online: MakeOnline, more: dict[str, object], absent: list[int]
+) -> None:
+    run_dir = make_online("ipo", **more)  # type: ignore[arg-type]
+    train.run(run_dir)
+    for event in events_of(run_dir, "metric")[:2]:
+        assert ("objective/kl" not in event["values"]) is (event["step"] in absent)  # type: ignore[operator]
+
+
+def test_tempered_answers_give_neither_kl_nor_entropy(make_online: MakeOnline) -> None:
+    run_dir = make_online("dpo")  # it draws at 0.9
+    train.run(run_dir)
+    assert not {"objective/kl", "objective/entropy"} & set(events_of(run_dir, "metric")[0]["values"])  # type: ignore[call-overload]
+
+
 def test_an_override_is_replayed_with_its_weight_and_survives_a_resume(make_online: MakeOnline, story: Story) -> None:
     word = {"pair": "c1", "prompt": "Say one 0.", "first": "yes", "second": "no", "p_first": 1.0}
     straight, broken, without = (make_online("dpo", name, objective={"epochs": 2}) for name in ("a", "b", "c"))
@@ -80,17 +125,6 @@ def test_an_override_is_replayed_with_its_weight_and_survives_a_resume(make_onli
     assert replayed == [0, 0, 1, 1, 1, 1]
     assert story(straight)[0][:2] == story(without)[0][:2]
     assert story(straight)[1] != story(without)[1]
-
-
-def test_a_changed_setting_takes_effect_at_the_next_step(make_online: MakeOnline) -> None:
-    run_dir = make_online("dpo")
-    train.run(run_dir, should_leave=leave_after(1))
-    write_inbox(run_dir / "inbox.jsonl", "settings", set={"objective.lr": 0.5e-3})
-    write_inbox(run_dir / "inbox.jsonl", "settings", set={"objective.batch": 7})  # decides what the run is: refused
-    train.run(run_dir)
-    rates = [data["values"]["learning_rate"] for data in events_of(run_dir, "metric")]  # type: ignore[index]
-    assert rates == [1e-3, 0.5e-3, 0.5e-3]
-    assert any("objective.batch can't be changed" in str(data["message"]) for data in events_of(run_dir, "log"))
 
 
 def test_answers_refreshed_every_two_steps_are_the_same_after_a_resume_between(
@@ -143,3 +177,76 @@ def test_an_adapter_learns_online_and_its_resume_leaves_no_trace(make_online: Ma
     assert train.run(broken, should_leave=leave_after(2)).exit_code == 75
     assert train.run(broken).exit_code == 0
     assert story(broken) == story(straight)
+
+
+class Counted(OwnSampler):
+    """The engine itself, and how often it was given weights; the text stands for the norm of what it was given."""
+
+    loads: ClassVar[list[float]] = []
+    closed: ClassVar[list[bool]] = []
+
+    def load(self, policy: Policy) -> None:
+        super().load(policy)
+        self.loads.append(float(sum(value.detach().double().square().sum() for value in policy.model.parameters())))
+
+    def close(self) -> None:
+        super().close()
+        self.closed.append(True)
+
+
+def test_the_engine_that_draws_is_given_the_weights_of_each_refresh(
+    make_online: MakeOnline, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, counted = (make_online("ipo", name, objective={"epochs": 2}) for name in ("plain", "counted"))
+    train.run(plain)
+    monkeypatch.setattr(samplers, "make_sampler", lambda draw, **_: Counted())
+    Counted.loads.clear()
+    Counted.closed.clear()
+    assert train.run(counted).exit_code == 0
+    assert len(set(Counted.loads)) == len(Counted.loads) == 6  # one a step, each time other weights
+    assert Counted.closed == [True]
+    assert story(counted) == story(plain)
+
+
+def test_a_policy_that_stands_still_is_given_once(make_online: MakeOnline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samplers, "make_sampler", lambda draw, **_: Counted())
+    Counted.loads.clear()
+    still = {"draws": (Draw(source="current", max_tokens=6), Draw(source="initial", n=2, max_tokens=6))}
+    assert train.run(make_online("ipo", online=still | {"pairing": Pairing(kind="first-round")})).exit_code == 0
+    assert len(Counted.loads) == 3 + 1
+
+
+def test_a_slow_step_says_how_far_it_is(make_online: MakeOnline, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = itertools.count()
+    monkeypatch.setattr(context, "monotonic", lambda: float(next(at)))
+    run_dir = make_online("ipo", objective={"batch": 12}, token_budget=64)
+    train.run(run_dir)
+    told = events_of(run_dir, "progress")
+    assert {(data["phase"], data["step"]) for data in told} == {("drawing", 1), ("learning", 1)}
+    drawn = [data["done"] for data in told if data["phase"] == "drawing"]
+    assert drawn == sorted(drawn)
+    assert {data["total"] for data in told if data["phase"] == "drawing"} == {12}
+
+
+def test_a_quick_step_says_nothing_of_itself(make_online: MakeOnline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "monotonic", lambda: 0.0)
+    run_dir = make_online("ipo")
+    train.run(run_dir)
+    assert events_of(run_dir, "progress") == []
+
+
+def test_a_run_is_left_between_two_answers_of_a_drawing(make_online: MakeOnline, story: Story) -> None:
+    straight, left = make_online("ipo", "straight"), make_online("ipo", "left")
+    train.run(straight)
+    looks: list[int] = []
+
+    def at_once() -> bool:
+        looks.append(1)
+        return len(looks) == 2  # after the second answer of the first step
+
+    ended = train.run(left, should_leave=lambda: len(looks) >= 2, at_once=at_once)
+    assert ended.outcome is not None
+    assert (ended.outcome.status, ended.outcome.step) == ("left", 0)
+    assert events_of(left, "sample") == []
+    assert train.run(left).exit_code == 0
+    assert story(left) == story(straight)

@@ -13,13 +13,15 @@ import pytest
 from typing_extensions import override
 
 from prefloop.engine import train
-from prefloop.engine.online.judges import Connection, JudgeLabeller, read_connection
+from prefloop.engine.online.judges import Connection, read_connection
 from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.stream import StreamLog
+from prefloop.judging.client import ChatEndpoint
+from prefloop.judging.opened import ToJudge, open_judge
 from prefloop.judging.render import load_template
+from prefloop.judging.spec import JudgeSpec
 from prefloop.recipes.events import EventWriter, read_events
-from prefloop.recipes.online import JudgeSpec
-from prefloop.types import Completion, Group, Pair
+from prefloop.types import Completion, Group
 
 MakeOnline = Callable[..., Path]
 Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
@@ -119,13 +121,32 @@ def test_both_orders_are_asked_and_averaged_and_the_key_is_nowhere(
             assert b"sesame" not in path.read_bytes(), path
 
 
+class Tools:
+    """A judge behind an endpoint, with no cap."""
+
+    def __init__(self, address: str) -> None:
+        self._at = connection(address)
+
+    def endpoint(self, spec: JudgeSpec) -> ChatEndpoint:
+        return ChatEndpoint(self._at.base_url, spec.model, self._at.api_key, self._at.allow)
+
+    def meter(self, spec: JudgeSpec) -> None:
+        return None
+
+    def rewards(self, spec: JudgeSpec) -> Any:
+        raise AssertionError("it is no reward model")
+
+    def check(self) -> None: ...
+
+
 def test_a_label_is_the_mean_of_the_orders_that_were_asked(tmp_path: Path, judge: tuple[Judge, str]) -> None:
     said, address = judge
     group = Group("p", (Completion(text="one"), Completion(text="two")))
-    wanted = [(Answers(0, "p", "say", (1,), group), Pair(0, 1))]
     log = StreamLog(EventWriter(tmp_path / "events.jsonl"), [])
-    (p,) = JudgeLabeller(log, spec()["judge"], connection(address)).label(1, wanted)
-    assert p is not None
+    opened = open_judge(spec()["judge"], log, Tools(address))
+    asked = ToJudge("1:0", "say", ("one", "two"), of=(1, Answers(0, "p", "say", (1,), group)))
+    (label,) = opened.labels([(asked, (0, 1))])
+    p = label.p_first
     # shown first with a probability of the body's own: the second order's is of the other answer
     by_order = {line["order"]: line for line in (event.data for event in read_events(tmp_path / "events.jsonl")[0])}
     straight, swapped = (0.5 + (sum(body.encode()) % 40) / 100 for body in sorted(said.asked, key=_two_is_first))
@@ -154,6 +175,26 @@ def test_a_judge_that_dies_leaves_a_checkpoint_and_is_asked_nothing_twice(
     assert train.run(broken, connection=connection(address)).exit_code == 0
     assert story(broken) == story(straight)
     assert len(said.asked) == len(set(said.asked)) == 24  # each question was paid for once
+
+
+def test_a_run_that_is_told_to_leave_leaves_between_two_calls_and_asks_nothing_twice(
+    make_online: MakeOnline, judge: tuple[Judge, str], story: Story
+) -> None:
+    said, address = judge
+    straight, left = make_online("dpo", "straight", online=spec()), make_online("dpo", "left", online=spec())
+    train.run(straight, connection=connection(address))
+    said.asked.clear()
+
+    def asked() -> bool:
+        return len(said.asked) >= 1
+
+    ended = train.run(left, connection=connection(address), should_leave=asked, at_once=asked)
+    assert ended.outcome is not None
+    assert (ended.outcome.status, ended.outcome.step) == ("left", 0)
+    assert 1 <= len(verdicts(left)) == len(said.asked) < 8  # of the first step's
+    assert train.run(left, connection=connection(address)).exit_code == 0
+    assert story(left) == story(straight)
+    assert len(said.asked) == len(set(said.asked)) == 24
 
 
 def test_a_refusal_is_somebody_elses_to_put_right(make_online: MakeOnline) -> None:

@@ -14,7 +14,7 @@ from prefloop.engine import train
 from prefloop.engine.objectives import Sums
 from prefloop.engine.online.anchor import Anchor
 from prefloop.engine.online.bond import Bond
-from prefloop.engine.online.objectives import Answers, PairObjective
+from prefloop.engine.online.objectives import Answers, RowObjective
 from prefloop.engine.online.ppo import PPO
 from prefloop.engine.online.rows import pieces_of, token_logps
 from prefloop.losses.bond import J_BOND_PENALTY
@@ -47,7 +47,7 @@ def test_how_rows_are_packed_changes_nothing_but_rounding(make_online: MakeOnlin
 
 def test_ppos_rewards_add_up_and_its_returns_are_what_is_still_to_come() -> None:
     policy, reference = tiny_policy(seed=1), tiny_policy(seed=2)
-    objective = PPO(Objective(loss="ppo", beta=0.5, lambda_=1.0), missing_eos_penalty=0.25)
+    objective = PPO(Objective(loss="ppo", beta=0.5, lambda_=1.0, missing_eos_penalty=0.25))
     objective.modules(policy.model)
     drawn = [answers(0, [("current", (5, 6, 256), 2.0)]), answers(1, [("current", (7, 8), -1.0)])]
     object.__setattr__(drawn[1].group.completions[0], "finished", False)
@@ -68,7 +68,7 @@ def test_ppos_rewards_add_up_and_its_returns_are_what_is_still_to_come() -> None
     assert float(flat.std()) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_bonds_rewards_are_log_quantiles_and_its_best_is_of_the_first_n() -> None:
+def test_bonds_rewards_are_of_quantiles_and_its_best_is_of_the_first_n() -> None:
     drawn = answers(
         0,
         [("anchor", (1,), 0.0), ("anchor", (2,), 1.0), ("anchor", (3,), 9.0), ("current", (4,), 1.0),
@@ -76,8 +76,10 @@ def test_bonds_rewards_are_log_quantiles_and_its_best_is_of_the_first_n() -> Non
     )  # fmt: skip
     (row,) = Bond(Objective(loss="bond", n=2)).rows([drawn], {})
     assert row.item.completions == ((4,), (5,), (2,))  # the 9.0 is the third: it measures, but is not imitated
-    assert row.numbers[:2] == pytest.approx((math.log(3 / 4), math.log(1 / 4)))
+    # counts below, up to: 1 and 2 of 3; 0 and 0. n = 2: log p_up_to + log(1 + p_below / p_up_to)
+    assert row.numbers[:2] == pytest.approx((math.log(3 / 4 + 2 / 4), math.log(1 / 4 + 1 / 4)))
     (backward,) = Bond(Objective(loss="bond-backward", n=2)).rows([drawn], {})
+    assert backward.numbers == pytest.approx((math.log(3 / 4), math.log(1 / 4)))
     assert backward.item.completions == ((4,), (5,))
     (forward,) = Bond(Objective(loss="bond-forward", n=3)).rows([drawn], {})
     assert forward.item.completions == ((3,),)
@@ -95,9 +97,9 @@ def gradient(objective: Any, rows: list[Any], policy: Any, reference: Any) -> to
     (piece,) = pieces_of(policy.model, rows, token_budget=4096)
     piece.kept |= {"old": token_logps(policy.model, piece), "ref": token_logps(reference.model, piece)}
     objective.prepare([piece], Sums())
-    states = forward_tokens(policy.model, piece.packed, with_grad=True)
+    states = objective.forward(policy.model, piece)
     policy.model.zero_grad()
-    (objective.loss(piece, states, Sums()) / objective.denominator([piece])).backward()
+    (objective.loss(piece, states, Sums()) / objective.denominator(rows)).backward()
     return torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None])
 
 
@@ -122,7 +124,7 @@ def test_a_pair_and_its_mirror_teach_the_same() -> None:
     drawn = answers(0, [("current", (4, 9), 0.0), ("current", (5,), 0.0)])
     found = []
     for pair in (Pair(0, 1, 0.8), Pair(1, 0, 0.2)):
-        objective = PairObjective(Objective(loss="dpo", beta=0.3))
+        objective = RowObjective(Objective(loss="dpo", beta=0.3))
         found.append(gradient(objective, objective.rows([drawn], {0: [pair]}), policy, reference))
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 

@@ -73,8 +73,8 @@ def test_a_bf16_run_follows_the_fp32_one(make_run: MakeRun, adapter: Adapter) ->
     # 3 significant digits a number: sums of some 20 log-probs of this tiny, sharp model differ by about 0.1 nats, and
     # which way depends on the processor's own bf16 instructions
     apart = [abs(a - b) for a, b in zip(rounded, exact, strict=True)]
-    assert max(apart) < 0.1
-    assert sum(apart) / len(apart) < 0.03
+    assert max(apart) < 0.12
+    assert sum(apart) / len(apart) < 0.06
     assert max(exact) - min(exact) > 0.15  # there is a curve to follow
     weights = load_file(half / "final" / "model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.bfloat16}

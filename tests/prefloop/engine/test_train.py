@@ -12,13 +12,12 @@ import pytest
 import torch
 
 from prefloop.checkpoints import verify_manifest
-from prefloop.engine import loop, resume, train
+from prefloop.engine import learner, resume, run, train
 from prefloop.engine.examples import batch_of, encode_pairs
-from prefloop.engine.objectives import StepLoss
 from prefloop.policy.loading import load_policy, load_reward_model, save_model
 from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.scoring import score_groups
-from prefloop.recipes.events import Event, read_events, write_inbox
+from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.runspec import EXIT_LEFT, RunFailure, read_failure, read_spec, write_spec
 from prefloop.recipes.snapshots import read_pairs
 from prefloop.types import TrainingPair
@@ -128,7 +127,7 @@ def test_a_result_has_no_optimizer_and_a_checkpoint_has(make_run: MakeRun) -> No
     assert {path.suffix for path in files} <= {".json", ".jsonl", ".safetensors", ".jinja", ".lock"}
 
 
-@pytest.mark.parametrize("kind", ["dpo", "reward-model", "sft"])
+@pytest.mark.parametrize("kind", ["dpo", "kto", "reward-model", "sft"])
 def test_a_run_that_leaves_and_comes_back_equals_one_that_stayed(kind: str, make_run: MakeRun, story: Story) -> None:
     straight, broken = (make_run(name, kind=kind, objective={"epochs": 2}) for name in ("straight", "broken"))
     train.run(straight)
@@ -201,36 +200,51 @@ def test_a_damaged_result_is_made_again(make_run: MakeRun, story: Story) -> None
     assert story(run_dir) == before
 
 
-def test_a_pause_leaves_once_and_the_next_start_goes_on(make_run: MakeRun, story: Story) -> None:
-    straight, paused = make_run("straight"), make_run("paused", save_every=1)
-    train.run(straight)
-    write_inbox(paused / "inbox.jsonl", "pause")
-    assert train.run(paused).exit_code == EXIT_LEFT
-    assert train.run(paused).exit_code == 0
-    assert story(paused) == story(straight)
+def leave_after(n: int) -> Callable[[], bool]:
+    """Ask to leave when it has been asked n times before."""
+    asked = iter(range(n))
+    return lambda: next(asked, None) is None
 
 
-def test_a_stop_ends_early_with_a_result(make_run: MakeRun) -> None:
-    run_dir = make_run()
-    write_inbox(run_dir / "inbox.jsonl", "stop")
-    ended = train.run(run_dir)
-    assert ended.exit_code == 0
-    assert ended.outcome is not None
-    assert (ended.outcome.status, ended.outcome.step) == ("stopped", 0)
-    assert verify_manifest(run_dir / "final")["extra"] == {"status": "stopped"}
-
-
-def test_a_reference_fill_that_was_cut_short_is_done_again_from_the_beginning(make_run: MakeRun, story: Story) -> None:
+def test_a_reference_reading_that_was_cut_short_goes_on_with_the_batch_that_comes_next(
+    make_run: MakeRun, story: Story
+) -> None:
+    """`with_references` reads each row once, however often the run is broken off."""
     straight, broken = make_run("straight"), make_run("broken")
     train.run(straight)
-    shutil.copytree(straight / "reference", broken / "reference")
-    (broken / "reference" / "complete.json").unlink()
-    for file in (broken / "reference").glob("reference-*.jsonl"):
-        lines = file.read_text().splitlines()[:5]
-        wrong = [json.dumps({**json.loads(line), "logp_sum": -1.0}) for line in lines]
-        file.write_text("\n".join(wrong) + "\n")
+    whole = (straight / "reference" / "sums.jsonl").read_bytes()
+    assert whole.count(b"\n") == 5  # 20 rows, 4 a batch
+    assert train.run(broken, should_leave=leave_after(2)).exit_code == EXIT_LEFT
+    read = (broken / "reference" / "sums.jsonl").read_bytes()
+    assert read == whole[: len(read)]
+    assert read.count(b"\n") == 2
+    with (broken / "reference" / "sums.jsonl").open("ab") as stream:
+        stream.write(b"[[-1.0,")  # torn by a kill
     train.run(broken)
+    assert (broken / "reference" / "sums.jsonl").read_bytes() == whole
     assert story(broken) == story(straight)
+
+
+def test_a_checkpoint_of_before_that_counts_no_updates_is_gone_on_from(
+    make_run: MakeRun, story: Story, monkeypatch: Any
+) -> None:
+    straight, older = make_run("straight"), make_run("older")
+    train.run(straight)
+    assert train.run(older, should_leave=leave_after(5 + 3)).exit_code == EXIT_LEFT  # 5 looks are of the reading
+    assert resume.step_dirs(older)[0].name == "step-000003"
+    monkeypatch.setattr(run, "load_beside", lambda path, name: {})
+    assert train.run(older).exit_code == 0
+    assert story(older) == story(straight)
+
+
+def test_how_far_the_reading_of_references_is_is_said(make_run: MakeRun) -> None:
+    run_dir = make_run()
+    train.run(run_dir)
+    events = events_of(run_dir)
+    told = [event.data for event in events if event.type == "progress"]
+    assert told[0] == {"phase": "reference", "done": 0, "total": 5}
+    assert told[-1] == {"phase": "reference", "done": 5, "total": 5}
+    assert [event.type for event in events].index("start") > 1  # before the steps begin
 
 
 # Failures: whose they are, and one line that says it.
@@ -273,7 +287,7 @@ def test_a_row_longer_than_the_model_is_a_matter_of_data(make_run: MakeRun) -> N
 
 def test_a_loss_that_is_not_finite_stops_and_says_what_to_lower(make_run: MakeRun, monkeypatch: Any) -> None:
     run_dir = make_run()
-    monkeypatch.setattr(loop, "backward_batch", lambda *_, **__: StepLoss(math.nan, {}))
+    monkeypatch.setattr(learner, "backward", lambda *_, **__: math.nan)
     message = failed(run_dir, "user_config", 2)
     assert "not a finite number at step 1 (learning rate 0.001): lower objective.lr" in message
     assert read_failure(run_dir) == RunFailure(failure_class="user_config", message=message, step=1)
@@ -306,7 +320,7 @@ def test_a_disk_that_fills_up_in_a_save_leaves_earlier_checkpoints_intact(
     def full(tensors: Any, path: Path) -> None:
         nonlocal n_calls
         n_calls += 1
-        if n_calls == 5:  # the optimizer of step 3
+        if n_calls == 7:  # the optimizer of step 3
             path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
         save_file(tensors, path)

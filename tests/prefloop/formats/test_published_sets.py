@@ -235,7 +235,7 @@ def test_a_bad_mapping_is_refused_in_one_line(rows_in, parts, why):
 def test_a_mapping_is_guessed_from_names():
     guessed = columns.guess(["id", "instruction", "response_1", "response_2", "preferred", "annotator"])
     assert guessed == Mapping(
-        prompt="instruction", first="response_1", second="response_2", label="preferred", rater="annotator"
+        prompt="instruction", first="response_1", second="response_2", label="preferred", rater="annotator", id="id"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefloop.judging.addresses import check_base_url, checked_addresses, is_public, parse_allow_list, parse_base_url
+from prefloop.judging.addresses import check_base_url, checked_addresses, is_public, normalise_allow, parse_base_url
 from prefloop.judging.errors import EndpointForbidden, JudgeUnreachable
 
 PUBLIC = "93.184.216.34"
@@ -97,8 +97,16 @@ def test_a_public_endpoint_is_accepted(url: str) -> None:
     check_base_url(url, resolver=lambda host, port: [PUBLIC])
 
 
+@pytest.mark.parametrize("address", ["10.20.30.40", "fd12:3456::7", "127.0.0.53", "100.64.7.8"])
+def test_a_refusal_names_the_setting_and_not_where_the_name_leads(address: str) -> None:
+    with pytest.raises(EndpointForbidden) as caught:
+        check_base_url("https://db.internal.example/v1", resolver=resolves_to(PUBLIC, address))
+    said = "db.internal.example:443 is on this machine or a private network; to allow it, "
+    assert str(caught.value) == f"{said}add db.internal.example:443 to PREFLOOP_ENDPOINT_ALLOW"
+
+
 def test_a_host_with_one_private_address_among_public_ones_is_refused() -> None:
-    with pytest.raises(EndpointForbidden, match=r"10\.1\.2\.3"):
+    with pytest.raises(EndpointForbidden, match="private network"):
         check_base_url("https://judge.example/v1", resolver=resolves_to(PUBLIC, "10.1.2.3"))
 
 
@@ -117,15 +125,15 @@ def test_an_allowed_endpoint_opens_neither_another_port_nor_another_host(url: st
 
 
 def test_allow_entries_are_read_whatever_their_case_or_trailing_dot() -> None:
-    assert parse_allow_list(" Judge.LAN.:8001, [::1]:80 ,") == {"judge.lan:8001", "[::1]:80"}
-    assert parse_base_url("http://JUDGE.lan.:8001/v1").host_port in parse_allow_list("judge.lan:8001")
-    assert parse_base_url("http://[::1]/v1").host_port in parse_allow_list("[::1]:80")
+    assert normalise_allow([" Judge.LAN.:8001", "[::1]:80 "]) == {"judge.lan:8001", "[::1]:80"}
+    assert parse_base_url("http://JUDGE.lan.:8001/v1").host_port in normalise_allow(["judge.lan:8001"])
+    assert parse_base_url("http://[::1]/v1").host_port in normalise_allow(["[::1]:80"])
 
 
 @pytest.mark.parametrize("entry", ["judge.lan", "judge.lan:", ":80", "judge.lan:http", "judge.lan:70000", "*"])
 def test_an_allow_entry_without_a_proper_port_is_refused(entry: str) -> None:
     with pytest.raises(EndpointForbidden, match="host:port"):
-        parse_allow_list(entry)
+        normalise_allow([entry])
 
 
 def test_a_name_without_an_address_may_be_saved_but_not_called() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from prefloop.judging.asking import Question
 from prefloop.judging.attacks import CONTROL, Attack, attacks, is_flipped, worse_side
 from prefloop.judging.client import Limits
 from prefloop.judging.judge import LlmPairJudge, LlmScorer
@@ -123,7 +124,7 @@ def test_over_the_wire_an_injected_verdict_is_never_taken(name: str, kit: Any) -
     endpoint = kit.endpoint(server, limits=Limits(attempts=1, max_bytes=100_000))
     judge = LlmPairJudge(endpoint, load_template("pairwise"), "kind")
     for order in BOTH_ORDERS:
-        verdict = judge.judge_pair(prompt="Write.", first=attack.on(OTHER), second=ANSWER, order=order)
+        verdict = judge.ask(Question("Write.", (attack.on(OTHER), ANSWER), order))
         shown_second = "second" if order == (0, 1) else "first"
         assert verdict.outcome in {shown_second, None}
         assert set(suspicions(attack.on(OTHER))) <= set(verdict.flags)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefloop.control_tokens import defuse
 from prefloop.judging.render import (
     BUILT_IN,
     VERDICT_MODES,
     TemplateError,
-    defuse,
     load_template,
     new_delimiter,
     render,

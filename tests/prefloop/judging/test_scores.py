@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefloop.judging.asking import Question
+from prefloop.judging.by_scores import ScoredAnswer, by_grades
 from prefloop.judging.client import Limits
 from prefloop.judging.judge import LlmPairJudge, LlmScorer
 from prefloop.judging.parse import SCORE_RANGES, ParsedScore, mean_score, parse_five, parse_logprobs, parse_score
 from prefloop.judging.render import BUILT_IN_OF_MODE, SCORE_MODES, TemplateError, load_template, render_score
 from prefloop.judging.replies import TokenLogprob
+from prefloop.judging.spec import JudgeSpec
 from prefloop.judging.verdicts import AS_STORED, SWAPPED, EffectiveLabel, OrderedVerdict, combine, labelled
+from prefloop.thoughts import after_thoughts
 
 ONCE = Limits(attempts=1, max_bytes=50_000)
 CODE = "0123456789abcdef"
@@ -78,7 +83,7 @@ def test_a_mean_drops_what_could_not_be_read() -> None:
 def test_reasons_without_a_score_line_change_nothing(reasons: str, value: int) -> None:
     if any(line.strip(" \t\r*_`#>.").lower().startswith("score") for line in reasons.split("\n")):
         return
-    if reasons.lstrip().startswith("<think>"):
+    if after_thoughts(reasons + "\n") != reasons + "\n":  # it opens or holds a reasoning model's thoughts
         return
     assert parse_score(f"{reasons}\nScore: {value}").value == value
 
@@ -172,8 +177,25 @@ def test_the_soft_judge_asks_for_one_token_and_reads_its_own_names(kit: Any) -> 
     answer["choices"][0]["logprobs"] = {"content": [{"top_logprobs": top}]}
     server = kit.serve(kit.http(answer))
     judge = LlmPairJudge(kit.endpoint(server, limits=ONCE), load_template("pairwise-soft"), "kind", temperature=1.0)
-    verdict = judge.judge_pair(prompt="Write.", first="one", second="two", order=AS_STORED)
+    verdict = judge.ask(Question("Write.", ("one", "two"), AS_STORED))
     assert (verdict.outcome, verdict.p_first) == ("second", pytest.approx(0.2))
     body = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
     assert (body["max_tokens"], body["logprobs"], body["temperature"]) == (1, True, 1.0)
     assert "=== BEGIN ANSWER k " in body["messages"][1]["content"]
+
+
+def grades(*values):
+    return [ScoredAnswer("unparseable" if v is None else "ok", v, raw=str(v)) for v in values]
+
+
+def test_a_judge_that_grades_compares_by_the_means_of_what_could_be_read():
+    spec, asked = JudgeSpec(kind="llm"), Question("p", ("a", "b"))
+    said = by_grades(spec, asked, grades(3, None), grades(2, 3))
+    assert (said.state, said.outcome, said.p_first) == ("ok", "first", None)  # 3 against 2.5: points, no probability
+    assert said.raw == "3\n\nNone\n\n2\n\n3"
+    assert by_grades(replace(spec, tie_delta=0.5), asked, grades(3, None), grades(2, 3)).outcome == "tie"
+
+
+def test_without_a_readable_grade_of_both_answers_there_is_no_verdict():
+    said = by_grades(JudgeSpec(kind="llm"), Question("p", ("a", "b")), grades(None), grades(2))
+    assert (said.state, said.outcome) == ("unparseable", None)

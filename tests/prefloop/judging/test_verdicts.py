@@ -14,7 +14,6 @@ from prefloop.judging.verdicts import (
     EffectiveLabel,
     OrderedVerdict,
     as_shown,
-    checked_order,
     combine,
     labelled,
     orders_to_ask,
@@ -164,10 +163,3 @@ def test_the_order_of_arrival_does_not_matter(verdicts: list[Any], policy: Any) 
 def test_an_unparseable_reply_keeps_its_raw_text_and_says_why() -> None:
     verdict = labelled(ParsedVerdict(None, why="no label"), AS_STORED, raw="hm")
     assert verdict == LabelledVerdict(state="unparseable", raw="hm", rationale="no label")
-
-
-@pytest.mark.parametrize("order", [(0, 0), (1, 1), (0,), (0, 1, 2), (2, 1)])
-def test_only_the_two_orders_are_orders(order: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="an order is"):
-        checked_order(order)
-    assert checked_order([1, 0]) == SWAPPED

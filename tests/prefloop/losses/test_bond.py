@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prefloop.losses.bond import (
     J_BOND_PENALTY,
+    backward_reward,
     best_of_n_logp,
     bond_backward_loss,
     bond_forward_loss,
@@ -21,9 +22,8 @@ from prefloop.losses.bond import (
     j_bond_loss,
     j_bond_reward,
     jeffreys_loss,
-    log_quantile,
     mean_of_others,
-    quantile_loss,
+    sampled_quantiles,
 )
 from prefloop.stats.best_of_n import best_of_n_law
 
@@ -117,32 +117,44 @@ def test_without_the_collision_term_the_optimum_is_another(t5: Any, kl_of: Any) 
     assert kl_of(found, bon) == pytest.approx(0.010188, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("rule", "k", "wanted"),
-    [("add-one", 16, -0.6628), ("clip", 16, -0.7280), ("add-one", 2, -0.4774), ("clip", 2, -0.6931)],
-)
-def test_the_rules_for_log_zero_are_biased_as_known(rule: Any, k: int, wanted: float) -> None:
+@pytest.mark.parametrize(("k", "wanted"), [(16, -0.6628), (2, -0.4774)])
+def test_adding_one_is_biased_as_known(k: int, wanted: float) -> None:
     counts = torch.arange(k + 1, dtype=torch.float64)
     chance = torch.tensor([math.comb(k, c) / 2**k for c in range(k + 1)], dtype=torch.float64)
-    assert float((chance * log_quantile(counts, k=k, rule=rule)).sum()) == pytest.approx(wanted, abs=5e-5)
+    below, up_to = sampled_quantiles(counts, counts, k=k)
+    assert float((chance * up_to.log()).sum()) == pytest.approx(wanted, abs=5e-5)
+    torch.testing.assert_close(below, up_to)
 
 
 @given(st.integers(1, 64), st.data())
-def test_an_estimated_log_quantile_is_finite_and_grows_with_the_count(k: int, data: st.DataObject) -> None:
+def test_sampled_quantiles_are_never_0_and_grow_with_the_count(k: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, k - 1))
-    for rule in ("add-one", "clip"):
-        low, high = log_quantile(torch.tensor([count, count + 1]), k=k, rule=rule).tolist()
-        assert math.isfinite(low)
-        assert low <= high <= 0
+    below, up_to = sampled_quantiles(torch.tensor([0, count]), torch.tensor([count, count + 1]), k=k)
+    assert 0 < below[0] <= up_to[0] < up_to[1] <= 1
 
 
-@given(st.floats(0.01, 0.99))
-def test_a_learned_quantile_is_least_at_the_true_one(p: float) -> None:
-    logit = _t(math.log(p / (1 - p))).requires_grad_()
-    loss = p * quantile_loss(logit, _t(1.0)) + (1 - p) * quantile_loss(logit, _t(0.0))
-    loss.sum().backward()
-    assert logit.grad.item() == pytest.approx(0, abs=1e-12)
-    assert loss.item() == pytest.approx(-p * math.log(p) - (1 - p) * math.log(1 - p))
+def test_counts_that_cannot_be_are_refused() -> None:
+    for below, up_to in ((2, 1), (-1, 1), (0, 5)):
+        with pytest.raises(ValueError, match="counts must be from 0 to k"):
+            sampled_quantiles(torch.tensor([below]), torch.tensor([up_to]), k=4)
+
+
+def test_a_measured_reward_becomes_the_exact_one_with_many_samples(t5: Any) -> None:
+    k = 10**6
+    counts = [(p * k).round() for p in (t5.p_below, t5.p_up_to)]
+    for both_terms in (True, False):
+        exact = backward_reward(t5.p_below, t5.p_up_to, n=4, both_terms=both_terms)
+        found = backward_reward(*sampled_quantiles(*counts, k=k), n=4, both_terms=both_terms)
+        torch.testing.assert_close(found, exact, rtol=0, atol=1e-4)
+    assert not torch.equal(exact, bond_reward(t5.p_below, t5.p_up_to, n=4))
+
+
+@given(st.integers(2, 32), st.integers(1, 64), st.data())
+def test_where_no_two_answers_score_the_same_the_second_term_is_a_constant(n: int, k: int, data: st.DataObject) -> None:
+    counts = torch.tensor([data.draw(st.integers(0, k)), data.draw(st.integers(0, k))])
+    quantiles = sampled_quantiles(counts, counts, k=k)
+    gap = backward_reward(*quantiles, n=n, both_terms=True) - backward_reward(*quantiles, n=n, both_terms=False)
+    torch.testing.assert_close(gap, torch.full_like(gap, math.log(n) / (n - 1)))
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=6))

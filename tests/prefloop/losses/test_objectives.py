@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefloop.losses.dpo import dpo_loss, implicit_reward_accuracy
+from prefloop.config.fields import read
+from prefloop.losses.declaration import CompletionBatch, Loss, PairBatch, UnknownLoss
+from prefloop.losses.dpo import dpo_loss
 from prefloop.losses.nll import nll_loss
-from prefloop.losses.registry import OBJECTIVES, CompletionBatch, PairBatch, UnknownObjective, objective
+from prefloop.losses.registry import LOSSES
 from prefloop.losses.reward_model import bradley_terry_loss
 
 # E1: rho_w = 2, rho_l = -2, h = 4
@@ -46,7 +50,6 @@ def test_the_slope_of_dpo_is_minus_beta_sigma_of_minus_beta_h() -> None:
 def test_a_policy_that_is_its_reference_loses_log_two(w: float, lose: float, beta: float, p: float) -> None:
     result = dpo_loss(_t(w), _t(lose), _t(w), _t(lose), beta=beta, p_first=p)
     assert result.loss.item() == pytest.approx(math.log(2), abs=1e-12)
-    assert not implicit_reward_accuracy(result).item()  # equal rewards are not yet right
 
 
 @given(logps, logps, logps, logps, probabilities)
@@ -139,34 +142,46 @@ def test_nll_is_what_the_completions_cost() -> None:
 def test_the_registry_computes_what_the_functions_do() -> None:
     chosen, rejected, ref_chosen, ref_rejected = E1
     batch = PairBatch(chosen, rejected, _t(1), ref_chosen, ref_rejected)
-    rows = objective("dpo").loss(batch, beta=0.1)
+    rows = LOSSES["dpo"].loss(batch, beta=0.1)
     assert rows.loss.item() == pytest.approx(0.5130152524, abs=1e-10)
-    assert rows.metrics["margin"].item() == pytest.approx(0.4)
-    smoothed = objective("dpo").loss(batch, beta=0.1, label_smoothing=0.1)
+    assert rows.metrics["rewards/margins"].item() == pytest.approx(0.4)
+    smoothed = LOSSES["dpo"].loss(batch, beta=0.1, label_smoothing=0.1)
     assert smoothed.loss.item() == pytest.approx(0.5530152524, abs=1e-10)
-    against = objective("dpo").loss(PairBatch(chosen, rejected, _t(0), ref_chosen, ref_rejected))
+    against = LOSSES["dpo"].loss(PairBatch(chosen, rejected, _t(0), ref_chosen, ref_rejected))
     assert against.loss.item() == pytest.approx(0.9130152524, abs=1e-10)
-    assert against.metrics["margin"].item() == pytest.approx(-0.4)
-    assert against.metrics["rejected_logp_sum"].item() == -8
-    rewards = objective("bradley-terry").loss(PairBatch(_t(2), _t(2), _t(1)))
+    assert against.metrics["rewards/margins"].item() == pytest.approx(-0.4)
+    assert against.metrics["logps/rejected"].item() == -8
+    rewards = LOSSES["bradley-terry"].loss(PairBatch(_t(2), _t(2), _t(1)))
     assert rewards.loss.item() == pytest.approx(math.log(2))
-    for name, expected in [("ipo", 1.0), ("hinge-norm", 0.8), ("slic", 0.0)]:
-        assert objective(name).loss(batch).loss.item() == pytest.approx(expected)
+    for name, expected, numbers in [("ipo", 1.0, {}), ("hinge-norm", 0.8, {}), ("slic", 0.0, {"lambda_": 0.0})]:
+        assert LOSSES[name].loss(batch, **numbers).loss.item() == pytest.approx(expected)
     reversed_label = PairBatch(chosen, rejected, _t(0), ref_chosen, ref_rejected)
-    assert objective("slic").loss(reversed_label).loss.item() == pytest.approx(4)
-    assert objective("ipo").loss(reversed_label).metrics["margin"].item() == pytest.approx(-4)
-    tokens = objective("nll").loss(CompletionBatch(_t(-3), _t(4)))
-    assert (tokens.loss.item(), tokens.denominator.item()) == (3, 4)
+    assert LOSSES["slic"].loss(reversed_label, lambda_=0.0).loss.item() == pytest.approx(4)
+    assert LOSSES["ipo"].loss(reversed_label).metrics["rewards/margins"].item() == pytest.approx(-0.4)  # tau h
+    assert LOSSES["nll"].loss(CompletionBatch(_t(-3), _t(4))).loss.item() == 3
 
 
 def test_the_registry_refuses_unknown_names_and_numbers() -> None:
-    with pytest.raises(UnknownObjective, match="no objective named 'dop'"):
-        objective("dop")
-    with pytest.raises(UnknownObjective, match="no number 'bta'"):
-        objective("dpo").loss(PairBatch(*E1[:2], _t(1), *E1[2:]), bta=1)
+    with pytest.raises(UnknownLoss, match="no number 'bta'"):
+        LOSSES["dpo"].loss(PairBatch(*E1[:2], _t(1), *E1[2:]), bta=1)
     with pytest.raises(ValueError, match="needs reference"):
-        objective("dpo").loss(PairBatch(*E1[:2], _t(1)))
-    assert all(name == entry.name for name, entry in OBJECTIVES.items())
+        LOSSES["dpo"].loss(PairBatch(*E1[:2], _t(1)))
+    assert all(name == entry.name for name, entry in LOSSES.items())
+
+
+def test_what_a_loss_says_of_itself_needs_no_torch() -> None:
+    code = "import sys, prefloop.losses.registry, prefloop.recipes.catalogue; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+def test_a_declared_number_has_a_meaning_a_label_and_a_default_within_its_limits(loss: Loss) -> None:
+    assert loss.source
+    for one in loss.numbers:
+        assert one.spec.help
+        assert one.spec.label
+        assert read(one.name, one.default, type(one.default), one.spec) == one.default
+    assert set(loss.used) <= set(loss.defaults)  # what the formula takes is what a recipe can set
 
 
 @given(st.integers(1, 6), st.integers(0, 2**31))

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 import prefloop.losses
+from prefloop.losses.registry import LOSSES
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "prefloop" / "README.md").read_text(encoding="utf-8")
 INDEX = README.split("## Paper index")[1]
 ROWS = [line for line in INDEX.splitlines() if line.startswith("|") and re.search(r"`tests?/|/test_", line)]
 NAME = re.compile(r"`((?:losses|recipes|judging|stats|policy|engine|worlds)(?:\.\w+)+)`")
-NOT_METHODS = {"same_rows", "soft_label", "objective"}
+NOT_METHODS = {"same_rows", "soft_label"}
 
 
 def test_the_worked_example_runs_and_its_loss_falls_from_log_two() -> None:
@@ -54,10 +55,17 @@ def test_every_loss_has_a_row() -> None:
                 assert any(row.endswith(f".{name}") for row in indexed) or name == "expected_cringe_token_loss", name
 
 
-def test_the_default_numbers_of_the_registry_are_those_of_the_index() -> None:
-    from prefloop.losses.registry import OBJECTIVES
+def test_every_declared_loss_has_a_row_that_names_its_paper() -> None:
+    for loss in LOSSES.values():
+        papers = re.findall(r"arXiv:\d+\.\d+", loss.source)
+        assert all(paper in INDEX for paper in papers), loss.name
+        if loss.rows_of is not None:
+            module = loss.rows_of.__module__.removeprefix("prefloop.")
+            assert any(name.startswith(f"{module}.") for name in NAME.findall(INDEX)), loss.name
 
-    assert OBJECTIVES["dpo"].defaults["beta"] == 0.1
-    assert OBJECTIVES["sigmoid-norm"].defaults["gamma"] == OBJECTIVES["hinge-norm"].defaults["gamma"] == 0.05
-    assert OBJECTIVES["click"].defaults["alpha"] == 20
-    assert OBJECTIVES["spin"].defaults["lambda_"] == 0.1
+
+def test_the_default_numbers_of_the_losses_are_those_of_the_index() -> None:
+    assert LOSSES["dpo"].defaults["beta"] == 0.1
+    assert LOSSES["rso"].defaults["gamma"] == LOSSES["hinge-norm"].defaults["gamma"] == 0.05
+    assert LOSSES["click"].defaults["alpha"] == 20
+    assert LOSSES["spin"].defaults["lambda_"] == 0.1

@@ -14,7 +14,7 @@ from prefloop.losses.bo2 import bo2_loss
 from prefloop.losses.dpo import dpo_loss
 from prefloop.losses.ipo import ipo_loss
 from prefloop.losses.nll import nll_loss
-from prefloop.losses.ppo import reinforce_loss, rloo_advantages
+from prefloop.losses.ppo import rloo_advantages
 from prefloop.losses.rso import sigmoid_norm_loss
 
 UNIFORM = torch.full((5,), 0.2, dtype=torch.float64)
@@ -144,26 +144,11 @@ def test_rest_conditions_on_what_passes_the_threshold(t5: Any) -> None:
     torch.testing.assert_close(logp.grad, t5.reference - kept, rtol=0, atol=1e-12)
 
 
-def test_the_expected_reinforce_gradient_is_p_times_the_advantage(t5: Any) -> None:
-    logits = t5.ref_logp.clone().requires_grad_()
-    p = t5.reference
-    (p * reinforce_loss(logits.log_softmax(0), t5.reward).loss).sum().backward()
-    torch.testing.assert_close(-logits.grad, p * (t5.reward - p @ t5.reward), rtol=0, atol=1e-12)
-
-
 def test_the_leave_one_out_gradient_has_the_same_mean(t5: Any) -> None:
     logits = t5.ref_logp.clone().requires_grad_()
     logp, p = logits.log_softmax(0), t5.reference
     i, j, _ = t5.pairs()
     advantage = rloo_advantages(torch.stack([t5.reward[i], t5.reward[j]], dim=1))
-    rows = (reinforce_loss(logp[i], advantage[:, 0]).loss + reinforce_loss(logp[j], advantage[:, 1]).loss) / 2
+    rows = -(logp[i] * advantage[:, 0] + logp[j] * advantage[:, 1]) / 2
     (p[i] * p[j] * rows).sum().backward()
     torch.testing.assert_close(-logits.grad, p * (t5.reward - p @ t5.reward), rtol=0, atol=1e-12)
-
-
-def test_reinforce_with_the_kl_in_its_return_rests_at_the_rlhf_optimum(t5: Any) -> None:
-    def expectation(logp: Tensor) -> Tensor:
-        returns = t5.reward - 0.5 * (logp.detach() - t5.ref_logp)
-        return (logp.detach().exp() * reinforce_loss(logp, returns).loss).sum()
-
-    torch.testing.assert_close(t5.solve(expectation), t5.rlhf_optimum(0.5), rtol=0, atol=1e-8)

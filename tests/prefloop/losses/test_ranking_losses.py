@@ -20,11 +20,11 @@ from prefloop.losses.cringe import (
     expected_cringe_token_loss,
     pairwise_cringe_loss,
 )
+from prefloop.losses.declaration import PairBatch
 from prefloop.losses.dpo import dpo_loss
 from prefloop.losses.ipo import ipo_mean_loss
-from prefloop.losses.registry import PairBatch, objective
+from prefloop.losses.registry import LOSSES
 from prefloop.losses.reward_model import bradley_terry_loss
-from prefloop.losses.rlaif import direct_score
 from prefloop.losses.rrhf import rrhf_loss
 from prefloop.losses.rso import hinge_norm_loss, sigmoid_norm_loss
 from prefloop.losses.spin import spin_loss
@@ -233,24 +233,6 @@ def test_bo2_imitates_the_winner() -> None:
     assert (winner.grad.item(), loser.grad.item()) == (-1, 0)
 
 
-def test_direct_rlaif_gives_its_number() -> None:
-    p = _t(0, 0, 0.05, 0.05, 0.1, 0.1, 0.3, 0.2, 0.15, 0.05)[None]
-    assert direct_score(p).item() == pytest.approx(1 / 3)
-    assert direct_score(0.5 * p).item() == pytest.approx(1 / 3)  # the mass of other tokens does not count
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=10).filter(lambda p: sum(p) > 0.01))
-def test_a_direct_score_is_within_one_and_mirrors(p: list[float]) -> None:
-    score = direct_score(_t(*p)[None]).item()
-    assert -1 - 1e-9 <= score <= 1 + 1e-9
-    assert direct_score(_t(*p[::-1])[None]).item() == pytest.approx(-score, abs=1e-9)
-
-
-def test_a_direct_score_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        direct_score(_t(0, 0)[None])
-
-
 def test_soft_labels_of_both_orders_are_fitted_at_their_log_odds() -> None:
     p = 0.5 * (0.7 + (1 - 0.45))
     assert p == pytest.approx(0.625)
@@ -273,23 +255,26 @@ def _batch(p: float) -> PairBatch:
 @pytest.mark.parametrize("p", [1.0, 0.0])
 def test_the_objectives_give_e1_whichever_answer_comes_first(p: float) -> None:
     batch = _batch(p)
-    wanted = {"spin": 0.5130152524, "ipo-mean": 16.81, "bo2": 8.0, "click": 8.5}
+    wanted = {"spin": 0.5130152524, "bo2": 8.0, "click": 8.5}
     for name, value in wanted.items():
-        rows = objective(name).loss(batch)
+        rows = LOSSES[name].loss(batch)
         assert rows.loss.item() == pytest.approx(value)
-        assert rows.metrics.get("margin", _t(1)).item() > 0
-    assert objective("sigmoid-norm").loss(batch, gamma=0.1).loss.item() == pytest.approx(0.5130152524)
-    spin = objective("spin").loss(batch).metrics
-    assert (spin["chosen_logp_sum"].item(), spin["rejected_logp_sum"].item()) == (-8, -11)
+        assert rows.metrics["rewards/margins"].item() > 0
+    per_token = LOSSES["ipo"].loss(batch, form="mean")
+    assert per_token.loss.item() == pytest.approx(16.81)
+    assert per_token.metrics["rewards/margins"].item() == pytest.approx(0.1 * 0.9)  # its own formula's, not the sum's
+    assert LOSSES["rso"].loss(batch, gamma=0.1).loss.item() == pytest.approx(0.5130152524)
+    spin = LOSSES["spin"].loss(batch).metrics
+    assert (spin["logps/chosen"].item(), spin["logps/rejected"].item()) == (-8, -11)
 
 
 def test_objectives_without_soft_labels_refuse_them() -> None:
     batch = PairBatch(E1[0], E1[1], _t(0.7), E1[2], E1[3])
     for name in ("spin", "click"):
         with pytest.raises(ValueError, match="hard labels"):
-            objective(name).loss(batch)
+            LOSSES[name].loss(batch)
     with pytest.raises(ValueError, match="lengths"):
-        objective("ipo-mean").loss(batch)
+        LOSSES["ipo"].loss(batch, form="mean")
 
 
 def test_sigmoid_norm_is_dpo_by_another_road() -> None:

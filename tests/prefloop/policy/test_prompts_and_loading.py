@@ -12,6 +12,7 @@ from prefloop.policy.batches import PackItem
 from prefloop.policy.loading import (
     UnloadableModel,
     load_policy,
+    load_reader,
     load_reward_model,
     reward_model_from_policy,
     save_model,
@@ -49,8 +50,9 @@ def test_a_control_token_spelled_out_by_a_user_is_text(text: str) -> None:
     assert chat.decode(ids) == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
     assert not {START, END, EOS} & set(encode_prompt(plain, text))
     completion = encode_completion(chat, text)
-    assert completion[-1] == EOS
+    assert completion[-1] == END, "the template's own end of a turn"
     assert not {START, END, EOS} & set(completion[:-1])
+    assert encode_completion(plain, text)[-1] == EOS
 
 
 def test_an_empty_prompt_still_has_a_token_to_predict_from() -> None:
@@ -68,7 +70,7 @@ def test_a_policy_comes_back_from_its_directory_with_dropout_off(tiny_policy_dir
     policy, made = load_policy(tiny_policy_dir), tiny_policy(seed=0, chat=True)
     assert not policy.model.training
     assert policy.fingerprint == fingerprint(tiny_policy_dir)
-    assert stop_ids(policy) == (EOS,)
+    assert stop_ids(policy) == (EOS, END)
     items = [PackItem((1, 2), ((3, 4), (5,)))]
     assert score_groups(policy, items) == score_groups(made, items)
 
@@ -108,6 +110,27 @@ def test_custom_code_stops_the_load_and_a_strange_model_says_one_clear_line(
     with pytest.raises(UnloadableModel, match="cannot be loaded") as caught:
         load_policy(copy)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("load", [load_policy, load_reward_model, load_reader])
+def test_the_load_itself_runs_no_code_even_where_the_check_saw_none(
+    load, tiny_policy_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the check would miss must still not run: nobody is asked, and nobody's yes counts."""
+    from prefloop.policy import loading
+
+    copy, canary = tmp_path / "copy", tmp_path / "canary"
+    shutil.copytree(tiny_policy_dir, copy)
+    names = ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
+    config = json.loads((copy / "config.json").read_text())
+    brings = {"model_type": "of-its-own", "auto_map": {name: f"evil.{name}" for name in names}}
+    (copy / "config.json").write_text(json.dumps({**config, **brings}))
+    (copy / "evil.py").write_text(f"from pathlib import Path\nPath({str(canary)!r}).touch()\n")
+    monkeypatch.setattr(loading, "check_checkpoint_dir", lambda path: None)
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(UnloadableModel):
+        load(copy)
+    assert not canary.exists()
 
 
 def test_a_classifier_with_several_labels_is_no_reward_model(tiny_policy_dir: Path, tmp_path: Path) -> None:

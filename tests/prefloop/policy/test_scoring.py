@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +9,7 @@ import torch
 from prefloop.losses.dpo import dpo_loss
 from prefloop.policy import scoring
 from prefloop.policy.batches import PackItem, _cheapest_cuts, pack_groups
-from prefloop.policy.loading import UnloadableModel, load_policy, reward_model_from_policy
-from prefloop.policy.reference import MissingReference, ReferenceCache
+from prefloop.policy.loading import UnloadableModel, reward_model_from_policy
 from prefloop.policy.scoring import (
     forward_logps,
     forward_rewards,
@@ -23,7 +21,7 @@ from prefloop.policy.scoring import (
     supports_block_mask,
 )
 from prefloop.policy.tiny import tiny_policy as make_tiny_policy
-from prefloop.policy.tiny import uniform_policy
+from tests.prefloop.tiny import uniform_policy
 
 
 def _items(*, long: bool = False) -> list[PackItem]:
@@ -253,41 +251,6 @@ def test_a_new_reward_model_says_zero_and_a_trained_one_what_transformers_says(a
     assert reward_model.model.score.weight.grad.abs().sum() > 0
     # the policy's own weights were copied, not shared
     assert all(parameter.grad is None for parameter in any_policy.model.parameters())
-
-
-def test_the_reference_cache_returns_what_scoring_gives_and_raises_what_is_missing(
-    tiny_policy_dir: Path, tmp_path: Path
-) -> None:
-    policy, items = load_policy(tiny_policy_dir), _items()
-    cache = ReferenceCache(tmp_path)
-    with pytest.raises(MissingReference):
-        cache.get(items)
-    assert cache.fill(policy, items[:3]) == 7
-    for mine, theirs in zip(cache.get(items[:3]), score_groups(policy, items[:3]), strict=True):
-        assert mine == pytest.approx(theirs, abs=1e-4)
-    with pytest.raises(MissingReference, match="completion 0 of item 3"):
-        cache.get(items)
-    again = ReferenceCache(tmp_path, fingerprint=policy.fingerprint)
-    assert again.get(items[:3]) == cache.get(items[:3])
-    assert again.fill(policy, items) == 3
-    other = ReferenceCache(tmp_path, fingerprint="another checkpoint")
-    with pytest.raises(MissingReference):
-        other.get(items[:1])
-    with pytest.raises(ValueError, match="another checkpoint"):
-        other.fill(policy, items)
-
-
-def test_a_line_torn_by_a_crash_is_computed_again(tiny_policy_dir: Path, tmp_path: Path) -> None:
-    policy, items = load_policy(tiny_policy_dir), _items()
-    cache = ReferenceCache(tmp_path)
-    cache.fill(policy, items)
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:-9])
-    again = ReferenceCache(tmp_path, fingerprint=policy.fingerprint)
-    assert again.fill(policy, items) == 1
-    assert ReferenceCache(tmp_path, fingerprint=policy.fingerprint).fill(policy, items) == 0
-    for mine, theirs in zip(again.get(items), cache.get(items), strict=True):
-        assert mine == pytest.approx(theirs, abs=1e-4)
 
 
 def test_batches_are_cut_where_padding_and_passes_cost_least() -> None:

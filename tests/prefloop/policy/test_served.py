@@ -24,8 +24,8 @@ from prefloop.policy.served import (
     draw_all,
     sample_served,
 )
-from prefloop.policy.tiny import save_tiny_policy
 from prefloop.types import Completion, PrefloopError
+from tests.prefloop.tiny import save_tiny_policy
 
 HELLO = EndpointPrompt("hello", ({"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}))
 

@@ -9,12 +9,21 @@ import json
 import math
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 
 from config.env import vllm_python
+from prefloop.config import ConfigError, apply_settings
+from prefloop.engine import train
+from prefloop.engine.online import samplers
+from prefloop.engine.online.judges import Connection
+from prefloop.engine.online.served import DIRECTORY, ServedSampler
+from prefloop.judging.asking import Question
+from prefloop.judging.errors import JudgeUnreachable
 from prefloop.judging.judge import LlmPairJudge
 from prefloop.judging.render import load_template
+from prefloop.judging.spec import JudgeSpec
 from prefloop.policy.adapters import add_adapter, merge
 from prefloop.policy.batches import PackItem
 from prefloop.policy.loading import load_policy, load_reader, save_model
@@ -22,8 +31,13 @@ from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.scoring import score_groups
 from prefloop.policy.served import EndpointPrompt, EndpointSampler, VllmSampler, sample_served
+from prefloop.policy.vllm_client import ServedModel, same_shape
 from prefloop.policy.vllm_server import start_vllm
 from prefloop.recipes.adapter import Adapter
+from prefloop.recipes.catalogue import CATALOGUE
+from prefloop.recipes.online import OnlineSpec
+from prefloop.recipes.prompts import PromptRow, write_prompts
+from prefloop.recipes.runspec import RunSpec, write_spec
 from prefloop.worlds.letters.sft import train_sft
 from prefloop.worlds.letters.world import LettersWorld
 
@@ -134,7 +148,7 @@ def test_a_judge_by_log_probs_reads_what_vllm_tells(name, endpoint):
     """A letters policy is no good judge: what counts is that probabilities arrive and are read, or honestly are not."""
     judge = LlmPairJudge(endpoint, load_template(name), "The kinder letter.")
     for order in ((0, 1), (1, 0)):
-        verdict = judge.judge_pair(prompt="Write to Maria.", first=LETTERS[0], second=LETTERS[1], order=order)
+        verdict = judge.ask(Question("Write to Maria.", (LETTERS[0], LETTERS[1]), order))
         assert verdict.state in ("ok", "unparseable"), verdict
         assert (verdict.p_first is not None) == (verdict.state == "ok")
         told = json.loads(verdict.raw)["top_logprobs"]
@@ -145,8 +159,118 @@ def test_a_judge_by_log_probs_reads_what_vllm_tells(name, endpoint):
 def test_a_judge_by_text_gives_a_verdict_or_says_that_there_is_none(endpoint):
     judge = LlmPairJudge(endpoint, load_template("pairwise"), "The kinder letter.", max_tokens=32)
     for order in ((0, 1), (1, 0)):
-        verdict = judge.judge_pair(prompt="Write to Maria.", first=LETTERS[0], second=LETTERS[1], order=order)
+        verdict = judge.ask(Question("Write to Maria.", (LETTERS[0], LETTERS[1]), order))
         assert verdict.state in ("ok", "unparseable"), verdict
         assert (verdict.outcome is not None) == (verdict.state == "ok")
         assert verdict.raw
         assert verdict.usage["completion_tokens"] <= 32
+
+
+def test_other_weights_are_loaded_in_place_and_nothing_of_the_old_ones_is_left(
+    server, endpoint, reader, checkpoint, prompts, tmp_path
+):
+    """The prompts were read with the old weights before: their cached keys and values must be forgotten."""
+    other = load_policy(checkpoint)
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            parameter.mul_(1.1)
+    save_model(other.model, other.tokenizer, tmp_path / "other")
+    assert same_shape(checkpoint, tmp_path / "other")
+    pid = server.pid
+    try:
+        for directory, weights in ((tmp_path / "other", other), (checkpoint, load_policy(checkpoint))):
+            server.load(directory)
+            groups = sample_served(VllmSampler(endpoint, reader, max_tokens=24, seed=5), prompts, n=3)
+            items = [PackItem(p.ids, tuple(c.ids for c in g.completions)) for p, g in zip(prompts, groups, strict=True)]
+            for scored, group in zip(score_groups(weights, items), groups, strict=True):
+                assert [c.logp_sum for c in group.completions] == pytest.approx([float(s) for s in scored], abs=2e-3)
+    finally:
+        server.load(checkpoint)
+    assert (server.pid, server.alive()) == (pid, True)
+
+
+def test_no_path_that_changes_the_server_is_open_to_who_has_no_key(server):
+    with httpx.Client(trust_env=False, base_url=f"http://{server.host_port}") as stranger:
+        told = [
+            stranger.post("/collective_rpc", json={"method": "reload_weights"}),
+            stranger.post("/pause"),
+            stranger.post("/reset_prefix_cache", headers={"Authorization": "Bearer wrong"}),
+            stranger.get("/server_info"),
+            stranger.get("/v1/models"),
+        ]
+        assert [answer.status_code for answer in told] == [401] * 5
+        assert stranger.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_a_run_on_policy_gives_the_server_its_weights_at_each_step(server, checkpoint, tmp_path, monkeypatch, adapter):
+    """J-BOND draws of the policy and of an anchor that follows it: the one server holds each in its turn.
+
+    What vLLM says of its answers is held against the live policy, which has moved on by every step before.
+    """
+    drawn: list[tuple[str, float]] = []  # by source: how much the policy said otherwise, at most
+    norms: list[float] = []
+
+    class Watched(ServedSampler):
+        def load(self, policy):
+            super().load(policy)
+            self.policy = policy
+
+        def draw(self, prompts, settings, *, seed, on_group):
+            groups = super().draw(prompts, settings, seed=seed, on_group=on_group)
+            items = [PackItem(p.ids, tuple(c.ids for c in g.completions)) for p, g in zip(prompts, groups, strict=True)]
+            gaps = [
+                abs(completion.logp_sum - float(ours))
+                for scored, group in zip(score_groups(self.policy, items), groups, strict=True)
+                for ours, completion in zip(scored, group.completions, strict=True)
+            ]
+            drawn.append((settings.source, max(gaps)))
+            norms.append(sum(float(one.detach().double().square().sum()) for one in self.policy.model.parameters()))
+            return groups
+
+    monkeypatch.setattr(samplers, "ServedSampler", Watched)
+    numbers = {"draws.engine": "vllm", "draws.max_tokens": 24, "objective.batch": 4, "objective.lr": 1e-3}
+    recipe = apply_settings(CATALOGUE["j-bond"], {**numbers, "anchor.rate": 0.5, "adapter.kind": adapter})
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    rows = [PromptRow(prompt.id, prompt.text) for prompt in LettersWorld(0).prompts("train")[:12]]
+    prompts = write_prompts(run_dir / "prompts.jsonl", rows)
+    online = OnlineSpec.of(recipe, judge=JudgeSpec(kind="world", name="truth", world="letters", seed=0))
+    spec = RunSpec(
+        run_id="served",
+        kind="online",
+        start=str(checkpoint),
+        snapshot="prompts.jsonl",
+        snapshot_sha256=prompts.sha256,
+        reference=str(checkpoint),
+        objective=recipe.objective,
+        online=online,
+        adapter=recipe.adapter,
+        threads=1,
+    )
+    write_spec(run_dir, spec)
+    told = ServedModel(host_port=server.host_port, model=server.model, key=server.key)
+    pid = server.pid
+    try:
+        ended = train.run(run_dir, connection=Connection(sampler=told))
+    finally:
+        server.load(checkpoint)
+    assert ended.exit_code == 0, ended
+    assert [source for source, _ in drawn] == ["current", "anchor"] * 3  # 12 prompts, 4 a step
+    assert max(gap for _, gap in drawn) < 2e-3, drawn
+    assert len(set(norms[::2])) == 3  # other weights at each step
+    assert (server.pid, server.alive()) == (pid, True)
+    assert not (run_dir / DIRECTORY).exists()
+
+
+def test_a_run_that_samples_by_vllm_says_what_it_lacks_where_nobody_serves_it(checkpoint, tmp_path):
+    recipe = apply_settings(CATALOGUE["j-bond"], {"draws.engine": "vllm"})
+    with pytest.raises(ConfigError, match="needs a vLLM server, which a worker starts and names by pipe"):
+        samplers.Samplers(recipe.draws, run_dir=tmp_path, served=None)
+    gone = ServedModel(host_port="127.0.0.1:9", model="m", key="k")
+    made = samplers.Samplers(recipe.draws, run_dir=tmp_path, served=gone)
+    policy = load_policy(checkpoint)
+    made.load({"current": policy, "anchor": policy}, still=frozenset())
+    with pytest.raises(JudgeUnreachable, match="the vLLM server on 127"):
+        made["current"].draw([], recipe.draws[0], seed=0, on_group=lambda _: None)
+    made.close()

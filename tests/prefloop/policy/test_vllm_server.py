@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from prefloop.checkpoints import UnsafeCheckpoint
-from prefloop.policy.tiny import save_tiny_policy
+from prefloop.policy.loading import load_policy, save_model
+from prefloop.policy.vllm_client import ServedModel, same_shape
 from prefloop.policy.vllm_server import VllmFailed, VllmMissing, start_vllm
+from tests.prefloop.tiny import save_tiny_policy
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -182,3 +184,27 @@ def test_what_can_not_be_served_starts_nothing(place, tmp_path):
     with pytest.raises(UnsafeCheckpoint):
         place()
     assert not (tmp_path / "pids").exists()
+
+
+def test_weights_fit_a_server_where_architecture_and_tokenizer_are_the_same(tmp_path):
+    save_tiny_policy(tmp_path / "one")
+    save_tiny_policy(tmp_path / "other", seed=1)
+    save_tiny_policy(tmp_path / "wider", hidden_size=64)
+    assert same_shape(tmp_path / "one", tmp_path / "other")
+    assert not same_shape(tmp_path / "one", tmp_path / "wider")
+    again = load_policy(tmp_path / "one")
+    save_model(again.model, again.tokenizer, tmp_path / "again")  # the tokenizer's files are written otherwise
+    assert same_shape(tmp_path / "one", tmp_path / "again")
+    (tmp_path / "other" / "tokenizer.json").unlink()
+    assert not same_shape(tmp_path / "one", tmp_path / "other")
+
+
+def test_other_weights_are_loaded_from_a_safe_directory_alone_and_a_server_that_is_gone_is_named(place):
+    with place() as server:
+        with pytest.raises(UnsafeCheckpoint):
+            server.load(place.directory / "nowhere")
+        known = ServedModel(host_port=server.host_port, model=server.model, key=server.key)
+    with pytest.raises(VllmFailed, match="the vLLM server ended"):
+        server.load(place.directory / "policy")
+    with pytest.raises(VllmFailed, match=r"the vLLM server on 127\.0\.0\.1:\d+ does not answer"):
+        known.load(place.directory / "policy")

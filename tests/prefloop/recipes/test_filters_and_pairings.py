@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import random
 from collections import Counter
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from prefloop.config import ConfigError
 from prefloop.recipes.filters import apply_filter
-from prefloop.recipes.labelling import label_by_scores
+from prefloop.recipes.labelling import as_trained, label_by_scores
 from prefloop.recipes.pairing import make_pairs
 from prefloop.recipes.recipe import Filter, Label, Pairing
 from prefloop.types import Completion, Group, Pair
@@ -112,6 +114,13 @@ def test_a_hard_label_is_certain_and_a_tie_is_a_half() -> None:
     assert [pair.p for pair in labelled] == [1.0, 0.0, 0.5]
 
 
+@pytest.mark.parametrize(("p", "hard", "soft"), [(0.5, 0.5, 0.5), (0.7, 1.0, 0.7), (0.2, 0.0, 0.2), (1.0, 1.0, 1.0)])
+def test_a_hard_label_takes_the_likelier_side_and_a_tie_stays_one_half(p: float, hard: float, soft: float) -> None:
+    kinds: tuple[Literal["hard", "soft"], ...] = ("hard", "soft")
+    trained = [as_trained(Label(by="judge", labels=kind), p, rng=random.Random(0)) for kind in kinds]
+    assert trained == [hard, soft]
+
+
 def test_sampled_labels_occur_as_often_as_the_soft_label_says() -> None:
     sampled = Label(by="scores", labels="sampled")
     ps = [label_by_scores(sampled, group([1.0, 0.0], prompt_id=str(n)), [Pair(0, 1)], seed=1)[0].p for n in range(4000)]
@@ -125,3 +134,19 @@ def test_label_noise_turns_its_share_of_labels_round_the_same_ones_again() -> No
     first, again = ([label_by_scores(noisy, g, [Pair(0, 1)], seed=5)[0].p for g in groups] for _ in range(2))
     assert first == again
     assert abs(first.count(0.0) / 4000 - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("kind", ["the-two", "best-against-worst", "first-round", "tournament", "all-ranked"])
+@given(n=st.integers(2, 12), seed=st.integers(0, 2**32 - 1))
+def test_as_many_pairs_are_made_as_is_said_where_all_scores_differ(kind: str, n: int, seed: int) -> None:
+    n = 2 if kind == "the-two" else n
+    settings = Pairing(kind=kind)
+    scores = random.Random(seed).sample(range(100), n)
+    assert len(make_pairs(settings, group([float(score) for score in scores]), seed=seed).pairs) == settings.n_pairs(n)
+
+
+@given(n=st.integers(1, 12), keep=st.integers(1, 12), kind=st.sampled_from(["all", "best", "rejection"]))
+def test_as_many_answers_stay_as_is_said(n: int, keep: int, kind: str) -> None:
+    settings = Filter(kind=kind, keep=keep)
+    kept = apply_filter(settings, group([float(score) for score in range(n)]), seed=1)
+    assert len(kept.completions) == settings.n_kept(n)

@@ -14,9 +14,8 @@ from prefloop.recipes.snapshots import (
     RankedGroup,
     SnapshotError,
     encode_row,
-    read_demonstrations,
-    read_groups,
     read_pairs,
+    read_rows,
     write_snapshot,
 )
 from prefloop.types import TrainingPair
@@ -76,9 +75,19 @@ def test_demonstrations_are_rows_of_their_own_kind(tmp_path: Path) -> None:
         Demonstration(id="2", prompt="p", completion="", weight=2),
     ]
     write_snapshot(tmp_path / "s.jsonl", rows)
-    assert read_demonstrations(tmp_path / "s.jsonl") == rows
+    assert read_rows(tmp_path / "s.jsonl", "demonstrations") == rows
     with pytest.raises(SnapshotError, match=r"s\.jsonl, line 1: a TrainingPair has the keys"):
         read_pairs(tmp_path / "s.jsonl")
+
+
+def test_an_answer_that_is_not_desirable_says_so_and_the_others_keep_their_bytes(tmp_path: Path) -> None:
+    good = Demonstration(id="1", prompt="p", completion="c")
+    bad = dataclasses.replace(good, id="2", desirable=False)
+    assert encode_row(bad) == encode_row(dataclasses.replace(good, id="2"))[:-2] + b',"desirable":false}\n'
+    write_snapshot(tmp_path / "s.jsonl", [good, bad])
+    assert read_rows(tmp_path / "s.jsonl", "answers") == [good, bad]
+    with pytest.raises(SnapshotError, match="desirable can't be 1"):
+        write_snapshot(tmp_path / "t.jsonl", [dataclasses.replace(good, desirable=1)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +146,7 @@ GROUP = RankedGroup(
 def test_ranked_groups_read_back_as_they_were_written(tmp_path: Path) -> None:
     rows = [GROUP, RankedGroup("h", "Say.", ("x", "y"), (1.0, 1.0), weight=2.0)]
     info = write_snapshot(tmp_path / "s.jsonl", rows)
-    assert read_groups(tmp_path / "s.jsonl", sha256=info.sha256) == rows
+    assert read_rows(tmp_path / "s.jsonl", "groups", sha256=info.sha256) == rows
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_intervals_hold_their_figures_and_the_seed_alone_moves_them():
     ):
         assert ends[0] < figure < ends[1]
     assert _without_intervals(one) == _without_intervals(other)
-    assert one["judges"][0]["accuracy_ci95"] != other["judges"][0]["accuracy_ci95"]
+    assert one["judges"][0]["kappa_ci95"] != other["judges"][0]["kappa_ci95"]
 
 
 def _without_intervals(value):
@@ -156,7 +156,7 @@ def test_rounds_and_slices_split_the_verdicts_and_leave_none_out():
     columns = columns_of(items, votes, verdicts)
     rows = rows_by_judge(columns)[0]
     truth = np.array([-1 if t is None else OUTCOMES.index(t) for t in _truth(items, votes).values()])
-    groups = group_accuracy(rows, truth, np.arange(60) % 2, ["even", "odd"], n_bootstrap=30)
+    groups = group_accuracy(rows, truth, np.arange(60) % 2, ["even", "odd"])
     assert sum(g["n"] for g in groups) == made["judges"][0]["n"]
     assert sum(g["k"] for g in groups) == made["judges"][0]["n_correct"]
 
@@ -175,9 +175,9 @@ def test_distinct_rows_are_those_of_numpy(seed, n, d, top):
     assert (double_counts == 2 * expected_counts).all()
 
 
-def test_items_alike_and_told_as_counts_are_resampled_the_same():
+def test_items_alike_and_told_as_counts_have_the_same_interval():
     k, n = np.array([0, 1, 1, 2, 0, 1, 1, 2]), np.full(8, 2)
-    plain, counted = ItemSums(8, n_bootstrap=50), ItemSums(4, counts=np.full(4, 2), n_bootstrap=50)
+    plain, counted = ItemSums(8), ItemSums(4, counts=np.full(4, 2))
     for sums, part in ((plain, slice(None)), (counted, slice(4))):
         sums.add_sums("k", k[part])
         sums.add_sums("n", n[part])

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
+from statsmodels.stats.proportion import proportion_confint
 
 from prefloop.stats.board_win_rates import win_rates_report
 from prefloop.stats.games import HUMAN, Game, GameColumns, columns_of_games
@@ -47,13 +49,17 @@ def test_every_figure_has_an_interval_that_holds_it():
 
 
 def test_two_verdicts_on_each_pair_are_worth_less_than_as_many_pairs():
-    """A property: the bootstrap draws comparisons, the sandwich takes games as independent."""
+    """A property: repeating every verdict says nothing new, and no interval or error becomes narrower by it."""
     once = _games(1, per_item=1)
     repeated = [game for game in once for _ in range(4)]
     one, four = _report(once), _report(repeated)
     width = lambda made, key: np.mean([m[key][1] - m[key][0] for m in made["models"]])  # noqa: E731
-    assert width(four, "bt_ci95") == pytest.approx(width(one, "bt_ci95") / 2, rel=0.01)
-    assert width(four, "bt_bootstrap_ci95") == pytest.approx(width(one, "bt_bootstrap_ci95"), rel=0.01)
+    for figure in ("bt_ci95", "win_rate_ci95", "lc_win_rate_ci95", "bt_bootstrap_ci95"):
+        assert width(four, figure) == pytest.approx(width(one, figure), rel=0.01)
+    for figure in ("bt_se", "davidson_se"):
+        assert [m[figure] for m in four["models"]] == pytest.approx([m[figure] for m in one["models"]])
+    for effect, error in (("first_slot_effect", "se"), ("length_effect", "se"), ("ties", "se")):
+        assert four[effect][error] == pytest.approx(one[effect][error])
 
 
 def test_games_without_lengths_or_items_are_still_a_board():
@@ -116,9 +122,38 @@ def test_win_rates_with_both_kinds_of_labels_are_those_of_plain_loops():
         assert model["human"]["rate"] == pytest.approx(np.mean(y))
         assert model["judge"]["rate"] == pytest.approx(np.mean(f + g))
         assert model["both"]["rate"] == pytest.approx(float(found.estimate))
-        assert model["both"]["ci95"] == pytest.approx([float(found.low), float(found.high)])
+        rate, df = float(found.estimate), len(y) - 2
+        ends = proportion_confint(  # Wilson's by statsmodels, with as many tries as the variance stands for
+            rate * (m := rate * (1 - rate) / float(found.se) ** 2),
+            m,
+            alpha=2 * norm.sf(t.ppf(0.975, df)),
+            method="wilson",
+        )
+        assert model["both"]["ci95"] == pytest.approx(ends)
         width = lambda rate: rate["ci95"][1] - rate["ci95"][0]  # noqa: E731
         assert width(model["both"]) < width(model["human"])
         assert model["more_labels"] > 0
     narrow = win_rates_report(columns, judge=0, name="j", half_width=0.01)
     assert [m["more_labels"] for m in narrow["models"]] == [None] * 3  # all of them by hand would not do
+
+
+def test_votes_at_one_end_of_the_comparisons_are_named():
+    rng = np.random.default_rng(6)
+    n = 400
+    item, score = np.tile(np.arange(n), 2), rng.integers(0, 2, 2 * n).astype(float)
+    source = np.repeat([0, HUMAN], n)
+
+    def said(voted):
+        rows = np.concatenate([np.ones(n, dtype=bool), voted])
+        return win_rates_report(
+            GameColumns(
+                ("m0", "m1"), np.zeros(2 * n, int)[rows], np.ones(2 * n, int)[rows], score[rows], np.zeros(rows.sum()),
+                item[rows], np.zeros(rows.sum()), source[rows],
+            ),
+            judge=0,
+            name="j",
+        )["votes_in_order"]  # fmt: skip
+
+    assert said(np.arange(n) < 60)
+    assert not said(rng.random(n) < 0.15)
+    assert not said(np.ones(n, dtype=bool))

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from prefloop.stats.best_of_n import kl_bound
-from prefloop.stats.overoptimisation import Form, fit_overoptimisation, gold_reward, n_at_kl, peak
+from prefloop.stats.overoptimisation import Form, fit_overoptimisation, gold_reward, peak
 
 FORMS = st.sampled_from(["bon", "rl"])
 
@@ -22,7 +21,6 @@ def test_the_peaks_by_hand() -> None:
     assert rl is not None
     assert (bon.distance, bon.reward, bon.kl) == (2, 1, 4)
     assert (rl.distance, rl.reward) == pytest.approx((20.0855369, 5.0213842))
-    assert n_at_kl(4) == pytest.approx(147.41, abs=0.01)
 
 
 @given(FORMS, st.floats(0.2, 3), st.floats(0.3, 2))
@@ -79,11 +77,6 @@ def test_a_law_that_never_turns_has_no_peak_and_starts_at_zero() -> None:
     assert peak(form="rl", alpha=1, beta=-1) is None
     assert peak(form="rl", alpha=1, beta=1e-9) is None
     assert gold_reward(0.0, form="rl", alpha=1, beta=1) == 0
-
-
-@given(st.floats(0, 12))
-def test_the_n_of_a_kl_has_that_kl(kl: float) -> None:
-    assert kl_bound(max(1.0, n_at_kl(kl))) == pytest.approx(kl, abs=1e-6)
 
 
 @pytest.mark.parametrize(

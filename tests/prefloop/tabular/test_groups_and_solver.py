@@ -17,7 +17,7 @@ from prefloop.recipes.parts import Filter, Pairing
 from prefloop.tabular import draws
 from prefloop.tabular.draws import Expectation, all_groups
 from prefloop.tabular.groups import KeptLaw, arrangements, pair_law
-from prefloop.tabular.solve import NotSolved, gradient_of, solve
+from prefloop.tabular.solve import NotSolved, _least_move, gradient_of, solve
 
 LAW = np.array([0.2, 0.5, 0.3])
 
@@ -110,3 +110,19 @@ def test_a_function_that_knows_its_constant_is_solved_for_it_too() -> None:
     """A reward that is held near zero is no policy: adding a constant to all its entries changes it."""
     rest = solve(lambda x: ((x - 3) ** 2).sum(), torch.zeros(3, dtype=torch.float64))
     assert rest.logits.tolist() == pytest.approx([3, 3, 3], abs=1e-9)
+
+
+@pytest.mark.parametrize("far", [-40.0, -600.0, -745.0])
+def test_a_start_that_rules_an_outcome_out_leaves_it_there(far: float) -> None:
+    wanted = torch.tensor([0.25, 0.75, 0.0, 0.0], dtype=torch.float64)
+    start = torch.tensor([0.0, 1.0, far, far / 2], dtype=torch.float64)
+    rest = solve(lambda x: -(wanted * x.log_softmax(0)).sum(), start)
+    assert rest.logits.softmax(0).tolist() == pytest.approx(wanted.tolist(), abs=1e-9)
+
+
+def test_directions_that_a_system_does_not_know_are_not_moved_along() -> None:
+    singular = torch.tensor([[0.25, -0.25, 0.0], [-0.25, 0.25, 0.0], [0.0, 0.0, 3e-260]], dtype=torch.float64)
+    move = _least_move(singular, torch.tensor([0.1, -0.1, 1e-268], dtype=torch.float64))
+    assert move.tolist() == pytest.approx([0.2, -0.2, 0.0], abs=1e-12)
+    broken = _least_move(singular * math.inf, torch.zeros(3, dtype=torch.float64))
+    assert bool(broken.isnan().all())

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from prefloop.judging.asking import Question
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeRejectedItem
 from prefloop.judging.judge import LlmPairJudge
@@ -154,8 +155,8 @@ def test_over_a_socket_a_biased_judge_prefers_the_first_shown_and_text_and_log_p
         first_slot = 0
         for prompt, one, two in pairs:
             for order in (AS_STORED, SWAPPED):
-                item = {"prompt": prompt, "first": one, "second": two, "order": order}
-                spoken, read = in_text.judge_pair(**item), in_logprobs.judge_pair(**item)
+                asked = Question(prompt, (one, two), order)
+                spoken, read = in_text.ask(asked), in_logprobs.ask(asked)
                 assert spoken.state == read.state == "ok"
                 assert spoken.outcome == read.outcome
                 assert read.p_first is not None

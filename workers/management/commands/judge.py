@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.judging.models import Verdict
 from apps.judging.selectors import judge_by_name
 from apps.judging.services import judging_run_create
+from apps.labels.models import Verdict
 from apps.projects.models import Project
 from apps.samples.selectors import comparison_list
 from prefloop.types import PrefloopError
@@ -38,6 +38,8 @@ class Command(BaseCommand):
             judge = judge_by_name(project, options["judge"])
             run = judging_run_create(project=project, judge=judge, comparison_ids=ids, seed=options["seed"])
             if run.group is not None:
+                if not options["json"]:
+                    self.stderr.write(f"run {run.pk}: asking {judge.name} about {len(ids)} comparisons")
                 run_group(run.group, quiet=options["json"])
         except PrefloopError as error:
             raise CommandError(str(error)) from error

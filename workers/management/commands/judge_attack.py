@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from apps.judging.attack_figures import attack_figures
 from apps.judging.selectors import judge_by_name
-from apps.judging.trials import attack_figures, attack_start
+from apps.judging.trials import attack_start
 from apps.projects.models import Project
 from prefloop.judging.attacks import CORPUS
 from prefloop.types import PrefloopError

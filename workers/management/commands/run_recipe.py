@@ -8,9 +8,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.projects.models import Project
-from apps.training.loops import ACTIVE, loop_start
-from apps.training.models import Loop
-from apps.training.selectors import loop_rows
+from apps.training.lineage.measurers import evaluation_of, measurer_in_words
+from apps.training.lineage.selectors import loop_rows
+from apps.training.loops.starting import loop_start
+from apps.training.models import ACTIVE, Loop
 from prefloop.config import describe
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.types import PrefloopError
@@ -54,11 +55,13 @@ class Command(BaseCommand):
             raise CommandError(f"loop {loop.pk} {loop.state}: {loop.failure_class}: {loop.error}")
         rows = loop_rows(loop)
         if options["json"]:
-            self.stdout.write(json.dumps({"recipe": loop.recipe, "rounds": rows}))
+            self.stdout.write(json.dumps({"recipe": loop.recipe, "evaluation": evaluation_of(loop), "rounds": rows}))
             return
         for row in rows:
             shown = "  ".join(f"{key} {_short(value)}" for key, value in row.items() if value is not None)
             self.stdout.write(shown)
+        if said := measurer_in_words(loop):
+            self.stdout.write(said)
 
     def _start(self, options: dict[str, Any]) -> Loop:
         project = Project.objects.filter(slug=options["project"]).first()
@@ -81,6 +84,10 @@ class Command(BaseCommand):
         for key in keys:
             self.stdout.write(f"{key.key} = {key.default!r}  ({key.type}; {key.allowed})")
             self.stdout.write(f"    {key.help}" + (f"  Source: {key.source}" if key.source else ""))
+        if recipe.departures:
+            self.stdout.write(f"Otherwise than in {recipe.paper}:")
+        for departure in recipe.departures:
+            self.stdout.write(f"  - {departure}")
 
 
 def _settings(pairs: list[str]) -> dict[str, str]:

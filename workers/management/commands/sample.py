@@ -10,7 +10,9 @@ from apps.policies.selectors import checkpoint_by_name, endpoint_by_name
 from apps.projects.models import Project
 from apps.prompts.selectors import prompt_list, prompt_set_by_name
 from apps.samples.models import Completion
+from apps.samples.pairs import MadeComparisons, comparisons_from_run, pairing_of
 from apps.samples.services import APIS, sampling_run_create
+from prefloop.recipes.engines import OURS, TRANSFORMERS
 from prefloop.types import PrefloopError
 
 
@@ -23,9 +25,10 @@ class Command(BaseCommand):
         who.add_argument("--endpoint", default="", help="name of an endpoint: a model that others serve")
         parser.add_argument(
             "--engine",
-            choices=["transformers", "vllm"],
-            default="transformers",
-            help="what draws a checkpoint's answers: transformers here, or a vLLM server started for it",
+            choices=OURS,
+            default=TRANSFORMERS.name,
+            help="what draws a checkpoint's answers: transformers here, a vLLM server started for it, or auto, which "
+            "takes vllm for many answers on a GPU",
         )
         parser.add_argument(
             "--api",
@@ -41,12 +44,20 @@ class Command(BaseCommand):
         parser.add_argument("--top-k", type=int, default=0)
         parser.add_argument("--max-tokens", type=int, default=128)
         parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument(
+            "--pairs",
+            default="",
+            metavar="two|random:K|all:K",
+            help="make comparisons of the answers: the first two of each prompt, or K pairs a prompt",
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         from workers.foreground import run_group
 
+        made: MadeComparisons | None = None
         try:
+            pairing = pairing_of(options["pairs"]) if options["pairs"] else None
             project = _project(options["project"], options["checkpoint"], options["endpoint"])
             source: dict[str, Any]
             if options["endpoint"]:
@@ -72,15 +83,25 @@ class Command(BaseCommand):
             )
             if run.group is not None:
                 run_group(run.group, quiet=options["json"])
+                run.refresh_from_db(fields=["engine"])  # auto is one of them by now
+            if pairing is not None:
+                name, per_prompt = pairing
+                made = comparisons_from_run(run=run, pairing=name, per_prompt=per_prompt, seed=options["seed"])
         except PrefloopError as error:
             raise CommandError(str(error)) from error
         n = Completion.objects.filter(run=run).count()
         if options["json"]:
             said = {"run": run.pk, "engine": run.engine, "n_prompts": len(ids), "n_samples": n}
+            said["n_comparisons"] = made.n_new if made is not None else 0
             kind = "endpoint" if run.endpoint is not None else "checkpoint"
             self.stdout.write(json.dumps({kind: run.source_name} | said))
         else:
             self.stdout.write(f"run {run.pk}: {n} answers of {run.source_name} to {len(ids)} prompts")
+            if made is not None:
+                same = f"; {made.n_same} pairs were left out: both answers say the same" if made.n_same else ""
+                self.stdout.write(f"{made.n_new} comparisons wait at /p/{project.slug}/annotate/{same}")
+            elif options["n"] > 1:
+                self.stdout.write(f"make comparisons of them at /p/{project.slug}/annotate/, or sample with --pairs")
 
 
 def _project(slug: str, checkpoint: str, endpoint: str) -> Project:

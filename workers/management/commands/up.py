@@ -15,7 +15,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.accounts.services import login_link_create, user_create
+from apps.accounts.services import admin_grant, login_link_create, user_create
 from apps.jobs.models import Job, JobState
 from apps.projects.models import Project, Role
 from apps.projects.services import member_add
@@ -50,7 +50,8 @@ class Command(BaseCommand):
         try:
             self._database()
             web = [sys.executable, "-m", "gunicorn", "config.wsgi:application", "--bind", place.bind]
-            web += ["--worker-class", "gthread", "--threads", "8", "--workers", "1", "--log-level", "warning"]
+            web += ["--worker-class", "apps.core.server.PatientWorker", "--threads", "8", "--workers", "1"]
+            web += ["--worker-connections", "500", "--log-level", "warning"]
             web += ["--timeout", "60", "--graceful-timeout", "5", "--no-control-socket"]
             supervisor.add(name="web", arguments=web, env=env)
             if not options["no_worker"]:
@@ -83,6 +84,7 @@ class Command(BaseCommand):
         origins = [*dict.fromkeys([*settings.CSRF_TRUSTED_ORIGINS, *place.origins])]
         if not os.environ.get("PREFLOOP_BASE_URL"):
             settings.BASE_URL = place.url
+        settings.BASE_URL_FILE.write_text(settings.BASE_URL + "\n", "utf-8")  # for links that commands print
         if not place.bind.startswith(("127.", "[::1]")):
             self.say(f"listening beyond this machine, without encryption: {place.bind}")
             self.say(f"names that work: {', '.join(place.names)}")
@@ -130,11 +132,10 @@ class Command(BaseCommand):
         admin = User.objects.filter(username="admin").first()
         if admin is None:
             admin = user_create(username="admin")
-            admin.is_superuser = admin.is_staff = True
-            admin.save(update_fields=["is_superuser", "is_staff"])
+            admin_grant(user=admin)
         if not admin.has_usable_password():
             link = login_link_create(user=admin, now=timezone.now())
-            self.say("sign in as admin with this link (works once, for a day), then set a password:")
+            self.say("sign in as admin with this link (works once, for an hour), then set a password:")
             self.stdout.write(f"\n    {link}\n\n")
             self.stdout.flush()
         return admin

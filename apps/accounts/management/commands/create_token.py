@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.accounts.models import User
-from apps.accounts.services import token_create
+from apps.accounts.models import Scope, User
+from apps.accounts.services import MOST_TOKEN_DAYS, AccountRefused, token_create
 from apps.core.json import dumps
 
 
@@ -17,20 +18,28 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--days", type=int, default=0, help="how long it lasts; 0 (the default): until revoked")
+        days = settings.TOKEN_LIFETIME.days
+        parser.add_argument(
+            "--days", type=int, default=days, help=f"how long it lasts, 1 to {MOST_TOKEN_DAYS}; {days} by default"
+        )
+        parser.add_argument(
+            "--scope", choices=Scope.values, default=Scope.MANAGE.value, help="what it may do; all by default"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username__iexact=options["username"], is_active=True).first()
         if user is None:
             raise CommandError(f"there is no active person {options['username']!r}")
-        if options["days"] < 0:
-            raise CommandError("--days must not be negative")
-        lifetime = timedelta(days=options["days"]) if options["days"] else None
-        row, text = token_create(user=user, lifetime=lifetime)
+        try:
+            lifetime = timedelta(days=options["days"])
+            row, text = token_create(user=user, scope=Scope(options["scope"]), lifetime=lifetime)
+        except (AccountRefused, OverflowError):
+            raise CommandError(f"--days must be 1 to {MOST_TOKEN_DAYS}") from None
         result = {
             "username": user.username,
             "token": text,
-            "expires_at": row.expiry.isoformat() if row.expiry else None,
+            "scope": options["scope"],
+            "expires_at": row.expiry.isoformat(),
         }
         self.stdout.write(dumps(result) if options["json"] else text)

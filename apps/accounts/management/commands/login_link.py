@@ -13,15 +13,16 @@ from apps.core.json import dumps
 
 
 class Command(BaseCommand):
-    help = "Print a link that signs a person in once, within a day. Links made before stop working."
+    help = "Print a link that signs a person in once, within an hour. Links made before stop working."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
+        parser.add_argument("--base-url", default="", help="the link begins with it; default: where `up` listens")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username__iexact=options["username"], is_active=True).first()
         if user is None:
             raise CommandError(f"there is no active person {options['username']!r}")
-        link = login_link_create(user=user, now=timezone.now())
+        link = login_link_create(user=user, now=timezone.now(), base_url=options["base_url"])
         self.stdout.write(dumps({"username": user.username, "login_link": link}) if options["json"] else link)

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.json import dumps
-from apps.exchange.exports import LABELS, SHAPES, export_file
+from apps.exchange.exports import LABELS, SHAPES, export_file, why_empty
 from apps.projects.models import Project
 from prefloop.types import PrefloopError
 
@@ -30,11 +30,17 @@ class Command(BaseCommand):
         path = Path(options["out"])
         shape, labels = options["format"], options["labels"]
         try:
-            n_lines, n_bytes = export_file(project=project, format=shape, labels=labels, path=path, actor=None)
+            made = export_file(project=project, format=shape, labels=labels, path=path, actor=None)
         except PrefloopError as error:
             raise CommandError(str(error)) from error
         result = {"project": project.slug, "format": shape, "labels": labels, "file": str(path)}
         if options["json"]:
-            self.stdout.write(dumps(result | {"n_lines": n_lines, "n_bytes": n_bytes}))
+            counts = {"n_lines": made.n_lines, "n_bytes": made.n_bytes, "left_out": dict(made.left_out.counts)}
+            self.stdout.write(dumps(result | counts))
         else:
-            self.stdout.write(f"{n_lines:,} lines of {shape} in {path}.")
+            self.stdout.write(f"{made.n_lines:,} lines of {shape} in {path}.")
+        if not made.n_lines:
+            self.stderr.write(f"the file is empty: {why_empty(project=project, format=shape, labels=labels)}")
+            return
+        for n, why in made.left_out.reasons:
+            self.stderr.write(f"left out: {n:,} ({why})")

@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.accounts.models import User
 from apps.core.json import dumps
 from apps.exchange.reading import formats
-from apps.exchange.selectors import batch_counts
+from apps.exchange.selectors import batch_counts, batch_notes
 from apps.exchange.services import import_file
 from apps.projects.models import Project
 from apps.projects.services import project_create
@@ -39,14 +39,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = Path(options["path"])
-        project = Project.objects.filter(slug=options["project"]).first()
-        made = project is None
+        slug = options["project"]
+
+        def make() -> Project:
+            owner = User.objects.filter(is_superuser=True, is_active=True).order_by("id").first()
+            return project_create(name=slug, slug=slug, owner=owner)
+
         try:
-            if project is None:
-                owner = User.objects.filter(is_superuser=True, is_active=True).order_by("id").first()
-                project = project_create(name=options["project"], slug=options["project"], owner=owner)
             batch = import_file(
-                project=project,
+                project=Project.objects.filter(slug=slug).first() or make,
                 path=path,
                 format=options["format"],
                 mapping=Mapping.parse(options["map"]) if options["map"] else None,
@@ -56,7 +57,6 @@ class Command(BaseCommand):
                 progress=self._progress if sys.stderr.isatty() else lambda step, n_steps, message: None,
             )
         except RecordsError as error:
-            self._unmake(project, made)
             if options["json"]:
                 rows = [{"line": e.line, "unit": e.unit, "message": e.message} for e in error.errors]
                 self.stdout.write(dumps({"errors": rows, "stopped": error.stopped}))
@@ -64,21 +64,29 @@ class Command(BaseCommand):
                 self.stderr.write(line.text)
             raise CommandError(f"nothing was imported: {error}") from error
         except PrefloopError as error:
-            self._unmake(project, made)
             raise CommandError(str(error)) from error
-        result = {"project": project.slug, "batch": batch.pk, "format": batch.format} | batch_counts(batch)
+        result = {"project": slug, "batch": batch.pk, "format": batch.format} | batch_counts(batch)
+        notes = batch_notes(batch)
         if options["json"]:
-            self.stdout.write(dumps(result))
+            self.stdout.write(dumps(result | {"notes": notes}))
             return
-        self.stdout.write(f"{project.slug}: {batch.n_records:,} new records of format {batch.format}", ending="")
+        self.stdout.write(f"{slug}: {batch.n_records:,} new records of format {batch.format}", ending="")
+        self.stdout.write(
+            f", {result['n_added']:,} that were there and have more said of them" * bool(batch.added), ending=""
+        )
         self.stdout.write(f", {batch.n_unchanged:,} unchanged." if batch.n_unchanged else ".")
         parts = [f"{result[f'n_{word}']:,} {word}" for word in ("completions", "comparisons", "votes", "verdicts")]
+        parts += [
+            f"{result[f'n_{word}']:,} {word}" for word in ("rankings", "scores", "overrides") if result[f"n_{word}"]
+        ]
         self.stdout.write(f"They brought {', '.join(parts)}.")
-
-    def _unmake(self, project: Project | None, made: bool) -> None:
-        """A refused file leaves no project behind that it would have made."""
-        if made and project is not None and project.pk is not None:
-            project.delete()
+        if result["n_same_answers"]:
+            self.stdout.write(
+                f"{result['n_same_answers']:,} of the comparisons are of two equal answers: "
+                "whatever was said of them is kept, and is no preference."
+            )
+        for note in notes:
+            self.stdout.write(f"Note: {note}")
 
     def _progress(self, step: int, n_steps: int, message: str) -> None:
         self.stderr.write(f"\x1b[K  {message}\r", ending="")

@@ -1,24 +1,30 @@
-"""`manage.py import_checkpoint DIR --project SLUG --name NAME`: copy a model directory into the store."""
+"""`manage.py import_checkpoint MODEL --project SLUG --name NAME`: bring a model into the store."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.json import dumps
-from apps.policies.services import checkpoint_import, checkpoint_make_default, count_parameters
+from apps.policies.services import checkpoint_import, checkpoint_make_default
+from apps.policies.store import store_path
 from apps.projects.models import Project
-from prefloop.models import ModelFacts, model_facts
+from prefloop.model_sources import Directory, read_source
+from prefloop.models import ModelFacts
 from prefloop.types import PrefloopError
 
 
 class Command(BaseCommand):
-    help = "Copy a directory of safetensors and JSON into the store, check and hash it, and record it as a checkpoint."
+    help = (
+        "Bring a model into the store, check and hash it, and record it as a checkpoint. MODEL is a directory of "
+        "safetensors and JSON, a GGUF file, or hf:ORG/NAME@REVISION on a model hub."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("directory", metavar="DIR", help="a model directory (save_pretrained, safetensors)")
+        parser.add_argument(
+            "model", metavar="MODEL", help="a directory (save_pretrained), a .gguf file, or hf:ORG/NAME@REVISION"
+        )
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--name", required=True, help="its name in the project")
         parser.add_argument("--role", default="policy", choices=["policy", "reward"])
@@ -31,23 +37,27 @@ class Command(BaseCommand):
         if project is None:
             raise CommandError(f"there is no project {options['project']!r}")
         try:
-            source = Path(options["directory"])
-            facts = model_facts(source, n_parameters=count_parameters(source))
+            source = read_source(options["model"])
             if options["check"]:
-                self._say(facts, as_json=options["json"])
+                self._say(source.look(), as_json=options["json"])
                 return
-            checkpoint = checkpoint_import(project=project, name=options["name"], role=options["role"], source=source)
+            checkpoint = checkpoint_import(
+                project=project, name=options["name"], role=options["role"], source=source, told=self._tell
+            )
             if options["default"]:
                 checkpoint_make_default(checkpoint=checkpoint)
         except PrefloopError as error:
             raise CommandError(str(error)) from error
-        for note in facts.notes:
+        for note in Directory(store_path(checkpoint.path)).look().notes:
             self.stderr.write(f"note: {note}")
         said = {"checkpoint": checkpoint.name, "role": checkpoint.role, "fingerprint": checkpoint.fingerprint}
         if options["json"]:
             self.stdout.write(dumps(said | {"n_parameters": checkpoint.n_parameters}))
         else:
             self.stdout.write(f"{checkpoint.name} ({checkpoint.role}) is in {project.slug}: {checkpoint.fingerprint}")
+
+    def _tell(self, done: int, total: int, what: str) -> None:
+        self.stderr.write(f"{100 * done // max(total, 1):3d} %  {what}")
 
     def _say(self, facts: ModelFacts, *, as_json: bool) -> None:
         if as_json:

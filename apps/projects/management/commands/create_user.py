@@ -1,4 +1,4 @@
-"""`manage.py create_user NAME --project SLUG --role ROLE`: a person, a membership, and a link to come in by."""
+"""`manage.py create_user NAME`: a person, a role in a project or the rights of an admin, and a link to come in by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.accounts.services import login_link_create, user_create
+from apps.accounts.services import admin_grant, login_link_create, user_create
 from apps.core.json import dumps
 from apps.projects.models import Project, Role
 from apps.projects.services import member_add
@@ -17,31 +17,56 @@ from prefloop.types import PrefloopError
 
 
 class Command(BaseCommand):
-    help = "Make a person (or take one who is there), give them a role in a project, and print a one-time login link."
+    help = (
+        "Make a person (or take one who is there), give them a role in a project (--project) or make them an admin of "
+        "the installation (--admin), and print a one-time login link."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="username")
-        parser.add_argument("--project", required=True, metavar="SLUG")
+        parser.add_argument("--project", metavar="SLUG")
         parser.add_argument("--role", default="annotator", choices=[role.value for role in Role])
+        parser.add_argument("--admin", action="store_true", help="may make projects and import models from anywhere")
+        parser.add_argument("--no-link", action="store_true", help="make no login link; `login_link NAME` makes one")
+        parser.add_argument("--base-url", default="", help="the link begins with it; default: where `up` listens")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        project = Project.objects.filter(slug=options["project"]).first()
-        if project is None:
-            raise CommandError(f"there is no project {options['project']!r}")
+        slug = options["project"]
+        if slug is None and not options["admin"]:
+            raise CommandError("name what they are: --project SLUG (and --role), or --admin")
+        project = Project.objects.filter(slug=slug).first() if slug is not None else None
+        if slug is not None and project is None:
+            raise CommandError(f"there is no project {slug!r}")
         try:
             with transaction.atomic():
                 user = User.objects.filter(username__iexact=options["name"]).first()
                 is_new = user is None
                 if user is None:
                     user = user_create(username=options["name"])
-                member_add(project=project, user=user, role=Role(options["role"]), actor=None)
-                link = login_link_create(user=user, now=timezone.now())
+                if project is not None:
+                    member_add(project=project, user=user, role=Role(options["role"]), actor=None)
+                if options["admin"]:
+                    admin_grant(user=user)
+                link = ""
+                if not options["no_link"]:
+                    link = login_link_create(user=user, now=timezone.now(), base_url=options["base_url"])
         except PrefloopError as error:
             raise CommandError(str(error)) from error
-        result = {"username": user.username, "project": project.slug, "role": options["role"], "created": is_new}
+        result = {
+            "username": user.username,
+            "project": slug,
+            "role": options["role"] if project is not None else None,
+            "admin": user.is_superuser,
+            "created": is_new,
+            "login_link": link or None,
+        }
         if options["json"]:
-            self.stdout.write(dumps(result | {"login_link": link}))
-        else:
+            self.stdout.write(dumps(result))
+            return
+        if project is not None:
             self.stdout.write(f"{user.username} is {options['role']} of {project.slug}.")
-            self.stdout.write(f"Sign in once, within a day, at:\n{link}")
+        if options["admin"]:
+            self.stdout.write(f"{user.username} is an admin.")
+        if link:
+            self.stdout.write(f"Sign in once, within an hour, at:\n{link}")

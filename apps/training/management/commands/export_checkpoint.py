@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from apps.core.json import dumps
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
-from apps.training.takeaway import checkpoint_export
+from apps.training.lineage.takeaway import checkpoint_export
 from prefloop.types import PrefloopError
 
 

@@ -1,0 +1,46 @@
+"""An export tells labels: before a row leaves, its comparisons are recorded as shown to whoever takes it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from apps.accounts.models import User
+from apps.labels.selectors import said_by_others
+from apps.projects.models import Project
+from apps.samples import exposure
+from apps.samples.models import Comparison
+from prefloop.formats import PreferenceRow
+from prefloop.records import Record
+
+PIECE = 500
+T = TypeVar("T")
+
+
+def told_records(records: Iterable[Record], *, project: Project, reader: User, piece: int = PIECE) -> Iterator[Record]:
+    """Yield the records, each piece of them recorded first."""
+
+    def comparisons(some: Sequence[Record]) -> list[int]:
+        names = [record.id for record in some]
+        rows = Comparison.objects.filter(project=project, prompt__external_id__in=names)
+        return list(rows.values_list("id", flat=True))
+
+    return _told(records, comparisons, reader, piece)
+
+
+def told_rows(rows: Iterable[PreferenceRow], *, reader: User, piece: int = PIECE) -> Iterator[PreferenceRow]:
+    """Yield the rows of `preference_rows`, whose ids end in their comparison's, each piece of them recorded first."""
+
+    def comparisons(some: Sequence[PreferenceRow]) -> list[int]:
+        return [int(row.id.rsplit("-", 1)[1]) for row in some]
+
+    return _told(rows, comparisons, reader, piece)
+
+
+def _told(rows: Iterable[T], comparisons: Callable[[Sequence[T]], list[int]], reader: User, piece: int) -> Iterator[T]:
+    left = iter(rows)
+    while some := list(islice(left, piece)):
+        ids = said_by_others(comparisons(some), user_id=reader.pk)
+        exposure.shown(user_id=reader.pk, comparison_ids=ids, where="exchange:export")
+        yield from some

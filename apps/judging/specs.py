@@ -1,0 +1,54 @@
+"""A judge of the database in plain values, as whoever asks it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apps.judging.services import judge_template
+from apps.labels.models import Judge
+from apps.policies.endpoints import endpoint_keeps_schema
+from apps.policies.store import store_path
+from prefloop.judging.spec import JudgeSpec
+
+
+def spec_of(judge: Judge, *, seed: int = 0, key: str = "") -> JudgeSpec:
+    """Say how a judge of any kind is asked; its endpoint's address and key are not in it."""
+    declared, options = judge.declared, judge.options
+    more: dict[str, Any] = {}
+    if declared.modes:
+        told = ("temperature", "top_p", "max_tokens", "samples", "tie_delta")
+        more = {name: options[name] for name in told if options.get(name) is not None}
+        more |= {"template": judge_template(judge), "mode": judge.mode, "order_policy": judge.order_policy}
+    if declared.world:
+        more |= {"world": judge.project.world, "noise": options.get("noise", 0.0), "soft": options.get("soft", False)}
+    if declared.metadata:
+        more["rules"] = options
+    if declared.members:
+        judges = members_of(judge)
+        more["members"] = tuple(spec_of(member, seed=seed, key=str(member.pk)) for member in judges)
+        more["rule"] = options["rule"]
+        if options.get("weights"):
+            more["weights"] = tuple(float(options["weights"].get(str(member.pk), 1.0)) for member in judges)
+    return JudgeSpec(
+        kind=judge.kind,
+        name=judge.name,
+        key=key,
+        model=judge.endpoint.model if judge.endpoint is not None else "",
+        criterion=judge.criterion,
+        seed=seed,
+        json_schema=judge.endpoint is None or endpoint_keeps_schema(judge.endpoint) is not False,
+        checkpoint=str(store_path(judge.checkpoint.path)) if judge.checkpoint is not None else "",
+        **more,
+    )
+
+
+def members_of(judge: Judge) -> list[Judge]:
+    """Give the judges that an ensemble is made of, in its order; none of another judge."""
+    wanted = judge.options.get("members", ())
+    found = Judge.objects.select_related("endpoint", "checkpoint", "project").in_bulk(wanted)
+    return [found[pk] for pk in wanted]
+
+
+def asked_with(judge: Judge) -> dict[str, Judge]:
+    """Give the judge, or its members, by the keys that their specs have."""
+    return {str(member.pk): member for member in members_of(judge)} or {"": judge}

@@ -1,0 +1,166 @@
+"""All that was said of a few hundred prompts, as the interchange form says it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TypedDict, cast
+
+from apps.core.chunks import chunks
+from apps.labels.models import Override, Ranking, Score, Verdict, Vote
+from apps.labels.types import ORDER_OF_CODE
+from prefloop.records import (
+    PairIndex,
+    RecordOverride,
+    RecordRanking,
+    RecordScore,
+    RecordVerdict,
+    RecordVote,
+    choice_of,
+    written_time,
+)
+from prefloop.types import Outcome
+
+UNNAMED_JUDGE = "(judge not named)"  # an override in a record need not say whose label it corrects
+_ORDER: dict[str, PairIndex | None] = {**ORDER_OF_CODE, "": None}
+
+
+class Said(TypedDict):
+    """What a record says of its answers, by the record's own keys."""
+
+    votes: tuple[RecordVote, ...]
+    rankings: tuple[RecordRanking, ...]
+    verdicts: tuple[RecordVerdict, ...]
+    overrides: tuple[RecordOverride, ...]
+    scores: tuple[RecordScore, ...]
+
+
+def said_of(
+    prompt_ids: Sequence[int],
+    *,
+    place: dict[int, int],
+    pairs: dict[int, tuple[int, PairIndex]],
+    names: dict[int, str],
+    taken_back: bool,
+) -> Mapping[int, Said]:
+    """Read what was said of these prompts: `place` of each answer in its record, `pairs` of each comparison.
+
+    `names` says how judges are called, by id. `taken_back`: with the votes and decisions that people took back.
+    """
+    votes, verdicts = _votes(pairs, taken_back), _verdicts(pairs, names)
+    overrides, scores = _overrides(pairs, names, taken_back), _scores(prompt_ids, place, names)
+    rankings = _rankings(prompt_ids, place, names)
+    return {
+        key: Said(
+            votes=tuple(votes[key]),
+            rankings=tuple(rankings[key]),
+            verdicts=tuple(verdicts[key]),
+            overrides=tuple(overrides[key]),
+            scores=tuple(scores[key]),
+        )
+        for key in prompt_ids
+    }
+
+
+def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[int, list[RecordVote]]:
+    """What a person took back is not said; what came after it is. What a ranking says, the ranking says by itself."""
+    out: dict[int, list[RecordVote]] = defaultdict(list)
+    for ids in chunks(list(pairs), 500):
+        given = Vote.objects.filter(comparison__in=ids, ranking__isnull=True)
+        rows = list(given.order_by("comparison__prompt_id", "id"))
+        back = {row.pk: row.supersedes_id for row in rows}
+        gone: set[int | None] = set()
+        for row in rows:
+            if row.choice == "withdrawn":
+                at: int | None = row.pk
+                while at is not None:
+                    gone.add(at)
+                    at = back.get(at)
+        for row in rows:
+            if row.choice == "withdrawn" or (row.pk in gone and not taken_back):
+                continue
+            prompt, pair = pairs[row.comparison_id]
+            out[prompt].append(
+                RecordVote(
+                    rater=row.rater,
+                    pair=pair,
+                    choice="skip" if row.choice == "skip" else choice_of(cast(Outcome, row.choice)),
+                    order=_ORDER[row.order],
+                    at=written_time(row.at) if row.at else "",
+                    seconds=row.seconds,
+                    guideline=row.guideline,
+                    reason=row.reason,
+                )
+            )
+    return out
+
+
+def _verdicts(pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str]) -> dict[int, list[RecordVerdict]]:
+    out: dict[int, list[RecordVerdict]] = defaultdict(list)
+    fields = ("comparison_id", "judge_id", "order", "sample", "state", "outcome", "p_first", "raw")
+    for ids in chunks(list(pairs), 500):
+        given = Verdict.objects.filter(comparison__in=ids).exclude(order="")  # those follow from rankings
+        rows = given.exclude(state__in=("skipped", "inconsistent"))
+        for comparison, judge, order, sample, state, outcome, p_first, raw in rows.order_by(
+            "comparison__prompt_id", "id"
+        ).values_list(*fields):
+            prompt, pair = pairs[comparison]
+            out[prompt].append(
+                RecordVerdict(
+                    judge=names[judge],
+                    pair=pair,
+                    order=_ORDER[order] or (0, 1),
+                    sample=sample,
+                    state=state,
+                    choice=choice_of(outcome) if outcome else None,
+                    p_first=p_first,
+                    raw=raw,
+                )
+            )
+    return out
+
+
+def _overrides(
+    pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str], with_taken_back: bool
+) -> dict[int, list[RecordOverride]]:
+    """Decisions that stand, or that another one replaced; not those taken back, nor an agreement with no label."""
+    out: dict[int, list[RecordOverride]] = defaultdict(list)
+    for ids in chunks(list(pairs), 500):
+        rows = list(Override.objects.filter(comparison__in=ids).order_by("comparison__prompt_id", "id"))
+        taken_back = set() if with_taken_back else {row.supersedes_id for row in rows if row.kind == "withdrawn"}
+        for row in rows:
+            if row.kind == "withdrawn" or row.pk in taken_back or not row.choice:
+                continue
+            prompt, pair = pairs[row.comparison_id]
+            name = names[row.judge_id]
+            out[prompt].append(
+                RecordOverride(
+                    rater=row.rater,
+                    pair=pair,
+                    choice=choice_of(cast(Outcome, row.choice)),
+                    judge="" if name == UNNAMED_JUDGE else name,
+                    reason=row.reason,
+                    at=written_time(row.at) if row.at else "",
+                )
+            )
+    return out
+
+
+def _scores(prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, str]) -> dict[int, list[RecordScore]]:
+    out: dict[int, list[RecordScore]] = defaultdict(list)
+    rows = Score.objects.filter(completion__prompt__in=prompt_ids).order_by("id")
+    fields = ("completion__prompt_id", "completion_id", "judge_id", "value", "state")
+    for prompt, completion, judge, value, state in rows.values_list(*fields):
+        out[prompt].append(RecordScore(names[judge], place[completion], value, state))
+    return out
+
+
+def _rankings(
+    prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, str]
+) -> dict[int, list[RecordRanking]]:
+    out: dict[int, list[RecordRanking]] = defaultdict(list)
+    rows = Ranking.objects.filter(prompt__in=prompt_ids).order_by("id")
+    for prompt, rater, judge, groups in rows.values_list("prompt_id", "rater", "judge_id", "groups"):
+        indices = tuple(tuple(sorted(place[pk] for pk in group)) for group in groups)
+        out[prompt].append(RecordRanking(indices, rater=rater, judge=names[judge] if judge else ""))
+    return out

@@ -1,0 +1,276 @@
+"""A project's comparisons, votes and verdicts as arrays: what figures of judges are made of. A query each, no rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db.models import Count, F, Max, Q, QuerySet
+from numpy.typing import NDArray
+
+from apps.core.columns import coded, fetch
+from apps.labels.models import Judge, Verdict, Vote
+from apps.projects.models import Project
+from apps.prompts.models import ImportBatch, ready
+from apps.samples.models import Comparison, Completion, comparable
+from prefloop.stats.agreement import MISSING
+from prefloop.stats.columns import FAILED, OTHER_STATE, SKIP, UNPARSEABLE, AgreementColumns, own_models
+from prefloop.stats.games import HUMAN, SCORE_OF_CODE, GameColumns
+from prefloop.types import OUTCOMES
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+OUTCOME_CODE: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+_STATE_CODE = {"unparseable": UNPARSEABLE, "error": FAILED}
+_ORDER = {"01": 0, "10": 1}
+UNKNOWN_ORDER = -1
+# what each code may be: such columns travel together
+_OUTCOMES, _ORDERS, _STATES = range(MISSING, len(OUTCOMES)), range(UNKNOWN_ORDER, 2), range(OTHER_STATE, len(OUTCOMES))
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The comparisons in order of id; models and rounds of loops are numbered, MISSING where there is none."""
+
+    id: Ints
+    gold: Ints
+    length_first: Ints
+    length_second: Ints
+    model_first: Ints
+    model_second: Ints
+    models: tuple[str, ...]
+    round: Ints
+    rounds: tuple[str, ...]  # as origins: "loop:3:1", in the order in which they were
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Votes that stand, or verdicts: `item` is a place among the pairs, `order` 1 where the second was shown first."""
+
+    item: Ints
+    who: Ints  # a place in `names` for votes, the judge's id for verdicts
+    order: Ints
+    outcome: Ints
+    sample: Ints
+    p: Floats
+    names: tuple[str, ...] = ()
+
+
+def pairs_of(project: Project) -> Pairs:
+    comparisons = fetch(
+        comparisons_of(project),
+        id=(int, "id"),
+        first=(int, "first_id"),
+        second=(int, "second_id"),
+        gold=(_OUTCOMES, coded("gold", OUTCOME_CODE, default=MISSING)),
+    )
+    answers = fetch(
+        Completion.objects.filter(project=project),
+        id=(int, "id"),
+        length=(int, "n_characters"),
+        model=(str, "model_name"),
+    )
+    models, model = answers["model"]
+    by_id = np.argsort(answers["id"])
+    ids, length, model = answers["id"][by_id], answers["length"][by_id], model[by_id]
+    order = np.argsort(comparisons["id"])
+    id_ = comparisons["id"][order]
+    first, second = (np.searchsorted(ids, comparisons[side][order]) for side in ("first", "second"))
+    rounds, round_ = _rounds(project, id_)
+    return Pairs(
+        id=id_,
+        gold=comparisons["gold"][order],
+        length_first=length[first],
+        length_second=length[second],
+        model_first=model[first],
+        model_second=model[second],
+        models=tuple(models),
+        round=round_,
+        rounds=rounds,
+    )
+
+
+def _rounds(project: Project, ids: Ints) -> tuple[tuple[str, ...], Ints]:
+    found = fetch(
+        comparisons_of(project).filter(origin__regex=r"^loop:[0-9]+:[0-9]+$"), id=(int, "id"), origin=(str, "origin")
+    )
+    names, place = found["origin"]
+    order = sorted(range(len(names)), key=lambda code: _round_key(names[code]))
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    out = np.full(len(ids), MISSING)
+    out[np.searchsorted(ids, found["id"])] = rank[place]
+    return tuple(names[code] for code in order), out
+
+
+def votes_of(project: Project, pairs: Pairs) -> Said:
+    """Fetch each person's last vote on each comparison, where it was not taken back; by item, then rater."""
+    replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
+    rows = fetch(
+        Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, "skip"]).exclude(pk__in=replaced),
+        item=(int, "comparison_id"),
+        rater=(str, "rater"),
+        outcome=(_OUTCOMES, coded("choice", OUTCOME_CODE, default=SKIP)),
+        order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
+    )
+    names, rater = rows["rater"]
+    item, known = _places(pairs, rows["item"])
+    order = np.argsort(item[known] * max(len(names), 1) + rater[known])
+    kept = known[order]
+    n = len(order)
+    return Said(
+        item[kept],
+        rater[kept],
+        rows["order"][kept],
+        rows["outcome"][kept],
+        np.zeros(n, dtype=np.int64),
+        np.full(n, np.nan),
+        tuple(names),
+    )
+
+
+def verdicts_of(project: Project, pairs: Pairs) -> Said:
+    """Fetch every verdict, by item, judge, order and sample."""
+    judges = np.sort(np.array(Judge.objects.filter(project=project).values_list("id", flat=True), dtype=np.int64))
+    if not len(judges):
+        none = np.zeros(0, dtype=np.int64)
+        return Said(none, none, none, none, none, np.zeros(0))
+    rows = fetch(
+        Verdict.objects.filter(judge__in=judges.tolist()),
+        item=(int, "comparison_id"),
+        judge=(range(int(judges[0]), int(judges[-1]) + 1), "judge_id"),
+        order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
+        sample=(range(2**15), "sample"),
+        outcome=(_STATES, coded("outcome", OUTCOME_CODE, default=coded("state", _STATE_CODE, default=OTHER_STATE))),
+        p=(float, "p_first"),
+    )
+    item, known = _places(pairs, rows["item"])
+    key = item * len(judges) + np.searchsorted(judges, rows["judge"])
+    key = (key * len(_ORDERS) + rows["order"] - UNKNOWN_ORDER) * 2**15 + rows["sample"]
+    kept = known[np.argsort(key[known])]
+    return Said(
+        item[kept],
+        rows["judge"][kept],
+        rows["order"][kept],
+        rows["outcome"][kept],
+        rows["sample"][kept],
+        rows["p"][kept],
+    )
+
+
+def _distinct(judges: Ints) -> Ints:
+    """Give the judges there are, sorted; by counting, for there are few and their verdicts are many."""
+    if not len(judges):
+        return judges
+    low = int(judges.min())
+    return np.flatnonzero(np.bincount(judges - low)) + low
+
+
+def _places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
+    """Give each row's place among the pairs, and which rows have one: those of an unfinished import have none."""
+    if not len(pairs.id):
+        return np.zeros(len(ids), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    place = np.minimum(np.searchsorted(pairs.id, ids), len(pairs.id) - 1)
+    return place, np.flatnonzero(pairs.id[place] == ids)
+
+
+def agreement_columns(
+    project: Project, names: Mapping[int, str], *, pairs: Pairs | None = None, verdicts: Said | None = None
+) -> AgreementColumns:
+    """Code a project for the agreement report; `names` says how judges are called, by id."""
+    pairs = pairs_of(project) if pairs is None else pairs
+    votes = votes_of(project, pairs)
+    verdicts = verdicts_of(project, pairs) if verdicts is None else verdicts
+    present = _distinct(verdicts.who)
+    judges = sorted({names[key] for key in present.tolist()})
+    code = {key: judges.index(names[key]) for key in present.tolist()}
+    place = np.array([code[key] for key in present.tolist()], dtype=np.int64)
+    known_as = _known_as(project, names)
+    return AgreementColumns(
+        gold=pairs.gold,
+        length_first=pairs.length_first,
+        length_second=pairs.length_second,
+        raters=votes.names,
+        vote_item=votes.item,
+        vote_rater=votes.who,
+        vote_outcome=votes.outcome,
+        judges=tuple(judges),
+        verdict_item=verdicts.item,
+        verdict_judge=place[np.searchsorted(present, verdicts.who)] if len(present) else verdicts.who,
+        verdict_swapped=verdicts.order == 1,
+        verdict_unordered=verdicts.order == UNKNOWN_ORDER,
+        verdict_sample=verdicts.sample,
+        verdict_outcome=verdicts.outcome,
+        verdict_p=verdicts.p,
+        models=pairs.models,
+        model_first=pairs.model_first,
+        model_second=pairs.model_second,
+        judge_models=tuple(own_models(j, pairs.models, known_as=known_as.get(j, ())) for j in judges),
+        rounds=tuple(_round_name(origin) for origin in pairs.rounds),
+        round=pairs.round,
+    )
+
+
+def game_columns(project: Project) -> tuple[GameColumns, tuple[int, ...]]:
+    """Code every label as a game between models; `source` is HUMAN or a place in the judges' ids, given beside."""
+    pairs = pairs_of(project)
+    votes, verdicts = votes_of(project, pairs), verdicts_of(project, pairs)
+    judges = _distinct(verdicts.who)
+    item = np.concatenate([votes.item, verdicts.item])
+    outcome = np.concatenate([votes.outcome, verdicts.outcome])
+    order = np.concatenate([votes.order, verdicts.order])
+    source = np.concatenate([np.full(len(votes.item), HUMAN), np.searchsorted(judges, verdicts.who)])
+    games = GameColumns(
+        models=pairs.models,
+        a=pairs.model_first[item],
+        b=pairs.model_second[item],
+        score=np.where(outcome >= 0, SCORE_OF_CODE[np.maximum(outcome, 0)], np.nan),
+        shown=np.where(order == UNKNOWN_ORDER, 0.0, 1.0 - 2.0 * order),
+        item=item,
+        length_difference=(pairs.length_first - pairs.length_second)[item].astype(np.float64),
+        source=source.astype(np.int64),
+    )
+    return games, tuple(judges.tolist())
+
+
+def comparisons_of(project: Project) -> QuerySet[Comparison]:
+    """Give what figures are made of: a project's comparisons, those of equal answers aside."""
+    return Comparison.objects.filter(ready(), comparable(), project=project)
+
+
+def content_version(project: Project) -> str:
+    """Give a short word that changes whenever anything a report reads does: labels are only ever appended."""
+    comparisons = Comparison.objects.filter(project=project)
+    parts: list[dict[str, Any]] = [
+        comparisons.aggregate(n=Count("id"), last=Max("id")),
+        comparisons.aggregate(last=Max("votes__id")),
+        comparisons.aggregate(last=Max("overrides__id")),
+        Verdict.objects.filter(judge__project=project).aggregate(last=Max("id")),
+        ImportBatch.objects.filter(project=project, ready=True).aggregate(n=Count("id"), last=Max("id")),
+    ]
+    words = "-".join(".".join(str(value or 0) for value in part.values()) for part in parts)
+    return hashlib.sha256(words.encode()).hexdigest()[:12]
+
+
+def _known_as(project: Project, names: Mapping[int, str]) -> dict[str, list[str]]:
+    """Say under which names a judge's own model may have written answers: its endpoint's model, its checkpoint."""
+    found: dict[str, list[str]] = {}
+    rows = Judge.objects.filter(project=project).exclude(Q(endpoint=None) & Q(checkpoint=None))
+    for key, model, checkpoint in rows.values_list("id", "endpoint__model", F("checkpoint__name")):
+        if key in names:
+            found.setdefault(names[key], []).extend(name for name in (model, checkpoint) if name)
+    return found
+
+
+def _round_key(origin: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in origin.split(":")[1:])
+
+
+def _round_name(origin: str) -> str:
+    """Write "loop:3:1" for people."""
+    _, loop, *rest = [*origin.split(":"), ""]
+    return f"loop {loop}, round {rest[0]}" if rest and rest[0] else f"loop {loop}"

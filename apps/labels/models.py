@@ -1,0 +1,335 @@
+"""Who judges, all that judges and people said of answers, and the label that follows from it.
+
+Verdicts, votes, rankings and overrides are events: only ever appended. A Preference is derived from them and can be
+made again at any time. The tables are named after the apps in which these models first stood (`app_label`), so that
+no database has to change (docs/decisions/0007-labels-keep-their-tables.md).
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from apps.core.models import TimeStamped
+from apps.jobs.models import JobGroup
+from apps.labels.types import BLIND
+from apps.policies.models import Checkpoint, Endpoint
+from apps.projects.models import Project
+from apps.prompts.models import Prompt
+from apps.samples.models import Comparison, Completion
+from prefloop.judging.kinds import KINDS, LLM, POLICY, REWARD_MODEL, Joint, Kind, kind_of, refusal
+from prefloop.judging.tournament import n_meetings
+
+OUTCOME_CHOICES = [("first", "first"), ("second", "second"), ("tie", "tie"), ("both_bad", "both bad")]
+VOTE_CHOICES = [*OUTCOME_CHOICES, ("skip", "skip"), ("withdrawn", "withdrawn")]
+
+
+def kind_choices() -> list[tuple[str, str]]:
+    """Give every kind of judge with its label; asked when needed, so that a new kind needs no migration."""
+    return [(kind.name, kind.label) for kind in KINDS.values()]
+
+
+MODE_CHOICES = [
+    ("text", "reasons, then a verdict"),
+    ("json", "reasons and a verdict as JSON"),
+    ("logprob", "log-probs of one token"),
+    ("soft", "log-probs of one token, unordered names"),
+    ("five", "five labels"),
+    ("additive", "a score from 0 to 5"),
+    ("rubric", "a mark from 1 to 10"),
+]
+
+
+class Judge(TimeStamped):
+    """A judge's settings never change: an edit makes the next version."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judges")
+    name = models.CharField(max_length=120)
+    version = models.PositiveIntegerField(default=1)
+    kind = models.CharField(max_length=16, choices=kind_choices)
+    order_policy = models.CharField(
+        max_length=12,
+        default="both_agree",
+        choices=[
+            ("both_agree", "both orders must agree"),
+            ("average", "average of both orders"),
+            ("random", "one random order"),
+        ],
+    )
+    endpoint = models.ForeignKey(Endpoint, null=True, on_delete=models.PROTECT, related_name="judges")
+    checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="judges")
+    template = models.TextField(blank=True)
+    criterion = models.TextField(blank=True)
+    mode = models.CharField(max_length=12, default="text", choices=MODE_CHOICES)
+    # noise, soft (world); temperature, max_tokens, samples, tie_delta (llm); members, rule, weights (ensemble);
+    # temperature, top_p, max_tokens, samples, seed (policy)
+    options = models.JSONField(default=dict)
+    is_simulated = models.BooleanField(default=False)
+    retired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        app_label = "judging"
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name", "version"], name="judge_version_once"),
+            models.CheckConstraint(
+                condition=~Q(kind=REWARD_MODEL.name) | Q(checkpoint__isnull=False),
+                name="judge_reward_model_has_weights",
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind=POLICY.name) | Q(checkpoint__isnull=False), name="judge_policy_has_weights"
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind=LLM.name) | Q(endpoint__isnull=False), name="judge_llm_has_endpoint"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def declared(self) -> Kind:
+        """What its kind can do and needs."""
+        return kind_of(self.kind)
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether it scores single answers, and compares by what it gave them."""
+        return self.declared.gives_scores(self.mode)
+
+    @property
+    def p_from_scores(self) -> bool:
+        """Whether σ of the difference of two of its scores is a probability: a tournament's are log-odds."""
+        return not self.gives_scores or self.declared.p_from_scores
+
+    @property
+    def scale_is_shared(self) -> bool:
+        """Whether its scores of answers to different prompts can be compared: a tournament's can't."""
+        return self.gives_scores and self.declared.scale_is_shared
+
+    def calls_for_scores(self, n: int) -> int:
+        """How many calls it takes to score n answers to one prompt."""
+        if self.gives_scores:
+            return n * int(self.options.get("samples", 1))
+        return n_meetings(n) * (1 if self.order_policy == "random" else 2)
+
+    def refusal(self, joint: Joint) -> str:
+        """Say in one sentence why it can't be used there; "" where it can."""
+        return refusal(self.declared, joint, self.name, self.mode)
+
+
+class JudgingRun(TimeStamped):
+    """One judge asked about chosen comparisons."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judging_runs")
+    judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="runs")
+    comparison_ids = models.JSONField(default=list)  # frozen when the run is made
+    seed = models.BigIntegerField(default=0)
+    purpose = models.CharField(max_length=40, default="manual")
+    retry_states = models.JSONField(default=list)  # ask again where every verdict so far is in one of these states
+    group = models.ForeignKey(JobGroup, null=True, on_delete=models.SET_NULL, related_name="judging_runs")
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        app_label = "judging"
+
+    def __str__(self) -> str:
+        return f"judging run {self.pk}"
+
+
+class Verdict(TimeStamped):
+    """What a judge said in one call. `order`: which of the pair it was shown first ("01": the canonical first).
+
+    Only ever appended; `outcome` is canonical; `p_first` is the probability that the canonical first is better.
+    """
+
+    judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="verdicts", db_index=False)  # verdict_read
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="verdicts")
+    run = models.ForeignKey(JudgingRun, null=True, on_delete=models.SET_NULL, related_name="verdicts")
+    # empty: shown in no order, since it follows from the judge's ranking (Ranking)
+    order = models.CharField(
+        max_length=2, blank=True, choices=[("01", "first shown first"), ("10", "second shown first")]
+    )
+    sample = models.PositiveSmallIntegerField(default=0)
+    state = models.CharField(
+        max_length=12,
+        choices=[
+            ("ok", "ok"),
+            ("unparseable", "unparseable"),
+            ("error", "error"),
+            ("skipped", "skipped"),
+            ("inconsistent", "inconsistent"),  # an ensemble whose members disagree
+        ],
+    )
+    outcome = models.CharField(max_length=8, blank=True, choices=OUTCOME_CHOICES)
+    p_first = models.FloatField(null=True)
+    raw = models.TextField(blank=True)
+    rationale = models.TextField(blank=True)
+    usage = models.JSONField(default=dict)
+    seconds = models.FloatField(null=True)
+    flags = models.JSONField(default=list)  # why a person should look: verdict-in-answer, control-token, floored, …
+
+    class Meta:
+        app_label = "judging"
+        constraints = [
+            models.UniqueConstraint(fields=["judge", "comparison", "order", "sample"], name="verdict_once"),
+            models.CheckConstraint(
+                condition=(Q(state="ok") & ~Q(outcome="")) | (~Q(state="ok") & Q(outcome="")),
+                name="verdict_outcome_iff_ok",
+            ),
+            models.CheckConstraint(
+                condition=Q(p_first__isnull=True) | Q(p_first__gte=0, p_first__lte=1), name="verdict_p_in_unit"
+            ),
+        ]
+        # all that reports read, without the replies
+        indexes = [
+            models.Index(
+                fields=["judge", "comparison", "order", "sample", "state", "outcome", "p_first"], name="verdict_read"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.judge_id} on {self.comparison_id}: {self.outcome or self.state}"
+
+
+class Score(TimeStamped):
+    """A number a judge gave one completion. Never comparable across prompts for a reward model."""
+
+    judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="scores")
+    completion = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="scores")
+    sample = models.PositiveSmallIntegerField(default=0)
+    run = models.ForeignKey(JudgingRun, null=True, on_delete=models.SET_NULL, related_name="scores")
+    state = models.CharField(max_length=12, default="ok")
+    value = models.FloatField(null=True)
+    raw = models.TextField(blank=True)
+    rationale = models.TextField(blank=True)
+    usage = models.JSONField(default=dict)
+    seconds = models.FloatField(null=True)
+
+    class Meta:
+        app_label = "judging"
+        constraints = [models.UniqueConstraint(fields=["judge", "completion", "sample"], name="score_once")]
+
+    def __str__(self) -> str:
+        return f"{self.judge_id} on {self.completion_id}: {self.value}"
+
+
+class Vote(TimeStamped):
+    """A blind judgement. A person's label is their latest vote on a comparison; `withdrawn` takes it back."""
+
+    # vote_latest begins with it
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="votes", db_index=False)
+    assignment = models.ForeignKey("rankings.Assignment", null=True, on_delete=models.SET_NULL, related_name="votes")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="votes")
+    rater = models.CharField(max_length=150)  # the username, or the name an import gave
+    choice = models.CharField(max_length=10, choices=VOTE_CHOICES)
+    order = models.CharField(max_length=2, blank=True)
+    at = models.DateTimeField(null=True)  # when it was said (an import keeps the original time)
+    seconds = models.FloatField(null=True)
+    guideline = models.CharField(max_length=40, blank=True)  # the version that was on the screen
+    reason = models.TextField(blank=True)
+    adjudication = models.BooleanField(default=False)
+    # where this vote is what a ranking says of the pair, and was not given by itself
+    ranking = models.ForeignKey("Ranking", null=True, on_delete=models.CASCADE, related_name="votes", db_index=False)
+    supersedes = models.OneToOneField("self", null=True, on_delete=models.PROTECT, related_name="superseded_by")
+
+    class Meta:
+        app_label = "rankings"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["comparison", "rater"],
+                condition=Q(supersedes__isnull=True),
+                name="vote_first_once_per_rater",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["comparison", "rater", "id"], name="vote_latest"),
+            models.Index(fields=["ranking"], condition=Q(ranking__isnull=False), name="vote_of_ranking"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rater} on {self.comparison_id}: {self.choice}"
+
+
+class Override(TimeStamped):
+    """A person's decision made seeing a judge's verdict: to agree, or to correct it with a reason.
+
+    It replaces a training label; it never counts as a vote, in a majority, or as truth for a judge. To agree where
+    the judge has no label (its orders disagree, its reply was unreadable) leaves the pair out: `choice` is empty.
+    """
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="overrides")
+    judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="overrides")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="overrides")
+    rater = models.CharField(max_length=150)
+    kind = models.CharField(
+        max_length=10, choices=[("agree", "agree"), ("override", "override"), ("withdrawn", "withdrawn")]
+    )
+    choice = models.CharField(max_length=8, blank=True, choices=OUTCOME_CHOICES)
+    judge_outcome = models.CharField(max_length=12, blank=True)  # what the judge's label was at that moment
+    reason = models.TextField(blank=True)
+    at = models.DateTimeField(null=True)
+    supersedes = models.OneToOneField("self", null=True, on_delete=models.PROTECT, related_name="superseded_by")
+
+    class Meta:
+        app_label = "rankings"
+        constraints = [
+            models.CheckConstraint(condition=~Q(kind="override") | ~Q(choice=""), name="override_says_what_instead"),
+        ]
+        indexes = [models.Index(fields=["comparison", "id"], name="override_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.rater} {self.kind} on {self.comparison_id}"
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether it says otherwise than the judge; to choose what the judge had said is to agree."""
+        return self.kind == "override" and self.choice != self.judge_outcome
+
+
+class Ranking(TimeStamped):
+    """An N-way ordering of a prompt's completions, ties allowed; `groups` holds completion ids, best first.
+
+    It is a label of each of its pairs: a person's ranking comes with a Vote on each (`Vote.ranking`) where they have
+    not voted on the pair itself, a judge's with a Verdict on each, shown in no order.
+    """
+
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="rankings")
+    rater = models.CharField(max_length=150, blank=True)
+    judge = models.ForeignKey(Judge, null=True, on_delete=models.PROTECT, related_name="rankings")
+    groups = models.JSONField()
+
+    class Meta:
+        app_label = "rankings"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(rater="", judge__isnull=False) | (~Q(rater="") & Q(judge__isnull=True)),
+                name="ranking_by_a_person_or_a_judge",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"ranking of {self.prompt_id}"
+
+
+class Preference(models.Model):
+    """The effective label of a comparison: override > adjudication > human majority > judges."""
+
+    comparison = models.OneToOneField(Comparison, on_delete=models.CASCADE, related_name="preference")
+    outcome = models.CharField(max_length=12)  # an Outcome, or "inconsistent"
+    p_first = models.FloatField(null=True)  # None where the outcome makes no pair
+    source = models.CharField(max_length=140)  # override | adjudication | human | judge:NAME
+    label_ids = models.JSONField(default=list)  # ["vote:12", "verdict:7", …]
+    derived_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "rankings"
+        indexes = [models.Index(fields=["source"], name="preference_by_source")]
+
+    def __str__(self) -> str:
+        return f"{self.comparison_id}: {self.outcome} ({self.source})"
+
+    @property
+    def is_human(self) -> bool:
+        """Whether blind votes made it: what an annotator must not see before their own."""
+        return self.source in BLIND

@@ -1,0 +1,220 @@
+"""What was said of comparisons, and the labels that follow: read here by pages, exports and training sets alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import cast
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
+
+from apps.accounts.models import User
+from apps.core.chunks import chunks
+from apps.labels.derive import derive, judge_label, majority, standing_override, vote_of_each
+from apps.labels.models import Judge, Override, Score, Verdict, Vote
+from apps.labels.types import Events, JudgeLabel, Label, OverrideEvent, VoteEvent
+from apps.projects.models import Project
+from apps.samples.models import Comparison
+from prefloop.types import OrderPolicy, Outcome
+
+CHUNK = 1_000  # comparisons a transaction, some 25 ms: SQLite has one writer, and people vote meanwhile
+_CHUNK = 500
+_VOTE = ("comparison_id", "id", "rater", "choice", "made_at", "supersedes_id", "adjudication")
+
+
+def standing_votes() -> QuerySet[Vote]:
+    """Give the votes that nothing replaced, the withdrawn ones aside."""
+    return Vote.objects.filter(superseded_by__isnull=True).exclude(choice="withdrawn")
+
+
+def standing_decisions() -> QuerySet[Override]:
+    """Give the decisions that nothing replaced, the withdrawn ones aside."""
+    return Override.objects.filter(superseded_by__isnull=True).exclude(kind="withdrawn")
+
+
+def last_vote(comparison: Comparison, user: User) -> Vote | None:
+    """Give the end of this person's line of votes on a comparison, which may be a withdrawal."""
+    return Vote.objects.filter(comparison=comparison, user=user, superseded_by__isnull=True).first()
+
+
+def last_decision(comparison: Comparison, user: User) -> Override | None:
+    """Give the end of this person's line of decisions on a comparison, which may be a withdrawal."""
+    return Override.objects.filter(comparison=comparison, user=user, superseded_by__isnull=True).order_by("-id").first()
+
+
+def decision_of(comparison: Comparison) -> Override | None:
+    """Give the decision that stands: the last that was neither replaced nor withdrawn, whoever made it."""
+    rows = standing_decisions().filter(comparison=comparison).select_related("judge")
+    return max(rows, key=lambda row: (row.at or row.created_at, row.pk), default=None)
+
+
+def scores_of(judge: Judge, completion_ids: Sequence[int]) -> dict[int, float]:
+    """Return the judge's mean score of each completion that has one."""
+    values: dict[int, list[float]] = {}
+    for chunk in chunks(completion_ids, _CHUNK):
+        rows = Score.objects.filter(judge=judge, completion_id__in=chunk, state="ok", value__isnull=False)
+        for completion_id, value in rows.values_list("completion_id", "value"):
+            values.setdefault(completion_id, []).append(float(value or 0.0))
+    return {completion_id: sum(many) / len(many) for completion_id, many in values.items()}
+
+
+def judge_names(project: Project) -> dict[int, str]:
+    """Name each judge of a project for the outside: by its name, and by its version too where several have spoken."""
+    said = Exists(Verdict.objects.filter(judge=OuterRef("pk")))
+    judges = list(Judge.objects.filter(project=project).annotate(has_spoken=said).order_by("name", "version"))
+    spoken: dict[str, int] = defaultdict(int)
+    for judge in judges:
+        spoken[judge.name] += judge.has_spoken
+    return {
+        judge.pk: judge.name if spoken[judge.name] < 2 or judge.version == 1 else f"{judge.name} v{judge.version}"
+        for judge in judges
+    }
+
+
+def label_judge(project: Project) -> Judge | None:
+    """Give the judge whose word fills in where no person has spoken: the latest version of the project's choice.
+
+    A project that has not chosen, and has one judge only, means that one.
+    """
+    judges = Judge.objects.filter(project=project).order_by("name", "-version")
+    if project.label_judge:
+        return judges.filter(name=project.label_judge).first()
+    names = {judge.name: judge for judge in reversed(judges.filter(retired_at__isnull=True))}
+    return next(iter(names.values())) if len(names) == 1 else None
+
+
+def among(field: str, ids: Sequence[int]) -> Q:
+    """Ask for these ids; for a whole stretch of them, as an import makes, by its ends alone."""
+    if len(ids) > 1 and max(ids) - min(ids) + 1 == len(set(ids)) == len(ids):
+        return Q(**{f"{field}__gte": min(ids), f"{field}__lte": max(ids)})
+    return Q(**{f"{field}__in": ids})
+
+
+def label_by(judge: Judge, verdicts: Sequence[Verdict]) -> JudgeLabel | None:
+    """Combine a judge's verdicts on one comparison by its order policy; None while one of its orders is missing."""
+    return judge_label(judge=judge.name, policy=cast(OrderPolicy, judge.order_policy), verdicts=verdicts)
+
+
+def judge_labels(*, comparison_ids: Sequence[int], judge: Judge) -> dict[int, JudgeLabel]:
+    """Give one judge's label of each of these comparisons that it has judged."""
+    verdicts = defaultdict(list)
+    fields = ("id", "comparison_id", "order", "state", "outcome", "p_first")
+    for ids in chunks(comparison_ids, CHUNK):
+        for verdict in Verdict.objects.filter(among("comparison_id", ids), judge=judge).only(*fields):
+            verdicts[verdict.comparison_id].append(verdict)
+    made = {key: label_by(judge, rows) for key, rows in verdicts.items()}
+    return {key: label for key, label in made.items() if label is not None}
+
+
+def vote_events(comparison_ids: Sequence[int]) -> dict[int, list[VoteEvent]]:
+    """Read every vote on these comparisons, replaced and withdrawn ones among them."""
+    votes: dict[int, list[VoteEvent]] = defaultdict(list)
+    for ids in chunks(comparison_ids, CHUNK):
+        said = Vote.objects.filter(among("comparison_id", ids)).order_by("id")
+        rows = said.annotate(made_at=Coalesce("at", "created_at")).values_list(*_VOTE)
+        for key, pk, rater, choice, at, supersedes, adjudication in rows:
+            votes[key].append(VoteEvent(pk, rater, choice, at, supersedes, adjudication))
+    return votes
+
+
+def override_events(comparison_ids: Sequence[int]) -> dict[int, list[OverrideEvent]]:
+    """Read every decision on these comparisons, replaced and withdrawn ones among them."""
+    overrides: dict[int, list[OverrideEvent]] = defaultdict(list)
+    for ids in chunks(comparison_ids, CHUNK):
+        for row in Override.objects.filter(among("comparison_id", ids)).select_related("judge").order_by("id"):
+            at = row.at or row.created_at
+            event = OverrideEvent(row.pk, row.rater, row.judge.name, row.kind, row.choice, at, row.supersedes_id)
+            overrides[row.comparison_id].append(event)
+    return overrides
+
+
+def majorities(comparison_ids: Sequence[int]) -> dict[int, Outcome]:
+    """Give what most people said blind, where there is a majority."""
+    votes = vote_events(comparison_ids)
+    found = {key: majority(vote_of_each(said).values()) for key, said in votes.items()}
+    return {key: outcome for key, outcome in found.items() if outcome is not None}
+
+
+def decisions_among(comparison_ids: Sequence[int]) -> dict[int, OverrideEvent]:
+    """Give the decision that stands on each of these comparisons that has one."""
+    overrides = override_events(comparison_ids)
+    found = {key: standing_override(events) for key, events in overrides.items()}
+    return {key: event for key, event in found.items() if event is not None}
+
+
+def events_of(*, comparison_ids: Sequence[int], judge: Judge | None) -> dict[int, Events]:
+    """Read all that was said about these comparisons: three queries a chunk, whatever their number."""
+    votes, overrides = vote_events(comparison_ids), override_events(comparison_ids)
+    labels = judge_labels(comparison_ids=comparison_ids, judge=judge) if judge is not None else {}
+    return {
+        key: Events(tuple(votes.get(key, ())), tuple(overrides.get(key, ())), labels.get(key)) for key in comparison_ids
+    }
+
+
+def labels_of(*, comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True) -> dict[int, Label]:
+    """Give the effective labels of these comparisons with this judge as the labeller, without writing anything.
+
+    Comparisons of equal answers have none.
+    """
+    same: set[int] = set()
+    for ids in chunks(comparison_ids, CHUNK):
+        rows = Comparison.objects.filter(among("id", ids), same_answers=True)
+        same.update(rows.values_list("id", flat=True))
+    return labels_derived([key for key in comparison_ids if key not in same], judge, with_overrides)
+
+
+def labels_derived(comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True) -> dict[int, Label]:
+    """Give the effective labels of comparisons that are known to be of unequal answers."""
+    labels: dict[int, Label] = {}
+    for key, events in events_of(comparison_ids=comparison_ids, judge=judge).items():
+        overrides = events.overrides if with_overrides else ()
+        label = derive(votes=events.votes, overrides=overrides, judge=events.judge)
+        if label is not None:
+            labels[key] = label
+    return labels
+
+
+def labels_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int, dict[Judge, JudgeLabel]]:
+    """Return what this judge and the others say of each comparison, older versions of the same name aside."""
+    return labels_of_verdicts(verdicts_by_judge(comparison_ids, judge))
+
+
+def labels_of_verdicts(verdicts: dict[int, dict[int, list[Verdict]]]) -> dict[int, dict[Judge, JudgeLabel]]:
+    judges = Judge.objects.in_bulk({judge_id for rows in verdicts.values() for judge_id in rows})
+    return {
+        key: {judges[pk]: made for pk, rows in by_judge.items() if (made := label_by(judges[pk], rows)) is not None}
+        for key, by_judge in verdicts.items()
+    }
+
+
+def verdicts_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int, dict[int, list[Verdict]]]:
+    """Read the verdicts of this judge and of the other judges, older versions of the same name aside."""
+    found: dict[int, dict[int, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
+    latest: dict[str, int] = {}
+    for row in Judge.objects.filter(project_id=judge.project_id).order_by("version"):
+        latest[row.name] = row.pk
+    latest[judge.name] = judge.pk
+    fields = ("id", "judge_id", "comparison_id", "order", "state", "outcome", "p_first", "flags")
+    for ids in chunks(comparison_ids, CHUNK):
+        rows = Verdict.objects.filter(comparison_id__in=ids, judge_id__in=latest.values()).only(*fields)
+        for verdict in rows:
+            found[verdict.comparison_id][verdict.judge_id].append(verdict)
+    return found
+
+
+def said_by_others(comparison_ids: Sequence[int], *, user_id: int) -> set[int]:
+    """Give those of the comparisons of which a judge, the gold or another person says something."""
+    found: set[int] = set()
+    not_mine = Q(user=None) | ~Q(user=user_id)
+    for ids in chunks(comparison_ids, _CHUNK):
+        for rows in (
+            Verdict.objects.filter(comparison__in=ids),
+            Vote.objects.filter(not_mine, comparison__in=ids),
+            Override.objects.filter(not_mine, comparison__in=ids),
+        ):
+            found.update(rows.order_by().values_list("comparison_id", flat=True).distinct())
+        scored = Score.objects.filter(completion__prompt__comparisons__in=ids).values("completion")
+        known = ~Q(gold="") | Q(first__in=scored) | Q(second__in=scored)
+        found.update(Comparison.objects.filter(known, pk__in=ids).values_list("id", flat=True))
+    return found

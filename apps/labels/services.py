@@ -1,0 +1,228 @@
+"""Everything that is said is written here, and so is the label that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.core.bulk import rows_insert
+from apps.core.chunks import chunks
+from apps.core.services import audit
+from apps.jobs.services import job_enqueue
+from apps.labels.models import Judge, JudgingRun, Override, Preference, Score, Verdict, Vote
+from apps.labels.selectors import CHUNK, among, label_judge, labels_derived
+from apps.labels.types import Label
+from apps.projects.models import Project
+from apps.prompts.models import ready
+from apps.samples.models import Comparison, comparable
+from prefloop.judging.by_scores import ScoredAnswer
+from prefloop.types import LabelledVerdict
+
+AT_ONCE = 2000  # comparisons whose labels are made again within the request; more is a job
+_PREFERENCE = ("comparison_id", "outcome", "p_first", "source", "label_ids", "derived_at")
+
+
+@dataclass(frozen=True, slots=True)
+class NewVerdict:
+    comparison_id: int
+    order: str  # "01" or "10"
+    verdict: LabelledVerdict
+    sample: int = 0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewScore:
+    completion_id: int
+    value: float | None
+    state: str = "ok"
+    sample: int = 0
+    raw: str = ""
+    rationale: str = ""
+    usage: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, completion_id: int, said: ScoredAnswer, sample: int = 0, seconds: float | None = None) -> NewScore:
+        return cls(completion_id, said.value, said.state, sample, said.raw, said.rationale, said.usage, seconds)
+
+
+def verdicts_add(*, judge: Judge, run: JudgingRun | None, verdicts: Iterable[NewVerdict]) -> None:
+    """Append verdicts; one that this judge already gave for the same comparison, order and sample is not doubled."""
+    Verdict.objects.bulk_create(
+        [
+            Verdict(
+                judge=judge,
+                comparison_id=new.comparison_id,
+                run=run,
+                order=new.order,
+                sample=new.sample,
+                state=new.verdict.state,
+                outcome=new.verdict.outcome or "",
+                p_first=new.verdict.p_first,
+                raw=new.verdict.raw,
+                rationale=new.verdict.rationale,
+                usage=new.verdict.usage,
+                seconds=new.seconds,
+                flags=list(new.verdict.flags),
+            )
+            for new in verdicts
+        ],
+        ignore_conflicts=True,
+        batch_size=200,
+    )
+
+
+def scores_add(*, judge: Judge, scores: Iterable[NewScore], run: JudgingRun | None = None) -> None:
+    """Append a judge's scores; one of the same completion and sample that is there already is not doubled."""
+    Score.objects.bulk_create(
+        [
+            Score(
+                judge=judge,
+                completion_id=new.completion_id,
+                sample=new.sample,
+                run=run,
+                state=new.state,
+                value=new.value,
+                raw=new.raw,
+                rationale=new.rationale,
+                usage=new.usage,
+                seconds=new.seconds,
+            )
+            for new in scores
+        ],
+        ignore_conflicts=True,
+        batch_size=200,
+    )
+
+
+def vote_append(*, vote: Vote, now: datetime) -> Vote:
+    """Append a person's vote, and derive the label anew. The caller has locked the comparison."""
+    vote.save(force_insert=True)
+    preferences_derive(project=vote.comparison.project, comparison_ids=[vote.comparison_id], now=now)
+    return vote
+
+
+def vote_withdraw(*, vote: Vote, now: datetime) -> Vote:
+    """Append that a person takes their vote back, and derive the label anew. The caller has locked the comparison."""
+    taken_back = Vote(
+        comparison=vote.comparison,
+        assignment_id=vote.assignment_id,
+        user_id=vote.user_id,
+        rater=vote.rater,
+        choice="withdrawn",
+        order=vote.order,
+        at=now,
+        guideline=vote.guideline,
+        supersedes=vote,
+    )
+    return vote_append(vote=taken_back, now=now)
+
+
+def override_append(*, override: Override, now: datetime) -> Override:
+    """Append a person's decision, and derive the label anew. The caller has locked the comparison."""
+    override.save(force_insert=True)
+    preferences_derive(project=override.comparison.project, comparison_ids=[override.comparison_id], now=now)
+    return override
+
+
+def label_judge_set(*, judge: Judge, by: User) -> None:
+    """Let this judge's word fill in where no person has spoken, and make the labels again."""
+    project = judge.project
+    with transaction.atomic():
+        project.label_judge = judge.name
+        project.save(update_fields=["label_judge"])
+        audit(
+            actor=by,
+            verb="project.label_judge",
+            target=f"judge:{judge.pk}",
+            project=project,
+            data={"judge": judge.name},
+        )
+        if Comparison.objects.filter(project=project).count() > AT_ONCE:
+            job_enqueue(
+                kind="labels.derive",
+                queue="cpu",
+                payload={},
+                project=project,
+                title=f"Make labels again, by {judge.name}",
+                started_by=by,
+            )
+            return
+    preferences_derive(project=project, now=timezone.now())
+
+
+def preferences_derive(
+    *, project: Project, comparison_ids: Sequence[int] | None = None, now: datetime, judge: Judge | None = None
+) -> int:
+    """Write the effective labels of a project's comparisons; all of them unless ids are given.
+
+    `judge` stands in for the project's label judge. Returns the number of rows written or removed: 0 when nothing was
+    said since the last time. Comparisons of other projects and of unfinished imports are left alone.
+    """
+    if judge is None:
+        judge = label_judge(project)
+    rows: QuerySet[Comparison] = Comparison.objects.filter(ready(), project=project)
+    if comparison_ids is None:
+        wanted = list(rows.order_by("id").values_list("id", flat=True))
+    else:
+        wanted = sorted(set(comparison_ids))
+    return sum(_derive_chunk(rows, ids, judge, now) for ids in chunks(wanted, CHUNK))
+
+
+@transaction.atomic
+def _derive_chunk(rows: QuerySet[Comparison], ids: Sequence[int], judge: Judge | None, now: datetime) -> int:
+    # Locked in one order: two people voting on one comparison each see the other's vote, and never wait in a circle.
+    ours = list(
+        rows.filter(among("id", ids), comparable())
+        .select_for_update(no_key=True, of=("self",))
+        .order_by("id")
+        .values_list("id", flat=True)
+    )
+    labels = labels_derived(ours, judge)
+    before = {row.comparison_id: row for row in Preference.objects.filter(among("comparison_id", ours))}
+    new = [
+        (key, label.outcome, label.p_first, label.source, list(label.label_ids), now)
+        for key, label in labels.items()
+        if key not in before
+    ]
+    changed = [
+        _row(key, label, now) for key, label in labels.items() if key in before and not _says(before[key], label)
+    ]
+    gone = [key for key in before if key not in labels]
+    rows_insert(Preference, _PREFERENCE, new)  # nobody else makes them: the comparisons are locked
+    Preference.objects.bulk_create(
+        changed,
+        update_conflicts=True,
+        unique_fields=["comparison"],
+        update_fields=["outcome", "p_first", "source", "label_ids", "derived_at"],
+    )
+    if gone:
+        Preference.objects.filter(comparison_id__in=gone).delete()
+    return len(new) + len(changed) + len(gone)
+
+
+def _row(comparison_id: int, label: Label, now: datetime) -> Preference:
+    return Preference(
+        comparison_id=comparison_id,
+        outcome=label.outcome,
+        p_first=label.p_first,
+        source=label.source,
+        label_ids=list(label.label_ids),
+        derived_at=now,
+    )
+
+
+def _says(row: Preference, label: Label) -> bool:
+    return (row.outcome, row.p_first, row.source, row.label_ids) == (
+        label.outcome,
+        label.p_first,
+        label.source,
+        list(label.label_ids),
+    )

@@ -1,0 +1,29 @@
+"""Making labels again, after a judge has spoken or another judge's word was chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from apps.core.chunks import chunks
+from apps.jobs.registry import JobContext, handler
+from apps.labels.services import preferences_derive
+from apps.projects.models import Project
+from apps.samples.models import Comparison
+
+
+@handler("labels.derive", queue="cpu")
+def derive(ctx: JobContext) -> dict[str, Any]:
+    """Derive the labels of `comparison_ids`, or of the whole project. Doing it twice changes nothing."""
+    project = Project.objects.get(pk=ctx.project_id or 0)
+    ids = ctx.payload.get("comparison_ids")
+    if ids is None:
+        ids = list(Comparison.objects.filter(project=project).order_by("id").values_list("id", flat=True))
+    n_changed = n_done = 0
+    for part in chunks(ids, 1000):
+        ctx.check()
+        n_changed += preferences_derive(project=project, comparison_ids=list(part), now=timezone.now())
+        n_done += len(part)
+        ctx.progress(n_done, len(ids), "labels")
+    return {"n_changed": n_changed}

@@ -1,0 +1,77 @@
+"""What labels are made of, as plain values: events of people, what a judge's verdicts come to, and the label itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prefloop.judging.verdicts import Order
+from prefloop.types import Outcome, VerdictState
+
+BLIND = frozenset({"human", "adjudication"})  # sources of labels that people gave without seeing a judge's
+PEOPLE = BLIND | {"override"}
+RETRIED_STATES = ("error", "unparseable")  # of verdicts: what a judge may be asked again for
+ORDER_CODES: dict[Order, str] = {(0, 1): "01", (1, 0): "10"}
+ORDER_OF_CODE: dict[str, Order] = {code: order for order, code in ORDER_CODES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class VoteEvent:
+    """What one person said, blind. `at`: when it was said, for ordering one person's changes of mind."""
+
+    id: int
+    rater: str
+    choice: str
+    at: datetime
+    supersedes: int | None = None
+    adjudication: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideEvent:
+    """What one person decided, seeing the judge `judge`'s label."""
+
+    id: int
+    rater: str
+    judge: str
+    kind: str  # agree | override | withdrawn
+    choice: str
+    at: datetime
+    supersedes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeLabel:
+    """What a judge's verdicts on one comparison come to by its order policy. `p_first`: None where it has none."""
+
+    judge: str
+    state: VerdictState
+    outcome: Outcome | None
+    p_first: float | None
+    verdict_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The effective label. `outcome` may be `inconsistent`; `p_first` is None where no pair can be made of it."""
+
+    outcome: str
+    p_first: float | None
+    source: str
+    label_ids: tuple[str, ...]
+    replaced: Label | None = field(default=None, compare=False)  # of an override: the label that would stand without it
+
+    @property
+    def p_without_overrides(self) -> float | None:
+        if self.source != "override":
+            return self.p_first
+        return None if self.replaced is None else self.replaced.p_first
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """All that was said about one comparison, ready for `derive`."""
+
+    votes: tuple[VoteEvent, ...] = ()
+    overrides: tuple[OverrideEvent, ...] = ()
+    judge: JudgeLabel | None = None

@@ -1,0 +1,76 @@
+"""Blindness, as one rule: whoever was shown what somebody else said of a comparison may not vote blind on it.
+
+Every page, answer and file that tells a verdict, a score, a vote, an override, a frozen label or the gold of single
+comparisons calls `labels_shown` (a service: `shown`) before it answers. Leases and votes ask `unseen_by`, `has_seen`
+and `held_blind`. Figures over many comparisons (agreement, win rates, counts, charts) are not of a comparison and end
+nothing; docs/data-model.md draws the line. tests/architecture/routes.py declares which routes tell labels, and
+tests/architecture/test_blindness.py holds every route to its declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db.models import Exists, OuterRef
+from django.http import HttpRequest
+
+from apps.core.chunks import chunks
+from apps.samples.models import Comparison, Exposure
+
+_CHUNK = 500
+
+
+def labels_shown(request: HttpRequest, comparison_ids: Iterable[int]) -> None:
+    """Record that the answer to this request tells the signed-in person labels of these comparisons."""
+    match = request.resolver_match
+    shown(user_id=request.user.pk, comparison_ids=comparison_ids, where=match.view_name if match else request.path)
+
+
+def shown(*, user_id: int | None, comparison_ids: Iterable[int], where: str) -> None:
+    """Record that a person was told labels of these comparisons; what is recorded already stays as it is.
+
+    Committed before the answer leaves, so that a vote that finds no record was sent by somebody who knew nothing.
+    """
+    if user_id is None:
+        return
+    for ids in chunks(sorted(set(comparison_ids)), _CHUNK):
+        known = set(Exposure.objects.filter(user=user_id, comparison__in=ids).values_list("comparison_id", flat=True))
+        new = [Exposure(user_id=user_id, comparison_id=key, where=where[:60]) for key in ids if key not in known]
+        Exposure.objects.bulk_create(new, ignore_conflicts=True)
+
+
+def scores_shown(request: HttpRequest, completion_ids: Iterable[int]) -> None:
+    """Record the comparisons between answers whose scores the person is shown: two scores say which is better."""
+    found: set[int] = set()
+    wanted = set(completion_ids)
+    for ids in chunks(sorted(wanted), _CHUNK):
+        rows = Comparison.objects.filter(first__in=ids).values_list("id", "second_id")
+        found.update(key for key, second in rows if second in wanted)
+    labels_shown(request, found)
+
+
+def has_seen(*, user: AbstractBaseUser, comparison_id: int) -> bool:
+    """Say whether a vote of this person on this comparison would not be blind any more."""
+    return Exposure.objects.filter(user=user.pk, comparison=comparison_id).exists()
+
+
+def seen_among(*, user: AbstractBaseUser | None, comparison_ids: Iterable[int]) -> set[int]:
+    """Give those of the comparisons whose labels this person has been shown; nobody has seen none."""
+    if user is None:
+        return set()
+    found: set[int] = set()
+    for ids in chunks(sorted(set(comparison_ids)), _CHUNK):
+        found.update(Exposure.objects.filter(user=user.pk, comparison__in=ids).values_list("comparison_id", flat=True))
+    return found
+
+
+def unseen_by(user: AbstractBaseUser, comparison: str = "pk") -> Any:
+    """Make the condition that a row's comparison (found at `comparison`) was not shown to this person with a label."""
+    return ~Exists(Exposure.objects.filter(user=user.pk, comparison=OuterRef(comparison)))
+
+
+def held_blind() -> Any:
+    """Make the condition on a lease (`comparison`, `user`) that its holder may still vote blind: else it is none."""
+    return ~Exists(Exposure.objects.filter(user=OuterRef("user"), comparison=OuterRef("comparison")))

@@ -1,0 +1,111 @@
+"""Loops for programs: start one, and ask how far it is."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.models import User
+from apps.projects.access import project_for
+from apps.projects.models import Role
+from apps.training import access
+from apps.training.lineage import selectors
+from apps.training.lineage.measurers import evaluation_of
+from apps.training.loops.starting import loop_start
+from apps.training.models import Loop
+from apps.training.rounds.stations import current_round
+
+MAX_ROUNDS, MAX_SEED = 1000, 2**63 - 1
+
+
+class SettingField(serializers.Field):  # type: ignore[type-arg]
+    """A setting's value: text, number or flag; the recipe checks it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str | int | float | bool):
+            raise serializers.ValidationError("a setting is a text, a number or a flag")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class LoopSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    recipe = serializers.CharField()
+    state = serializers.CharField()
+    round = serializers.IntegerField(allow_null=True)
+    stage = serializers.CharField(allow_null=True)
+    n_rounds = serializers.IntegerField()
+    seed = serializers.IntegerField()
+    failure_class = serializers.CharField(allow_blank=True)
+    error = serializers.CharField(allow_blank=True)
+    evaluation = serializers.DictField()
+    rounds = serializers.ListField(child=serializers.DictField())
+
+
+def shown(loop: Loop) -> dict[str, Any]:
+    round_ = current_round(loop)
+    body = {
+        "id": loop.pk,
+        "recipe": loop.recipe,
+        "state": selectors.state_shown(loop),
+        "round": round_.index if round_ is not None else None,
+        "stage": round_.stage if round_ is not None else None,
+        "n_rounds": loop.n_rounds,
+        "seed": loop.seed,
+        "failure_class": loop.failure_class,
+        "error": loop.error,
+        "evaluation": evaluation_of(loop),
+        "rounds": selectors.loop_rows(loop),
+    }
+    return cast(dict[str, Any], LoopSerializer(body).data)
+
+
+class LoopCreate(APIView):
+    """Start a recipe. Nothing is written unless everything it needs is there or can be made first."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        recipe = serializers.CharField(max_length=40)
+        rounds = serializers.IntegerField(
+            required=False, allow_null=True, default=None, min_value=1, max_value=MAX_ROUNDS
+        )
+        seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=MAX_SEED)
+        start = serializers.CharField(required=False, allow_blank=True, default="", max_length=120)
+        set = serializers.DictField(child=SettingField(), required=False, default=dict)
+
+    @extend_schema(
+        request=InputSerializer,
+        responses={
+            201: LoopSerializer,
+            400: OpenApiResponse(description="Unknown recipe, bad setting, or something is missing: one line says it."),
+        },
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        project = project_for(request.user, slug, Role.ENGINEER)
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = cast(dict[str, Any], given.validated_data)
+        loop = loop_start(
+            project=project,
+            recipe=values["recipe"],
+            settings=values["set"],
+            n_rounds=values["rounds"],
+            seed=values["seed"],
+            start=values["start"],
+            started_by=cast(User, request.user),
+        )
+        return Response(shown(loop), status=status.HTTP_201_CREATED)
+
+
+class LoopDetail(APIView):
+    """How far a loop is, and what its finished rounds measured."""
+
+    @extend_schema(responses={200: LoopSerializer})
+    def get(self, request: Request, pk: int) -> Response:
+        return Response(shown(access.loop_for_api(request.user, pk)))

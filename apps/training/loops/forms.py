@@ -1,0 +1,327 @@
+"""The form of a loop, made from what the recipe says can be set: one field a key, limits and help from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from typing_extensions import override
+
+from apps.labels.models import Judge
+from apps.policies.selectors import checkpoint_default, checkpoint_list, endpoint_list
+from apps.projects.models import Project
+from apps.prompts.models import PromptSet
+from apps.training.changes import bare_key, changeable, chosen_of, recipe_of, with_stored
+from apps.training.models import Loop, Round
+from apps.training.rounds.evaluators import can_measure
+from apps.training.rounds.loop_judge import REWARD_MODEL_JUDGE
+from prefloop.config import ConfigError, KeyInfo, Value, apply_settings, describe
+from prefloop.judging.kinds import SCORES, STEP_LABELS, STEP_SCORES, STORED_LABELS
+from prefloop.recipes.engines import ENDPOINT_PREFIX
+from prefloop.recipes.evaluation import NOBODY, TRUTH
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
+
+MAX_ROUNDS = 1000
+MAX_SEED = 2**31 - 1
+
+# part -> its title, its icon, what it decides
+PARTS: dict[str, tuple[Promise | str, str, Promise | str]] = {
+    "prompts": (_("Prompts"), "prompts", _("What is asked.")),
+    "draws": (_("Draws"), "samples", _("Who answers, how often, how adventurously.")),
+    "score": (_("Score"), "flask", _("A number for each answer.")),
+    "teach": (_("Teaching"), "book", _("What the start learns before the first round, to judge by itself.")),
+    "filter": (_("Filter"), "filter", _("Which answers stay.")),
+    "pairing": (_("Pairing"), "columns", _("Which comparisons are made.")),
+    "label": (_("Label"), "judges", _("Who says which answer is better.")),
+    "review": (_("Review"), "people", _("Which labels people look over before training.")),
+    "memory": (_("Memory"), "history", _("Which past examples are trained on again.")),
+    "objective": (_("Objective"), "bolt", _("What training makes smaller, and how.")),
+    "anchor": (_("Anchor"), "link", _("A reference that moves.")),
+    "adapter": (_("Adapter"), "machine", _("Whether all weights train, or a small adapter beside frozen ones.")),
+    "evaluation": (_("Evaluation"), "graph", _("Who says whether the new policy is better, and on how many prompts.")),
+}
+PART_OF = {"refresh": "draws"}  # keys shown with another part
+# What most people set; the rest is folded away. A loss says of its own numbers how they are labelled and folded.
+BASIC = {
+    "prompts.n",
+    "prompts.sets",
+    "draws.n",
+    "draws.temperature",
+    "draws.engine",
+    "score.judge",
+    "score.samples",
+    "teach.eft",
+    "filter.kind",
+    "filter.beta",
+    "filter.keep",
+    "filter.thresholds",
+    "pairing.kind",
+    "label.judge",
+    "label.labels",
+    "review.mode",
+    "review.budget",
+    "memory.kind",
+    "objective.lr",
+    "objective.epochs",
+    "objective.batch",
+    "anchor.rate",
+    "anchor.every",
+    "adapter.kind",
+    "evaluation.judge",
+    "evaluation.prompts",
+    "evaluation.people",
+}
+LABELS = {
+    "prompts.n": _("Prompts a round"),
+    "prompts.sets": _("Prompt sets"),
+    "prompts.where": _("Prompts whose metadata says"),
+    "prompts.generator": _("New prompts by"),
+    "prompts.writer": _("Who writes them"),
+    "prompts.temperature": _("Temperature of the writing"),
+    "prompts.top_p": _("Top-p of the writing"),
+    "prompts.most_alike": _("Too alike from"),
+    "draws.source": _("Who answers"),
+    "draws.n": _("Answers a prompt"),
+    "draws.temperature": _("Temperature"),
+    "draws.top_p": _("Top-p"),
+    "draws.top_k": _("Top-k"),
+    "draws.max_tokens": _("Longest answer, tokens"),
+    "draws.engine": _("Drawn by"),
+    "refresh": _("New answers"),
+    "score.judge": _("Whose score"),
+    "score.samples": _("Scores an answer"),
+    "teach.eft": _("Judge demonstrations"),
+    "teach.ift": _("Chosen answers"),
+    "teach.writing": _("Prompts to write"),
+    "teach.lr": _("Learning rate"),
+    "teach.epochs": _("Epochs"),
+    "teach.batch": _("Batch"),
+    "filter.kind": _("Answers kept"),
+    "filter.beta": _("Temperature of acceptance"),
+    "filter.keep": _("Answers kept of a prompt"),
+    "filter.thresholds": _("Rising quantiles"),
+    "pairing.kind": _("Pairs"),
+    "label.judge": _("Whose labels"),
+    "label.labels": _("Kind of label"),
+    "label.noise": _("Labels turned round"),
+    "review.mode": _("Sent to people"),
+    "review.budget": _("At most, a round"),
+    "adapter.kind": _("What trains"),
+    "adapter.rank": _("Rank"),
+    "adapter.alpha": _("α, its scale"),
+    "adapter.dropout": _("Dropout"),
+    "adapter.targets": _("Layers that get one"),
+    "adapter.merge": _("Merge it into the result"),
+    "memory.kind": _("Trained on again"),
+    "memory.k": _("Past rounds"),
+    "memory.weight": _("Weight of the past"),
+    "memory.run": _("Whose data"),
+    "memory.order": _("Order of the replay"),
+    "objective.lr": _("Learning rate"),
+    "objective.epochs": _("Epochs"),
+    "objective.batch": _("Batch"),
+    "objective.warmup": _("Warm-up steps"),
+    "objective.schedule": _("Schedule"),
+    "objective.clip": _("Gradient clip"),
+    "objective.weight_decay": _("Weight decay"),
+    "objective.start_from": _("A round starts from"),
+    "evaluation.judge": _("Measured by"),
+    "evaluation.prompts": _("Held-out prompts"),
+    "evaluation.n": _("Answers a held-out prompt"),
+    "evaluation.people": _("Pairs given to people"),
+    "anchor.rate": _("EMA rate"),
+    "anchor.every": _("Steps between copies"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One part of the recipe as a panel of the form. `changed`: how many folded fields differ from the default."""
+
+    key: str
+    title: Promise | str
+    icon: str
+    about: Promise | str
+    basic: list[forms.BoundField]
+    advanced: list[forms.BoundField]
+    open: bool
+
+
+class SetsField(forms.MultipleChoiceField):
+    """Prompt sets to tick, kept as their names with commas between them; none ticked is all of them."""
+
+    widget = forms.CheckboxSelectMultiple
+
+    @override
+    def prepare_value(self, value: Any) -> list[str]:
+        parts = value if isinstance(value, list | tuple) else [value or ""]
+        return [name for part in parts for one in str(part).split(",") if (name := one.strip())]
+
+    @override
+    def to_python(self, value: Any) -> list[str]:
+        return self.prepare_value(value)
+
+    @override
+    def clean(self, value: Any) -> str:
+        return ",".join(super().clean(value))
+
+
+class LoopForm(forms.Form):
+    """Rounds, seed, where to start, and every key of the recipe. `chosen` is what differs from the defaults.
+
+    `branch`: a round whose settings and checkpoint the form begins with, in place of the recipe's own.
+    """
+
+    def __init__(
+        self, project: Project, recipe: Recipe, *args: Any, branch: Round | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.recipe = recipe
+        self._project = project
+        begin = recipe
+        if branch is not None:
+            begin = with_stored(recipe, chosen_of(branch.loop, branch.index))
+        self._defaults = {info.key: info.default for info in describe(recipe)}
+        self._keys = {info.key: info for info in describe(begin) if not (len(info.choices) == 1 and not info.prefixes)}
+        self._policies = list(checkpoint_list(project).filter(role="policy").values_list("name", flat=True))
+        default = checkpoint_default(project, "policy")
+        offline = recipe.group == "offline"
+        self.fields["rounds"] = forms.IntegerField(
+            label=_("Rounds"),
+            min_value=1,
+            max_value=1 if offline else MAX_ROUNDS,
+            initial=recipe.rounds,
+            help_text=_("This method trains once on what is there.") if offline else _("Turns of the loop."),
+            disabled=offline,
+        )
+        self.fields["start"] = forms.ChoiceField(
+            label=_("Start from"),
+            choices=[(name, name) for name in self._policies] or [("", _("no policy yet"))],
+            initial=branch.output.name if branch and branch.output else default.name if default else None,
+            required=False,
+            help_text=_("The policy that round 1 begins with; it is also measured as round 0."),
+        )
+        self.fields["seed"] = forms.IntegerField(
+            label=_("Seed"),
+            min_value=0,
+            max_value=MAX_SEED,
+            initial=branch.loop.seed if branch else 0,
+            help_text=_("The same seed on the same machine gives the same loop."),
+        )
+        for info in self._keys.values():
+            self.fields[info.key] = self._field(info)
+
+    def _is_basic(self, key: str) -> bool:
+        """Whether it is shown at once: of a loss's own numbers (which have a label), those that it does not fold."""
+        info = self._keys[key]
+        return bare_key(key) in BASIC or bool(info.label and not info.folded)
+
+    def _field(self, info: KeyInfo) -> forms.Field:
+        bare = bare_key(info.key)
+        label = LABELS.get(bare) or info.label or bare.rsplit(".", 1)[-1].replace("_", " ").capitalize()
+        if bare != info.key:
+            label = _("%(label)s (answer %(n)d)") % {"label": label, "n": int(info.key.split(".")[1]) + 1}
+        help_text = info.help + (f" Source: {info.source}." if info.source else "")
+        common: dict[str, Any] = {"label": label, "help_text": help_text, "required": False, "initial": info.default}
+        if info.key == "prompts.sets":
+            names = PromptSet.objects.filter(project=self._project).order_by("id").values_list("name", flat=True)
+            return SetsField(choices=[(name, name) for name in names], **common)
+        choices = self._choices(info)
+        if choices:
+            return forms.ChoiceField(choices=choices, **common)
+        if info.type in {"integer", "number"}:
+            attributes = {"inputmode": "numeric" if info.type == "integer" else "decimal", "autocomplete": "off"}
+            return forms.CharField(widget=forms.TextInput(attrs=attributes), max_length=40, **common)
+        return forms.CharField(max_length=200, **common)
+
+    def _choices(self, info: KeyInfo) -> list[tuple[str, str]]:
+        if info.type == "flag":
+            return [("True", "yes"), ("False", "no")]
+        judges = Judge.objects.filter(project=self._project, retired_at=None).order_by("name")
+        if info.key == "score.judge":
+            joint = STEP_SCORES if self.recipe.learns_in_steps else SCORES
+            names = [judge.name for judge in judges if not judge.refusal(joint)]
+            return [(name, name) for name in dict.fromkeys((REWARD_MODEL_JUDGE, AI_REWARD_MODEL, *names))]
+        if info.key == "label.judge":
+            usual = {
+                "preferences": _("the effective label"),
+                "judge": _("a language model of the project, else its reward model"),
+            }[self.recipe.label.by]
+            joint = STORED_LABELS if self.recipe.label.by == "preferences" else STEP_LABELS
+            names = list(dict.fromkeys(judge.name for judge in judges if not judge.refusal(joint)))
+            people = [("people", str(_("people only")))] if self.recipe.label.by == "preferences" else []
+            return [("", str(usual)), *people, *[(name, name) for name in names]]
+        if info.key == "evaluation.judge":
+            able = [judge.name for judge in judges if can_measure(judge)]
+            truth = [(TRUTH, str(_("the world’s truth")))] if self._project.world else []
+            first = ("", str(_("the truth, else a judge that labelled nothing of it")))
+            nobody = (NOBODY, str(_("nobody: KL and length alone")))
+            return [first, *truth, *((name, name) for name in dict.fromkeys(able)), nobody]
+        if not info.choices:
+            return []
+        found = [(name, name.replace("-", " ")) for name in info.choices]
+        if "checkpoint:" in info.prefixes:
+            found += [(f"checkpoint:{name}", name) for name in self._policies]
+        if ENDPOINT_PREFIX in info.prefixes:
+            served = endpoint_list(self._project).values_list("name", flat=True)
+            found += [(f"{ENDPOINT_PREFIX}{name}", str(_("endpoint %(name)s") % {"name": name})) for name in served]
+        return found
+
+    def clean(self) -> dict[str, Any]:
+        """Let the recipe itself check the settings, and put each refusal at its field."""
+        cleaned = super().clean() or {}
+        chosen = self._differing(cleaned)
+        while True:
+            try:
+                self.made = apply_settings(self.recipe, chosen)
+            except ConfigError as error:
+                key = str(error).split(" ", 1)[0]
+                gone = next((one for one in chosen if str(error).startswith(f"no setting {one!r}")), None)
+                if gone is not None and gone not in self._defaults:
+                    del chosen[gone]  # it came with a setting that was taken back
+                    continue
+                if key not in chosen:
+                    self.add_error(key if key in self.fields else None, str(error))
+                    return cleaned
+                self.add_error(key, str(error))
+                del chosen[key]
+                continue
+            self.chosen = chosen
+            return cleaned
+
+    def _differing(self, cleaned: dict[str, Any]) -> dict[str, Value]:
+        chosen: dict[str, Value] = {}
+        for key, info in self._keys.items():
+            value = str(cleaned.get(key, "")).strip()
+            if key not in cleaned or (value == "" and self._defaults.get(key, info.default) != ""):
+                continue  # refused already, or left empty: the default
+            if value != str(self._defaults.get(key, "")):
+                chosen[key] = value
+        return chosen
+
+    def panels(self) -> Iterator[Panel]:
+        """Give the parts that have something to set, in the order in which data flows."""
+        for part, (title, icon, about) in PARTS.items():
+            bound = [self[key] for key, info in self._keys.items() if PART_OF.get(info.group, info.group) == part]
+            if not bound:
+                continue
+            basic = [one for one in bound if self._is_basic(one.name)] or bound
+            advanced = [one for one in bound if one not in basic]
+            yield Panel(part, title, icon, about, basic, advanced, any(one.errors for one in advanced))
+
+
+class ChangeForm(LoopForm):
+    """What may change of a loop under way: rounds, and the settings that are not part of what the loop is."""
+
+    def __init__(self, loop: Loop, *args: Any, **kwargs: Any) -> None:
+        recipe = recipe_of(loop)
+        super().__init__(loop.project, recipe, *args, **kwargs)
+        free = {info.key for info in changeable(recipe)}
+        for key in [key for key in self._keys if key not in free]:
+            del self._keys[key], self.fields[key]
+        del self.fields["start"], self.fields["seed"]
+        self.fields["rounds"].initial = loop.n_rounds

@@ -1,0 +1,218 @@
+"""Starting a loop: what it needs, and which judge it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.core.services import audit
+from apps.labels.models import Judge
+from apps.policies.models import Checkpoint
+from apps.policies.selectors import checkpoint_by_name, checkpoint_default, endpoint_by_name
+from apps.projects.models import Project
+from apps.prompts.selectors import chosen_prompts
+from apps.training.models import Loop, LoopState, Round
+from apps.training.rounds.advance import advance_enqueue
+from apps.training.rounds.ahead import Ahead
+from apps.training.rounds.evaluators import evaluator_of
+from apps.training.rounds.labels import stored_comparisons
+from apps.training.rounds.loop_judge import LoopRefused, ai_judge, loop_judge, made_judge_name
+from apps.training.rounds.self_rewarding import additive_scores, teaches
+from prefloop.config import ConfigError, Value, apply_settings
+from prefloop.judging.kinds import ASKING
+from prefloop.recipes.catalogue import get_recipe
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
+from prefloop.types import PrefloopError
+
+LATEST = "latest"  # of `objective.reference`: the newest policy that a loop of the project made
+NO_POLICY = "the project has no policy to start from: import one on the Policies page"
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a recipe can't start here and now, in one line, and what is offered to put it right."""
+
+    text: str
+    offer: str = ""
+
+
+def loop_start(
+    *,
+    project: Project,
+    recipe: str,
+    settings: Mapping[str, Value] | None = None,
+    n_rounds: int | None = None,
+    seed: int = 0,
+    start: str = "",
+    branched_from: Round | None = None,
+    started_by: User | None = None,
+) -> Loop:
+    """Start a recipe. Nothing is written unless everything it needs is there or can be made first.
+
+    `branched_from`: the finished round of another loop whose settings and checkpoint this one was begun with.
+    Raises UnknownRecipe, ConfigError, LoopRefused, NoCheckpoint.
+    """
+    chosen = dict(settings or {})
+    made = apply_settings(get_recipe(recipe), chosen)
+    rounds = n_rounds if n_rounds is not None else made.rounds
+    if not 1 <= rounds <= 1000:
+        raise LoopRefused(f"rounds must be between 1 and 1000, not {rounds}")
+    if made.group == "offline" and rounds != 1:
+        raise LoopRefused(f"{recipe} trains once on what is there: rounds must be 1, not {rounds}")
+    initial = checkpoint_by_name(project, start) if start else checkpoint_default(project, "policy")
+    if initial is None:
+        raise LoopRefused(NO_POLICY, offer="import")
+    _refuse_idle_adapter(made, chosen, initial)
+    made = _with_replayed(project, with_teacher(project, made))
+    check_ingredients(project, made)
+    judge = loop_judge(project, made)
+    made = with_evaluator(project, made, judge)
+    with transaction.atomic():
+        loop = Loop.objects.create(
+            project=project,
+            recipe=made.name,
+            config=made.to_json(),
+            chosen=chosen,
+            n_rounds=rounds,
+            seed=seed,
+            initial=initial,
+            judge=judge,
+            branched_from=branched_from,
+            started_by=started_by,
+        )
+        Round.objects.create(loop=loop, index=0, policy=initial, output=initial)
+        audit(actor=started_by, verb="loop started", target=f"loop {loop.pk} ({recipe})", project=project, data=chosen)
+        advance_enqueue(loop)
+    return loop
+
+
+def _refuse_idle_adapter(recipe: Recipe, chosen: Mapping[str, Value], start: Checkpoint) -> None:
+    """Refuse an adapter's numbers where `auto` trains all weights of the start. Raises ConfigError."""
+    if start.n_parameters is None or recipe.adapter.resolved(start.n_parameters).kind != "none":
+        return
+    usual = get_recipe(recipe.name).adapter
+    for key in chosen:
+        name = key.removeprefix("adapter.")
+        if name != key and name != "kind" and getattr(recipe.adapter, name) != getattr(usual, name):
+            raise ConfigError(
+                f"{key} does nothing while adapter.kind is {recipe.adapter.kind}: all weights of {start.name} train, "
+                f"{start.n_parameters:,} in number. Set adapter.kind=lora"
+            )
+
+
+def loop_obstacle(project: Project, recipe: Recipe) -> Obstacle | None:
+    """Say why this recipe can't start here and now; None where it can."""
+    if checkpoint_default(project, "policy") is None:
+        return Obstacle(NO_POLICY, "import")
+    try:
+        recipe = _with_replayed(project, with_teacher(project, recipe))
+        check_ingredients(project, recipe)
+        loop_judge(project, recipe)
+    except PrefloopError as error:
+        return Obstacle(str(error), getattr(error, "offer", ""))
+    return None
+
+
+def ingredient_start(*, project: Project, recipe: Recipe, started_by: User | None) -> Loop:
+    """Start the loop that makes what this recipe lacks, with that recipe's own settings. Raises LoopRefused."""
+    obstacle = loop_obstacle(project, recipe)
+    kind, _, name = obstacle.offer.partition(":") if obstacle is not None else ("", "", "")
+    if kind != "recipe":
+        raise LoopRefused(f"{recipe.name} lacks nothing that another loop could make")
+    return loop_start(project=project, recipe=name, started_by=started_by)
+
+
+def with_teacher(project: Project, recipe: Recipe) -> Recipe:
+    """Name the checkpoint that `objective.reference=latest` means now. Raises LoopRefused where no loop made one."""
+    if recipe.objective.reference != LATEST:
+        return recipe
+    made = Round.objects.filter(loop__project=project, index__gt=0, output__role="policy").order_by("-id").first()
+    if made is None or made.output is None:
+        raise LoopRefused(
+            f"{recipe.name} needs a teacher, and no loop of the project has made a policy yet: run another recipe "
+            "first, or name one by objective.reference=checkpoint:NAME",
+            offer="recipe:dpo",
+        )
+    named = replace(recipe.objective, reference=f"checkpoint:{made.output.name}")
+    return replace(recipe, objective=named)
+
+
+def _with_replayed(project: Project, recipe: Recipe) -> Recipe:
+    """Name the loop whose stream a tandem recipe learns from, so that the settings say it. Raises LoopRefused."""
+    if recipe.memory.kind != "replay":
+        return recipe
+    loops = Loop.objects.filter(project=project, recipe__in=recipe.needs, state=LoopState.DONE)
+    if recipe.memory.run:
+        loops = loops.filter(pk=int(recipe.memory.run)) if recipe.memory.run.isdecimal() else loops.none()
+    found = loops.order_by("-id").first()
+    if found is None:
+        names = " or ".join(recipe.needs)
+        which = f"loop {recipe.memory.run!r} is no finished {names} loop" if recipe.memory.run else "there is none yet"
+        raise LoopRefused(
+            f"{recipe.name} learns from what a finished {names} loop logged, and {which}: run one first",
+            offer=f"recipe:{recipe.needs[0]}",
+        )
+    return replace(recipe, memory=replace(recipe.memory, run=str(found.pk)))
+
+
+def with_evaluator(project: Project, recipe: Recipe, judge: Judge | None) -> Recipe:
+    """Name who measures, so that the settings say it and all rounds are measured alike. Raises NoEvaluator, NoJudge.
+
+    Who labels the training measures only where nobody else can: that is told round by round, since it may be made
+    first.
+    """
+    wanted = recipe.evaluation.judge
+    if "evaluation" in recipe.hidden() or (judge is None and wanted and wanted == made_judge_name(recipe)):
+        return recipe
+    found = evaluator_of(project, recipe, judge=judge)
+    if wanted or not found.independent:
+        return recipe
+    return replace(recipe, evaluation=replace(recipe.evaluation, judge=found.name))
+
+
+def asks_first(project: Project, recipe: Recipe) -> bool:
+    """Whether the loop can begin by asking a judge about the stored comparisons that an AI reward model learns."""
+    if made_judge_name(recipe) != AI_REWARD_MODEL or recipe.label.by == "preferences":
+        return False
+    judge = ai_judge(project, recipe)
+    return judge is not None and not judge.refusal(ASKING) and stored_comparisons(project, recipe.prompts).exists()
+
+
+def check_ingredients(project: Project, recipe: Recipe) -> None:
+    """Raise LoopRefused, or NoCheckpoint, where something is missing that the loop can't make itself."""
+    samples = any(draw.source != "data" for draw in recipe.draws)
+    chosen = "" if recipe.prompts.takes_all else " among those that prompts.sets and prompts.where choose"
+    if samples and not chosen_prompts(project, recipe.prompts, split="train").exists():
+        raise LoopRefused(f"the project has no training prompts{chosen}: import some on the Data page", offer="prompts")
+    if not recipe.objective.makes_reward_model and not chosen_prompts(project, recipe.prompts, split="eval").exists():
+        raise LoopRefused(
+            f"the project holds no prompts out to measure on{chosen}: import some with the split eval", offer="prompts"
+        )
+    replays = recipe.memory.kind == "replay"
+    from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
+    from_labels = from_labels and not replays
+    makes_reward_model = bool(made_judge_name(recipe))
+    if teaches(recipe) and not project.world and not additive_scores(project).exists():
+        raise LoopRefused(
+            "the project has no judge demonstrations that the start could learn from: have a judge that gives a score "
+            "from 0 to 5 judge some labelled pairs, or set teach.eft=0 for a start that can judge already",
+            offer="labels",
+        )
+    from_labels = from_labels or bool(teaches(recipe) and recipe.teach.ift)
+    if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
+        named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
+        if not (named_judge or asks_first(project, recipe) or Ahead(project, recipe).labels.exists()):
+            raise LoopRefused(
+                f"no comparison of the project{chosen} has a label yet: annotate some pairs, ask a judge, or import "
+                "labels",
+                offer="labels",
+            )
+    for name in (*(draw.source for draw in recipe.draws), recipe.objective.reference, recipe.prompts.writer):
+        if name.startswith("checkpoint:"):
+            checkpoint_by_name(project, name.removeprefix("checkpoint:"))
+    for draw in recipe.draws:
+        if draw.endpoint:
+            endpoint_by_name(project, draw.endpoint)

@@ -1,0 +1,209 @@
+"""What lies before a loop that is not started yet: the counts from which each stage says what it will do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import ceil
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from apps.judging.figures import costs_per_1000
+from apps.labels.models import Judge, Preference
+from apps.labels.types import PEOPLE
+from apps.policies.models import Checkpoint
+from apps.projects.models import Project
+from apps.prompts.models import Prompt
+from apps.prompts.selectors import NoSuchPromptSet, chosen_prompts
+from apps.samples.models import Comparison
+from apps.training.rounds.evaluators import Evaluator, evaluator_of
+from apps.training.rounds.labels import stored_comparisons
+from apps.training.rounds.loop_judge import loop_judge, made_judge_name
+from apps.training.rounds.self_rewarding import is_taught, teaches
+from prefloop.recipes.recipe import Recipe
+from prefloop.types import PrefloopError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """What a stage, a round or a loop will do. Upper bounds: answers, and labels, may coincide."""
+
+    answers: int = 0
+    scores: int = 0
+    judge_calls: int = 0  # to a language model that labels, scores or measures
+    dollars: float | None = 0.0  # for them, at the price of its latest calls; None: not known yet
+    reviews: int = 0
+    rows: int = 0  # each once a time that it is trained on
+    steps: int = 0
+    evaluation_answers: int = 0
+    evaluation_calls: int = 0  # those of `judge_calls` that measure
+    people_pairs: int = 0  # given to people blind, to measure
+    reward_model_steps: int = 0
+    teaching_steps: int = 0  # in which the start learns to judge
+    checkpoints: int = 0  # that are kept
+
+    def __add__(self, other: Foreseen) -> Foreseen:
+        total: dict[str, Any] = {}
+        for item in fields(Foreseen):
+            one, two = getattr(self, item.name), getattr(other, item.name)
+            total[item.name] = None if one is None or two is None else one + two
+        return Foreseen(**total)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A loop of this recipe here, from this start. What is asked of the database is asked once."""
+
+    project: Project
+    recipe: Recipe
+    start: Checkpoint | None = None
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """Who labels or scores; nobody where the judge is yet to be made, or starting the loop refuses it."""
+        try:
+            return loop_judge(self.project, self.recipe)
+        except PrefloopError:
+            return None
+
+    @property
+    def makes(self) -> str:
+        """The name of the reward model that the loop makes first; "": none."""
+        return made_judge_name(self.recipe) if self.judge is None else ""
+
+    @cached_property
+    def teaches_start(self) -> bool:
+        return teaches(self.recipe) and not (self.start is not None and is_taught(self.start))
+
+    @cached_property
+    def measurer(self) -> Evaluator:
+        """Who measures; nobody where a judge is named that can't, which starting the loop says."""
+        if "evaluation" in self.recipe.hidden():
+            return Evaluator("")
+        try:
+            return evaluator_of(self.project, self.recipe, judge=self.judge)
+        except PrefloopError:
+            return Evaluator("")
+
+    # --- prompts and answers ------------------------------------------------------------------------------------------
+
+    def meant(self, split: str) -> QuerySet[Prompt]:
+        """The prompts that the recipe chooses; none where it names a set that is not there, which the start refuses."""
+        try:
+            return chosen_prompts(self.project, self.recipe.prompts, split=split)
+        except NoSuchPromptSet:
+            return Prompt.objects.none()
+
+    @cached_property
+    def prompts(self) -> int:
+        """Prompts that a round asks: held-out ones where nothing is trained, answered ones where the data answers."""
+        recipe = self.recipe
+        if not recipe.samples:
+            return 0
+        rows = self.meant("train" if recipe.objective.trains else "eval")
+        if any(draw.source == "data" for draw in recipe.draws):
+            rows = rows.filter(pk__in=self.labels.exclude(p_first=0.5).values("comparison__prompt_id"))
+        there = rows.count()
+        if recipe.prompts.generator != "none":  # as many as are wanted, where as many can be written
+            return recipe.prompts.n or there
+        return min(recipe.prompts.n or there, there)
+
+    @property
+    def drawn(self) -> int:
+        """Answers to a prompt."""
+        return sum(draw.n for draw in self.recipe.draws if draw.source != "data")
+
+    @property
+    def answers(self) -> int:
+        return self.prompts * self.drawn
+
+    @cached_property
+    def measured(self) -> int:
+        """Held-out answers of one policy."""
+        if self.recipe.objective.makes_reward_model:
+            return 0
+        there = self.meant("eval").count()
+        return min(self.recipe.evaluation.prompts or there, there) * self.recipe.evaluation.n
+
+    # --- labels -------------------------------------------------------------------------------------------------------
+
+    @property
+    def comparisons(self) -> QuerySet[Comparison]:
+        """The stored comparisons that the recipe means; none where it names a prompt set that is not there."""
+        try:
+            return stored_comparisons(self.project, self.recipe.prompts)
+        except NoSuchPromptSet:
+            return Comparison.objects.none()
+
+    @property
+    def labels(self) -> QuerySet[Preference]:
+        """The labels of stored comparisons that may be trained on."""
+        rows = Preference.objects.filter(
+            ~Q(comparison__prompt__split="eval") & ~Q(comparison__origin__startswith="loop:"),
+            comparison__project=self.project,
+            comparison__held_out=False,
+        )
+        either = Q(p_first__isnull=False) | Q(outcome="both_bad")
+        rows = rows.filter(either if self.recipe.objective.takes_both_bad else Q(p_first__isnull=False))
+        if self.recipe.prompts.takes_all:
+            return rows
+        return rows.filter(comparison__prompt__in=self.meant("train").order_by().values("pk"))
+
+    @cached_property
+    def stored(self) -> int:
+        """Stored comparisons with the label that the recipe asks for; of a judge, all that it will be asked."""
+        recipe = self.recipe
+        if recipe.label.judge not in ("", "people"):
+            n, n_prompts = self.comparisons.count(), self.comparisons.order_by().values("prompt").distinct().count()
+        else:
+            labels = self.labels
+            if recipe.label.judge == "people":
+                labels = labels.filter(source__in=PEOPLE)
+            if recipe.objective.declared.hard_labels or recipe.objective.rows == "demonstrations":
+                labels = labels.exclude(p_first=0.5)
+            n, n_prompts = labels.count(), labels.values("comparison__prompt").distinct().count()
+        return ceil(n * min(1.0, recipe.prompts.n / n_prompts)) if recipe.prompts.n and n_prompts else n
+
+    @property
+    def labelled(self) -> int:
+        """Comparisons of one round that are labelled, each once."""
+        recipe = self.recipe
+        if recipe.label.by == "preferences" or not recipe.samples:
+            return self.stored if recipe.memory.kind != "replay" else 0
+        return self.prompts * recipe.pairing.n_pairs(recipe.filter.n_kept(self.drawn))
+
+    # --- judges -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _prices(self) -> dict[int, float]:
+        return costs_per_1000(self.project)
+
+    def paid(self, judge: Judge | None, *, calls: int, comparisons: float) -> Foreseen:
+        """Calls to a judge, which cost what that many comparisons do; none to one that is no language model."""
+        if judge is None or not judge.declared.costs or not calls:
+            return Foreseen()
+        price = self._prices.get(judge.pk)
+        return Foreseen(judge_calls=calls, dollars=None if price is None else price * comparisons / 1000)
+
+    @cached_property
+    def asked(self) -> Foreseen:
+        """The scores and the judge calls of one round; what a judge said before costs nothing."""
+        recipe, judge = self.recipe, self.judge
+        scores = Foreseen(scores=self.answers * scores_an_answer(recipe))
+        if judge is None or not judge.declared.costs:
+            return scores
+        if recipe.score.by == "judge" and recipe.uses_scores:
+            calls = self.prompts * judge.calls_for_scores(self.drawn)
+            return scores + self.paid(judge, calls=calls, comparisons=calls / judge.calls_for_scores(2))
+        n = self.labelled
+        if recipe.label.by == "preferences":
+            n -= self.comparisons.order_by().filter(verdicts__judge=judge).values("pk").distinct().count()
+        n = max(0, n)
+        return scores + self.paid(judge, calls=n * (1 if judge.order_policy == "random" else 2), comparisons=n)
+
+
+def scores_an_answer(recipe: Recipe) -> int:
+    if recipe.score.by == "policy":
+        return recipe.score.samples
+    return int(recipe.score.by == "judge" and recipe.uses_scores)

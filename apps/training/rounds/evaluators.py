@@ -1,0 +1,121 @@
+"""Who measures what a loop makes: the truth, else a judge that labelled nothing of it, else the one that did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from apps.judging.selectors import judge_by_name
+from apps.labels.models import Judge, Preference
+from apps.labels.selectors import label_judge
+from apps.projects.models import Project
+from apps.training.models import Loop, Snapshot, TrainingRun
+from prefloop.judging.kinds import EVALUATION
+from prefloop.recipes.evaluation import NOBODY, TRUTH
+from prefloop.recipes.recipe import Recipe
+from prefloop.types import PrefloopError
+
+JUDGED = "judge:"  # how the source of a label begins that a judge gave
+
+
+class NoEvaluator(PrefloopError):
+    """A judge that can't measure, or a truth that the project does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """`name`: truth, a judge's name, or empty for nobody. `independent`: it labelled nothing of the training."""
+
+    name: str
+    judge: Judge | None = None
+    independent: bool | None = None
+
+    @property
+    def is_truth(self) -> bool:
+        return self.name == TRUTH
+
+
+def evaluator_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop: Loop | None = None) -> Evaluator:
+    """Return who measures the recipe's policies here. `judge`: the one whose scores or labels the loop takes.
+
+    Raises NoEvaluator, NoJudge for a judge that is named and can't measure.
+    """
+    wanted = recipe.evaluation.judge
+    if wanted == NOBODY:
+        return Evaluator("")
+    if wanted == TRUTH or (not wanted and project.world):
+        if not project.world:
+            raise NoEvaluator(f"project {project.slug} has no world whose truth could measure: name a judge")
+        return Evaluator(TRUTH, independent=True)
+    labellers = labellers_of(project, recipe, judge=judge, loop=loop)
+    if wanted:
+        named = judge_by_name(project, wanted)
+        if why := why_not(named):
+            raise NoEvaluator(why)
+        return Evaluator(named.name, named, not labellers & _names(named))
+    others = measurers(project, but=labellers)
+    if others:
+        return Evaluator(others[0].name, others[0], independent=True)
+    own = next((one for one in (judge, label_judge(project), *measurers(project)) if one and can_measure(one)), None)
+    return Evaluator(own.name, own, independent=False) if own is not None else Evaluator("")
+
+
+def can_measure(judge: Judge) -> bool:
+    return not why_not(judge)
+
+
+def why_not(judge: Judge) -> str:
+    """Say in one sentence why this judge can't compare new answers; "" where it can."""
+    if judge.declared.world and not judge.project.world:
+        return f"judge {judge.name!r} asks the world of its project, which has none"
+    return judge.refusal(EVALUATION)
+
+
+def labellers_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop: Loop | None = None) -> set[str]:
+    """Name the judges that label what the recipe trains on here, or made a reward model that does.
+
+    Where the loop has trained already, its training sets say it too.
+    """
+    found = set(_names(judge)) if judge is not None else set()
+    stored = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
+    makes = judge is None and recipe.score.by == "judge"  # a reward model, from stored labels
+    if recipe.label.judge not in ("", "people") and judge is None:
+        found.add(recipe.label.judge)
+    elif stored or makes:
+        sources = Preference.objects.filter(comparison__project=project, comparison__held_out=False)
+        found |= judges_among(sources.values_list("source", flat=True).distinct())
+        filler = label_judge(project)
+        found |= set(_names(filler)) if filler is not None else set()
+    if loop is not None:
+        sets = Snapshot.objects.filter(training_runs__round__loop=loop)
+        found |= {name for sources in sets.values_list("sources", flat=True) for name in judges_among(sources)}
+    return found
+
+
+def measurers(project: Project, *, but: Set[str] = frozenset()) -> list[Judge]:
+    """Return the newest version of each judge that can be asked, those first that learned from no labels themselves.
+
+    `but`: names of labellers, whom a judge must have nothing to do with.
+    """
+    newest: dict[str, Judge] = {}
+    rows = Judge.objects.filter(project=project, retired_at=None).select_related("project", "checkpoint", "endpoint")
+    for judge in rows.order_by("name", "version"):
+        newest[judge.name] = judge
+    able = [judge for judge in newest.values() if can_measure(judge) and not but & _names(judge)]
+    return sorted(able, key=lambda judge: (judge.checkpoint_id is not None, judge.is_simulated, judge.name))
+
+
+def _names(judge: Judge) -> frozenset[str]:
+    """A judge's name, those of its members, and of the judges whose labels its weights learned from."""
+    members = Judge.objects.filter(pk__in=judge.options.get("members", ())).select_related("checkpoint")
+    found = {judge.name}.union(*(_names(member) for member in members))
+    if judge.checkpoint_id is not None:
+        run = TrainingRun.objects.filter(output=judge.checkpoint_id).select_related("snapshot").first()
+        if run is not None and run.snapshot is not None:
+            found |= judges_among(run.snapshot.sources)
+    return frozenset(found)
+
+
+def judges_among(sources: Iterable[str]) -> set[str]:
+    """Name the judges among the sources of labels."""
+    return {source.removeprefix(JUDGED) for source in sources if source.startswith(JUDGED)}

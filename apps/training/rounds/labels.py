@@ -1,0 +1,211 @@
+"""Which labels a round trains on: the round's own comparisons or the stored ones, people's corrections on top."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from django.db.models import Q, QuerySet
+
+from apps.labels.models import Judge, Override
+from apps.labels.selectors import label_judge, labels_of
+from apps.labels.types import PEOPLE, Label
+from apps.projects.models import Project
+from apps.prompts.models import ready
+from apps.prompts.selectors import chosen_prompts
+from apps.samples.models import Comparison, SamplingRun, comparable
+from apps.training.models import Loop, Round
+from apps.training.rounds.loop_judge import ai_judge
+from apps.training.sets.snapshots import LabelledComparison, merged
+from prefloop.recipes import labelling
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Prompts, Recipe, ai_label, part_from_json
+from prefloop.recipes.recipe import Label as LabelSettings
+from prefloop.seeds import derive_seed, labeller_seed
+
+LOOP_ORIGIN = "loop:"  # how the origin of a comparison begins that a loop made
+
+
+def round_origin(loop: Loop, index: int) -> str:
+    return f"loop:{loop.pk}:{index}"
+
+
+def trainable(loop: Loop) -> QuerySet[Comparison]:
+    """Return the comparisons that may be trained on, in order: no gold item, no evaluation prompt, no equal answers.
+
+    Of the prompts that the loop's recipe means, or made by the loop itself.
+    """
+    wanted: Prompts = part_from_json(Prompts, (loop.config or {}).get("prompts", {}), "prompts")
+    rows = _trainable(loop.project)
+    if wanted.takes_all:
+        return rows
+    meant = chosen_prompts(loop.project, wanted, split="train").order_by().values("pk")
+    return rows.filter(Q(prompt__in=meant) | Q(origin__startswith=f"loop:{loop.pk}:"))  # its own were asked as it says
+
+
+def stored_comparisons(project: Project, prompts: Prompts) -> QuerySet[Comparison]:
+    """Return the comparisons of these prompts that may be trained on and that no loop made.
+
+    Raises NoSuchPromptSet where a set of prompts is named that is not there.
+    """
+    rows = _trainable(project).exclude(origin__startswith=LOOP_ORIGIN)
+    if prompts.takes_all:
+        return rows
+    return rows.filter(prompt__in=chosen_prompts(project, prompts, split="train").order_by().values("pk"))
+
+
+def stored_of(loop: Loop) -> QuerySet[Comparison]:
+    """Return those of `trainable` that no loop made."""
+    return trainable(loop).exclude(origin__startswith=LOOP_ORIGIN)
+
+
+def _trainable(project: Project) -> QuerySet[Comparison]:
+    rows = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False)
+    return rows.filter(prompt__split="train").order_by("id")
+
+
+def round_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
+    """Return what round `round_` trains on: its own labels, then what the recipe's memory brings back.
+
+    That both answers are bad is a label only where single answers are learnt from.
+    """
+    if recipe.label.by == "data":
+        own = _data_labels(loop, [round_origin(loop, round_.index)])
+    elif recipe.label.by == "scores" and recipe.samples:
+        ids = list(trainable(loop).filter(origin=round_origin(loop, round_.index)).values_list("id", flat=True))
+        own = _labels(ids, judge=loop.judge, both_bad=recipe.objective.takes_both_bad)
+    else:
+        own = stored_labels(loop, round_, recipe)
+    own = [as_trained(loop, round_, recipe.label, label) for label in own]
+    return merged(own, _remembered(loop, round_, recipe))
+
+
+def own_judges(loop: Loop) -> list[Judge]:
+    """Return the judges that the loop's own policies were, oldest first."""
+    if loop.judge is None:
+        return []
+    return list(
+        Judge.objects.filter(project=loop.project, name=loop.judge.name, kind=loop.judge.kind).order_by("version")
+    )
+
+
+def _data_labels(loop: Loop, origins: Sequence[str]) -> list[LabelledComparison]:
+    """Prefer the answer that no round of this loop sampled: the data's."""
+    rows = trainable(loop).filter(origin__in=origins).select_related("first__run__round")
+    return [
+        LabelledComparison(
+            comparison_id=row.pk,
+            p_first=float(not _is_of(loop, row.first.run)),
+            source="data",
+            p_without_overrides=float(not _is_of(loop, row.first.run)),
+        )
+        for row in rows
+    ]
+
+
+def _is_of(loop: Loop, run: SamplingRun | None) -> bool:
+    return run is not None and hasattr(run, "round") and run.round.loop_id == loop.pk
+
+
+def stored_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
+    """Return the labels of stored comparisons, by whom the recipe says: the effective label, people, one judge.
+
+    Of as many prompts as `prompts.n` says, drawn by the seed among those with a label.
+    """
+    both_bad = recipe.objective.takes_both_bad
+    if recipe.label.judge == "people":
+        labels = _labels(_ids(loop), judge=None, both_bad=both_bad)
+        labels = [label for label in labels if label.source in PEOPLE]
+    else:
+        judge = loop.judge if recipe.label.judge else label_judge(loop.project)
+        labels = _labels(_ids(loop), judge=judge, both_bad=both_bad)
+    if not recipe.prompts.n:
+        return labels
+    prompt_of = dict(trainable(loop).values_list("id", "prompt_id"))
+    prompts = sorted({prompt_of[label.comparison_id] for label in labels})
+    rng = random.Random(derive_seed(loop.seed, "prompts", round_.index))
+    chosen = set(rng.sample(prompts, min(recipe.prompts.n, len(prompts))))
+    return [label for label in labels if prompt_of[label.comparison_id] in chosen]
+
+
+def reward_model_labels(loop: Loop, round_: Round) -> list[LabelledComparison]:
+    """Return what the loop's reward model is made from: every effective label of the project, or a judge's alone.
+
+    RLAIF's is a judge's alone, as `ai_label` has it: the recipe's `label.judge`, else the project's.
+    """
+    recipe = Recipe.from_json(loop.config)
+    if recipe.score.by == "judge" and recipe.score.judge == AI_REWARD_MODEL:
+        told, judge = ai_label(recipe), ai_judge(loop.project, recipe)
+        labels = [label for label in _labels(_ids(loop), judge=judge) if label.source not in PEOPLE]
+        return [as_trained(loop, round_, told, label) for label in labels]
+    return _labels(_ids(loop), judge=label_judge(loop.project))
+
+
+def _ids(loop: Loop) -> list[int]:
+    return list(stored_of(loop).values_list("id", flat=True))
+
+
+def _labels(comparison_ids: Sequence[int], *, judge: Judge | None, both_bad: bool = False) -> list[LabelledComparison]:
+    found = []
+    for key, label in labels_of(comparison_ids=comparison_ids, judge=judge).items():
+        p_first = _p(label, both_bad=both_bad)
+        if p_first is None:
+            continue
+        without = label.replaced if label.source == "override" else label
+        p_without = _p(without, both_bad=both_bad)
+        found.append(
+            LabelledComparison(
+                comparison_id=key,
+                p_first=p_first,
+                source=label.source,
+                label_ids=label.label_ids,
+                p_without_overrides=p_without,
+                both_bad=_is_bad(label),
+                both_bad_without_overrides=p_without is not None and _is_bad(without),
+            )
+        )
+    return found
+
+
+def _is_bad(label: Label | None) -> bool:
+    return label is not None and label.outcome == "both_bad"
+
+
+def _p(label: Label | None, *, both_bad: bool) -> float | None:
+    """Give what a label teaches; that both answers are bad, a half, only where that may be learnt."""
+    if label is None:
+        return None
+    return (0.5 if both_bad else None) if _is_bad(label) else label.p_first
+
+
+def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
+    """Return past examples: those of the last k rounds, or every comparison of the project that a person overrode."""
+    memory, both_bad = recipe.memory, recipe.objective.takes_both_bad
+    if memory.kind == "rounds":
+        origins = [round_origin(loop, index) for index in range(max(1, round_.index - memory.k), round_.index)]
+        ids = list(trainable(loop).filter(origin__in=origins).values_list("id", flat=True))
+        if recipe.label.by == "data":
+            labels = _data_labels(loop, origins)
+        elif recipe.score.by == "policy":  # each round was judged by the policy that it started from
+            labels = [one for judge in own_judges(loop) for one in _labels(ids, judge=judge)]
+        else:
+            labels = _labels(ids, judge=loop.judge, both_bad=both_bad)
+    elif memory.kind == "overrides":
+        ids = list(
+            trainable(loop)
+            .filter(pk__in=Override.objects.filter(comparison__project=loop.project).values("comparison_id"))
+            .values_list("id", flat=True)
+        )
+        labels = _labels(ids, judge=label_judge(loop.project), both_bad=both_bad)
+        labels = [label for label in labels if label.source == "override"]
+    else:
+        labels = []
+    return [replace(label, weight=memory.weight) for label in labels]
+
+
+def as_trained(loop: Loop, round_: Round, settings: LabelSettings, label: LabelledComparison) -> LabelledComparison:
+    """Apply the settings' kind of label and its noise, to machines' labels only: people's are not turned."""
+    if label.source in PEOPLE or label.source == "data" or label.both_bad:
+        return label
+    seed = labeller_seed(loop.seed, "round", round_.index, "comparison", label.comparison_id)
+    return replace(label, p_first=labelling.as_trained(settings, label.p_first, rng=random.Random(seed)))

@@ -1,0 +1,113 @@
+"""Whose scores or labels a loop takes, and the reward model that it makes first where the project has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apps.judging.selectors import NoJudge, judge_by_name
+from apps.labels.models import Judge
+from apps.labels.selectors import label_judge
+from apps.projects.models import Project
+from apps.training.models import Loop, TrainingRun
+from prefloop.judging.kinds import ATTACK, SCORES, STEP_LABELS, STEP_SCORES, Joint
+from prefloop.recipes.catalogue import get_recipe
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe, ai_label
+from prefloop.types import PrefloopError
+
+REWARD_MODEL_JUDGE = "reward-model"
+MADE_JUDGES = (REWARD_MODEL_JUDGE, AI_REWARD_MODEL)  # from the project's labels; from a judge's alone
+
+
+class LoopRefused(PrefloopError):
+    """A loop that can't start, and what would have to be there for it.
+
+    `offer`: how it can be made from the page: "import", "prompts", "labels", or "recipe:NAME", a loop that makes it.
+    """
+
+    def __init__(self, text: str, *, offer: str = "") -> None:
+        super().__init__(text)
+        self.offer = offer
+
+
+def loop_judge(project: Project, recipe: Recipe) -> Judge | None:
+    """Return whose scores (or labels) the loop takes; None: nobody's, or a reward model that is made first.
+
+    Raises LoopRefused for a judge that can't score, NoJudge for one that is not there.
+    """
+    if recipe.label.by == "judge" and recipe.score.by != "judge":
+        return _comparing_judge(project, recipe)
+    if recipe.score.by == "judge":
+        name = recipe.score.judge
+        if name in MADE_JUDGES:
+            return _made_judge(project, name, recipe)
+        return _usable(judge_by_name(project, name), STEP_SCORES if recipe.learns_in_steps else SCORES)
+    if recipe.label.by == "preferences" and recipe.label.judge not in ("", "people"):
+        return judge_by_name(project, recipe.label.judge)
+    return None
+
+
+def _made_judge(project: Project, name: str, recipe: Recipe) -> Judge | None:
+    """Return the judge that a loop makes first where it is missing, or where it learned from other labels."""
+    try:
+        judge = judge_by_name(project, name)
+    except NoJudge:
+        return None
+    if name == AI_REWARD_MODEL and judge.checkpoint is not None:
+        run = TrainingRun.objects.filter(output=judge.checkpoint).select_related("snapshot").first()
+        made_with = run.snapshot.label_policy if run is not None and run.snapshot is not None else {}
+        if made_with.get("ai", label_policy(recipe)["ai"]) != label_policy(recipe)["ai"]:
+            return None
+    return judge
+
+
+def _comparing_judge(project: Project, recipe: Recipe) -> Judge | None:
+    """Return who compares fresh answers; None: a reward model that is made first. Raises LoopRefused, NoJudge."""
+    name = recipe.label.judge
+    if not name and (found := language_model(project)) is not None:
+        return found
+    if name in ("", REWARD_MODEL_JUDGE):
+        return _made_judge(project, REWARD_MODEL_JUDGE, recipe)
+    return _usable(judge_by_name(project, name), STEP_LABELS)
+
+
+def language_model(project: Project) -> Judge | None:
+    """Return the language model that labels where no judge is named: the project's label judge, else the newest.
+
+    One that compares pairs by itself; a simulated one is none.
+    """
+    judges = Judge.objects.filter(project=project, retired_at=None, is_simulated=False).order_by("-id")
+    able = [
+        judge for judge in judges if not (judge.gives_scores or judge.refusal(ATTACK) or judge.refusal(STEP_LABELS))
+    ]
+    return next((judge for judge in able if judge.name == project.label_judge), able[0] if able else None)
+
+
+def ai_judge(project: Project, recipe: Recipe) -> Judge | None:
+    """Return whose labels an AI reward model learns: the judge that the recipe names, else the project's."""
+    told = ai_label(recipe)
+    return judge_by_name(project, told.judge) if told.judge else label_judge(project)
+
+
+def _usable(judge: Judge, joint: Joint) -> Judge:
+    if refused := judge.refusal(joint):
+        raise LoopRefused(refused)
+    return judge
+
+
+def made_judge_name(recipe: Recipe) -> str:
+    """Name the judge that the loop makes first where the project lacks it; "" where it takes none of that kind."""
+    if recipe.label.by == "judge" and recipe.score.by != "judge":
+        return REWARD_MODEL_JUDGE if recipe.label.judge in ("", REWARD_MODEL_JUDGE) else ""
+    return recipe.score.judge if recipe.score.by == "judge" and recipe.score.judge in MADE_JUDGES else ""
+
+
+def label_policy(recipe: Recipe) -> dict[str, Any]:
+    """Say in plain values which labels the reward model of a loop of this recipe learns from."""
+    if made_judge_name(recipe) != AI_REWARD_MODEL:
+        return {"labels": get_recipe(REWARD_MODEL_JUDGE).label.labels}
+    label = ai_label(recipe)
+    return {"labels": label.labels, "ai": {"judge": label.judge, "labels": label.labels, "noise": label.noise}}
+
+
+def needs_reward_model(loop: Loop, recipe: Recipe) -> bool:
+    return bool(made_judge_name(recipe)) and loop.judge_id is None

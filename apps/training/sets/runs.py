@@ -1,0 +1,138 @@
+"""Training runs: written for the training process, and read back from what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+
+from apps.jobs.models import JobGroup
+from apps.jobs.services import JobSpec, group_create
+from apps.policies.models import Checkpoint
+from apps.policies.store import store_path
+from apps.projects.models import Project
+from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, TrainingRun
+from prefloop.recipes.adapter import Adapter
+from prefloop.recipes.events import Event, read_events
+from prefloop.recipes.recipe import Objective
+from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, RunSpec, write_spec
+
+JUDGED_ATTEMPTS = 30  # a judge that is down for a while is waited for: up to a minute between two of them
+
+
+def training_run_create(
+    *,
+    project: Project,
+    round_: Round | None,
+    kind: str,
+    snapshot: Snapshot,
+    start: Checkpoint,
+    reference: Checkpoint | None,
+    objective: Objective,
+    adapter: Adapter,
+    seed: int,
+) -> TrainingRun:
+    """Make a run, its directory and its spec. The run is not enqueued yet."""
+    with transaction.atomic():
+        run = TrainingRun.objects.create(
+            project=project,
+            round=round_,
+            kind=kind,
+            snapshot=snapshot,
+            start=start,
+            reference=reference if objective.needs_reference else None,
+            run_dir="",
+        )
+        run.run_dir = f"{project.slug}/runs/{run.pk}"
+        spec = RunSpec(
+            run_id=f"{project.slug}-{run.pk}",
+            kind=kind,
+            start=str(store_path(start.path)),
+            snapshot=str(store_path(snapshot.path)),
+            snapshot_sha256=snapshot.sha256,
+            reference=str(store_path(reference.path)) if reference and objective.needs_reference else None,
+            objective=objective,
+            adapter=adapter,
+            seed=seed,
+            threads=settings.WORKER_THREADS,
+            processes=settings.TRAINING_PROCESSES,
+            precision=settings.PRECISION,
+            save_every=25,
+            parent=start.name,
+        )
+        run.spec = {"objective": objective.__dict__ if hasattr(objective, "__dict__") else {}, "seed": seed}
+        run.save(update_fields=["run_dir", "spec"])
+        write_spec(store_path(run.run_dir), spec)
+    return run
+
+
+def training_run_enqueue(
+    *, run: TrainingRun, follow_up_payload: dict[str, int], follow_up_kind: str = "rounds.advance"
+) -> JobGroup:
+    """Enqueue the run; again after a failure, it is tried again and goes on from its last checkpoint."""
+    return group_create(
+        project=run.project,
+        name=f"training run {run.pk}",
+        jobs=[
+            JobSpec(
+                kind="training.run",
+                queue="gpu",
+                payload={"run": run.pk},
+                title=f"Train ({run.kind})",
+                unique_key=f"training:{run.pk}",
+                max_attempts=JUDGED_ATTEMPTS if run.kind == ONLINE else 5,
+            )
+        ],
+        follow_up_kind=follow_up_kind,
+        follow_up_payload=follow_up_payload,
+    )
+
+
+def loop_of(run: TrainingRun) -> Loop | None:
+    """The loop that a run belongs to, as a round's or as its counterfactual; None: it stands alone."""
+    if run.round is not None:
+        return run.round.loop
+    beside = Counterfactual.objects.filter(run=run).select_related("round__loop__judge__endpoint").first()
+    return beside.round.loop if beside is not None else None
+
+
+def checkpoint_name(loop: Loop, index: int) -> str:
+    """Name the policy that round `index` of a loop makes."""
+    return f"{loop.recipe}-{loop.pk}-round-{index}"
+
+
+def events_path(run: TrainingRun) -> Path:
+    return store_path(run.run_dir) / EVENTS_FILE
+
+
+def events_ingest(*, run: TrainingRun) -> list[Event]:
+    """Take in what the training process said since the last time, in the caller's transaction; return it.
+
+    Rows past the step that a resume starts from are superseded: deleted, to come again.
+    """
+    events, offset = read_events(events_path(run), run.events_offset)
+    if offset == run.events_offset:
+        return []
+    metrics: dict[int, dict[str, float]] = {}
+    for event in events:
+        if event.type == "resume":
+            back_to = event.step or 0
+            Metric.objects.filter(run=run, step__gt=back_to).delete()
+            metrics = {step: values for step, values in metrics.items() if step <= back_to}
+        elif event.type == "metric" and event.step is not None:
+            metrics[event.step] = event.data["values"]
+        elif event.type == "start":
+            run.n_steps = int(event.data.get("n_steps", run.n_steps))
+        if event.type in ("metric", "resume", "start") and event.step is not None:
+            run.step = event.step
+    Metric.objects.bulk_create(
+        [Metric(run=run, step=step, values=values) for step, values in metrics.items()],
+        update_conflicts=True,
+        unique_fields=["run", "step"],
+        update_fields=["values"],
+        batch_size=200,
+    )
+    run.events_offset = offset
+    run.save(update_fields=["events_offset", "step", "n_steps"])
+    return events

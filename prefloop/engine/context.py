@@ -1,0 +1,85 @@
+"""What all parts of a run share: where it lies, what it was told, where it computes, and whom it speaks to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import torch
+
+from prefloop.engine.hardware import device_of, dtype_of
+from prefloop.engine.ranks import ALONE, Ranks
+from prefloop.recipes.events import EventWriter
+from prefloop.recipes.runspec import RunSpec
+from prefloop.types import PrefloopError
+
+_TELL_SECONDS = 1.0  # between two words about how far a phase is
+
+
+class Leaving(Exception):
+    """Asked to leave before there was anything to save."""
+
+
+class Abandoned(Exception):
+    """Asked to leave in the middle of a step that has not moved the weights: the next process takes it."""
+
+
+class NotFinite(PrefloopError):
+    """The loss or its gradient is not a number: the settings don't suit the model."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(slots=True)
+class RunContext:
+    """One process of a run. `should_leave` is asked before every step, `at_once` also between its passes."""
+
+    run_dir: Path
+    spec: RunSpec
+    events: EventWriter
+    should_leave: Callable[[], bool] = _never
+    at_once: Callable[[], bool] = _never
+    ranks: Ranks = ALONE
+    resumed: bool = False
+    _told_at: float = field(default=float("-inf"))
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.spec, self.ranks.local)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return dtype_of(self.spec, self.device)
+
+    def path(self, name: str) -> Path:
+        return self.run_dir / name  # an absolute name stays what it is
+
+    def log(self, level: str, message: str) -> None:
+        self.events.write("log", level=level, message=message)
+
+    def step_begins(self) -> None:
+        """Say nothing of a step that ends within a second."""
+        self._told_at = monotonic()
+
+    def progress(self, phase: str, done: int, total: int, *, step: int | None = None) -> None:
+        """Say once a second how far a phase is, of a step or before the first; of the latter its ends too."""
+        if (step is None and done in (0, total)) or monotonic() - self._told_at >= _TELL_SECONDS:
+            self.events.write("progress", phase=phase, done=done, total=total, **({"step": step} if step else {}))
+            self._told_at = monotonic()
+
+    def between_passes(self) -> None:
+        """Look whether to leave before the step has moved the weights; of several processes none leaves by itself.
+
+        Raises Abandoned. A step of a large model takes minutes, and whoever asks waits for seconds.
+        """
+        if self.ranks.size == 1 and self.at_once():
+            raise Abandoned
+
+    def leave_if_asked(self) -> None:
+        """Look whether any of the processes was asked to leave. Raises Leaving in all of them."""
+        if any(self.ranks.gather(self.should_leave())):
+            raise Leaving

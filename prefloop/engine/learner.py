@@ -1,0 +1,130 @@
+"""A step's learning: packed passes whose gradients add up to that of the exact mean over the whole minibatch.
+
+What a minibatch's sum of losses is divided by is known before its first pass, so that neither the token budget nor the
+order of packing nor the number of processes changes the result but for rounding. Old log-probs come of the pass that is
+trained through, never of a sampler, which rounds otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from prefloop.engine.context import NotFinite, RunContext
+from prefloop.engine.hardware import ready_to_step
+from prefloop.engine.objectives import Sums
+from prefloop.engine.online.objectives import StepObjective
+from prefloop.engine.online.rows import Piece, Row, pieces_of, token_logps
+from prefloop.engine.optimizer import MasterAdamW, clip_gradients, gradients, learning_rate
+from prefloop.engine.source import Source
+from prefloop.policy.scoring import forward_tokens
+
+Minibatch = tuple[float, list[Piece]]  # what its losses are divided by, and this process's share of its rows
+
+
+def nothing() -> None:
+    """Look at nothing between two passes."""
+
+
+def backward(
+    objective: StepObjective, model: Any, batch: Minibatch, sums: Sums, *, between: Callable[[], None] = nothing
+) -> float:
+    """Add the gradient of a minibatch's mean loss to the model's, pass by pass; return this process's part of it."""
+    total, pieces = batch
+    value = 0.0
+    for piece in pieces:
+        between()
+        part = objective.loss(piece, objective.forward(model, piece), sums) / total
+        part.backward()
+        value += float(part.detach())
+    return value
+
+
+class Learner:
+    """Moves a model by an objective. `updates`: how often, in this run and those that it goes on from."""
+
+    def __init__(
+        self, ctx: RunContext, model: Any, objective: StepObjective, optimizer: MasterAdamW, source: Source
+    ) -> None:
+        self.updates = 0
+        self._ctx, self._model, self._objective = ctx, model, objective
+        self._optimizer, self._source = optimizer, source
+        self._moved = False  # whether the step under way has changed the weights
+        self._passes = (0, 0, 0)  # of which step, made, to make
+
+    def learn(self, rows: Sequence[Row], step: int, sums: Sums) -> dict[str, float]:
+        """Make the passes over the step's rows, each minibatch moving the optimizer once; return what is logged.
+
+        Raises NotFinite, and Abandoned while nothing has moved.
+        """
+        objective, ctx = self._objective, self._ctx
+        size = -(-len(rows) // objective.minibatches)
+        batches = []
+        for start in range(0, len(rows), size):
+            mine = rows[start : start + size]
+            share = ctx.ranks.share(mine)
+            batches.append((mine, pieces_of(self._model, share, token_budget=ctx.spec.token_budget)))
+        pieces = [piece for _, part in batches for piece in part]
+        self._look_once(pieces)
+        if "mismatched" in objective.needs:
+            objective.mismatched = self._mismatched(rows)
+        self._source.looked(step, pieces, sums)
+        objective.prepare(pieces, sums)
+        rate = learning_rate(objective.settings, self._source.first_step + step, self._source.total_steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._moved, self._passes = False, (step, 0, objective.passes * len(pieces))
+        ends = [
+            self._update((objective.denominator(mine), part), sums, step, rate)
+            for _ in range(objective.passes)
+            for mine, part in batches
+        ]
+        losses, norms = zip(*ends, strict=True)
+        return {"loss": sum(losses) / len(ends), "grad_norm": sum(norms) / len(ends), "learning_rate": rate}
+
+    def _between(self) -> None:
+        step, done, total = self._passes
+        self._ctx.progress("learning", done, total, step=step)
+        self._passes = (step, done + 1, total)
+        if not self._moved:
+            self._ctx.between_passes()
+
+    def _look_once(self, pieces: Sequence[Piece]) -> None:
+        needs, reference = self._objective.needs, self._source.reference
+        with torch.no_grad():
+            for piece in pieces:
+                if "old" in needs:
+                    states = forward_tokens(self._model, piece.packed, with_grad=False)
+                    piece.kept |= {"old": states.logps, "hidden": states.hidden}
+                if "ref" in needs and reference is not None:
+                    piece.kept["ref"] = token_logps(reference.model, piece)
+
+    def _mismatched(self, rows: Sequence[Row]) -> float:
+        """Measure policy and reference on the step's prompts with answers to other ones, over all processes."""
+        mixed = [row.mismatched for row in self._ctx.ranks.share(rows) if row.mismatched is not None]
+        total = 0.0
+        for piece in pieces_of(self._model, mixed, token_budget=self._ctx.spec.token_budget):
+            self._ctx.between_passes()
+            logps = piece.sums(token_logps(self._model, piece))
+            total += float((logps - piece.references(logps.dtype)).double().sum())
+        parts = self._ctx.ranks.gather((total, len(mixed)))
+        return sum(part for part, _ in parts) / max(1, sum(n for _, n in parts))
+
+    def _update(self, batch: Minibatch, sums: Sums, step: int, rate: float) -> tuple[float, float]:
+        ctx = self._ctx
+        self._optimizer.zero_grad(set_to_none=True)
+        ready_to_step(self._model, spare_memory=ctx.spec.spare_memory)
+        value = sum(ctx.ranks.gather(backward(self._objective, self._model, batch, sums, between=self._between)))
+        ctx.ranks.sum_gradients(gradients(self._optimizer))
+        norm = clip_gradients(self._optimizer, self._objective.settings)
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise NotFinite(
+                f"the loss is not a finite number at step {step} (learning rate {rate:g}): lower objective.lr"
+            )
+        self._optimizer.step()
+        self.updates += 1
+        self._moved = True
+        return value, norm

@@ -1,0 +1,220 @@
+"""Rows of an on-policy run: sample, score, label; or take the answers and labels that another such run logged.
+
+Everything that a step does follows from the run's seed and the step's number, the weights, what stands beside them and
+what judges and people said, which the log holds. So a run that was killed goes on to the same losses and the same
+weights, and asks no judge twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from prefloop.config import ConfigError
+from prefloop.engine.context import RunContext
+from prefloop.engine.examples import batch_of, steps_of
+from prefloop.engine.objectives import Sums
+from prefloop.engine.online.anchor import Anchor
+from prefloop.engine.online.fresh import add_fresh, flat, is_fresh, look_at_fresh
+from prefloop.engine.online.heard import Heard
+from prefloop.engine.online.judges import Connection, StepJudge, StepTools, judge_of, labelled_pairs
+from prefloop.engine.online.objectives import CURRENT, Answers, StepObjective
+from prefloop.engine.online.rollouts import Question, draw_answers, read_questions, with_scores
+from prefloop.engine.online.rows import Piece, Row
+from prefloop.engine.online.samplers import Samplers
+from prefloop.engine.online.stream import StepRecord, StreamLog, read_records, records_of, replayed
+from prefloop.engine.source import Source
+from prefloop.policy.loading import Policy, RewardModel, load_policy
+from prefloop.recipes.events import Event, drop_superseded, read_events
+from prefloop.recipes.online import OnlineSpec
+from prefloop.recipes.pairing import make_pairs
+from prefloop.recipes.runspec import EVENTS_FILE, INBOX_FILE
+from prefloop.seeds import derive_seed, shuffler_seed
+from prefloop.types import Group, Pair
+
+
+class DrawnRows(Source):
+    """What the policies of a run answer in each step, labelled there and then; or a log of that."""
+
+    goes_on = True
+
+    def __init__(self, ctx: RunContext, online: OnlineSpec, connection: Connection | None) -> None:
+        super().__init__(ctx)
+        self._online, self._connection = online, connection
+        self._questions: list[Question] = []
+        self._records: list[StepRecord] = []
+        self._drawn: dict[int, list[Answers]] = {}
+        self._samplers = Samplers((), run_dir=ctx.run_dir, served=None)
+
+    @override
+    def open(self, loaded: Policy | RewardModel, *, fresh: bool) -> None:
+        ctx, online, settings = self.ctx, self._online, self.ctx.spec.objective
+        if online.replay:
+            logged = read_records([ctx.path(name) for name in online.replay])
+            ordered = replayed(logged, online.memory, seed=derive_seed(online.replay_seed, "replay"))
+            self._records = ordered[online.first_step : online.first_step + (online.n_steps or len(ordered))]
+            self.n_rows = self.n_steps = len(self._records)
+        else:
+            self._questions = read_questions(
+                ctx.path(ctx.spec.snapshot), loaded.tokenizer, sha256=ctx.spec.snapshot_sha256
+            )
+            self.n_rows = len(self._questions)
+            self.n_steps = steps_of(self.n_rows, batch=settings.batch, epochs=settings.epochs)
+        self.first_step = online.first_step
+        self.total_steps = max(online.total_steps, online.first_step + self.n_steps)
+
+    @override
+    def begin(self, policy: Policy, objective: StepObjective, *, step: int) -> None:
+        ctx, online = self.ctx, self._online
+        self._policy, self._objective = policy, objective
+        earlier, _ = read_events(ctx.path(EVENTS_FILE))
+        self._log = StreamLog(ctx.events, earlier)
+        self._heard = Heard(ctx.path(INBOX_FILE), ctx.events, earlier, online.memory, policy.tokenizer)
+        self._drawn = _drawn_before(earlier, step)
+        self._initial = self._initial_policy()
+        still = self._initial if online.anchor.kind == "initial" else None
+        self._anchor = Anchor(online.anchor, still or policy) if online.anchor.kind != "none" else None
+        if self._anchor is not None:
+            self.reference = self._anchor.policy
+        elif "ref" in objective.needs:
+            self.reference = self._initial
+        if "ref" in objective.needs and self.reference is None:
+            raise ConfigError(f"a run with the loss {ctx.spec.objective.loss} needs a reference")
+        self._scored = online.score.by != "none"
+        self._judge = self._open_judge()
+        served = self._connection.sampler if self._connection is not None else None
+        self._samplers = Samplers(() if self._records else online.draws, run_dir=ctx.run_dir, served=served)
+        self._policies = {CURRENT: policy, "previous": policy}
+        if self._initial is not None:
+            self._policies["initial"] = self._initial
+        if self._anchor is not None:
+            self._policies["anchor"] = self._anchor.policy
+        if strange := sorted(self._samplers.keys() - self._policies.keys()):
+            raise ConfigError(f"draws.source {strange[0]} can't answer inside a step")
+
+    def _initial_policy(self) -> Policy | None:
+        """Load the policy that stands still: the reference, and whom draws of `initial` ask."""
+        ctx = self.ctx
+        if ctx.spec.reference is None:
+            return None
+        policy = load_policy(ctx.path(ctx.spec.reference), device=ctx.device, dtype=ctx.dtype)
+        for parameter in policy.model.parameters():
+            parameter.requires_grad_(False)
+            parameter.data = parameter.data.clone()
+        return policy
+
+    def _open_judge(self) -> StepJudge | None:
+        """Open whoever scores and labels; None where nobody does. Raises ConfigError."""
+        labels = self._objective.settings.rows == "pairs"
+        if self._records or not (self._scored or labels):
+            return None
+        spec = judge_of(self._online)
+        if spec is None:
+            raise ConfigError("nobody scores or labels: the run has neither a reward model nor a judge")
+        tools = StepTools(self.ctx, self._connection or Connection(), self._policy.tokenizer)
+        return StepJudge(spec, self._log, tools, {one.id: one.metadata for one in self._questions})
+
+    @override
+    def rows(self, step: int, sums: Sums) -> list[Row]:
+        spec = self.ctx.spec
+        self._heard.before(step)
+        rows = self._own_rows(step, sums)
+        self.ctx.between_passes()
+        extra = self._heard.rows(step, batch=spec.objective.batch, seed=spec.seed)
+        if extra:
+            sums.add("memory/overrides", torch.tensor([float(len(extra))]))
+        return [*rows, *extra]
+
+    def _own_rows(self, step: int, sums: Sums) -> list[Row]:
+        if self._records:
+            record = self._records[step - 1]
+            return self._objective.rows(record.answers, record.pairs)
+        if step not in self._drawn:
+            self._refresh(step)
+        answers = self._drawn.pop(step)
+        if self._scored:
+            sums.add("objective/scores", flat(answers, lambda one, at: one.score(at)))
+        sums.add("completions/mean_length", flat(answers, lambda one, at: float(len(one.group.completions[at].ids))))
+        sums.add("val/contain_eos_token", flat(answers, lambda one, at: float(one.group.completions[at].finished)))
+        if not self._objective.rows_are_own and is_fresh(self.ctx.spec, step):
+            look_at_fresh(self.ctx.spec, self._policy.model, self._initial, answers, sums)
+        return self._objective.rows(answers, self._pairs(step, answers, sums))
+
+    def _refresh(self, step: int) -> None:
+        """Draw the answers of this step; where they are refreshed every k steps, those of the steps until then too."""
+        every, spec = self._online.refresh_steps, self.ctx.spec
+        last = min(step - (step - 1) % every + every - 1, self.n_steps)
+        stands = self._anchor is not None and not self._anchor.moves
+        self._samplers.load(self._policies, still=frozenset({"initial", "anchor"} if stands else {"initial"}))
+        drawn: dict[int, list[Answers]] = {}
+        n_groups = (last + 1 - step) * spec.objective.batch * len(self._online.draws)
+        done = itertools.count(1)
+
+        def on_group(_: Group) -> None:
+            self.ctx.progress("drawing", next(done), n_groups, step=step)
+            self.ctx.between_passes()
+
+        for at in range(step, last + 1):
+            answers = draw_answers(
+                batch_of(self._questions, at, batch=spec.objective.batch, seed=spec.seed),
+                self._online.draws,
+                self._samplers,
+                step=at,
+                seed=spec.seed,
+                on_group=on_group,
+            )
+            if self._scored and self._judge is not None:
+                answers = with_scores(answers, self._judge.scores(at, answers))
+            self._log.answers(at, step, answers)
+            drawn[at] = answers
+        self._drawn |= drawn
+
+    def _pairs(self, step: int, answers: Sequence[Answers], sums: Sums) -> dict[int, list[Pair]]:
+        if self._judge is None or self._objective.settings.rows != "pairs":
+            return {}
+        seed = shuffler_seed(self.ctx.spec.seed, "pairing", step)
+        wanted = [
+            (one, pair) for one in answers for pair in make_pairs(self._online.pairing, one.group, seed=seed).pairs
+        ]
+        pairs, n_dropped = labelled_pairs(self._judge, self._online.label, wanted, step=step, seed=self.ctx.spec.seed)
+        self._log.labels(step, pairs)
+        sums.add("labels/dropped", torch.tensor([float(n_dropped)]))
+        return pairs
+
+    @override
+    def looked(self, step: int, pieces: Sequence[Piece], sums: Sums) -> None:
+        if self._objective.rows_are_own and is_fresh(self.ctx.spec, step):
+            add_fresh(self.ctx.spec, pieces, sums)
+
+    @override
+    def after(self, step: int, model: Any) -> None:
+        if self._anchor is not None:
+            self._anchor.follow(model, self.first_step + step)
+
+    @override
+    def consumed(self, step: int) -> int:
+        return step * self.ctx.spec.objective.batch
+
+    @override
+    def tensors(self) -> dict[str, Tensor]:
+        return self._anchor.tensors() if self._anchor is not None else {}
+
+    @override
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        if self._anchor is not None and self._anchor.moves:
+            self._anchor.restore(tensors)
+
+    @override
+    def close(self) -> None:
+        self._samplers.close()
+
+
+def _drawn_before(earlier: Sequence[Event], step: int) -> dict[int, list[Answers]]:
+    """Answers that were drawn for steps still to come, before the run was taken up again after `step`."""
+    drawn = [event for event in drop_superseded(earlier) if event.type == "sample" and int(event.data["drawn"]) <= step]
+    return {at: record.answers for at, record in records_of(drawn).items() if at > step}

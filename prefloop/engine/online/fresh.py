@@ -1,0 +1,57 @@
+"""How far a policy is from the initial one, and how undecided, by its own fresh answers.
+
+Both are means over whole answers of log-probs (TRL's `objective/kl` and `objective/entropy`). They are what they are
+called only where the answers come of the policy itself, at temperature 1 and not cut, at this very step. An anchor's
+answers, corrected pairs, a replayed log and answers kept from earlier steps are none of that. Where there are no such
+answers, or no initial policy at hand, the figure is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefloop.engine.objectives import Sums
+from prefloop.engine.online.objectives import CURRENT, Answers
+from prefloop.engine.online.rows import Piece, Row, pieces_of, token_logps
+from prefloop.policy.loading import Policy
+from prefloop.recipes.runspec import RunSpec
+
+
+def is_fresh(spec: RunSpec, step: int) -> bool:
+    """Say whether the policy's own answers of a step (1, 2, …) were drawn just then, from the policy as it was."""
+    online = spec.online
+    if online is None or online.replay or (step - 1) % online.refresh_steps:
+        return False
+    own = [draw for draw in online.draws if draw.source == CURRENT]
+    return bool(own) and all(draw.temperature == 1.0 and draw.top_p == 1.0 and not draw.top_k for draw in own)
+
+
+def look_at_fresh(spec: RunSpec, model: Any, initial: Policy | None, answers: Sequence[Answers], sums: Sums) -> None:
+    """Read the policy's own answers among these once more, under it and under the policy that stands still."""
+    rows = [Row(one.item(places)) for one in answers if (places := one.by(CURRENT))]
+    if not rows:
+        return
+    pieces = pieces_of(model, rows, token_budget=spec.token_budget)
+    for piece in pieces:
+        piece.kept["old"] = token_logps(model, piece)
+        if initial is not None and spec.objective.reference == "initial":
+            piece.kept["ref"] = token_logps(initial.model, piece)
+    add_fresh(spec, pieces, sums)
+
+
+def add_fresh(spec: RunSpec, pieces: Sequence[Piece], sums: Sums) -> None:
+    """Add the figures of pieces whose rows are fresh answers alone; "old" is the policy, "ref" what stands still."""
+    for piece in pieces:
+        old = piece.sums(piece.kept["old"])
+        sums.add("objective/entropy", -old)
+        if spec.objective.reference == "initial" and "ref" in piece.kept:  # else it is another policy
+            sums.add("objective/kl", old - piece.sums(piece.kept["ref"]))
+
+
+def flat(answers: Sequence[Answers], value: Callable[[Answers, int], float]) -> Tensor:
+    """Give a value of every answer that the policy itself gave."""
+    return torch.tensor([value(one, at) for one in answers for at in one.by(CURRENT)])

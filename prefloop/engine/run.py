@@ -1,0 +1,329 @@
+"""The training run: from where it stands to its end, in steps that can be left and taken up again exactly.
+
+There is one such run. Its rows come from a `Source`: a stored snapshot, or draws and a labeller. What makes a resumed
+run equal an undisturbed one, bit for bit on one machine and thread count:
+1. the rows of a step follow from the seed, the step, the weights and the run's log alone;
+2. reference log-probs of stored rows are packed batch by batch, and what a batch gave is kept or read again whole;
+3. parameters are copied into memory of their own after loading, so that their alignment, on which kernels' rounding
+   may depend, is the same in a fresh and in a resumed process;
+4. dropout is off (an adapter's draws from generators that are kept), and the optimizer's numbers are stored in full
+   precision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
+from prefloop.config import ConfigError
+from prefloop.engine.context import Abandoned, Leaving, NotFinite, RunContext
+from prefloop.engine.hardware import spare_activations
+from prefloop.engine.learner import Learner
+from prefloop.engine.objectives import Sums, merged
+from prefloop.engine.online.drawn import DrawnRows
+from prefloop.engine.online.judges import Connection
+from prefloop.engine.online.objectives import CURRENT, RowObjective, StepObjective, make_objective
+from prefloop.engine.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from prefloop.engine.resume import (
+    Found,
+    OtherRun,
+    Position,
+    check_room,
+    generator_states,
+    load_beside,
+    load_moments,
+    newest_checkpoint,
+    publish_result,
+    remove_dir,
+    restore_generators,
+    restore_kept_generators,
+    save_checkpoint,
+    sweep,
+    training_bytes,
+)
+from prefloop.engine.source import Source, StoredRows
+from prefloop.judging.errors import JudgeError
+from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
+from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
+from prefloop.recipes.events import EndStatus
+from prefloop.recipes.runspec import FINAL_DIR
+from prefloop.seeds import trainer_seed
+
+SAVE_SECONDS = 120.0  # a step that ends later than this after the last checkpoint writes one: what a kill costs at most
+_MODULES = "modules"  # files beside the optimizer's
+_MODULES_OPTIMIZER = "modules_optimizer"
+_ANCHOR = "anchor"
+_COUNTS = "counts"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a process of the run ended; `path` and `fingerprint` are those of the result where there is one."""
+
+    status: EndStatus
+    step: int
+    path: Path | None = None
+    fingerprint: str = ""
+
+
+class TrainingRun:
+    """One process of a run. `connection`: where the judge of a step answers; None: where its spec says."""
+
+    def __init__(self, ctx: RunContext, connection: Connection | None = None) -> None:
+        self._ctx, self._spec, self._connection = ctx, ctx.spec, connection
+        self._modules: nn.Module | None = None
+        self.step = 0
+
+    def run(self) -> Outcome:
+        """Train to the end, or leave with a checkpoint. Raises PrefloopError, OSError, torch's errors."""
+        with self._ctx.ranks.main_first():
+            sweep(self._ctx.run_dir)
+            finished = self._finished()
+        if finished is not None:
+            return finished
+        torch.set_num_threads(self._spec.threads)
+        torch.manual_seed(trainer_seed(self._spec.seed))
+        self._source = self._make_source()
+        try:
+            return self._run()
+        except (Leaving, Abandoned):  # before there was anything to save
+            return Outcome("left", self.step)
+        finally:
+            self._source.close()
+
+    def _run(self) -> Outcome:
+        ctx, spec, source = self._ctx, self._spec, self._source
+        with ctx.ranks.main_first():
+            found = newest_checkpoint(
+                ctx.run_dir, config_hash=spec.config_hash(), snapshot_sha256=source.sha256, on_log=ctx.log
+            )
+        self._prepare(found)
+        check_room(ctx.run_dir, training_bytes(self._model, self._optimizer))
+        ctx.events.write("start", step=self.step, n_rows=source.n_rows, n_steps=source.n_steps)
+        if ctx.resumed:
+            ctx.events.write("resume", step=self.step, checkpoint=found.path.name if found else "")
+        status = self._steps(is_saved=found is not None)
+        if status == "left" or not ctx.ranks.is_main:
+            return Outcome(status, self.step)
+        if source.goes_on and not self._is_saved():
+            self._save()  # what stands beside the weights is what the next block of the loop goes on with
+        target = ctx.run_dir / FINAL_DIR
+        fingerprint = publish_result(
+            target,
+            self._model,
+            self._tokenizer,
+            position=self._position(),
+            parent=self._parent,
+            extra={"status": status, **self._kept},
+            merge_in=spec.adapter.merge,
+            beside={_MODULES: self._modules_state()},
+        )
+        return Outcome(status, self.step, target, fingerprint)
+
+    # --- what a run begins with ---------------------------------------------------------------------------------------
+
+    def _make_source(self) -> Source:
+        if self._spec.online is not None:
+            return DrawnRows(self._ctx, self._spec.online, self._connection)
+        return StoredRows(self._ctx)
+
+    def _prepare(self, found: Found | None) -> None:
+        """Load what is trained and what stands beside it, and put it back where a checkpoint left it."""
+        ctx, spec, source = self._ctx, self._spec, self._source
+        alone = found is not None and base_of(found.path) is not None  # the checkpoint holds its adapter alone
+        whole = found.path if found is not None and not alone else ctx.path(spec.start)
+        loaded = self._load(whole, own=whole != ctx.path(spec.start))
+        self._parent = spec.parent or (found.parent if found else loaded.fingerprint)
+        self._tokenizer = loaded.tokenizer
+        for name, parameter in loaded.model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise NotFinite(f"the weights {name} of the start model hold values that are not finite numbers")
+        self._objective = self._make_objective()
+        source.open(loaded, fresh=found is None)
+        self._model, self._kept = self._adapted(loaded, found)
+        for parameter in self._model.parameters():
+            parameter.data = parameter.data.clone()
+        self.step = found.position.step if found else 0
+        source.begin(dataclasses.replace(loaded, model=self._model), self._objective, step=self.step)
+        with torch.random.fork_rng():
+            torch.manual_seed(trainer_seed(spec.seed, "modules"))
+            self._modules = self._objective.modules(self._model)
+        if self._modules is not None:
+            self._modules.to(ctx.device)
+        everything = nn.ModuleList([self._model, *([self._modules] if self._modules is not None else [])])
+        self._optimizer = make_optimizer(everything, spec.objective)
+        self._learner = Learner(ctx, self._model, self._objective, self._optimizer, source)
+        carry = spec.online.carry if spec.online is not None else None
+        if found is not None:
+            self._restore(found.path, whole=True)
+            restore_kept_generators(found.path)
+        elif carry:
+            # the block before merged its adapter into the weights: a new one begins with an optimizer of its own
+            self._restore(ctx.path(carry), whole=not self._kept)
+
+    def _load(self, path: Path, *, own: bool) -> Policy | RewardModel:
+        """Load the model that is trained; a reward model may start from a policy, with a head of zeros."""
+        device, dtype = self._ctx.device, self._ctx.dtype
+        if not self._spec.objective.needs("rewards"):
+            return load_policy(path, device=device, dtype=dtype)
+        if own or _is_reward_model(path):
+            return load_reward_model(path, device=device, dtype=dtype)
+        policy = load_policy(path, device=device, dtype=dtype)
+        return dataclasses.replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
+
+    def _make_objective(self) -> StepObjective:
+        """Make the objective, with its teacher where it has one. Raises ConfigError for one of another vocabulary."""
+        made, ctx = make_objective(self._spec.objective), self._ctx
+        draws = self._spec.online.draws if self._spec.online is not None else ()
+        made.longest = max((draw.max_tokens for draw in draws if draw.source == CURRENT), default=0)
+        if isinstance(made, RowObjective) and "teacher" in made.needs and self._spec.reference is not None:
+            teacher = load_policy(ctx.path(self._spec.reference), device=ctx.device, dtype=ctx.dtype)
+            if teacher.tokenizer.get_vocab() != self._tokenizer.get_vocab():
+                raise ConfigError("the teacher has another vocabulary than the student: their tokens can't be compared")
+            made.teacher = teacher.model.requires_grad_(False)
+        return made
+
+    def _adapted(self, loaded: Policy | RewardModel, found: Found | None) -> tuple[Any, dict[str, Any]]:
+        """Put the adapter beside the model, where the run has one; return what the checkpoints have to say of it."""
+        model, spec = loaded.model, self._spec
+        if spec.spare_memory:
+            spare_activations(model)
+        n_parameters = count_parameters(model)[1]
+        settings = spec.adapter.resolved(n_parameters)
+        if settings.kind == "none":
+            return model, {}
+        model = add_adapter(model, settings, base=str(self._ctx.path(spec.start).resolve()))
+        kept = {"adapter": dataclasses.asdict(settings), "base_fingerprint": loaded.fingerprint}
+        if found is not None:
+            told = verify_manifest(found.path)["extra"].get("base_fingerprint")
+            if told != loaded.fingerprint:
+                raise OtherRun(f"{spec.start} is not the model that {found.path.name} is an adapter of")
+            restore_adapter(model, found.path)
+        trains = count_parameters(model)[0]
+        self._ctx.log("info", f"LoRA: {trains:,} numbers train beside {n_parameters:,} frozen ones")
+        return model, kept
+
+    def _finished(self) -> Outcome | None:
+        """Say how the run ended where it has its result already: running it again changes nothing."""
+        target = self._ctx.run_dir / FINAL_DIR
+        if not target.exists():
+            return None
+        try:
+            manifest = verify_manifest(target)
+        except DamagedCheckpoint as error:
+            self._ctx.log("warning", f"the result is damaged ({error}); making it again")
+            remove_dir(target)
+            return None
+        return Outcome("done", int(manifest["step"] or 0), target, str(manifest["fingerprint"]))
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def _position(self) -> Position:
+        source = self._source
+        return Position(self.step, source.consumed(self.step), self._spec.config_hash(), source.sha256)
+
+    def _is_saved(self) -> bool:
+        return (self._ctx.run_dir / f"step-{self.step:06d}").exists()
+
+    def _save(self) -> None:
+        if not self._ctx.ranks.is_main:
+            return
+        beside: dict[str, dict[str, Tensor]] = {
+            _MODULES: self._modules_state(),
+            _COUNTS: {"updates": torch.tensor(self._learner.updates)},
+            _ANCHOR: self._source.tensors(),
+        }
+        if self._modules is not None:
+            beside[_MODULES_OPTIMIZER] = optimizer_tensors(self._modules, self._optimizer)
+        path, fingerprint = save_checkpoint(
+            self._ctx.run_dir,
+            self._model,
+            self._tokenizer,
+            self._optimizer,
+            position=self._position(),
+            parent=self._parent,
+            keep_last=self._spec.keep_last,
+            extra=self._kept,
+            beside=beside,
+        )
+        self._ctx.events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
+
+    def _modules_state(self) -> dict[str, Tensor]:
+        state = self._modules.state_dict() if self._modules is not None else {}
+        return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+    def _restore(self, path: Path, *, whole: bool) -> None:
+        counts = load_beside(path, _COUNTS)
+        if not counts and self._source.goes_on:
+            raise ConfigError(f"{path.name} holds no state of an on-policy run to go on from")
+        if self._modules is not None:
+            self._modules.load_state_dict(load_beside(path, _MODULES))
+        if not whole:
+            return
+        updates = int(counts["updates"]) if counts else self.step  # older checkpoints of stored rows don't say
+        self._learner.updates = updates
+        self._source.restore(load_beside(path, _ANCHOR))
+        moments = load_moments(path)
+        if moments:
+            restore_optimizer(self._model, self._optimizer, moments, step=updates)
+            if self._modules is not None:
+                theirs = load_beside(path, _MODULES_OPTIMIZER)
+                restore_optimizer(self._modules, self._optimizer, theirs, step=updates)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _steps(self, *, is_saved: bool) -> EndStatus:
+        """Take the steps after `self.step` until the last, or until told to leave; then a checkpoint is written.
+
+        `is_saved`: where the run stands now is a checkpoint already.
+        """
+        ctx, n_steps = self._ctx, self._source.n_steps
+        saved_at, saved_when = self.step if is_saved else -1, monotonic()
+        while self.step < n_steps:
+            leaves = any(ctx.ranks.gather(ctx.should_leave()))
+            if not leaves:
+                self.step += 1
+                generators = generator_states()
+                try:
+                    self._step()
+                except (Abandoned, JudgeError) as error:  # nothing of the step is in the weights: it is taken later
+                    self.step -= 1
+                    restore_generators(*generators)
+                    if isinstance(error, JudgeError):
+                        if not self._is_saved():
+                            self._save()
+                        raise
+                    leaves = True
+            if leaves:
+                if self.step != saved_at:
+                    self._save()
+                return "left"
+            is_due = bool(self._spec.save_every) and self.step % self._spec.save_every == 0
+            if self.step < n_steps and (is_due or monotonic() - saved_when >= SAVE_SECONDS):
+                self._save()
+                saved_at, saved_when = self.step, monotonic()
+        return "done"
+
+    def _step(self) -> None:
+        step, source, sums = self.step, self._source, Sums()
+        self._ctx.step_begins()
+        rows = source.rows(step, sums)
+        values = self._learner.learn(rows, step, sums) if rows else {}
+        source.after(step, self._model)
+        values |= merged(self._ctx.ranks.gather(sums)).means() | source.values(step)
+        self._ctx.events.write("metric", step=step, values=values)
+
+
+def _is_reward_model(path: Path) -> bool:
+    try:
+        config = json.loads(((base_of(path) or path) / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"{path} is not a model directory: it has no readable config.json") from None
+    return any("ForSequenceClassification" in name for name in config.get("architectures") or [])

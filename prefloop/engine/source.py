@@ -1,0 +1,138 @@
+"""Where the rows of a step come from: a stored snapshot, or draws and a labeller (`online/drawn.py`)."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from prefloop.engine.context import RunContext
+from prefloop.engine.examples import (
+    batch_of,
+    encode_answers,
+    encode_demonstrations,
+    encode_groups,
+    encode_pairs,
+    steps_of,
+)
+from prefloop.engine.objectives import Sums
+from prefloop.engine.online.objectives import StepObjective
+from prefloop.engine.online.rows import Piece, Row
+from prefloop.engine.references import MISMATCHED_FILE, with_references
+from prefloop.losses.declaration import Rows
+from prefloop.policy.loading import Policy, RewardModel, load_policy
+from prefloop.policy.scoring import unshared_because
+from prefloop.recipes.snapshots import read_rows
+
+_ENCODERS: Mapping[Rows, Callable[..., list[Row]]] = {
+    "demonstrations": encode_demonstrations,
+    "answers": encode_answers,
+    "groups": encode_groups,
+}
+
+
+class Source(ABC):
+    """Gives the rows of step 1, 2, …; everything follows from the seed, the step, the weights and the run's log."""
+
+    n_rows = 0
+    n_steps = 0
+    first_step = 0  # steps that the loop took before this run
+    total_steps = 0  # of the whole loop, for the learning rate
+    goes_on = False  # whether another run may go on from this one's last checkpoint
+    reference: Policy | None = None  # what the loss pulls to, where the rows don't bring its log-probs
+
+    def __init__(self, ctx: RunContext) -> None:
+        self.ctx = ctx
+        path, told = ctx.path(ctx.spec.snapshot), ctx.spec.snapshot_sha256
+        self.sha256 = told or (hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "")
+
+    @abstractmethod
+    def open(self, loaded: Policy | RewardModel, *, fresh: bool) -> None:
+        """Read the rows for this model; `fresh`: it is the start model, not trained yet. Raises BadData."""
+
+    def begin(self, policy: Any, objective: StepObjective, *, step: int) -> None:  # noqa: B027 - stored rows need none
+        """Make ready for the steps after `step` with the policy that is trained."""
+
+    @abstractmethod
+    def rows(self, step: int, sums: Sums) -> list[Row]:
+        """Give the rows of a step. May raise JudgeError, or Abandoned: the step is then taken again."""
+
+    def looked(self, step: int, pieces: Sequence[Piece], sums: Sums) -> None:  # noqa: B027
+        """Look at the step's pieces before they are learnt from, log-probs of policy and reference beside them."""
+
+    def after(self, step: int, model: Any) -> None:  # noqa: B027
+        """Follow the policy, which has learnt from the rows of `step`."""
+
+    def consumed(self, step: int) -> int:
+        """Count the rows that the steps up to this one took, those of each epoch anew."""
+        batch = self.ctx.spec.objective.batch
+        done, rest = divmod(step, max(1, -(-self.n_rows // batch)))
+        return done * self.n_rows + min(rest * batch, self.n_rows)
+
+    def values(self, step: int) -> dict[str, float]:
+        """What a metric says of the step besides its loss."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold of it."""
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027
+        """Put back what `tensors` gave."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what it holds."""
+
+
+class StoredRows(Source):
+    """The rows of a snapshot, in an order that the seed and the epoch decide."""
+
+    def __init__(self, ctx: RunContext) -> None:
+        super().__init__(ctx)
+        spec = ctx.spec
+        self._stored = read_rows(ctx.path(spec.snapshot), spec.objective.rows, sha256=spec.snapshot_sha256)
+        self.n_rows = len(self._stored)
+        self.n_steps = self.total_steps = steps_of(
+            self.n_rows, batch=spec.objective.batch, epochs=spec.objective.epochs
+        )
+
+    @override
+    def open(self, loaded: Policy | RewardModel, *, fresh: bool) -> None:
+        spec, settings = self.ctx.spec, self.ctx.spec.objective
+        limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        if settings.rows == "pairs":
+            self._rows = encode_pairs(self._stored, loaded.tokenizer, max_length=limit, target=settings.target)
+        else:
+            self._rows = _ENCODERS[settings.rows](self._stored, loaded.tokenizer, max_length=limit)
+        if any(len(row.item.completions) > 1 for row in self._rows):
+            longest = max(len(row.item.prompt_ids) + max(map(len, row.item.completions)) for row in self._rows)
+            if reason := unshared_because(loaded.model, longest):
+                self.ctx.log("warning", f"{reason}: each answer takes a row of its own, which is slower")
+        if settings.needs("ref") and spec.reference is not None:
+            path = self.ctx.path(spec.reference)
+            own = fresh and isinstance(loaded, Policy) and path.resolve() == Path(loaded.path).resolve()
+
+            @cache
+            def reference() -> Any:  # a start that is not trained yet is its own reference
+                return (loaded if own else load_policy(path, device=self.ctx.device, dtype=self.ctx.dtype)).model
+
+            self._rows = with_references(self.ctx, self._rows, reference)
+            if settings.needs("mismatched"):
+                mixed = [row.mismatched for row in self._rows if row.mismatched is not None]
+                mixed = with_references(self.ctx, mixed, reference, file=MISMATCHED_FILE)
+                self._rows = [replace(row, mismatched=one) for row, one in zip(self._rows, mixed, strict=True)]
+
+    @override
+    def rows(self, step: int, sums: Sums) -> list[Row]:
+        return batch_of(self._rows, step, batch=self.ctx.spec.objective.batch, seed=self.ctx.spec.seed)
+
+    @override
+    def values(self, step: int) -> dict[str, float]:
+        return {"epoch": step * self.ctx.spec.objective.epochs / self.n_steps}

@@ -1,0 +1,71 @@
+"""A judge as it is asked, in plain values: what a job, a trial and a training step are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from prefloop.config import ConfigError
+from prefloop.judging.render import JudgeMode
+from prefloop.types import OrderPolicy
+
+_YOUNGER = ("key", "json_schema", "top_p", "checkpoint", "rules", "members", "rule", "weights")  # than some runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSpec:
+    """One judge. Where it answers and its key are not in it: they are told by pipe (`base_url` may be given by hand).
+
+    What a kind does not need keeps its default.
+    """
+
+    kind: str
+    name: str = ""
+    key: str = ""  # by which whoever asks knows a member of an ensemble
+    base_url: str = ""
+    model: str = ""
+    template: str = ""
+    criterion: str = ""
+    mode: JudgeMode = "text"
+    order_policy: OrderPolicy = "average"
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    samples: int = 1  # grades of an answer, of a judge that grades
+    tie_delta: float = 0.0
+    seed: int = 0
+    json_schema: bool = True  # False: its endpoint is known not to hold a reply to a schema
+    checkpoint: str = ""  # model directory of a judge that is made of weights
+    world: str = ""
+    noise: float = 0.0
+    soft: bool = False
+    rules: Mapping[str, Any] = field(default_factory=dict)  # the options of a judge made of rules
+    members: tuple[JudgeSpec, ...] = ()
+    rule: str = "majority"
+    weights: tuple[float, ...] = ()  # of the members, in their order
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides what it says, as plain values: not where it answers or lies."""
+        plain = asdict(self) | {"members": [member.settings() for member in self.members]}
+        for name in ("base_url", "checkpoint"):
+            plain.pop(name)
+        for item in fields(self):
+            default = item.default_factory() if item.default_factory is not MISSING else item.default
+            if item.name in _YOUNGER and getattr(self, item.name) == default:
+                plain.pop(item.name, None)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Any) -> JudgeSpec:
+        """Make it again from `dataclasses.asdict`. Raises ConfigError."""
+        known = {item.name for item in fields(cls)}
+        if not isinstance(data, Mapping) or set(data) - known:
+            raise ConfigError(f"a judge is an object of {', '.join(sorted(known))}, not {data!r}")
+        values = dict(data)
+        values["members"] = tuple(map(cls.from_json, values.get("members", ())))
+        values["weights"] = tuple(map(float, values.get("weights", ())))
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ConfigError(f"a judge: {error}") from None

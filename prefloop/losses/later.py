@@ -1,0 +1,18 @@
+"""torch, imported at its first use: the file of a loss is read where there is no torch, and computes where there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch as torch
+else:
+    from importlib import import_module
+
+    class _Later:
+        def __getattr__(self, name):
+            return getattr(import_module("torch"), name)
+
+    torch = _Later()
+
+__all__ = ["torch"]

@@ -1,0 +1,43 @@
+"""What a GGUF file says of itself, from its header: architecture, sizes, tokenizer. No torch.
+
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from prefloop.model_sources.child import NoModel
+
+_NAMES = {"gemma3": "gemma3_text"}  # where transformers has another name
+_PLAIN = frozenset({"F32", "F16", "BF16", "F64"})
+
+
+def read(path: str) -> dict[str, Any]:
+    """Read the header of a file; the weights are not looked at. Raises NoModel."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+    except (ValueError, OSError, KeyError, IndexError) as error:
+        raise NoModel(f"this is not a GGUF file that can be read: {error}") from error
+
+    def text(key: str) -> str:
+        field = reader.get_field(key)
+        return str(field.contents()) if field is not None else ""
+
+    kinds = sorted({tensor.tensor_type.name for tensor in reader.tensors} - _PLAIN)
+    architecture = text("general.architecture")
+    if not reader.tensors or not architecture:
+        raise NoModel("this GGUF file holds no model: no architecture or no weights (a vocabulary or a part alone?)")
+    if reader.get_field("split.count") is not None and text("split.count") not in ("0", "1"):
+        raise NoModel("this is one part of a GGUF model in several files: join them first (llama-gguf-split --merge)")
+    return {
+        "architecture": _NAMES.get(architecture, architecture),
+        "n_parameters": sum(prod(int(n) for n in tensor.shape) for tensor in reader.tensors),
+        "has_tokenizer": reader.get_field("tokenizer.ggml.tokens") is not None,
+        "has_template": bool(text("tokenizer.chat_template")),
+        "has_end": reader.get_field("tokenizer.ggml.eos_token_id") is not None,
+        "quantised": ", ".join(kinds),
+    }
