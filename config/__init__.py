@@ -1,4 +1,6 @@
-"""The assembly of processes. Importing it names the Celery app, so that services can ring a bell by name."""
+"""The configuration of all processes. Importing it makes the Celery app known, so that services can notify workers
+by name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Celery app. It carries bells only: ids and queue names, never work (DESIGN 5)."""
+"""The Celery app. Its messages only notify workers: ids and queue names, never work (DESIGN 5)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Readers of environment variables that fail loudly: a malformed value stops the start, by name.
 
-django-environ reads DATABASE_URL. Its other readers take a misspelt switch for False and a value that begins with a
-dollar sign for another variable's name, so those are ours.
+django-environ reads DATABASE_URL. Its other readers read a misspelt switch as False, and a value that begins with a
+dollar sign as another variable's name, so those are our own.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def env_float(name: str, default: float, *, above: float) -> float:
 
 
 def env_choice(name: str, choices: tuple[str, ...]) -> str:
-    """Read one of the choices, the first where it is unset. Raises ImproperlyConfigured for any other value."""
+    """Read one of the choices, the first if it is unset. Raises ImproperlyConfigured for any other value."""
     value = env_str(name, choices[0])
     if value not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}")
@@ -89,7 +89,9 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
 
 
 def import_dirs(own: Path, given: list[str]) -> tuple[list[Path], dict[str, list[Path]]]:
-    """Read where models may be imported from: directories of the operator, and `slug=directory` of a project."""
+    """Read the directories that models may be imported from: directories of the operator, and `slug=directory` of a
+    project.
+    """
     everywhere, of_projects = [own], dict[str, list[Path]]()
     for item in given:
         slug, equals, path = item.partition("=")
@@ -101,7 +103,7 @@ def import_dirs(own: Path, given: list[str]) -> tuple[list[Path], dict[str, list
 
 
 def vllm_python(root: Path) -> str:
-    """Name the interpreter that has vLLM: PREFLOOP_VLLM_PYTHON, this one, or `.venv-vllm`'s; "" where none has.
+    """Name the interpreter that has vLLM: PREFLOOP_VLLM_PYTHON, this one, or `.venv-vllm`'s; "" if none has.
 
     vLLM is not imported to find out: that takes seconds, and torch.
     """
@@ -115,7 +117,7 @@ def vllm_python(root: Path) -> str:
 
 
 def base_url(recorded: Path) -> str:
-    """Give the address that links begin with: PREFLOOP_BASE_URL, else what `up` last recorded, else its default."""
+    """Return the base URL of links: PREFLOOP_BASE_URL, else what `up` last recorded, else its default."""
     found = env_str("PREFLOOP_BASE_URL")
     if not found and recorded.exists():
         found = recorded.read_text("utf-8").strip()
@@ -156,7 +158,7 @@ SQLITE = {
 
 
 def database(url: str, var: Path) -> dict[str, Any]:
-    """Turn DATABASE_URL into Django's settings; empty means SQLite in var/. What its query says become options.
+    """Turn DATABASE_URL into Django's settings; empty means SQLite in var/. Its query parameters become options.
 
     SQLite is opened IMMEDIATE with WAL: Django's default (DEFERRED) fails about half of concurrent
     read-then-write transactions at once with "database is locked", whatever the timeout.

@@ -201,7 +201,7 @@ READER_SECONDS = env.env_int("PREFLOOP_READER_SECONDS", 10, minimum=1)  # of pro
 # One core stays free for the web and the other worker: threads that wait for each other on busy cores are far slower
 # than one thread alone. Part of what makes a run repeatable.
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", max(1, (os.cpu_count() or 1) - 1))
-# Processes that share a training step on one machine (one a GPU); a step-refreshed run is always one process.
+# Processes that share a training step on one machine (one a GPU); an on-policy run is always one process.
 TRAINING_PROCESSES = env.env_int("PREFLOOP_PROCESSES", 1, minimum=1)
 # Of the weights that compute: auto is bf16 on a GPU and fp32 on a CPU; float64 repeats the same answers anywhere.
 PRECISION = env.env_choice("PREFLOOP_PRECISION", PRECISIONS)

@@ -1,7 +1,7 @@
 """Checkpoint directories: what may be loaded, what they contain, and how they are published. No torch here.
 
-A checkpoint is a directory of safetensors and JSON files. It is written elsewhere, closed with a manifest (name,
-size and SHA-256 of every file) and renamed into place, so that a directory with a manifest is whole or damaged,
+A checkpoint is a directory of safetensors and JSON files. It is written under another name, completed with a manifest
+(name, size and SHA-256 of every file) and renamed, so that a directory with a manifest is either complete or damaged,
 never half written.
 """
 
@@ -82,7 +82,7 @@ def check_checkpoint_dir(path: str | Path) -> None:
     for file in _walk(root):
         name = file.relative_to(root).as_posix()
         if file.is_symlink() and not file.resolve().is_relative_to(home):
-            raise UnsafeCheckpoint(f"{name} is a link that leads out of the checkpoint directory")
+            raise UnsafeCheckpoint(f"{name} is a link that points outside the checkpoint directory")
         if file.is_dir():
             continue
         if not file.is_file():
@@ -144,7 +144,7 @@ def check_safetensors(file: Path) -> None:
     position = 0
     for begin, end in sorted(spans):
         if begin != position:
-            raise refuse("its tensors overlap or leave holes")
+            raise refuse("its tensors overlap or leave gaps")
         position = end
     if position != data:
         raise refuse("its tensors do not fill the file")
@@ -167,7 +167,7 @@ def count_parameters(directory: Path) -> int:
 
 
 def fingerprint(path: str | Path) -> str:
-    """Hash a model directory by content: weights, config and tokenizer; optimizer state and notes don't count."""
+    """Hash a model directory by content: weights, config and tokenizer; optimizer state and notes are ignored."""
     root = Path(path)
     digest = hashlib.sha256()
     for file in sorted(root.iterdir()):
@@ -177,7 +177,8 @@ def fingerprint(path: str | Path) -> str:
 
 
 def tokenizer_hash(path: str | Path) -> str:
-    """Hash what a tokenizer makes of a text: its vocabulary, merges, added tokens and normalisation, however written.
+    """Hash how a tokenizer treats a text: its vocabulary, merges, added tokens and normalisation, however they are
+    written.
 
     Two directories with the same hash give the same ids; "" where there is no tokenizer.
     """
@@ -242,7 +243,7 @@ def verify_manifest(directory: str | Path) -> dict[str, Any]:
         raise DamagedCheckpoint(f"the manifest of {root.name} cannot be read") from error
     present = {file.relative_to(root).as_posix(): file for file in _files(root)}
     if missing := sorted(entries.keys() - present.keys()):
-        raise DamagedCheckpoint(f"{root.name} has lost {missing[0]}")
+        raise DamagedCheckpoint(f"{root.name} is missing {missing[0]}")
     if added := sorted(present.keys() - entries.keys()):
         raise DamagedCheckpoint(f"{root.name} holds {added[0]}, which its manifest does not name")
     for name, entry in entries.items():
@@ -307,13 +308,13 @@ def _check_json(file: Path, name: str) -> None:
 
 
 def _is_known_attention(value: object) -> bool:
-    """Whether it names attention that transformers brings along; a dict gives each part of a model its own."""
+    """Whether it names attention that transformers includes; a dict names one for each part of a model."""
     names = value.values() if isinstance(value, dict) else [value]
     return all(name is None or (isinstance(name, str) and name in _KNOWN_ATTENTION) for name in names)
 
 
 def _find_code_key(content: object) -> str | None:
-    """Find a key that asks for custom code at any depth (without recursion: depth is the file's to choose)."""
+    """Find a key that asks for custom code at any depth (without recursion, since the file chooses the depth)."""
     stack = [content]
     while stack:
         node = stack.pop()

@@ -1,4 +1,4 @@
-"""What a child process that loads strangers' models gets to see of the environment."""
+"""The environment of child processes that load models of unknown origin."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OPERATOR_OFFLINE = "PREFLOOP_HUB_OFFLINE"  # what HF_HUB_OFFLINE was before the 
 
 
 def child_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what only the product itself may know, and with every hub switched off.
+    """Return the environment without the product's own secrets, and with every model hub switched off.
 
-    Left out by name: secrets, keys, tokens, passwords and addresses (DATABASE_URL, a broker's), which may hold one.
+    Removed by name: secrets, keys, tokens, passwords, and addresses that may contain one (DATABASE_URL, a broker's).
     """
     return {name: value for name, value in env.items() if not _SECRET.search(name)} | OFFLINE
 

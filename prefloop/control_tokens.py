@@ -1,7 +1,7 @@
-"""The control tokens of known chat templates, in one table, and how a text that spells them out is made harmless.
+"""The control tokens of known chat templates in one table, and how text that contains them is made harmless.
 
-A server that puts our text into a chat template may read `<|im_start|>` in it as the token that begins a turn. So what
-others wrote is shown to judges with other brackets around such words.
+A server that puts our text into a chat template may read `<|im_start|>` in it as the token that begins a turn. So text
+by others is shown to judges with other brackets around such words.
 """
 
 from __future__ import annotations

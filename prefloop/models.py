@@ -1,8 +1,8 @@
-"""What a model directory holds and what it takes to use, from its JSON files and headers alone: no torch.
+"""Facts about a model directory and its requirements, from its JSON files and headers alone: no torch.
 
-Memory is an estimate, in bytes, without activations, which depend on `token_budget` and `spare_memory`:
-a number of the weights takes 2 bytes in bf16 (on a GPU) and 4 in fp32 (on a CPU); to train it, its gradient, its two
-moments and, in bf16, its copy in fp32 are kept beside it, 4 bytes each.
+Memory is an estimate, in bytes, without activations, which depend on `token_budget` and `spare_memory`: a weight takes
+2 bytes in bf16 (on a GPU) and 4 in fp32 (on a CPU); training also keeps its gradient, its two moments and, in bf16, an
+fp32 copy, 4 bytes each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LORA_SHARE = 0.02  # of the weights: rank 16 on all linear layers of models of 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """`notes` are for people: what will not work, or was not tried."""
+    """`notes` are for people: what will not work, or has not been tested."""
 
     architecture: str
     n_parameters: int
@@ -46,7 +46,7 @@ class ModelFacts:
 
 
 def model_facts(directory: str | Path, *, n_parameters: int) -> ModelFacts:
-    """Look at a model directory. Raises UnsafeCheckpoint, and UnloadableModel for an adapter without its model."""
+    """Inspect a model directory. Raises UnsafeCheckpoint, and UnloadableModel for an adapter without its model."""
     root = Path(directory)
     check_checkpoint_dir(root)
     # beside a config.json too: what is loaded then is the model that the adapter names, wherever it lies

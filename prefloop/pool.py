@@ -1,4 +1,4 @@
-"""Calls to something that answers slowly, several at once: judges, samplers. What they say is taken in one thread."""
+"""Calls to something slow, several at once: judges, samplers. Results are handled in one thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preferences as probabilities, p for the first answer: from a difference of scores to p, from p to an outcome."""
+"""Preferences as probabilities, p for the first answer: from a difference of scores to p, and from p to an outcome."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ def sigmoid(x: float) -> float:
 
 
 def p_of_difference(difference: float, *, noise: float = 1.0) -> float:
-    """Give σ(difference / noise), the Bradley–Terry probability; without noise the greater one wins, equals tie."""
+    """Give σ(difference / noise), the Bradley–Terry probability; without noise the greater one wins, and equal ones
+    tie.
+    """
     if noise > 0:
         return sigmoid(difference / noise)
     return 0.5 if difference == 0 else float(difference > 0)
 
 
 def outcome_at(p_first: float) -> Outcome:
-    """Name the likelier side; ½ is a tie."""
+    """Name the more likely side; ½ is a tie."""
     if abs(p_first - 0.5) < _SAME:
         return "tie"
     return "first" if p_first > 0.5 else "second"
 
 
 def hardened(p_first: float) -> float:
-    """Give the likelier side for certain; a tie stays one."""
+    """Make the more likely side certain; a tie stays a tie."""
     return {"first": 1.0, "second": 0.0}.get(outcome_at(p_first), 0.5)
 
 
@@ -47,5 +49,5 @@ def p_of(outcome: str | None, p_first: float | None) -> float | None:
 
 
 def verdict_at(p_first: float) -> LabelledVerdict:
-    """Say p as a verdict: its outcome, and p itself."""
+    """Return p as a verdict: its outcome, and p itself."""
     return LabelledVerdict(state="ok", outcome=outcome_at(p_first), p_first=p_first)

@@ -1,6 +1,6 @@
 """Independent seeds for the sampler, the labeller, the shuffler and the trainer, from one number.
 
-A seed is the SHA-256 of the root seed and a path of names, so that asking for one more never moves the others.
+A seed is the SHA-256 of the root seed and a path of names, so that asking for one more never changes the others.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 def sampler_seed(seed: int, *names: str | int) -> int:
-    """Seed of what draws completions."""
+    """Seed of the sampler of completions."""
     return derive_seed(seed, "sampler", *names)
 
 
 def labeller_seed(seed: int, *names: str | int) -> int:
-    """Seed of what labels: order of presentation, label noise, sampled labels."""
+    """Seed of the labeller: order of presentation, label noise, sampled labels."""
     return derive_seed(seed, "labeller", *names)
 
 
@@ -37,5 +37,5 @@ def shuffler_seed(seed: int, *names: str | int) -> int:
 
 
 def trainer_seed(seed: int, *names: str | int) -> int:
-    """Seed of what is random inside training itself: new heads, dropout."""
+    """Seed of the randomness inside training: new heads, dropout."""
     return derive_seed(seed, "trainer", *names)

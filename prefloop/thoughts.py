@@ -1,6 +1,6 @@
-"""How models mark their thoughts, in one table: judges' replies and the answers that are trained on are read by it.
+"""How models mark their thoughts, in one table; used for judges' replies and for answers to train on.
 
-A chat template may open the thoughts itself, as part of the prompt; a reply then holds the closing mark alone.
+A chat template may open the thoughts itself, as part of the prompt; a reply then has only the closing mark.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _BARE_CHANNELS = re.compile(r"\Aanalysis(?=\W|[A-Z]).*assistantfinal", re.DOTALL
 
 
 def after_thoughts(text: str) -> str | None:
-    """What follows the last closing mark (all of a text without marks); None where thoughts are opened and not closed.
+    """Return what follows the last closing mark (the whole text without marks); None if thoughts are opened and not
+    closed.
 
     The opening mark may be missing, because the prompt held it.
     """
@@ -49,7 +50,7 @@ def after_thoughts(text: str) -> str | None:
 
 
 def opened_in(text: str) -> tuple[str, str] | None:
-    """The marks of the thoughts that `text` opens and does not close; None where it opens none."""
+    """The marks of thoughts that `text` opens and does not close; None if there are none."""
     for opens, closes in MARKS:
         _, found, inside = text.rpartition(opens)
         if found and closes not in inside:

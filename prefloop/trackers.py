@@ -3,10 +3,10 @@
     pip install 'prefloop[tensorboard]'
     python -m prefloop.trackers RUN_DIR [RUN_DIR …] --to tensorboard --where logs/ [--follow]
 
-`events.jsonl` stays the record; a tracker is a copy. Metrics go under TRL's names. Of several runs (the rounds of a
-loop) the steps are counted through, so that they are one curve. With --follow it waits for more until the last run
-ends. A run that was taken up again says some steps twice; a tracker that only appends is told each step once, which
-loses nothing: the same steps give the same numbers.
+`events.jsonl` stays the record; a tracker is a copy. Metrics have TRL's names. For several runs (the rounds of a loop)
+the steps are counted across them, so that they form one curve. With --follow it waits for more until the last run ends.
+A resumed run repeats some steps; a tracker that can only append gets each step once, which loses nothing, since the
+same steps give the same numbers.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class TrackerMissing(PrefloopError):
 
 
 class NoRun(PrefloopError):
-    """A directory in which no run has said anything."""
+    """A directory without any events of a run."""
 
 
 class Sink(Protocol):
-    """Where metrics go. `at` is seconds since 1970."""
+    """A tracker that receives metrics. `at` is seconds since 1970."""
 
     def write(self, step: int, at: float, values: Mapping[str, float]) -> None: ...
 
@@ -123,7 +123,7 @@ SINKS: Mapping[Tracker, type[TensorBoard] | type[WandB] | type[MLflow] | type[Tr
 def mirror(
     run_dirs: Sequence[str | Path], *, to: Tracker, where: str = "", name: str = "", follow: bool = False
 ) -> int:
-    """Write the runs' metrics to a tracker as one run; return how many steps it was told.
+    """Write the runs' metrics to a tracker as one run; return how many steps were written.
 
     Raises TrackerMissing, and NoRun for a directory without a run.
     """

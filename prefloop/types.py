@@ -20,11 +20,11 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class PrefloopError(Exception):
-    """Something the user can put right; its text is one clear line."""
+    """An error that the user can correct; its text is one clear line."""
 
 
 class BadData(PrefloopError):
-    """Something in the user's data, a prompt or a row, that can't be used; `index`: which of those that were given."""
+    """A prompt or row in the user's data that can't be used; `index`: which of those that were given."""
 
     def __init__(self, message: str, *, index: int = 0) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The answers to one prompt, with a score each where the recipe has one."""
+    """The answers to one prompt, with a score each if the recipe has scores."""
 
     prompt_id: str
     completions: tuple[Completion, ...]
@@ -75,7 +75,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
-    """One row of a snapshot: the exact pair that a run learns from, and where its label came from."""
+    """One row of a snapshot: the exact pair that a run is trained on, and where its label came from."""
 
     id: str
     prompt: PromptContent
@@ -99,7 +99,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class LabelledVerdict:
-    """What one call to a judge said of one comparison, in canonical terms."""
+    """The verdict of one call to a judge on one comparison, in canonical terms."""
 
     state: VerdictState
     outcome: Outcome | None = None

@@ -1,4 +1,4 @@
-"""Where `up` listens, and which names the browser may use for it."""
+"""The address that `up` listens on, and the host names that browsers may use for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefloop.types import PrefloopError
 
 
 class PortTaken(PrefloopError):
-    """Something listens there already."""
+    """Another process listens there already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ S = TypeVar("S")
 
 
 class NotAskable(PrefloopError):
-    """A judge that can't be asked as it stands."""
+    """A judge that can't be asked in its present state."""
 
 
 class EndpointMeter:
@@ -54,7 +54,7 @@ def meter_of(judge: Judge, *, purpose: str, note: str = "") -> EndpointMeter | N
 
 @contextmanager
 def answering(endpoint: Endpoint) -> Iterator[tuple[str, str, list[str]]]:
-    """Give the base URL where an endpoint answers, its key, and the hosts that may be private.
+    """Return the base URL of an endpoint, its key, and the hosts that may be private.
 
     A simulated one is started here, and allowed because it is ours.
     """
@@ -79,7 +79,7 @@ def opened(judge: Judge) -> Iterator[ChatEndpoint]:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Say whose failure it was: nobody there (tried again by itself), no judge, or no money left."""
+    """Classify failures: no answer (retried automatically), no judge, or no money left."""
     try:
         yield
     except CapReached as error:
@@ -100,7 +100,7 @@ def ask_and_write(
     meter: EndpointMeter | None,
     words: str,
 ) -> None:
-    """Ask about several items at once, and write each answer as it comes: only calls in flight can be lost.
+    """Ask about several items at once, and write each reply as it comes, so that only calls in flight can be lost.
 
     `write` runs in a fenced transaction, which settles the calls too. Trouble with the endpoint, a cap that is reached,
     or a worker that must leave, ends the asking; the calls in flight are waited for and written first.

@@ -1,4 +1,4 @@
-"""What a bell means: drain the queue."""
+"""The Celery task of the doorbell: drain the queue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ busy = False  # in a pool child: whether a drain is running now (a child does on
 
 @app.task(name="workers.run_queue")  # type: ignore[untyped-decorator]
 def run_queue(*, queue: str, **_: object) -> int:
-    """Run what is claimable. A bell too many finds nothing; a bell lost is rung again by the worker's feed."""
+    """Run claimable jobs. An extra message finds none; a lost one is replaced by the worker's feed."""
     global busy
     busy = True
     try:

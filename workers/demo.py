@@ -40,7 +40,7 @@ Equal is a good answer, and so is *both bad*.
 
 
 def demo_project(*, owner: User | None) -> Project:
-    """Return the demo project, making it if it is not there; `owner` becomes its owner."""
+    """Return the demo project, created if it does not exist; `owner` becomes its owner."""
     with transaction.atomic():
         project, created = Project.objects.get_or_create(
             slug=SLUG,
@@ -61,7 +61,7 @@ def demo_project(*, owner: User | None) -> Project:
 
 
 def demo_seed(*, owner: User | None, seed: int = 0) -> Job:
-    """Make the demo project and enqueue the first job of its seeding; once."""
+    """Create the demo project and enqueue the first job of its set-up; once."""
     with transaction.atomic():
         project = demo_project(owner=owner)
         return job_enqueue(

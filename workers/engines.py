@@ -1,4 +1,4 @@
-"""What draws a checkpoint's answers in this worker: transformers here, or the worker's vLLM server. Imports torch."""
+"""Engines for a checkpoint's answers in this worker: transformers, or the worker's vLLM server. Imports torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def machine() -> engines.Machine:
 
 
 def settle(ctx: JobContext, run: SamplingRun) -> None:
-    """Put an engine where the run says `auto`, with the reason: once, for all jobs of the run."""
+    """Replace `auto` in a run by an engine, with the reason: once, for all jobs of the run."""
     if run.engine != Engine.AUTO:
         return
     found = engines.choose(run.engine, machine(), n_answers=run.n * len(run.prompt_ids))
@@ -45,7 +45,7 @@ def settle(ctx: JobContext, run: SamplingRun) -> None:
 
 
 class Answering(Protocol):
-    """Draws n answers to each of the named prompts, in their order; a name's answers are the same in any company."""
+    """Samples n answers to each of the named prompts, in order; a name's answers do not depend on the other prompts."""
 
     def __call__(
         self,
@@ -63,7 +63,7 @@ class Answering(Protocol):
 def answering(
     checkpoint: Checkpoint, setting: str, *, n_answers: int, check: Callable[[], None]
 ) -> Iterator[Answering]:
-    """Lend what answers as this policy by the engine of a setting; `n_answers` is about how many will be asked for."""
+    """Lend a sampler for this policy with the engine of a setting; `n_answers` is the approximate number of answers."""
     found = engines.choose(setting, machine(), n_answers=n_answers)
     if found.name == engines.VLLM.name:
         with vllm(checkpoint, check=check) as (endpoint, reader):
@@ -74,7 +74,9 @@ def answering(
 
 @contextmanager
 def vllm(checkpoint: Checkpoint, *, check: Callable[[], None]) -> Iterator[tuple[ChatEndpoint, Reader]]:
-    """Lend a client of the worker's server, with this checkpoint's weights. Where it is lost, the job is retried."""
+    """Lend a client of the worker's server, with this checkpoint's weights. If the server is lost, the job is
+    retried.
+    """
     reader = load_reader(store_path(checkpoint.path))
     device = model_cache.device()
     with (
@@ -94,7 +96,7 @@ def vllm(checkpoint: Checkpoint, *, check: Callable[[], None]) -> Iterator[tuple
 
 @contextmanager
 def vllm_for_training(checkpoint: Checkpoint, *, check: Callable[[], None]) -> Iterator[ServedModel]:
-    """Lend the worker's server to a training process that gives it weights of its own, and that wants memory too."""
+    """Lend the worker's server to a training process, which loads its own weights into it and needs memory too."""
     device = model_cache.device()
     with vllm_servers.serving(
         checkpoint, device=device, check=check, on_start=model_cache.release, beside_training=True

@@ -1,7 +1,7 @@
-"""The worker's consumer steps: look at the table, ring the own bell, give back lost jobs, show a sign of life.
+"""The worker's consumer steps: look at the table, notify itself, return lost jobs, write a heartbeat.
 
-With or without a broker every worker does this. Without one it is how bells come at all (about 0.4 s after a commit);
-with one it is what makes a flushed, doubled or dead broker harmless.
+Every worker does this, with or without a broker. Without one it is how jobs are noticed at all (about 0.4 s after a
+commit); with one it makes a flushed, duplicated or dead broker harmless.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ DEAF_SECONDS = 60.0  # a consumer that has not looped for so long is ended, to b
 
 
 class Feed(bootsteps.StartStopStep):
-    """Runs in the consumer's timer: with an event loop (Redis, RabbitMQ) its beats prove that the loop turns."""
+    """Runs in the consumer's timer: with an event loop (Redis, RabbitMQ) its heartbeats prove that the loop is
+    running.
+    """
 
     requires = {"celery.worker.consumer.tasks:Tasks"}
 
@@ -61,7 +63,7 @@ class Feed(bootsteps.StartStopStep):
     shutdown = stop
 
     def look(self, consumer: Any) -> None:
-        """One turn. The connection is closed at its end: the pool may fork a new child at any time."""
+        """One turn. The connection is closed at the end, since the pool may fork a new child at any time."""
         self.looped = now = time.monotonic()
         try:
             if now - self._signed >= SIGN_SECONDS:
@@ -88,7 +90,7 @@ class Feed(bootsteps.StartStopStep):
 
 
 def sign_of_life(*, name: str, queue: str) -> None:
-    """Write this worker's row, and drop the rows of this host's dead ones."""
+    """Write this worker's row, and delete the rows of this host's dead workers."""
     now = database_now()
     if not Worker.objects.filter(name=name).update(last_loop_at=now):
         for other in Worker.objects.filter(host=host_name()):

@@ -1,4 +1,4 @@
-"""Running jobs in the foreground of a command, with a line of progress."""
+"""Running jobs in the foreground of a command, with a progress line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from prefloop.types import PrefloopError
 
 
 class GroupFailed(PrefloopError):
-    """A job of the group failed; the text says whose failure it was, and why."""
+    """A job of the group failed; the text gives the cause."""
 
 
 class ProgressLine:
-    """One line on stderr that is written over; lines of their own where stderr is no terminal."""
+    """One line on stderr that is overwritten; separate lines if stderr is no terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -43,14 +43,14 @@ class ProgressLine:
 
 
 def run_until(done: Callable[[], bool], *, quiet: bool = False, **options: Any) -> None:
-    """Drain both queues here until `done`; a worker elsewhere may take jobs of it too."""
+    """Drain both queues here until `done`; another worker may take some of the jobs."""
     line = ProgressLine(quiet=quiet)
     drain_until(done, queues=["gpu", "cpu"], worker_name=worker_name(queue="foreground"), on_progress=line, **options)
     line.done()
 
 
 def run_group(group: JobGroup, *, quiet: bool = False) -> None:
-    """Run the jobs of a group to their end, and no others, though they wait for longer.
+    """Run the jobs of a group to their end, and no others, even if those have waited longer.
 
     Raises GroupFailed with the newest failure.
     """

@@ -1,4 +1,4 @@
-"""The models a worker has loaded, by content: a job that uses the same weights does not load them again."""
+"""The models a worker has loaded, by content: a job with the same weights does not load them again."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def dtype() -> torch.dtype:
 
 
 def use_threads() -> None:
-    """Use the configured number of threads: results repeat only at the same number."""
+    """Use the configured number of threads: results repeat exactly only with the same number."""
     if torch.get_num_threads() != settings.WORKER_THREADS:
         torch.set_num_threads(settings.WORKER_THREADS)
 
 
 def release() -> None:
-    """Let go of every model, and of the accelerator's memory: somebody else needs it."""
+    """Free every model, and the accelerator's memory, for another process."""
     with _lock:
         _policies.clear()
         _reward_models.clear()
@@ -48,7 +48,7 @@ def release() -> None:
 
 
 def _make_room() -> None:
-    """A vLLM server takes most of the accelerator's memory; on a CPU the two live side by side."""
+    """Stop the vLLM server on an accelerator, where it takes most of the memory; on a CPU both can stay."""
     if torch.cuda.is_available():
         vllm_servers.stop()
 

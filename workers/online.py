@@ -40,8 +40,8 @@ def _asked(run: TrainingRun) -> dict[str, Judge]:
     return {key: judge for key, judge in asked_with(loop.judge).items() if judge.declared.costs}
 
 
-class Beside:
-    """The database's side of a run; nothing to do for a run on stored rows."""
+class DatabaseLink:
+    """The database side of a run; it does nothing for a run on stored rows."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
@@ -118,7 +118,7 @@ class Beside:
                 self._meters[key].settle(made)
 
     def tell(self) -> None:
-        """Send on what people have corrected since the last time."""
+        """Forward people's corrections since the last time."""
         if self.run.kind != ONLINE:
             return
         newest = Override.objects.filter(comparison__project=self.run.project_id).order_by("-id").first()
@@ -128,6 +128,6 @@ class Beside:
             self._newest_override = at
 
     def ended(self) -> None:
-        """Freeze what it learnt from, in the caller's transaction."""
+        """Freeze the training data, in the caller's transaction."""
         if self.run.kind == ONLINE:
             used_snapshot(run=self.run)

@@ -1,4 +1,4 @@
-"""Scores that a policy writes about answers, its own or others': several sampled judgements each. Imports torch."""
+"""Scores that a policy gives to answers, its own or others': several sampled judgements each. Imports torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSWERS_AT_ONCE = 256  # scored between two writes
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One sampled judgement; `value` None: it could not be read, and `why` says why."""
+    """One sampled judgement; `value` None: it could not be read, and `why` gives the reason."""
 
     raw: str
     value: int | None
@@ -43,7 +43,9 @@ def judgements(
     *,
     mode: ScoreMode = "additive",
 ) -> Iterator[tuple[str, list[Judgement]]]:
-    """Sample `options["samples"]` judgements of each prompt, by its key; a key draws the same in any company."""
+    """Sample `options["samples"]` judgements of each prompt, by its key; a key's judgements do not depend on the
+    others.
+    """
     lowest, highest = SCORE_RANGES[mode]
     groups = answering(
         list(asked.items()),
@@ -65,9 +67,9 @@ def judgements(
 
 
 def score_by_policy(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]) -> None:
-    """Store the judge's judgements of each completion: all samples of one at once, so that a re-run doubles none.
+    """Store the judge's judgements of each completion, all samples of one at once, so that a re-run stores none twice.
 
-    What could not be read is a row of its own without a value: it is left out of the mean, and never a 0.
+    An unreadable one is a row without a value: it is left out of the mean, and never counts as 0.
     """
     with answering_as(judge, n_asked=len(completion_ids), check=ctx.check) as answering:
         _score(ctx, judge, completion_ids, answering)
@@ -75,7 +77,7 @@ def score_by_policy(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]
 
 @contextmanager
 def answering_as(judge: Judge, *, n_asked: int, check: Callable[[], None]) -> Iterator[Answering]:
-    """Lend what answers as the policy that judges, by the engine of the loop that it is a policy of."""
+    """Lend a sampler for the judging policy, with the engine of its loop."""
     if judge.checkpoint is None:
         raise AssertionError("a policy that scores has weights")  # a constraint of the table
     engine = str(judge.options.get("engine", AUTO))
@@ -115,7 +117,9 @@ def _score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], answeri
 
 
 def _prompt_of(judge: Judge) -> ScorePrompt:
-    """What asks this judge for a score: by its own template, or as its world or project asks for additive scores."""
+    """The prompt that asks this judge for a score: by its own template, or as its world or project asks for additive
+    scores.
+    """
     mode = judge_mode(judge.mode)
     if mode == "additive" and not judge.template:
         return score_prompt(judge.project, criterion=judge.criterion)

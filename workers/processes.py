@@ -1,4 +1,4 @@
-"""Child processes that leave no orphans."""
+"""Child processes that are never orphaned."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def start(
     death_signal: int = signal.SIGKILL,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a group of its own; on Linux the kernel sends it `death_signal` should we be killed.
+    """Start a process in a group of its own; on Linux the kernel sends it `death_signal` if we are killed.
 
     Call it from a thread that lives as long as the child may: the kernel watches the thread, not the process.
     """
@@ -66,7 +66,7 @@ def stop(process: subprocess.Popen[bytes], *, grace_seconds: float) -> int:
 
 
 def die_with_parent(*, look_seconds: float = 0.5, leave: Callable[[int], None] = os._exit) -> None:
-    """End this process when its parent is gone, by looking from a thread.
+    """End this process when its parent is gone, by polling from a thread.
 
     For the pool's children: the kernel's death signal would follow the parent's *thread* that forked them, and the
     pool replaces lost children from a thread that ends before they do.

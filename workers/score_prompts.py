@@ -1,4 +1,4 @@
-"""How a policy is asked to score an answer. Torch-free."""
+"""The prompts that ask a policy to score an answer. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ANY_CRITERION = "The answer does what the request asks, and does it well."
 
 
 def score_prompt(project: Project, *, criterion: str = "") -> ScorePrompt:
-    """Return the world's own additive-score prompt, else the built-in template with a criterion: the project's."""
+    """Return the world's own additive-score prompt, else the built-in template with the project's criterion."""
     of_world = score_prompt_of(project.world)
     if of_world is not None:
         return of_world
@@ -20,7 +20,7 @@ def score_prompt(project: Project, *, criterion: str = "") -> ScorePrompt:
 
 
 def template_prompt(template: Template, criterion: str) -> ScorePrompt:
-    """Return what asks for a score by a template."""
+    """Return the prompt for a score by a template."""
 
     def rendered(prompt: str, answer: str) -> PromptContent:
         # one code for one text: what is learned from and what is asked later are then the same prompt

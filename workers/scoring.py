@@ -15,7 +15,7 @@ from workers import model_cache
 
 
 def reward_scores_of(checkpoint: Checkpoint, rows: Sequence[Completion]) -> list[float]:
-    """Return the reward of each completion; `rows` come with their prompts, those of one prompt together."""
+    """Return the reward of each completion; `rows` include their prompts, those of one prompt together."""
     model = model_cache.reward_model(checkpoint)
     ids = StoredIds(checkpoint)
     groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prompt_id)]

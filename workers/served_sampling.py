@@ -1,4 +1,4 @@
-"""Answers that come over HTTP, one by one: each is stored once, and another attempt asks for what is missing alone."""
+"""Sampling over HTTP: each answer is stored once, and another attempt only asks for the missing ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_served(
     at_once: int,
     check: Callable[[], None],
 ) -> int:
-    """Draw and store the answers of these prompts that are missing; return how many were there before."""
+    """Sample and store the missing answers to these prompts; return how many existed before."""
     there = set(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", "index"))
     rows = Prompt.objects.in_bulk(prompt_ids)
     missing = [(rows[pk], k) for pk in prompt_ids for k in range(run.n) if (pk, k) not in there]

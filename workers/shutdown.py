@@ -1,7 +1,7 @@
-"""One byte that the worker's process shares with its children: "leave when you can".
+"""One byte of memory that the worker shares with its children: "leave when you can".
 
-Celery's warm shutdown waits for the children without telling them; a training job would hold it for hours. The byte
-lies in memory mapped before the fork, so that setting it in the parent is seen by `ctx.check()` in every child.
+Celery's warm shutdown waits for the children without telling them; a training job would hold it for hours. The byte is
+in memory mapped before the fork, so that `ctx.check()` in every child sees when the parent sets it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`up`: web and workers as children of one process, begun again when they end, ended together."""
+"""The supervisor of `up`: web and workers as children of one process, restarted when they end, and ended together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Call `add`, then `serve` from the main thread: children are tied to the thread that starts them."""
+    """Call `add`, then `serve` from the main thread: children are bound to the thread that starts them."""
 
     say: Callable[[str], None]
     grace_seconds: float
@@ -46,19 +46,19 @@ class Supervisor:
         return child
 
     def listen(self) -> None:
-        """Ctrl-C or SIGTERM once: leave in order. Again: at once."""
+        """Ctrl-C or SIGTERM once: shut down in order. Again: at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._told)
 
     def serve(self, *, every_turn: Callable[[], None] = lambda: None) -> None:
-        """Look after the children until told to stop."""
+        """Watch the children until told to stop."""
         while not self.stopping.wait(0.25):
             for child in self.children:
                 self._look_after(child)
             every_turn()
 
     def end(self) -> None:
-        """Ask all to leave at the same time, wait within the grace, then end what is left with its group."""
+        """Ask all children to leave at the same time, wait for the grace period, then kill the remaining groups."""
         running = [child for child in self.children if child.process is not None and child.process.poll() is None]
         for child in running:
             if child.process is not None:

@@ -1,7 +1,7 @@
-"""The vLLM server of this worker: one at a time, given another checkpoint's weights where these fit, stopped when idle.
+"""The vLLM server of this worker: one at a time, reused for other checkpoints that fit, stopped when idle.
 
-It goes by itself when the worker does (prefloop/policy/vllm_guard.py), however that ends. Whoever wants the card for
-something else (loading a model, training) calls `stop` first.
+It ends with the worker (prefloop/policy/vllm_guard.py), however that ends. Code that needs the GPU for something else
+(loading a model, training) calls `stop` first.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def serving(
     on_start: Callable[[], None] = lambda: None,
     beside_training: bool = False,
 ) -> Iterator[VllmServer]:
-    """Lend the server of this checkpoint, starting it where it does not run; `check` may end the wait by raising.
+    """Lend the server of this checkpoint, starting it if it does not run; `check` may end the wait by raising.
 
     `on_start` is called before one is started. `beside_training`: a training process loads other weights into it, and
-    needs memory of a GPU too, so that a server which takes most of it is started anew. Raises VllmMissing,
-    VllmFailed, UnsafeCheckpoint.
+    needs GPU memory too, so that a server which takes most of it is restarted. Raises VllmMissing, VllmFailed,
+    UnsafeCheckpoint.
     """
     global _held
     directory = store_path(checkpoint.path)
@@ -85,7 +85,7 @@ def serving(
 
 
 def _fits(held: _Held, fingerprint: str, directory: Path) -> bool:
-    """Whether the server holds these weights, or can be given them now."""
+    """Whether the server holds these weights, or can load them now."""
     if not held.server.alive():
         return False
     return held.fingerprint == fingerprint or (not held.n_users and same_shape(held.started_from, directory))

@@ -1,8 +1,8 @@
-"""One class of worker: a consumer process that never imports torch, and children that do the work.
+"""The worker: a consumer process that never imports torch, and children that do the work.
 
-Children and not threads: a handler that is killed for memory, or crashes in native code, takes its child along and
-nothing else; the consumer sees it, gives the job back and forks another. A child is kept for the worker's life, so
-that the models it has loaded stay loaded (workers/model_cache.py).
+Children and not threads: a handler that is killed for lack of memory, or crashes in native code, only takes its child
+with it; the consumer notices, returns the job and forks another. A child is kept for the worker's life, so that its
+loaded models stay loaded (workers/model_cache.py).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def run(*, queue: str, slots: int | None = None) -> None:
 
 
 def _leave(**_: Any) -> None:
-    """SIGTERM or Ctrl-C: tell the children, and end the hard way those that do not listen within the grace."""
+    """SIGTERM or Ctrl-C: tell the children, and kill those that do not leave within the grace period."""
     shutdown.request()
 
     def end() -> None:
@@ -74,7 +74,7 @@ def _child_started(**_: Any) -> None:
 
 
 def _child_told(*_: Any) -> None:
-    """A service manager that signals every process: leave at the next `ctx.check()`, or now when idle."""
+    """For a service manager that signals every process: leave at the next `ctx.check()`, or now when idle."""
     shutdown.request()
     if not bells.busy:
         raise SystemExit(0)

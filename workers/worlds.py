@@ -1,4 +1,4 @@
-"""Worlds with a known truth, by the name that a project carries. Torch-free."""
+"""Worlds with a known truth, by the name in a project. Torch-free."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def utility_of(world: str) -> Utility | None:
 
 
 def score_prompt_of(world: str) -> ScorePrompt | None:
-    """Return how a policy of this world is asked to score an answer; None: by the built-in template."""
+    """Return the prompt with which a policy of this world is asked for a score; None: the built-in template."""
     return SCORE_PROMPTS.get(world)
 
 
 def demonstrations_of(world: str, prompts: Sequence[str], n: int, *, seed: int) -> list[JudgeDemonstration]:
-    """Return n judge demonstrations over answers to these prompts. Raises UnknownWorld where there is no such world."""
+    """Return n judge demonstrations on answers to these prompts. Raises UnknownWorld if there is no such world."""
     if world != "letters":
         raise UnknownWorld(f"there are judge demonstrations of the world letters only, not of {world or 'no world'}")
     return eft.demonstrations(prompts, n, seed=seed)
 
 
 def judged_pairs_of(world: str, prompts: Sequence[str], *, seed: int) -> Iterator[Judged]:
-    """Give a pair of judge demonstrations for each prompt with the world's preference; none without a world."""
+    """Return a pair of judge demonstrations for each prompt with the world's preference; none without a world."""
     if world == "letters":
         for prompt in prompts:
             yield from eft.pairs(prompt, 1, seed=seed)

@@ -27,7 +27,7 @@ class LoginForm(forms.Form):
 
 
 class NewPasswordForm(forms.Form):
-    """A new password, once: the field can be shown, so there is nothing to type twice."""
+    """A form for a new password, asked once: the field can be shown, so it need not be typed twice."""
 
     password = forms.CharField(
         label=_("New password"),

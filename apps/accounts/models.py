@@ -1,4 +1,4 @@
-"""People, the one-time links by which they come in, and what their API tokens may do."""
+"""People, the one-time links by which they sign in, and the scopes of their API tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class User(AbstractUser):
 
 
 class LoginLink(TimeStamped):
-    """A link that logs one person in, once. Only its hash is kept."""
+    """A link that signs one person in, once. Only its hash is kept."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="login_links")
     token_hash = models.CharField(max_length=64, unique=True)
@@ -34,7 +34,7 @@ class LoginLink(TimeStamped):
 
 
 class Scope(models.TextChoices):
-    """What an API token may do: never more than its person may.
+    """What an API token may do, never more than its owner.
 
     Reading needs READ and writing MANAGE, unless a view declares another as its `scope`.
     """

@@ -31,5 +31,5 @@ class HasScope(IsAuthenticated):
             return False
         row = TokenScope.objects.filter(token=request.auth).first()
         held = row.scope if row is not None else "none"
-        self.message = f"This token has the scope {held!r}; here {needed.value!r} is needed."
+        self.message = f"This token has the scope {held!r}; this address needs {needed.value!r}."
         return row is not None and Scope(held).allows(needed)

@@ -1,4 +1,4 @@
-"""The API's description of itself, with the scope that each operation's tokens need."""
+"""The API's OpenAPI description, with the scope that each operation needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from apps.accounts.permissions import scope_needed
 
 
 class ScopedSchema(AutoSchema):
-    """An operation of the API's description, with the scope that its tokens need."""
+    """An operation in the API's description, with the scope that tokens need for it."""
 
     def get_description(self) -> str:  # type: ignore[override]
         return f"{super().get_description()}\n\nScope of the token: {scope_needed(self.view, self.method).value}."

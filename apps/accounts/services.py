@@ -30,10 +30,10 @@ class AccountRefused(PrefloopError):
 
 
 class LinkInvalid(PrefloopError):
-    """The link was used already, has run out, or never existed: all three look the same."""
+    """The link was used, has expired, or never existed; the message is the same in all three cases."""
 
     def __init__(self) -> None:
-        super().__init__("This link does not work (any more). Ask for a new one.")
+        super().__init__("This link is invalid or has expired. Ask for a new one.")
 
 
 def token_hash(token: str) -> str:
@@ -45,7 +45,7 @@ def user_create(*, username: str, password: str | None = None, actor: User | Non
     """Make a person. Without a password the account waits for a login link. Raises AccountRefused."""
     username = unicodedata.normalize("NFKC", username).strip()
     if not _USERNAME.fullmatch(username):
-        raise AccountRefused("A username has 1 to 150 of the letters a to z, digits or @ . + - _ and nothing else.")
+        raise AccountRefused("A username has 1 to 150 characters: letters a to z, digits and @ . + - _.")
     user = User(username=username, email=email)
     if password is None:
         user.set_unusable_password()
@@ -64,7 +64,7 @@ def user_create(*, username: str, password: str | None = None, actor: User | Non
 
 
 def admin_grant(*, user: User, actor: User | None = None) -> None:
-    """Make a person an admin: someone who runs the installation, and may make projects. Once is enough."""
+    """Make a user an admin, who runs the installation and may make projects. Repeating it changes nothing."""
     if user.is_superuser:
         return
     with transaction.atomic():
@@ -81,9 +81,9 @@ def _check_password(password: str, user: User) -> None:
 
 
 def login_link_create(*, user: User, now: datetime, actor: User | None = None, base_url: str = "") -> str:
-    """Make a link that signs `user` in once, within an hour, and end the links made before; give its whole address.
+    """Make a link that signs `user` in once, within an hour, and end earlier links; return its full address.
 
-    It begins with `base_url`, where that is given, else with the address of this instance.
+    It begins with `base_url` if given, else with the address of this instance.
     """
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
@@ -106,7 +106,7 @@ def login_link_find(*, token: str, now: datetime) -> LoginLink:
 
 
 def login_link_use(*, token: str, now: datetime) -> User:
-    """Use a link up, once: of two at the same moment one succeeds. Raises LinkInvalid."""
+    """Use up a link, once: of two attempts at the same moment one succeeds. Raises LinkInvalid."""
     with transaction.atomic():
         link = login_link_find(token=token, now=now)
         if LoginLink.objects.filter(pk=link.pk, used_at__isnull=True).update(used_at=now) != 1:
@@ -129,7 +129,7 @@ def password_set(*, user: User, password: str, now: datetime) -> None:
 
 
 def theme_set(*, user: User, theme: str) -> None:
-    """Keep which theme a person likes. Raises AccountRefused."""
+    """Store a user's theme. Raises AccountRefused."""
     if theme not in {"auto", "light", "dark"}:
         raise AccountRefused("A theme is auto, light or dark.")
     user.theme = theme
@@ -144,13 +144,13 @@ def profile_update(*, user: User, first_name: str, last_name: str, email: str) -
 def token_create(
     *, user: User, scope: Scope = Scope.MANAGE, lifetime: timedelta | None = None, actor: User | None = None
 ) -> tuple[AuthToken, str]:
-    """Make an API token; give its row and its text, which is stored nowhere and never shown again.
+    """Make an API token; return its row and its text, which is stored nowhere and never shown again.
 
     Without a `lifetime` it lasts as long as settings.TOKEN_LIFETIME says. Raises AccountRefused for one over a year.
     """
     lifetime = settings.TOKEN_LIFETIME if lifetime is None else lifetime
     if not timedelta(0) < lifetime <= timedelta(days=MOST_TOKEN_DAYS):
-        raise AccountRefused(f"A token lasts 1 to {MOST_TOKEN_DAYS} days.")
+        raise AccountRefused(f"A token can last 1 to {MOST_TOKEN_DAYS} days.")
     with transaction.atomic():
         row, text = AuthToken.objects.create(user=user, expiry=lifetime)
         TokenScope.objects.create(token=row, scope=scope)
@@ -160,9 +160,9 @@ def token_create(
 
 
 def token_revoke(*, user: User, prefix: str) -> None:
-    """End one of the person's own tokens. Raises AccountRefused where there is none of that beginning."""
+    """End one of the user's own tokens. Raises AccountRefused if there is none with that beginning."""
     with transaction.atomic():
         n_deleted, _ = AuthToken.objects.filter(user=user, token_key=prefix).delete()
         if not n_deleted:
-            raise AccountRefused("You have no token that begins like that.")
+            raise AccountRefused("You have no such token.")
         audit(actor=user, verb="token.revoke", target=f"user:{user.username}", data={"prefix": prefix})

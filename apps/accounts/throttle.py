@@ -1,12 +1,12 @@
-"""A brake on guessing passwords: failures are counted per account, and per address, in the shared cache.
+"""Limits on guessing passwords: failures are counted per account and per address, in the shared cache.
 
-An account with too many failures waits. An address with very many shuts out nobody, since a whole office may have the
-same one: from there on, each account is allowed fewer failures, so that a right password still lets its person in, and
-trying one password on all accounts gets no further. One-time links need no brake: they hold 256 random bits.
+An account with too many failures has to wait. An address with very many failures locks out nobody, since a whole office
+may share it: from then on each account is allowed fewer failures, so that a correct password still works, and trying
+one password on all accounts gains nothing. One-time links need no limit: they hold 256 random bits.
 
-The address is the one the connection came from; what a trusted proxy says of its client is believed, and nobody else's
-X-Forwarded-For, so that writing one starts no new count. A proxy must be named in PREFLOOP_TRUSTED_PROXIES; else
-all behind it have one address; named, its own address never counts. A success clears the account's count.
+The address is the one the connection came from. X-Forwarded-For is trusted only from a trusted proxy, so writing one
+starts no new count. A proxy must be named in PREFLOOP_TRUSTED_PROXIES; otherwise everybody behind it has one address. A
+named proxy's own address never counts. A success clears the account's count.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def _key(kind: str, value: str) -> str:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Give the client's address; "" where it is a proxy's whose clients are not known.
+    """Return the client's address; "" if it is that of a proxy whose clients are not known.
 
-    Of X-Forwarded-For the last address that is not a trusted proxy's counts: what stands before it anyone may write.
+    Of X-Forwarded-For the last address that is not a trusted proxy's counts: anybody can write the ones before it.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
     chain = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]

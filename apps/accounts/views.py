@@ -1,4 +1,4 @@
-"""Coming in, going out, and a person's own pages."""
+"""Signing in and out, and a user's own pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def person(request: HttpRequest) -> User:
 
 
 def posted(request: HttpRequest) -> QueryDict | None:
-    """The sent fields, even where none was sent; None where the page is only looked at."""
+    """The submitted fields, even if there are none; None if the page is only read."""
     return request.POST if request.method == "POST" else None
 
 
@@ -49,7 +49,7 @@ def safe_next(request: HttpRequest) -> str:
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "POST"])
 def login_view(request: HttpRequest) -> HttpResponse:
-    """Sign in with a password. Every refusal says the same, and an unknown name takes as long as a wrong password."""
+    """Sign in with a password. Every refusal is the same, and an unknown name takes as long as a wrong password."""
     if request.user.is_authenticated:
         return redirect(safe_next(request))
     form = LoginForm(posted(request))
@@ -67,7 +67,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
                 login(request, user)
                 return redirect(safe_next(request))
             throttle.note_failure(account=name, address=address)
-            form.add_error(None, _("The username and the password do not fit together."))
+            form.add_error(None, _("Wrong username or password."))
             status = 400
     elif request.method == "POST":
         status = 400
@@ -103,7 +103,7 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def password_set(request: HttpRequest) -> HttpResponse:
-    """Choose a password after a login link: the current one is not asked for, once."""
+    """Choose a password after a login link; the current one is not asked for this time."""
     user = person(request)
     if not request.session.get(NEEDS_PASSWORD):
         return redirect("accounts:password-change")
@@ -112,7 +112,7 @@ def password_set(request: HttpRequest) -> HttpResponse:
         services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
         request.session.pop(NEEDS_PASSWORD, None)
         update_session_auth_hash(request, user)
-        messages.success(request, _("Your password is set."))
+        messages.success(request, _("Your password has been set."))
         return redirect("/")
     context = {
         "form": form,
@@ -138,7 +138,8 @@ def password_change(request: HttpRequest) -> HttpResponse:
             services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
             update_session_auth_hash(request, user)
             messages.success(
-                request, _("Your password is changed. Your other sessions are signed out and your API tokens revoked.")
+                request,
+                _("Your password has been changed. Your other sessions are signed out and your API tokens revoked."),
             )
             return redirect("accounts:profile")
         elif "current" in form.errors:
@@ -207,7 +208,7 @@ def token_revoke(request: HttpRequest) -> HttpResponse:
     except services.AccountRefused as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("The token is revoked."))
+        messages.success(request, _("The token has been revoked."))
     return redirect("accounts:tokens")
 
 

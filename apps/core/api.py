@@ -1,4 +1,4 @@
-"""How the API says that something went wrong: always JSON with one clear `detail`."""
+"""Errors of the API: always JSON with one clear `detail`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefloop.types import PrefloopError
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn an error the caller can put right into 400 with its one line; leave the rest to DRF."""
+    """Turn an error that the caller can correct into 400 with its one line; leave the rest to DRF."""
     if isinstance(error, PrefloopError):
         http_status = getattr(error, "http_status", status.HTTP_400_BAD_REQUEST)
         return Response({"detail": str(error)}, status=http_status)

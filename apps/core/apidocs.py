@@ -1,4 +1,4 @@
-"""The OpenAPI document as a person reads it: operations in groups, with their parameters and bodies."""
+"""The OpenAPI document for people: operations in groups, with their parameters and bodies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Operation:
 
 
 def _resolved(schema: Any, components: dict[str, Any], depth: int = 0) -> Any:
-    """Put what a $ref names in its place, a few levels deep (a reference may lead back to itself)."""
+    """Replace a $ref by what it names, a few levels deep (references may be circular)."""
     if isinstance(schema, list):
         return [_resolved(item, components, depth) for item in schema]
     if not isinstance(schema, dict):
@@ -46,7 +46,7 @@ def _body(content: dict[str, Any] | None, components: dict[str, Any]) -> str:
 
 @cache
 def operations() -> tuple[tuple[str, tuple[Operation, ...]], ...]:
-    """Give every operation, grouped by the first word of its path below /api/v1/. Made once a process."""
+    """Return every operation, grouped by the first word of its path below /api/v1/. Computed once per process."""
     document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     components = document.get("components", {}).get("schemas", {})
     groups: dict[str, list[Operation]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Numbers of a chart: what can be drawn, where the ticks stand, how a value is written, where names fit."""
+"""Axes of charts: which numbers can be drawn, where ticks are, how values are written, where labels fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_number(value: float | None) -> TypeGuard[float]:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from `low` to `high` in steps of 1, 2 or 5 times a power of ten, about so many."""
+    """Round numbers from `low` to `high` in steps of 1, 2 or 5 times a power of ten, about `n` of them."""
     if not (is_number(low) and is_number(high)) or high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
         return [low]
     rough = (high - low) / max(1, about)
@@ -58,7 +58,7 @@ def tick_texts(values: Sequence[float], unit: str = "") -> list[str]:
 
 
 def spread(ys: Sequence[float], top: float, bottom: float, apart: float = 16.0) -> list[float]:
-    """Move heights as little as may be until they lie `apart`, in order, above `bottom` if there is room."""
+    """Move heights as little as possible so that they are `apart`, in order, and above `bottom` if there is room."""
     order = sorted(range(len(ys)), key=lambda i: ys[i])
     placed = dict.fromkeys(order, 0.0)
     before = top - apart
@@ -76,7 +76,7 @@ def finite(*values: float | None) -> list[float]:
 
 
 def figure(value: float, unit: str) -> str:
-    """Write a number as a column of figures does: per cents all with one decimal."""
+    """Write a number for a column of figures: percentages all with one decimal."""
     return f"{100 * value:.1f}\u202f%".replace("-", "\u2212") if unit == "%" else show(value, unit)
 
 
@@ -95,7 +95,7 @@ def extent(values: Sequence[float], given: tuple[float, float] | None) -> tuple[
 def labelled_ticks(
     low: float, high: float, unit: str, about: int = 5, *, width: float | None = None
 ) -> list[tuple[float, str]]:
-    """Give ticks with the texts that stand at them; on an axis `width` wide so few that no text touches the next."""
+    """Return ticks with their labels; on an axis `width` wide only as many as fit without touching."""
     found: list[float] = []
     texts: list[str] = []
     for fewer in range(about, 1, -1):

@@ -1,9 +1,10 @@
-"""Many new rows of one model at once: ids reserved first, values sent without an object or a round trip a row.
+"""Inserting many rows of one model: ids are reserved first, and values are sent without one object or round trip per
+row.
 
-`bulk_create` makes a model's object and an SQL expression for every value and reads the ids back; an import makes five
-or six rows a record, so that is most of its time. Here ids are reserved first (SQLite: the table's sequence, safe in a
-transaction that holds the write lock; PostgreSQL: nextval), then tuples go by executemany or COPY. Constraints hold as
-ever.
+`bulk_create` makes a model's object and an SQL expression for every value and reads the ids back. An import makes five
+or six rows per record, so that would take most of its time. Here ids are reserved first (SQLite: the table's sequence,
+safe in a transaction that holds the write lock; PostgreSQL: nextval), then tuples are inserted with executemany or
+COPY. Constraints are checked as usual.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def ids_reserve(model: type[models.Model], n: int, *, using: str = DEFAULT_DB_ALIAS) -> list[int]:
-    """Take the next n ids of a model's table, ascending; nobody else gets them. In a transaction only."""
+    """Reserve the next n ids of a model's table, ascending. Only inside a transaction."""
     connection = connections[using]
     if not connection.in_atomic_block:
         raise RuntimeError("ids are reserved in the transaction that uses them")
@@ -48,9 +49,9 @@ def rows_insert(
 ) -> list[int]:
     """Insert new rows, in order, and give their ids, which ascend in that order.
 
-    A row's values are those of the columns `names` ("project_id", not "project"); every other column holds its field's
-    default, one value for all the rows. `ids` were reserved for them, where rows point at each other. In a transaction
-    only. Raises IntegrityError where a constraint is broken. No signals, no `save`.
+    A row's values are those of the columns `names` ("project_id", not "project"); every other column gets its field's
+    default, the same for all rows. `ids` were reserved, if rows refer to each other. Only inside a transaction. Raises
+    IntegrityError if a constraint is broken. No signals, no `save`.
     """
     if not rows:
         return []
@@ -80,8 +81,9 @@ def rows_insert(
 
 @contextmanager
 def file_not_mapped(*, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
-    """Let SQLite read its file instead of mapping it: an import or export touches all of it, and what is mapped (up to
-    128 MB) counts as this process's memory."""
+    """Let SQLite read its file instead of mapping it: an import or export touches all of it, and mapped memory (up
+    to 128 MB) counts as this process's memory.
+    """
     connection = connections[using]
     if connection.vendor != "sqlite":
         yield
@@ -98,7 +100,7 @@ def file_not_mapped(*, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
 
 
 def _prepared(field: Any, values: Sequence[Any], connection: Any) -> list[Any]:
-    """Turn a column's values into what the database takes."""
+    """Convert a column's values for the database."""
     if isinstance(field, models.JSONField):
         adapt = connection.ops.adapt_json_value  # what the field calls, past its looks for expressions
         empty = adapt({}, field.encoder)

@@ -1,4 +1,4 @@
-"""Lists in pieces: SQLite takes a limited number of parameters a query."""
+"""Lists in pieces: SQLite allows a limited number of parameters per query."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whole columns of a query as arrays, without a Python object a cell.
+"""Whole columns of a query as arrays, without one Python object per cell.
 
 The database joins a column into one text, which NumPy splits: two to three times as fast as fetching rows, on SQLite
-and PostgreSQL alike. Columns of a few small numbers travel together as one number, and a text column is sent once a
-distinct text. For reports that read a hundred thousand rows while a page waits.
+and PostgreSQL alike. Columns of a few small numbers are sent together as one number, and in a text column each distinct
+text is sent once. For reports that read a hundred thousand rows while somebody waits for the page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Kind = type | range
 
 
 class Texts(NamedTuple):
-    """A text column, numbered: the distinct texts, sorted, and each row's place among them, -1 where it is empty."""
+    """A text column, numbered: the distinct texts, sorted, and each row's index among them, -1 if it is empty."""
 
     names: list[str]
     place: Ints
@@ -39,8 +39,8 @@ def coded(field: str, codes: Mapping[str, int], *, default: int | Combinable) ->
 def fetch(query: QuerySet[Any], **columns: tuple[Kind, str | Expression]) -> dict[str, Any]:
     """Fetch columns given as name=(kind, field or expression).
 
-    Kinds: int; a range, which holds every value there is; float, where None is NaN; str, which gives Texts. Rows come
-    in no particular order, the same in every column. Raises ValueError where a value lies outside its range.
+    Kinds: int; a range that contains every value; float, where None is NaN; str, which gives Texts. Rows come in no
+    particular order, the same in every column. Raises ValueError if a value is outside its range.
     """
     kinds = {name: kind for name, (kind, _) in columns.items()}
     named = {_c(name): F(what) if isinstance(what, str) else what for name, (_, what) in columns.items()}

@@ -1,4 +1,4 @@
-"""What every page's frame needs."""
+"""Template variables that every page needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One guard for every CSV: a spreadsheet must not take a stranger's text for a formula."""
+"""One protection for every CSV: a spreadsheet must not take somebody's text for a formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many ids in one query, in one parameter: SQLite takes no more than some ten thousand parameters."""
+"""Many ids in one query parameter: SQLite allows no more than some ten thousand parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands print results: sorted, indented, the same bytes for the same values."""
+"""How commands print results: sorted, indented, and the same bytes for the same values."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def dumps(value: Any) -> str:
-    """Write JSON for people and programs; NaN and infinities are refused (ValueError), undefined is null."""
+    """Write JSON for people and programs; NaN and infinities are refused (ValueError), undefined values are null."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,7 +1,7 @@
 """Charts of lines, drawn on the server: lines through points with their intervals, and the sparkline.
 
-They print, work without scripts, and stand beside a table: pure functions from numbers to an <svg> (svg.py). Numbers of
-unit "%" are fractions.
+They can be printed, work without scripts, and come with a table: pure functions from numbers to an <svg> (svg.py).
+Numbers of unit "%" are fractions.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from apps.core.axis import Guide, extent, finite, is_number, labelled_ticks, sho
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point of a line. `low`, `high`: its interval; `x_low`, `x_high`: that of x. `tag`: a few letters beside it.
+    """A point of a line. `low`, `high`: its interval; `x_low`, `x_high`: that of x. `tag`: a short label.
 
-    Without `mark` it only bends the line, for a curve that is known everywhere.
+    Without `mark` it only shapes the line, for a curve that is known everywhere.
     """
 
     x: float
@@ -37,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a line chart; `series` 0…5 picks its colour, `hue` wins over it."""
+    """One line of a line chart; `series` 0…5 picks its colour, unless `hue` is given."""
 
     label: str
     points: tuple[Point, ...]
@@ -93,11 +93,11 @@ def lines(
     labels_at_edge: bool = False,
     x_whole: bool = False,
 ) -> SafeString:
-    """Draw lines through points with their intervals, each named at its end (no legend to look up).
+    """Draw lines through points with their intervals, each labelled at its end (there is no legend).
 
-    `x_whole`: the x axis counts, so it has ticks at whole numbers only.
+    `x_whole`: the x axis counts, so ticks are at whole numbers only.
 
-    With `labels_at_edge` the names stand in the right margin, led to from the ends: for lines that end in the middle.
+    With `labels_at_edge` the names are in the right margin, connected to the ends: for lines that end in the middle.
     """
     points = [point for one in series for point in one.points]
     x_low, x_high = extent([n for p in points for n in finite(p.x, p.x_low, p.x_high)], x_domain)

@@ -1,4 +1,4 @@
-"""What holds for every request and response: how large a body may be, and headers beside those of Django and CSP."""
+"""Middleware for all requests: limits on the size of a body, and headers in addition to those of Django and CSP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLIC_PATHS = ("/static/", "/favicon.ico", "/healthz", "/readyz", "/api/schema/
 
 
 def trusted_proxies_only(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Drop what a request says of its own scheme and client unless a trusted proxy sent it."""
+    """Drop a request's claims about its scheme and client unless a trusted proxy sent it."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         try:
@@ -36,7 +36,7 @@ def trusted_proxies_only(get_response: Callable[[HttpRequest], HttpResponse]) ->
 
 
 def security_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Add Permissions-Policy and CORP everywhere, and `no-store` wherever the view set no cache rule of its own."""
+    """Add Permissions-Policy and CORP everywhere, and `no-store` if the view set no cache rule of its own."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -51,7 +51,7 @@ def security_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Cal
 
 
 def large_body(view: _View) -> _View:
-    """Mark a view, or an APIView, that takes large bodies: it looks at their length itself, before it reads."""
+    """Mark a view, or an APIView, that accepts large bodies: it checks their length itself before reading."""
     view.takes_large_bodies = True  # type: ignore[attr-defined]
     return view
 
@@ -59,7 +59,7 @@ def large_body(view: _View) -> _View:
 class BodyLimit:
     """Refuse a body that is too large, or does not say how large it is, before anything reads it.
 
-    A form is read, and its files written to disk, before a view or the CSRF check knows who sends it.
+    Otherwise a form is read, and its files written to disk, before a view or the CSRF check knows the sender.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -1,4 +1,4 @@
-"""What every app shares: time stamps, and the append-only record of who did what."""
+"""Models that every app uses: time stamps, and the append-only audit log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TimeStamped(models.Model):
 
 
 class AuditEvent(TimeStamped):
-    """Who did what to which object: roles, keys, exports, deletions. Only ever appended."""
+    """An entry of the audit log: who did what to which object (roles, keys, exports, deletions). Only ever appended."""
 
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     verb = models.CharField(max_length=80)

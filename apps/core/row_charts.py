@@ -1,7 +1,7 @@
 """Charts of rows, drawn on the server: forest plot (or ladder), bars, matrix.
 
-They print, work without scripts, and stand beside a table: pure functions from numbers to an <svg> (svg.py). Intervals
-are drawn wherever they are given. Numbers of unit "%" are fractions.
+They can be printed, work without scripts, and come with a table: pure functions from numbers to an <svg> (svg.py).
+Intervals are drawn if given. Numbers of unit "%" are fractions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from apps.core.axis import Guide, extent, figure, finite, is_number, labelled_ti
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One row of a forest plot or ladder. `low`, `high`: its interval. `note`: small words at the right."""
+    """One row of a forest plot or ladder. `low`, `high`: its interval. `note`: a short text at the right."""
 
     label: str
     value: float | None
@@ -42,7 +42,7 @@ def forest(
     width: int = 720,
     label_width: int = 210,
 ) -> SafeString:
-    """Draw one row a dot: label, dot with its interval, value in figures. A ladder is a forest in a chosen order."""
+    """Draw one row per dot: label, dot with its interval, value. A ladder is a forest plot in a chosen order."""
     row, top = 34, 30 if any(guide.label for guide in guides) else 8
     known = [n for dot in dots for n in finite(dot.value, dot.low, dot.high)] + [guide.value for guide in guides]
     low, high = extent(known, domain)
@@ -92,7 +92,7 @@ def forest(
 
 
 def _in_figures(dot: Dot, unit: str) -> str:
-    """Write a dot's value with its interval, as it stands at the end of its row."""
+    """Write a dot's value with its interval, for the end of its row."""
     if not is_number(dot.value):
         return "not known"
     words = figure(dot.value, unit)

@@ -1,9 +1,10 @@
-"""A gunicorn worker whose threads answer people, and do not wait for clients who are slow to ask.
+"""A gunicorn worker whose threads serve requests without waiting for slow clients.
 
-gunicorn's threaded worker gives a connection to a thread as soon as its first byte is there; a client who then sends
-half a header holds that thread. Here the main loop gathers the head and a small body itself, for as many clients as
-there are, and hands over what is complete. Where a body is large, a thread has to read it: half of the threads may, and
-a body that comes too slowly is ended. Closing politely is done by the main loop too. TLS is for the proxy in front.
+gunicorn's threaded worker gives a connection to a thread as soon as its first byte arrives; a client that then sends
+half a header blocks that thread. Here the main loop itself collects the head and a small body, for any number of
+clients, and hands over complete requests. A large body has to be read by a thread: at most half of the threads may do
+so, and a body that comes too slowly is cut off. The main loop also closes connections cleanly. TLS is left to the
+proxy.
 
     gunicorn --worker-class apps.core.server.PatientWorker --threads 8 …
 """
@@ -34,11 +35,11 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
 
 class TooSlow(OSError):
-    """A body that comes so slowly that a thread shall not wait for it."""
+    """A body that arrives too slowly for a thread to wait for it."""
 
 
 class _Paced:
-    """A socket for gunicorn's parser that gives up on a client who sends a trickle."""
+    """A socket for gunicorn's parser that gives up on a client that sends too slowly."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -62,7 +63,7 @@ class _Paced:
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker, with the waiting for clients taken out of its threads."""
+    """gunicorn's threaded worker, with the waiting for clients moved out of its threads."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,7 +74,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._most_large = max(1, self.cfg.threads // 2)
 
     def accept(self, listener: Any) -> None:
-        """Take a connection in; a thread sees it when it has asked something."""
+        """Accept a connection; a thread sees it only after a request has arrived."""
         if self.cfg.is_ssl:
             super().accept(listener)
             return
@@ -89,7 +90,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._gather(conn)
 
     def on_client_socket_readable(self, conn: Any, client: Any) -> None:
-        """Gather the next request of a connection that was kept."""
+        """Collect the next request of a kept connection."""
         if self.cfg.is_ssl:
             super().on_client_socket_readable(conn, client)
             return
@@ -137,7 +138,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.enqueue_req(conn)
 
     def handle(self, conn: Any) -> Any:
-        """In a thread: give the parser what was gathered, then go on as gunicorn does."""
+        """In a thread: give the parser what was collected, then continue as gunicorn does."""
         if not self.cfg.is_ssl:
             try:
                 conn.sock.setblocking(True)
@@ -152,7 +153,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return super().handle(conn)
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        """In a thread: what is left of a large body is not waited for."""
+        """In a thread: don't wait for the rest of a large body."""
         return not getattr(conn, "is_large", False) and bool(super()._keepalive_after(conn, keepalive))
 
     def finish_request(self, conn: Any, fs: Any) -> None:
@@ -181,7 +182,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._hand_over(conn)
 
     def _close(self, conn: Any) -> None:
-        """Say that no more comes, and read on for a moment: an answer is lost where bytes are left unread."""
+        """Announce the end, and keep reading for a moment: a response is lost if unread bytes are left."""
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
@@ -210,7 +211,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     def murder_pending(self) -> None:
-        """End what has had its time."""
+        """Close connections whose time is over."""
         super().murder_pending()
         now = time.monotonic()
         for held in (self._gathering, self._closing):
@@ -223,7 +224,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
 
 def _is_complete(conn: Any) -> bool:
-    """Whether a thread can go on with what was gathered; notes whether it has to read a large body."""
+    """Whether a thread can continue with what was collected; notes whether it has to read a large body."""
     if not conn.n_wanted:
         end = conn.gathered.find(b"\r\n\r\n")
         if end < 0:

@@ -1,4 +1,4 @@
-"""Writes that every app shares."""
+"""Services that every app uses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from apps.core.models import AuditEvent
 
 
 def audit(*, actor: Any, verb: str, target: str, project: Any = None, data: dict[str, Any] | None = None) -> AuditEvent:
-    """Append who did what to which object. Never put a secret into `data`.
+    """Append to the audit log who did what to which object. Never put a secret into `data`.
 
     `actor` is a User or None (the system); `project` a Project or None; `verb` like "member.role_change".
     """

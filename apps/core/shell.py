@@ -1,4 +1,4 @@
-"""Numbers that the frame shows but that apps higher up know: they register a counter, the frame asks by name.
+"""Counts that the page frame shows but that higher apps compute: they register a counter, the frame asks by name.
 
 Names in use: `annotate` and `review` (open work of this person in a project), `jobs` (running jobs).
 Register in `AppConfig.ready()`; a counter must be one cheap query.
@@ -15,11 +15,11 @@ _counters: dict[str, Counter] = {}
 
 
 def register_count(name: str, counter: Counter) -> None:
-    """Let `counter(user, project)` answer for `name`; registering a name again replaces it."""
+    """Let `counter(user, project)` answer for `name`; registering a name again replaces the counter."""
     _counters[name] = counter
 
 
 def count(name: str, *, user: Any, project: Any) -> int | None:
-    """Ask the counter called `name`; None where no app has registered one."""
+    """Ask the counter called `name`; None if no app has registered one."""
     counter = _counters.get(name)
     return None if counter is None else counter(user, project)

@@ -1,7 +1,8 @@
-"""What the server's charts are made of: an <svg> with its title and description, and the shapes in it.
+"""Building blocks of the server's charts: an <svg> with its title and description, and the shapes in it.
 
-Every text is escaped; colours come by class only (components.css, ".chart"): `hue` is one of a, b, tie, both-bad, muted
-or "", a `kind` of "human" is filled and "machine" outlined. The charts themselves: row_charts.py, line_charts.py.
+Every text is escaped; colours come from classes only (components.css, ".chart"): `hue` is one of a, b, tie, both-bad,
+muted or "", and a `kind` of "human" is filled, "machine" outlined. The charts themselves are in row_charts.py and
+line_charts.py.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ def classes(*names: str) -> str:
 
 
 def hue_class(hue: str) -> str:
-    """Give the class of a hue, or refuse what is none."""
+    """Return the class of a hue. Refuses unknown ones."""
     if hue not in HUES:
         raise ValueError(f"no hue {hue!r}; one of {sorted(HUES)}")
     return f"hue-{hue}" if hue else ""
 
 
 def kind_class(kind: str) -> str:
-    """Give the class of people's or machines' marks, or refuse what is neither."""
+    """Return the class of people's or machines' marks. Refuses anything else."""
     if kind not in KINDS:
         raise ValueError(f"no kind {kind!r}; human or machine")
     return f"is-{kind}"
 
 
 def frame(width: float, height: float, title: str, desc: str, parts: Sequence[str], css: str = "chart") -> SafeString:
-    """Put the parts of a drawing, each escaped already, into an <svg> that says its title and description."""
+    """Put the escaped parts of a drawing into an <svg> with a title and description."""
     key = f"chart-{next(_ids)}"
     role = "group" if any("<a " in part for part in parts) else "img"  # what is inside an image can't be reached
     head = (
@@ -58,7 +59,7 @@ def frame(width: float, height: float, title: str, desc: str, parts: Sequence[st
 
 
 def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
-    """Draw words at a point."""
+    """Draw text at a point."""
     return f'<text x="{px(x)}" y="{px(y)}" text-anchor="{anchor}" class="{classes(css)}">{escape(words)}</text>'
 
 
@@ -68,10 +69,10 @@ def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 
 
 def linked(inner: str, href: str) -> str:
-    """Make shapes a link, if the address is a path of this site: a chart never leads elsewhere."""
+    """Make shapes a link, if the address is a path of this site: a chart never links elsewhere."""
     return f'<a href="{escape(href)}">{inner}</a>' if href.startswith("/") and not href.startswith("//") else inner
 
 
 def cut(text: str, most: int) -> str:
-    """Shorten a text to so many characters, the last of them an ellipsis."""
+    """Shorten a text to `n` characters, the last of them an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,8 +1,8 @@
-"""The one module that turns text written by models and strangers into HTML.
+"""The only module that turns text by models and other people into HTML.
 
-The road: bound the length, make invisible characters visible, Markdown without raw HTML, then an allow-list
-(nh3) over what came out. Images never load (their alt text is shown), links say who they belong to.
-No other module of the product marks text as safe, except `svg.py`, which escapes every value it draws.
+Steps: limit the length, make invisible characters visible, render Markdown without raw HTML, then apply an allow-list
+(nh3) to the result. Images never load (their alt text is shown), links carry rel attributes for untrusted content. No
+other module marks text as safe, except `svg.py`, which escapes every value it draws.
 """
 
 from __future__ import annotations
@@ -99,9 +99,10 @@ def _clean(html: str) -> str:
 
 
 def model_text_html(text: str) -> SafeString:
-    """Render Markdown written by a model or a stranger: never a script, an image, or a disguised character.
+    """Render Markdown by a model or an unknown author: never a script, an image, or a disguised character.
 
-    Texts over MAX_MARKDOWN characters, or with a line over MAX_LINE, are shown plain; over MAX_SHOWN they are cut.
+    Texts over MAX_MARKDOWN characters, or with a line over MAX_LINE, are shown as plain text; over MAX_SHOWN they are
+    cut.
     """
     if not text:
         return mark_safe('<p class="text-empty">(empty answer)</p>')

@@ -1,4 +1,4 @@
-"""Pages that belong to no app: health, the icon, and the offline-safe error pages are plain templates."""
+"""Pages that belong to no app: health checks, the icon, the API page. Error pages are plain templates."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from apps.core import apidocs
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Say that the process answers."""
+    """Report that the process responds."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Say that the database answers too; 503 where it does not, without telling strangers why."""
+    """Report that the database responds too; 503 if it does not, without giving the reason to strangers."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -32,7 +32,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def api_docs(request: HttpRequest) -> HttpResponse:
-    """Describe the API for people: the same document as /api/schema/, drawn on the server."""
+    """Describe the API for people: the same content as /api/schema/, rendered on the server."""
     return render(request, "core/api_docs.html", {"groups": apidocs.operations()})
 
 

@@ -1,4 +1,4 @@
-"""Can the judge be believed? The agreement report's figures for the judge that labels, in plain words."""
+"""How far the label judge can be trusted: figures of the agreement report in plain words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INLINE = 20_000  # verdicts; beyond it the figures are worked out after the page
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """How far the judge `name` can be believed. `answer`: yes | care | no | unknown."""
+    """How far the judge `name` can be trusted. `answer`: yes | care | no | unknown."""
 
     name: str
     answer: str
@@ -30,7 +30,7 @@ def is_quick(project: Project) -> bool:
 
 
 def belief(project: Project, *, now: datetime) -> Belief | None:
-    """Hold the judge that labels (else the one with most to show) to the truth; None where no judge has spoken."""
+    """Compare the label judge (else the judge with the most data) with the truth; None if no judge has verdicts."""
     if not Judge.objects.filter(project=project, verdicts__isnull=False).exists():
         return None
     made = agreement_for_page(project=project, now=now)

@@ -11,7 +11,7 @@ from apps.dashboard.selectors import Better
 
 
 def win_rate_against_kl(better: Better) -> SafeString:
-    """Draw the best loop: a point a round, with its interval, against how far it moved from the start."""
+    """Draw the best loop: a point per round, with its interval, against its distance from the start."""
     points = []
     for row in better.rows:
         low, high = row["win_rate_ci95"] or (None, None)

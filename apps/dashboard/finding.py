@@ -1,4 +1,4 @@
-"""What the command palette finds in a project by its words: recipes, loops, prompts."""
+"""What the command palette finds in a project: recipes, loops, prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_LOOPS = 500  # looked at
 
 
 def palette_find(project: Project, text: str, *, limit: int = FOUND) -> list[dict[str, str]]:
-    """Return entries for the palette; none where nothing was typed."""
+    """Return entries for the palette; none if nothing was typed."""
     words = text.strip().lower().split()
     if not words:
         return []

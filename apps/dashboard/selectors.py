@@ -1,4 +1,4 @@
-"""What the overview says: the loop with live numbers, three answers, and what happened lately."""
+"""The content of the overview: the loop with live numbers, three answers, and recent events."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STATION_OF_STAGE = {
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """The six stations, and the loop that is under way on them."""
+    """The six stations, and the active loop on them."""
 
     stations: list[dict[str, Any]]
     loop: Loop | None
@@ -50,7 +50,7 @@ class Ring:
 
 
 def ring(project: Project, *, now: datetime) -> Ring:
-    """Return the loop drawn once: six stations with their numbers; the station of the newest active loop is lit."""
+    """Return the loop as a diagram: six stations with their numbers; the station of the newest active loop is lit."""
     loop = Loop.objects.filter(project=project, state__in=ACTIVE).select_related("project", "judge").last()
     round_ = current_round(loop) if loop is not None else None
     lit: dict[str, tuple[str, str, Progress | None]] = {}
@@ -111,14 +111,14 @@ def _counts(rows: Any, field: str) -> list[tuple[str, int]]:
 
 
 def review_path(gate: Gate) -> str:
-    """The address below the project of what a round's gate asks people."""
+    """The address, below the project's, of what a round's gate asks people."""
     judge = f"&{urlencode({'judge': gate.judge})}" if gate.judge else ""
     return f"review/?round={gate.round_id}{judge}"
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What waits for a person now."""
+    """What needs a person now."""
 
     n_annotate: int
     n_review: int
@@ -145,7 +145,9 @@ def needs(project: Project, user: User, *, now: datetime, may_review: bool) -> N
 
 @dataclass(frozen=True, slots=True)
 class Better:
-    """The loop that came furthest: by the lower end of its last win rate, so that luck counts for little."""
+    """The loop with the best result, by the lower end of its last win rate's interval, so that luck counts for
+    little.
+    """
 
     loop: Loop
     rows: list[dict[str, Any]]  # those with a win rate and a KL, round 0 first
@@ -173,7 +175,7 @@ def _low(row: dict[str, Any]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """A job under way. `left` in seconds, None where nothing can be said yet."""
+    """A running job. `left` in seconds, None if unknown."""
 
     job: Job
     left: float | None
@@ -208,7 +210,7 @@ class SeedStep:
 
 
 def seeding(project: Project) -> list[SeedStep]:
-    """The steps of the demo's seeding while it is under way (or failed); empty where there is none, or it is done."""
+    """The steps of the demo's set-up while it runs (or after it failed); empty if there is none, or it is done."""
     seeds = Job.objects.filter(project=project, kind__startswith=SEED_PREFIX)
     states = {kind: state for kind, state in seeds.order_by("id").values_list("kind", "state")}
     if not states or states.get(SEED_FINISH) == "succeeded":
@@ -236,31 +238,59 @@ class EventLine:
     path: str  # below the project, "" for none
 
 
+# verb: icon, the words for one event, the words for n events of one person in a row
 _VERBS = {
-    "loop started": ("play", gettext_noop("started %(target)s")),
-    "loop cancelled": ("stop", gettext_noop("stopped %(target)s")),
-    "loop resumed": ("retry", gettext_noop("resumed %(target)s")),
-    "review gate left": ("skip", gettext_noop("let %(target)s go on without the rest")),
-    "override.create": ("override", gettext_noop("corrected a judge")),
-    "override.withdraw": ("undo", gettext_noop("took a correction back")),
-    "data.import": ("upload", gettext_noop("imported %(target)s")),
-    "data.export": ("download", gettext_noop("exported %(target)s")),
-    "guideline.add": ("book", gettext_noop("wrote a new version of the guidelines")),
-    "member.add": ("person", gettext_noop("let somebody in")),
-    "member.remove": ("person", gettext_noop("took somebody out")),
-    "member.role_change": ("shield", gettext_noop("changed somebody's role")),
-    "invitation.accept": ("mail", gettext_noop("accepted an invitation")),
-    "invitation.create": ("mail", gettext_noop("invited somebody")),
-    "invitation.revoke": ("mail", gettext_noop("took an invitation back")),
-    "project.create": ("folder", gettext_noop("made the project")),
-    "project.update": ("settings", gettext_noop("changed the project's settings")),
-    "project.label_policy": ("settings", gettext_noop("changed how labels are made")),
-    "project.label_judge": ("judges", gettext_noop("chose the judge that labels")),
+    "loop started": ("play", gettext_noop("started %(target)s"), ""),
+    "loop paused": ("pause", gettext_noop("paused %(target)s"), ""),
+    "loop changed": ("settings", gettext_noop("changed the settings of %(target)s"), ""),
+    "loop cancelled": ("stop", gettext_noop("stopped %(target)s"), ""),
+    "loop resumed": ("retry", gettext_noop("resumed %(target)s"), ""),
+    "review gate left": ("skip", gettext_noop("let %(target)s continue without the remaining labels"), ""),
+    "override.create": ("override", gettext_noop("corrected a judge"), gettext_noop("corrected judges %(n)d times")),
+    "override.withdraw": ("undo", gettext_noop("undid a correction"), gettext_noop("undid %(n)d corrections")),
+    "data.import": ("upload", gettext_noop("imported a file"), gettext_noop("imported %(n)d files")),
+    "data.export": ("download", gettext_noop("exported labels"), gettext_noop("exported labels %(n)d times")),
+    "guideline.add": (
+        "book",
+        gettext_noop("wrote a new version of the guidelines"),
+        gettext_noop("wrote %(n)d new versions of the guidelines"),
+    ),
+    "member.add": ("person", gettext_noop("added a person"), gettext_noop("added %(n)d people")),
+    "member.remove": ("person", gettext_noop("removed a person"), gettext_noop("removed %(n)d people")),
+    "member.role_change": (
+        "shield",
+        gettext_noop("changed somebody's role"),
+        gettext_noop("changed the roles of %(n)d people"),
+    ),
+    "invitation.accept": ("mail", gettext_noop("accepted an invitation"), ""),
+    "invitation.create": ("mail", gettext_noop("invited a person"), gettext_noop("invited %(n)d people")),
+    "invitation.revoke": ("mail", gettext_noop("revoked an invitation"), gettext_noop("revoked %(n)d invitations")),
+    "project.create": ("folder", gettext_noop("created the project"), ""),
+    "project.update": (
+        "settings",
+        gettext_noop("changed the project's settings"),
+        gettext_noop("changed the project's settings %(n)d times"),
+    ),
+    "project.label_policy": (
+        "settings",
+        gettext_noop("changed the rules for labels"),
+        gettext_noop("changed the rules for labels %(n)d times"),
+    ),
+    "project.label_judge": (
+        "judges",
+        gettext_noop("chose the label judge"),
+        gettext_noop("chose the label judge %(n)d times"),
+    ),
+}
+# the words for what the system did
+_BY_THE_SYSTEM = {
+    "member.add": (gettext_noop("A person was added"), gettext_noop("%(n)d people were added")),
+    "data.import": (gettext_noop("A file was imported"), gettext_noop("%(n)d files were imported")),
 }
 
 
 def recent_events(project: Project, *, limit: int = 10) -> list[EventLine]:
-    """What people did and what loops and imports came to, newest first; the same by the same person in one line."""
+    """Return what people did and how loops and imports ended, newest first; a person's repeated acts in one line."""
     lines: list[EventLine] = []
     rows = AuditEvent.objects.filter(project_slug=project.slug).select_related("actor").order_by("-id")[: limit * 20]
     runs: list[list[AuditEvent]] = []
@@ -281,7 +311,7 @@ def recent_events(project: Project, *, limit: int = 10) -> list[EventLine]:
         at = loop.ended_at or loop.created_at
         lines.append(EventLine(at, "circle-check" if done else "circle-cross", text, f"loops/{loop.pk}/"))
     for batch in ImportBatch.objects.filter(project=project, ready=True).order_by("-id")[:limit]:
-        text = ngettext("%(n)s record came in from %(name)s", "%(n)s records came in from %(name)s", batch.n_records)
+        text = ngettext("%(n)s record imported from %(name)s", "%(n)s records imported from %(name)s", batch.n_records)
         text %= {"n": f"{batch.n_records:,}", "name": batch.name}
         lines.append(EventLine(batch.created_at, "data", text, "data/"))
     return sorted(lines, key=lambda line: line.at, reverse=True)[:limit]
@@ -289,25 +319,28 @@ def recent_events(project: Project, *, limit: int = 10) -> list[EventLine]:
 
 def _audited(run: list[AuditEvent]) -> EventLine:
     newest, n = run[0], len(run)
-    icon, words = _VERBS.get(newest.verb, ("circle", newest.verb.replace(".", " ").replace("_", " ")))
-    words = _(words)
-    text = words % {"target": newest.target} if "%(target)s" in words else words
-    if newest.verb == "override.create" and n > 1:
-        text = _("corrected judges %(n)d times") % {"n": n}
-    elif n > 1:
-        text = f"{text} (× {n})"
+    icon, one, many = _VERBS.get(newest.verb, ("circle", newest.verb.replace(".", " ").replace("_", " "), ""))
     who = str(newest.actor) if newest.actor is not None else _("The system")
+    if newest.actor is None and newest.verb in _BY_THE_SYSTEM:
+        who, (one, many) = "", _BY_THE_SYSTEM[newest.verb]
+    text = _(many if many and n > 1 else one)
+    if "%(" in text:
+        text %= {"target": newest.target, "n": n}
+    if n > 1 and not many:
+        text = f"{text} (× {n})"
     path = ""
     words_of_target = newest.target.split()
     if newest.target.startswith("loop ") and len(words_of_target) > 1 and words_of_target[1].isdigit():
         path = f"loops/{words_of_target[1]}/"
     elif newest.verb.startswith("override."):
         path = "review/?show=done"
-    return EventLine(newest.created_at, icon, f"{who} {text}", path)
+    return EventLine(newest.created_at, icon, f"{who} {text}".strip(), path)
 
 
 def version(project: Project, user: User) -> str:
-    """A short name for what the overview shows: changes whenever any of it does. A few queries on indexes."""
+    """A short hash of everything that the overview shows, which changes when any of it does. A few queries on
+    indexes.
+    """
     jobs = list(running_jobs(project).values_list("pk", "state", "step", "n_steps", "message")[:20])
     loops = list(Loop.objects.filter(project=project).order_by("-id").values_list("pk", "state")[:20])
     rounds = list(

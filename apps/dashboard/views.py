@@ -29,7 +29,7 @@ BUSY_SECONDS, IDLE_SECONDS = "2", "10"
 @never_cache
 @require_GET
 def overview(request: HttpRequest, slug: str) -> HttpResponse:
-    """The page; asked with `since`, only its live part, or 204 where nothing changed."""
+    """The page; with `since`, only its live part, or 204 if nothing changed."""
     project = access.project_for(request.user, slug, Role.ANNOTATOR)
     version = selectors.version(project, person(request))
     since = request.GET.get("since")
@@ -51,7 +51,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_GET
 def belief_part(request: HttpRequest, slug: str) -> HttpResponse:
-    """Whether the judge can be believed, for projects where that takes a while to work out."""
+    """Whether the judge can be trusted, loaded separately for projects where this takes a while to compute."""
     project = access.project_for(request.user, slug, Role.LEAD)
     context = {"project": project, "belief": belief.belief(project, now=timezone.now())}
     return render(request, "dashboard/_belief.html", context)
@@ -96,6 +96,6 @@ def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
 @never_cache
 @require_GET
 def find(request: HttpRequest, slug: str) -> JsonResponse:
-    """What the palette offers besides pages: recipes, loops and prompts whose words hold what was typed (`q`)."""
+    """What the palette offers besides pages: recipes, loops and prompts that contain the typed text (`q`)."""
     project = access.project_for(request.user, slug, Role.LEAD)
     return JsonResponse({"entries": palette_find(project, request.GET.get("q", ""))})

@@ -1,4 +1,4 @@
-"""From a person to a project's data. Looking is for leads; bringing in and taking out for engineers and above."""
+"""Access to a project's data. Leads may look; importing and exporting needs an engineer."""
 
 from __future__ import annotations
 

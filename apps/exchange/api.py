@@ -1,4 +1,4 @@
-"""Records in, by program: a body of JSON Lines, all or nothing."""
+"""Importing records by program: a body of JSON Lines, all or nothing."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class CompressedBody(PrefloopError):
     http_status = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
 
     def __init__(self) -> None:
-        super().__init__("send the body as it is, without Content-Encoding")
+        super().__init__("send the body uncompressed, without Content-Encoding")
 
 
 @large_body
 class Records(APIView):
-    """Import records. The same record again is left alone, and what more is said of one is added.
+    """Import records. Known records are left unchanged, and new labels of known records are added.
 
-    One bad line, and nothing is imported.
+    If one line is bad, nothing is imported.
     """
 
     class OutputSerializer(serializers.Serializer[Any]):
         batch = serializers.IntegerField()
         n_records = serializers.IntegerField(help_text="new ones")
-        n_added = serializers.IntegerField(help_text="those that were there and have more said of them now")
-        n_unchanged = serializers.IntegerField(help_text="those that were there with the same content")
+        n_added = serializers.IntegerField(help_text="existing records that got new labels")
+        n_unchanged = serializers.IntegerField(help_text="existing records with the same content")
         n_completions = serializers.IntegerField()
         n_comparisons = serializers.IntegerField()
         n_same_answers = serializers.IntegerField(help_text="comparisons of two equal answers, which get no label")
@@ -52,13 +52,13 @@ class Records(APIView):
         n_overrides = serializers.IntegerField()
         n_scores = serializers.IntegerField()
         n_rankings = serializers.IntegerField()
-        notes = serializers.ListField(child=serializers.CharField(), help_text="what was left out, and how often")
+        notes = serializers.ListField(child=serializers.CharField(), help_text="what was left out, with counts")
 
     @extend_schema(
         request={"application/x-ndjson": OpenApiTypes.STR},
         responses={
             201: OutputSerializer,
-            200: OpenApiResponse(OutputSerializer, description="Nothing in it was new."),
+            200: OpenApiResponse(OutputSerializer, description="The file had nothing new."),
             400: OpenApiResponse(description="detail, and errors by line; nothing was imported."),
             413: OpenApiResponse(description="Too large for a request."),
         },

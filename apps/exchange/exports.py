@@ -1,4 +1,4 @@
-"""Exports as lines: which shapes there are, and the lines of each. The same state always gives the same bytes."""
+"""Exports as lines: the available formats, and the lines of each. The same state always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from prefloop.types import PrefloopError
 
 
 class BadExport(PrefloopError):
-    """A shape or a choice of labels that there isn't."""
+    """An unknown format or choice of labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,20 @@ class Shape:
 
 
 SHAPES: tuple[Shape, ...] = (
-    Shape("records", "Records", "Everything, nothing lost: answers, votes, verdicts, overrides, scores, gold."),
-    Shape("trl", "Preferences", "prompt, chosen, rejected: one line a decided comparison.", "TRL: DPO, IPO"),
-    Shape("trl-implicit", "Preferences, implicit prompt", "chosen and rejected, the prompt in each.", "TRL: reward"),
-    Shape("kto", "Unpaired", "prompt, completion and whether it is good: two lines a comparison.", "TRL: KTO"),
-    Shape("sft", "Chosen answers", "prompt and the better answer, each once.", "TRL: SFT"),
-    Shape("prompt-only", "Prompts", "The prompts that may train, labelled or not.", "TRL: GRPO, online DPO"),
+    Shape("records", "Records", "Everything without loss: answers, votes, verdicts, overrides, scores, gold."),
+    Shape("trl", "Preferences", "prompt, chosen, rejected: one line for each decided comparison.", "TRL: DPO, IPO"),
+    Shape(
+        "trl-implicit",
+        "Preferences, implicit prompt",
+        "chosen and rejected, each beginning with the prompt.",
+        "TRL: reward",
+    ),
+    Shape("kto", "Unpaired", "prompt, completion and whether it is good: two lines for each comparison.", "TRL: KTO"),
+    Shape("sft", "Chosen answers", "prompt and better answer, without repeats.", "TRL: SFT"),
+    Shape("prompt-only", "Prompts", "All training prompts, labelled or not.", "TRL: GRPO, online DPO"),
 )
 COUNTED_AT_ONCE = 20_000  # comparisons whose votes a page goes through
-LABELS = {"effective": "The label that stands now", "human": "Only what people said blind"}
+LABELS = {"effective": "The current label", "human": "Only people's blind votes"}
 
 
 def export_lines(
@@ -56,7 +61,8 @@ def export_lines(
 ) -> Iterator[bytes]:
     """Yield the lines of an export. Raises BadExport at once, before the first line is asked for.
 
-    A `reader` is shown every label in it, and can't vote blind there afterwards; None: a command of the operator.
+    A `reader` is recorded as having seen every label in it, and can't vote blind there afterwards; None: a command of
+    the operator.
     """
     if format not in WRITERS:
         raise BadExport(f"unknown format {format!r}; known: {', '.join(shape.name for shape in SHAPES)}")
@@ -64,7 +70,7 @@ def export_lines(
         raise BadExport(f"labels are one of {', '.join(LABELS)}, not {labels!r}")
     if format == "records":
         if labels != "effective":
-            raise BadExport("records hold every label, whoever gave it; choose labels for the shapes that train")
+            raise BadExport("records contain all labels; a choice of labels is for the training formats")
         records = record_list(project)
         if reader is not None:
             records = told_records(records, project=project, reader=reader, piece=piece)
@@ -83,7 +89,7 @@ def export_preview(*, project: Project, format: str, labels: str, reader: User, 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a file holds, and what is not in it."""
+    """The content of an exported file, and what was left out."""
 
     n_lines: int
     n_bytes: int
@@ -91,9 +97,9 @@ class Exported:
 
 
 def export_file(*, project: Project, format: str, labels: str, path: Path, actor: User | None) -> Exported:
-    """Write an export to a file that is there whole or not at all; says how much it is, and what was left out.
+    """Write an export to a file atomically; return how much it contains, and what was left out.
 
-    The name's ending says how: .csv, .parquet (with its data card beside it, `NAME.README.md`), else JSON Lines. Raises
+    The suffix decides the format: .csv, .parquet (with a data card, `NAME.README.md`), else JSON Lines. Raises
     BadExport.
     """
     lines = _table_lines(project, format, labels, kind_of(path))
@@ -110,7 +116,9 @@ def export_file(*, project: Project, format: str, labels: str, path: Path, actor
 
 
 def export_some(*, project: Project, format: str, labels: str, reader: User | None = None) -> Iterator[bytes]:
-    """Yield the lines of an export that has some. Raises BadExport, saying why there is none, before the first."""
+    """Yield the lines of an export that is not empty. Raises BadExport with the reason before the first line if it
+    is empty.
+    """
     lines = export_lines(project=project, format=format, labels=labels, reader=reader)
     first = next(lines, None)
     if first is None:
@@ -119,19 +127,19 @@ def export_some(*, project: Project, format: str, labels: str, reader: User | No
 
 
 def left_out_at_once(project: Project, format: str, labels: str) -> LeftOut | None:
-    """Count what is left out, for a page; None where that takes longer than a page has."""
+    """Count what is left out, for a page; None if that would take too long for a page."""
     if labels == "human" and Comparison.objects.filter(project=project).count() > COUNTED_AT_ONCE:
         return None
     return left_out(project=project, format=format, labels=labels)
 
 
 def why_empty(*, project: Project, format: str, labels: str) -> str:
-    """Say in one line why an export holds nothing."""
+    """Say in one line why an export is empty."""
     found = left_out(project=project, format=format, labels=labels)
     if not found.total:
         what = "no record" if format == "records" else "no prompt" if format == "prompt-only" else "no comparison"
         return f"there is nothing to export: the project has {what} yet"
-    return f"there is nothing to export in the shape {format}: {found.line}"
+    return f"there is nothing to export in the format {format}: {found.line}"
 
 
 def export_zip(*, project: Project, format: str, labels: str, reader: User) -> IO[bytes]:
@@ -158,7 +166,7 @@ def export_zip(*, project: Project, format: str, labels: str, reader: User) -> I
 
 def _table_lines(project: Project, format: str, labels: str, kind: str, reader: User | None = None) -> Iterator[bytes]:
     if kind != "jsonl" and format == "records":
-        raise BadExport("records are JSON Lines: no table holds them; choose another shape for CSV or Parquet")
+        raise BadExport("records are always JSON Lines; choose another format for CSV or Parquet")
     lines = export_some if kind == "parquet" else export_lines  # a table without a row has no columns
     return lines(project=project, format=format, labels=labels, reader=reader)
 
@@ -181,7 +189,7 @@ def _write(lines: Iterator[bytes], path: Path, kind: str) -> int:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    """Give a name to write to, which becomes `path` when all is well. Raises BadExport where the disk refuses."""
+    """Give a temporary name to write to, renamed to `path` if all goes well. Raises BadExport if the disk refuses."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
         os.close(handle)
@@ -212,6 +220,6 @@ def _card(project: Project, format: str, labels: str, n_rows: int) -> str:
 
 
 def export_audit(*, project: Project, format: str, labels: str, actor: User | None) -> None:
-    """Say in the audit log that data went out."""
+    """Record an export in the audit log."""
     data = {"format": format, "labels": labels}
     audit(actor=actor, verb="data.export", target=f"project:{project.slug}", project=project, data=data)

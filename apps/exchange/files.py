@@ -1,7 +1,7 @@
-"""The lines of an export as other kinds of file: CSV that no spreadsheet runs, Parquet, and the data card beside it.
+"""An export's lines in other file formats: CSV safe for spreadsheets, Parquet, and its data card.
 
-A cell of a CSV that begins like a formula gets an apostrophe in front; so a CSV is for people, and a trainer takes JSON
-Lines or Parquet, which say exactly what was said.
+A cell of a CSV that begins like a formula gets an apostrophe in front. So a CSV is for people; trainers should take
+JSON Lines or Parquet, which have the exact values.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]
 
 
 class NotATable(PrefloopError):
-    """Lines that no table can hold."""
+    """Lines that can't be put into a table."""
 
 
 def kind_of(path: Path) -> str:
-    """Say what kind of file a name asks for; anything but .csv and .parquet is JSON Lines."""
+    """Return the file format for a name; anything but .csv and .parquet is JSON Lines."""
     return {".csv": "csv", ".parquet": "parquet"}.get(path.suffix.lower(), "jsonl")
 
 
@@ -58,12 +58,12 @@ def _cell(value: Any) -> str:
 def parquet_write(lines: Iterable[bytes], path: Path) -> int:
     """Write lines as one Parquet file; returns the rows. A text beside conversations becomes a conversation.
 
-    Raises NotATable where there is no line, since a table without one has no columns.
+    Raises NotATable if there are no lines, since a table without lines has no columns.
     """
     rows = (orjson.loads(line) for line in lines)
     first = list(islice(rows, _ROWS))
     if not first:
-        raise NotATable("there is nothing to export in this shape yet")
+        raise NotATable("there is nothing to export in this format yet")
     talks = {name for row in first for name, value in row.items() if isinstance(value, list)}
     schema = pa.schema(
         [(name, _MESSAGES if name in talks else pa.bool_() if isinstance(value, bool) else pa.string())
@@ -94,7 +94,7 @@ def _row(row: dict[str, Any], talks: set[str]) -> dict[str, Any]:
 
 
 def data_card(*, title: str, shape: str, says: str, labels: str, n_rows: int, sources: dict[str, int]) -> str:
-    """Write the README.md of a data set: what it is, how its labels came about, how it is read."""
+    """Write the README.md of a data set: what it is, where its labels came from, how to read it."""
     size = next(name for limit, name in _SIZES if n_rows < limit)
     told = "".join(f"| {name} | {n:,} |\n" for name, n in sorted(sources.items()))
     return f"""---

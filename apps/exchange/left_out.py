@@ -20,26 +20,26 @@ from prefloop.types import OUTCOMES
 
 # In the order in which they are told. What is counted is comparisons but for the last two.
 REASONS: Mapping[str, str] = {
-    "held_out": _("held out: gold items and evaluation prompts measure, and must not train"),
+    "held_out": _("held out: gold items and evaluation prompts are never trained on"),
     "same_answers": _("both answers are the same text, so neither is better"),
-    "tie": _("a tie: no answer is the better one"),
-    "both_bad": _("both answers were found bad: none is chosen"),
+    "tie": _("a tie: neither answer is better"),
+    "both_bad": _("both answers are bad: none is chosen"),
     "inconsistent": _("the judge's two orders disagree"),
-    "split": _("people are split, and no judge's label fills in"),
-    "no_label_judge": _("judges have spoken, and the project has no label judge: choose whose verdicts are labels"),
-    "judge_silent": _("the label judge has not said which is better"),
-    "only_scores": _("the answers have scores, and nobody compared them: scores alone are no preference"),
+    "split": _("people's votes are split, and there is no judge's label"),
+    "no_label_judge": _("there are verdicts but no label judge: choose the judge whose verdicts are labels"),
+    "judge_silent": _("the label judge has no clear verdict"),
+    "only_scores": _("the answers have scores but no comparison: scores alone are not a preference"),
     "no_vote": _("no person has voted on them"),
     "no_label": _("nobody has compared them yet"),
     "repeated": _("the same line is in the file already"),
-    "prompt_held_out": _("prompts held out: evaluation prompts and those with gold items must not train"),
+    "prompt_held_out": _("held-out prompts: evaluation prompts and those with gold items are never trained on"),
 }
 _NO_CHOICE = {"kto": ("tie",)}  # where both bad answers are two lines of their own
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """How many are left out by reason, and how many comparisons (or prompts) are in the file."""
+    """How many comparisons (or prompts) are left out by reason, and how many are in the file."""
 
     counts: Mapping[str, int]
     n_kept: int
@@ -50,12 +50,12 @@ class LeftOut:
 
     @property
     def reasons(self) -> list[tuple[int, str]]:
-        """How many, and why, in words."""
+        """The counts and reasons in words."""
         return [(self.counts[code], why) for code, why in REASONS.items() if self.counts.get(code)]
 
     @property
     def line(self) -> str:
-        """All of it in one line; empty where nothing is left out."""
+        """All of it in one line; empty if nothing is left out."""
         if not self.total:
             return ""
         total = ngettext("%(n)s is left out", "%(n)s are left out", self.total) % {"n": f"{self.total:,}"}
@@ -63,7 +63,9 @@ class LeftOut:
 
 
 def left_out(*, project: Project, format: str, labels: str = "effective") -> LeftOut:
-    """Count what an export of this shape leaves out; repeated lines are known when it is written (`with_repeats`)."""
+    """Count what an export in this format leaves out; repeated lines are only known when it is written
+    (`with_repeats`).
+    """
     if format == "records":
         return LeftOut({}, Prompt.objects.filter(ready(), project=project).count())
     if format == "prompt-only":
@@ -120,7 +122,7 @@ def _effective(project: Project, wanted: QuerySet[Comparison]) -> dict[str, int]
 
 
 def _human(wanted: QuerySet[Comparison]) -> dict[str, int]:
-    """Count comparisons by what people said blind."""
+    """Count comparisons by people's blind votes."""
     said: Counter[str] = Counter()
     ids = list(wanted.order_by("id").values_list("id", flat=True))
     for some in chunks(ids, 1_000):

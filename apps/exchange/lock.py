@@ -1,6 +1,6 @@
-"""One import into a project at a time, across processes: who holds the lock knows that an unfinished batch is dead.
+"""One import into a project at a time, across processes: the holder of the lock knows that unfinished batches are dead.
 
-PostgreSQL: a session's advisory lock, which a killed process loses. SQLite: a locked file, which it loses too.
+PostgreSQL: a session's advisory lock, released when the process is killed. SQLite: a locked file, released as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ImportBusy(PrefloopError):
 
 @contextmanager
 def import_lock(project: Project) -> Iterator[None]:
-    """Hold the project's import lock. Raises ImportBusy where somebody else has it."""
+    """Hold the project's import lock. Raises ImportBusy if somebody else has it."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_SPACE, project.pk % 2**31])
@@ -50,4 +50,4 @@ def import_lock(project: Project) -> Iterator[None]:
 
 
 def _busy(project: Project) -> ImportBusy:
-    return ImportBusy(f"another import into {project.slug} is running: wait until it is done")
+    return ImportBusy(f"another import into {project.slug} is running: wait until it has finished")

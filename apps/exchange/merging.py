@@ -1,7 +1,7 @@
-"""A record that the project has already: what the file says of it beyond that.
+"""Records that the project already has: finding the new labels in a file.
 
-An id stands for one question with its answers. The same id with the same of both may come again with more said of it,
-as a tool's later export does; what is new is added, what is known is passed over. Another question, other answers,
+An id stands for one question with its answers. A record with the same id, question and answers may come again with more
+labels, as in a later export of a tool; new labels are added, known ones skipped. Another question, other answers,
 metadata, split or gold under the same id are refused, and so is a verdict that contradicts the one it would replace.
 """
 
@@ -29,7 +29,7 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """What a record says beyond what the project has: the whole record, less the annotations that are there."""
+    """A record's new labels: the whole record without the annotations that the project has."""
 
     prompt: int
     record: Record
@@ -42,7 +42,7 @@ class Addition:
 
 
 def additions(project: Project, records: Sequence[tuple[Record, str]]) -> list[Addition | InvalidRecord]:
-    """Hold records (each with its hash), whose ids the project has, to what it has; why not, where one is refused."""
+    """Compare records (each with its hash) with those that the project has; returns the reason if one is refused."""
     names = judge_names(project)
     newest = _newest(project, names)
     out: list[Addition | InvalidRecord] = []
@@ -63,7 +63,7 @@ def additions(project: Project, records: Sequence[tuple[Record, str]]) -> list[A
 
 
 def _newest(project: Project, names: dict[int, str]) -> dict[str, str]:
-    """Say how the judge is called in a record that an import of this name speaks for: its newest version."""
+    """Return the name of the newest version of a judge that an import of this name refers to."""
     judges = Judge.objects.filter(project=project)
     latest = {row["name"]: row["version"] for row in judges.values("name").annotate(version=Max("version"))}
     rows = judges.values_list("pk", "name", "version")
@@ -71,7 +71,7 @@ def _newest(project: Project, names: dict[int, str]) -> dict[str, str]:
 
 
 def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> Record:
-    """Leave of `now` what `before` does not say. `n_own`: answers of `before` that were not sampled since."""
+    """Return what `now` has and `before` has not. `n_own`: answers of `before` that were not sampled later."""
     answers = before.completions[: len(now.completions)]
     for what, same in (
         ("question", before.prompt == now.prompt),
@@ -96,7 +96,7 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
 
 
 def _new(before: Iterable[_Row], now: Iterable[_Row], key: Callable[[_Row], Any]) -> tuple[_Row, ...]:
-    """Give the rows of `now` that are not in `before`, each as often as it is there more often."""
+    """Return the rows of `now` that are not in `before`, counting repetitions."""
     known = Counter(map(key, before))
     rows = []
     for row in now:
@@ -116,7 +116,7 @@ def _new_verdicts(before: Iterable[RecordVerdict], now: Record, newest: dict[str
         if (newest.get(verdict.judge, verdict.judge), *place) in known:
             raise InvalidRecord(
                 f"verdicts[{at}] contradicts what judge {verdict.judge!r} said of answers {list(verdict.pair)} in the "
-                "project already (its next word on them is its next sample)"
+                "project already (another verdict on them needs the next sample number)"
             )
         rows.append(verdict)
     return tuple(rows)

@@ -1,6 +1,6 @@
-"""What only import and export need: how a record was spelled, and files that wait to be imported.
+"""Models only for import and export: how a record was spelled, and uploaded files.
 
-An import's batch lives with the prompts it brings (apps.prompts).
+An import's batch is stored with its prompts (apps.prompts).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from apps.prompts.models import ImportBatch, Prompt
 
 
 class RecordSpelling(models.Model):
-    """What the columns of an imported record can't say, so that its export gives the same bytes.
+    """What the columns of an imported record don't keep, stored so that its export gives the same bytes.
 
     `kept`: "split" where train was written out, "votes" and "overrides" the times as they were written, "verdicts"
     those that had a probability and no choice; keys are places in the record's own lists.
@@ -29,7 +29,7 @@ class RecordSpelling(models.Model):
 
 
 class ImportNote(models.Model):
-    """What a file held that its import left out though it could matter, and how often."""
+    """What an import left out of its file although it could matter, with a count."""
 
     batch = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="notes")
     text = models.CharField(max_length=300)
@@ -40,7 +40,7 @@ class ImportNote(models.Model):
 
 
 class Upload(TimeStamped):
-    """A file that somebody brought, on disk under a random name, until it is imported or dropped. Never served."""
+    """An uploaded file, on disk under a random name, until it is imported or removed. Never served."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="uploads")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")

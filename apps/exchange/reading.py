@@ -1,4 +1,4 @@
-"""Records out of a file, each with its place in it, checked against what the database can hold and already holds."""
+"""Reading records from a file, each with its place, checked against the database's limits and its content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_PAIRS = 20_000  # comparisons of one record: "all pairs" of a thousand answe
 MAX_RANKED = 100_000  # labels that follow from the rankings of one record
 COLUMNS = {"judge": 120, "rater": 150, "model": 200, "guideline": 40}  # what the database holds
 MAX_SAMPLE = 32_767
-NO_LABEL = "records, of which none says which answer is better: this file gives no label"
+NO_LABEL = "records without labels: nothing in this file says which answer is better"
 _ZIP = b"PK\x03\x04"
 _CHUNK = 500
 _KEPT_BYTES = 128_000_000  # of memory: the records of a smaller file are kept between checking and writing
@@ -37,7 +37,7 @@ _PATIENCE_SECONDS = 10.0
 
 
 class CompressedFile(PrefloopError):
-    """A compressed file that does not say so by its name, or in a form that is not unpacked here."""
+    """A compressed file whose name does not say so, or in a format that is not supported."""
 
 
 class NothingToImport(PrefloopError):
@@ -45,17 +45,19 @@ class NothingToImport(PrefloopError):
 
 
 class ReadersBusy(PrefloopError):
-    """As many files are being read as may be at a time."""
+    """The limit of files that are read at the same time is reached."""
 
     http_status = 503
 
     def __init__(self) -> None:
-        super().__init__("other files are being read just now: try again in a moment")
+        super().__init__("other files are being read at the moment: try again soon")
 
 
 @dataclass(slots=True)
 class Survey:
-    """What reading the whole file told: how much there is, what is new, and how each judge was asked."""
+    """The result of reading the whole file: how much there is, what is new, and in which orders each judge was
+    asked.
+    """
 
     format: str
     sha256: str = ""
@@ -83,7 +85,7 @@ class Survey:
 def opened(
     path: Path, format_name: str = "auto", mapping: Mapping | None = None, *, name: str = ""
 ) -> Iterator[Reading]:
-    """Open a stranger's file, directory or zip of one for reading, in a process with limits.
+    """Open a file, directory or zip of unknown origin for reading, in a process with limits.
 
     `name` is what people call it. Raises CompressedFile, UnreadableFile or ReadersBusy.
     """
@@ -92,7 +94,7 @@ def opened(
             head = file.read(4)
         packed = path.suffix.lower() == ".gz"
         if (head == _ZIP and not is_archive(path)) or head.startswith(GZIP) != packed:
-            what = "ends in .gz and is no gzip file" if packed else "is compressed"
+            what = "ends in .gz but is not a gzip file" if packed else "is compressed"
             raise CompressedFile(
                 f"{path.name}: {what}; unpack it, or name a gzip file .jsonl.gz, .json.gz or .csv.gz, a zip .zip"
             )
@@ -108,7 +110,7 @@ def opened(
 
 
 def surveyed_records(file: Reading, found: Survey) -> Iterator[Located]:
-    """Give the records of a file that was surveyed once more."""
+    """Read again the records of a file that was surveyed."""
     return iter(found.kept) if found.kept is not None else file.records()
 
 
@@ -120,7 +122,7 @@ def survey(
     max_records: int = MAX_RECORDS,
     keep: bool = True,
 ) -> Survey:
-    """Read the whole file and check every record, also against the project (None: one that is yet to be made).
+    """Read the whole file and check every record, also against the project (None: one that will be created).
 
     Raises RecordsError with up to 50 lines.
     """
@@ -170,7 +172,7 @@ def survey(
 
 
 def unstorable(record: Record) -> str | None:
-    """Say why the database can't hold a record; None where it can."""
+    """Say why the database can't store a record; None if it can."""
     try:
         _check_columns(record)
     except InvalidRecord as error:
@@ -179,14 +181,14 @@ def unstorable(record: Record) -> str | None:
 
 
 def labels_in(record: Record) -> int:
-    """Count what a record says of which answer is better; skips and what could not be read say nothing."""
+    """Count a record's labels on which answer is better; skips and unreadable verdicts are none."""
     votes = sum(vote.choice != "skip" for vote in record.votes)
     verdicts = sum(verdict.state == "ok" for verdict in record.verdicts)
     return len(record.gold) + votes + len(record.rankings) + verdicts + len(record.overrides)
 
 
 def known_records(project: Project, ids: list[str]) -> dict[str, str]:
-    """Give the content hash of each of these ids that the project has; "" where it was not imported."""
+    """Return the content hash of each of these ids that the project has; "" if it was not imported."""
     known: dict[str, str] = {}
     for some in chunks(ids, _CHUNK):
         rows = Prompt.objects.filter(project=project, external_id__in=some)
@@ -195,7 +197,7 @@ def known_records(project: Project, ids: list[str]) -> dict[str, str]:
 
 
 def _against_project(project: Project | None, waiting: list[Located], found: Survey) -> list[LineError]:
-    """Sort records into new, known and known with more said of them; the errors are of those refused."""
+    """Sort records into new, known, and known with new labels; the errors are of refused ones."""
     known = known_records(project, [located.record.id for located in waiting]) if project is not None else {}
     again, errors = [], []
     for located in waiting:
@@ -262,7 +264,7 @@ def _fits(value: str, column: str, at: str) -> None:
 
 
 def _orders(record: Record, judges: dict[str, str], both: set[str]) -> None:
-    """Note who judged, and who was asked about one pair in both orders."""
+    """Record each judge, and which ones were asked about one pair in both orders."""
     asked: dict[tuple[str, PairIndex], PairIndex] = {}
     for verdict in record.verdicts:
         judges.setdefault(verdict.judge, "random")

@@ -1,4 +1,4 @@
-"""What came in, and preferences out of a project, a few hundred prompts at a time."""
+"""Reading imports, and preferences for exports, a few hundred prompts at a time."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def import_list(project: Project) -> list[ImportBatch]:
 
 
 def batch_notes(batch: ImportBatch) -> list[str]:
-    """Say what an import left out of its file though it could matter, each with its number."""
+    """Return what an import left out although it could matter, with counts."""
     return [str(note) for note in ImportNote.objects.filter(batch=batch).order_by("id")]
 
 
 def batch_counts(batch: ImportBatch) -> dict[str, int]:
-    """Count what an import brought. Votes and verdicts are those given by themselves, not those of rankings."""
+    """Count what an import added. Votes and verdicts from rankings are not counted."""
     comparisons = Comparison.objects.filter(batch=batch)
     # What was said of records that were there was counted as it was added. The prompts are read only where there is
     # such: their texts lie in the same pages, and mapped pages count as this process's memory.
@@ -57,9 +57,9 @@ def batch_counts(batch: ImportBatch) -> dict[str, int]:
 
 
 def preference_rows(project: Project, *, labels: str = "effective") -> Iterator[PreferenceRow]:
-    """Yield the labelled comparisons that may train, in order. Gold items and evaluation prompts are never among them.
+    """Yield the labelled comparisons for training, in order. Gold items and evaluation prompts are never among them.
 
-    `labels`: "effective" (what stands now), or "human" (what people said blind; overrides and judges aside).
+    `labels`: "effective" (the current label), or "human" (only blind votes, without overrides and judges).
     """
     comparisons = Comparison.objects.filter(
         ready(), comparable(), project=project, held_out=False, prompt__split="train"
@@ -94,7 +94,7 @@ def preference_rows(project: Project, *, labels: str = "effective") -> Iterator[
 
 
 def label_sources(project: Project) -> dict[str, int]:
-    """Count the labels that may train by where they came from."""
+    """Count the labels for training by source."""
     rows = Preference.objects.filter(
         ready("comparison__"),
         comparison__project=project,
@@ -105,7 +105,7 @@ def label_sources(project: Project) -> dict[str, int]:
 
 
 def prompt_rows(project: Project) -> Iterator[PreferenceRow]:
-    """Yield the prompts that may train, labelled or not; one with a gold comparison may not."""
+    """Yield the prompts for training, labelled or not, except those with a gold comparison."""
     prompts = Prompt.objects.filter(ready(), project=project, split="train").exclude(comparisons__held_out=True)
     for key, text, messages in prompts.order_by("id").values_list("external_id", "text", "messages").iterator():
         yield PreferenceRow(id=key, prompt=text if messages is None else tuple(messages), first="", second="")

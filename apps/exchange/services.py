@@ -1,7 +1,8 @@
-"""Bringing a file in, all or nothing.
+"""Importing a file, all or nothing.
 
 The whole file is read and checked first; then its records are written in short transactions under a batch that every
-query ignores, and the batch is made ready at the end. A killed import leaves such a batch, which the next one sweeps.
+query ignores, and at the end the batch is marked ready. A killed import leaves an unfinished batch, which the next one
+removes.
 """
 
 from __future__ import annotations
@@ -53,13 +54,14 @@ Transaction = Callable[[], AbstractContextManager[object]]
 
 
 class FileChanged(PrefloopError):
-    """The file is not what it was when it was checked."""
+    """The file has changed since it was checked."""
 
 
 @contextmanager
 def _few_collections() -> Iterator[None]:
-    """Let the garbage collector look a hundred times less often: an import makes millions of objects and no cycles,
-    and looking through them again and again took a fifth of its time."""
+    """Run the garbage collector a hundred times less often: an import makes millions of objects and no cycles, and
+    searching them again and again took a fifth of its time.
+    """
     before = gc.get_threshold()
     gc.set_threshold(100_000, *before[1:])
     try:
@@ -83,14 +85,13 @@ def import_file(
     in_transaction: Transaction = transaction.atomic,
     max_records: int = MAX_RECORDS,
 ) -> ImportBatch:
-    """Import a file, a directory or a zip of one and derive the labels that follow; all of it or nothing.
+    """Import a file, a directory or a zip of one, and derive the labels; all of it or nothing.
 
-    A record that is there already with the same content is left alone; where more is said of the same question and
-    answers that is added; with other content it is refused. `mapping` reads any table by its columns. `project` may be
-    what makes a new one: it is called when the whole file is found good, so that a refused file makes no project.
-    Raises RecordsError (up to 50 lines, nothing written), UnknownFormat, BadMapping, UnreadableFile, CompressedFile,
-    NothingToImport or ImportBusy. `in_transaction` opens each transaction; a worker passes one that it can be fenced
-    from.
+    A known record with the same content is left unchanged; with new labels on the same question and answers these are
+    added; with other content it is refused. `mapping` reads any table by its columns. `project` may be a function that
+    creates one: it is called after the whole file was found valid, so that a refused file creates no project. Raises
+    RecordsError (up to 50 lines, nothing written), UnknownFormat, BadMapping, UnreadableFile, CompressedFile,
+    NothingToImport or ImportBusy. `in_transaction` opens each transaction; a worker passes one with its fencing token.
     """
     path = Path(path)
     if format not in ("auto", *READERS):
@@ -142,7 +143,7 @@ def _bring(
     progress: Progress,
     in_transaction: Transaction,
 ) -> ImportBatch:
-    """Write what was surveyed; new records bit by bit, what is added to known ones as the batch is made ready."""
+    """Write the surveyed records; new ones in pieces, additions to known ones together with marking the batch ready."""
     before = label_judge(project)
     with in_transaction():
         batch = ImportBatch.objects.create(
@@ -183,7 +184,7 @@ def _bring(
 
 
 def _counts(additions: Sequence[Addition]) -> dict[str, int]:
-    """Count what was added to records that were there; nothing where nothing was."""
+    """Count what was added to known records; empty if nothing was."""
     if not additions:
         return {}
     kinds = ("votes", "rankings", "verdicts", "overrides", "scores")
@@ -193,7 +194,7 @@ def _counts(additions: Sequence[Addition]) -> dict[str, int]:
 
 
 def imports_sweep(*, project: Project) -> int:
-    """Remove what unfinished imports left; returns how many there were. The caller holds the import lock."""
+    """Remove unfinished imports; returns how many there were. The caller holds the import lock."""
     batches = ImportBatch.objects.filter(project=project, ready=False)
     n = 0
     for batch in batches:
@@ -221,7 +222,7 @@ def _write(
     opened: Transaction,
     now: datetime,
 ) -> dict[str, Judge]:
-    """Write the new records under their batch; returns the judges that speak in the file."""
+    """Write the new records under their batch; returns the judges in the file."""
     with opened():
         policies = {name: policy for name, policy in found.judges.items() if name in found.speaking}
         judges = _judges(project, policies, now=now)
@@ -264,7 +265,7 @@ def _set_name(name: str) -> str:
 
 
 def _judges(project: Project, policies: dict[str, str], *, now: datetime) -> dict[str, Judge]:
-    """Give the judge of each name, made where there is none; a name that is there stands for its newest version."""
+    """Return the judge of each name, created if there is none; an existing name stands for its newest version."""
     newest = dict(
         Judge.objects.filter(project=project).values("name").annotate(v=Max("version")).values_list("name", "v")
     )
@@ -287,9 +288,9 @@ def _judges(project: Project, policies: dict[str, str], *, now: datetime) -> dic
 
 
 def _derive(*, project: Project, before: Judge | None, now: datetime) -> None:
-    """Derive labels where there are none yet: of this import, and of one that was killed just before it did.
+    """Derive missing labels: of this import, and of one that was killed just before it did so.
 
-    Another judge in the project may change whose word fills in everywhere; then all labels are derived again.
+    A new judge in the project may change which judge is the label judge; then all labels are derived again.
     """
     if label_judge(project) != before and before is not None:
         preferences_derive(project=project, now=now)

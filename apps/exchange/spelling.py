@@ -8,7 +8,7 @@ from prefloop.records import Record, time_of, written_time
 
 
 def spelling_of(record: Record) -> dict[str, Any]:
-    """Keep what the columns can't say of a record; empty for most."""
+    """Keep what the columns lose of a record's spelling; empty for most records."""
     kept: dict[str, Any] = {}
     if record.split == "train":
         kept["split"] = "train"

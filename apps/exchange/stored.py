@@ -1,4 +1,4 @@
-"""Records out of the database, a few hundred prompts at a time: all that is there, as the interchange form says it."""
+"""Reading records from the database, a few hundred prompts at a time, in the exchange format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ORDER: dict[str, PairIndex | None] = {"01": (0, 1), "10": (1, 0), "": None}
 
 
 def record_list(project: Project) -> Iterator[Record]:
-    """Yield every record of a project in the order of its prompts, with all that was said: the lossless export."""
+    """Yield every record of a project in the order of its prompts, with all labels: the lossless export."""
     names = judge_names(project)
     ids = list(Prompt.objects.filter(ready(), project=project).order_by("id").values_list("id", flat=True))
     for some in chunks(ids, CHUNK):
@@ -36,9 +36,9 @@ def record_list(project: Project) -> Iterator[Record]:
 
 
 def records_of(prompt_ids: Sequence[int], names: dict[int, str], *, taken_back: bool = False) -> Iterator[Record]:
-    """Yield the records of these prompts (a few hundred) in order; `names` says how judges are called, by id.
+    """Yield the records of these prompts (a few hundred) in order; `names` gives the judges' names by id.
 
-    `taken_back`: with the votes and decisions that people took back, which are not exported.
+    `taken_back`: include withdrawn votes and decisions, which are not exported.
     """
     prompts = Prompt.objects.filter(pk__in=prompt_ids).order_by("id")
     answers: dict[int, list[RecordCompletion]] = defaultdict(list)

@@ -16,7 +16,7 @@ from prefloop.types import PrefloopError
 
 @handler("exchange.import", queue="cpu")
 def run(ctx: JobContext) -> dict[str, Any] | None:
-    """Import one upload. Again after a lost worker: what it left is swept, and the file is read from the start."""
+    """Import one upload. After a lost worker, its unfinished batch is removed and the file is read from the start."""
     upload = Upload.objects.filter(pk=ctx.payload["upload"]).select_related("project", "created_by").first()
     if upload is None:
         raise JobFailure("user_config", "the file was removed before it was imported")

@@ -1,4 +1,4 @@
-"""An export tells labels: before a row leaves, its comparisons are recorded as shown to whoever takes it out."""
+"""Recording that an export shows labels: before a row is sent, its comparisons are recorded as shown to the reader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def told_records(records: Iterable[Record], *, project: Project, reader: User, piece: int = PIECE) -> Iterator[Record]:
-    """Yield the records, each piece of them recorded first."""
+    """Yield the records, after recording each piece of them."""
 
     def comparisons(some: Sequence[Record]) -> list[int]:
         names = [record.id for record in some]
@@ -30,7 +30,7 @@ def told_records(records: Iterable[Record], *, project: Project, reader: User, p
 
 
 def told_rows(rows: Iterable[PreferenceRow], *, reader: User, piece: int = PIECE) -> Iterator[PreferenceRow]:
-    """Yield the rows of `preference_rows`, whose ids end in their comparison's, each piece of them recorded first."""
+    """Yield the rows of `preference_rows`, whose ids end in their comparison's, after recording each piece of them."""
 
     def comparisons(some: Sequence[PreferenceRow]) -> list[int]:
         return [int(row.id.rsplit("-", 1)[1]) for row in some]

@@ -1,6 +1,6 @@
-"""Files that people bring through the browser or the API: kept under a name of our own, looked at, imported, removed.
+"""Files uploaded in the browser or through the API: stored under a random name, previewed, imported, removed.
 
-What the person called the file is shown, and its ending says which reader to try; neither names anything on disk.
+The original name is shown, and its suffix decides which reader to try; neither is used as a name on disk.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ class UploadTooLarge(UploadRefused):
 
 
 class QuotaReached(UploadRefused):
-    """The files that wait in a project take as much as they may."""
+    """The waiting files of a project have reached its quota."""
 
     http_status = 413
 
     def __init__(self, used: int) -> None:
         mb = f"{used / 2**20:,.0f} of {settings.UPLOAD_QUOTA_MB:,} MB"
-        super().__init__(f"files that wait in this project take {mb}: import or remove some of them first")
+        super().__init__(f"files waiting in this project take {mb}: import or remove some of them first")
 
 
 @dataclass(frozen=True, slots=True)
 class MappedPart:
-    """One part of a mapping and what it is set to; a value of the label column rather than a column is free text."""
+    """One part of a mapping and its value; a value of the label column, unlike a column, is free text."""
 
     name: str
     word: str
@@ -87,14 +87,14 @@ _PARTS: tuple[tuple[str, str], ...] = (
     ("first", _("First answer")),
     ("second", _("Second answer")),
     ("label", _("Which is better")),
-    ("first_value", _("… its value for the first")),
-    ("second_value", _("… its value for the second")),
+    ("first_value", _("… its value for the first answer")),
+    ("second_value", _("… its value for the second answer")),
     ("chosen", _("Chosen answer")),
     ("rejected", _("Rejected answer")),
-    ("rater", _("Who said so (a person)")),
-    ("judge", _("Who said so (a judge)")),
-    ("first_model", _("Model of the first")),
-    ("second_model", _("Model of the second")),
+    ("rater", _("Rater (a person)")),
+    ("judge", _("Rater (a judge)")),
+    ("first_model", _("Model of the first answer")),
+    ("second_model", _("Model of the second answer")),
     ("id", _("Id")),
     ("encoding", _("Encoding, if not UTF-8")),
 )
@@ -116,12 +116,12 @@ class Preview:
 
     @property
     def parts(self) -> list[MappedPart]:
-        """What can be mapped, in the order in which a person thinks of it."""
+        """The parts that can be mapped, in a natural order."""
         return [MappedPart(name, word, getattr(self.mapping, name)) for name, word in _PARTS]
 
     @property
     def notes(self) -> list[str]:
-        """What was not read though it could matter."""
+        """What was left out although it could matter."""
         return self.survey.notes.lines if self.survey else []
 
     @property
@@ -130,7 +130,7 @@ class Preview:
 
 
 def suffix_of(name: str) -> str:
-    """Give the ending that says how a file is read. Raises UploadRefused."""
+    """Return the suffix that decides the reader. Raises UploadRefused."""
     own = name.replace("\\", "/").rsplit("/", 1)[-1].lower()
     suffix = next((suffix for suffix in reversed(SUFFIXES) if own.endswith(suffix)), None)
     if suffix is None:
@@ -178,7 +178,7 @@ def _used(project: Project) -> int:
 
 
 def _room(project: Project) -> int:
-    """Bytes that more files of this project may take. Raises QuotaReached where there is none."""
+    """Bytes available for more files of this project. Raises QuotaReached if there are none."""
     used = _used(project)
     if used >= settings.UPLOAD_QUOTA_MB * 2**20:
         raise QuotaReached(used)
@@ -186,18 +186,18 @@ def _room(project: Project) -> int:
 
 
 def upload_drop(*, upload: Upload) -> None:
-    """Forget a file. One that is being imported stays until that is done."""
+    """Remove a file. One that is being imported stays until that is done."""
     upload_path(upload).unlink(missing_ok=True)
     upload.delete()
 
 
 def upload_mapping(upload: Upload) -> Mapping | None:
-    """Give the mapping that a person set; None where the file's format was recognised."""
+    """Return the mapping that a person set; None if the file's format was detected."""
     return Mapping(**upload.mapping) if upload.mapping else None
 
 
 def upload_map(*, upload: Upload, mapping: Mapping | None) -> None:
-    """Say which column holds what, or go back to the recognised format. Raises BadMapping, and what `opened` does."""
+    """Set which column holds what, or go back to the detected format. Raises BadMapping, and what `opened` does."""
     if mapping is not None and mapping.names_columns:
         with opened(upload_path(upload), name=upload.name) as file:
             mapping.check(file.columns)
@@ -236,13 +236,13 @@ def upload_preview(upload: Upload) -> Preview:
 
 
 def _shown_columns(columns: list[str], mapping: Mapping) -> tuple[str, ...]:
-    """A page has room for so many; those that are mapped are among them."""
+    """The columns to show, as many as fit on a page; mapped ones are always included."""
     some = [name for name in columns if len(name) <= SHOWN_NAME][:SHOWN_COLUMNS]
     return tuple(dict.fromkeys([*some, *(name for name in mapping.columns if name in columns)]))
 
 
 def upload_import(*, upload: Upload, started_by: User, now: datetime) -> ImportBatch | Job:
-    """Import a small file at once, a larger one as a job. A job that is there already is returned."""
+    """Import a small file at once, a larger one in a job. An existing job is returned."""
     if upload.n_bytes <= IMPORTED_AT_ONCE:
         batch = import_file(
             project=upload.project,
@@ -282,5 +282,5 @@ def _folder() -> Path:
 
 
 def _shown(error: PrefloopError, upload: Upload) -> str:
-    """An error names the file as it lies on disk; people know it by their own name for it."""
+    """Errors name the file as it is on disk; people know it by their own name."""
     return str(error).replace(str(upload_path(upload)), upload.name).replace(upload.token, upload.name)

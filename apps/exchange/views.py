@@ -1,4 +1,4 @@
-"""The Data page: bring a file in after a look at it, take labels out in the shape a trainer reads."""
+"""The Data page: import a file after a preview, and export labels in a trainer's format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ENVELOPE = 64 * 1024  # what a form adds around its file
 @never_cache
 @require_GET
 def data(request: HttpRequest, slug: str) -> HttpResponse:
-    """What came in, what waits, and what can be taken out."""
+    """The page with imports, waiting files, and exports."""
     project = access.project_for_data(person(request), slug)
     return render(request, "exchange/data.html", _data_context(request, project))
 
@@ -85,7 +85,7 @@ def _file_name(project: Project, shape: str) -> str:
 @never_cache
 @require_GET
 def export(request: HttpRequest, slug: str) -> HttpResponseBase:
-    """An export as a file to keep: line by line, never shown in the browser."""
+    """An export as a download, streamed line by line and never shown in the browser."""
     user = person(request)
     project = access.project_for_exchange(user, slug)
     shape, labels = request.GET.get("format", "records"), request.GET.get("labels", "effective")
@@ -116,7 +116,7 @@ def export(request: HttpRequest, slug: str) -> HttpResponseBase:
 @never_cache
 @require_POST
 def upload(request: HttpRequest, slug: str) -> HttpResponse:
-    """Take a file in and show what it is."""
+    """Take an uploaded file and show its preview."""
     access.project_for_exchange(person(request), slug)
     length = request.headers.get("Content-Length", "")
     if not (length.isascii() and length.isdigit()) or int(length) > uploads.MAX_BYTES + _ENVELOPE:
@@ -144,7 +144,7 @@ def _upload(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_GET
 def preview(request: HttpRequest, slug: str, token: str) -> HttpResponse:
-    """The file before its import: format, first rows, problems by line; and while it is imported, how far it is."""
+    """The preview of a file: format, first rows, problems by line; and the progress while it is imported."""
     found = access.upload_for(person(request), slug, token)
     if found.job is not None:
         return _running(request, found, found.job)
@@ -189,16 +189,19 @@ def start(request: HttpRequest, slug: str, token: str) -> HttpResponse:
 
 
 def _brought(counts: dict[str, int]) -> str:
-    """Say what an import brought, in words."""
+    """Describe the result of an import in words."""
     told = [
         (ngettext("%(n)s record is imported.", "%(n)s records are imported.", counts["n_records"]), counts["n_records"])
     ]
     if n_added := counts["n_added"]:
-        one, many = _("%(n)s that was there has more said of it."), _("%(n)s that were there have more said of them.")
+        one, many = (
+            _("New labels were added to %(n)s existing record."),
+            _("New labels were added to %(n)s existing records."),
+        )
         told.append((one if n_added == 1 else many, n_added))
     if n_same := counts["n_same_answers"]:
-        one = _("%(n)s comparison is of two equal answers and gets no label.")
-        many = _("%(n)s comparisons are of two equal answers and get no label.")
+        one = _("%(n)s comparison has two equal answers and gets no label.")
+        many = _("%(n)s comparisons have two equal answers and get no label.")
         told.append((one if n_same == 1 else many, n_same))
     return " ".join(text % {"n": f"{n:,}"} for text, n in told)
 
@@ -207,13 +210,13 @@ def _brought(counts: dict[str, int]) -> str:
 @never_cache
 @require_POST
 def drop(request: HttpRequest, slug: str, token: str) -> HttpResponse:
-    """Remove a file that is not wanted after all."""
+    """Remove an uploaded file."""
     found = access.upload_for(person(request), slug, token)
     if found.job is not None and not found.job.is_terminal:
-        messages.error(request, _("This file is being imported: cancel its job first."))
+        messages.error(request, _("This file is being imported. Cancel its job first."))
     else:
         uploads.upload_drop(upload=found)
-        messages.success(request, _("The file is removed; nothing of it was imported."))
+        messages.success(request, _("The file was removed. Nothing was imported."))
     return redirect("exchange:data", slug=slug)
 
 
@@ -221,7 +224,7 @@ def drop(request: HttpRequest, slug: str, token: str) -> HttpResponse:
 @never_cache
 @require_POST
 def map_columns(request: HttpRequest, slug: str, token: str) -> HttpResponse:
-    """Read a table by the columns that a person named, or as it was recognised."""
+    """Read a table by the columns that a person mapped, or in the detected format."""
     found = access.upload_for(person(request), slug, token)
     parts = {item.name: request.POST.get(item.name, "").strip() for item in fields(Mapping)}
     try:

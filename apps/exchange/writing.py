@@ -1,4 +1,4 @@
-"""A batch of checked records into rows: prompts, answers, comparisons, and all that was said of them."""
+"""Writing a batch of checked records as rows: prompts, answers, comparisons, and all labels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_batch(
     prompt_set: PromptSet,
     judges: dict[str, Judge],
 ) -> None:
-    """Write new records, in order. The caller opens the transaction and knows that no id is there yet."""
+    """Write new records, in order. The caller opens the transaction and knows that no id exists yet."""
     records = [item.record for item in located]
     owners = {"project_id": project.pk, "prompt_set_id": prompt_set.pk, "batch_id": batch.pk}
     prompts = rows_insert(
@@ -51,7 +51,7 @@ def write_batch(
 def write_additions(
     additions: Sequence[Addition], *, project: Project, batch: ImportBatch, judges: dict[str, Judge]
 ) -> list[int]:
-    """Write what records say beyond what the project has of them; returns the comparisons that were spoken of.
+    """Write the new labels of known records; returns the labelled comparisons.
 
     The caller opens the transaction in which the batch is made ready. Raises SpokenMeanwhile.
     """
@@ -91,7 +91,7 @@ def _prompt(item: Located) -> tuple[Any, ...]:
 
 @dataclass(slots=True)
 class _Batch:
-    """Records on their way into rows; what is there already of them is looked up first, in a new record nothing is."""
+    """Records being written as rows. Existing rows are looked up first; a new record has none."""
 
     project: int
     batch: int
@@ -117,7 +117,7 @@ class _Batch:
         self.answers = [list(islice(answers, len(record.completions))) for record in self.records]
 
     def what_is_there(self) -> None:
-        """Look up the rows of records that the project has."""
+        """Look up the existing rows of records that the project has."""
         answers: dict[int, list[int]] = {prompt: [] for prompt in self.prompts}
         rows = Completion.objects.filter(prompt__in=self.prompts).order_by("prompt_id", "id")
         for prompt, pk in rows.values_list("prompt_id", "id"):
@@ -132,7 +132,7 @@ class _Batch:
         self.there = {(first, second): pk for first, second, pk in locked}
 
     def comparisons(self, named: Sequence[Sequence[PairIndex]]) -> None:
-        """Make the comparisons of these pairs of each record, where they are not there."""
+        """Create the comparisons of these pairs of each record, unless they exist."""
         rows = []
         for prompt, record, ids, pairs in zip(self.prompts, self.records, self.answers, named, strict=True):
             gold = {item.pair: cast(str, outcome_of(item.choice)) for item in record.gold}

@@ -1,4 +1,4 @@
-"""The only way from a person to a job. Absent and forbidden look the same: 404."""
+"""Access to jobs. Absent and forbidden look the same: 404."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from apps.projects.models import Membership, Project, Role
 
 
 def job_for_read(user: Person, slug: str, job_id: int) -> tuple[Project, Job]:
-    """A job of the project: for leads and above, and for whoever started it. It names models, judges and machines."""
+    """Fetch a job of the project for leads and above, and for whoever started it, since it names models, judges and
+    machines.
+    """
     project = access.project_for(user, slug, Role.ANNOTATOR)
     job = Job.objects.select_related("group", "started_by", "parent").filter(project=project, pk=job_id).first()
     if job is None or not (job.started_by_id == user.pk or access.has_role(user, project, Role.LEAD)):
@@ -21,7 +23,7 @@ def job_for_read(user: Person, slug: str, job_id: int) -> tuple[Project, Job]:
 
 
 def job_for_write(user: Person, slug: str, job_id: int) -> tuple[Project, Job]:
-    """A job that the person may cancel or try again: an engineer's right, and that of who started it."""
+    """Fetch a job that the user may cancel or retry: engineers, and whoever started it."""
     project, job = job_for_read(user, slug, job_id)
     if not may_write(user, project, job):
         raise Http404("no such job")
@@ -35,7 +37,7 @@ def may_write(user: Person, project: Project, job: Job) -> bool:
 
 
 def jobs_for(user: Person) -> QuerySet[Job]:
-    """The jobs that the person may read: of the projects in which they are a lead or more, and their own."""
+    """The jobs that the user may read: in projects where they are at least a lead, and their own."""
     if not user.is_authenticated or not user.is_active:
         return Job.objects.none()
     leading = Membership.objects.filter(user_id=user.pk).exclude(role=Role.ANNOTATOR).values("project")

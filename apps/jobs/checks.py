@@ -1,4 +1,4 @@
-"""What this machine has and lacks: the facts behind `manage.py doctor`."""
+"""Checks of this machine, for `manage.py doctor`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STALE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`state`: ok, missing (the product does not work without), or note (something is not possible)."""
+    """`state`: ok, missing (the product does not work without it), or note (something is not possible)."""
 
     name: str
     state: str
@@ -58,12 +58,14 @@ def _python() -> Finding:
 
 def _torch() -> Finding:
     if importlib.util.find_spec("torch") is None:
-        return Finding("torch", "missing", "not installed: nothing can be sampled or trained", "pip install '.[train]'")
+        return Finding(
+            "torch", "missing", "not installed: sampling and training are not possible", "pip install '.[train]'"
+        )
     return Finding("torch", "ok", importlib.metadata.version("torch"))
 
 
 def _accelerator() -> Finding:
-    """Asked in a process of its own: this one never imports torch."""
+    """Asked in a separate process: this one never imports torch."""
     if importlib.util.find_spec("torch") is None:
         return Finding("accelerator", "note", "unknown without torch")
     code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
@@ -79,7 +81,7 @@ def _accelerator() -> Finding:
         return Finding("accelerator", "missing", f"torch does not import: {error}", "reinstall: pip install '.[train]'")
     if name:
         return Finding("accelerator", "ok", name)
-    return Finding("accelerator", "note", f"none: {os.cpu_count()} processor cores do the work; tiny models only")
+    return Finding("accelerator", "note", f"none: only the {os.cpu_count()} processor cores, enough for tiny models")
 
 
 def _database() -> Finding:
@@ -114,13 +116,13 @@ def _disk() -> Finding:
 
 def _broker() -> Finding:
     if not settings.CELERY_BROKER_URL:
-        return Finding("broker", "ok", "none needed: workers look at the table")
+        return Finding("broker", "ok", "none needed: workers read the table")
     scheme = settings.CELERY_BROKER_URL.partition("://")[0]
-    return Finding("broker", "ok", f"{scheme} (rings the workers; jobs are safe without it)")
+    return Finding("broker", "ok", f"{scheme} (notifies the workers; jobs are safe without it)")
 
 
 def _vllm() -> Finding:
-    """Asked of its own interpreter, by its metadata: importing it takes seconds."""
+    """Asked of its own interpreter, by its metadata, because importing it takes seconds."""
     python = settings.VLLM_PYTHON
     if not python:
         return Finding(
@@ -135,10 +137,10 @@ def _vllm() -> Finding:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(
-            "vllm", "missing", f"{python} does not run: {error}", "set PREFLOOP_VLLM_PYTHON right, or unset it"
+            "vllm", "missing", f"{python} does not run: {error}", "correct PREFLOOP_VLLM_PYTHON, or unset it"
         )
     if asked.returncode != 0:
-        return Finding("vllm", "missing", f"{python} has no vLLM", "set PREFLOOP_VLLM_PYTHON right, or unset it")
+        return Finding("vllm", "missing", f"{python} has no vLLM", "correct PREFLOOP_VLLM_PYTHON, or unset it")
     return Finding("vllm", "ok", f"{asked.stdout.strip()} in {python}")
 
 

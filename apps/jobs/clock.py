@@ -1,4 +1,4 @@
-"""The database's clock: leases are compared by one clock, whatever the hosts' clocks say."""
+"""The database's clock: leases are compared by one clock, whatever the clocks of the hosts show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.utils import timezone
 
 
 def database_now() -> dt.datetime:
-    """Ask the database for its time (statement time, UTC). SQLite lives on this host and has this host's clock."""
+    """Ask the database for its time (statement time, UTC). SQLite runs on this host and uses its clock."""
     if connection.vendor != "postgresql":
         return timezone.now()
     with connection.cursor() as cursor:

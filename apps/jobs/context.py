@@ -1,4 +1,4 @@
-"""What a handler is given: its payload, and the ways to report, to be stopped, and to write safely."""
+"""The interface of a handler: its payload, and how to report, to stop and to write safely."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PROGRESS_SECONDS = 0.5  # progress is written no more often than this
 class JobContext:
     """One attempt of one job.
 
-    A handler writes its items in small transactions, `with ctx.fenced(): …`, under unique keys, so that another
-    attempt goes on where this one was lost; it calls `ctx.check()` between items.
+    A handler writes its items in small transactions, `with ctx.fenced(): …`, under unique keys, so that another attempt
+    continues where this one stopped; it calls `ctx.check()` between items.
     """
 
     job_id: int
@@ -44,7 +44,7 @@ class JobContext:
     _progress_at: float = field(default=0.0)
 
     def check(self) -> None:
-        """Raise JobFenced, JobInterrupted or JobCancelled where the handler must leave. Cheap: call it often."""
+        """Raise JobFenced, JobInterrupted or JobCancelled if the handler must leave. Cheap: call it often."""
         if self.heartbeat.fenced.is_set():
             raise JobFenced(f"job {self.job_id} is no longer held by this worker")
         if self.heartbeat.cancelled.is_set():
@@ -59,7 +59,7 @@ class JobContext:
                 self.check()
 
     def progress(self, step: int, n_steps: int, message: str = "") -> None:
-        """Say how far it is. Written at most twice a second, and always at the last step."""
+        """Report progress. Written at most twice a second, and always at the last step."""
         if self.on_progress is not None:
             self.on_progress(self, step, n_steps, message)
         now = time.monotonic()

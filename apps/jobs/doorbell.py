@@ -1,7 +1,7 @@
 """The doorbell: after a commit, tell a worker of the queue that there is something to claim.
 
-The table is the truth, so a bell that cannot be rung loses nothing: every worker looks at the table by itself.
-Without a broker (the default) nothing is published at all.
+The table is the queue, so an undelivered message loses nothing: every worker reads the table by itself. Without a
+broker (the default) nothing is published at all.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _silent_until = 0.0
 
 
 def ring_after_commit(*, queue: str) -> None:
-    """Ring once the current transaction is committed. Never fails the request."""
+    """Notify the workers once the current transaction is committed. Never fails the request."""
     if settings.CELERY_BROKER_URL:
         # a closure and not functools.partial: robust callbacks are reported by __qualname__
         transaction.on_commit(lambda: ring(queue=queue), robust=True)
 
 
 def ring(*, queue: str) -> bool:
-    """Publish one bell; say whether the broker took it."""
+    """Publish one message; return whether the broker accepted it."""
     global _silent_until
     if time.monotonic() < _silent_until:
         return False

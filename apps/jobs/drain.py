@@ -1,4 +1,4 @@
-"""Claim and run jobs until none is claimable: what a bell means, and what a foreground run does itself."""
+"""Claiming and running jobs until none is claimable: after a notification, or in a foreground run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def drain_until(
     on_progress: Progress | None = None,
     group_id: int | None = None,
 ) -> None:
-    """For a foreground run: drain, and where a worker elsewhere holds what we wait for, look again until `done`.
+    """For a foreground run: drain, and while another worker holds the job that we wait for, try again until `done`.
 
     With `group_id` only that group's jobs are run here.
     """
@@ -80,7 +80,7 @@ def drain_until(
 
 
 def run_job(*, job: Job, stopping: Callable[[], bool] = lambda: False, on_progress: Progress | None = None) -> None:
-    """Run one claimed job and write how it ended. Raises nothing for what a handler does, but KeyboardInterrupt."""
+    """Run one claimed job and record how it ended. Raises nothing that a handler raises, except KeyboardInterrupt."""
     token = job.token
     if token is None:
         raise ValueError(f"job {job.pk} is not claimed")
@@ -132,13 +132,13 @@ def run_job(*, job: Job, stopping: Callable[[], bool] = lambda: False, on_progre
 
 
 def _fresh_connection() -> None:
-    """Let go of a connection that the database has dropped; inside a caller's transaction it is the caller's."""
+    """Close a connection that the database has dropped; inside a caller's transaction that is left to the caller."""
     if not connection.in_atomic_block:
         close_old_connections()
 
 
 def classify(error: Exception) -> tuple[FailureClass, str, bool]:
-    """Whose failure it was, in one line where the user can put it right, and whether another attempt may help."""
+    """Return whose failure it was, in one line if the user can correct it, and whether another attempt may help."""
     if isinstance(error, JobFailure):
         return error.failure_class, str(error), error.retry
     if isinstance(error, BadData):

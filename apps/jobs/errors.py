@@ -1,4 +1,4 @@
-"""How a handler ends otherwise than by returning."""
+"""Exceptions with which a handler can end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from apps.jobs.models import FailureClass
 
 
 class JobFailure(Exception):
-    """A failure the handler can name: whose it was, one clear line, and whether another attempt may help."""
+    """A classified failure: its cause, one clear line, and whether another attempt may help."""
 
     def __init__(self, failure_class: FailureClass | str, message: str, *, retry: bool = False) -> None:
         super().__init__(message)

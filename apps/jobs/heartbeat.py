@@ -1,4 +1,4 @@
-"""The thread that keeps a job's lease while its handler works, on a database connection of its own."""
+"""The thread that renews a job's lease while its handler works, on its own database connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEATS_PER_LEASE = 6  # 15 s for a lease of 90 s
 
 
 class Heartbeat:
-    """Beats every sixth of a lease. `fenced` and `cancelled` are what the beats found; they are never unset."""
+    """Renews the lease every sixth of its length. `fenced` and `cancelled` are what it found; they are never unset."""
 
     def __init__(self, *, job_id: int, token: UUID) -> None:
         self.job_id = job_id
@@ -40,7 +40,7 @@ class Heartbeat:
         self._thread.join(timeout=30)
 
     def look(self) -> None:
-        """One read on the caller's own connection, for a handler that asks between two beats."""
+        """Read once on the caller's own connection, for a handler that asks between two heartbeats."""
         row = Job.objects.filter(pk=self.job_id, token=self.token).values_list("cancel_requested_at").first()
         if row is None:
             self.fenced.set()

@@ -1,8 +1,7 @@
-"""Names of worker processes, and whether the process of such a name still lives.
+"""Names of worker processes, and whether the process with such a name is still alive.
 
-A name is `queue@host:pid:started`. `host` carries the PID namespace where there is one, so that containers which share
-a host name do not take each other's processes for dead; `started` (clock ticks since boot) guards against a PID that
-the system has given to somebody else.
+A name is `queue@host:pid:started`. `host` includes the PID namespace if there is one, so that containers with the same
+host name do not consider each other's processes dead; `started` (clock ticks since boot) guards against a reused PID.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def worker_name(*, queue: str, pid: int | None = None) -> str:
 
 
 def worker_is_gone(name: str) -> bool:
-    """True only where this is certain: the name is of this host, and no such process lives."""
+    """True only if certain: the name is of this host, and no such process is alive."""
     place, _, rest = name.partition(":")
     if place.partition("@")[2] != host_name():
         return False
@@ -51,7 +50,7 @@ def process_lives(*, pid: int, started: int = 0) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """Clock ticks from boot to the start of the process; None where there is none, or a zombie is left of it."""
+    """Clock ticks from boot to the start of the process; None if there is none, or only a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

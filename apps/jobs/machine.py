@@ -1,8 +1,8 @@
-"""The job's states: one table of allowed edges, one function that walks them.
+"""The job's state machine: one table of allowed transitions, and one function that makes them.
 
-Every change is a compare-and-set on the expected states (and the fencing token where a worker speaks), leaves a
-JobEvent, and, where it ends the job, closes its place in the group, all in one transaction. Terminal states have no
-edges: a retry is a new job.
+Every change is a compare-and-set on the expected states (and on the fencing token for workers), adds a JobEvent, and,
+if it ends the job, closes its place in the group, all in one transaction. Terminal states have no transitions: a retry
+is a new job.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HELD = (S.STARTING, S.RUNNING, S.CANCELLING)  # a worker holds the job
 
 
 class EdgeNotAllowed(Exception):
-    """A transition that the table does not have: a mistake in the code, never in the data."""
+    """A transition that is not in the table: a mistake in the code, never in the data."""
 
 
 def transition(
@@ -46,7 +46,7 @@ def transition(
     data: dict[str, Any] | None = None,
     **fields: Any,
 ) -> bool:
-    """Move one job along an edge if it still stands where the caller thinks it does; say whether it did.
+    """Make a transition if the job is still in the expected state; return whether it was made.
 
     `held_by`: the fencing token that the row must have. `fields`: what else the UPDATE sets.
     """
@@ -70,7 +70,7 @@ def transition(
 def _leave_group(*, job_id: int, ended: JobState) -> None:
     """Close the job's place; whoever brings `open_count` to zero inserts the follow-up, in this transaction.
 
-    The UPDATE locks the group's row until commit (SQLite: the whole database), so only one ender reads zero.
+    The UPDATE locks the group's row until commit (SQLite: the whole database), so only one job sees zero.
     """
     group_id = Job.objects.only("group_id").get(pk=job_id).group_id
     if group_id is None:
@@ -87,7 +87,7 @@ def _leave_group(*, job_id: int, ended: JobState) -> None:
 
 
 def follow_up_insert(*, group: JobGroup) -> Job | None:
-    """Insert the group's follow-up once (OneToOne); it fires whatever became of the members, with their counts.
+    """Insert the group's follow-up once (OneToOne), whatever the results of its members; it gets their counts.
 
     A failed or cancelled member does not stop it: the follow-up's handler finds `n_failed` and `n_cancelled` in its
     payload, beside `group_id`, and decides.
@@ -111,7 +111,7 @@ def follow_up_insert(*, group: JobGroup) -> Job | None:
         payload=payload,
         follow_up_of=group,
     )
-    JobEvent.objects.create(job=job, kind="state", text="queued as the group ended", data={"to": str(S.QUEUED)})
+    JobEvent.objects.create(job=job, kind="state", text="queued when the group ended", data={"to": str(S.QUEUED)})
     from apps.jobs.doorbell import ring_after_commit
 
     ring_after_commit(queue=job.queue)

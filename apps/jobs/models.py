@@ -1,4 +1,4 @@
-"""The queue of record. A broker only carries the doorbell (DESIGN 5, ARCHITECTURE.md "Jobs")."""
+"""The job queue. A broker only notifies workers (DESIGN 5, ARCHITECTURE.md "Jobs")."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TERMINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 class FailureClass(models.TextChoices):
-    """Whose failure it was."""
+    """The cause of a failure."""
 
     USER_CONFIG = "user_config"
     DATA = "data"
@@ -39,7 +39,7 @@ class FailureClass(models.TextChoices):
 
 
 class JobGroup(TimeStamped):
-    """Jobs that end together: whoever brings `open_count` to zero inserts the follow-up, once."""
+    """Jobs with a common follow-up: whoever brings `open_count` to zero inserts it, once."""
 
     project = models.ForeignKey(Project, null=True, on_delete=models.CASCADE, related_name="job_groups")
     name = models.CharField(max_length=120)
@@ -113,7 +113,7 @@ class JobEvent(TimeStamped):
 
 
 class Worker(models.Model):
-    """One worker process; `last_loop_at` is written by its consumer, so that a deaf one can be seen."""
+    """One worker process; its consumer writes `last_loop_at`, so that a stuck one can be seen."""
 
     name = models.CharField(max_length=120, unique=True)
     queue = models.CharField(max_length=12)

@@ -47,7 +47,7 @@ _loaded: set[str] = set()
 
 
 def handler(kind: str, *, queue: str) -> Callable[[Run], Run]:
-    """Register a function as the one that runs this kind. A second function for a kind is a mistake."""
+    """Register a function as the handler of this kind. A second function for a kind is a mistake."""
 
     def register(run: Run) -> Run:
         before = _handlers.get(kind)

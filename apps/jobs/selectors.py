@@ -31,7 +31,7 @@ def recent_jobs(jobs: QuerySet[Job], *, limit: int = 50) -> list[Job]:
 
 
 def version_of(jobs: Sequence[Job], extra: object = "") -> str:
-    """A short name for what a page of these jobs shows; the same name means that nothing changed."""
+    """A short hash of what a page of these jobs shows; if it is equal, nothing changed."""
     shown = repr([(job.pk, job.state, job.step, job.n_steps, job.message, job.attempt) for job in jobs]) + str(extra)
     return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()
 

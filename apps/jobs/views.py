@@ -1,4 +1,4 @@
-"""The jobs of a project, and one job with its log. Both keep themselves fresh by asking `?since=`."""
+"""Pages for the jobs of a project, and one job with its log. Both update themselves by asking `?since=`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def job(request: HttpRequest, slug: str, job_id: int) -> HttpResponse:
 def _fresh(
     request: HttpRequest, page: str, part: str, context: dict[str, Any], version: str, *, done: bool = False
 ) -> HttpResponse:
-    """The page; asked with `since`, only its live part, or 204 where nothing changed."""
+    """The page; with `since`, only its live part, or 204 if nothing changed."""
     since = request.GET.get("since")
     if since is not None and since == version:
         response = HttpResponse(status=204)

@@ -1,4 +1,4 @@
-"""The only way from a user to a judge or a verdict."""
+"""Access to judges and verdicts."""
 
 from __future__ import annotations
 

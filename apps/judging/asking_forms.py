@@ -1,4 +1,4 @@
-"""What people fill in to ask a judge, to attack it, and for the endpoint where it answers."""
+"""Forms for running a judge, for attacks, and for its endpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apps.prompts.forms import SPLITS
 
 
 class SpendingForm(forms.Form):
-    """What an endpoint's tokens cost, and the most that may be spent on it in all."""
+    """The price of an endpoint's tokens, and the cap on spending."""
 
     input_price = forms.DecimalField(
         label=_("Price of a million tokens read ($)"), min_value=0, max_digits=12, decimal_places=4, required=False
@@ -30,7 +30,8 @@ class SpendingForm(forms.Form):
         decimal_places=4,
         required=False,
         help_text=_(
-            "Checked before each call. A run that meets it stops with what it has, and goes on when it is raised."
+            "Checked before each call. A run that reaches the cap stops, keeps its verdicts, and can continue "
+            "when the cap is raised."
         ),
     )
 
@@ -40,7 +41,7 @@ class AttackForm(forms.Form):
 
 
 class EndpointForm(forms.Form):
-    """Where an endpoint is. Its model stays: judges were made with it."""
+    """The address of an endpoint. Its model can't change, because judges use it."""
 
     base_url = forms.CharField(
         label=_("Base URL"), max_length=500, widget=forms.TextInput(attrs={**PLAIN, "inputmode": "url"})
@@ -49,7 +50,7 @@ class EndpointForm(forms.Form):
         label=_("New API key"),
         max_length=1000,
         required=False,
-        help_text=_("Empty keeps the stored one, as long as the URL stays: another URL wipes it."),
+        help_text=_("Leave empty to keep the stored key. If the URL changes, the stored key is deleted."),
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
     )
 

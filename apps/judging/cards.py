@@ -1,4 +1,4 @@
-"""What a judge's card says of it, with intervals: agreement, the ceiling beside it, position and length bias."""
+"""The figures on a judge's card, with intervals: agreement, the ceiling, position and length bias."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_BOOTSTRAP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A share with its 95 % interval and what it is of. None where nobody knows."""
+    """A share with its 95 % interval and its n. None if unknown."""
 
     value: float | None
     low: float | None
@@ -50,7 +50,7 @@ class JudgeCard:
 
 
 def judge_cards(project: Project, names: Mapping[int, str]) -> dict[str, JudgeCard]:
-    """Give a card for each judge that has spoken, by the names given by id; kept until something new is said."""
+    """Return a card for each judge that has verdicts, by the names given by id; cached until there is a new label."""
     called = hashlib.sha256(repr(sorted(names.items())).encode()).hexdigest()[:12]
     key = f"judge-cards:{project.pk}:{content_version(project)}:{called}"
     kept: dict[str, JudgeCard] | None = cache.get(key)

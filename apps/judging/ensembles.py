@@ -1,4 +1,4 @@
-"""Judges made of judges: by majority, or weighted by how far each was seen to agree with people."""
+"""Ensembles: judges made of judges, by majority, or weighted by their agreement with people."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def _measured(project: Project, members: Sequence[Judge]) -> dict[str, Any]:
         weights[str(member.pk)] = weight_of_agreement(n_right, share.n)
         agreement[str(member.pk)] = {"n": share.n, "rate": share.rate}
     if not any(weights.values()):
-        raise BadJudge("none of these judges was seen to agree with people more than a coin would: label more first")
+        raise BadJudge("none of these judges has been shown to agree with people more than chance: label more first")
     return {"weights": weights, "agreement": agreement}

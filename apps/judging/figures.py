@@ -1,9 +1,9 @@
-"""How far each judge can be believed, for its card: agreement with truth, with itself, and its leanings.
+"""How far each judge can be trusted, for its card: agreement with truth, with itself, and its biases.
 
-Truth is gold where a comparison has it, else the human majority. The unit of agreement is the comparison: what a judge
-said in both orders of one pair counts as one (half right where the orders differ), so that the interval is not made
-too narrow by counting a pair twice. Where a judge's orders are averaged, what the average comes to is its label, and is
-held against the truth too: it can be right where one of the orders was wrong.
+Truth is gold if a comparison has it, else the human majority. The unit of agreement is the comparison: a judge's
+verdicts in both orders of one pair count as one (half right if the orders differ), so that counting a pair twice does
+not make the interval too narrow. If a judge's orders are averaged, the average is its label and is compared with the
+truth too: it can be right although one order was wrong.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Share:
 
     @property
     def dial(self) -> dict[str, str] | None:
-        """Places on a line of 0 to 100, as SVG attributes, and the share in whole percent."""
+        """Positions on a line of 0 to 100, as SVG attributes, and the share in whole percent."""
         if self.rate is None or self.low is None or self.high is None:
             return None
         places = {"at": self.rate, "low": self.low, "high": self.high}
@@ -71,7 +71,7 @@ class Figures:
 
 
 def judge_figures(project: Project) -> dict[int, Figures]:
-    """Give the figures of each of a project's judges that said anything; kept until something new is said."""
+    """Return the figures of each judge of a project that has verdicts; cached until there is a new label."""
     key = f"judge-figures:{project.pk}:{_version(project)}"
     found: dict[int, Figures] | None = cache.get(key)
     if found is None:
@@ -81,7 +81,7 @@ def judge_figures(project: Project) -> dict[int, Figures]:
 
 
 def _version(project: Project) -> str:
-    """A name for everything the figures depend on: verdicts, votes and gold are only ever added."""
+    """A hash of everything the figures depend on: verdicts, votes and gold are only ever added."""
     comparisons = Comparison.objects.filter(project=project)
     parts = [
         Verdict.objects.filter(judge__project=project).aggregate(last=Max("id"))["last"],
@@ -184,19 +184,19 @@ def _round_key(item: tuple[str, list[tuple[int, float]]]) -> tuple[int, ...]:
 
 
 def _lengths(project: Project) -> dict[int, tuple[int, int]]:
-    """Give the lengths of both answers of each comparison that a judge spoke on, in characters."""
+    """Return the lengths of both answers of each comparison that a judge labelled, in characters."""
     rows = Comparison.objects.filter(ready(), project=project, verdicts__isnull=False).order_by().distinct()
     return {key: (a, b) for key, a, b in rows.values_list("id", Length("first__text"), Length("second__text"))}
 
 
 def _rounds(project: Project) -> dict[int, str]:
-    """Give the loop and round, "3.2", of each comparison that one made."""
+    """Return the loop and round, "3.2", of each comparison that a loop made."""
     rows = Comparison.objects.filter(ready(), project=project, origin__regex=r"^loop:[0-9]+:[0-9]+$").order_by()
     return {key: origin.removeprefix("loop:").replace(":", ".") for key, origin in rows.values_list("id", "origin")}
 
 
 def costs_per_1000(project: Project) -> dict[int, float]:
-    """Give what a thousand comparisons cost of each judge that an endpoint answers, by its latest calls."""
+    """Return the price of a thousand comparisons for each judge with an endpoint, by its latest calls."""
     costs: dict[int, float] = {}
     for judge in project.judges.filter(
         kind__in=names_where(lambda kind: kind.costs), is_simulated=False
@@ -221,7 +221,7 @@ def costs_per_1000(project: Project) -> dict[int, float]:
 
 
 def _share(hits: Iterable[tuple[int, float]], *, n_verdicts: int = 0) -> Share:
-    """Average hits (1, 0, or part of one), each beside its comparison; those of one comparison belong together."""
+    """Average hits (1, 0, or a fraction), each with its comparison; those of one comparison belong together."""
     rows = list(hits)
     if not rows:
         return Share(0)

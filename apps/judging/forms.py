@@ -27,14 +27,14 @@ MODE_WORDS = [
     ("json", _("Compares: reasons and a verdict as JSON, by a schema")),
     ("five", _("Compares: reasons, then one of five labels")),
     ("logprob", _("Compares: log-probs of one token")),
-    ("soft", _("Compares: log-probs of one token, names without an order")),
+    ("soft", _("Compares: log-probs of one token, unordered names")),
     ("additive", _("Grades each answer from 0 to 5, several times")),
     ("rubric", _("Grades each answer from 1 to 10")),
 ]
 
 
 class NameField(forms.CharField):
-    """A name that can be a file's; the error says what one may hold."""
+    """A name that can be a file name; the error says which characters are allowed."""
 
     def clean(self, value: Any) -> str:
         text = str(super().clean(value))
@@ -45,9 +45,9 @@ class NameField(forms.CharField):
 
 
 class JudgeForm(forms.Form):
-    """What judges of all kinds have. With `judge` it makes the next version of that one: the name stays.
+    """The fields of judges of all kinds. With `judge` it makes the next version of that one, with the same name.
 
-    A kind whose settings people fill in has one of these, found by `kind` (`FORMS`).
+    A kind whose settings people fill in has such a form, found by `kind` (`FORMS`).
     """
 
     kind: Kind
@@ -69,21 +69,21 @@ class JudgeForm(forms.Form):
 
     @staticmethod
     def initial_of(judge: Judge) -> dict[str, Any]:
-        """What the form of a judge's next version begins with."""
+        """The initial values of the form for a judge's next version."""
         return dict(judge.options)
 
     @staticmethod
     def initial_for(project: Project) -> dict[str, Any]:
-        """What the form of a new judge begins with."""
+        """The initial values of the form for a new judge."""
         del project
         return {}
 
     def lack(self) -> bool:
-        """Whether the project has nothing yet that such a judge could be made of."""
+        """Whether the project lacks what is needed to make such a judge."""
         return False
 
     def settings(self) -> dict[str, Any]:
-        """What `judge_create` is told beside project, name and kind."""
+        """The arguments of `judge_create` besides project, name and kind."""
         return {"options": {name: value for name, value in self.cleaned_data.items() if name != "name"}}
 
     def draft(self) -> Judge:
@@ -92,7 +92,7 @@ class JudgeForm(forms.Form):
         return judge_draft(project=self.project, name=name, kind=self.kind.name, **self.settings())
 
     def save(self) -> Judge:
-        """Make the judge, or its next version. Raises PrefloopError."""
+        """Create the judge, or its next version. Raises PrefloopError."""
         return judge_create(project=self.project, name=self._name(), kind=self.kind.name, **self.settings())
 
     def _name(self) -> str:
@@ -101,7 +101,9 @@ class JudgeForm(forms.Form):
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
         if Judge.objects.filter(project=self.project, name=name).exists():
-            raise forms.ValidationError(_("There is a judge of this name: make its next version on its page."))
+            raise forms.ValidationError(
+                _("There is already a judge with this name. Make its next version on its page.")
+            )
         return name
 
 
@@ -138,10 +140,11 @@ class WorldJudgeForm(JudgeForm):
         max_value=100,
         initial=0.0,
         help_text=_(
-            "0 always says what the world prefers; at 1 a difference of one point is believed 73 % of the time."
+            "At 0 it always gives the world's preference; at 1 it gets a difference of one point right 73 % "
+            "of the time."
         ),
     )
-    soft = forms.BooleanField(label=_("Tell the probability instead of a side"), required=False)
+    soft = forms.BooleanField(label=_("Give a probability instead of a side"), required=False)
 
 
 class RulesJudgeForm(JudgeForm):
@@ -153,12 +156,12 @@ class RulesJudgeForm(JudgeForm):
         max_length=50_000,
         help_text=_(
             'JSON: a list of checks, such as [{"check": "words", "at_most": 120}, {"check": "contains", "text": '
-            '"Maria"}]. They hold for every prompt.'
+            '"Maria"}]. They apply to every prompt.'
         ),
         widget=forms.Textarea(attrs={"rows": 10, "class": "mono", "spellcheck": "false"}),
     )
     from_metadata = forms.BooleanField(
-        label=_("Also those of each prompt's metadata"),
+        label=_("Also apply the rules in each prompt's metadata"),
         required=False,
         help_text=_("A list under “rules”, or IFEval's “instruction_id_list” and “kwargs”."),
     )
@@ -167,9 +170,9 @@ class RulesJudgeForm(JudgeForm):
         choices=[("share", _("The share of the rules that an answer meets")), ("all", _("Whether it meets all"))],
     )
     loose = forms.BooleanField(
-        label=_("Forgive a first line, a last line and asterisks"),
+        label=_("Ignore a first line, a last line and asterisks"),
         required=False,
-        help_text=_("IFEval's loose accuracy: “Sure, here it is:” does no harm then."),
+        help_text=_("IFEval's loose accuracy: “Sure, here it is:” does not count against an answer."),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -199,7 +202,7 @@ class LlmJudgeForm(JudgeForm):
         queryset=Endpoint.objects.none(),
         required=False,
         empty_label=_("A new one (fill in below)"),
-        help_text=_("A server that speaks the OpenAI chat protocol: a hosted one, or Ollama or vLLM of your own."),
+        help_text=_("A server with the OpenAI chat protocol: hosted, or your own Ollama or vLLM."),
     )
     endpoint_name = NameField(
         label=_("Its name here"), max_length=100, required=False, widget=forms.TextInput(attrs=PLAIN)
@@ -208,7 +211,7 @@ class LlmJudgeForm(JudgeForm):
         label=_("Base URL"),
         max_length=500,
         required=False,
-        help_text=_("As far as /v1: https://api.example.org/v1"),
+        help_text=_("Up to /v1, for example https://api.example.org/v1"),
         widget=forms.TextInput(attrs={**PLAIN, "inputmode": "url"}),
     )
     model = forms.CharField(label=_("Model"), max_length=200, required=False, widget=forms.TextInput(attrs=PLAIN))
@@ -216,13 +219,13 @@ class LlmJudgeForm(JudgeForm):
         label=_("API key"),
         max_length=1000,
         required=False,
-        help_text=_("Kept encrypted, sent to this URL only, and never shown again."),
+        help_text=_("Stored encrypted, sent only to this URL, and never shown again."),
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
     )
     criterion = forms.CharField(
         label=_("Criterion"),
         max_length=4000,
-        help_text=_("What makes an answer better? The judge goes by this and by nothing else."),
+        help_text=_("What makes an answer better? The judge uses only this."),
         widget=forms.Textarea(attrs={"rows": 3}),
     )
     mode = forms.ChoiceField(
@@ -234,7 +237,7 @@ class LlmJudgeForm(JudgeForm):
         min_value=1,
         max_value=LLM.most_samples,
         required=False,
-        help_text=_("Their mean counts; what can't be read is left out. For judges that grade."),
+        help_text=_("For judges that grade: the mean is used, and unreadable grades are left out."),
     )
     order_policy = forms.ChoiceField(
         label=_("Order"),
@@ -249,7 +252,7 @@ class LlmJudgeForm(JudgeForm):
         min_value=0,
         max_value=2,
         required=False,
-        help_text=_("Empty: as usual for this way of answering."),
+        help_text=_("Leave empty for the usual value of this way of answering."),
     )
     max_tokens = forms.IntegerField(label=_("Longest reply, in tokens"), min_value=1, max_value=32_768, initial=1024)
     template = forms.CharField(
@@ -259,7 +262,8 @@ class LlmJudgeForm(JudgeForm):
         strip=False,
         help_text=_(
             "A [system] part and a [user] part; {{criterion}}, {{prompt}}, {{first_shown}} and {{second_shown}} once "
-            "each in [user] ({{answer}} instead of the last two in one that grades). Empty: the built-in one."
+            "each in [user] ({{answer}} instead of the last two in one that grades). Leave empty for the "
+            "built-in template."
         ),
         widget=forms.Textarea(attrs={"rows": 18, "class": "mono", "spellcheck": "false"}),
     )
@@ -289,13 +293,13 @@ class LlmJudgeForm(JudgeForm):
                 if not data.get(name) and name not in self.errors:
                     self.add_error(name, _("A new endpoint needs its %(what)s.") % {"what": word})
         elif any(data.get(name) for name in ("base_url", "model", "api_key")):
-            self.add_error("endpoint", _("Choose an endpoint that is there, or describe a new one, not both."))
+            self.add_error("endpoint", _("Choose an existing endpoint or describe a new one, not both."))
         text = str(data.get("template") or "")
         if is_built_in(text):  # what was not changed is not kept as this project's own
             data["template"] = ""
         else:
             try:
-                template_from_text(text, name="yours", mode=judge_mode(str(data.get("mode", "text"))))
+                template_from_text(text, name="Your template", mode=judge_mode(str(data.get("mode", "text"))))
             except TemplateError as error:
                 self.add_error("template", str(error))
         return data
@@ -352,7 +356,7 @@ class LlmJudgeForm(JudgeForm):
 
 
 def is_built_in(text: str) -> bool:
-    """Whether a template is empty or one of ours, white space aside."""
+    """Whether a template is empty or a built-in one, ignoring white space."""
     return "".join(text.split()) in {"", *("".join(built_in_template(mode).split()) for mode in JUDGE_MODES)}
 
 
@@ -366,9 +370,9 @@ class EnsembleForm(JudgeForm):
         label=_("How they decide"),
         choices=[
             (WAYS_TO_DECIDE[0], _("Most of them")),
-            (WAYS_TO_DECIDE[1], _("Each weighs as it was seen to agree with people")),
+            (WAYS_TO_DECIDE[1], _("Weighted by their agreement with people")),
         ],
-        help_text=_("Weights are measured now and stay: make the next version to measure again."),
+        help_text=_("Weights are measured now and then fixed. Make the next version to measure again."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The form of each kind of judge that people make; that of a policy of the project is here."""
+"""The form of each kind of judge that people can make; that of a policy of the project is in this file."""
 
 from __future__ import annotations
 

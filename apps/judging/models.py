@@ -10,9 +10,9 @@ from apps.samples.models import Comparison
 
 
 class AttackTrial(TimeStamped):
-    """One attack on one judge: the answer that it had found worse, with the attack put in, and what it said then.
+    """One attack on one judge: the answer that it had found worse, with the attack added, and its verdict then.
 
-    No verdict and no label: nothing is trained on it. `outcome` is canonical, of both orders together.
+    Neither a verdict nor a label: it is never trained on. `outcome` is canonical, from both orders together.
     """
 
     judge = models.ForeignKey(Judge, on_delete=models.CASCADE, related_name="attack_trials")

@@ -1,4 +1,4 @@
-"""Reads of judges and what they said."""
+"""Reads on judges and their verdicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NoJudge(PrefloopError):
 
 
 def judge_by_name(project: Project, name: str) -> Judge:
-    """Return the newest version of the judge of this name; raises NoJudge with the names that there are."""
+    """Return the newest version of the judge of this name; raises NoJudge with the existing names."""
     found = Judge.objects.filter(project=project, name=name, retired_at=None).order_by("-version").first()
     if found is None:
         names = sorted(set(Judge.objects.filter(project=project, retired_at=None).values_list("name", flat=True)))
@@ -41,7 +41,7 @@ class JudgeCard:
 
 
 def judge_cards(project: Project) -> list[JudgeCard]:
-    """Give the newest version of each judge in use with its figures, whose label counts first."""
+    """Return the newest version of each judge in use with its figures, the label judge first."""
     figures = judge_figures(project)
     newest: dict[str, Judge] = {}
     for judge in Judge.objects.filter(project=project, retired_at=None).select_related("endpoint", "checkpoint"):
@@ -70,21 +70,21 @@ def judge_versions(judge: Judge) -> QuerySet[Judge]:
 
 
 def unjudged(judge: Judge, *, split: str = "") -> QuerySet[Comparison]:
-    """Give the comparisons that this judge has said nothing about."""
+    """Return the comparisons without a verdict of this judge."""
     said = Verdict.objects.filter(judge=judge, comparison_id=OuterRef("pk"))
     comparisons = comparison_list(judge.project).filter(~Exists(said))
     return comparisons.filter(prompt__split=split) if split else comparisons
 
 
 def failed_only(judge: Judge) -> QuerySet[Comparison]:
-    """Give the comparisons in which an order brought nothing but errors and replies that could not be read."""
+    """Return the comparisons in which an order has only errors and unreadable replies."""
     read = Verdict.objects.filter(judge=judge, comparison_id=OuterRef("comparison_id"), order=OuterRef("order"))
     bad = Verdict.objects.filter(judge=judge, state__in=RETRIED_STATES).filter(~Exists(read.filter(state="ok")))
     return comparison_list(judge.project).filter(pk__in=bad.values("comparison_id"))
 
 
 def verdict_list(judge: Judge, *, state: str = "") -> QuerySet[Verdict]:
-    """Give what a judge said, the latest first."""
+    """Return a judge's verdicts, the latest first."""
     verdicts = Verdict.objects.filter(ready("comparison__"), judge=judge).select_related("comparison__prompt")
     if state:
         verdicts = verdicts.filter(state=state)
@@ -93,7 +93,7 @@ def verdict_list(judge: Judge, *, state: str = "") -> QuerySet[Verdict]:
 
 @dataclass(frozen=True, slots=True)
 class JudgingRow:
-    """A judging run as pages show it: `n_done` of `n_wanted` comparisons have a verdict of this run."""
+    """A judging run for pages: `n_done` of `n_wanted` comparisons have a verdict from this run."""
 
     run: JudgingRun
     n_wanted: int

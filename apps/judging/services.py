@@ -96,12 +96,12 @@ def judge_create(*, project: Project, name: str, **settings: Any) -> Judge:
 
 
 def judge_retire(*, judge: Judge, now: datetime) -> None:
-    """Take a judge out of the choices; what it said stays."""
+    """Retire a judge, so that it can't be chosen; its verdicts stay."""
     Judge.objects.filter(pk=judge.pk, retired_at=None).update(retired_at=now)
 
 
 def judge_template(judge: Judge) -> str:
-    """Return the text of the template that this judge is asked with."""
+    """Return the text of the judge's template."""
     return judge.template or built_in_template(judge.mode)
 
 
@@ -112,7 +112,7 @@ def built_in_template(mode: str) -> str:
 def orders_for(judge: Judge, comparison_id: int, *, both: bool = False) -> tuple[Order, ...]:
     """Return the orders in which this judge is asked about a comparison.
 
-    `both`: in both, whatever its policy, where an order can mean something to it.
+    `both`: in both, whatever its policy, if the order can matter to it.
     """
     if both and len(judge.declared.order_policies(judge.mode)) > 1:
         return BOTH_ORDERS
@@ -131,9 +131,9 @@ def judging_run_create(
     follow_up_payload: dict[str, Any] | None = None,
     retry_states: Sequence[str] = (),
 ) -> JudgingRun:
-    """Ask a judge about comparisons: make the run and enqueue its jobs. What it already said is not asked again.
+    """Run a judge on comparisons: make the run and enqueue its jobs. Existing verdicts are not asked for again.
 
-    With `retry_states` it is asked again, once, where all that it said in an order is in one of these states: the new
+    With `retry_states` it is asked again, once, if all its verdicts in an order are in one of these states: the new
     verdict is that order's next sample, and the old ones stay. Raises BadJudge.
     """
     if set(retry_states) - set(RETRIED_STATES):
@@ -162,7 +162,7 @@ def judging_run_create(
 
 
 def check_joint(judge: Judge, joint: Joint) -> None:
-    """Raise BadJudge where this judge can't be used there."""
+    """Raise BadJudge if this judge can't be used at this joint."""
     if refused := judge.refusal(joint):
         raise BadJudge(refused)
 
@@ -177,7 +177,7 @@ def judge_queue(judge: Judge) -> str:
 def judging_run_enqueue(
     *, run: JudgingRun, follow_up_kind: str = "", follow_up_payload: dict[str, Any] | None = None
 ) -> JobGroup:
-    """Enqueue the jobs of a run; again after a failure, only what is not done yet is tried again."""
+    """Enqueue the jobs of a run; after a failure, only unfinished work is tried again."""
     n = len(run.comparison_ids)
     with transaction.atomic():
         run.group = group_create(
@@ -208,7 +208,7 @@ def scoring_enqueue(
     follow_up_kind: str = "",
     follow_up_payload: dict[str, Any] | None = None,
 ) -> JobGroup:
-    """Enqueue a score by this judge for every completion of a sampling run. Raises BadJudge for one without scores."""
+    """Enqueue a score by this judge for every completion of a sampling run. Raises BadJudge if it gives no scores."""
     check_joint(judge, SCORES)
     n = len(sampling_run.prompt_ids)
     return group_create(

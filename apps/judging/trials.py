@@ -1,4 +1,4 @@
-"""Trying a judge before it is trusted: a draft on a few pairs, and a judge against the attack corpus."""
+"""Trials of a judge before it is used: a draft on a few pairs, and a judge against the attack corpus."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def trial_start(*, draft: Judge, comparison_ids: Sequence[int], seed: int = 0, s
 
 
 def attack_start(*, judge: Judge, n: int = 10, seed: int = 0, started_by: User | None = None) -> JobGroup:
-    """Enqueue the attack corpus against a judge, on `n` pairs that it has decided. Raises BadJudge."""
+    """Start the attack corpus against a judge, on `n` pairs with its verdict. Raises BadJudge."""
     check_joint(judge, ATTACK)
     if not 1 <= n <= 1000:
         raise BadJudge("the attacks are tried on 1 to 1,000 pairs")
     if not judge.verdicts.filter(state="ok").exists():
-        raise BadJudge(f"judge {judge.name!r} has decided nothing yet: ask it about some pairs first")
+        raise BadJudge(f"judge {judge.name!r} has no verdicts yet: ask it about some pairs first")
     return group_create(
         project=judge.project,
         name=f"attacks on {judge.name}",

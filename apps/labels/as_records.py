@@ -63,7 +63,7 @@ def said_of(
 
 
 def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[int, list[RecordVote]]:
-    """What a person took back is not said; what came after it is. What a ranking says, the ranking says by itself."""
+    """Votes for export. Withdrawn votes are left out, and so are votes that come from a ranking."""
     out: dict[int, list[RecordVote]] = defaultdict(list)
     for ids in chunks(list(pairs), 500):
         given = Vote.objects.filter(comparison__in=ids, ranking__isnull=True)
@@ -123,7 +123,7 @@ def _verdicts(pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str]) ->
 def _overrides(
     pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str], with_taken_back: bool
 ) -> dict[int, list[RecordOverride]]:
-    """Decisions that stand, or that another one replaced; not those taken back, nor an agreement with no label."""
+    """Decisions for export: current and replaced ones, but not withdrawn ones, nor an agreement without a label."""
     out: dict[int, list[RecordOverride]] = defaultdict(list)
     for ids in chunks(list(pairs), 500):
         rows = list(Override.objects.filter(comparison__in=ids).order_by("comparison__prompt_id", "id"))

@@ -20,12 +20,12 @@ from prefloop.types import Outcome, PrefloopError
 
 
 class SpokenMeanwhile(PrefloopError):
-    """What an import was to add has been said by somebody else between its reading and its writing."""
+    """Labels that an import was going to add were given by somebody else between reading and writing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """The last vote of a person on a comparison. `spoken`: given by itself, and neither by a ranking nor taken back."""
+    """A person's last vote on a comparison. `spoken`: given directly, and neither by a ranking nor withdrawn."""
 
     id: int
     spoken: bool
@@ -159,7 +159,9 @@ class Annotations:
             for said in record.verdicts
         ]
         if self.verdict_keys and not self.verdict_keys.isdisjoint(row[:4] for row in rows):
-            raise SpokenMeanwhile("a judge spoke on one of these comparisons while the file was read; import it again")
+            raise SpokenMeanwhile(
+                "a judge gave a verdict on one of these comparisons while the file was read; import it again"
+            )
         names = ("judge_id", "comparison_id", "order", "sample", "state", "outcome", "p_first", "raw")
         rows_insert(Verdict, names, rows)
 

@@ -34,7 +34,7 @@ _OUTCOMES, _ORDERS, _STATES = range(MISSING, len(OUTCOMES)), range(UNKNOWN_ORDER
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The comparisons in order of id; models and rounds of loops are numbered, MISSING where there is none."""
+    """The comparisons in order of id; models and rounds of loops are numbered, MISSING if there is none."""
 
     id: Ints
     gold: Ints
@@ -49,7 +49,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Votes that stand, or verdicts: `item` is a place among the pairs, `order` 1 where the second was shown first."""
+    """Current votes, or verdicts: `item` is an index into the pairs, `order` is 1 if the second was shown first."""
 
     item: Ints
     who: Ints  # a place in `names` for votes, the judge's id for verdicts
@@ -108,7 +108,7 @@ def _rounds(project: Project, ids: Ints) -> tuple[tuple[str, ...], Ints]:
 
 
 def votes_of(project: Project, pairs: Pairs) -> Said:
-    """Fetch each person's last vote on each comparison, where it was not taken back; by item, then rater."""
+    """Fetch each person's last vote on each comparison, unless it was withdrawn; by item, then rater."""
     replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
     rows = fetch(
         Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, "skip"]).exclude(pk__in=replaced),
@@ -163,7 +163,7 @@ def verdicts_of(project: Project, pairs: Pairs) -> Said:
 
 
 def _distinct(judges: Ints) -> Ints:
-    """Give the judges there are, sorted; by counting, for there are few and their verdicts are many."""
+    """Return the judges that occur, sorted, by counting: they are few and their verdicts many."""
     if not len(judges):
         return judges
     low = int(judges.min())
@@ -171,7 +171,7 @@ def _distinct(judges: Ints) -> Ints:
 
 
 def _places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
-    """Give each row's place among the pairs, and which rows have one: those of an unfinished import have none."""
+    """Return each row's index among the pairs, and which rows have one: those of an unfinished import have none."""
     if not len(pairs.id):
         return np.zeros(len(ids), dtype=np.int64), np.zeros(0, dtype=np.int64)
     place = np.minimum(np.searchsorted(pairs.id, ids), len(pairs.id) - 1)
@@ -181,7 +181,7 @@ def _places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
 def agreement_columns(
     project: Project, names: Mapping[int, str], *, pairs: Pairs | None = None, verdicts: Said | None = None
 ) -> AgreementColumns:
-    """Code a project for the agreement report; `names` says how judges are called, by id."""
+    """Code a project for the agreement report; `names` gives the judges' names by id."""
     pairs = pairs_of(project) if pairs is None else pairs
     votes = votes_of(project, pairs)
     verdicts = verdicts_of(project, pairs) if verdicts is None else verdicts
@@ -216,7 +216,7 @@ def agreement_columns(
 
 
 def game_columns(project: Project) -> tuple[GameColumns, tuple[int, ...]]:
-    """Code every label as a game between models; `source` is HUMAN or a place in the judges' ids, given beside."""
+    """Code every label as a game between models; `source` is HUMAN or an index into the returned judges' ids."""
     pairs = pairs_of(project)
     votes, verdicts = votes_of(project, pairs), verdicts_of(project, pairs)
     judges = _distinct(verdicts.who)
@@ -238,12 +238,12 @@ def game_columns(project: Project) -> tuple[GameColumns, tuple[int, ...]]:
 
 
 def comparisons_of(project: Project) -> QuerySet[Comparison]:
-    """Give what figures are made of: a project's comparisons, those of equal answers aside."""
+    """Return the comparisons for figures: a project's comparisons without those of equal answers."""
     return Comparison.objects.filter(ready(), comparable(), project=project)
 
 
 def content_version(project: Project) -> str:
-    """Give a short word that changes whenever anything a report reads does: labels are only ever appended."""
+    """Return a short hash that changes whenever a report's data does; labels are only ever appended."""
     comparisons = Comparison.objects.filter(project=project)
     parts: list[dict[str, Any]] = [
         comparisons.aggregate(n=Count("id"), last=Max("id")),
@@ -257,7 +257,9 @@ def content_version(project: Project) -> str:
 
 
 def _known_as(project: Project, names: Mapping[int, str]) -> dict[str, list[str]]:
-    """Say under which names a judge's own model may have written answers: its endpoint's model, its checkpoint."""
+    """Return the names under which a judge's own model may have written answers: its endpoint's model, its
+    checkpoint.
+    """
     found: dict[str, list[str]] = {}
     rows = Judge.objects.filter(project=project).exclude(Q(endpoint=None) & Q(checkpoint=None))
     for key, model, checkpoint in rows.values_list("id", "endpoint__model", F("checkpoint__name")):
@@ -271,6 +273,6 @@ def _round_key(origin: str) -> tuple[int, ...]:
 
 
 def _round_name(origin: str) -> str:
-    """Write "loop:3:1" for people."""
+    """Write "loop:3:1" in words."""
     _, loop, *rest = [*origin.split(":"), ""]
     return f"loop {loop}, round {rest[0]}" if rest and rest[0] else f"loop {loop}"

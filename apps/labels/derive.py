@@ -2,14 +2,14 @@
 
     override > adjudication > human majority > judge
 
-`derive` is pure and gives the same answer in whatever order the events reach it. What is stored as a Preference, what
-a training set freezes, and what pages and exports say all come from it (selectors.labels_of).
+`derive` is pure and its result does not depend on the order of the events. Preferences, training sets, pages and
+exports all get their labels from it (selectors.labels_of).
 
 Rules that are easy to get wrong:
-1. An `agree` is no correction: the label stays the judge's (its source says so) and is pinned to what was agreed to,
+1. An `agree` is not a correction: the label stays the judge's (its source says so) and is pinned to what was agreed to,
    below what people said blind.
-2. Skips and withdrawn votes are kept, and count for nothing.
-3. Two equal answers have no label, whatever was said of them.
+2. Skips and withdrawn votes are kept but do not count.
+3. Two equal answers have no label, whatever votes or verdicts they have.
 4. A ranking comes with a vote, or with a verdict shown in no order, on each of its pairs; nothing else reads it.
 """
 
@@ -41,7 +41,7 @@ def vote_of_each(votes: Iterable[VoteEvent]) -> dict[str, VoteEvent]:
 
 
 def standing_override(overrides: Iterable[OverrideEvent]) -> OverrideEvent | None:
-    """Give the decision that stands: the last one of anybody's that was neither replaced nor withdrawn."""
+    """Return the current decision: anybody's last one that was neither replaced nor withdrawn."""
     overrides = list(overrides)
     if not overrides:
         return None
@@ -51,7 +51,7 @@ def standing_override(overrides: Iterable[OverrideEvent]) -> OverrideEvent | Non
 
 
 def majority(votes: Iterable[VoteEvent]) -> Outcome | None:
-    """Give the outcome with strictly the most votes, skips aside; None where there is none."""
+    """Return the outcome with strictly the most votes, skips ignored; None if there is none."""
     choices = [vote.choice for vote in votes if vote.choice in OUTCOMES]
     if len(choices) == 1:  # most comparisons, and a Counter takes longer than all the rest
         return choices[0]
@@ -62,7 +62,7 @@ def majority(votes: Iterable[VoteEvent]) -> Outcome | None:
 
 
 def derive(*, votes: Iterable[VoteEvent], overrides: Iterable[OverrideEvent], judge: JudgeLabel | None) -> Label | None:
-    """Give the effective label of one comparison; None where nobody has said anything yet."""
+    """Return the effective label of one comparison; None if it has no votes or verdicts."""
     decision = standing_override(overrides)
     if decision is not None and decision.kind == "override":
         without = derive(votes=votes, overrides=(), judge=judge)

@@ -18,7 +18,7 @@ from apps.samples.models import Comparison, comparable
 
 @dataclass(frozen=True, slots=True)
 class OverrideEffect:
-    """What people's corrections did to the training labels."""
+    """How people's corrections changed the training labels."""
 
     n_reviewed: int
     n_overridden: int
@@ -29,7 +29,7 @@ class OverrideEffect:
 
     @property
     def in_words(self) -> str:
-        """One line: what changed."""
+        """A summary in one line."""
         parts = [
             ngettext("%d flipped", "%d flipped", self.n_flipped) % self.n_flipped if self.n_flipped else "",
             ngettext("%d added", "%d added", self.n_added) % self.n_added if self.n_added else "",

@@ -1,8 +1,8 @@
-"""Who judges, all that judges and people said of answers, and the label that follows from it.
+"""Judges, all labels by judges and people, and the effective label.
 
 Verdicts, votes, rankings and overrides are events: only ever appended. A Preference is derived from them and can be
-made again at any time. The tables are named after the apps in which these models first stood (`app_label`), so that
-no database has to change (docs/decisions/0007-labels-keep-their-tables.md).
+recomputed at any time. The tables keep the names of the apps that first had these models (`app_label`), so that no
+database has to change (docs/decisions/0007-labels-keep-their-tables.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VOTE_CHOICES = [*OUTCOME_CHOICES, ("skip", "skip"), ("withdrawn", "withdrawn")]
 
 
 def kind_choices() -> list[tuple[str, str]]:
-    """Give every kind of judge with its label; asked when needed, so that a new kind needs no migration."""
+    """Return every kind of judge with its label; computed when needed, so that a new kind needs no migration."""
     return [(kind.name, kind.label) for kind in KINDS.values()]
 
 
@@ -89,17 +89,17 @@ class Judge(TimeStamped):
 
     @property
     def declared(self) -> Kind:
-        """What its kind can do and needs."""
+        """The declaration of its kind."""
         return kind_of(self.kind)
 
     @property
     def gives_scores(self) -> bool:
-        """Whether it scores single answers, and compares by what it gave them."""
+        """Whether it scores single answers, and compares by its scores."""
         return self.declared.gives_scores(self.mode)
 
     @property
     def p_from_scores(self) -> bool:
-        """Whether σ of the difference of two of its scores is a probability: a tournament's are log-odds."""
+        """Whether σ of the difference of two of its scores is a probability: a tournament's scores are log-odds."""
         return not self.gives_scores or self.declared.p_from_scores
 
     @property
@@ -114,12 +114,12 @@ class Judge(TimeStamped):
         return n_meetings(n) * (1 if self.order_policy == "random" else 2)
 
     def refusal(self, joint: Joint) -> str:
-        """Say in one sentence why it can't be used there; "" where it can."""
+        """Say in one sentence why it can't be used at this joint; "" if it can."""
         return refusal(self.declared, joint, self.name, self.mode)
 
 
 class JudgingRun(TimeStamped):
-    """One judge asked about chosen comparisons."""
+    """A run of one judge on chosen comparisons."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judging_runs")
     judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="runs")
@@ -138,7 +138,7 @@ class JudgingRun(TimeStamped):
 
 
 class Verdict(TimeStamped):
-    """What a judge said in one call. `order`: which of the pair it was shown first ("01": the canonical first).
+    """A judge's label from one call. `order`: which of the pair it was shown first ("01": the canonical first).
 
     Only ever appended; `outcome` is canonical; `p_first` is the probability that the canonical first is better.
     """
@@ -193,7 +193,7 @@ class Verdict(TimeStamped):
 
 
 class Score(TimeStamped):
-    """A number a judge gave one completion. Never comparable across prompts for a reward model."""
+    """A judge's score of one completion. A reward model's scores are never comparable across prompts."""
 
     judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="scores")
     completion = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="scores")
@@ -215,7 +215,7 @@ class Score(TimeStamped):
 
 
 class Vote(TimeStamped):
-    """A blind judgement. A person's label is their latest vote on a comparison; `withdrawn` takes it back."""
+    """A blind judgement. A person's label is their latest vote on a comparison; `withdrawn` undoes it."""
 
     # vote_latest begins with it
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="votes", db_index=False)
@@ -252,10 +252,10 @@ class Vote(TimeStamped):
 
 
 class Override(TimeStamped):
-    """A person's decision made seeing a judge's verdict: to agree, or to correct it with a reason.
+    """A person's decision after seeing a judge's verdict: to agree, or to correct it with a reason.
 
-    It replaces a training label; it never counts as a vote, in a majority, or as truth for a judge. To agree where
-    the judge has no label (its orders disagree, its reply was unreadable) leaves the pair out: `choice` is empty.
+    It replaces a training label; it never counts as a vote, in a majority, or as truth for a judge. Agreeing where the
+    judge has no label (its orders disagree, its reply was unreadable) leaves the pair out: `choice` is empty.
     """
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="overrides")
@@ -283,15 +283,15 @@ class Override(TimeStamped):
 
     @property
     def is_correction(self) -> bool:
-        """Whether it says otherwise than the judge; to choose what the judge had said is to agree."""
+        """Whether it differs from the judge's label; choosing the judge's own label is agreeing."""
         return self.kind == "override" and self.choice != self.judge_outcome
 
 
 class Ranking(TimeStamped):
     """An N-way ordering of a prompt's completions, ties allowed; `groups` holds completion ids, best first.
 
-    It is a label of each of its pairs: a person's ranking comes with a Vote on each (`Vote.ranking`) where they have
-    not voted on the pair itself, a judge's with a Verdict on each, shown in no order.
+    It labels each of its pairs: a person's ranking comes with a Vote on each (`Vote.ranking`) unless they voted on the
+    pair directly, a judge's with a Verdict on each, shown in no order.
     """
 
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="rankings")
@@ -331,5 +331,5 @@ class Preference(models.Model):
 
     @property
     def is_human(self) -> bool:
-        """Whether blind votes made it: what an annotator must not see before their own."""
+        """Whether it comes from blind votes, which an annotator must not see before their own."""
         return self.source in BLIND

@@ -1,4 +1,4 @@
-"""Under which name a person's labels stand. An account and an imported rater of one name are two people."""
+"""The names under which people's labels are stored. An account and an imported rater with one name are two people."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from apps.samples.models import Comparison
 
 
 def rater_name(user: User, comparison: Comparison) -> str:
-    """Give the name that this person's next label bears: the username, where no import brought that name along.
+    """Return the name for this person's next label: the username, unless an import has a rater with that name.
 
-    Majorities and agreement go by the name, so an account that is called like an imported rater must not stand in its
-    place: it is "ann (account)" then, and keeps that name in the project. No username holds a space.
+    Majorities and agreement go by the name, so an account with the name of an imported rater must not take its place:
+    it is called "ann (account)", and keeps that name in the project. Usernames have no spaces.
     """
     mine = Vote.objects.filter(user=user, comparison__project=comparison.project_id).order_by("-id")
     last = mine.values_list("rater", flat=True).first()
@@ -24,6 +24,8 @@ def rater_name(user: User, comparison: Comparison) -> str:
 
 
 def _is_imported(name: str, comparison: Comparison, *, anywhere: bool) -> bool:
-    """Whether an imported rater has this name: on this comparison, or `anywhere` in its project (once a person)."""
+    """Whether an imported rater has this name: on this comparison, or `anywhere` in its project (asked once per
+    person).
+    """
     where = {"comparison__project": comparison.project_id} if anywhere else {"comparison": comparison}
     return Vote.objects.filter(rater=name, user__isnull=True, **where).exists()

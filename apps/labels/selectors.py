@@ -1,4 +1,4 @@
-"""What was said of comparisons, and the labels that follow: read here by pages, exports and training sets alike."""
+"""Reading labels of comparisons, for pages, exports and training sets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _VOTE = ("comparison_id", "id", "rater", "choice", "made_at", "supersedes_id", "
 
 
 def standing_votes() -> QuerySet[Vote]:
-    """Give the votes that nothing replaced, the withdrawn ones aside."""
+    """Return the current votes: neither replaced nor withdrawn."""
     return Vote.objects.filter(superseded_by__isnull=True).exclude(choice="withdrawn")
 
 
 def standing_decisions() -> QuerySet[Override]:
-    """Give the decisions that nothing replaced, the withdrawn ones aside."""
+    """Return the current decisions: neither replaced nor withdrawn."""
     return Override.objects.filter(superseded_by__isnull=True).exclude(kind="withdrawn")
 
 
@@ -44,7 +44,7 @@ def last_decision(comparison: Comparison, user: User) -> Override | None:
 
 
 def decision_of(comparison: Comparison) -> Override | None:
-    """Give the decision that stands: the last that was neither replaced nor withdrawn, whoever made it."""
+    """The current decision: the last that was neither replaced nor withdrawn, by anybody."""
     rows = standing_decisions().filter(comparison=comparison).select_related("judge")
     return max(rows, key=lambda row: (row.at or row.created_at, row.pk), default=None)
 
@@ -60,7 +60,9 @@ def scores_of(judge: Judge, completion_ids: Sequence[int]) -> dict[int, float]:
 
 
 def judge_names(project: Project) -> dict[int, str]:
-    """Name each judge of a project for the outside: by its name, and by its version too where several have spoken."""
+    """Name each judge of a project for exports: by its name, and by its version too if several versions have
+    verdicts.
+    """
     said = Exists(Verdict.objects.filter(judge=OuterRef("pk")))
     judges = list(Judge.objects.filter(project=project).annotate(has_spoken=said).order_by("name", "version"))
     spoken: dict[str, int] = defaultdict(int)
@@ -73,9 +75,10 @@ def judge_names(project: Project) -> dict[int, str]:
 
 
 def label_judge(project: Project) -> Judge | None:
-    """Give the judge whose word fills in where no person has spoken: the latest version of the project's choice.
+    """Return the label judge, whose verdicts count where no person has voted: the latest version of the project's
+    choice.
 
-    A project that has not chosen, and has one judge only, means that one.
+    If the project has not chosen one and has only one judge, it is that one.
     """
     judges = Judge.objects.filter(project=project).order_by("name", "-version")
     if project.label_judge:
@@ -85,7 +88,7 @@ def label_judge(project: Project) -> Judge | None:
 
 
 def among(field: str, ids: Sequence[int]) -> Q:
-    """Ask for these ids; for a whole stretch of them, as an import makes, by its ends alone."""
+    """Filter by these ids; for a contiguous range, as an import makes, by its ends alone."""
     if len(ids) > 1 and max(ids) - min(ids) + 1 == len(set(ids)) == len(ids):
         return Q(**{f"{field}__gte": min(ids), f"{field}__lte": max(ids)})
     return Q(**{f"{field}__in": ids})
@@ -97,7 +100,7 @@ def label_by(judge: Judge, verdicts: Sequence[Verdict]) -> JudgeLabel | None:
 
 
 def judge_labels(*, comparison_ids: Sequence[int], judge: Judge) -> dict[int, JudgeLabel]:
-    """Give one judge's label of each of these comparisons that it has judged."""
+    """Return one judge's label of each of these comparisons that it has judged."""
     verdicts = defaultdict(list)
     fields = ("id", "comparison_id", "order", "state", "outcome", "p_first")
     for ids in chunks(comparison_ids, CHUNK):
@@ -108,7 +111,7 @@ def judge_labels(*, comparison_ids: Sequence[int], judge: Judge) -> dict[int, Ju
 
 
 def vote_events(comparison_ids: Sequence[int]) -> dict[int, list[VoteEvent]]:
-    """Read every vote on these comparisons, replaced and withdrawn ones among them."""
+    """Read every vote on these comparisons, including replaced and withdrawn ones."""
     votes: dict[int, list[VoteEvent]] = defaultdict(list)
     for ids in chunks(comparison_ids, CHUNK):
         said = Vote.objects.filter(among("comparison_id", ids)).order_by("id")
@@ -144,7 +147,7 @@ def decisions_among(comparison_ids: Sequence[int]) -> dict[int, OverrideEvent]:
 
 
 def events_of(*, comparison_ids: Sequence[int], judge: Judge | None) -> dict[int, Events]:
-    """Read all that was said about these comparisons: three queries a chunk, whatever their number."""
+    """Read all labels of these comparisons: three queries per chunk, whatever their number."""
     votes, overrides = vote_events(comparison_ids), override_events(comparison_ids)
     labels = judge_labels(comparison_ids=comparison_ids, judge=judge) if judge is not None else {}
     return {
@@ -153,7 +156,7 @@ def events_of(*, comparison_ids: Sequence[int], judge: Judge | None) -> dict[int
 
 
 def labels_of(*, comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True) -> dict[int, Label]:
-    """Give the effective labels of these comparisons with this judge as the labeller, without writing anything.
+    """Return the effective labels of these comparisons with this judge as the label judge, without writing anything.
 
     Comparisons of equal answers have none.
     """
@@ -165,7 +168,7 @@ def labels_of(*, comparison_ids: Sequence[int], judge: Judge | None, with_overri
 
 
 def labels_derived(comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True) -> dict[int, Label]:
-    """Give the effective labels of comparisons that are known to be of unequal answers."""
+    """Return the effective labels of comparisons that are known to have unequal answers."""
     labels: dict[int, Label] = {}
     for key, events in events_of(comparison_ids=comparison_ids, judge=judge).items():
         overrides = events.overrides if with_overrides else ()
@@ -176,7 +179,7 @@ def labels_derived(comparison_ids: Sequence[int], judge: Judge | None, with_over
 
 
 def labels_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int, dict[Judge, JudgeLabel]]:
-    """Return what this judge and the others say of each comparison, older versions of the same name aside."""
+    """Return the labels of this judge and of the others, without older versions of the same name."""
     return labels_of_verdicts(verdicts_by_judge(comparison_ids, judge))
 
 
@@ -204,7 +207,7 @@ def verdicts_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int, 
 
 
 def said_by_others(comparison_ids: Sequence[int], *, user_id: int) -> set[int]:
-    """Give those of the comparisons of which a judge, the gold or another person says something."""
+    """Return those of the comparisons that have a label by a judge, gold or another person."""
     found: set[int] = set()
     not_mine = Q(user=None) | ~Q(user=user_id)
     for ids in chunks(comparison_ids, _CHUNK):

@@ -1,4 +1,4 @@
-"""Everything that is said is written here, and so is the label that follows from it."""
+"""Writing labels, and the effective label that follows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NewScore:
 
 
 def verdicts_add(*, judge: Judge, run: JudgingRun | None, verdicts: Iterable[NewVerdict]) -> None:
-    """Append verdicts; one that this judge already gave for the same comparison, order and sample is not doubled."""
+    """Append verdicts; one for the same judge, comparison, order and sample is not stored twice."""
     Verdict.objects.bulk_create(
         [
             Verdict(
@@ -80,7 +80,7 @@ def verdicts_add(*, judge: Judge, run: JudgingRun | None, verdicts: Iterable[New
 
 
 def scores_add(*, judge: Judge, scores: Iterable[NewScore], run: JudgingRun | None = None) -> None:
-    """Append a judge's scores; one of the same completion and sample that is there already is not doubled."""
+    """Append a judge's scores; one for the same completion and sample is not stored twice."""
     Score.objects.bulk_create(
         [
             Score(
@@ -133,7 +133,7 @@ def override_append(*, override: Override, now: datetime) -> Override:
 
 
 def label_judge_set(*, judge: Judge, by: User) -> None:
-    """Let this judge's word fill in where no person has spoken, and make the labels again."""
+    """Make this judge the label judge, and derive the labels again."""
     project = judge.project
     with transaction.atomic():
         project.label_judge = judge.name
@@ -151,7 +151,7 @@ def label_judge_set(*, judge: Judge, by: User) -> None:
                 queue="cpu",
                 payload={},
                 project=project,
-                title=f"Make labels again, by {judge.name}",
+                title=f"Derive labels again, by {judge.name}",
                 started_by=by,
             )
             return
@@ -163,8 +163,8 @@ def preferences_derive(
 ) -> int:
     """Write the effective labels of a project's comparisons; all of them unless ids are given.
 
-    `judge` stands in for the project's label judge. Returns the number of rows written or removed: 0 when nothing was
-    said since the last time. Comparisons of other projects and of unfinished imports are left alone.
+    `judge` replaces the project's label judge. Returns the number of rows written or removed: 0 if nothing changed
+    since the last time. Comparisons of other projects and of unfinished imports are left alone.
     """
     if judge is None:
         judge = label_judge(project)

@@ -1,4 +1,4 @@
-"""Making labels again, after a judge has spoken or another judge's word was chosen."""
+"""Deriving labels again, after new verdicts or the choice of another label judge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apps.samples.models import Comparison
 
 @handler("labels.derive", queue="cpu")
 def derive(ctx: JobContext) -> dict[str, Any]:
-    """Derive the labels of `comparison_ids`, or of the whole project. Doing it twice changes nothing."""
+    """Derive the labels of `comparison_ids`, or of the whole project. Repeating it changes nothing."""
     project = Project.objects.get(pk=ctx.project_id or 0)
     ids = ctx.payload.get("comparison_ids")
     if ids is None:

@@ -17,7 +17,7 @@ ORDER_OF_CODE: dict[str, Order] = {code: order for order, code in ORDER_CODES.it
 
 @dataclass(frozen=True, slots=True)
 class VoteEvent:
-    """What one person said, blind. `at`: when it was said, for ordering one person's changes of mind."""
+    """One person's blind vote. `at`: when it was given, for ordering one person's changes."""
 
     id: int
     rater: str
@@ -29,7 +29,7 @@ class VoteEvent:
 
 @dataclass(frozen=True, slots=True)
 class OverrideEvent:
-    """What one person decided, seeing the judge `judge`'s label."""
+    """One person's decision after seeing the label of the judge `judge`."""
 
     id: int
     rater: str
@@ -42,7 +42,7 @@ class OverrideEvent:
 
 @dataclass(frozen=True, slots=True)
 class JudgeLabel:
-    """What a judge's verdicts on one comparison come to by its order policy. `p_first`: None where it has none."""
+    """A judge's label of one comparison, from its verdicts by its order policy. `p_first`: None if it has none."""
 
     judge: str
     state: VerdictState
@@ -70,7 +70,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """All that was said about one comparison, ready for `derive`."""
+    """All labels of one comparison, ready for `derive`."""
 
     votes: tuple[VoteEvent, ...] = ()
     overrides: tuple[OverrideEvent, ...] = ()

@@ -1,4 +1,4 @@
-"""The only way from a user to a checkpoint or an endpoint."""
+"""Access to checkpoints and endpoints."""
 
 from __future__ import annotations
 

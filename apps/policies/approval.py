@@ -1,4 +1,4 @@
-"""Approving a checkpoint for use: one person's word, once, with its time and note; every step is in the audit log."""
+"""Approving a checkpoint for use: by one person, once, with time and note; every step is in the audit log."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NOTE_CHARS = 2000
 
 
 class ApprovalRefused(PrefloopError):
-    """Someone else was first, or the note is too long."""
+    """Somebody else was first, or the note is too long."""
 
 
 def checkpoint_approve(*, checkpoint: Checkpoint, note: str, by: User, now: datetime) -> None:
-    """Approve a checkpoint that nobody has approved. Of two people at once the second is told who was first."""
+    """Approve a checkpoint that is not approved. Of two people at once the second learns who was first."""
     note = note.strip()
     if len(note) > NOTE_CHARS:
         raise ApprovalRefused(f"a note has {NOTE_CHARS:,} characters at most, not {len(note):,}")
@@ -36,7 +36,7 @@ def checkpoint_approve(*, checkpoint: Checkpoint, note: str, by: User, now: date
 
 
 def approval_withdraw(*, checkpoint: Checkpoint, seen: str, by: User) -> None:
-    """Take back the approval that the person saw: `seen` is its time (ISO 8601). Another one since then stays."""
+    """Withdraw the approval that the person saw: `seen` is its time (ISO 8601). A newer one stays."""
     try:
         moment = datetime.fromisoformat(seen)
     except ValueError:
@@ -51,7 +51,9 @@ def approval_withdraw(*, checkpoint: Checkpoint, seen: str, by: User) -> None:
             )
         )
         if not changed:
-            raise ApprovalRefused(f"the approval of {checkpoint.name} is not the one you saw: look again")
+            raise ApprovalRefused(
+                f"the approval of {checkpoint.name} has changed since you loaded the page: check it again"
+            )
         _audit(checkpoint, "checkpoint.withdraw_approval", by, note)
     checkpoint.refresh_from_db()
 

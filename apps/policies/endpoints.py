@@ -1,4 +1,4 @@
-"""Endpoints: served models. A stored key belongs to the URL it was given for, and to no other."""
+"""Endpoints: served models. A stored key is only ever sent to the URL it was given for."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def endpoint_key(endpoint: Endpoint) -> str:
 
 
 class EndpointSimulated(PrefloopError):
-    """A simulated judge has no server that could be asked."""
+    """A simulated judge has no server that can be asked."""
 
 
 class EndpointExists(PrefloopError):
@@ -65,17 +65,17 @@ class EndpointExists(PrefloopError):
 
 
 class EndpointsBusy(PrefloopError):
-    """As many endpoints are being asked as may be at a time."""
+    """The limit of endpoints that are tested at the same time is reached."""
 
     http_status = 503
 
     def __init__(self) -> None:
-        super().__init__("other endpoints are being asked just now: try again in a moment")
+        super().__init__("other endpoints are being tested at the moment: try again soon")
 
 
 @contextmanager
 def _asking() -> Iterator[None]:
-    """Hold one of the few places for asking a server while a person waits. Raises EndpointsBusy."""
+    """Hold one of the few slots for asking a server while a person waits. Raises EndpointsBusy."""
     if not _AT_ONCE.acquire(blocking=False):
         raise EndpointsBusy
     try:
@@ -92,9 +92,9 @@ def _checked(base_url: str, *, is_simulated: bool) -> str:
 
 
 def endpoint_test(*, base_url: str, model: str, api_key: str = "") -> str:
-    """Ask an endpoint which models it serves, and say it in a line.
+    """Ask an endpoint which models it serves, and report it in a line.
 
-    Raises JudgeError where it can't be asked, and EndpointsBusy.
+    Raises JudgeError if it can't be asked, and EndpointsBusy.
     """
     if base_url.startswith(SIMULATED_SCHEME):
         return "The simulated judge starts with its jobs: there is nothing to connect to until then."
@@ -104,9 +104,9 @@ def endpoint_test(*, base_url: str, model: str, api_key: str = "") -> str:
     ):
         names = endpoint.models()
     if model in names:
-        return f"It answers, and serves {model}."
+        return f"It responds and serves {model}."
     listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return f"It answers, but does not serve {model!r}. It serves: {listed or 'nothing that it names'}."
+    return f"It responds, but does not serve {model!r}. It serves: {listed or 'no model that it lists'}."
 
 
 def endpoint_test_stored(*, endpoint: Endpoint, base_url: str, model: str, api_key: str = "") -> str:
@@ -118,7 +118,7 @@ def endpoint_test_stored(*, endpoint: Endpoint, base_url: str, model: str, api_k
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """One thing an endpoint was asked to do. `ok` None: it could not be told."""
+    """One tested ability of an endpoint. `ok` None: it could not be determined."""
 
     name: str  # models | logprobs | json_schema | seeds
     ok: bool | None
@@ -126,7 +126,7 @@ class Probed:
 
 
 def endpoint_probe(*, endpoint: Endpoint, now: datetime) -> list[Probed]:
-    """Ask an endpoint for its models and for a few tokens in each way, and keep what it was seen to do.
+    """Ask an endpoint for its models and for a few tokens in each way, and store what it can do.
 
     At most five calls of a few tokens each, counted in its ledger. Raises JudgeError where it can't be asked at all,
     CapReached and EndpointsBusy.
@@ -158,13 +158,13 @@ def _probe(endpoint: Endpoint, now: datetime) -> list[Probed]:
 
 
 def endpoint_probed(endpoint: Endpoint) -> tuple[list[Probed], str]:
-    """Return what an endpoint was last seen to do, and when (ISO 8601, "" where it was never asked)."""
+    """Return what an endpoint could do at its last test, and when (ISO 8601, "" if it was never tested)."""
     said = endpoint.capabilities.get("probed", {})
     return [Probed(*row) for row in said.get("found", [])], said.get("at", "")
 
 
 def endpoint_keeps_schema(endpoint: Endpoint) -> bool | None:
-    """Say whether an endpoint was seen to hold its replies to a JSON schema; None where it was never asked."""
+    """Return whether an endpoint was seen to enforce a JSON schema; None if it was never tested."""
     return next((one.ok for one in endpoint_probed(endpoint)[0] if one.name == "json_schema"), None)
 
 
@@ -178,7 +178,7 @@ _SCHEMA = {
 
 
 def _probe_calls(client: ChatEndpoint) -> list[Probed]:
-    """Ask in each way. Once it did not answer it is not asked on: what is left can't be told, which is no "no"."""
+    """Test each ability. After a failed call the rest is not tried and stays unknown, which is not a "no"."""
     found: list[Probed] = []
     silent = ""
     for name, probe in (("logprobs", _probe_logprobs), ("json_schema", _probe_schema), ("seeds", _probe_seeds)):
@@ -195,7 +195,7 @@ def _probe_calls(client: ChatEndpoint) -> list[Probed]:
 
 def _probe_logprobs(client: ChatEndpoint) -> tuple[bool | None, str]:
     top = client.chat(_ASKED, max_tokens=1, logprobs=True, top_logprobs=20).top_logprobs
-    return bool(top), f"the {len(top)} likeliest first tokens" if top else "asked for, not given"
+    return bool(top), f"the {len(top)} most likely first tokens" if top else "requested, but not returned"
 
 
 def _probe_schema(client: ChatEndpoint) -> tuple[bool | None, str]:
@@ -207,14 +207,14 @@ def _probe_schema(client: ChatEndpoint) -> tuple[bool | None, str]:
         kept = set(json.loads(reply.text)) == {"verdict"}
     except (ValueError, TypeError):
         kept = False
-    return kept, "kept to" if kept else "asked for, not kept to"
+    return kept, "kept to" if kept else "requested, but not respected"
 
 
 def _probe_seeds(client: ChatEndpoint) -> tuple[bool | None, str]:
     one, two = (client.chat(_ASKED, temperature=1.0, max_tokens=8, seed=7).text for _ in range(2))
     if one == two:
-        return None if not one else True, "the same seed gave the same words twice"
-    return False, "the same seed gave other words"
+        return None if not one else True, "the same seed gave the same text twice"
+    return False, "the same seed gave different text"
 
 
 def endpoint_set_spending(
@@ -225,7 +225,7 @@ def endpoint_set_spending(
     cap_tokens: int | None,
     cap_cost: Decimal | None,
 ) -> None:
-    """Say what an endpoint's tokens cost (dollars per million) and how much may be spent on it in all."""
+    """Set the price of an endpoint's tokens (dollars per million) and its caps on spending."""
     Endpoint.objects.filter(pk=endpoint.pk).update(
         input_price=input_price, output_price=output_price, cap_tokens=cap_tokens, cap_cost=cap_cost
     )
@@ -238,7 +238,7 @@ def endpoint_create(
     check_name(name)
     base_url = _checked(base_url, is_simulated=is_simulated)
     if Endpoint.objects.filter(project=project, name=name).exists():
-        raise EndpointExists(f"an endpoint {name!r} is there already: choose it, or take another name")
+        raise EndpointExists(f"an endpoint {name!r} already exists: choose it, or use another name")
     return Endpoint.objects.create(
         project=project,
         name=name,
@@ -250,7 +250,7 @@ def endpoint_create(
 
 
 def endpoint_update(*, endpoint: Endpoint, base_url: str, model: str, api_key: str | None = None) -> Endpoint:
-    """Change where an endpoint points. Another URL wipes the stored key, unless a new one comes with it.
+    """Change an endpoint's address. Another URL deletes the stored key, unless a new one is given.
 
     Raises EndpointForbidden.
     """

@@ -32,7 +32,7 @@ class NewEndpointForm(forms.Form):
     base_url = forms.CharField(
         label=_("Base URL"),
         max_length=500,
-        help_text=_("As far as /v1: https://api.example.org/v1"),
+        help_text=_("Up to /v1, for example https://api.example.org/v1"),
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "inputmode": "url"}),
     )
     model = forms.CharField(
@@ -42,7 +42,7 @@ class NewEndpointForm(forms.Form):
         label=_("API key"),
         max_length=1000,
         required=False,
-        help_text=_("Kept encrypted, sent to this URL only, and never shown again."),
+        help_text=_("Stored encrypted, sent only to this URL, and never shown again."),
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
     )
 

@@ -1,4 +1,4 @@
-"""The lineage of checkpoints as a drawing: parents left of children, no two in one place. Numbers only, no HTML."""
+"""Drawing the lineage of checkpoints: parents left of children, no two at one place. Numbers only, no HTML."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Drawing:
 
 
 def short_count(n: int | None) -> str:
-    """Write a number of parameters as people say it: 1_130_000 -> "1.1 M"."""
+    """Write a number of parameters in short: 1_130_000 -> "1.1 M"."""
     if n is None:
         return "–"
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
@@ -53,7 +53,7 @@ def short_count(n: int | None) -> str:
 
 
 def draw_lineage(checkpoints: Sequence[Checkpoint]) -> Drawing:
-    """Place checkpoints in columns by their distance from a root; a parent stands level with its first child.
+    """Place checkpoints in columns by their distance from a root; a parent is level with its first child.
 
     A checkpoint whose parent is not among them is a root.
     """

@@ -1,4 +1,4 @@
-"""Weights on disk, and models served by others."""
+"""Weights on disk, and models on other servers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from apps.projects.models import Project
 
 
 class Checkpoint(TimeStamped):
-    """A directory of weights that is complete and verified; `parent` is what it was trained from."""
+    """A directory of weights, complete and verified; `parent` is what it was trained from."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="checkpoints")
     name = models.CharField(max_length=120)
@@ -43,7 +43,7 @@ class Checkpoint(TimeStamped):
 
 
 class Endpoint(TimeStamped):
-    """A served model. The key is encrypted and bound to its base URL: another URL wipes it."""
+    """A served model. The key is encrypted and bound to its base URL: another URL deletes it."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="endpoints")
     name = models.CharField(max_length=120)
@@ -69,7 +69,7 @@ class Endpoint(TimeStamped):
 
 
 class Spend(TimeStamped):
-    """The ledger of an endpoint: what some calls that ended together took. Only ever appended."""
+    """The ledger of an endpoint: what a batch of calls used. Only ever appended."""
 
     endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="spends")
     purpose = models.CharField(max_length=40)  # judging | trial | attack | probe

@@ -23,7 +23,7 @@ def checkpoint_default(project: Project, role: str) -> Checkpoint | None:
 
 
 def checkpoint_bytes(checkpoint: Checkpoint) -> int:
-    """Give the size of a checkpoint's files; 0 where its directory is gone."""
+    """Return the size of a checkpoint's files; 0 if its directory is gone."""
     return sum(file.stat().st_size for file in store_path(checkpoint.path).rglob("*") if file.is_file())
 
 
@@ -58,7 +58,7 @@ def endpoint_by_name(project: Project, name: str) -> Endpoint:
 
 
 def checkpoint_ancestors(checkpoint: Checkpoint) -> list[Checkpoint]:
-    """Give what a checkpoint was trained from, the first of all first; one query."""
+    """Return what a checkpoint was trained from, oldest first; one query."""
     by_id = {row.pk: row for row in Checkpoint.objects.filter(project_id=checkpoint.project_id).defer("manifest")}
     found: list[Checkpoint] = []
     parent_id = checkpoint.parent_id

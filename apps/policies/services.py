@@ -1,4 +1,4 @@
-"""Checkpoints come in by one door: checked, hashed, complete."""
+"""Registering checkpoints: checked, hashed, complete."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AT_ONCE_BYTES = 200_000_000  # copied and hashed within a request; more is a job
 
 
 class BadRole(PrefloopError):
-    """A role that no checkpoint has."""
+    """An unknown role."""
 
 
 class ImportFailed(PrefloopError):
@@ -38,7 +38,7 @@ class ImportFailed(PrefloopError):
 
 
 class CheckpointExists(PrefloopError):
-    """A checkpoint of this name is there already."""
+    """A checkpoint of this name already exists."""
 
 
 def checkpoint_register(
@@ -54,8 +54,8 @@ def checkpoint_register(
 ) -> Checkpoint:
     """Record a complete checkpoint directory that already lies in the store.
 
-    Registering the same directory again under the same name returns the row that there is (a resumed job does so).
-    Raises UnsafeCheckpoint or DamagedCheckpoint, and CheckpointExists where the name means other weights.
+    Registering the same directory again under the same name returns the existing row (a resumed job does so). Raises
+    UnsafeCheckpoint or DamagedCheckpoint, and CheckpointExists if the name has other weights.
     """
     check_name(name)
     check_checkpoint_dir(directory)
@@ -77,14 +77,14 @@ def checkpoint_register(
     with transaction.atomic():
         checkpoint, created = Checkpoint.objects.get_or_create(project=project, name=name, defaults=values)
         if not created and checkpoint.fingerprint != manifest["fingerprint"]:
-            raise CheckpointExists(f"checkpoint {name!r} is there already, with other weights")
+            raise CheckpointExists(f"checkpoint {name!r} already exists, with other weights")
         if make_default:
             checkpoint_make_default(checkpoint=checkpoint)
     return checkpoint
 
 
 def checkpoint_make_default(*, checkpoint: Checkpoint) -> None:
-    """Make this the checkpoint that sampling (or scoring) takes where none is named."""
+    """Make this the checkpoint for sampling (or scoring) when none is named."""
     with transaction.atomic():
         Checkpoint.objects.filter(project_id=checkpoint.project_id, role=checkpoint.role, is_default=True).exclude(
             pk=checkpoint.pk
@@ -113,7 +113,7 @@ def checkpoint_import(
     relative = checkpoint_relative_path(project.slug, name)
     final = store_path(relative)
     if final.exists() or Checkpoint.objects.filter(project=project, name=name).exists():
-        raise CheckpointExists(f"checkpoint {name!r} is there already")
+        raise CheckpointExists(f"checkpoint {name!r} already exists")
     final.parent.mkdir(parents=True, exist_ok=True)
     staging = final.parent / f".{name}.{uuid.uuid4().hex}"
     left_behind = [staging]
@@ -166,7 +166,7 @@ def model_look(path: str, *, project: Project, by: User) -> ModelLook:
 def checkpoint_import_start(*, project: Project, name: str, role: str, path: str, created_by: User) -> Checkpoint | Job:
     """Import the model that a browser named: a small directory at once, anything else as a job.
 
-    Raises ImportRefused, UnsafeCheckpoint, CheckpointExists, BadName: all that can be known before copying.
+    Raises ImportRefused, UnsafeCheckpoint, CheckpointExists, BadName: everything that is known before copying.
     """
     source = import_source(path, project=project, is_operator=is_operator(created_by))
     check_name(name)
@@ -175,7 +175,7 @@ def checkpoint_import_start(*, project: Project, name: str, role: str, path: str
     if isinstance(source, Directory) and source.n_bytes <= AT_ONCE_BYTES:
         return checkpoint_import(project=project, name=name, role=role, source=source, created_by=created_by)
     if Checkpoint.objects.filter(project=project, name=name).exists():
-        raise CheckpointExists(f"checkpoint {name!r} is there already")
+        raise CheckpointExists(f"checkpoint {name!r} already exists")
     with transaction.atomic():
         return job_enqueue(
             kind="policies.import",

@@ -1,8 +1,7 @@
-"""What calls to an endpoint cost, and the caps on it: checked before each call, settled after it.
+"""The price of calls to an endpoint, and its caps: checked before each call, settled after it.
 
-A call is held at the most that it could take, by one conditional UPDATE, so that workers beside each other can't pass
-the cap together; what it took in the end replaces that. A call that never came back stays held: it may have been
-charged.
+Before a call its maximum is reserved, by one conditional UPDATE, so that concurrent workers can't exceed the cap
+together; the actual usage replaces it. The reservation of a call that never returned stays: it may have been charged.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _NANOS_PER_TOKEN = 1000  # of a price of one dollar per million tokens
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What was spent on an endpoint (in dollars), and what is held for calls that are under way or never came back."""
+    """What was spent on an endpoint (in dollars), and what is reserved for calls that are running or never returned."""
 
     n_calls: int
     tokens: int
@@ -53,7 +52,7 @@ def call_hold(*, endpoint_id: int, prompt_tokens: int, completion_tokens: int, n
 def calls_hold(*, endpoint_id: int, most: Sequence[Most]) -> list[Hold]:
     """Hold the most that requests can take, all or none. Raises CapReached where that is more than is left.
 
-    Prices and caps are read anew: somebody may have raised them while a run went on.
+    Prices and caps are read again: somebody may have raised them during the run.
     """
     endpoint = Endpoint.objects.get(pk=endpoint_id)
     held = [

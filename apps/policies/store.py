@@ -1,4 +1,4 @@
-"""Where weights, snapshots and run directories lie: under STORE_DIR, by project, never outside it."""
+"""Paths of weights, snapshots and run directories: under STORE_DIR, by project, never outside it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
 class BadName(PrefloopError):
-    """A name that can't be a file's name."""
+    """A name that is not a valid file name."""
 
 
 def check_name(name: str) -> str:
     """Return a name that is safe as a file name; raises BadName for `..`, slashes, control characters and the like."""
     if not NAME.match(name) or ".." in name:
         raise BadName(
-            f"{name!r} can't be a name: use letters, digits, dots, dashes and underscores, 100 characters at most"
+            f"{name!r} is not a valid name: use letters, digits, dots, dashes and underscores, at most 100 characters"
         )
     return name
 
 
 def store_path(relative: str) -> Path:
-    """Return the absolute path of something in the store; raises BadName for a path that leads out of it."""
+    """Return the absolute path of something in the store; raises BadName for a path that points outside."""
     root = Path(settings.STORE_DIR).resolve()
     path = (root / relative).resolve()
     if not path.is_relative_to(root):
-        raise BadName(f"{relative!r} leads out of the store")
+        raise BadName(f"{relative!r} points outside the store")
     return path
 
 
@@ -43,13 +43,13 @@ def checkpoint_relative_path(project_slug: str, name: str) -> str:
 
 
 class ImportRefused(PrefloopError):
-    """A path that imports are not read from."""
+    """A path that imports may not be read from."""
 
 
 def import_folders(project: Project, *, is_operator: bool) -> list[Path]:
-    """List the directories that a person of this project may import models from, their links followed.
+    """List the directories that a user of this project may import models from, with links resolved.
 
-    A project has those that the operator gave it; an operator has all that are not some project's besides.
+    A project has those that the operator gave it; an operator also has all that are not given to a project.
     """
     given = [folder / "projects" / project.slug for folder in settings.IMPORT_DIRS]
     given += settings.PROJECT_IMPORT_DIRS.get(project.slug, [])
@@ -79,15 +79,15 @@ def import_source(text: str, *, project: Project, is_operator: bool) -> Source:
     if inside and ".." not in Path(text).parts:
         raise ImportRefused(f"there is no directory or GGUF file {text!r} in {allowed[0]}: put the model there first")
     raise ImportRefused(
-        f"{text!r} is not in a directory that imports are read from: put it into {allowed[0]}, "
-        "or have its folder named in PREFLOOP_IMPORT_DIRS"
+        f"{text!r} is not in an import directory: put it into {allowed[0]}, or have its folder added to "
+        f"PREFLOOP_IMPORT_DIRS"
     )
 
 
 def check_base(directory: Path, *, project: Project) -> None:
-    """Refuse an adapter of a model that is not a checkpoint of this project: its base's weights would come with it.
+    """Refuse an adapter of a model that is not a checkpoint of this project: its base's weights would be imported too.
 
-    Raises ImportRefused. What a model directory is besides is not looked at.
+    Raises ImportRefused. Nothing else about the model directory is checked.
     """
     config = directory / ADAPTER_CONFIG
     if not config.is_file():
@@ -95,6 +95,6 @@ def check_base(directory: Path, *, project: Project) -> None:
     try:
         base = Path(str(json.loads(config.read_text("utf-8"))["base_model_name_or_path"])).resolve()
     except (ValueError, KeyError, TypeError, RecursionError, OSError):
-        raise ImportRefused(f"{ADAPTER_CONFIG} does not say what model it belongs to") from None
+        raise ImportRefused(f"{ADAPTER_CONFIG} does not name its base model") from None
     if not base.is_relative_to(store_path(project.slug)):
-        raise ImportRefused("this is an adapter of a model that is no checkpoint of this project: merge it first")
+        raise ImportRefused("this is an adapter of a model that is not a checkpoint of this project: merge it first")

@@ -1,7 +1,7 @@
-"""Taking a checkpoint away: its verified files, the model card as README.md, and a manifest that names them all.
+"""Downloading a checkpoint: its verified files, the model card as README.md, and a manifest of all of them.
 
-What comes out is a model directory as it went in: transformers loads it, `import_checkpoint` takes it, and
-`prefloop.checkpoints.verify_manifest` finds it whole.
+The result is a model directory like the imported one: transformers loads it, `import_checkpoint` imports it, and
+`prefloop.checkpoints.verify_manifest` accepts it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class ExportRefused(PrefloopError):
 
 @dataclass(frozen=True, slots=True)
 class TakenFile:
-    """A file of what is taken away: `content` is its bytes, or where they lie with their SHA-256."""
+    """A file of a download: `content` is its bytes, or its path with its SHA-256."""
 
     name: str
     content: bytes | Path
     sha256: str
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the bytes in pieces; raises DamagedCheckpoint at the end where they are not those of the manifest."""
+        """Give the bytes in pieces; raises DamagedCheckpoint at the end if they do not match the manifest."""
         if isinstance(self.content, bytes):
             yield self.content
             return
@@ -53,9 +53,9 @@ class TakenFile:
 
 
 def checkpoint_files(checkpoint: Checkpoint, *, card: str) -> list[TakenFile]:
-    """Check a checkpoint's directory against its manifest and list what is taken away, the card first.
+    """Check a checkpoint's directory against its manifest and list the files to download, the card first.
 
-    Raises DamagedCheckpoint, UnsafeCheckpoint, and where the weights are not those that the row was made for.
+    Raises DamagedCheckpoint, UnsafeCheckpoint, also if the weights are not those that the row was made for.
     """
     root = store_path(checkpoint.path)
     if not root.is_dir():
@@ -63,7 +63,9 @@ def checkpoint_files(checkpoint: Checkpoint, *, card: str) -> list[TakenFile]:
     check_checkpoint_dir(root)
     manifest = verify_manifest(root)
     if manifest.get("fingerprint") != checkpoint.fingerprint:
-        raise DamagedCheckpoint(f"the files of {checkpoint.name} are not what was recorded: the fingerprint differs")
+        raise DamagedCheckpoint(
+            f"the files of {checkpoint.name} have changed: their fingerprint differs from the recorded one"
+        )
     written = card.encode()
     files = [TakenFile(CARD, written, hashlib.sha256(written).hexdigest())]
     entries = [{"name": CARD, "size": len(written), "sha256": files[0].sha256}]
@@ -79,7 +81,7 @@ def checkpoint_files(checkpoint: Checkpoint, *, card: str) -> list[TakenFile]:
 
 
 class _Pipe:
-    """What zipfile writes to and a response takes from; it can't seek, so the archive is written in one go."""
+    """What zipfile writes to and a response reads from; it can't seek, so the archive is written in one pass."""
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
@@ -89,7 +91,7 @@ class _Pipe:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -102,7 +104,7 @@ class _Pipe:
 def checkpoint_zip(checkpoint: Checkpoint, files: list[TakenFile]) -> Iterator[bytes]:
     """Give the files as a zip in pieces, under a folder of the checkpoint's name; weights don't compress.
 
-    A file that changes meanwhile breaks the archive off: it has no directory then, and no program opens it.
+    A file that changes meanwhile aborts the archive: it then has no directory, and no program opens it.
     """
     pipe = _Pipe()
     stamp = checkpoint.created_at.timetuple()[:6]
@@ -119,11 +121,11 @@ def checkpoint_zip(checkpoint: Checkpoint, files: list[TakenFile]) -> Iterator[b
 
 
 def checkpoint_write(checkpoint: Checkpoint, files: list[TakenFile], folder: Path) -> Path:
-    """Write the files to `folder`/NAME and return that; nothing is there until all of it is. Raises ExportRefused."""
+    """Write the files to `folder`/NAME atomically and return the path. Raises ExportRefused."""
     final = folder / checkpoint.name
     staging = folder / f".{checkpoint.name}.{uuid.uuid4().hex}"
     if final.exists():
-        raise ExportRefused(f"{final} is there already; nothing is overwritten")
+        raise ExportRefused(f"{final} already exists and is not overwritten")
     try:
         for file in files:
             target = staging / file.name

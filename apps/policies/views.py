@@ -1,4 +1,4 @@
-"""Checkpoints: where they come from, what they are, and importing one."""
+"""Pages on checkpoints: lineage, details, and importing one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def checkpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Give what a manifest says beside what the page shows already; what was added to it comes first."""
+    """Return the manifest's facts that the page does not show yet; added ones come first."""
     extra = manifest.get("extra")
     facts = list(extra.items()) if isinstance(extra, dict) else []
     facts += [(key, value) for key, value in sorted(manifest.items()) if key not in ("extra", "fingerprint", "files")]
@@ -80,7 +80,7 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
 def make_default(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = checkpoint_for_write(person(request), slug, pk)
     services.checkpoint_make_default(checkpoint=found)
-    messages.success(request, _("%(name)s is the default now.") % {"name": found.name})
+    messages.success(request, _("%(name)s is now the default.") % {"name": found.name})
     return redirect("policies:checkpoint", slug=slug, pk=pk)
 
 
@@ -148,7 +148,7 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def endpoint_new(request: HttpRequest, slug: str) -> HttpResponse:
-    """Name a model that others serve: it can answer prompts, and judges can be made of it."""
+    """Add a model on another server: it can answer prompts and act as a judge."""
     project = project_for(person(request), slug, Role.ENGINEER)
     form = NewEndpointForm(posted(request))
     tested: dict[str, Any] | None = None

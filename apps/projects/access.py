@@ -1,4 +1,4 @@
-"""The only way from a person to a project. Absent and forbidden look the same: 404."""
+"""Access to projects. Absent and forbidden look the same: 404."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def projects_for(user: Person) -> QuerySet[Project]:
 
 
 def is_operator(user: Person) -> bool:
-    """Say whether this person runs the installation: an admin account. What the machine holds is theirs to give."""
+    """Say whether this user runs the installation (an admin account), and so may use everything on the machine."""
     return bool(user.is_authenticated and user.is_active and user.is_superuser)
 
 
 def may_create_project(user: Person) -> bool:
-    """Say whether this person may make projects; whoever makes one owns it, and with it the use of the machine."""
+    """Say whether this user may make projects. The creator owns the project, and with it the use of the machine."""
     everyone = settings.PROJECT_CREATORS == "everyone"
     return is_operator(user) or (everyone and user.is_authenticated and user.is_active)
 

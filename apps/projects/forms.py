@@ -11,18 +11,23 @@ from apps.accounts.models import User
 from apps.projects.models import Role
 from apps.projects.services import MAX_VOTES
 
-ROLE_HELP = _("Annotators compare answers; leads adjudicate and read reports; engineers start loops; owners do all.")
+ROLE_HELP = _(
+    "Annotators compare answers. Leads also correct judges and read reports. Engineers also start loops. "
+    "Owners can do everything."
+)
 
 
 class ProjectForm(forms.Form):
     name = forms.CharField(
-        label=_("Name"), max_length=120, help_text=_("Its address follows from the name and stays as it is.")
+        label=_("Name"), max_length=120, help_text=_("The address is made from the name and never changes.")
     )
     criterion = forms.CharField(
         label=_("What makes an answer better here?"),
         required=False,
         max_length=4000,
-        help_text=_("One or two sentences. People see it while they compare, and judges are asked it."),
+        help_text=_(
+            "One or two sentences. People see it while they compare, and it is the default criterion of judges."
+        ),
         widget=forms.Textarea(attrs={"rows": 3}),
     )
     description = forms.CharField(
@@ -35,7 +40,7 @@ class LabelPolicyForm(forms.Form):
         label=_("Votes for each comparison"),
         min_value=1,
         max_value=MAX_VOTES,
-        help_text=_("How many different people compare each pair. Two or more show how well people agree."),
+        help_text=_("How many different people compare each pair. With two or more you can see how well people agree."),
     )
     annotators_may_override = forms.BooleanField(
         label=_("Annotators may override judges' labels"),
@@ -48,7 +53,7 @@ class GuidelineForm(forms.Form):
     text = forms.CharField(
         label=_("Guidelines"),
         max_length=50_000,
-        help_text=_("Markdown. Saving makes a new version; every vote keeps the version it was made under."),
+        help_text=_("Markdown. Saving makes a new version; every vote keeps the version it was given under."),
         widget=forms.Textarea(attrs={"rows": 12}),
     )
 
@@ -63,7 +68,7 @@ class RoleForm(forms.Form):
 
 
 class NewAccountForm(forms.Form):
-    """A username and a password, for someone who comes in by an invitation."""
+    """A form for a username and a password, for somebody who was invited."""
 
     username = forms.CharField(
         label=_("Username"),

@@ -1,4 +1,4 @@
-"""A project, who belongs to it, and the guidelines its annotators read."""
+"""A project, its members, and its guidelines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from apps.core.models import TimeStamped
 
 
 class Role(models.TextChoices):
-    """Ordered: each role may do all that the ones before it may."""
+    """Ordered: each role may do everything that the ones before it may."""
 
     ANNOTATOR = "annotator", "Annotator"
     LEAD = "lead", "Lead"
@@ -46,7 +46,7 @@ class Membership(TimeStamped):
 
 
 class Invitation(TimeStamped):
-    """A link that lets one person in, once, with a role. Only its hash is kept."""
+    """A link that adds one person, once, with a role. Only its hash is kept."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
     role = models.CharField(max_length=12, choices=Role.choices)
@@ -63,7 +63,7 @@ class Invitation(TimeStamped):
 
 
 class Guideline(TimeStamped):
-    """One version of what annotators are asked to do; a vote stores the version it was made under."""
+    """One version of the instructions for annotators; a vote stores the version it was given under."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="guidelines")
     version = models.PositiveIntegerField()
@@ -81,5 +81,5 @@ class Guideline(TimeStamped):
 
     @property
     def name(self) -> str:
-        """What a vote stores of it: "v3"."""
+        """What a vote stores: "v3"."""
         return f"v{self.version}"

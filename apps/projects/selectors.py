@@ -22,7 +22,7 @@ class ProjectCard:
 
 
 def project_cards(user: Person) -> Sequence[ProjectCard]:
-    """Give the person's projects, newest first, with what the start page says of each."""
+    """Return the user's projects, newest first, with their figures for the start page."""
     mine = {
         m.project_id: Role(m.role) for m in Membership.objects.filter(project__in=projects_for(user), user__pk=user.pk)
     }
@@ -55,11 +55,11 @@ def open_invitations(project: Project, now: datetime) -> QuerySet[Invitation]:
 
 
 def guideline_current(project: Project) -> Guideline | None:
-    """Give the version annotators are asked to follow now; None before the first."""
+    """Return the current version of the guidelines; None before the first."""
     return project.guidelines.order_by("-version").first()
 
 
 def guideline_name(project: Project) -> str:
-    """Name the version annotators are asked to follow now, as votes store it; "" before the first."""
+    """Name the current version of the guidelines, as votes store it; "" before the first."""
     guideline = guideline_current(project)
     return guideline.name if guideline is not None else ""

@@ -1,4 +1,4 @@
-"""Writes about projects: members, invitations, guidelines, the label policy. Every one is audited."""
+"""Services for projects: members, invitations, guidelines, the label policy. Every change is audited."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class LastOwner(ProjectRefused):
 
 
 class InvitationInvalid(PrefloopError):
-    """Used, revoked, run out or never made: all look the same."""
+    """Used, revoked, expired or never made; the message is the same in all cases."""
 
     def __init__(self) -> None:
-        super().__init__("This invitation does not work (any more). Ask for a new one.")
+        super().__init__("This invitation is invalid or has expired. Ask for a new one.")
 
 
 def project_slug(name: str) -> str:
-    """Make an address of a name: "Thank-you letters" -> "thank-you-letters". Raises ProjectRefused."""
+    """Make an address from a name: "Thank-you letters" -> "thank-you-letters". Raises ProjectRefused."""
     slug = slugify(name)[:64].strip("-")
     if not slug:
         raise ProjectRefused("Give the project a name with at least one letter or digit.")
@@ -57,7 +57,7 @@ def project_create(
     name = name.strip()
     slug = slug or project_slug(name)
     if not _SLUG.fullmatch(slug) or len(slug) > 64:
-        raise ProjectRefused("An address has small letters, digits and single hyphens, at most 64.")
+        raise ProjectRefused("An address has at most 64 characters: small letters, digits and single hyphens.")
     try:
         with transaction.atomic():
             project = Project.objects.create(
@@ -67,12 +67,12 @@ def project_create(
                 Membership.objects.create(project=project, user=owner, role=Role.OWNER)
             audit(actor=owner, verb="project.create", target=f"project:{slug}", project=project)
     except IntegrityError:
-        raise ProjectRefused(f"There is a project at {slug!r} already: choose another name.") from None
+        raise ProjectRefused(f"The address {slug!r} is taken: choose another name.") from None
     return project
 
 
 def project_update(*, project: Project, actor: User | None, name: str, description: str, criterion: str) -> None:
-    """Change what a project says of itself; its address stays."""
+    """Change a project's name and texts; its address stays."""
     if not name.strip():
         raise ProjectRefused("A project needs a name.")
     with transaction.atomic():
@@ -84,7 +84,7 @@ def project_update(*, project: Project, actor: User | None, name: str, descripti
 def label_policy_set(
     *, project: Project, actor: User | None, votes_per_comparison: int, annotators_may_override: bool
 ) -> None:
-    """State how many people vote on a comparison, and whether annotators may override judges."""
+    """Set how many people vote on a comparison, and whether annotators may override judges."""
     if not 1 <= votes_per_comparison <= MAX_VOTES:
         raise ProjectRefused(f"Votes for each comparison must be between 1 and {MAX_VOTES}.")
     with transaction.atomic():
@@ -107,7 +107,7 @@ def _lock_owners(project: Project) -> set[int]:
 
 
 def member_add(*, project: Project, user: User, role: Role, actor: User | None) -> Membership:
-    """Make someone a member, or give a member this role. Raises LastOwner."""
+    """Add a member, or give a member this role. Raises LastOwner."""
     with transaction.atomic():
         membership = Membership.objects.filter(project=project, user=user).first()
         if membership is not None:
@@ -125,7 +125,7 @@ def member_add(*, project: Project, user: User, role: Role, actor: User | None) 
 
 
 def member_change_role(*, membership: Membership, role: Role, actor: User | None) -> None:
-    """Give a member another role. Raises LastOwner where no owner would remain."""
+    """Give a member another role. Raises LastOwner if no owner would remain."""
     with transaction.atomic():
         owners = _lock_owners(membership.project)
         if role != Role.OWNER and owners == {membership.user_id}:
@@ -142,7 +142,7 @@ def member_change_role(*, membership: Membership, role: Role, actor: User | None
 
 
 def member_remove(*, membership: Membership, actor: User | None) -> None:
-    """Take a member out; what they labelled stays. Raises LastOwner."""
+    """Remove a member; their labels stay. Raises LastOwner."""
     with transaction.atomic():
         if _lock_owners(membership.project) == {membership.user_id}:
             raise LastOwner
@@ -161,7 +161,7 @@ def _hash(token: str) -> str:
 def invitation_create(
     *, project: Project, role: Role, actor: User, now: datetime, note: str = ""
 ) -> tuple[Invitation, str]:
-    """Make an invitation; give its row and its address, whose token is stored nowhere and never shown again."""
+    """Make an invitation; return its row and its address, whose token is stored nowhere and never shown again."""
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         invitation = Invitation.objects.create(
@@ -196,7 +196,7 @@ def invitation_revoke(*, invitation: Invitation, actor: User | None, now: dateti
 
 
 def invitation_find(*, token: str, now: datetime) -> Invitation:
-    """Find the open invitation of a token: one whose maker still may give that role. Raises InvitationInvalid."""
+    """Find the open invitation of a token, if its creator may still give that role. Raises InvitationInvalid."""
     invitation = (
         Invitation.objects.select_related("project", "created_by")
         .filter(token_hash=_hash(token), used_at__isnull=True, revoked_at__isnull=True, expires_at__gt=now)
@@ -208,12 +208,12 @@ def invitation_find(*, token: str, now: datetime) -> Invitation:
 
 
 def _may_still_give(invitation: Invitation) -> bool:
-    """Say whether whoever made the invitation is an owner still, and so may give any role."""
+    """Say whether the creator of the invitation is still an owner, and so may give any role."""
     return has_role(invitation.created_by, invitation.project, Role.OWNER)
 
 
 def invitation_accept(*, token: str, user: User, now: datetime) -> Membership:
-    """Let a person in, once. A member already keeps a higher role. Raises InvitationInvalid."""
+    """Accept an invitation, once. A member keeps a higher role. Raises InvitationInvalid."""
     with transaction.atomic():
         invitation = invitation_find(token=token, now=now)
         open_rows = Invitation.objects.filter(pk=invitation.pk, used_at__isnull=True, revoked_at__isnull=True)
@@ -237,7 +237,7 @@ def invitation_accept(*, token: str, user: User, now: datetime) -> Membership:
 
 
 def invitation_accept_new(*, token: str, username: str, password: str, now: datetime) -> Membership:
-    """Make an account and let it in, both or neither. Raises InvitationInvalid, AccountRefused."""
+    """Create an account and accept the invitation, both or neither. Raises InvitationInvalid, AccountRefused."""
     with transaction.atomic():
         invitation_find(token=token, now=now)
         user = user_create(username=username, password=password)
@@ -245,7 +245,7 @@ def invitation_accept_new(*, token: str, username: str, password: str, now: date
 
 
 def guideline_add(*, project: Project, text: str, actor: User | None) -> Guideline:
-    """Write the next version; earlier ones stay, since votes name the version they were made under.
+    """Write the next version; earlier ones stay, since votes name the version they were given under.
 
     The same text as the current version makes no new one.
     """
@@ -260,5 +260,5 @@ def guideline_add(*, project: Project, text: str, actor: User | None) -> Guideli
             guideline = Guideline.objects.create(project=project, version=last + 1, text=text, created_by=actor)
             audit(actor=actor, verb="guideline.add", target=f"guideline:v{guideline.version}", project=project)
     except IntegrityError:
-        raise ProjectRefused("Someone else wrote a new version just now: look at it, then save yours again.") from None
+        raise ProjectRefused("Somebody else has just saved a new version. Read it, then save yours again.") from None
     return guideline

@@ -44,7 +44,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
-    """Make a project, for whom the operator lets; for others there is no such page."""
+    """Create a project, if the operator allows it to this user; for others the page does not exist."""
     if not access.may_create_project(person(request)):
         raise Http404("no such page")
     form = ProjectForm(posted(request))
@@ -59,7 +59,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 
 def _settings_page(request: HttpRequest, project: Project, *, status: int = 200, **extra: Any) -> HttpResponse:
-    """Draw the settings; `extra` replaces a form that was refused, or carries a secret that is shown once."""
+    """Show the settings; `extra` replaces a form that was refused, or has a secret that is shown once."""
     role = access.role_of(person(request), project)
     is_lead, is_owner = access.includes(role, Role.LEAD), access.includes(role, Role.OWNER)
     tab = extra.pop("tab", None) or request.GET.get("tab", "general")
@@ -101,7 +101,7 @@ def _back(project: Project, tab: str) -> HttpResponse:
 @login_required
 @require_GET
 def settings(request: HttpRequest, slug: str) -> HttpResponse:
-    """Everyone in a project may read its guidelines and policy; only owners change who is in it."""
+    """All members may read a project's guidelines and policy; only owners change members."""
     return _settings_page(request, access.project_for(person(request), slug))
 
 
@@ -141,7 +141,7 @@ def guideline_save(request: HttpRequest, slug: str) -> HttpResponse:
     except PrefloopError as error:
         _refuse(form, error)
         return _settings_page(request, project, tab="guidelines", guideline_form=form, status=400)
-    messages.success(request, _("Version %(version)d is in force.") % {"version": guideline.version})
+    messages.success(request, _("Version %(version)d now applies.") % {"version": guideline.version})
     return _back(project, "guidelines")
 
 
@@ -169,7 +169,7 @@ def member_role(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         except PrefloopError as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, _("The role is changed."))
+            messages.success(request, _("The role has been changed."))
     else:
         messages.error(request, _("There is no such role."))
     return _back(project, "members")
@@ -178,7 +178,7 @@ def member_role(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def member_remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """Owners take members out; anyone may leave by themselves."""
+    """Owners remove members; anybody may leave."""
     user = person(request)
     project = access.project_for(user, slug)
     membership = _membership(project, pk)
@@ -192,14 +192,14 @@ def member_remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if membership.user_id == user.pk:
         messages.success(request, _("You have left %(name)s.") % {"name": project.name})
         return redirect("/")
-    messages.success(request, _("The member is removed. What they labelled stays."))
+    messages.success(request, _("The member has been removed. Their labels stay."))
     return _back(project, "members")
 
 
 @login_required
 @require_POST
 def invitation_new(request: HttpRequest, slug: str) -> HttpResponse:
-    """Make a link and show it in this answer only."""
+    """Make a link and show it only in this response."""
     project = access.project_for(person(request), slug, Role.OWNER)
     form = InvitationForm(request.POST)
     if not form.is_valid():
@@ -226,7 +226,7 @@ def invitation_revoke(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     except PrefloopError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("The invitation is revoked."))
+        messages.success(request, _("The invitation has been revoked."))
     return _back(project, "members")
 
 
@@ -234,7 +234,7 @@ def invitation_revoke(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Let someone in: the signed-in person at the press of a button, a stranger by making an account."""
+    """Accept an invitation: the signed-in user by a button, others by creating an account."""
     now = timezone.now()
     try:
         row = services.invitation_find(token=token, now=now)

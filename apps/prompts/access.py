@@ -1,4 +1,4 @@
-"""The only way from a user to a prompt."""
+"""Access to prompts."""
 
 from __future__ import annotations
 

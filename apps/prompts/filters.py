@@ -1,4 +1,4 @@
-"""Filters that live in a page's address: text of strangers, made harmless for the database."""
+"""Filters in a page's address: made safe for the database."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ MOST_CHARS = 200
 
 
 def chosen_filters(request: HttpRequest, *names: str) -> dict[str, str]:
-    """Give each named filter as the address has it, trimmed; NUL, which PostgreSQL refuses in text, is left out."""
+    """Return each named filter from the address, trimmed; NUL, which PostgreSQL refuses in text, is removed."""
     return {name: request.GET.get(name, "").replace("\0", "").strip()[:MOST_CHARS] for name in names}

@@ -12,13 +12,13 @@ class PasteForm(forms.Form):
     set_name = forms.CharField(
         label=_("Prompt set"),
         max_length=120,
-        help_text=_("The name of a set; a new name makes a new set."),
+        help_text=_("The name of a prompt set; a new name creates a new set."),
         widget=forms.TextInput(attrs={"list": "prompt-sets", "autocomplete": "off"}),
     )
     split = forms.ChoiceField(
         label=_("Used for"),
         choices=SPLITS,
-        help_text=_("Evaluation prompts measure and are never trained on."),
+        help_text=_("Evaluation prompts are for measuring and are never trained on."),
     )
     text = forms.CharField(
         label=_("Prompts, one a line"),

@@ -1,4 +1,4 @@
-"""Prompts, the sets they come in, and the batch an import brought them in."""
+"""Prompts, their sets, and the batch of an import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from apps.projects.models import Project
 
 
 class ImportBatch(TimeStamped):
-    """All rows of one import hang on a batch; queries ignore them until it is `ready`."""
+    """All rows of one import belong to a batch; queries ignore them until it is `ready`."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="import_batches")
     name = models.CharField(max_length=200)
@@ -45,7 +45,7 @@ class PromptSet(TimeStamped):
 
 
 class Prompt(TimeStamped):
-    """One prompt: `text` for people; `messages` as well where it is a conversation."""
+    """One prompt: `text` for people; also `messages` if it is a conversation."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
     prompt_set = models.ForeignKey(PromptSet, on_delete=models.CASCADE, related_name="prompts")

@@ -32,15 +32,15 @@ def prompt_list(project: Project, *, set_name: str = "", split: str = "", search
 
 
 def given_prompts(project: Project, *, split: str = "") -> QuerySet[Prompt]:
-    """Return the prompts that people gave the project: none that a policy wrote for a loop of its own."""
+    """Return the prompts that people gave the project, without those that a policy wrote for its own loop."""
     own = Q(metadata__origin=SELF_INSTRUCT)
     return prompt_list(project, split=split).filter(Q(metadata__origin__isnull=True) | ~own)
 
 
 def chosen_prompts(project: Project, wanted: Prompts, *, split: str = "") -> QuerySet[Prompt]:
-    """Return the given prompts that a recipe means: those of its sets whose metadata meets its filter.
+    """Return the given prompts that a recipe uses: those in its sets whose metadata meets its filter.
 
-    Raises NoSuchPromptSet for a set that is not there.
+    Raises NoSuchPromptSet for an unknown set.
     """
     rows = given_prompts(project, split=split)
     if wanted.set_names:

@@ -16,7 +16,7 @@ from prefloop.types import PrefloopError
 
 
 class BadPrompts(PrefloopError):
-    """Pasted lines that can't become prompts; says which line and why."""
+    """Pasted lines that can't become prompts; gives the line and the reason."""
 
 
 MAX_LINES = 10_000
@@ -42,7 +42,7 @@ class NewPrompt:
 def prompts_add(
     *, project: Project, set_name: str, prompts: Sequence[NewPrompt], batch: ImportBatch | None = None
 ) -> PromptSet:
-    """Add prompts to a set, making the set if it is new; a prompt whose id is there already is left as it is."""
+    """Add prompts to a set, creating the set if it is new; a prompt with a known id is left unchanged."""
     with transaction.atomic():
         prompt_set, _ = PromptSet.objects.get_or_create(project=project, name=set_name)
         Prompt.objects.bulk_create(
@@ -69,8 +69,8 @@ def prompts_add(
 def prompts_paste(*, project: Project, set_name: str, split: str, text: str) -> Pasted:
     """Add one prompt for each line that is not empty; all of them or none.
 
-    Raises BadPrompts, naming the line, for a line that is too long, that is there twice, or whose prompt the project
-    uses in the other split: what is measured on must not be trained on.
+    Raises BadPrompts, naming the line, for a line that is too long, that occurs twice, or whose prompt the project uses
+    in the other split: prompts for measuring must not be trained on.
     """
     set_name = " ".join(set_name.split())
     if not set_name:
@@ -100,7 +100,7 @@ def prompts_paste(*, project: Project, set_name: str, split: str, text: str) -> 
                     use = "an evaluation" if known_split == "eval" else "a training"
                     raise BadPrompts(
                         f"line {lines[known]} is {use} prompt of the set {known_set!r} already: "
-                        "what is measured on must not be trained on"
+                        "prompts for measuring must not be trained on"
                     )
         before = Prompt.objects.filter(project=project, prompt_set__name=set_name).count()
         prompt_set = prompts_add(

@@ -1,4 +1,4 @@
-"""The prompt sets of a project, and pasting prompts into one. A prompt's own page lies in apps/samples."""
+"""The prompt sets of a project, and pasting prompts into one. A prompt's own page is in apps/samples."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             said = ngettext("%(n)d prompt added.", "%(n)d prompts added.", pasted.n_added) % {"n": pasted.n_added}
             if pasted.n_there:
-                said += " " + _("%(n)d were there already.") % {"n": pasted.n_there}
+                said += " " + _("%(n)d were already in the set.") % {"n": pasted.n_there}
             messages.success(request, said)
             return redirect(f"{reverse('prompts:list', args=[slug])}?{urlencode({'set': pasted.prompt_set.name})}")
     context = {

@@ -1,4 +1,4 @@
-"""From a person to what they may annotate and review. Absent and forbidden look the same: 404."""
+"""Access to annotation and review. Absent and forbidden look the same: 404."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apps.samples.models import Comparison
 
 
 def person(user: Person) -> User:
-    """The signed-in person; 404 for anybody else, though every page here asks for a sign-in first."""
+    """The signed-in user; 404 for anybody else, though every page here asks for a sign-in first."""
     if not isinstance(user, User):
         raise Http404("no such page")
     return user
@@ -25,7 +25,7 @@ def project_for_annotate(user: Person, slug: str) -> Project:
 
 
 def project_for_review(user: Person, slug: str) -> Project:
-    """Leads and above; annotators too where the project lets them correct judges."""
+    """The project for leads and above; also for annotators if the project lets them correct judges."""
     project = access.project_for(user, slug, Role.ANNOTATOR)
     if not may_review(user, project):
         raise Http404("no such page")
@@ -38,7 +38,9 @@ def may_review(user: Person, project: Project) -> bool:
 
 
 def may_see_people(user: Person, project: Project) -> bool:
-    """Whether other people's votes are shown: to leads and above, for an annotator's own votes stay blind."""
+    """Whether other people's votes are shown: only to leads and above, since an annotator's own votes must stay
+    blind.
+    """
     return access.has_role(user, project, Role.LEAD)
 
 

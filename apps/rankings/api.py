@@ -1,4 +1,4 @@
-"""Blind voting by programs: lease the next comparison, then say which answer is better."""
+"""Blind voting by programs: lease the next comparison, then vote on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TextSerializer(serializers.Serializer[Any]):
 
 
 class NextComparison(APIView):
-    """Lease the next comparison to this person."""
+    """Lease the next comparison to this user."""
 
     scope = Scope.ANNOTATE
 
@@ -32,7 +32,7 @@ class NextComparison(APIView):
         left = TextSerializer()
         right = TextSerializer()
         guideline = serializers.CharField(
-            allow_blank=True, help_text="The version of the guideline that goes with it: what a vote is given under."
+            allow_blank=True, help_text="The version of the guideline that applies to this comparison."
         )
         lease_until = serializers.DateTimeField()
 
@@ -59,7 +59,7 @@ class NextComparison(APIView):
 
 
 class VoteCreate(APIView):
-    """Say which answer of a leased comparison is better. The same again gives the same vote."""
+    """Vote on a leased comparison. Sending the same vote again returns it."""
 
     scope = Scope.ANNOTATE
 
@@ -76,7 +76,7 @@ class VoteCreate(APIView):
             allow_null=True,
             default=None,
             max_length=40,
-            help_text="The version that the person had before them; left out: the one that came with the comparison.",
+            help_text="The version that the person saw; if left out, the one that came with the comparison.",
         )
 
     class OutputSerializer(serializers.Serializer[Any]):
@@ -89,8 +89,11 @@ class VoteCreate(APIView):
         request=InputSerializer,
         responses={
             201: OutputSerializer,
-            200: OpenApiResponse(OutputSerializer, description="Said before, and the same."),
-            409: OpenApiResponse(description="The lease ran out and was let again, or the answer was another one."),
+            200: OpenApiResponse(OutputSerializer, description="The same vote was already stored."),
+            409: OpenApiResponse(
+                description="The lease ran out and somebody else has the comparison, or another vote was "
+                "already stored."
+            ),
         },
     )
     def post(self, request: Request) -> Response:

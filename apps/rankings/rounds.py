@@ -1,5 +1,5 @@
-"""Where loops join in. They live above this app: they say which comparisons a round wants reviewed, and hear of
-decisions; this app asks and tells.
+"""Hooks for loops, which are in an app above: they name the comparisons that a round wants reviewed, and are told of
+decisions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _listeners: list[Listener] = []
 
 
 def register_round_source(source: Source) -> None:
-    """Let `source(project, round_id)` name a round's comparisons; None where the project has no such round.
+    """Let `source(project, round_id)` name a round's comparisons; None if the project has no such round.
 
     Register in `AppConfig.ready()`; registering again replaces.
     """
@@ -33,6 +33,6 @@ def register_decision_listener(listener: Listener) -> None:
 
 
 def decision_made(comparison_id: int) -> None:
-    """Tell whoever listens that a decision on this comparison has been committed."""
+    """Call the listener after a decision on this comparison has been committed."""
     for listener in _listeners:
         listener(comparison_id)

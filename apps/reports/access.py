@@ -1,4 +1,4 @@
-"""From a person to a project's reports: leads and above, for a report says what others voted."""
+"""Access to a project's reports: for leads and above, since a report shows others' votes."""
 
 from __future__ import annotations
 

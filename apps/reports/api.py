@@ -1,4 +1,4 @@
-"""The reports by program: the same JSON as the commands print."""
+"""The reports for programs: the same JSON as the commands print."""
 
 from __future__ import annotations
 

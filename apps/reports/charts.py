@@ -1,4 +1,4 @@
-"""The reports' charts: from figures to SVG, with the words that stand in them."""
+"""The reports' charts: from figures to SVG, with their texts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _ends(ci95: Sequence[float] | None) -> tuple[float | None, float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """One chart drawn twice: for a desk and for a phone, where it must not be shrunk until nobody can read it."""
+    """One chart drawn twice: for a desktop and for a phone, where a shrunk one would be unreadable."""
 
     wide: SafeString
     narrow: SafeString
@@ -81,7 +81,7 @@ def ladder(report: dict[str, Any], base: Baselines) -> Sizes:
 
 
 def confusion(judge: dict[str, Any], *, path: str) -> tuple[SafeString, list[str], list[tuple[str, list[int]]]]:
-    """Draw truth against what the judge said, over the outcomes that occur; each cell leads to its pairs."""
+    """Draw truth against the judge's labels, over the outcomes that occur; each cell links to its pairs."""
     table = judge["confusion"]
     used = [o for o in OUTCOMES if any(table[o].values()) or any(table[t][o] for t in OUTCOMES)] or list(OUTCOMES[:2])
     counts = [[table[t][o] for o in used] for t in used]
@@ -103,7 +103,7 @@ def confusion(judge: dict[str, Any], *, path: str) -> tuple[SafeString, list[str
 
 
 def leaning(rows: Sequence[tuple[str, Figure]], *, title: str, guides: Sequence[Guide] = ()) -> Sizes:
-    """Draw a share for each judge against where it would be without a bias."""
+    """Draw a share for each judge and its value without a bias."""
     dots = [Dot(name, f.value, f.low, f.high, note=f"n\u202f=\u202f{f.n:,}") for name, f in rows]
     return _forest(dots, title=title, domain=(0.0, 1.0), guides=guides, width=530, label_width=200)
 
@@ -131,7 +131,7 @@ def bias_charts(biases: Sequence[JudgeCard], report: dict[str, Any]) -> list[dic
         },
         {
             "term": "order consistency",
-            "title": _("Says the same when the answers swap places"),
+            "title": _("Prefers the same answer after swapping"),
             "chart": leaning([(b.name, b.same_in_both_orders) for b in biases], title=_("Order consistency")),
         },
     ]
@@ -154,7 +154,7 @@ def groups(rows: Sequence[dict[str, Any]], *, title: str, overall: float | None 
 
 
 def drift(judges: Sequence[dict[str, Any]], names: Sequence[str]) -> Sizes:
-    """Draw each judge's accuracy over the rounds, in the order they came."""
+    """Draw each judge's accuracy over the rounds, in order."""
     place = {name: i for i, name in enumerate(names, start=1)}
     series = [
         Series(
@@ -181,7 +181,9 @@ def drift(judges: Sequence[dict[str, Any]], names: Sequence[str]) -> Sizes:
 
 
 def calibration(judges: Sequence[dict[str, Any]]) -> Sizes:
-    """Draw how often the first answer was truly better against how sure the judge was; honest is the diagonal."""
+    """Draw how often the first answer was truly better against the judge's probability; a calibrated judge is on the
+    diagonal.
+    """
     series = [Series(_("honest"), (Point(0, 0, mark=False), Point(1, 1, mark=False)), hue="muted", dotted=True)]
     for i, judge in enumerate(judges):
         points = tuple(
@@ -205,7 +207,7 @@ def calibration(judges: Sequence[dict[str, Any]]) -> Sizes:
 
 
 def judges_with_judges(pairs: Sequence[dict[str, Any]]) -> Sizes:
-    """Draw how often every two judges say the same."""
+    """Draw how often each two judges agree."""
     dots = [
         Dot(
             f"{p['a']} · {p['b']}",
@@ -219,7 +221,7 @@ def judges_with_judges(pairs: Sequence[dict[str, Any]]) -> Sizes:
 
 
 def override_rates(overrides: Sequence[Overrides]) -> Sizes:
-    """Draw of how many reviewed labels people changed."""
+    """Draw the share of reviewed labels that people changed."""
     dots = []
     for o in overrides:
         interval = wilson_interval(o.n_changed, o.n)
@@ -265,7 +267,7 @@ def win_rates(section: dict[str, Any]) -> Sizes:
 
 
 def strengths(report: dict[str, Any]) -> Sizes | None:
-    """Draw the models by Bradley–Terry strength; None where strengths aren't known."""
+    """Draw the models by Bradley–Terry strength; None if strengths aren't known."""
     if report["reason"] or not report["models"]:
         return None
     dots = [

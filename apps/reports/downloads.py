@@ -1,4 +1,4 @@
-"""Whole reports as files: JSON, a long CSV table, and a page that stands by itself."""
+"""Whole reports as files: JSON, a long CSV table, and a self-contained page."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def answer(text: str, name: str, form: str) -> HttpResponse:
 
 
 def page(request: HttpRequest, name: str, body: str, context: dict[str, Any]) -> HttpResponse:
-    """Give the report that the template `body` draws in a page that needs nothing beside it."""
+    """Render the report with the template `body` in a self-contained page."""
     drawn = render_to_string("reports/file.html", context | {"body": body}, request)
     return answer(standing_alone(drawn), name, "html")
 
 
 def table_of(report: dict[str, Any]) -> str:
-    """Write a report as a table of two columns: where a figure stands in the JSON, and what it is.
+    """Write a report as a table of two columns: a figure's path in the JSON, and its value.
 
-    A list's rows are named by their round, loop, name, judge or reason where they have one, else by their place.
+    Rows of a list are named by their round, loop, name, judge or reason if they have one, else by their index.
     """
     out = io.StringIO()
     writer = csv.writer(out)
@@ -70,7 +70,7 @@ def _name(row: Any, place: int) -> str:
 
 
 def standing_alone(page: str) -> str:
-    """Put the stylesheets and symbols that a report needs into its page, so that the file needs nothing beside it."""
+    """Put the stylesheets and symbols that a report needs into its page, so that the file needs no others."""
     drawn = _SYMBOL_USED.sub(lambda used: _symbols().get(used[1], ""), page)
     return drawn.replace("<link data-styles>", f"<style>{_styles()}</style>", 1)
 

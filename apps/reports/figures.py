@@ -1,4 +1,4 @@
-"""What the agreement page shows of the report: baselines and leanings as figures, and the pairs behind a cell."""
+"""Figures for the agreement page: baselines, biases, and the pairs behind a cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Baselines", "Disagreement", "Figure", "JudgeCard", "baselines", "bia
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """What a judge is held against. None where there is nothing to say it from."""
+    """The baselines for a judge. None where there is no data."""
 
     chance: float | None  # guessing among the outcomes that truth takes
     commonest: Figure | None  # always saying the commonest truth
@@ -41,7 +41,7 @@ class Disagreement:
 
 
 class Disagreements(Sequence[Disagreement]):
-    """Rows of verdicts, read when looked at: there may be tens of thousands behind a page of 25."""
+    """Rows of verdicts, read when needed: there may be tens of thousands behind a page of 25."""
 
     def __init__(self, columns: AgreementColumns, truth: Ints, rows: Ints) -> None:
         self._columns, self._truth, self._rows = columns, truth, rows
@@ -89,16 +89,16 @@ def baselines(report: dict[str, Any]) -> Baselines:
 
 
 def biases(report: dict[str, Any]) -> list[JudgeCard]:
-    """Give each judge's leanings: to the first place, to the longer answer, and whether it keeps its word."""
+    """Return each judge's biases: for the first position, for the longer answer, and its consistency."""
     return [card_of(judge["name"], judge, report["baselines"]) for judge in report["judges"]]
 
 
 def disagreements(
     columns: AgreementColumns, judge: str, *, truth_code: int | None = None, said_code: int | None = None
 ) -> Disagreements:
-    """List a judge's verdicts that are not the truth, by item; or those of one cell of its confusion.
+    """List a judge's wrong verdicts, by item; or those of one cell of its confusion.
 
-    Given the same code twice it lists what the judge got right.
+    With the same code twice it lists the judge's right verdicts.
     """
     truth = truth_of(columns)
     if judge not in columns.judges:

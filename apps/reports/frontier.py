@@ -1,9 +1,9 @@
-"""The frontier of a project: what each checkpoint won for how far it moved (win rate and gold against KL, in nats).
+"""The frontier of a project: the win rate or gold of each checkpoint against its KL (in nats).
 
-Loops stand in one picture only where they can be compared: the same initial policy, the same held-out prompts, answers
-of the same greatest length, and win rates by the same measure. KL is that of the evaluation (the mean over sequences
-of the exact per-step KL, summed). Best-of-N beside it: analytic, KL at most log n - (n-1)/n at a win rate of n/(n+1)
-against one answer (no ties; Beirami et al., arXiv:2401.01879), and measured where a best-of-n loop has run.
+Loops share a chart only if they are comparable: the same initial policy, the same held-out prompts, the same length
+limit, and win rates by the same measure. KL is that of the evaluation (the mean over sequences of the exact per-step
+KL, summed). Best-of-N is added for comparison: analytic, KL at most log n - (n-1)/n at a win rate of n/(n+1) against
+one answer (no ties; Beirami et al., arXiv:2401.01879), and measured if a best-of-n loop has run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MOST_N = 4096  # where the analytic curve ends: 7.3 nats, 99.98 %
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The held-out answers a checkpoint was measured by."""
+    """The held-out answers on which a checkpoint was measured."""
 
     made_at: datetime
     n: int
@@ -58,7 +58,7 @@ def best_of_n_win_rate(n: float) -> float:
 
 
 def analytic_rows(most_kl: float) -> list[dict[str, Any]]:
-    """Give best of 1, 2, 4, … as {n, kl_bound, win_rate}, to the first whose bound reaches `most_kl` nats."""
+    """Return best of 1, 2, 4, … as {n, kl_bound, win_rate}, up to the first whose bound reaches `most_kl` nats."""
     rows: list[dict[str, Any]] = []
     n = 1
     while n <= MOST_N and (n <= 8 or kl_bound(n // 2) < most_kl):
@@ -68,7 +68,7 @@ def analytic_rows(most_kl: float) -> list[dict[str, Any]]:
 
 
 def frontier_report(*, project: Project) -> dict[str, Any]:
-    """Build what the page draws and its JSON holds: groups of loops that can be compared, the best measured first."""
+    """Build the report for the page and its JSON: groups of comparable loops, the one with most measurements first."""
     asked = _evaluations(project)
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     references: list[tuple[Loop, Round]] = []
@@ -108,14 +108,14 @@ def frontier_report(*, project: Project) -> dict[str, Any]:
 
 
 def points_of(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every measured checkpoint of a group, its loop beside it, in the order of loops and rounds."""
+    """Every measured checkpoint of a group with its loop, in the order of loops and rounds."""
     return [
         point | {"loop": line["loop"], "recipe": line["recipe"]} for line in group["loops"] for point in line["points"]
     ]
 
 
 def values(group: dict[str, Any], y: str) -> list[float]:
-    """Every value on the y axis ("win" or "gold") that the group has to show."""
+    """Every value on the y axis ("win" or "gold") of the group."""
     key = "gold_mean" if y == "gold" else "win_rate_vs_initial"
     known = [point[key] for point in points_of(group) if point[key] is not None]
     return known + ([row["mean"] for one in group["best_of_n"] for row in one["rows"]] if y == "gold" else [])
@@ -126,7 +126,7 @@ def _identity(loop: Loop) -> str:
 
 
 def _measure(loop: Loop, rounds: list[Round]) -> tuple[str | None, Any]:
-    """Say what a win is: gold's word where it measured, else a judge's; with what tells two judges apart."""
+    """Say who decides a win: gold if it measured, else a judge, with enough to tell two judges apart."""
     told = next((round_.evaluation for round_ in reversed(rounds) if round_.evaluation.get("by")), None)
     if told is not None:
         return ("gold", "gold") if told["by"] == TRUTH else (told["by"], ("judge", told["judge"]))
@@ -193,7 +193,7 @@ def _evaluations(project: Project) -> dict[tuple[int | None, int], list[_Asked]]
 
 
 def _asked_of(loop: Loop, round_: Round, asked: dict[tuple[int | None, int], list[_Asked]]) -> _Asked | None:
-    """Find the answers a round was measured by: the newest of its checkpoint that were there when it ended."""
+    """Find the answers on which a round was measured: the newest of its checkpoint that existed when it ended."""
     seed = sampler_seed(derive_seed(loop.seed, "evaluation"), "evaluation")
     n = round_.result.get("n_eval_prompts")
     there = [
@@ -205,9 +205,10 @@ def _asked_of(loop: Loop, round_: Round, asked: dict[tuple[int | None, int], lis
 
 
 def _add_references(groups: dict[tuple[Any, ...], dict[str, Any]], references: list[tuple[Loop, Round]]) -> None:
-    """Put each measured best-of-n curve into the groups of its initial policy, saying whether the prompts are theirs.
+    """Put each measured best-of-n curve into the groups of its initial policy, and say whether the prompts are the
+    same.
 
-    Its values are gold only where the world has a truth; elsewhere they are the scorer's own, which is no measure.
+    Its values are gold only if the world has a truth; elsewhere they are the scorer's own, which is not a measure.
     """
     ids = [round_.sampling_run_id for _, round_ in references if round_.sampling_run_id is not None]
     runs: dict[int, tuple[int, str]] = {

@@ -1,4 +1,4 @@
-"""The frontier's chart: a line a loop, a point a checkpoint, best-of-N dotted."""
+"""The frontier's chart: a line per loop, a point per checkpoint, best-of-N dotted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ STEPS = 160
 
 
 def reach(group: dict[str, Any], y: str) -> float:
-    """Give the end of the KL axis: the furthest checkpoint's upper end, and room; with gold, measured best-of-n too."""
+    """Return the end of the KL axis: the furthest checkpoint's upper end and some room; with gold, measured
+    best-of-n too.
+    """
     ends = [(point["kl_ci95"] or [0.0, 0.0])[1] for point in points_of(group)]
     ends += [point["kl"] for point in points_of(group)]
     if y == "gold":
@@ -29,7 +31,7 @@ def reach(group: dict[str, Any], y: str) -> float:
 
 
 def win_range(group: dict[str, Any]) -> tuple[float, float]:
-    """Give the win-rate axis: always even (50 %) to 100 %, and lower where a point or its interval lies lower."""
+    """Return the win-rate axis: from 50 % to 100 %, and lower if a point or its interval is lower."""
     lows = [(point["win_rate_ci95"] or [1.0])[0] for point in points_of(group)]
     return max(0.0, min(0.5, *values(group, "win"), *lows, 0.5) - 0.04), 1.0
 
@@ -37,7 +39,7 @@ def win_range(group: dict[str, Any]) -> tuple[float, float]:
 def analytic_points(most_kl: float, *, apart: float = 0.075) -> tuple[Point, ...]:
     """Give the curve of best-of-n for every real n from 1 whose KL bound is at most `most_kl`.
 
-    2, 4, 8, … are marked and named where they stand `apart` (a share of the axis) from the one before.
+    2, 4, 8, … are marked and named if they are `apart` (a share of the axis) from the one before.
     """
     end = min(math.log(MOST_N), most_kl + 1.0)
     sizes = {round(math.exp(end * step / STEPS), 9) for step in range(STEPS + 1)}
@@ -72,7 +74,7 @@ def measured_points(
 
 
 def frontier(group: dict[str, Any], *, y: str, slug: str) -> Sizes:
-    """Draw a group, for a desk and for a phone."""
+    """Draw a group, for a desktop and for a phone."""
     most_kl = reach(group, y)
     options: dict[str, Any] = {
         "title": _("Gold against KL") if y == "gold" else _("Win rate against KL"),

@@ -43,7 +43,7 @@ def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
     ]
     return {
         "project": project,
-        "heading": _("Is it better, and how far did it move?"),
+        "heading": _("Is it better, and how far has it moved?"),
         "active": "reports",
         "report": report,
         "y": y,
@@ -56,7 +56,7 @@ def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
 
 
 def _version(report: dict[str, Any]) -> str:
-    """Name what was measured: the same figures, the same name."""
+    """Return a hash of the measurements: equal figures, equal hash."""
     return hashlib.sha256(dumps(report).encode()).hexdigest()[:12]
 
 
@@ -72,7 +72,7 @@ def _shown(point: dict[str, Any]) -> dict[str, Any]:
 @never_cache
 @require_GET
 def frontier_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
-    """Every figure as a file: JSON, CSV or a page that stands by itself."""
+    """Every figure as a file: JSON, CSV or a self-contained page."""
     project = access.project_for_reports(person(request), slug)
     context = _context(request, project)
     name = f"{project.slug}.frontier.{form}"

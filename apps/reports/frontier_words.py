@@ -1,4 +1,4 @@
-"""What the frontier says in one sentence: the checkpoint to take, or that more KL no longer pays."""
+"""Sum up the frontier in one sentence: the checkpoint to take, or that more KL no longer pays."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ KEYS = {"win": ("win_rate_vs_initial", "win_rate_ci95"), "gold": ("gold_mean", "
 
 
 def frontier_sentence(report: dict[str, Any], y: str) -> str:
-    """Say what the group with most checkpoints shows; where there are several, of which initial policy it speaks."""
+    """Sum up the group with most checkpoints; if there are several groups, name its initial policy."""
     groups = report["groups"]
     if not groups:
         return "No policy has been measured yet: run a loop, and each of its checkpoints becomes a point here."
     said = group_sentence(groups[0], y)
-    return said if len(groups) == 1 else f"From {name_of(groups[0])}, where most was measured: {said}"
+    return said if len(groups) == 1 else f"From {name_of(groups[0])}, which has the most measurements: {said}"
 
 
 def group_sentence(group: dict[str, Any], y: str) -> str:
-    """Say which checkpoint gives most for its KL, which gives most, and whether a loop has gone too far."""
+    """Name the checkpoint with the best result for its KL, the best one, and say whether a loop went too far."""
     value = KEYS[y][0]
     later = [point for point in points_of(group) if point["round"] > 0 and point[value] is not None]
     if not later:
@@ -33,7 +33,9 @@ def group_sentence(group: dict[str, Any], y: str) -> str:
 
 
 def falls(group: dict[str, Any], y: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Find loops that went too far: (their peak, the last later point that moved further yet lies wholly below it)."""
+    """Find loops that went too far: (their peak, the last later point with a larger KL whose interval is wholly
+    below it).
+    """
     value, ends = KEYS[y]
     found = []
     for line in group["loops"]:
@@ -61,7 +63,7 @@ def _said(point: dict[str, Any], y: str) -> str:
 
 
 def _most(later: list[dict[str, Any]], y: str) -> dict[str, Any]:
-    """The checkpoint with the highest value, by the lower end of its interval: luck counts for little."""
+    """The checkpoint with the highest lower end of its interval, so that luck counts for little."""
     value, ends = KEYS[y]
     return max(later, key=lambda point: (point[ends] or [point[value]])[0])
 
@@ -75,7 +77,7 @@ def _too_far_sentence(
     what, has = ("Gold", "has the highest gold") if y == "gold" else ("The win rate", "wins most")
     fell = f"{what} falls while KL grows in loop {peak['loop']}, from {_said(peak, y)} to {_said(last, y)}"
     if most["checkpoint_id"] == peak["checkpoint_id"]:
-        return f"{fell}: {why}, so take {_named(peak)}, which {has} of all."
+        return f"{fell}: {why}, so take {_named(peak)}, which {has} of all checkpoints."
     return f"{fell}: {why} after {_named(peak)}; {_named(most)} {has}, {_said(most, y)}."
 
 
@@ -95,10 +97,10 @@ def _win_sentence(group: dict[str, Any], later: list[dict[str, Any]]) -> str:
             "the most of all checkpoints and the most for its KL."
         )
     steeper = any((point["win_rate_per_nat"] or 0.0) > thrifty["win_rate_per_nat"] for point in better)
-    careful = ", the most at the worse end of its intervals" if steeper else ""
+    careful = ", the most at the worse ends of both intervals" if steeper else ""
     return (
         f"{_named(thrifty)} wins most for its KL, {_said(thrifty, 'win')} "
-        f"({100 * thrifty['win_rate_per_nat']:.0f} points a nat above even{careful}); "
+        f"({100 * (thrifty['win_rate_vs_initial'] - 0.5):+.1f} points for {thrifty['kl']:.2f} KL{careful}); "
         f"{_named(most)} wins most, {_said(most, 'win')}."
     )
 
@@ -129,7 +131,7 @@ def _best_of_n_sentence(curve: dict[str, Any]) -> str:
     last = curve["rows"][-1]
     return (
         f"Best of {last['n']} reaches gold {with_interval(last['mean'], last['ci95'], percent=False)} at no more than "
-        f"{last['kl_bound']:.2f}{NNBSP}nats; no loop has trained a policy to set against it yet."
+        f"{last['kl_bound']:.2f}{NNBSP}nats; no loop has trained a policy to compare it with yet."
     )
 
 

@@ -1,1 +1,1 @@
-"""No rows of its own."""
+"""This app has no models."""

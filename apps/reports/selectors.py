@@ -1,4 +1,4 @@
-"""What the reports are made of, and what their lists show."""
+"""The data of the reports, and of their lists."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ ALL, HUMAN = "all", "human"
 
 
 class NoSuchSource(PrefloopError):
-    """A leaderboard of somebody who is not there."""
+    """A leaderboard by an unknown source."""
 
 
 def agreement_columns(project: Project) -> tuple[AgreementColumns, Ints]:
-    """Code a project's comparisons, the votes that stand, and all verdicts; and give the items' comparison ids."""
+    """Code a project's comparisons, the current votes, and all verdicts; also returns the items' comparison ids."""
     pairs = columns.pairs_of(project)
     return columns.agreement_columns(project, judge_names(project), pairs=pairs), pairs.id
 
@@ -54,7 +54,7 @@ class Games:
 
 
 def games(project: Project) -> Games:
-    """Fetch each standing vote and each verdict as a game.
+    """Fetch each current vote and each verdict as a game.
 
     A skip, an unparsed verdict or an answer without a model's name is a game that can't be used.
     """
@@ -64,7 +64,7 @@ def games(project: Project) -> Games:
 
 
 def judge_ids_of(project: Project, source: str) -> list[int] | None:
-    """Give the judges that a source names; None where it names none. Raises NoSuchSource."""
+    """Return the judges that a source names; None if it names none. Raises NoSuchSource."""
     if source in {ALL, HUMAN}:
         return None
     names = judge_names(project)
@@ -76,7 +76,7 @@ def judge_ids_of(project: Project, source: str) -> list[int] | None:
 
 
 def source_list(project: Project) -> list[str]:
-    """Name the judges that have said something."""
+    """Name the judges that have verdicts."""
     said = Exists(Verdict.objects.filter(judge=OuterRef("pk")))
     spoken = Judge.objects.filter(said, project=project).values_list("id", flat=True)
     names = judge_names(project)
@@ -109,7 +109,7 @@ def outcome_name(code: int) -> Outcome | None:
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """Of the labels of a judge that somebody looked at, how many were changed, and why. Decisions that stand only."""
+    """Reviewed labels of a judge: how many were changed, and why. Current decisions only."""
 
     name: str
     n: int
@@ -118,7 +118,9 @@ class Overrides:
 
 
 def override_list(project: Project, *, n_reasons: int = 8) -> list[Overrides]:
-    """Count, for each judge, the standing decisions made seeing its label; judges that nobody reviewed left out."""
+    """Count, for each judge, the current decisions made after seeing its label; judges without a review are left
+    out.
+    """
     standing = standing_decisions().filter(ready("comparison__"), comparison__project=project)
     names = judge_names(project)
     kinds: dict[int, dict[str, int]] = {}
@@ -141,7 +143,7 @@ _SAMPLED = 200  # comparisons looked at to find the keys there are: the first, t
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """Comparisons by the value of one metadata key: a place in `values` each, -1 where it has none."""
+    """Comparisons by the value of one metadata key: an index into `values` each, -1 if it has none."""
 
     key: str
     values: tuple[str, ...]
@@ -149,7 +151,7 @@ class Slices:
 
 
 def slice_keys(comparison_ids: Ints) -> list[str]:
-    """Name the keys that these comparisons can be split by: metadata of prompts, and "answer." that of answers."""
+    """Name the keys by which these comparisons can be split: metadata of prompts, and "answer." for that of answers."""
     ids = comparison_ids
     between = ids[np.linspace(0, len(ids) - 1, min(_SAMPLED, len(ids)), dtype=np.int64)]
     looked_at = np.unique(np.concatenate([ids[:_SAMPLED], between, ids[-_SAMPLED:]]))
@@ -170,8 +172,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def slices(project: Project, key: str, comparison_ids: Ints, *, most: int = 12) -> Slices:
-    """Split the report's items by a key; the rarest of more than `most` values are one. An answer's value is that both
-    answers share, else "first/second"."""
+    """Split the report's items by a key; of more than `most` values the rarest are merged. An answer's value is the
+    one both answers share, else "first/second".
+    """
     comparisons = columns.comparisons_of(project)
     if key.startswith("answer."):
         name = key.removeprefix("answer.")

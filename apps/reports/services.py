@@ -1,7 +1,7 @@
-"""The two reports of a project, as the interface prints them, and what their pages show besides.
+"""The two reports of a project, as in the documented interface, and what their pages show in addition.
 
-What a page needs is kept until somebody says something new. What is too slow for a page (Elo over many orders, the
-bootstrap of a large board) is worked out by a job, whose result is found by the content it was made of.
+Results for pages are cached until there is a new label. What is too slow for a page (Elo over many orders, the
+bootstrap of a large board) is computed by a job, whose result is found by the hash of its input.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BOARD_JOB = "reports.leaderboard"
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The report, with what the page needs besides."""
+    """The report, with the additional data of its page."""
 
     report: dict[str, Any]
     columns: AgreementColumns
@@ -58,7 +58,7 @@ def agreement_report(*, project: Project, seed: int = 0) -> dict[str, Any]:
 
 
 def agreement_for_page(*, project: Project, now: datetime, seed: int = 0) -> Agreement:
-    """Build the report and its figures; kept until somebody says something new."""
+    """Build the report and its figures; cached until there is a new label."""
     version = content_version(project)
     key = f"agreement:{project.pk}:{seed}:{version}"
     kept = cache.get(key)
@@ -78,7 +78,7 @@ def agreement_for_page(*, project: Project, now: datetime, seed: int = 0) -> Agr
 
 
 def agreement_whole(*, project: Project, now: datetime) -> dict[str, Any]:
-    """Give the report as a file to keep: its JSON, overrides, every slice, the version it was made of and the time."""
+    """Return the report for a download: its JSON, overrides, every slice, the version of its data and the time."""
     found = agreement_for_page(project=project, now=now)
     return found.report | {
         "overrides": [
@@ -124,7 +124,7 @@ def leaderboard_report(*, project: Project, source: str = selectors.ALL, seed: i
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The board as a page shows it. Where `is_partial`, Elo and the bootstrap are left to a job of the same content."""
+    """The leaderboard for a page. If `is_partial`, Elo and the bootstrap are left to a job with the same input."""
 
     report: dict[str, Any]
     win_rates: dict[str, Any] | None
@@ -137,7 +137,7 @@ class Board:
 def leaderboard_for_page(
     *, project: Project, now: datetime, source: str, judge: str = "", half_width: float = HALF_WIDTH
 ) -> Board:
-    """Build the board from one look at the labels; kept until somebody says something new."""
+    """Build the leaderboard from one reading of the labels; cached until there is a new one."""
     version = content_version(project)
     chosen = hashlib.sha256(f"{source}\0{judge}\0{half_width}".encode()).hexdigest()[:16]
     key = f"board:{project.pk}:{version}:{chosen}"
@@ -169,19 +169,19 @@ def leaderboard_for_page(
 
 
 def _with_most(games: selectors.Games) -> str:
-    """Name the judge that has said most of named models; empty where none has."""
+    """Name the judge with the most verdicts on named models; empty if there is none."""
     said = games.columns.source[games.columns.usable]
     counts = np.bincount(said[said >= 0], minlength=len(games.judges))
     return games.judges[int(counts.argmax())] if counts.any() else ""
 
 
 def leaderboard_job(*, project: Project, source: str, version: str) -> Job | None:
-    """Find the job that works out the whole board of this content."""
+    """Find the job that computes the whole leaderboard for this input."""
     return Job.objects.filter(unique_key=_job_key(project, source, version)).first()
 
 
 def leaderboard_work_out(*, project: Project, source: str, started_by: User) -> Job:
-    """Have the whole board worked out: the same content is worked out once. Raises NoSuchSource."""
+    """Start the job that computes the whole leaderboard, once per input. Raises NoSuchSource."""
     selectors.judge_ids_of(project, source)
     version = content_version(project)
     with transaction.atomic():

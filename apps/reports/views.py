@@ -1,4 +1,4 @@
-"""The report pages: a sentence to act on, charts that print, the tables beside them, and the pairs behind a figure."""
+"""The report pages: a summary sentence, printable charts with tables, and the pairs behind a figure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)
 @never_cache
 @require_GET
 def reports(request: HttpRequest, slug: str) -> HttpResponse:
-    """The reports begin with the agreement."""
+    """Redirect to the first report, on agreement."""
     project = access.project_for_reports(person(request), slug)
     return redirect("reports:agreement", slug=project.slug)
 
@@ -54,7 +54,7 @@ def agreement(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_GET
 def agreement_slices(request: HttpRequest, slug: str) -> HttpResponse:
-    """The part of the page that reads every comparison's metadata: the page asks for it when it is there."""
+    """The part of the page that reads every comparison's metadata, loaded separately."""
     project = access.project_for_reports(person(request), slug)
     found = services.agreement_for_page(project=project, now=timezone.now())
     return render(request, "reports/_slices.html", _slices(request, project, found))
@@ -73,7 +73,7 @@ def _agreement_context(
     soft = [judge for judge in report["judges"] if judge["calibration"]]
     return {
         "project": project,
-        "heading": _("Can the judges be believed?"),
+        "heading": _("Can the judges be trusted?"),
         "active": "reports",
         "report": report,
         "sentence": words.agreement_sentence(report),
@@ -101,7 +101,7 @@ def _agreement_context(
 
 
 def _over_time(report: dict[str, Any], found: services.Agreement) -> dict[str, Any]:
-    """How each judge did round by round, and version by version."""
+    """The accuracy of each judge round by round, and version by version."""
     rounds = found.columns.rounds
     spoke = [judge for judge in report["judges"] if judge["by_round"]]
     return {
@@ -114,7 +114,7 @@ def _over_time(report: dict[str, Any], found: services.Agreement) -> dict[str, A
 def _slices(
     request: HttpRequest, project: Project, found: services.Agreement, *, is_page: bool = False
 ) -> dict[str, Any]:
-    """Each judge's agreement in each part of the comparisons, by the metadata key that the address names."""
+    """Each judge's agreement in each slice of the comparisons, by the metadata key in the address."""
     keys = selectors.slice_keys(found.comparison_ids)
     key = request.GET.get("slice", "")
     key = key if key in keys else (keys[0] if keys else "")
@@ -165,7 +165,7 @@ def _disagreements(request: HttpRequest, project: Project, found: services.Agree
 @never_cache
 @require_GET
 def agreement_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
-    """The whole report as a file: JSON, CSV or a page that stands by itself."""
+    """The whole report as a file: JSON, CSV or a self-contained page."""
     project = access.project_for_reports(person(request), slug)
     now, name = timezone.now(), f"{project.slug}.agreement.{form}"
     if form == "html":
@@ -237,7 +237,7 @@ def _half_width(text: str) -> float:
 @login_required
 @require_POST
 def leaderboard_work_out(request: HttpRequest, slug: str) -> HttpResponse:
-    """Have Elo and the bootstrap of a large board worked out by a job."""
+    """Start a job that computes Elo and the bootstrap of a large leaderboard."""
     project = access.project_for_reports(person(request), slug)
     source = request.POST.get("source") or selectors.ALL
     try:

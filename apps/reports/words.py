@@ -1,4 +1,4 @@
-"""What a report says in words: one sentence that a busy person can act on. Plain functions of the report's JSON."""
+"""Reports in words: one sentence that a busy person can act on. Plain functions of the report's JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FEW = 100  # with fewer verdicts than this an interval is too wide to act on
 def with_interval(
     value: float | None, ends: Sequence[float] | None = None, *, n: int | None = None, percent: bool = True
 ) -> str:
-    """Write a number as people should read it: "71.2 % [68.1, 74.0], n = 974"; "not known" where there is none."""
+    """Write a number with its interval: "71.2 % [68.1, 74.0], n = 974"; "not known" if there is none."""
     if value is None:
         return "not known"
     scale, digits, unit = (100.0, 1, f"{NNBSP}%") if percent else (1.0, 2, "")
@@ -32,14 +32,14 @@ def n_truth(report: dict[str, Any]) -> int:
 
 
 def counted(judge: dict[str, Any]) -> str:
-    """Say what a judge's agreement is of, in both units: "349 comparisons, 698 verdicts"."""
+    """Write what a judge's agreement is based on, in both units: "349 comparisons, 698 verdicts"."""
     return f"{judge['n_comparisons']:,} comparisons, {judge['n']:,} verdicts"
 
 
 def best_judge(report: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the judge with the highest κ, by accuracy where κ is undefined; None where none was measured.
+    """Return the judge with the highest κ, by accuracy if κ is undefined; None if none was measured.
 
-    A judge with too few verdicts to rely on is best only where all are, and then the one with most.
+    A judge with too few verdicts is returned only if all have too few, and then the one with the most.
     """
     measured: list[dict[str, Any]] = [judge for judge in report["judges"] if judge["accuracy"] is not None]
     known = [judge for judge in measured if judge["n"] >= FEW]
@@ -49,7 +49,9 @@ def best_judge(report: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def human_agreement(report: dict[str, Any]) -> dict[str, Any] | None:
-    """Pool what any two people said of the same comparison: agreement, and on how many meetings it rests."""
+    """Pool the agreement of any two people on the same comparison: the agreement, and the number of such pairs of
+    votes.
+    """
     pairs = report["human_human"]["pairs"]
     n = sum(pair["n"] for pair in pairs)
     if not n:
@@ -58,7 +60,7 @@ def human_agreement(report: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def agreement_sentence(report: dict[str, Any]) -> str:
-    """Say whether a judge can be believed, what stands in its way, and what to do about it."""
+    """Say whether a judge can be trusted, what is wrong with it, and what to do about it."""
     if not report["n_items"]:
         return "There is nothing to compare yet: import records or sample some answers first."
     if not report["judges"]:
@@ -68,7 +70,7 @@ def agreement_sentence(report: dict[str, Any]) -> str:
         return "Nobody has judged anything yet: people vote on the Annotate page, judges run from the Judges page."
     best = best_judge(report)
     if best is None:
-        return "The judges have spoken, but there is no truth to hold them to: vote on some comparisons blind."
+        return "There are verdicts, but no truth to check them against: vote on some comparisons blind."
     kappa = best["cohen_kappa"]
     score = f"agrees with the truth {with_interval(best['accuracy'], best['accuracy_ci95'])}, {counted(best)}"
     ceiling = human_agreement(report)
@@ -81,8 +83,9 @@ def agreement_sentence(report: dict[str, Any]) -> str:
     consistency = best["order_consistency"]
     if consistency is not None and consistency < 0.8:
         return (
-            f"{best['name']} {score}, but says the same when the answers swap places only "
-            f"{with_interval(consistency, n=best['n_both_parsed'])}: ask it in both orders and keep what agrees."
+            f"{best['name']} {score}, but prefers the same answer after swapping them only "
+            f"{with_interval(consistency, n=best['n_both_parsed'])}: ask it in both orders and keep the "
+            "verdicts that agree."
         )
     if ceiling is not None and best["accuracy_ci95"] and best["accuracy_ci95"][1] >= ceiling["agreement"]:
         return (
@@ -96,52 +99,53 @@ def agreement_sentence(report: dict[str, Any]) -> str:
 
 
 def judge_use(judge: dict[str, Any], ceiling: float | None) -> dict[str, str]:
-    """Say what a judge may be used for, from most to least: {"level", "word", "why"}."""
+    """Say what a judge is good enough for, from most to least: {"level", "word", "why"}."""
     low = judge["kappa_ci95"][0] if judge["kappa_ci95"] else None
     n, accuracy = judge["n"], with_interval(judge["accuracy"], judge["accuracy_ci95"])
     test = judge["alternative_annotator"]
     epsilon = f"ε{NNBSP}={NNBSP}{test['epsilon']:g}"
     if not n:
-        return {"level": "unknown", "word": "Not known", "why": "There is no truth to hold it to."}
+        return {"level": "unknown", "word": "Not known", "why": "There is no truth to check it against."}
     if n < FEW or low is None:
         return {
             "level": "unknown",
             "word": "Not known yet",
-            "why": f"{n:,} verdicts are too few to say: {FEW} at least.",
+            "why": f"{n:,} verdicts are too few to tell: at least {FEW} are needed.",
         }
     if low <= 0:
         return {
             "level": "no",
             "word": "Nothing",
-            "why": f"It agrees with the truth {accuracy}: maybe no better than chance.",
+            "why": f"It agrees with the truth {accuracy}, which may be no better than chance.",
         }
     if test["passed"]:
         return {
             "level": "yes",
             "word": "In place of one of your people",
-            "why": f"It stands for the others at least as well as {_people(test)} do, give or take {epsilon}: "
+            "why": f"It agrees with the others at least as well as {_people(test)} do, within {epsilon}: "
             f"winning rate {test['winning_rate']:.2f}, advantage {test['advantage']:.2f}.",
         }
     failed = (
         f" It does not pass as one of your people (winning rate {test['winning_rate']:.2f}, {epsilon})."
         if test["passed"] is False
-        else f" Whether it may stand in for a person is not tested: {test['reason']}."
+        else f" Whether it can replace a person has not been tested: {test['reason']}."
     )
     if low >= 0.6 or (ceiling is not None and judge["accuracy_ci95"] and judge["accuracy_ci95"][1] >= ceiling):
         return {
             "level": "care",
-            "word": "Labels to train on, a sample of them reviewed",
+            "word": "Training labels, with a sample reviewed",
             "why": f"It agrees with the truth {accuracy}.{failed}",
         }
     return {
         "level": "care",
-        "word": "Sorting what people look at first, and win rates corrected by people's votes",
-        "why": f"It agrees with the truth {accuracy}: better than chance, too often wrong to train on alone.{failed}",
+        "word": "Ordering the review queue, and win rates corrected by people's votes",
+        "why": f"It agrees with the truth {accuracy}: better than chance, but too often wrong to train on "
+        f"alone.{failed}",
     }
 
 
 def versions(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Group judges that are versions of one: [{"name", "rows": [{"name", "rate", "ci95", "n"}]}], two or more each."""
+    """Group the versions of each judge: [{"name", "rows": [{"name", "rate", "ci95", "n"}]}], two or more each."""
     found: dict[str, list[dict[str, Any]]] = {}
     for judge in report["judges"]:
         match = _VERSION.fullmatch(judge["name"])
@@ -157,19 +161,19 @@ def _people(test: dict[str, Any]) -> str:
 
 
 def win_rates_sentence(section: dict[str, Any]) -> str:
-    """Say what both kinds of labels give together."""
+    """Sum up the result of both kinds of labels together."""
     measured = [m for m in section["models"] if m["both"]["ci95"]]
     if not measured:
         most = max((m["both"]["n"] for m in section["models"]), default=0)
         return (
-            f"People and {section['judge']} have both spoken on too few comparisons ({most:,}): "
-            "with ten or more a model, few votes and many verdicts make one interval."
+            f"People and {section['judge']} have labelled too few of the same comparisons ({most:,}): "
+            "with ten or more for each model, votes and verdicts can be combined into one interval."
         )
     best = max(measured, key=lambda m: m["both"]["rate"])
     width = (best["both"]["ci95"][1] - best["both"]["ci95"][0]) / 2
     text = (
         f"{best['name']} wins {with_interval(best['both']['rate'], best['both']['ci95'])} of its comparisons, "
-        f"by {best['judge']['n']:,} that {section['judge']} labelled and the {best['both']['n']:,} of these that "
+        f"from {best['judge']['n']:,} that {section['judge']} labelled and the {best['both']['n']:,} of these that "
         f"people voted on too, which take its bias out (±{100 * width:.1f}"
     )
     if best["human"]["ci95"]:
@@ -178,10 +182,10 @@ def win_rates_sentence(section: dict[str, Any]) -> str:
 
 
 def leaderboard_sentence(report: dict[str, Any]) -> str:
-    """Say who is first and whether that is certain."""
+    """Say which model is first and whether that is certain."""
     models = report["models"]
     if not models:
-        return "There are no games to rank by: comparisons of answers by different, named models are needed."
+        return "No pairs compare two named models yet."
     if report["reason"]:
         return f"The models can't be ranked by strength: {report['reason']}."
     if len(models) == 1:

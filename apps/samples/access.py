@@ -1,4 +1,4 @@
-"""The only way from a user to a sampling run or a completion. Model names are for leads and above."""
+"""Access to sampling runs and completions. Model names are for leads and above."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Blindness, as one rule: whoever was shown what somebody else said of a comparison may not vote blind on it.
+"""Blindness in one rule: a person who was shown another label of a comparison may not vote blind on it.
 
-Every page, answer and file that tells a verdict, a score, a vote, an override, a frozen label or the gold of single
-comparisons calls `labels_shown` (a service: `shown`) before it answers. Leases and votes ask `unseen_by`, `has_seen`
-and `held_blind`. Figures over many comparisons (agreement, win rates, counts, charts) are not of a comparison and end
-nothing; docs/data-model.md draws the line. tests/architecture/routes.py declares which routes tell labels, and
-tests/architecture/test_blindness.py holds every route to its declaration.
+Every page, response and file that shows a verdict, a score, a vote, an override, a frozen label or the gold of single
+comparisons calls `labels_shown` (a service: `shown`) before it responds. Leases and votes ask `unseen_by`, `has_seen`
+and `held_blind`. Figures over many comparisons (agreement, win rates, counts, charts) don't count as labels of one.
+tests/architecture/routes.py declares which routes show labels, and tests/architecture/test_blindness.py checks every
+route against its declaration.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _CHUNK = 500
 
 
 def labels_shown(request: HttpRequest, comparison_ids: Iterable[int]) -> None:
-    """Record that the answer to this request tells the signed-in person labels of these comparisons."""
+    """Record that the response to this request shows the signed-in user labels of these comparisons."""
     match = request.resolver_match
     shown(user_id=request.user.pk, comparison_ids=comparison_ids, where=match.view_name if match else request.path)
 
 
 def shown(*, user_id: int | None, comparison_ids: Iterable[int], where: str) -> None:
-    """Record that a person was told labels of these comparisons; what is recorded already stays as it is.
+    """Record that a person was shown labels of these comparisons; existing records stay unchanged.
 
-    Committed before the answer leaves, so that a vote that finds no record was sent by somebody who knew nothing.
+    Committed before the response leaves, so that a vote without a record was sent by somebody who knew nothing.
     """
     if user_id is None:
         return
@@ -42,7 +42,9 @@ def shown(*, user_id: int | None, comparison_ids: Iterable[int], where: str) -> 
 
 
 def scores_shown(request: HttpRequest, completion_ids: Iterable[int]) -> None:
-    """Record the comparisons between answers whose scores the person is shown: two scores say which is better."""
+    """Record the comparisons between answers whose scores the person is shown: two scores show which answer is
+    better.
+    """
     found: set[int] = set()
     wanted = set(completion_ids)
     for ids in chunks(sorted(wanted), _CHUNK):
@@ -52,12 +54,12 @@ def scores_shown(request: HttpRequest, completion_ids: Iterable[int]) -> None:
 
 
 def has_seen(*, user: AbstractBaseUser, comparison_id: int) -> bool:
-    """Say whether a vote of this person on this comparison would not be blind any more."""
+    """Say whether a vote of this person on this comparison would no longer be blind."""
     return Exposure.objects.filter(user=user.pk, comparison=comparison_id).exists()
 
 
 def seen_among(*, user: AbstractBaseUser | None, comparison_ids: Iterable[int]) -> set[int]:
-    """Give those of the comparisons whose labels this person has been shown; nobody has seen none."""
+    """Return those of the comparisons whose labels this person has been shown; for nobody, none."""
     if user is None:
         return set()
     found: set[int] = set()
@@ -67,10 +69,12 @@ def seen_among(*, user: AbstractBaseUser | None, comparison_ids: Iterable[int]) 
 
 
 def unseen_by(user: AbstractBaseUser, comparison: str = "pk") -> Any:
-    """Make the condition that a row's comparison (found at `comparison`) was not shown to this person with a label."""
+    """Return the condition that this person was not shown a label of a row's comparison (found at `comparison`)."""
     return ~Exists(Exposure.objects.filter(user=user.pk, comparison=OuterRef(comparison)))
 
 
 def held_blind() -> Any:
-    """Make the condition on a lease (`comparison`, `user`) that its holder may still vote blind: else it is none."""
+    """Return the condition that the holder of a lease (`comparison`, `user`) may still vote blind; otherwise the
+    lease is void.
+    """
     return ~Exists(Exposure.objects.filter(user=OuterRef("user"), comparison=OuterRef("comparison")))

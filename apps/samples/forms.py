@@ -30,7 +30,7 @@ class SampleForm(forms.Form):
             ("transformers", _("A checkpoint, in the worker")),
             ("vllm", _("A checkpoint, in a vLLM server that the worker starts")),
             ("auto", _("A checkpoint: in vLLM for many answers on a GPU, else in the worker")),
-            ("endpoint", _("An endpoint: a model that others serve")),
+            ("endpoint", _("An endpoint: a model on another server")),
         ],
         required=False,
     )
@@ -52,7 +52,7 @@ class SampleForm(forms.Form):
         min_value=0,
         max_value=10,
         initial=1.0,
-        help_text=_("0 always takes the likeliest token; 1 is the model's own odds."),
+        help_text=_("0 always takes the most likely token; 1 samples with the model's own probabilities."),
     )
     top_p = forms.FloatField(label=_("Top-p"), min_value=0.0001, max_value=1, initial=1.0, help_text=_("1 means all."))
     top_k = forms.IntegerField(
@@ -73,7 +73,7 @@ class SampleForm(forms.Form):
             self.fields[name].widget.attrs.update(step="any", inputmode="decimal")
 
     def clean(self) -> dict[str, Any]:
-        """Keep of checkpoint and endpoint the one that the engine asks for: the form shows one of them."""
+        """Keep the checkpoint or the endpoint, whichever the engine needs: the form shows one of them."""
         data = super().clean() or {}
         data["engine"] = data.get("engine") or "transformers"
         wanted, other = ("endpoint", "checkpoint") if data["engine"] == "endpoint" else ("checkpoint", "endpoint")
@@ -97,7 +97,7 @@ class CompareForm(forms.Form):
         ],
     )
     per_prompt = forms.IntegerField(
-        label=_("Pairs a prompt, at most"), min_value=1, max_value=MOST_PER_PROMPT, initial=3, required=False
+        label=_("Pairs per prompt, at most"), min_value=1, max_value=MOST_PER_PROMPT, initial=3, required=False
     )
     seed = forms.IntegerField(label=_("Seed"), min_value=0, max_value=2**62, initial=0, required=False)
 

@@ -1,4 +1,4 @@
-"""Stored token ids mean something to the tokenizer alone that made them."""
+"""Stored token ids are only valid for the tokenizer that made them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from prefloop.checkpoints import tokenizer_hash
 
 
 class StoredIds:
-    """Gives the ids of answers that a policy drew with the checkpoint's own tokenizer, and none of others.
+    """Returns the ids of answers sampled with the checkpoint's own tokenizer, and none for others.
 
-    An answer without ids is tokenised anew from its text by whoever trains on it.
+    An answer without ids is tokenised again from its text for training.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -40,5 +40,5 @@ def _hash(fingerprint: str, path: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _hash_of(fingerprint: str, directory: str) -> str:
-    """The fingerprint is of the content, so that an answer that was kept stays right."""
+    """The hash by a checkpoint's fingerprint, which depends on the content, so that a cached value stays valid."""
     return tokenizer_hash(directory)

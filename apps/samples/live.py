@@ -1,4 +1,4 @@
-"""A page with a live part: asked with `?since=`, it answers with the part alone, or 204 where nothing changed."""
+"""Pages with a live part: asked with `?since=`, they return only that part, or 204 if nothing changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def live(
     is_done: bool = False,
     status: int = 200,
 ) -> HttpResponse:
-    """Draw `page`, or for a live region its `part`; `is_done` tells the region to stop asking."""
+    """Render `page`, or for a live region its `part`; `is_done` tells the region to stop polling."""
     since = request.GET.get("since")
     if since is not None and since == version:
         response = HttpResponse(status=204)

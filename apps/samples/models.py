@@ -1,4 +1,4 @@
-"""Answers, and the comparisons made of them."""
+"""Answers, and the comparisons made from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apps.prompts.models import ImportBatch, Prompt, PromptSet
 
 
 class Engine(models.TextChoices):
-    """Who draws: transformers in the worker, a vLLM server that the worker starts, or a model that others serve."""
+    """What samples: transformers in the worker, a vLLM server that the worker starts, or a model on another server."""
 
     AUTO = "auto", "auto"  # until the worker that draws first has chosen
     TRANSFORMERS = "transformers", "transformers"
@@ -64,7 +64,7 @@ class SamplingRun(TimeStamped):
 
     @property
     def source_name(self) -> str:
-        """The name of who answers; costs a query where neither is loaded."""
+        """The name of the answering model; costs a query if neither is loaded."""
         source = self.checkpoint or self.endpoint
         return source.name if source else ""
 
@@ -72,7 +72,7 @@ class SamplingRun(TimeStamped):
 class Completion(TimeStamped):
     """One answer. `logp_sum`: nats at temperature 1, over `token_ids` (EOS included).
 
-    What an endpoint does not tell is not known: no ids and no log-prob, and what it does tell is in `metadata`.
+    What an endpoint does not return is not stored: no ids and no log-prob; what it does return is in `metadata`.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="completions")
@@ -110,9 +110,9 @@ class Completion(TimeStamped):
 class Comparison(TimeStamped):
     """Two completions of one prompt, in canonical order (lower id first), once.
 
-    `held_out` marks gold items, evaluation prompts and what was made for an evaluation: none of them may enter a
-    training set. `same_answers` marks equal texts: nobody is asked about them, and whatever was said of them is kept
-    and is no preference. `for_people`: whether Annotate gives it to people.
+    `held_out` marks gold items, evaluation prompts and comparisons made for an evaluation: none of them may enter a
+    training set. `same_answers` marks equal texts: nobody is asked about them, and labels on them are kept but are not
+    preferences. `for_people`: whether Annotate shows it.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
@@ -158,14 +158,14 @@ def comparable(prefix: str = "") -> Q:
 
 
 def annotatable(prefix: str = "") -> Q:
-    """The filter that leaves what people may be given in Annotate. Prefix: the path to the comparisons."""
+    """The filter for comparisons that people may get in Annotate. Prefix: the path to the comparisons."""
     return comparable(prefix) & Q(**{f"{prefix}for_people": True})
 
 
 class Exposure(TimeStamped):
-    """A person was shown what somebody else said of a comparison: their vote on it would no longer be blind.
+    """A person was shown another label of a comparison: their vote on it would no longer be blind.
 
-    Written and asked by apps/samples/exposure.py alone.
+    Only apps/samples/exposure.py writes and reads it.
     """
 
     # exposure_once serves both ways of asking: it begins with the person, the foreign key's index with the comparison

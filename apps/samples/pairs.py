@@ -1,4 +1,4 @@
-"""Comparisons from the answers of a sampling run: which pairs of them people and judges will compare."""
+"""Making comparisons from the answers of a sampling run: which pairs people and judges will compare."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class MadeComparisons:
 
 
 def comparisons_from_run(*, run: SamplingRun, pairing: str, per_prompt: int = 1, seed: int = 0) -> MadeComparisons:
-    """Make comparisons of a run's answers: `two` (the first two of each prompt), `random` (so many pairs a prompt,
-    drawn by the seed) or `all` (at most so many a prompt, in order). Pairs of equal texts are left out.
+    """Make comparisons from a run's answers: `two` (the first two of each prompt), `random` (so many pairs per prompt,
+    drawn by the seed) or `all` (at most so many per prompt, in order). Pairs of equal texts are left out.
 
     Raises BadComparison.
     """
@@ -40,7 +40,7 @@ def comparisons_from_run(*, run: SamplingRun, pairing: str, per_prompt: int = 1,
 
 
 def comparisons_from_answers(*, project: Project, per_prompt: int = 1, seed: int = 0) -> MadeComparisons:
-    """Make so many random pairs a prompt of all the answers that the project has. Raises BadComparison."""
+    """Make so many random pairs per prompt from all answers of the project. Raises BadComparison."""
     answers = Completion.objects.filter(ready(), project=project)
     return _compare(project, answers, pairing="random", per_prompt=per_prompt, seed=seed)
 
@@ -52,13 +52,13 @@ def n_comparable(project: Project) -> int:
 
 
 def pairing_of(text: str) -> tuple[str, int]:
-    """Read a pairing with its number of pairs a prompt, as in a command: "two", "random:3", "all:10".
+    """Read a pairing with its number of pairs per prompt, as in a command: "two", "random:3", "all:10".
 
     Raises BadComparison.
     """
     name, colon, number = text.partition(":")
     if name not in PAIRINGS or (colon and not (number.isascii() and number.isdigit())) or (name == "two" and colon):
-        raise BadComparison(f"pairs are two, random:K or all:K (K pairs a prompt, at most), not {text!r}")
+        raise BadComparison(f"pairs must be two, random:K or all:K (at most K pairs per prompt), not {text!r}")
     return name, int(number) if colon else (MOST_PER_PROMPT if name == "all" else 1)
 
 
@@ -68,12 +68,12 @@ def _compare(
     if pairing not in PAIRINGS:
         raise BadComparison(f"there is no pairing {pairing!r}; there are: {', '.join(PAIRINGS)}")
     if not 1 <= per_prompt <= MOST_PER_PROMPT:
-        raise BadComparison(f"pairs a prompt must be between 1 and {MOST_PER_PROMPT}, not {per_prompt}")
+        raise BadComparison(f"pairs per prompt must be between 1 and {MOST_PER_PROMPT}, not {per_prompt}")
     groups: dict[int, list[Completion]] = defaultdict(list)
     for completion in answers.order_by("prompt_id", "run_id", "index", "id").defer("token_ids", "metadata"):
         groups[completion.prompt_id].append(completion)
     if not groups:
-        raise BadComparison("there are no answers yet: wait until some are there")
+        raise BadComparison("there are no answers yet: wait for the first ones")
     if all(len(group) < 2 for group in groups.values()):
         raise BadComparison("a comparison needs two answers to one prompt: sample again with 2 answers or more")
     chosen: list[tuple[Completion, Completion]] = []

@@ -1,4 +1,4 @@
-"""How far a group of jobs is, in the words of the pages that show runs."""
+"""Progress of a group of jobs, for pages that show runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apps.jobs.models import TERMINAL, Job, JobGroup, JobState
 
 @dataclass(frozen=True, slots=True)
 class GroupProgress:
-    """`state` is a word of the status tag; `troubles`: what failed, whose fault it was, and the job to look at."""
+    """`state` is a word of the status tag; `troubles`: what failed, its cause, and the job."""
 
     state: str
     n_jobs: int = 0
@@ -62,5 +62,5 @@ def _progress(counts: dict[str, int], troubles: list[Job]) -> GroupProgress:
 
 
 def version_of(rows: Sequence[object]) -> str:
-    """A short name for what a live region shows; the same name means that nothing changed."""
+    """A short hash of what a live region shows; if it is equal, nothing changed."""
     return hashlib.blake2s(repr(list(rows)).encode(), digest_size=8).hexdigest()

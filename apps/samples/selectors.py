@@ -47,7 +47,7 @@ def completion_list(
 
 
 def comparison_list(project: Project) -> QuerySet[Comparison]:
-    """Give the comparisons that somebody can be asked about: those of equal answers aside."""
+    """Return the comparisons that people or judges can be asked about: all but those of equal answers."""
     return Comparison.objects.filter(ready(), comparable(), project=project).order_by("id")
 
 
@@ -96,14 +96,14 @@ class PromptAnswers:
 def answered_prompts(
     project: Project, completions: QuerySet[Completion], *, page: str | None, size: int
 ) -> Page[Prompt]:
-    """Give a page of the prompts that have such completions; their answers come from `page_groups`."""
+    """Return a page of the prompts with matching completions; their answers come from `page_groups`."""
     theirs = completions.order_by().filter(prompt_id=OuterRef("pk")).values("pk")
     prompts = Prompt.objects.filter(Exists(theirs), project=project).select_related("prompt_set").order_by("id")
     return Paginator(prompts, size).get_page(page)
 
 
 def page_groups(completions: QuerySet[Completion], prompts: Sequence[Prompt]) -> list[PromptAnswers]:
-    """Give each prompt's answers that fit, the first few of each, with their scores: four queries."""
+    """Return each prompt's matching answers, the first few of each, with their scores: four queries."""
     by_prompt: dict[int, list[int]] = defaultdict(list)
     ids = [prompt.pk for prompt in prompts]
     rows = completions.filter(prompt_id__in=ids).order_by("prompt_id", "run_id", "index")
@@ -122,7 +122,7 @@ def page_groups(completions: QuerySet[Completion], prompts: Sequence[Prompt]) ->
 
 
 def answers_of(completion_ids: Iterable[int]) -> list[Answer]:
-    """Give completions with the scores that judges gave them, in the order in which they were made."""
+    """Return completions with their scores by judges, in order of creation."""
     rows = (
         Completion.objects.filter(pk__in=list(completion_ids))
         .select_related("run__checkpoint")
@@ -141,7 +141,7 @@ def _scores(completion: Completion) -> tuple[tuple[str, float], ...]:
 
 
 def prompt_answers(prompt: Prompt) -> tuple[PromptAnswers, list[Comparison]]:
-    """Give a prompt's answers, each with the comparisons it is in, and those comparisons with their labels."""
+    """Return a prompt's answers, each with its comparisons and their labels."""
     ids = list(
         Completion.objects.filter(ready(), prompt=prompt)
         .order_by("run_id", "index")
@@ -166,7 +166,7 @@ def prompt_answers(prompt: Prompt) -> tuple[PromptAnswers, list[Comparison]]:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A sampling run as pages show it: `n_done` of `n_wanted` answers are there."""
+    """A sampling run for pages: `n_done` of `n_wanted` answers exist."""
 
     run: SamplingRun
     n_wanted: int
@@ -179,7 +179,7 @@ class RunRow:
 
 
 def run_rows(runs: Sequence[SamplingRun]) -> list[RunRow]:
-    """Give runs (of `sampling_run_list`) with how far they are."""
+    """Return runs (of `sampling_run_list`) with their progress."""
     progress = group_progress_of(run.group for run in runs)
     return [
         RunRow(

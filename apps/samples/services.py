@@ -53,7 +53,7 @@ def sampling_run_create(
 ) -> SamplingRun:
     """Make a run of n answers for each prompt and enqueue its jobs. Raises BadSampling.
 
-    A checkpoint answers by `engine` transformers (the default), vllm, or auto, which the worker chooses; an endpoint
+    A checkpoint is sampled by `engine` transformers (the default), vllm, or auto, which the worker chooses; an endpoint
     by `api` chat (the default) or completions.
     """
     engine = engine or (Engine.ENDPOINT if endpoint is not None else Engine.TRANSFORMERS)
@@ -63,7 +63,7 @@ def sampling_run_create(
         if api not in APIS:
             raise BadSampling(f"an endpoint is asked by {' or '.join(APIS)}, not by {api!r}")
         if top_k:
-            raise BadSampling("an endpoint knows no top-k: leave it at 0")
+            raise BadSampling("an endpoint has no top-k: leave it at 0")
     if not prompt_ids:
         raise BadSampling("there are no prompts to answer: add some on the Prompts page, or choose another set")
     if not 1 <= n <= 1024:
@@ -100,7 +100,7 @@ def _check_source(project: Project, checkpoint: Checkpoint | None, endpoint: End
     if engine not in Engine.values:
         raise BadSampling(f"there is no engine {engine!r}; there are: {', '.join(Engine.values)}")
     if (checkpoint is None) == (endpoint is None):
-        raise BadSampling("either a checkpoint answers or an endpoint does: name one of them")
+        raise BadSampling("either a checkpoint or an endpoint answers: choose one of them")
     if (engine == Engine.ENDPOINT) != (endpoint is not None):
         wanted = "an endpoint" if engine == Engine.ENDPOINT else "a checkpoint"
         raise BadSampling(f"the engine {engine} needs {wanted}")
@@ -113,7 +113,7 @@ def _check_source(project: Project, checkpoint: Checkpoint | None, endpoint: End
 def sampling_run_enqueue(
     *, run: SamplingRun, follow_up_kind: str = "", follow_up_payload: dict[str, Any] | None = None
 ) -> JobGroup:
-    """Enqueue the jobs of a run; again after a failure, only what is not done yet is tried again."""
+    """Enqueue the jobs of a run; after a failure, only unfinished work is tried again."""
     kind, queue = ("sampling.endpoint", "cpu") if run.engine == Engine.ENDPOINT else ("sampling.chunk", "gpu")
     with transaction.atomic():
         run.group = group_create(
@@ -144,11 +144,11 @@ GAMES_ORIGIN = "loop:games:"
 def comparisons_create(
     *, project: Project, pairs: Iterable[tuple[Completion, Completion]], origin: str
 ) -> list[Comparison]:
-    """Make the comparisons of these pairs, in canonical order; one that is there already is not made twice.
+    """Make the comparisons of these pairs, in canonical order; an existing one is not made twice.
 
-    A comparison on an evaluation prompt is held out, and one made to measure (`origin` begins with `EVALUATION`) is
-    and is not given to people; one of equal answers is marked as such.
-    Raises BadComparison for answers to different prompts.
+    A comparison on an evaluation prompt is held out; one made for an evaluation (`origin` begins with `EVALUATION`) is
+    held out and not shown to people; one of equal answers is marked as such. Raises BadComparison for answers to
+    different prompts.
     """
     measures = origin.startswith(EVALUATION)
     wanted: dict[tuple[int, int], Comparison] = {}

@@ -1,4 +1,4 @@
-"""The only way from a user to a loop, a run or a snapshot."""
+"""Access to loops, runs and snapshots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def loop_for_write(user: Viewer, slug: str, pk: int) -> Loop:
 
 
 def loop_for_api(user: Viewer, pk: int, role: Role = Role.LEAD) -> Loop:
-    """Fetch a loop by its id alone, as the API addresses it."""
+    """Fetch a loop by its id alone, as in the API's address."""
     found = Loop.objects.select_related("project").filter(pk=pk).first()
     if found is None:
         raise Http404
@@ -31,7 +31,7 @@ def loop_for_api(user: Viewer, pk: int, role: Role = Role.LEAD) -> Loop:
 
 
 def branch_for_read(user: Viewer, slug: str, text: str, recipe: str) -> Round | None:
-    """Fetch the finished round of the project that a new loop of this recipe branches from; "" names none."""
+    """Fetch the finished round from which a new loop of this recipe branches; "" names none."""
     if not text:
         return None
     project = project_for(user, slug, Role.LEAD)

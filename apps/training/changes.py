@@ -1,4 +1,4 @@
-"""The settings of a loop as they are now: those it started with, and what people changed from some round on."""
+"""The current settings of a loop: those it started with, and people's changes from some round on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIXED = frozenset(
     }
 )
 FIXED_PARTS = frozenset({"adapter", "anchor", "teach"})
-# A step-refreshed block goes on with the optimizer, the value head and the step count of the one before: what those
+# A on-policy block goes on with the optimizer, the value head and the step count of the one before: what those
 # count must stay as it was.
 STEPWISE_FIXED = frozenset(
     {
@@ -54,7 +54,7 @@ def changes_of(loop: Loop) -> list[LoopChange]:
 
 
 def recipe_of(loop: Loop, index: int | None = None) -> Recipe:
-    """Return the recipe as round `index` runs it; None: as it stands after every change."""
+    """Return the recipe as round `index` runs it; None: after every change."""
     recipe = Recipe.from_json(loop.config)
     for change in changes_of(loop):
         if index is None or change.from_round <= index:
@@ -63,7 +63,9 @@ def recipe_of(loop: Loop, index: int | None = None) -> Recipe:
 
 
 def with_stored(recipe: Recipe, chosen: Mapping[str, Value]) -> Recipe:
-    """Apply settings that were taken once. What would be refused today, since it changed nothing, is left out."""
+    """Apply settings that were once accepted. Settings that would now be refused because they change nothing are
+    left out.
+    """
     try:
         return apply_settings(recipe, chosen)
     except ConfigError:
@@ -74,7 +76,7 @@ def with_stored(recipe: Recipe, chosen: Mapping[str, Value]) -> Recipe:
 
 
 def chosen_of(loop: Loop, index: int | None = None) -> dict[str, Value]:
-    """Return what people set, key by key, as round `index` has it; None: after every change."""
+    """Return people's settings, key by key, as of round `index`; None: after every change."""
     chosen: dict[str, Value] = dict(loop.chosen)
     for change in changes_of(loop):
         if index is None or change.from_round <= index:
@@ -83,7 +85,7 @@ def chosen_of(loop: Loop, index: int | None = None) -> dict[str, Value]:
 
 
 def changeable(recipe: Recipe) -> list[KeyInfo]:
-    """List the settings that may change while the loop goes on, with their present values."""
+    """List the settings that may change while the loop runs, with their present values."""
     fixed = FIXED | STEPWISE_FIXED if recipe.learns_in_steps else FIXED
     return [
         info

@@ -1,4 +1,4 @@
-"""Loops, their rounds, the frozen training sets and the runs that used them."""
+"""Loops, their rounds, the frozen training sets and the training runs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Loop(TimeStamped):
 
 
 class LoopChange(TimeStamped):
-    """What a person changed in a loop under way. Rounds before `from_round` keep what they ran with."""
+    """A person's change to a running loop. Rounds before `from_round` keep their settings."""
 
     loop = models.ForeignKey(Loop, on_delete=models.CASCADE, related_name="changes")
     from_round = models.PositiveIntegerField()
@@ -75,7 +75,7 @@ class LoopChange(TimeStamped):
 
 
 class Round(TimeStamped):
-    """One turn of the loop. Round 0 is the starting policy, evaluated and never trained."""
+    """One round of a loop. Round 0 is the starting policy, evaluated and never trained."""
 
     loop = models.ForeignKey(Loop, on_delete=models.CASCADE, related_name="rounds")
     index = models.PositiveIntegerField()
@@ -118,7 +118,7 @@ class Snapshot(TimeStamped):
 
 
 class SnapshotItem(models.Model):
-    """A pair of a snapshot. Held-out comparisons can't be one: the constraint, and snapshot_create, refuse them."""
+    """A pair of a snapshot. Held-out comparisons are refused by a constraint and by snapshot_create."""
 
     snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="items")
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="snapshot_items")
@@ -174,7 +174,7 @@ class CounterfactualState(models.TextChoices):
 
 
 class Counterfactual(TimeStamped):
-    """A round trained again as if no person had overridden a label, and measured on the same prompts."""
+    """A round trained again without people's overrides, and measured on the same prompts."""
 
     round = models.OneToOneField(Round, on_delete=models.CASCADE, related_name="counterfactual")
     run = models.OneToOneField(TrainingRun, on_delete=models.CASCADE, related_name="counterfactual")

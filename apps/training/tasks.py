@@ -16,7 +16,7 @@ from apps.training.rounds.advance import loop_advance, loop_fail
 
 @handler("rounds.advance", queue="cpu")
 def rounds_advance(ctx: JobContext) -> dict[str, Any]:
-    """Take a loop as far as it goes now: payload {loop}."""
+    """Run a loop as far as possible now: payload {loop}."""
     loop_id = int(ctx.payload["loop"])
     try:
         loop_advance(loop_id=loop_id, now=database_now())
@@ -33,6 +33,6 @@ def rounds_advance(ctx: JobContext) -> dict[str, Any]:
 
 @handler(ADVANCE, queue="cpu")
 def counterfactual_step(ctx: JobContext) -> dict[str, Any]:
-    """Take a counterfactual on: payload {counterfactual}."""
+    """Continue a counterfactual: payload {counterfactual}."""
     counterfactual_advance(counterfactual_id=int(ctx.payload["counterfactual"]), now=database_now())
     return {}

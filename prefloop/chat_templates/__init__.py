@@ -1,9 +1,9 @@
-"""Chat templates: conversations as a model's own template writes them.
+"""Chat templates: render conversations with a model's own template.
 
-A template is a program that came with somebody's model. It runs in a process of its own with limits on memory, time and
-output (`prefloop.confined`), which stays for the next conversations. What a template does with a conversation of some
-form (which roles follow one another, who calls tools) is found once, by conversations of stand-in words: whether it
-leaves a turn out, where the answer begins, what ends it.
+A template is a program that came with somebody's model. It runs in a separate process with limits on memory, time and
+output (`prefloop.confined`), which stays for the next conversations. How a template treats a form of conversation
+(which roles follow one another, who calls tools) is found once, with conversations of stand-in words: whether it drops
+a turn, where the answer begins, what ends it.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _REASONING = ("reasoning_content", "thinking", "reasoning")  # names that templa
 
 
 class RefusedConversation(BadData):
-    """The template does not take this conversation, or leaves a part of it out."""
+    """The template refuses this conversation, or drops a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a template does with conversations of one form, for the answer that follows them.
+    """How a template treats conversations of one form, for the answer that follows them.
 
-    `lead` is what it writes between the prompt and the answer, `opening` what only its generation prompt has there
-    (the beginning of thoughts), `tail` what it writes after the answer.
+    `lead` is what it writes between prompt and answer, `opening` what only its generation prompt has there (the
+    beginning of thoughts), `tail` what it writes after the answer.
     """
 
     generation: bool  # the prompt is what it renders with its generation prompt; else it is cut from the whole
@@ -55,7 +55,7 @@ class Form:
 
 @dataclass
 class ChatTemplate:
-    """A template's text with the tokenizer's special tokens, which it may name."""
+    """A template's text with the tokenizer's special tokens, which the template may use."""
 
     text: str
     tokens: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class ChatTemplate:
         return found + (_ask(self.text, self.tokens, part) if part else [])
 
     def form(self, messages: Sequence[Message]) -> Form:
-        """Find what becomes of conversations like this one. Raises RefusedConversation where a part would be lost."""
+        """Find how conversations like this one are rendered. Raises RefusedConversation if a part would be lost."""
         key = json.dumps([_outline(message) for message in messages])
         if key not in self._forms:
             self._forms[key] = self._find(messages)
@@ -104,10 +104,10 @@ class ChatTemplate:
         told = prompt.lower()
         for what, word in words:
             if word not in told:
-                return f"the chat template leaves out {what}: give it in another turn, or use a template that takes it"
+                return f"the chat template drops {what}: move it to another turn, or use a template that accepts it"
         at = _answer_place(whole)
         if at < 0:
-            return "the chat template leaves out the assistant's answer"
+            return "the chat template drops the assistant's answer"
         header, tail = whole[:at], whole[at + len(_ANSWER) :]
         if prompt != history and header.startswith(prompt):
             return Form(generation=True, lead=header[len(prompt) :], tail=tail)
@@ -119,29 +119,29 @@ class ChatTemplate:
 
 
 def prompt_request(form: Form, messages: list[Message]) -> Asked:
-    """What is rendered to get the text of a prompt by `prompt_text`."""
+    """Return what must be rendered to get the text of a prompt with `prompt_text`."""
     return (messages, True) if form.generation else ([*messages, {"role": "assistant", "content": _ANSWER}], False)
 
 
 def prompt_text(form: Form, rendered: str) -> str:
-    """The text after which a model answers, from what `prompt_request` rendered to."""
+    """Return the text after which a model answers, from the rendered `prompt_request`."""
     if form.generation:
         return rendered
     return rendered[: _answer_place(rendered)].rstrip(" ")
 
 
 def answer_text(form: Form, *, prompt: str, whole: str, answer: str) -> str:
-    """The answer as the template writes it after `prompt`, without what ends it; `whole`: with the answer in it.
+    """Return the answer as the template writes it after `prompt`, without its end; `whole` is the text with the answer.
 
-    Thoughts of the answer's own are kept where the template would leave them out, and opened once where it opens them
-    itself. An answer without thoughts, after thoughts that were opened, has empty ones: so it follows the very prompt
-    that is sampled from. Raises RefusedConversation.
+    The answer's own thoughts are kept if the template would drop them, and opened only once if the template opens them
+    itself. If the prompt has opened thoughts and the answer has none, it gets empty ones, so that it follows exactly
+    the prompt that is sampled from. Raises RefusedConversation.
     """
     header = prompt.removesuffix(form.opening)
     if not whole.startswith(header) or not whole.endswith(form.tail):
         if not answer.strip():  # some templates leave out a turn that says nothing
             return form.lead + _after_opening(form, answer)
-        raise RefusedConversation("the chat template writes the answer elsewhere than after its prompt")
+        raise RefusedConversation("the chat template does not write the answer directly after its prompt")
     end = len(whole) - len(form.tail)
     if form.opening and whole.startswith(prompt):
         return whole[len(prompt) : end]
@@ -154,7 +154,7 @@ def answer_text(form: Form, *, prompt: str, whole: str, answer: str) -> str:
 
 
 def _after_opening(form: Form, body: str) -> str:
-    """`body` after the thoughts that the prompt has opened: its own go on there, else they are ended."""
+    """Continue `body` after the thoughts that the prompt has opened: with its own thoughts, or by closing them."""
     marks = opened_in(form.opening)
     if marks is None:
         return body
@@ -168,7 +168,7 @@ def _after_opening(form: Form, body: str) -> str:
 
 
 def plain_message(message: Mapping[str, Any]) -> Message:
-    """A message as templates expect it: nothing that is None, arguments of tool calls as objects, thoughts by name."""
+    """Return a message as templates expect it: no None values, arguments of tool calls as objects, thoughts by name."""
     plain = {key: copy.deepcopy(value) for key, value in message.items() if value is not None}
     for call in plain.get("tool_calls") or ():
         function = call.get("function", call) if isinstance(call, dict) else {}
@@ -195,7 +195,7 @@ def _has_marks(text: str) -> bool:
 
 
 def _held(text: str, within: str) -> bool:
-    """Whether `text` stands in `within`, whatever became of its white space."""
+    """Whether `text` occurs in `within`, ignoring white space."""
     return "".join(text.split()) in "".join(within.split())
 
 
@@ -210,7 +210,7 @@ def _outline(message: Message) -> list[Any]:
 
 
 def _with_stand_ins(messages: Sequence[Message]) -> tuple[list[Message], list[tuple[str, str]]]:
-    """The messages with a word of its own in the place of each text, and (what it is, the word) of each."""
+    """Return the messages with each text replaced by a unique word, and (what it is, the word) for each."""
     out, words = [], []
     for number, message in enumerate(copy.deepcopy(list(messages))):
         if message.get("content"):

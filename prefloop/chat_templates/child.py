@@ -1,7 +1,7 @@
-"""Rendering chat templates, in the process of its own that `prefloop.chat_templates` asks.
+"""Rendering chat templates, in the separate process that `prefloop.chat_templates` starts.
 
 The environment is the one that transformers documents for chat templates (blocks trimmed, loop controls, `tojson`,
-`raise_exception`, `strftime_now`, `{% generation %}`), so a text comes out as `apply_chat_template` makes it.
+`raise_exception`, `strftime_now`, `{% generation %}`), so texts come out as from `apply_chat_template`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REASON_CHARS = 300
 
 
 class UnreadableTemplate(PrefloopError):
-    """A chat template that is no template."""
+    """A chat template that can't be parsed."""
 
 
 class _Generation(Extension):
@@ -41,9 +41,9 @@ class _Generation(Extension):
 def render_all(
     template: str, tokens: Mapping[str, Any], asked: Sequence[tuple[list[dict[str, Any]], bool]]
 ) -> list[tuple[bool, str]]:
-    """Render conversations, each (messages, whether a header for the next answer shall follow).
+    """Render conversations, each given as (messages, whether to add the header of the next answer).
 
-    Gives (True, text) or (False, why the template would not have it) for each. Raises UnreadableTemplate.
+    Gives (True, text) or (False, the template's reason) for each. Raises UnreadableTemplate.
     """
     compiled = _compiled(template)
     return [_rendered(compiled, tokens, messages, generation=generation) for messages, generation in asked]

@@ -1,4 +1,4 @@
-"""Fields of a frozen dataclass that a person may set: what each allows, and how a value is read and refused."""
+"""Fields of a frozen dataclass that people can set: what each allows, and how a value is read or refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ConfigError(PrefloopError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingSpec:
-    """What one field allows: limits are in the field's own unit, `above` and `below` are exclusive."""
+    """The allowed values of one field; limits are in the field's own unit, `above` and `below` are exclusive."""
 
     help: str
     label: str = ""  # a few words for a form; a key that has none is labelled by the form itself
@@ -185,7 +185,7 @@ def hidden_of(part: Any) -> frozenset[str]:
 
 
 def explained(part: Any, name: str, spec: SettingSpec) -> SettingSpec:
-    """What the field means to this very part."""
+    """Return what the field means in this part."""
     changes: Mapping[str, Any] = part.explain(name) if hasattr(part, "explain") else {}
     return dataclasses.replace(spec, **changes) if changes else spec
 
@@ -202,5 +202,5 @@ declared_fields: Callable[[Any], tuple[tuple[str, Any, SettingSpec], ...]] = cac
 
 
 def _plain(hint: Any) -> Any:
-    """A Literal of texts is read as a text: its choices stand in the metadata."""
+    """A Literal of texts is read as a text: its choices are in the metadata."""
     return hint if hint in (bool, int, float) else str

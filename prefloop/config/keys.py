@@ -46,18 +46,20 @@ class KeyInfo:
 
 
 class Whole(Protocol):
-    """What an object of several parts may say of its keys; every method may be missing. Keys are as in `describe`."""
+    """What an object of several parts can say about its keys; every method may be missing. Keys are as in
+    `describe`.
+    """
 
     def meaningless(self) -> Mapping[str, str]:
-        """Keys, or whole parts, that mean nothing in this object, each with the reason."""
+        """Return keys, or whole parts, that have no meaning in this object, each with the reason."""
         ...
 
     def explain_key(self, key: str) -> Mapping[str, Any]:
-        """What differs from the part's own declaration of a key: choices, limits, help."""
+        """Return how a key differs from the part's own declaration: choices, limits, help."""
         ...
 
     def idle(self) -> Mapping[str, str]:
-        """Keys that do nothing as the object stands, each with the setting of another key that makes it so."""
+        """Return keys that have no effect now, each with the setting of another key that is the cause."""
         ...
 
     def check_settings(self) -> None:
@@ -142,7 +144,7 @@ def _unknown(obj: Any, key: str, known: tuple[str, ...], *, here: str = "") -> s
 
 
 def _said(obj: Any, what: str) -> Mapping[str, str]:
-    """What a `Whole` says; nothing where it doesn't."""
+    """What a `Whole` says; nothing if it has no such method."""
     told: Mapping[str, str] = getattr(obj, what)() if hasattr(obj, what) else {}
     return told
 
@@ -151,7 +153,7 @@ def _said(obj: Any, what: str) -> Mapping[str, str]:
 
 
 def _bare(path: tuple[str | int, ...], name: str) -> str:
-    """The key without the numbers of members: `draws.n`, whichever draw it is."""
+    """The key without the numbers of members: `draws.n` for any of the draws."""
     return ".".join((*(step for step in path if isinstance(step, str)), public(name)))
 
 
@@ -178,7 +180,7 @@ def _numberless(key: str) -> str:
 
 
 def _at(obj: Any, path: tuple[str | int, ...]) -> Any:
-    """The value at a path; None where this object has none there."""
+    """The value at a path; None if this object has none there."""
     for step in path:
         inside = isinstance(step, int) and step < len(obj)
         obj = obj[step] if inside else getattr(obj, str(step), None)
@@ -208,7 +210,7 @@ def _walk_part(
 
 
 def _resolve(obj: Any, key: str, value: object) -> list[tuple[tuple[str | int, ...], Value]]:
-    """Return the paths that a key sets, each with the parsed value; none where the key does not apply."""
+    """Return the paths that a key sets, each with the parsed value; none if the key does not apply."""
     nodes: list[tuple[tuple[str | int, ...], Any]] = [((), obj)]
     *parents, last = key.split(".")
     for step in parents:
@@ -233,7 +235,7 @@ def _members(path: tuple[str | int, ...], node: Any) -> list[tuple[tuple[str | i
 
 
 def _step(path: tuple[str | int, ...], node: Any, step: str) -> list[tuple[tuple[str | int, ...], Any]]:
-    """Go one name down; a tuple of parts opens into all of them, or into the one whose number is asked for."""
+    """Go one name down; a tuple of parts gives all of them, or the one with the given number."""
     if isinstance(node, tuple):
         if step.isdigit() and int(step) < len(node):
             return [((*path, int(step)), node[int(step)])]

@@ -9,7 +9,7 @@ from prefloop.config import ConfigError
 
 
 def rising_numbers(text: str) -> tuple[float, ...]:
-    """Read numbers with commas between them; nothing where they are no finite numbers, or do not rise."""
+    """Read numbers separated by commas; nothing if they are not finite or do not rise."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:

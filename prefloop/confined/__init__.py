@@ -1,4 +1,4 @@
-"""Run a function over a stranger's bytes in a process of its own, with limits on memory, time and output.
+"""Run a function over untrusted bytes in a separate process, with limits on memory, time and output.
 
 A parser of somebody else's file, configuration or template may need any amount of memory or time: that is its writer's
 choice. So it runs in a process of its own, forked from one that has only modules of ours in memory, none of our secrets
@@ -44,27 +44,27 @@ _START_SECONDS = 30.0  # for its imports, on a machine that has much else to do
 
 
 class LimitExceeded(PrefloopError):
-    """Work on a stranger's bytes that came to one of its limits, and was ended."""
+    """Untrusted work that reached one of its limits and was ended."""
 
 
 class NeedsTooMuchMemory(LimitExceeded):
-    """It needs more memory than it may have."""
+    """It needs more memory than allowed."""
 
 
 class TakesTooLong(LimitExceeded):
-    """It takes more processor time, or more time, than it may."""
+    """It takes more processor time, or more time, than allowed."""
 
 
 class GivesTooMuch(LimitExceeded):
-    """What comes out is larger than it may be."""
+    """Its output is larger than allowed."""
 
 
 class NestedTooDeeply(LimitExceeded):
-    """It is nested deeper than Python goes."""
+    """It is nested deeper than Python supports."""
 
 
 class ReaderFailed(PrefloopError):
-    """The function broke, or its process died, of what it was given; the log has the details."""
+    """The function raised an error, or its process died, on this input; the log has the details."""
 
 
 class _NoProcess(ReaderFailed):
@@ -73,7 +73,7 @@ class _NoProcess(ReaderFailed):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one call may take. Memory counts from what the process has after its imports."""
+    """The limits of one call. Memory counts from what the process has after its imports."""
 
     memory_mb: int = 512
     cpu_seconds: int = 60
@@ -92,7 +92,7 @@ def stream(
     what: str = "this file",
     imports: Sequence[str] = (),
 ) -> Iterator[Any]:
-    """Give what the function yields, as it comes. Ends the process when the caller leaves early.
+    """Yield what the function yields. Ends the process if the caller leaves early.
 
     `what` begins the sentence of an error; `imports` names modules that the function imports by itself and whose memory
     shall not count. Raises LimitExceeded, ReaderFailed, and the function's own PrefloopErrors.
@@ -109,16 +109,16 @@ def call(
     what: str = "this file",
     imports: Sequence[str] = (),
 ) -> Any:
-    """Give what the function returns. Raises what `stream` raises."""
+    """Return what the function returns. Raises what `stream` raises."""
     with _Child(function, limits, what=what, imports=imports, single=True) as child:
         child.send(list(arguments))
         return child.value()
 
 
 class Helper:
-    """A process that stays, and calls one function again and again; each call has the limits for itself.
+    """A process that stays and calls one function repeatedly; each call has the limits for itself.
 
-    A call that comes to a limit ends the process, and the next call starts another. One thread at a time.
+    A call that reaches a limit ends the process, and the next call starts another. One thread at a time.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Helper:
         self._child: _Child | None = None
 
     def ask(self, *arguments: Any) -> Any:
-        """Give what the function returns. Raises what `stream` raises."""
+        """Return what the function returns. Raises what `stream` raises."""
         try:
             return self._ask(arguments)
         except _NoProcess:  # something has ended an idle process, or the one it was forked from, since the last call
@@ -168,7 +168,7 @@ class Helper:
 
 
 class _Child:
-    """One process and the pipes to it. `ended`: it answers no more."""
+    """One process and the pipes to it. `ended`: it does not answer any more."""
 
     def __init__(
         self,
@@ -198,14 +198,14 @@ class _Child:
         self._write({"function": name, "imports": list(imports), "limits": asdict(limits), "single": single})
 
     def send(self, arguments: list[Any]) -> None:
-        """Hand over the arguments of a call, whose limits begin now."""
+        """Send the arguments of a call, whose limits start now."""
         if not self._ready:
             self._ready = self._frame()[0] == READY
         self._left, self._n_bytes = self._limits.wait_seconds, 0
         self._write(arguments)
 
     def values(self) -> Iterator[Any]:
-        """Give the values of the call until its end."""
+        """Yield the values of the call until its end."""
         while True:
             kind, payload = self._frame()
             if kind == JSON:
@@ -218,7 +218,7 @@ class _Child:
                 raise self._error(kind, payload)
 
     def value(self) -> Any:
-        """Give the one value of the call."""
+        """Return the only value of the call."""
         (value,) = self.values()
         return value
 
@@ -279,11 +279,11 @@ class _Child:
         if not ready:
             self.close()
             if not self._ready:
-                raise ReaderFailed(f"{self._what} could not be read: no process for it came up in time")
+                raise ReaderFailed(f"{self._what} could not be read: the process for it did not start in time")
             raise TakesTooLong(f"{self._what} takes more than {self._limits.wait_seconds:g} seconds")
 
     def _died(self) -> PrefloopError:
-        """Say what ended the process, which sent no word of it."""
+        """Say what ended the process, if it sent no message."""
         self.ended = True
         status = self._process.wait()
         if status is None:
@@ -311,7 +311,7 @@ class _Child:
 
 
 def _refusal(module: str, name: str, text: str) -> PrefloopError:
-    """Make the error that the child refused with; only classes of our own, whatever the child says."""
+    """Create the error that the child raised; only classes of our own, whatever the child says."""
     found: Any = PrefloopError
     if module.partition(".")[0] == "prefloop":
         found = getattr(importlib.import_module(module), name, PrefloopError)

@@ -1,4 +1,4 @@
-"""The process of its own that runs one function for `prefloop.confined`: it limits itself, then answers calls."""
+"""The child process of `prefloop.confined`: it limits itself, then answers calls to one function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MB = 1 << 20
 
 
 def serve() -> None:
-    """Take one function, then calls to it until the caller closes the pipe."""
+    """Receive one function, then calls to it until the caller closes the pipe."""
     source, out = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", 1 << 18)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)  # a library that prints must not speak into the answers
@@ -47,7 +47,7 @@ def serve() -> None:
 
 
 def _answer(function: Callable[..., Any], arguments: list[Any], out: BinaryIO, *, single: bool) -> bool:
-    """Call the function and send what comes of it; says whether the process can't go on."""
+    """Call the function and send its result; return whether the process can't continue."""
     try:
         given = function(*arguments)
         for value in [given] if single else given:
@@ -79,7 +79,7 @@ def _say(out: BinaryIO, kind: bytes, payload: bytes) -> None:
 
 
 def _read(source: BinaryIO) -> Any:
-    """Read one frame; None where the caller is gone."""
+    """Read one frame; None if the caller is gone."""
     head = source.read(HEAD.size)
     if len(head) < HEAD.size:
         return None

@@ -1,4 +1,4 @@
-"""What all parts of a run share: where it lies, what it was told, where it computes, and whom it speaks to."""
+"""What all parts of a run share: its directory, its specification, its device, and its output."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Leaving(Exception):
 
 
 class Abandoned(Exception):
-    """Asked to leave in the middle of a step that has not moved the weights: the next process takes it."""
+    """Asked to leave in the middle of a step that has not changed the weights: the next process repeats it."""
 
 
 class NotFinite(PrefloopError):
-    """The loss or its gradient is not a number: the settings don't suit the model."""
+    """The loss or its gradient is not finite: the settings don't suit the model."""
 
 
 def _never() -> bool:
@@ -62,24 +62,26 @@ class RunContext:
         self.events.write("log", level=level, message=message)
 
     def step_begins(self) -> None:
-        """Say nothing of a step that ends within a second."""
+        """Start the clock of a step; a step that ends within a second reports no progress."""
         self._told_at = monotonic()
 
     def progress(self, phase: str, done: int, total: int, *, step: int | None = None) -> None:
-        """Say once a second how far a phase is, of a step or before the first; of the latter its ends too."""
+        """Report at most once a second the progress of a phase, in a step or before the first; there also the end of
+        a phase.
+        """
         if (step is None and done in (0, total)) or monotonic() - self._told_at >= _TELL_SECONDS:
             self.events.write("progress", phase=phase, done=done, total=total, **({"step": step} if step else {}))
             self._told_at = monotonic()
 
     def between_passes(self) -> None:
-        """Look whether to leave before the step has moved the weights; of several processes none leaves by itself.
+        """Check for a request to leave before the step has changed the weights; several processes leave together.
 
-        Raises Abandoned. A step of a large model takes minutes, and whoever asks waits for seconds.
+        Raises Abandoned. A step of a large model takes minutes, but whoever asks waits only seconds.
         """
         if self.ranks.size == 1 and self.at_once():
             raise Abandoned
 
     def leave_if_asked(self) -> None:
-        """Look whether any of the processes was asked to leave. Raises Leaving in all of them."""
+        """Check whether any of the processes was asked to leave. Raises Leaving in all of them."""
         if any(self.ranks.gather(self.should_leave())):
             raise Leaving

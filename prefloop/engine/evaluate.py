@@ -1,12 +1,12 @@
 """Evaluation: a policy against the initial and the previous one, on held-out prompts.
 
-Each policy answers each prompt n times at the temperature given (1 is the policy itself). Answers of one number come of
-the same random numbers in every policy: two such answers are alike, and would bias a win rate. So where the truth is
-known it compares every answer of one policy with every answer of the other on the same prompt but the one of its own
-number (n (n - 1) games, ties half). Where it is not, a judge is asked about `pairs_to_judge`: each answer once.
-All intervals are over prompts: the answers to one prompt rise and fall together. KL is the mean over sequences of the
-sum over steps of the exact per-step KL (Rao-Blackwell), over the policy's own answers, so it needs temperature 1 to be
-the policy's.
+Each policy answers each prompt n times at the given temperature (1 is the policy itself). Answers with the same number
+use the same random numbers in every policy: two such answers are similar and would bias a win rate. So if the truth is
+known, it compares every answer of one policy with every answer of the other on the same prompt except the one with its
+own number (n (n - 1) games, ties half). If it is not, a judge is asked about `pairs_to_judge`: each answer once. All
+intervals are over prompts, since the answers to one prompt are correlated. KL is the mean over sequences of the sum
+over steps of the exact per-step KL (Rao-Blackwell), over the policy's own answers, so it needs temperature 1 to be the
+policy's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class EvalPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95% interval (None where one prompt alone can't have one)."""
+    """A mean with its 95% interval (None with only one prompt)."""
 
     mean: float
     ci95: Interval | None
@@ -49,7 +49,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What is known of a policy; `kl` in nats, lengths in tokens (EOS included) and characters."""
+    """The measurements of a policy; `kl` in nats, lengths in tokens (EOS included) and characters."""
 
     n_prompts: int
     n_samples: int
@@ -86,11 +86,11 @@ def evaluate(
     gold: Scorer | None = None,
     cached: Mapping[str, Sequence[Group]] | None = None,
 ) -> Evaluation:
-    """Measure `policy`; all policies draw with the same random numbers, so a policy against itself is exactly ½.
+    """Measure `policy`; all policies sample with the same random numbers, so a policy against itself is exactly ½.
 
-    A win rate needs two answers a prompt (`n`), as the two of one number are not held against each other.
+    A win rate needs two answers per prompt (`n`), since answers with the same number are not compared.
 
-    `cached` holds answers drawn before with the same arguments, by the fingerprint of their policy (each evaluation
+    `cached` holds answers sampled before with the same arguments, by the fingerprint of their policy (each evaluation
     returns its own as `samples`). Without gold there are no win rates.
     """
     if not prompts:
@@ -150,19 +150,21 @@ def win_rate(
 ) -> HeadToHead:
     """Compare every score of ours with every one of theirs on the same prompt, also at equal lengths (characters).
 
-    `same_draws`: answers of one number share their random numbers, and are not compared. Raises ValueError without a
-    game.
+    `same_draws`: answers with the same number share their random numbers, and are not compared. Raises ValueError
+    without a game.
     """
     games = games_of_scores(ours, theirs, lengths=lengths, same_draws=same_draws)
     if not games:
-        raise ValueError("a win rate needs a game: two answers a prompt where they share their random numbers")
+        raise ValueError("a win rate needs a game: two answers per prompt where they share their random numbers")
     if same_draws and [list(row) for row in ours] == [list(row) for row in theirs]:
         return against_itself(len(games), len({game.prompt for game in games}))
     return head_to_head(games)
 
 
 def pairs_to_judge(n: int) -> list[tuple[int, int]]:
-    """Say which of our n answers to a prompt a judge compares with which of theirs: each once, none with its twin."""
+    """Choose which of our n answers to a prompt a judge compares with which of theirs: each once, none with the same
+    number.
+    """
     return [(at, (at + 1) % n) for at in range(n)] if n > 1 else []
 
 

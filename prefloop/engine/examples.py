@@ -1,4 +1,4 @@
-"""From the rows of a snapshot to token ids, in the order in which a run takes them."""
+"""Encoding the rows of a snapshot to token ids, in the order in which a run uses them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 class UnusableRow(BadData):
-    """A row of the snapshot that this model can't be trained on."""
+    """A row of the snapshot that can't be used to train this model."""
 
 
 def encode_pairs(
     rows: Sequence[TrainingPair], tokenizer: Any, *, max_length: int | None, target: Target = ""
 ) -> list[Row]:
-    """Encode pairs; ids that a policy sampled are taken as they are. Raises UnusableRow.
+    """Encode pairs; ids that a policy sampled are used unchanged. Raises UnusableRow.
 
     `target` adds the answer to keep likely: the better one of the two, or the row's own where it has one.
     """
@@ -59,7 +59,7 @@ def encode_groups(rows: Sequence[RankedGroup], tokenizer: Any, *, max_length: in
 
 
 def encode_demonstrations(rows: Sequence[Demonstration], tokenizer: Any, *, max_length: int | None) -> list[Row]:
-    """Encode answers to learn to write. Raises UnusableRow."""
+    """Encode answers to imitate. Raises UnusableRow."""
     wanted = [Answered(row.prompt, (row.completion,), (row.completion_ids,)) for row in rows]
     examples = [
         Row(PackItem(prompt, completions), row.weight, id=row.id)
@@ -101,14 +101,14 @@ def _encoded(
 
 
 def steps_of(n_rows: int, *, batch: int, epochs: int) -> int:
-    """Count the steps of a run: the last batch of an epoch is smaller where the rows don't divide."""
+    """Count the steps of a run: the last batch of an epoch is smaller if the rows don't divide evenly."""
     return epochs * -(-n_rows // batch)
 
 
 def batch_of(examples: Sequence[T], step: int, *, batch: int, seed: int) -> list[T]:
-    """Return the rows of step 1, 2, …: each epoch takes every row once, in an order of its own.
+    """Return the rows of step 1, 2, …: each epoch uses every row once, in an order of its own.
 
-    The order depends on the seed and the epoch alone, so the step is all there is to a position.
+    The order depends only on the seed and the epoch, so the step number is the whole position.
     """
     per_epoch = -(-len(examples) // batch)
     epoch, place = divmod(step - 1, per_epoch)

@@ -1,4 +1,4 @@
-"""Where a run computes and in what precision, and what it does to fit into memory."""
+"""The device and precision of a run, and how it fits into memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 
 
 def device_of(spec: RunSpec, local_rank: int = 0) -> torch.device:
-    """Resolve `auto`: a GPU where there is one (each process of a machine takes its own), else the CPU."""
+    """Resolve `auto`: a GPU if there is one (each process of a machine takes its own), else the CPU."""
     if spec.device != "auto":
         return torch.device(spec.device)
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
@@ -33,16 +33,16 @@ def dtype_named(precision: str, device_type: str) -> torch.dtype:
 
 
 def spare_activations(model: Any) -> None:
-    """Let the backward pass compute the layers' activations again instead of keeping them. Raises UnloadableModel."""
+    """Recompute the layers' activations in the backward pass instead of keeping them. Raises UnloadableModel."""
     if not getattr(model, "supports_gradient_checkpointing", False):
-        raise UnloadableModel(f"{type(model).__name__} can't compute its activations again: set spare_memory to false")
+        raise UnloadableModel(f"{type(model).__name__} can't recompute its activations: set spare_memory to false")
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def ready_to_step(model: Any, *, spare_memory: bool) -> None:
-    """Put the layers that act in training mode only into it; everything else stays in eval mode, dropout off.
+    """Set the layers that only act in training mode to it; everything else stays in eval mode, with dropout off.
 
-    Called before every step: whoever samples or probes in between puts the whole model back into eval mode.
+    Called before every step, since sampling in between puts the whole model back into eval mode.
     """
     for module in model.modules():
         dropouts = getattr(module, "lora_dropout", None)

@@ -1,7 +1,7 @@
-"""Starts the processes of a run on one machine, passes signals on, and ends them all when one of them dies.
+"""Start the processes of a run on one machine, forward signals, and end all of them when one dies.
 
-`accelerate launch` does the first of these on GPUs alone (on CPUs it wants mpirun), and gives processes that were told
-to leave half a minute before it kills them, which a large checkpoint may take longer than.
+`accelerate launch` starts them on GPUs only (on CPUs it needs mpirun), and kills processes half a minute after telling
+them to leave, while a large checkpoint may take longer.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def launch(run_dir: Path, spec: RunSpec, *, should_leave: Callable[[], bool]) ->
 
 
 def exit_code(run_dir: Path, codes: list[int]) -> int:
-    """Say how a run ended whose processes ended with these codes; what nobody wrote down yet goes to `failure.json`."""
+    """Return how a run with these exit codes ended; a failure that nobody recorded is written to `failure.json`."""
     if all(code == EXIT_DONE for code in codes):
         return EXIT_DONE
     if codes[0] == EXIT_LEFT and all(code in (EXIT_DONE, EXIT_LEFT) for code in codes):

@@ -1,8 +1,8 @@
-"""A step's learning: packed passes whose gradients add up to that of the exact mean over the whole minibatch.
+"""The learning part of a step: packed passes whose gradients sum to that of the exact mean over the minibatch.
 
-What a minibatch's sum of losses is divided by is known before its first pass, so that neither the token budget nor the
-order of packing nor the number of processes changes the result but for rounding. Old log-probs come of the pass that is
-trained through, never of a sampler, which rounds otherwise.
+The denominator of a minibatch's loss is known before its first pass, so that the token budget, the order of packing and
+the number of processes change the result only by rounding. Old log-probs come from the pass that is trained through,
+never from a sampler, which rounds differently.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ Minibatch = tuple[float, list[Piece]]  # what its losses are divided by, and thi
 
 
 def nothing() -> None:
-    """Look at nothing between two passes."""
+    """Do nothing between two passes."""
 
 
 def backward(
     objective: StepObjective, model: Any, batch: Minibatch, sums: Sums, *, between: Callable[[], None] = nothing
 ) -> float:
-    """Add the gradient of a minibatch's mean loss to the model's, pass by pass; return this process's part of it."""
+    """Add the gradient of a minibatch's mean loss to the model's, pass by pass; return this process's part of the
+    loss.
+    """
     total, pieces = batch
     value = 0.0
     for piece in pieces:
@@ -44,7 +46,7 @@ def backward(
 
 
 class Learner:
-    """Moves a model by an objective. `updates`: how often, in this run and those that it goes on from."""
+    """Updates a model by an objective. `updates`: how often so far, in this run and the runs that it continues."""
 
     def __init__(
         self, ctx: RunContext, model: Any, objective: StepObjective, optimizer: MasterAdamW, source: Source
@@ -56,9 +58,9 @@ class Learner:
         self._passes = (0, 0, 0)  # of which step, made, to make
 
     def learn(self, rows: Sequence[Row], step: int, sums: Sums) -> dict[str, float]:
-        """Make the passes over the step's rows, each minibatch moving the optimizer once; return what is logged.
+        """Make the passes over the step's rows, with one optimizer step per minibatch; return what is logged.
 
-        Raises NotFinite, and Abandoned while nothing has moved.
+        Raises NotFinite, and Abandoned while the weights have not changed.
         """
         objective, ctx = self._objective, self._ctx
         size = -(-len(rows) // objective.minibatches)

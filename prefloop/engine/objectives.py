@@ -1,4 +1,4 @@
-"""Sums of what is logged of a step, over its passes and its processes."""
+"""Sums of the logged values of a step, over its passes and its processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Sums:
-    """Sums of a batch; a metric's mean is over the rows that it means something for."""
+    """Sums of a batch; a metric's mean is over the rows that have the metric."""
 
     totals: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)

@@ -1,10 +1,10 @@
-"""AdamW in full precision whatever the model's: its state goes to safetensors and back by the names of parameters.
+"""AdamW in full precision whatever the model's; its state is saved to safetensors by the names of parameters.
 
-A model in bf16 trains with a copy of its weights in fp32 that belongs to the optimizer ("master weights"), rather than
-in fp32 under autocast, so that the very tensors that learn are those that sample, score and serve: on-policy methods
-then learn from what was drawn, and nothing is cast anew in each pass. A step is added in fp32, where it is not lost to
+A model in bf16 is trained with an fp32 copy of its weights that belongs to the optimizer ("master weights"), rather
+than in fp32 under autocast, so that the trained tensors are the same that sample, score and serve: on-policy methods
+then train on what was sampled, and nothing is cast again in each pass. A step is added in fp32, where it is not lost to
 rounding (bf16 keeps 8 bits: an update under 0.4 % of a weight would vanish), and rounded into the model. Gradients are
-added up in fp32 too, pass by pass, so that the number of passes does not change the result.
+accumulated in fp32 too, pass by pass, so that the number of passes does not change the result.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ _MASTER = "master"
 
 
 class MasterAdamW(torch.optim.AdamW):
-    """AdamW with its usual betas (0.9, 0.999) over fp32 copies of what is in less than fp32; the rest it steps itself.
+    """AdamW with its usual betas (0.9, 0.999) over fp32 copies of lower-precision parameters; the others it updates
+    directly.
 
-    A low-precision parameter never keeps a gradient: it is moved to its master as soon as a backward pass has made it.
+    A low-precision parameter never keeps a gradient: it is moved to the fp32 copy as soon as a backward pass has made
+    it.
     """
 
     def __init__(self, model: nn.Module, *, lr: float, weight_decay: float) -> None:
@@ -66,24 +68,24 @@ def _move_gradient(master: nn.Parameter, parameter: Tensor) -> None:
 
 
 def make_optimizer(model: Any, settings: Objective) -> MasterAdamW:
-    """Make the optimizer of every parameter that trains."""
+    """Make the optimizer of all trained parameters."""
     return MasterAdamW(model, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
 def gradients(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """List the parameters whose `grad` the next step takes, in the same order each time."""
+    """List the parameters with the `grad` for the next step, always in the same order."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, settings: Objective) -> float:
-    """Scale the gradients to the largest norm that is allowed; return the norm they had."""
+    """Scale the gradients to the largest allowed norm; return their original norm."""
     return float(nn.utils.clip_grad_norm_(gradients(optimizer), settings.clip or math.inf))
 
 
 def learning_rate(settings: Objective, step: int, n_steps: int) -> float:
     """Give the rate of step 1, 2, …, n_steps: a linear rise that reaches the peak at step `warmup`, then the schedule.
 
-    linear ends at peak / (n_steps - warmup) in the last step, so that no step is taken at rate 0.
+    linear ends at peak / (n_steps - warmup) in the last step, so that no step has rate 0.
     """
     if step <= settings.warmup:
         return settings.lr * step / settings.warmup
@@ -95,7 +97,7 @@ def learning_rate(settings: Objective, step: int, n_steps: int) -> float:
 def optimizer_tensors(model: Any, optimizer: MasterAdamW) -> dict[str, Tensor]:
     """Return the moments as `exp_avg.NAME` and `exp_avg_sq.NAME`, and fp32 copies as `master.NAME`, on the CPU.
 
-    Empty before the first step, but for the copies.
+    Before the first step only the copies.
     """
     tensors = {}
     for name, parameter in model.named_parameters():
@@ -112,9 +114,9 @@ def optimizer_tensors(model: Any, optimizer: MasterAdamW) -> dict[str, Tensor]:
 
 
 def restore_optimizer(model: Any, optimizer: MasterAdamW, tensors: Mapping[str, Tensor], *, step: int) -> None:
-    """Put the moments and the fp32 copies back; raises KeyError where a parameter has none.
+    """Restore the moments and the fp32 copies; raises KeyError if a parameter has none.
 
-    A checkpoint of a run in fp32 has no copies: the weights themselves are it.
+    A checkpoint of a run in fp32 has no copies: they are the weights themselves.
     """
     for name, parameter in model.named_parameters():
         master = optimizer.masters.get(parameter)

@@ -1,8 +1,8 @@
-"""Several processes that make one run: the rows of a step are divided among them, its gradient is their sum.
+"""Several processes in one run: the rows of a step are divided among them, and its gradient is their sum.
 
-accelerate joins the processes (gloo on CPUs, NCCL on GPUs). Every process holds the whole model and takes every step;
-the first alone writes events and checkpoints and reads the inbox. What a row's loss is divided by is known of the whole
-batch, so gradients are summed, never averaged, and the curve is that of one process but for rounding.
+accelerate joins the processes (gloo on CPUs, NCCL on GPUs). Every process holds the whole model and makes every step;
+only the first writes events and checkpoints and reads the inbox. The denominator of a row's loss is known for the whole
+batch, so gradients are summed, never averaged, and the curve is that of one process except for rounding.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, rows: Sequence[T]) -> list[T]:
-        """Take this process's part of the rows, dealt out in turn; a part may be empty."""
+        """Return this process's part of the rows, dealt out in turn; a part may be empty."""
         return list(rows[self.rank :: self.size])
 
     def gather(self, value: T) -> list[T]:
@@ -47,7 +47,7 @@ class Ranks:
         return values
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace each gradient by the sum over processes; a parameter that none has a gradient of keeps none."""
+        """Replace each gradient by the sum over processes; a parameter without a gradient in any process keeps none."""
         if self.size == 1:
             return
         has = torch.tensor([parameter.grad is not None for parameter in parameters], device=parameters[0].device).int()
@@ -78,7 +78,7 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(*, on_cpu: bool) -> Iterator[Ranks]:
-    """Join the other processes of this run, as the environment names them (RANK, WORLD_SIZE, MASTER_ADDR, …)."""
+    """Join the other processes of this run, named by the environment (RANK, WORLD_SIZE, MASTER_ADDR, …)."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return

@@ -1,7 +1,7 @@
-"""Reference log-probs of stored rows, read once before the first step and packed as the first epoch will be.
+"""Reference log-probs of stored rows, computed once before the first step and packed like the first epoch.
 
-Packed so, a policy that is its own reference has log-ratios of exactly 0. What was read is a line for each batch in
-`reference/sums.jsonl`: a run that left or was killed goes on with the batch that comes next, to the same numbers.
+With this packing a policy that is its own reference has log-ratios of exactly 0. Each batch's values are a line in
+`reference/sums.jsonl`: a run that left or was killed continues with the next batch, to the same numbers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Sums = tuple[float, ...]  # of a row: one for each of its answers
 
 
 def with_references(ctx: RunContext, rows: Sequence[Row], load: Callable[[], Any], *, file: str = FILE) -> list[Row]:
-    """Return the rows with the reference's log-prob sums beside them; `load` gives its model where one is needed.
+    """Return the rows with the reference's log-prob sums; `load` gives its model if one is needed.
 
-    Each list of rows has a `file` of its own. Raises Leaving or Abandoned where the run is told to leave.
+    Raises Leaving or Abandoned if the run is told to leave.
     """
     seed, batch = ctx.spec.seed, ctx.spec.objective.batch
     n_batches = steps_of(len(rows), batch=batch, epochs=1)
@@ -76,7 +76,7 @@ def _remember(known: dict[tuple[Any, ...], float], rows: Sequence[Row], sums: Se
 
 
 def _read(path: Path) -> list[list[Sums]]:
-    """Read the whole lines; one that was torn is cut off."""
+    """Read the complete lines; a torn one is cut off."""
     if not path.exists():
         return []
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole or not at all, and found again after any death of the process.
+"""Checkpoints of a run: written completely or not at all, and found again however the process died.
 
 A checkpoint is `step-000200/`: the model as `from_pretrained` reads it, and `training/` with the optimizer's moments
 and the generators' states (safetensors) and the position (JSON). It is written under another name, closed with a
@@ -42,7 +42,7 @@ Beside = Mapping[str, Mapping[str, Tensor]]
 
 
 class OutOfDisk(PrefloopError):
-    """There is no room for a checkpoint; those written before are intact."""
+    """There is no space for a checkpoint; earlier ones are intact."""
 
 
 class OtherRun(PrefloopError):
@@ -51,7 +51,7 @@ class OtherRun(PrefloopError):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a run stands: steps done, and the rows that they consumed (an epoch's rows count anew)."""
+    """The position of a run: steps done, and the rows they used (counted again in each epoch)."""
 
     step: int
     consumed_rows: int
@@ -60,7 +60,7 @@ class Position:
 
 
 def is_disk_error(error: Exception) -> bool:
-    """Say whether the disk is full; safetensors has an error of its own, with the system's number in its text."""
+    """Whether the error is a full disk; safetensors has an error of its own, with the system's number in its text."""
     if isinstance(error, OSError):
         return error.errno in _DISK_ERRORS
     return any(f"os error {number})" in str(error) for number in _DISK_ERRORS)
@@ -81,7 +81,7 @@ def sweep(run_dir: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A checkpoint to go on from, and what its run descends from."""
+    """A checkpoint to resume from, and the history of its run."""
 
     path: Path
     position: Position
@@ -89,16 +89,16 @@ class Found:
 
 
 def newest_checkpoint(run_dir: Path, *, config_hash: str, snapshot_sha256: str, on_log: OnLog) -> Found | None:
-    """Find the newest checkpoint whose manifest verifies; damaged ones are said in the log and taken away.
+    """Find the newest checkpoint whose manifest verifies; damaged ones are logged and removed.
 
-    Raises OtherRun where it was made with other settings.
+    Raises OtherRun if it was made with other settings.
     """
     for path in step_dirs(run_dir):
         try:
             manifest = verify_manifest(path)
             position = read_position(path)
         except (DamagedCheckpoint, OSError, ValueError, KeyError, TypeError) as error:
-            on_log("warning", f"checkpoint {path.name} is damaged ({error}); going back to the one before")
+            on_log("warning", f"checkpoint {path.name} is damaged ({error}); using the one before")
             remove_dir(path)
             continue
         if (position.config_hash, position.snapshot_sha256) != (config_hash, snapshot_sha256):
@@ -131,7 +131,7 @@ def save_checkpoint(
 ) -> tuple[Path, str]:
     """Publish `step-…/` and remove the oldest beyond `keep_last`; return its path and fingerprint. Raises OutOfDisk.
 
-    `beside`: other tensors that the run goes on with, by the name of their file.
+    `beside`: further tensors needed to resume, by file name.
     """
     target = run_dir / f"step-{position.step:06d}"
     moments = optimizer_tensors(model, optimizer)
@@ -173,8 +173,8 @@ def publish_result(
 ) -> str:
     """Publish the model alone, without the optimizer; return its fingerprint. Raises OutOfDisk.
 
-    With `merge_in` a model with an adapter becomes a whole one, the adapter beside it in `adapter/`; the model that
-    was given is used up. `beside`: tensors of what was trained with it (a value head), by the name of their file.
+    With `merge_in` a model with an adapter becomes a full one, with the adapter in `adapter/`; the given model can't be
+    used afterwards. `beside`: tensors of modules trained with it (a value head), by file name.
     """
 
     def write(folder: Path) -> None:
@@ -191,18 +191,18 @@ def publish_result(
 
 
 def load_moments(path: Path) -> dict[str, Tensor]:
-    """Read the optimizer's numbers of a checkpoint; empty before the first step."""
+    """Read the optimizer state of a checkpoint; empty before the first step."""
     return dict(load_file(path / TRAINING / "optimizer.safetensors"))
 
 
 def restore_kept_generators(path: Path) -> None:
-    """Put the random generators back where the checkpoint left them."""
+    """Restore the random generators from the checkpoint."""
     scalars = json.loads((path / TRAINING / "state.json").read_text("utf-8"))["generators"]
     restore_generators(load_file(path / TRAINING / "generators.safetensors"), scalars)
 
 
 def load_beside(path: Path, name: str) -> dict[str, Tensor]:
-    """Read what stood `beside` a checkpoint under this name; empty where there was nothing."""
+    """Read the tensors stored under this name with a checkpoint; empty if there are none."""
     file = path / TRAINING / f"{name}.safetensors"
     return dict(load_file(file)) if file.exists() else {}
 
@@ -225,13 +225,13 @@ def check_room(run_dir: Path, n_bytes: int) -> None:
 
 
 def training_bytes(model: Any, optimizer: MasterAdamW) -> int:
-    """Size of a checkpoint in bytes: what is stored of the model, two moments of each number, fp32 copies."""
+    """Size of a checkpoint in bytes: what is stored of the model, two moments per parameter, fp32 copies."""
     copies = sum(master.nbytes for parameter, master in optimizer.masters.items() if master is not parameter)
     return _stored(model) + copies + 2 * sum(master.nbytes for master in optimizer.masters.values())
 
 
 def remove_dir(path: Path) -> None:
-    """Remove a directory in two steps, so that what is left of a half-done removal is swept and never read."""
+    """Remove a directory in two steps, so that the rest of an interrupted removal is swept and never read."""
     doomed = path.with_name(f"{path.name}{_TEMPORARY}{secrets.token_hex(4)}")
     path.rename(doomed)
     shutil.rmtree(doomed)
@@ -266,7 +266,7 @@ def _size(model: Any) -> int:
 
 
 def _stored(model: Any) -> int:
-    """What `save_model` writes: of a model with an adapter the adapter."""
+    """What `save_model` writes: for a model with an adapter only the adapter."""
     if not is_adapted(model):
         return _size(model)
     return sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
@@ -277,7 +277,7 @@ def _mib(n_bytes: int) -> str:
 
 
 def generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and plain JSON of the global generators; the run's own draws come from its seeds alone."""
+    """Tensors and plain JSON of the global generators; the run's own sampling depends only on its seeds."""
     version, words, gauss = random.getstate()
     name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
     tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64))}

@@ -1,4 +1,4 @@
-"""The training run: from where it stands to its end, in steps that can be left and taken up again exactly.
+"""The training run, from its current position to its end, in steps that can be interrupted and resumed exactly.
 
 There is one such run. Its rows come from a `Source`: a stored snapshot, or draws and a labeller. What makes a resumed
 run equal an undisturbed one, bit for bit on one machine and thread count:
@@ -65,7 +65,7 @@ _COUNTS = "counts"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a process of the run ended; `path` and `fingerprint` are those of the result where there is one."""
+    """How a process of the run ended; `path` and `fingerprint` are those of the result if there is one."""
 
     status: EndStatus
     step: int
@@ -73,8 +73,8 @@ class Outcome:
     fingerprint: str = ""
 
 
-class TrainingRun:
-    """One process of a run. `connection`: where the judge of a step answers; None: where its spec says."""
+class RunProcess:
+    """One process of a run. `connection`: the address of a step's judge; None: the one in its specification."""
 
     def __init__(self, ctx: RunContext, connection: Connection | None = None) -> None:
         self._ctx, self._spec, self._connection = ctx, ctx.spec, connection
@@ -135,7 +135,7 @@ class TrainingRun:
         return StoredRows(self._ctx)
 
     def _prepare(self, found: Found | None) -> None:
-        """Load what is trained and what stands beside it, and put it back where a checkpoint left it."""
+        """Load the trained model and its other state, and restore a checkpoint."""
         ctx, spec, source = self._ctx, self._spec, self._source
         alone = found is not None and base_of(found.path) is not None  # the checkpoint holds its adapter alone
         whole = found.path if found is not None and not alone else ctx.path(spec.start)
@@ -169,7 +169,7 @@ class TrainingRun:
             self._restore(ctx.path(carry), whole=not self._kept)
 
     def _load(self, path: Path, *, own: bool) -> Policy | RewardModel:
-        """Load the model that is trained; a reward model may start from a policy, with a head of zeros."""
+        """Load the trained model; a reward model may start from a policy, with a head of zeros."""
         device, dtype = self._ctx.device, self._ctx.dtype
         if not self._spec.objective.needs("rewards"):
             return load_policy(path, device=device, dtype=dtype)
@@ -179,19 +179,19 @@ class TrainingRun:
         return dataclasses.replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
 
     def _make_objective(self) -> StepObjective:
-        """Make the objective, with its teacher where it has one. Raises ConfigError for one of another vocabulary."""
+        """Make the objective, with its teacher if it has one. Raises ConfigError for one with another vocabulary."""
         made, ctx = make_objective(self._spec.objective), self._ctx
         draws = self._spec.online.draws if self._spec.online is not None else ()
         made.longest = max((draw.max_tokens for draw in draws if draw.source == CURRENT), default=0)
         if isinstance(made, RowObjective) and "teacher" in made.needs and self._spec.reference is not None:
             teacher = load_policy(ctx.path(self._spec.reference), device=ctx.device, dtype=ctx.dtype)
             if teacher.tokenizer.get_vocab() != self._tokenizer.get_vocab():
-                raise ConfigError("the teacher has another vocabulary than the student: their tokens can't be compared")
+                raise ConfigError("teacher and student have different vocabularies: their tokens can't be compared")
             made.teacher = teacher.model.requires_grad_(False)
         return made
 
     def _adapted(self, loaded: Policy | RewardModel, found: Found | None) -> tuple[Any, dict[str, Any]]:
-        """Put the adapter beside the model, where the run has one; return what the checkpoints have to say of it."""
+        """Add the adapter to the model, if the run has one; return what checkpoints must record about it."""
         model, spec = loaded.model, self._spec
         if spec.spare_memory:
             spare_activations(model)
@@ -207,18 +207,18 @@ class TrainingRun:
                 raise OtherRun(f"{spec.start} is not the model that {found.path.name} is an adapter of")
             restore_adapter(model, found.path)
         trains = count_parameters(model)[0]
-        self._ctx.log("info", f"LoRA: {trains:,} numbers train beside {n_parameters:,} frozen ones")
+        self._ctx.log("info", f"LoRA: {trains:,} parameters are trained beside {n_parameters:,} frozen ones")
         return model, kept
 
     def _finished(self) -> Outcome | None:
-        """Say how the run ended where it has its result already: running it again changes nothing."""
+        """Return the outcome of a run that already has its result: running it again changes nothing."""
         target = self._ctx.run_dir / FINAL_DIR
         if not target.exists():
             return None
         try:
             manifest = verify_manifest(target)
         except DamagedCheckpoint as error:
-            self._ctx.log("warning", f"the result is damaged ({error}); making it again")
+            self._ctx.log("warning", f"the result is damaged ({error}); writing it again")
             remove_dir(target)
             return None
         return Outcome("done", int(manifest["step"] or 0), target, str(manifest["fingerprint"]))
@@ -280,9 +280,9 @@ class TrainingRun:
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _steps(self, *, is_saved: bool) -> EndStatus:
-        """Take the steps after `self.step` until the last, or until told to leave; then a checkpoint is written.
+        """Make the steps after `self.step` until the last, or until told to leave; then write a checkpoint.
 
-        `is_saved`: where the run stands now is a checkpoint already.
+        `is_saved`: the current position already has a checkpoint.
         """
         ctx, n_steps = self._ctx, self._source.n_steps
         saved_at, saved_when = self.step if is_saved else -1, monotonic()

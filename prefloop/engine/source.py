@@ -1,4 +1,4 @@
-"""Where the rows of a step come from: a stored snapshot, or draws and a labeller (`online/drawn.py`)."""
+"""Where the rows of a step come from: a stored snapshot, or sampling and a labeller (`online/drawn.py`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ENCODERS: Mapping[Rows, Callable[..., list[Row]]] = {
 
 
 class Source(ABC):
-    """Gives the rows of step 1, 2, …; everything follows from the seed, the step, the weights and the run's log."""
+    """Gives the rows of step 1, 2, …; everything depends on the seed, the step, the weights and the run's log."""
 
     n_rows = 0
     n_steps = 0
@@ -55,44 +55,44 @@ class Source(ABC):
 
     @abstractmethod
     def open(self, loaded: Policy | RewardModel, *, fresh: bool) -> None:
-        """Read the rows for this model; `fresh`: it is the start model, not trained yet. Raises BadData."""
+        """Read the rows for this model; `fresh`: it is the starting model, not trained yet. Raises BadData."""
 
     def begin(self, policy: Any, objective: StepObjective, *, step: int) -> None:  # noqa: B027 - stored rows need none
-        """Make ready for the steps after `step` with the policy that is trained."""
+        """Prepare for the steps after `step` with the trained policy."""
 
     @abstractmethod
     def rows(self, step: int, sums: Sums) -> list[Row]:
-        """Give the rows of a step. May raise JudgeError, or Abandoned: the step is then taken again."""
+        """Return the rows of a step. May raise JudgeError, or Abandoned: the step is then repeated."""
 
     def looked(self, step: int, pieces: Sequence[Piece], sums: Sums) -> None:  # noqa: B027
-        """Look at the step's pieces before they are learnt from, log-probs of policy and reference beside them."""
+        """Inspect the step's pieces before training on them, with the log-probs of policy and reference."""
 
     def after(self, step: int, model: Any) -> None:  # noqa: B027
-        """Follow the policy, which has learnt from the rows of `step`."""
+        """Update the source after the policy was trained on the rows of `step`."""
 
     def consumed(self, step: int) -> int:
-        """Count the rows that the steps up to this one took, those of each epoch anew."""
+        """Count the rows used by the steps up to this one, those of each epoch again."""
         batch = self.ctx.spec.objective.batch
         done, rest = divmod(step, max(1, -(-self.n_rows // batch)))
         return done * self.n_rows + min(rest * batch, self.n_rows)
 
     def values(self, step: int) -> dict[str, float]:
-        """What a metric says of the step besides its loss."""
+        """The step's metrics besides its loss."""
         return {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold of it."""
+        """The tensors that a checkpoint must keep of it."""
         return {}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027
-        """Put back what `tensors` gave."""
+        """Restore what `tensors` gave."""
 
     def close(self) -> None:  # noqa: B027
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 class StoredRows(Source):
-    """The rows of a snapshot, in an order that the seed and the epoch decide."""
+    """The rows of a snapshot, in an order that depends on the seed and the epoch."""
 
     def __init__(self, ctx: RunContext) -> None:
         super().__init__(ctx)

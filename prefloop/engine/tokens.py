@@ -1,6 +1,6 @@
-"""Losses that look at whole next-token distributions: in chunks of positions, never a (length, vocabulary) tensor.
+"""Losses that need whole next-token distributions, in chunks of positions, never a (length, vocabulary) tensor.
 
-The logits of a chunk live only while it is worked on; the backward pass computes them again.
+The logits of a chunk exist only while it is processed; the backward pass computes them again.
 
 Departure: the cringe token loss is averaged over the draw of its positive token rather than drawn. The gradient's
 expectation is the same, its variance smaller, and neither packing nor a resume can change it.
@@ -28,7 +28,7 @@ _CHUNK = 512  # positions
 def forward_cringe(model: Any, packed: PackedBatch, *, k: int) -> tuple[Tensor, Tensor]:
     """Compute log-prob sums and cringe sums of every completion, both (n_completions,), with gradient.
 
-    The batch must be laid out as the model can take it (`unshared_because`): owners and targets are the batch's own.
+    The batch must have a layout that the model supports (`unshared_because`): owners and targets are the batch's own.
     """
     hidden, head = forward_hidden(model, packed, with_grad=True), output_head(model)
     logps = completion_logps(hidden, head, packed.targets)
@@ -58,7 +58,7 @@ def forward_divergence(model: Any, teacher: Any, packed: PackedBatch, *, beta: f
 
 
 def _chunked(compute: Callable[[Tensor, Tensor], Tensor], *tensors: Tensor) -> Tensor:
-    """Apply to chunks of positions, keeping no logits for the backward pass."""
+    """Apply a function to chunks of positions, keeping no logits for the backward pass."""
     parts = [
         checkpoint(compute, *chunk, use_reentrant=False)
         for chunk in zip(*(tensor.split(_CHUNK) for tensor in tensors), strict=True)

@@ -1,13 +1,13 @@
 """The training process: `python -m prefloop.engine.train RUN_DIR`.
 
-Reads `spec.json` and the snapshot, says what it does in `events.jsonl`, hears `inbox.jsonl` before each step, and
-publishes `final/`. SIGTERM and SIGINT make it give up a step that has not moved the weights yet, write a checkpoint and
-leave with exit code 75. It also writes one where the last is two minutes old. Run again, it goes on where it was. Other
-exit codes, with `failure.json` beside: `EXIT_OF_FAILURE`.
+Reads `spec.json` and the snapshot, writes `events.jsonl`, reads `inbox.jsonl` before each step, and publishes `final/`.
+On SIGTERM and SIGINT it abandons a step that has not changed the weights yet, writes a checkpoint and leaves with exit
+code 75. It also writes one when the last is two minutes old. Started again, it continues where it was. Other exit
+codes, with `failure.json`: `EXIT_OF_FAILURE`.
 
-`--connection-from-stdin`: where the judge of a step-refreshed run answers, and its key, come as one JSON line on
-standard input, {"base_url", "api_key", "allow": ["host:port"]}, and are written nowhere; so does the vLLM server that
-draws a step's answers, where one does: {"sampler": {"host_port", "model", "key"}}.
+`--connection-from-stdin`: the address of an on-policy run's judge and its key come as one JSON line on standard input,
+{"base_url", "api_key", "allow": ["host:port"]}, and are written nowhere; so does the vLLM server for a step's answers,
+if there is one: {"sampler": {"host_port", "model", "key"}}.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from prefloop.engine.online.judges import Connection, read_connection
 from prefloop.engine.online.stream import UnusableStream
 from prefloop.engine.ranks import ALONE, Ranks, joined
 from prefloop.engine.resume import OtherRun, OutOfDisk, is_disk_error
-from prefloop.engine.run import Outcome, TrainingRun
+from prefloop.engine.run import Outcome, RunProcess
 from prefloop.judging.errors import CapReached, JudgeError, JudgeUnreachable
 from prefloop.policy.loading import UnloadableModel
 from prefloop.recipes.events import EventsError, EventWriter
@@ -83,7 +83,7 @@ class Busy(PrefloopError):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the process ended: an outcome, or why there is none."""
+    """How the process ended: an outcome, or the reason why there is none."""
 
     outcome: Outcome | None = None
     failure: RunFailure | None = None
@@ -105,10 +105,10 @@ def run(
 ) -> Ended:
     """Train in this process; a failure is written to `failure.json` and returned, never raised.
 
-    `should_leave` is asked before each step; `at_once` also in the middle of one, which is then taken again later.
-    `connection`: where the judge of a step-refreshed run answers; None: where its spec says, without a key.
+    `should_leave` is called before each step; `at_once` also in the middle of one, which is then repeated later.
+    `connection`: the address of an on-policy run's judge; None: the one in its specification, without a key.
 
-    Raises Busy where another process holds the directory.
+    Raises Busy if another process holds the directory.
     """
     folder = Path(run_dir)
     try:
@@ -122,7 +122,7 @@ def run(
         resumed = log.exists() and log.stat().st_size > 0
         events = EventWriter(log if ranks.is_main else None)
         ctx = RunContext(folder, spec, events, should_leave=should_leave, at_once=at_once, ranks=ranks, resumed=resumed)
-        training = TrainingRun(ctx, connection)
+        training = RunProcess(ctx, connection)
         try:
             outcome = training.run()
             events.write(
@@ -140,7 +140,7 @@ def run(
 
 
 def classify(error: Exception) -> FailureClass:
-    """Say whose failure it was."""
+    """Classify the cause of a failure."""
     for kind, failure_class in _CLASS_OF_ERROR:
         if isinstance(error, kind):
             return failure_class
@@ -152,13 +152,13 @@ def classify(error: Exception) -> FailureClass:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m prefloop.engine.train", description="Train in a run directory.")
+    parser = argparse.ArgumentParser(prog="python -m prefloop.engine.train", description="Train from a run directory.")
     parser.add_argument("run_dir", help="directory with spec.json and the snapshot")
     parser.add_argument(
-        "--leave-with-parent", action="store_true", help="write a checkpoint and leave when the parent process has died"
+        "--leave-with-parent", action="store_true", help="write a checkpoint and leave if the parent process dies"
     )
     parser.add_argument(
-        "--connection-from-stdin", action="store_true", help="read where the judge answers, and its key, from a pipe"
+        "--connection-from-stdin", action="store_true", help="read the judge's address and key from a pipe"
     )
     arguments = parser.parse_args(argv)
     connection = read_connection(sys.stdin.readline()) if arguments.connection_from_stdin else None
@@ -216,7 +216,7 @@ def _fail(folder: Path, error: Exception, events: EventWriter | None, *, step: i
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold the directory; the system lets go of it when the process dies, however it does."""
+    """Lock the directory; the system releases it when the process dies, however it does."""
     with (folder / "run.lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

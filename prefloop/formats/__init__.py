@@ -1,7 +1,8 @@
-"""Files in and out: one small reader a format, each `(path) -> Iterator[Record]`, and the writers for export.
+"""Reading and writing files: one small reader per format, each `(path) -> Iterator[Record]`, and the writers for
+export.
 
-A data set that says which answer is better, but not who said so, is a judge named `dataset`: its labels can be
-trained on, reviewed and overridden, and are never held-out truth.
+If a data set says which answer is better but not who said so, its labels are verdicts of a judge named `dataset`: they
+can be trained on, reviewed and overridden, and are never held-out truth.
 """
 
 from __future__ import annotations

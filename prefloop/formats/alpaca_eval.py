@@ -1,9 +1,9 @@
 """AlpacaEval's annotations: two outputs for an instruction and a preference from 1 (the first) to 2 (the second).
 
-Several annotators of one pair are one record. A whole number is a choice, 0 and 1.5 are ties, anything between is a
-soft label. Rows with `annotator_index` (its human cross-annotations) are votes, others are verdicts of `annotator`; a
-row without a preference is a verdict that could not be read.
-Source: the columns of tatsu-lab/alpaca_eval's annotations.
+Annotations of one pair by several annotators become one record. A whole number is a choice, 0 and 1.5 are ties,
+anything between is a soft label. Rows with `annotator_index` (human cross-annotations) are votes, others are verdicts
+of `annotator`; a row without a preference is an unreadable verdict. Source: the columns of tatsu-lab/alpaca_eval's
+annotations.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _annotations(rows: list[Row]) -> Row:
 
 
 def _p_second(row: Row) -> float | None:
-    """The probability that the second output is better; None where the annotator gave nothing that could be read."""
+    """The probability that the second output is better; None if the annotator gave nothing readable."""
     if row.get("preference") in (None, "", "null", "nan") or row["preference"] != row["preference"]:
         return None
     value = number_in(row, "preference", 0, 2)

@@ -1,7 +1,7 @@
-"""A zip of a data set's directory, unpacked for as long as it is read, within limits.
+"""Unpacking a zip of a data set's directory while it is read, within limits.
 
-What a zip says of itself is its maker's choice: members are counted as they come, and nothing is written outside of the
-folder that is made for it. A zip of one file is that file.
+What a zip says about itself can't be trusted: members are counted as they are unpacked, and nothing is written outside
+of the folder made for it. A zip of one file stands for that file.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def unpacked(path: Path, name: str = "") -> Iterator[Path]:
-    """Give the directory (or the only file) in a zip, and any other path as it is. Raises UnreadableFile.
+    """Give the directory (or the only file) in a zip, and any other path unchanged. Raises UnreadableFile.
 
-    `name` is what people call the file: a directory that has no name of its own in the zip is called so.
+    `name` is what people call the file; a directory without a name of its own in the zip gets this name.
     """
     if not is_archive(path):
         yield path
@@ -57,7 +57,7 @@ def unpacked(path: Path, name: str = "") -> Iterator[Path]:
 
 
 def _content(root: Path) -> Path:
-    """Go down while there is nothing but one folder, or to the one file that there is."""
+    """Go down while there is only one folder, or to the only file."""
     inside = list(root.iterdir())
     while len(inside) == 1:
         if any(is_one(root) for is_one in DIRECTORIES.values()):
@@ -91,13 +91,13 @@ def _extract(path: Path, root: Path) -> None:
         ValueError,
         struct.error,
     ) as error:
-        raise UnreadableFile(f"{path.name}: is not a whole zip file: {str(error)[:200]}") from None
+        raise UnreadableFile(f"{path.name}: is not a complete zip file: {str(error)[:200]}") from None
     if not n:
         raise UnreadableFile(f"{path.name}: there is no file in it")
 
 
 def _refuse_long_list(path: Path) -> None:
-    """Raises UnreadableFile where a zip lists too much, before all of the list is read."""
+    """Raises UnreadableFile if a zip lists too many members, before the whole list is read."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 65_557))
@@ -111,19 +111,19 @@ def _refuse_long_list(path: Path) -> None:
 
 
 def _safe(member: zipfile.ZipInfo, path: Path, seen: set[str]) -> PurePosixPath:
-    """Give the place of a member within the folder. Raises UnreadableFile where it leads out, or is no plain file."""
+    """Give a member's place within the folder. Raises UnreadableFile if it points outside or is not a plain file."""
     name = PurePosixPath(member.filename)
     shown = member.filename[:80]
     parts = name.parts
     if name.is_absolute() or not parts or ".." in parts or len(parts) > MAX_DEPTH or re.search(r"[\\:\0]", str(name)):
-        raise UnreadableFile(f"{path.name}: {shown!r} in it leads out of its folder, or too deep")
+        raise UnreadableFile(f"{path.name}: {shown!r} in it points outside its folder, or is nested too deep")
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise UnreadableFile(f"{path.name}: {shown!r} in it is a link or no plain file")
+        raise UnreadableFile(f"{path.name}: {shown!r} in it is a link or not a plain file")
     if member.flag_bits & 1:
         raise UnreadableFile(f"{path.name}: {shown!r} in it is encrypted")
     if name.name.lower().endswith(_ARCHIVES):
-        raise UnreadableFile(f"{path.name}: {shown!r} in it is an archive again: unpack it first")
+        raise UnreadableFile(f"{path.name}: {shown!r} in it is an archive itself: unpack it first")
     if str(name) in seen:
         raise UnreadableFile(f"{path.name}: {shown!r} is in it twice")
     seen.add(str(name))

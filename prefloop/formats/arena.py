@@ -1,12 +1,11 @@
-"""Battles of two models: the arena's human preferences in its published shapes, and MT-Bench's judgements.
+"""Battles of two models: Chatbot Arena's human preferences in their published forms, and MT-Bench's judgements.
 
-The arena: conversations with `winner` (chatbot_arena_conversations, 100k, 140k), or texts with `winner_model_a`,
+Arena: conversations with `winner` (chatbot_arena_conversations, 100k, 140k), or texts with `winner_model_a`,
 `winner_model_b`, `winner_tie` (55k, a CSV whose texts are JSON lists of turns). Every row is an item of its own and one
-person's vote. MT-Bench: several judges on one pair of answers, so rows with the same question, turn and models are one
-record; experts and authors are voters, `gpt4…` is a judge. Where the last turns differ they are the answers, and what
-came before is the prompt; a second turn keeps each side's own first answer in its text.
-Source: the columns of the lmsys/ and lmarena-ai/ data sets (Zheng et al. 2023, arXiv:2306.05685; Chiang et al. 2024,
-arXiv:2403.04132).
+person's vote. MT-Bench: several judges on one pair of answers, so rows with the same question, turn and models become
+one record; experts and authors are voters, `gpt4…` is a judge. If only the last turns differ they are the answers and
+the rest is the prompt; otherwise a second turn keeps each side's own first answer in its text. Source: the columns of
+the lmsys/ and lmarena-ai/ data sets (Zheng et al. 2023, arXiv:2306.05685; Chiang et al. 2024, arXiv:2403.04132).
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def _record(row: Row, first: Messages, second: Messages) -> Row:
     while shared and first[shared]["role"] != "assistant":  # an answer starts with the assistant
         shared -= 1
     if shared == 0:
-        raise InvalidRecord("the two conversations share no question")
+        raise InvalidRecord("the two conversations have no question in common")
     return {
         "prompt": first[0]["content"] if shared == 1 and first[0]["role"] == "user" else first[:shared],
         "completions": [
@@ -124,7 +123,7 @@ def _turns(value: object, at: str) -> Messages:
 
 
 def _turns_of_texts(row: Row, side: str) -> Messages:
-    """Prompts and answers as two lists, each a JSON text in the CSV; an answer that is null there is an empty one."""
+    """Prompts and answers as two lists, each a JSON text in the CSV; an answer that is null there is empty."""
     prompts, answers = _texts(row, "prompt"), _texts(row, f"response_{side}")
     if len(prompts) != len(answers):
         raise InvalidRecord(f"prompt has {len(prompts)} turns and response_{side} has {len(answers)}")
@@ -154,7 +153,7 @@ def _json(text: str, at: str) -> Any:
 def _choice(row: Row) -> int | str:
     name = str(row.get("winner", "")).strip().lower()
     if name not in _CHOICES:
-        raise InvalidRecord(f"winner is none of {', '.join(_CHOICES)}")
+        raise InvalidRecord(f"winner is not one of {', '.join(_CHOICES)}")
     return _CHOICES[name]
 
 

@@ -1,4 +1,4 @@
-"""Argilla's records: fields, responses of people, suggestions of agents.
+"""Argilla's records: fields, responses by people, suggestions by agents.
 
 One question compares the answers: by a label (`response1`, `1`, `tie`, …) or by a ranking. Submitted responses to it
 are votes (or rankings) of their users, suggestions are verdicts (or rankings) of their agents; discarded ones are skips
@@ -83,7 +83,7 @@ def convert(row: Row) -> Row:
 
 
 def _add(record: Row, given: list[_Given], names: list[str]) -> None:
-    """Put what was said where it belongs, and count the rest."""
+    """Store each label where it belongs, and count the rest."""
     read = [(one, answered(one.question, one.value, names, groups=_groups(one.value, names))) for one in given]
     question = comparing(said for one, said in read if one.status == "submitted")
     skipped: set[str] = set()
@@ -103,7 +103,7 @@ def _add(record: Row, given: list[_Given], names: list[str]) -> None:
 
 
 def _skip(record: Row, one: _Given, names: list[str], skipped: set[str]) -> None:
-    """A discarded response skips the pair, once a person; of several answers it says nothing."""
+    """A discarded response skips the pair, once per person; with more than two answers it is ignored."""
     if len(names) == 2 and not one.is_agent:
         if one.who not in skipped:
             record["votes"].append({"rater": one.who, "pair": [0, 1], "choice": "skip"})
@@ -193,7 +193,7 @@ def _who(one: Row) -> str:
 
 
 def _flat_questions(row: Row) -> list[str]:
-    """The questions of a data set, whose answers stand beside the fields."""
+    """The questions of a data set whose answers are columns like the fields."""
     found = [str(mark[1]) for name in row if (mark := _MARK.fullmatch(str(name)))]
     return list(dict.fromkeys(found))
 

@@ -1,8 +1,8 @@
 """The question of a row: which columns make it, and how they become a prompt.
 
-A question column (`prompt`, `instruction`, `question`, …) is what the user asks; `input` or `context` beside it belongs
-to it; `system` heads the conversation; `history` (pairs of texts, or messages) stands between the two. What changes the
-question is read so, or the row is refused: definitions of tools, which only a template could render, are not kept.
+A question column (`prompt`, `instruction`, `question`, …) is what the user asks; `input` or `context` belongs to it;
+`system` heads the conversation; `history` (pairs of texts, or messages) comes between the two. Whatever changes the
+question is either read or the row is refused: definitions of tools, which only a template could render, are not kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BETWEEN = "\n\n"  # an instruction and its input, as in the templates that Alpac
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which columns hold the question; an empty name means that there is none."""
+    """The columns that hold the question; an empty name means that there is none."""
 
     question: str = ""
     extra: str = ""
@@ -61,7 +61,7 @@ def prompt_in(row: Row, asked: Asked) -> str | Messages:
 
 
 def prompt_around(prompt: str | Messages, row: Row, asked: Asked) -> str | Messages:
-    """Set a row's system turn and earlier turns before a prompt; a text without any stays a text."""
+    """Put a row's system turn and earlier turns before a prompt; a text without any stays a text."""
     refuse_tools(row)
     before = _turns(row.get(asked.history), asked.history) if asked.history else []
     system = row.get(asked.system) if asked.system else None
@@ -80,7 +80,7 @@ def prompt_around(prompt: str | Messages, row: Row, asked: Asked) -> str | Messa
 
 
 def refuse_tools(row: Row) -> None:
-    """Raises InvalidRecord where a row defines tools: they are a part of the question that is no text."""
+    """Raises InvalidRecord if a row defines tools: they belong to the question but are not text."""
     for name in TOOLS:
         value = row.get(name)
         if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
@@ -91,7 +91,7 @@ def refuse_tools(row: Row) -> None:
         if isinstance(value, dict):
             value = [value] if value else []
         if isinstance(value, list) and any(isinstance(one, dict) for one in value):
-            raise InvalidRecord(f"{name} defines tools, a part of the question that is no text: it can't be kept")
+            raise InvalidRecord(f"{name} defines tools, which can't be imported")
 
 
 def _with_extra(prompt: str | Messages, row: Row, asked: Asked) -> str | Messages:
@@ -106,12 +106,14 @@ def _with_extra(prompt: str | Messages, row: Row, asked: Asked) -> str | Message
     if any(extra.strip() in text for text in held):
         return prompt
     if not isinstance(prompt, str):
-        raise InvalidRecord(f"{asked.extra} stands beside messages in {asked.question}: which of them it belongs to?")
+        raise InvalidRecord(
+            f"{asked.extra} is given together with messages in {asked.question}: it is unclear where it belongs"
+        )
     return f"{prompt}{BETWEEN}{extra}" if prompt.strip() else extra
 
 
 def _turns(value: Any, at: str) -> Messages:
-    """Earlier turns: messages, or pairs of what was asked and answered."""
+    """Earlier turns: messages, or pairs of question and answer."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = unpacked(value, at)
         value = loads(value.encode()) if isinstance(value, str) else value

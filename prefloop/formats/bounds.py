@@ -1,4 +1,4 @@
-"""How large a row, a record and an unpacked file may be. Files hold what their makers choose; these are our numbers."""
+"""Limits on the size of a row, a record and an unpacked file, since the makers of files can choose any size."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Row = dict[str, Any]
 
 
 def too_wide(row: Row) -> str:
-    """Say why a row has too many columns; empty where it has not."""
+    """Say why a row has too many columns; empty if it has not."""
     return f"has {len(row):,} columns, more than {MAX_COLUMNS:,}" if len(row) > MAX_COLUMNS else ""
 
 
 def parquet_rows(path: Path) -> Any:
-    """Give the rows of a Parquet file, few at a time, counting what they unpack to.
+    """Give the rows of a Parquet file, a few at a time, counting their unpacked size.
 
     A few bytes of a dictionary or of runs can stand for any number of texts and values. Raises UnreadableFile.
     """
@@ -65,7 +65,7 @@ def parquet_rows(path: Path) -> Any:
 
 
 def _spelled_out(batch: Any) -> Any:
-    """Replace the codes of a dictionary by what they stand for, so that its bytes count."""
+    """Replace the codes of a dictionary by their values, so that the values' bytes count."""
     import pyarrow as pa
 
     if not any(pa.types.is_dictionary(column.type) for column in batch.columns):

@@ -1,9 +1,9 @@
 """Any table of pairs, by naming its columns: prompt, first, second, and who won.
 
 `Mapping` says which column holds what. `guess` proposes one from the columns' names; a person looks at the first rows
-and puts it right. The label column may say A/B, left/right, tie, both bad, or a column's own name; numbers mean one
-thing in one file and another in the next, so `first_value` and `second_value` say what they mean. Rows with one id, and
-rows of one pair by several raters or judges, are one item.
+and corrects it. The label column may say A/B, left/right, tie, both bad, or a column's own name; numbers mean different
+things in different files, so `first_value` and `second_value` give their meaning. Rows with one id, and rows of one
+pair by several raters or judges, are one item.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _VALUES = ("first_value", "second_value", "encoding")  # parts that are no colum
 
 
 class BadMapping(PrefloopError):
-    """A mapping that names no column of the file, or leaves out one that is needed."""
+    """A mapping that names no column of the file, or lacks a necessary one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Mapping:
         return cls(**values)
 
     def check(self, columns: Sequence[str]) -> None:
-        """Raises BadMapping where a part is missing, or names a column that is not there."""
+        """Raises BadMapping if a part is missing, or names a column that does not exist."""
         ordered, decided = bool(self.first and self.second), bool(self.chosen and self.rejected)
         if not self.prompt and not decided:
             raise BadMapping("no column is mapped to prompt")
@@ -124,7 +124,7 @@ def is_column(part: str) -> bool:
 
 
 def read(source: Source, mapping: Mapping, *, named: bool) -> Iterator[Record]:
-    """Read a table's rows by a mapping; ids are those of its id column where a person `named` it.
+    """Read a table's rows by a mapping; ids come from its id column if a person `named` it.
 
     Raises RecordsError, UnreadableFile.
     """
@@ -134,7 +134,7 @@ def read(source: Source, mapping: Mapping, *, named: bool) -> Iterator[Record]:
 
 
 def _item(row: Row, mapping: Mapping) -> object:
-    """Name the item of a row: by its id, else by its question and answers where it may have several raters."""
+    """Identify the item of a row: by its id, else by its question and answers if it may have several raters."""
     if mapping.id:
         return id_in(row, mapping.id)
     if not (mapping.rater or mapping.judge):
@@ -164,7 +164,7 @@ def convert(row: Row, mapping: Mapping, *, named: bool = True) -> Row:
     record = _decided(row, mapping, metadata) if mapping.chosen else _compared(row, mapping, metadata)
     if mapping.id and named:
         if id_in(row, mapping.id) is None:
-            raise InvalidRecord(f"{mapping.id} is no id: neither text nor a whole number")
+            raise InvalidRecord(f"{mapping.id} is not an id: neither text nor a whole number")
         record["id"] = str(row[mapping.id])
     return record
 
@@ -181,7 +181,7 @@ def _decided(row: Row, mapping: Mapping, metadata: Row) -> Row:
 
 
 def _compared(row: Row, mapping: Mapping, metadata: Row) -> Row:
-    """Two answers and, perhaps, which is better."""
+    """Two answers and, if known, which is better."""
     names = (mapping.first, mapping.second)
     answers = [answer_of(row.get(name), name) for name in names]
     models = [str(row.get(name) or "") if name else "" for name in (mapping.first_model, mapping.second_model)]
@@ -198,11 +198,11 @@ def _compared(row: Row, mapping: Mapping, metadata: Row) -> Row:
 
 
 def _said(row: Row, mapping: Mapping, choice: int | str) -> Row:
-    """A vote where there is a rater, a verdict else."""
+    """A vote if there is a rater, else a verdict."""
     if rater := mapping.rater and _name(row, mapping.rater):
         return {"votes": [{"rater": rater, "pair": [0, 1], "choice": choice}], "verdicts": []}
     if choice == "skip":
-        return {"verdicts": [], "notes": {f"rows whose {mapping.label or 'label'} is empty: they say nothing": 1}}
+        return {"verdicts": [], "notes": {f"rows whose {mapping.label or 'label'} is empty: they have no label": 1}}
     judge = (mapping.judge and _name(row, mapping.judge)) or DATASET
     return {"verdicts": [{"judge": judge, "pair": [0, 1], "choice": choice, "state": "ok"}]}
 
@@ -260,7 +260,7 @@ def guess(columns: Sequence[str]) -> Mapping:
 
 
 def prompt_column(row: Row) -> str:
-    """Find the column that holds the prompt. Raises InvalidRecord naming the columns that there are."""
+    """Find the column that holds the prompt. Raises InvalidRecord listing the columns."""
     found = asked_in(row).question
     if not found:
         raise InvalidRecord(f"no column looks like a prompt; there are: {', '.join(map(str, row))}")

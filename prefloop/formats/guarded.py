@@ -1,7 +1,7 @@
-"""Read a stranger's file in a process with limits (`prefloop.confined`): its columns, its format, its records.
+"""Read a file of unknown origin in a process with limits (`prefloop.confined`): its columns, its format, its records.
 
-What comes out is canonical JSON, one record after another, bounded in size and number of values, and read here once
-more as any record is. Limits grow with the file, for a large one has a right to more.
+The process returns canonical JSON, one record after another, bounded in size and number of values, and it is read here
+again like any record. Limits grow with the size of the file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _COMPRESSED = (".gz", ".parquet", ".zip")
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A record and where it stands: a line of JSON Lines, else its number among the file's records."""
+    """A record and its place: a line of JSON Lines, else its number among the file's records."""
 
     number: int
     unit: str
@@ -54,7 +54,7 @@ class Located:
 
 
 def limits_for(path: Path, *, memory_mb: int = MEMORY_MB, seconds: int = SECONDS) -> Limits:
-    """Give the limits of reading a file or directory: those of a small one, and more by its megabytes."""
+    """Give the limits for reading a file or directory: those of a small one, and more for each megabyte."""
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path] if path.is_file() else []
     size = sum(file.stat().st_size for file in files)
     whole = sum(unpacked_limit(f) if f.suffix.lower() in _COMPRESSED else f.stat().st_size for f in files)
@@ -67,7 +67,7 @@ def limits_for(path: Path, *, memory_mb: int = MEMORY_MB, seconds: int = SECONDS
 
 
 class Reading:
-    """A file, read from its start as often as `records` is called. Close it: a process may be waiting.
+    """A file, read from its start each time `records` is called. Close it: a process may be waiting.
 
     `format_name` may be "auto"; a mapping reads any table.
     """
@@ -142,7 +142,7 @@ def _located(frame: bytes) -> Located:
 
 
 def written(path: str, format_name: str, mapping: dict[str, str] | None) -> Iterator[Any]:
-    """Runs in the process: the columns, the format's name, then each record as its place and its line, or errors."""
+    """Runs in the process: gives the columns, the format's name, then each record with its place, or errors."""
     gc.disable()  # millions of objects and no cycles
     file = Path(path)
     try:

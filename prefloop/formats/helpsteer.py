@@ -31,7 +31,7 @@ def matches_preferences(row: Row) -> bool:
 
 
 def read_ratings(source: Source) -> Iterator[Record]:
-    """Two answers to one prompt stand in two rows; they are one record."""
+    """Two answers to one prompt are in two rows; they become one record."""
     return groups_to_records(source, lambda row: row.get("prompt"), _ratings, prefix="helpsteer")
 
 

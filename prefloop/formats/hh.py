@@ -1,6 +1,6 @@
 """Anthropic's hh-rlhf: `chosen` and `rejected` transcripts, "\\n\\nHuman: …\\n\\nAssistant: …".
 
-The labels are people's: one vote each, by the rater `crowdworker`. Where the transcripts part before the last turn,
+The labels are people's: one vote each, by the rater `crowdworker`. If the transcripts differ before the last turn,
 everything from there on is the answer.
 """
 
@@ -43,7 +43,7 @@ def convert(row: Row) -> Row:
     while shared and chosen[shared]["role"] != "assistant":  # an answer starts with the assistant
         shared -= 1
     if shared == 0:
-        raise InvalidRecord("chosen and rejected share no question")
+        raise InvalidRecord("chosen and rejected have no question in common")
     value = preference(
         chosen[:shared], _answer(chosen[shared:]), _answer(rejected[shared:]), metadata=rest(row, "chosen", "rejected")
     )

@@ -1,8 +1,8 @@
-"""Rows become records: which rows are one item, what its id is, and what was said of it by whom.
+"""From rows to records: which rows are one item, what its id is, and who gave which label.
 
-Rows with one id are one item, whatever is said in each: its votes are gathered, a row that repeats another adds
-nothing, and another question or other answers under the same id are refused. A row whose two answers are equal holds
-no preference: it is left out and counted.
+Rows with one id are one item: their votes are collected, a row that repeats another adds nothing, and other questions
+or answers under the same id are refused. A row whose two answers are equal has no preference: it is left out and
+counted.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from prefloop.records import InvalidRecord, LineError, Record, RecordsError, par
 from prefloop.records.form import MAX_ERRORS
 
 MAX_HELD_BYTES = 500_000_000  # of a file whose rows have to be held together
-EQUAL = "rows with two equal answers, which is no preference, left out"
-REPEATED = "rows that repeat another word for word, read once"
+EQUAL = "rows with two equal answers, which express no preference, left out"
+REPEATED = "rows that repeat another row exactly, read once"
 
 Convert = Callable[[Row], Row]
 Key = Callable[[Row], object]
@@ -30,12 +30,12 @@ _SAID = ("gold", "votes", "rankings", "verdicts", "overrides", "scores")
 
 
 class NoPreference(Exception):
-    """A row in which nothing is better than anything: its two answers are equal."""
+    """A row without a preference, because its two answers are equal."""
 
 
 @dataclass(slots=True)
 class _Item:
-    """What the rows of one id have told so far, and in which form, so that nothing counts twice."""
+    """What the rows of one id have given so far, and in which form, so that nothing counts twice."""
 
     number: int
     unit: str
@@ -91,7 +91,7 @@ def rows_to_records(source: Source, convert: Convert, *, prefix: str, key: Key =
 def groups_to_records(
     source: Source, key: Key, convert: Callable[[list[Row]], Row], *, prefix: str
 ) -> Iterator[Record]:
-    """Convert all rows that are about one item at once: single answers, say, that make one record together.
+    """Convert all rows of one item at once: single answers, say, that make one record together.
 
     The items come in the order of their first rows. Holds the file in memory, so larger ones than MAX_HELD_BYTES are
     refused. Raises RecordsError (at the first row of the item at fault) or UnreadableFile.
@@ -121,16 +121,16 @@ def groups_to_records(
 
 
 def refuse_large(source: Source) -> None:
-    """Raises UnreadableFile where a file is too large for its rows to be held."""
+    """Raises UnreadableFile if a file is too large for its rows to be held in memory."""
     if source.path.stat().st_size > MAX_HELD_BYTES:
         raise UnreadableFile(f"{source.path.name}: is larger than {MAX_HELD_BYTES:,} bytes; import it in parts")
 
 
 def preference(prompt: object, chosen: str, rejected: str, *, metadata: Row) -> Row:
-    """Make a record (JSON types, no id) in which `chosen` was preferred, by nobody in particular.
+    """Make a record (JSON types, no id) in which `chosen` was preferred, by an unnamed rater.
 
-    The lower SHA-256 comes first: were the better answer always first, whoever prefers the first slot would look right.
-    Raises NoPreference where the two are equal.
+    The answer with the lower SHA-256 comes first: if the better answer were always first, a judge that prefers the
+    first position would seem right. Raises NoPreference if the two are equal.
     """
     if chosen == rejected:
         raise NoPreference
@@ -141,7 +141,7 @@ def preference(prompt: object, chosen: str, rejected: str, *, metadata: Row) -> 
 
 
 def rated(prompt: object, completion: str, good: bool | None, *, metadata: Row) -> Row:
-    """Make a record of one answer; where it was called good or bad that is a score of 1 or 0."""
+    """Make a record of one answer; a good or bad label becomes a score of 1 or 0."""
     scores = [] if good is None else [{"judge": DATASET, "completion": 0, "value": float(good)}]
     return {"prompt": prompt, "completions": [{"text": completion}], "metadata": metadata, "scores": scores}
 
@@ -157,7 +157,7 @@ def _row(numbered: Numbered) -> Row:
 
 
 def _converted(convert: Convert, row: Row, numbered: Numbered, source: Source) -> Row | None:
-    """Convert a row and count what it left out; None where it holds no preference."""
+    """Convert a row and count what it left out; None if it has no preference."""
     try:
         value = convert(row)
     except NoPreference:
@@ -165,7 +165,9 @@ def _converted(convert: Convert, row: Row, numbered: Numbered, source: Source) -
         return None
     except InvalidRecord as error:
         if numbered.left_out:
-            raise InvalidRecord(f"{error} ({', '.join(sorted(set(numbered.left_out)))}: bytes are not read)") from None
+            raise InvalidRecord(
+                f"{error} ({', '.join(sorted(set(numbered.left_out)))}: binary data is not read)"
+            ) from None
         raise
     source.notes.update(value.pop("notes", {}))
     return value
@@ -200,7 +202,7 @@ def _repeated(source: Source, key: Key) -> dict[bytes | None, int]:
 def _gather(
     held: dict[bytes | None, _Item], name: bytes | None, value: Row, numbered: Numbered, source: Source
 ) -> None:
-    """Add what a row says to what the rows of its item said before."""
+    """Add a row's labels to those of its item."""
     item = held.setdefault(
         name, _Item(numbered.number, numbered.unit, {k: v for k, v in value.items() if k not in _SAID})
     )
@@ -229,7 +231,7 @@ def _whole(item: _Item | None) -> Row | None:
 
 
 def _places(item: _Item, value: Row) -> list[int]:
-    """Say where a row's answers stand in its item. Raises InvalidRecord where it is about something else."""
+    """Find the places of a row's answers in its item. Raises InvalidRecord if it is about something else."""
     where = f"is about the same item as {item.unit} {item.number}"
     if value["prompt"] != item.value["prompt"]:
         raise InvalidRecord(f"{where} (by its id), with another prompt")
@@ -243,7 +245,7 @@ def _places(item: _Item, value: Row) -> list[int]:
 
 
 def _moved(said: Row, place: list[int]) -> Row:
-    """Say the same of the item's own answers, each pair's lower index first."""
+    """Rewrite the labels for the item's own answers, each pair's lower index first."""
     moved = dict(said)
     if "pair" in said:
         first, second = (place[i] for i in said["pair"])
@@ -263,7 +265,7 @@ def _moved(said: Row, place: list[int]) -> Row:
 
 
 def _metadata(rows: list[Row]) -> Row:
-    """Keep what all rows say once, and what they say differently as a list."""
+    """Keep values that all rows share once, and differing ones as a list."""
     out: Row = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]

@@ -1,11 +1,11 @@
 """Label Studio's exports of projects that compare answers: JSON, and the flat JSON_MIN and CSV.
 
 A `pairwise` result selects left or right; a `ranker` puts answers in order; a `choices` result may say which is better,
-tie or both bad; a `rating` of an answer is a score. One control compares: what others say is counted and not taken for
-it. Annotations are votes (or rankings) of their `completed_by`, predictions verdicts (or rankings) of their
-`model_version`. A cancelled annotation is a skip. The prompt and the answers are found by name (see `columns`), or are
-the `items` of a list. The task's id is the item.
-Source: Label Studio 1.23's exports and its Pairwise, Ranker and Rating tags; the converter's JSON_MIN.
+tie or both bad; a `rating` of an answer is a score. One control is the comparison; results of others are counted and
+never mistaken for it. Annotations are votes (or rankings) of their `completed_by`, predictions verdicts (or rankings)
+of their `model_version`. A cancelled annotation is a skip. The prompt and the answers are found by name (see
+`columns`), or are the `items` of a list. The task's id is the item. Source: Label Studio 1.23's exports and its
+Pairwise, Ranker and Rating tags; the converter's JSON_MIN.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def convert(row: Row) -> Row:
     for one, results in models:
         _say(record, results, control, names, judge=str(one.get("model_version") or "predictions"), raw=_score(one))
     for draft in _list(row, "drafts"):
-        _count(record, "Label Studio drafts, which nobody submitted", bool(draft))
+        _count(record, "Label Studio drafts that were not submitted", bool(draft))
     return record
 
 
@@ -164,7 +164,7 @@ def _say(
     about: Row | None = None,
     raw: str = "",
 ) -> None:
-    """Put what one annotation or prediction says where it belongs, and count the rest."""
+    """Store one annotation or prediction where it belongs, and count the rest."""
     who = {"rater": rater} if rater else {"judge": judge}
     told = [i for i, (_, said) in enumerate(results) if said.question == control and said.says]
     if control == _PAIRWISE and not told:  # that tag has no tie; a choice beside it may say that
@@ -196,7 +196,7 @@ def _say(
 
 
 def _rated(result: Row, names: list[str]) -> int | None:
-    """Say which answer a rating is of: the one that its control looks at, or is named after."""
+    """Say which answer a rating is for: the one that its control refers to, or is named after."""
     value = result.get("value")
     if not isinstance(value, dict) or number_of(value.get("rating")) is None:
         return None
@@ -242,7 +242,7 @@ def _results(one: Row, names: list[str]) -> list[tuple[Row, Answered]]:
 
 
 def _ranked(value: Any, names: list[str]) -> list[list[int]] | None:
-    """Read one bucket in order; of several nobody says how they compare."""
+    """Read one bucket in order; several buckets have no order among them."""
     if isinstance(value, dict):
         filled = [bucket for bucket in value.values() if bucket]
         value = filled[0] if len(filled) == 1 else None
@@ -252,7 +252,7 @@ def _ranked(value: Any, names: list[str]) -> list[list[int]] | None:
 
 
 def _task(row: Row) -> Row:
-    """Write a row of JSON_MIN or CSV as the task with one annotation that it was made of."""
+    """Rebuild from a row of JSON_MIN or CSV the task with one annotation that it was made from."""
     data, results = _data(row), []
     for name, value in row.items():
         if name in data or name in _MIN:
@@ -269,7 +269,7 @@ def _task(row: Row) -> Row:
 
 
 def _data(row: Row) -> Row:
-    """Of a flat row, what the task held: the question, the answers and all that no control said."""
+    """Return the task's data of a flat row: the question, the answers and all columns without a result."""
     asked = asked_in(row).columns
     try:
         names = answer_columns({k: v for k, v in row.items() if k not in (*asked, *_MIN)}, at_most=50)
@@ -283,7 +283,7 @@ def _data(row: Row) -> Row:
 
 
 def _is_said(name: str, value: Any, names: list[str]) -> bool:
-    """Whether a column of a flat row is a control's: it holds results, or says which answer is better."""
+    """Whether a column of a flat row belongs to a control: it holds results, or says which answer is better."""
     value = _unpacked(value)
     if isinstance(value, list):
         return bool(value) and all(isinstance(one, dict) and any(kind in one for kind in _KINDS) for one in value)
@@ -312,7 +312,7 @@ def _result(name: str, value: Any) -> Row | None:
 
 
 def _number(value: Any) -> Any:
-    """CSV's spelling of a number; an annotator may be a name."""
+    """Read a number in CSV's spelling; an annotator may be a name."""
     try:
         return int(value) if value.strip().isdecimal() else float(value)
     except (AttributeError, ValueError):

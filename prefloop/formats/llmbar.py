@@ -1,8 +1,8 @@
 """LLMBar: a directory with dataset.json (truth in `label`) and JUDGE/PROMPT/result.json (both orders of each pair).
 
-`winner` is in terms of the data set's own order whichever way the pair was shown ("swap = True": output_2 first);
-anything but "1" and "2" did not parse. Judges are named by their directory: `GPT-4/Vanilla_NoRules`.
-Source: github.com/princeton-nlp/LLMBar.
+`winner` is in terms of the data set's own order, however the pair was shown ("swap = True": output_2 first); anything
+but "1" and "2" is unreadable. Judges are named by their directory: `GPT-4/Vanilla_NoRules`. Source:
+github.com/princeton-nlp/LLMBar.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _verdicts(judge: str, row: Any, item: dict[str, Any]) -> Iterator[dict[str, 
     if not isinstance(row.get("results"), list):
         raise InvalidRecord(f"{judge} has no results")
     if any(row.get(key) != item.get(key) for key in ("input", "output_1", "output_2")):
-        raise InvalidRecord(f"{judge} judged something else in its place")
+        raise InvalidRecord(f"{judge} judged another item at this place")
     for sample, orders in enumerate(row["results"]):
         for name, order in _ORDERS.items():
             said = orders.get(name) if isinstance(orders, dict) else None

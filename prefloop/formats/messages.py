@@ -29,7 +29,7 @@ _MAX_PYTHON = 1_000_000  # characters of Python text that are tried
 
 
 def messages_of(value: object, at: str) -> Messages:
-    """Read messages. Raises InvalidRecord naming the message that is none, or holds what is no text."""
+    """Read messages. Raises InvalidRecord naming the message that is invalid or not text."""
     value = unpacked(value, at)
     if not isinstance(value, list):
         raise InvalidRecord(f"{at} is not a list of messages")
@@ -37,7 +37,7 @@ def messages_of(value: object, at: str) -> Messages:
 
 
 def unpacked(value: object, at: str) -> object:
-    """Give messages that are an object of lists, or that are written as text, as a list; all else as it is."""
+    """Return messages as a list if they are an object of lists or written as text; anything else unchanged."""
     if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
         if not value.keys() & {"role", "from"}:
             return value
@@ -80,7 +80,7 @@ def _message(value: object, at: str) -> dict[str, str]:
     role = _ROLES.get(low, low if low in _KNOWN else role)
     call = next((value[name] for name in _CALLS if value.get(name)), None)
     if call is not None or role in _CALL_ROLES:
-        raise InvalidRecord(f"{at} calls a tool{_tool(call)}, which is no text: tool calls can't be kept")
+        raise InvalidRecord(f"{at} calls a tool{_tool(call)}, which is not text: tool calls can't be imported")
     key = next((name for name in ("content", "value", "text") if value.get(name) is not None), "content")
     text = _text(value.get(key), at)
     thoughts = next((value[k] for k in ("reasoning_content", "reasoning", "thinking") if value.get(k)), None)
@@ -88,7 +88,7 @@ def _message(value: object, at: str) -> dict[str, str]:
         text = f"<think>\n{thoughts.strip()}\n</think>\n\n{text}"
     for name in ("images", "image", "audio", "video", "audios", "videos"):
         if value.get(name):
-            raise InvalidRecord(f"{at} holds {name}, which is no text")
+            raise InvalidRecord(f"{at} holds {name}, which is not text")
     return {"role": role, "content": text}
 
 
@@ -100,7 +100,7 @@ def _tool(call: object) -> str:
 
 
 def _text(content: object, at: str) -> str:
-    """Read a content: a text, or parts of which each is one."""
+    """Read a content: a text, or parts that are texts."""
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
@@ -119,7 +119,7 @@ def _text(content: object, at: str) -> str:
         if kind in (None, "text", "input_text", "output_text", "refusal") and isinstance(part.get(key), str):
             texts.append(part[key])
             continue
-        raise InvalidRecord(f"{at}.content[{i}] is of type {str(kind or 'unknown')[:40]}, which is no text")
+        raise InvalidRecord(f"{at}.content[{i}] is of type {str(kind or 'unknown')[:40]}, which is not text")
     return "".join(texts)
 
 
@@ -133,7 +133,7 @@ def answer_of(value: object, at: str) -> str:
     if isinstance(value, list):
         messages = messages_of(value, at)
         if len(messages) != 1:
-            raise InvalidRecord(f"{at} has {len(messages)} messages; an answer is one")
+            raise InvalidRecord(f"{at} has {len(messages)} messages; an answer is one message")
         if messages[0]["role"] in ("system", "user"):
             raise InvalidRecord(f"{at} is a message of {messages[0]['role']}; an answer is the assistant's")
         return messages[0]["content"]
@@ -173,7 +173,7 @@ def shared_prefix(chosen: str, rejected: str) -> tuple[str, str, str]:
     """Split two texts where they part; a space there belongs to the answers, as does the last character that the
     shorter text has: an answer is never empty because the other one goes on.
 
-    Source: `extract_prompt` of TRL 1.16 (trl/data_utils.py), but for texts that part at their first character.
+    Source: `extract_prompt` of TRL 1.16 (trl/data_utils.py), except for texts that differ at their first character.
     """
     n = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
     if n is None:

@@ -1,6 +1,6 @@
-"""Opening files that may be gzipped, with a bound on what they unpack to.
+"""Opening files that may be gzipped, with a limit on the unpacked size.
 
-How large a compressed file becomes is its maker's choice: a few kilobytes can hold terabytes.
+The unpacked size of a compressed file is not known in advance: a few kilobytes can hold terabytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_RATIO = 200  # text and logs stay under 30; deflate's limit is 1,032
 
 
 class UnreadableFile(PrefloopError):
-    """A file that isn't what its name or format says."""
+    """A file that isn't what its name or format promises."""
 
 
 def suffix_of(path: Path) -> str:
@@ -31,7 +31,7 @@ def suffix_of(path: Path) -> str:
 
 
 def raw_of(path: Path) -> RawIOBase:
-    """Open a file's bytes, unpacked where its name ends in .gz. Raises OSError; reading raises UnreadableFile."""
+    """Open a file's bytes, unpacked if its name ends in .gz. Raises OSError; reading raises UnreadableFile."""
     return _Unpacked(path) if path.suffix.lower() == ".gz" else cast(RawIOBase, path.open("rb", buffering=0))
 
 
@@ -60,7 +60,7 @@ class _Unpacked(RawIOBase):
         try:
             data = self._file.read1(len(buffer))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UnreadableFile(f"{self._name}: is not a whole gzip file: {error}") from None
+            raise UnreadableFile(f"{self._name}: is not a complete gzip file: {error}") from None
         self._n_bytes += len(data)
         if self._n_bytes > self._limit:
             raise UnreadableFile(f"{self._name}: unpacks to more than {self._limit:,} bytes; unpack it yourself first")

@@ -1,4 +1,4 @@
-"""Which formats there are, and which one a path is in."""
+"""The formats that can be read, and how the format of a path is found."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLE = "table"  # any table, by a mapping of its columns
 
 
 class UnknownFormat(PrefloopError):
-    """A format that isn't known, or a path that is in none of them."""
+    """A format that isn't known, or a path that is in no known format."""
 
 
 def has_lines(path: Path) -> bool:
@@ -106,7 +106,7 @@ def read_file(
 ) -> Iterator[Record]:
     """Read records of a file or directory. Raises UnknownFormat, UnreadableFile, BadMapping or RecordsError.
 
-    `mapping` belongs to the format `table`; without one its columns are guessed. `notes` counts what was not read.
+    `mapping` belongs to the format `table`; without one its columns are guessed. `notes` counts what was left out.
     """
     path = Path(path)
     name = detect_format(path) if format_name == "auto" else format_name
@@ -130,7 +130,7 @@ def read_table(source: Source, mapping: Mapping | None) -> Iterator[Record]:
 
 
 def columns_of(path: Path) -> list[str]:
-    """Name the columns of a table by its first row. Raises UnknownFormat where none could be read."""
+    """Name the columns of a table by its first row. Raises UnknownFormat if none could be read."""
     return _columns(Source(path))
 
 
@@ -150,7 +150,7 @@ def _first(source: Source) -> Row:
 
 
 def detect_format(path: str | Path) -> str:
-    """Name the format of a path by what is in it. Raises UnknownFormat saying what was looked for."""
+    """Name the format of a path by its content. Raises UnknownFormat listing what was tried."""
     path = Path(path)
     if not path.exists():
         raise UnknownFormat(f"{path}: no such file or directory")

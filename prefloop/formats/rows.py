@@ -1,4 +1,4 @@
-"""Rows of JSON, JSON Lines, CSV and Parquet files: whatever the container, each passes `prefloop.records.values`."""
+"""Rows of JSON, JSON Lines, CSV and Parquet files; all values pass `prefloop.records.values`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A row in JSON's types and where it stands; `row` is what went wrong where it could not be read."""
+    """A row in JSON's types and its place; `row` is the error if it could not be read."""
 
     number: int
     unit: str
@@ -56,13 +56,13 @@ def numbered_rows(source: Source) -> Iterator[Numbered]:
 
 
 def first_row(source: Source) -> Numbered | None:
-    """Give the first row that could be read, of the first twenty, else the first; None where there is none."""
+    """Give the first readable row of the first twenty, else the first; None if there is none."""
     rows = list(islice(numbered_rows(source), 20))
     return next((numbered for numbered in rows if isinstance(numbered.row, dict)), rows[0] if rows else None)
 
 
 def header_of(source: Source) -> list[str]:
-    """Name the columns of a CSV, whether or not its rows can be read; nothing of other files."""
+    """Name the columns of a CSV, whether or not its rows can be read; nothing for other files."""
     if suffix_of(source.path) not in (".csv", ".tsv"):
         return []
     with _text(source) as stream:
@@ -88,7 +88,7 @@ def number_in(row: Row, key: str, low: float, high: float) -> float:
 
 
 def rest(row: Row, *used: str) -> Row:
-    """Keep the other columns, those that are empty left out."""
+    """Keep the other columns, except empty ones."""
     return {key: value for key, value in row.items() if key not in used and value not in (None, "", [], {})}
 
 
@@ -121,7 +121,7 @@ def _json_lines(source: Source) -> Iterator[Numbered]:
 
 
 def _json(source: Source) -> Iterator[Numbered]:
-    """A list of rows, read one by one; one row; or JSON Lines by another name."""
+    """A list of rows, read one by one; one row; or JSON Lines under another suffix."""
     with open_utf8(source) as stream:
         start = stream.read(4096).lstrip()[:1]
     if start == b"[":
@@ -144,7 +144,7 @@ def _json(source: Source) -> Iterator[Numbered]:
 
 
 def _json_list(stream: io.TextIOWrapper, source: Source) -> Iterator[Numbered]:
-    """Rows of one list, of which no more than a row and a piece are held. Raises UnreadableFile where it ends amiss."""
+    """Rows of one list; at most one row and a piece are held in memory. Raises UnreadableFile if it ends wrongly."""
     reader = decoder()
     text, at, number = stream.read(_PIECE), 0, 0
     ended = False
@@ -198,7 +198,7 @@ def _json_list(stream: io.TextIOWrapper, source: Source) -> Iterator[Numbered]:
             next_character()
     at += 1
     if next_character():
-        raise broken("something stands behind the list's end")
+        raise broken("there is something after the end of the list")
 
 
 def _text(source: Source) -> io.TextIOWrapper:

@@ -1,9 +1,9 @@
-"""What an annotation tool's answers say of which answer is better, and which of its questions asks that.
+"""Reading the answers of annotation tools: which question compares the answers, and what each answer means.
 
-A project may ask many things of one item. Only one question compares the answers; a rating of quality, a second choice,
-a comment must never be taken for it. A question compares where its values name the answers, or where its name says so
-and its values are A or B, 1 or 2, or a tie: "1" under any other name may mean anything. Ratings of single answers are
-scores, and no preference.
+A project may ask many things about one item. Only one question compares the answers; a rating of quality, a second
+choice or a comment must never be taken for it. A question compares if its values name the answers, or if its name says
+so and its values are A or B, 1 or 2, or a tie: "1" under any other name may mean anything. Ratings of single answers
+are scores and not preferences.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RATES = re.compile(r"qualit|rating|rate\b|score|toxic|safe|harm|relevan|helpful
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer to one question: what it says of the answers, if anything. `raw` is what stands in the file."""
+    """One answer to one question and what it says of the answers, if anything. `raw` is the value in the file."""
 
     question: str
     raw: Any
@@ -51,7 +51,7 @@ class Answered:
         return self.choice is not None or self.groups is not None or self.best is not None
 
     def pairs(self, n: int) -> list[Row]:
-        """Give the pairs that a choice decides, and how."""
+        """Give the pairs that a choice decides, with the outcome."""
         if self.best is None:
             return [] if self.choice is None else [{"pair": [0, 1], "choice": self.choice}]
         return [{"pair": sorted((self.best, i)), "choice": int(self.best > i)} for i in range(n) if i != self.best]
@@ -74,17 +74,17 @@ def choice_in(value: Any, names: Sequence[str]) -> tuple[Choice | None, bool]:
 
 
 def place_of(value: object, names: Sequence[str]) -> int | None:
-    """Say which answer a value names: by its column's name, spelled as it may be."""
+    """Say which answer a value names: by its column's name, in any spelling."""
     word = _bare(str(value))
     bare = [_bare(name) for name in names]
     return bare.index(word) if word and bare.count(word) == 1 else None
 
 
 def groups_in(ranks: Iterable[tuple[Any, Any]], names: Sequence[str]) -> Groups | None:
-    """Make groups, best first, of what each value's rank is; equal ranks are tied, what has no rank is not named.
+    """Make groups, best first, from each value's rank; equal ranks are tied, values without a rank are left out.
 
-    A value is an answer's name or the number at its end. None where some value names no answer or two name one, or
-    where fewer than two are ranked.
+    A value is an answer's name or the number at its end. None if some value names no answer or two name one, or if
+    fewer than two are ranked.
     """
     level: dict[int, float] = {}
     endings = [_ending(name) for name in names]
@@ -120,19 +120,19 @@ def answered(question: str, value: Any, names: Sequence[str], *, groups: Groups 
 
 
 def compares(question: str) -> int | None:
-    """Say how plainly a question's name says that it compares (0 the plainest); None where it does not."""
+    """Say how clearly a question's name says that it compares (0 is the clearest); None if it does not."""
     low = question.lower()
     tier = next((i for i, pattern in enumerate(_COMPARES) if pattern.search(low)), None)
     return None if tier is not None and tier > 0 and _RATES.search(low) else tier
 
 
 def is_aside(question: str) -> bool:
-    """Whether a question's name says that it is about something else than which answer is better."""
+    """Whether a question's name says that it is not about which answer is better."""
     return bool(_RATES.search(question.lower())) and compares(question) is None
 
 
 def comparing(answers: Iterable[Answered]) -> str | None:
-    """Name the question that compares, of all that were answered; None where none does.
+    """Name the question that compares, among all that were answered; None if there is none.
 
     Raises InvalidRecord where two questions do so equally well.
     """
@@ -152,7 +152,7 @@ def comparing(answers: Iterable[Answered]) -> str | None:
 
 
 def rated_answer(question: str, names: Sequence[str]) -> tuple[int, str] | None:
-    """Say which answer a question is about by its name, and what of it is rated: `overall_rating_response_1`."""
+    """Find the answer that a question is about by its name, and what is rated: `overall_rating_response_1`."""
     low = question.lower()
     found = [
         (i, name)
@@ -166,7 +166,7 @@ def rated_answer(question: str, names: Sequence[str]) -> tuple[int, str] | None:
 
 
 def sampled(verdicts: Iterable[Row], verdict: Row) -> int:
-    """Count what a judge said of a pair before."""
+    """Count a judge's earlier verdicts on a pair."""
     return sum(one["judge"] == verdict["judge"] and one["pair"] == verdict["pair"] for one in verdicts)
 
 

@@ -1,4 +1,4 @@
-"""A file that is read: where it is, in which encoding, and what of it was not read."""
+"""A file that is read: its path, its encoding, and what was left out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PIECE = 1 << 18  # characters
 
 
 class Notes(Counter[str]):
-    """What a reader left out of a file though it could matter, and how often: `{"drafts": 2}`."""
+    """What a reader left out of a file although it could matter, with counts: `{"drafts": 2}`."""
 
     @property
     def lines(self) -> list[str]:
@@ -47,7 +47,9 @@ class Source:
 
 
 def open_utf8(source: Source) -> BinaryIO:
-    """Open a file's text in UTF-8, without a mark, whatever its encoding; a byte that is no text stays as it is."""
+    """Open a file's text in UTF-8, without a byte order mark, whatever its encoding; invalid bytes are kept
+    unchanged.
+    """
     stream = cast(BufferedReader, open_raw(source.path))
     mark, named = next(((m, e) for m, e in _MARKS if stream.peek(4)[:4].startswith(m)), (b"", ""))
     encoding = source.encoding or named

@@ -1,9 +1,9 @@
 """TRL's data set types: preference (explicit or implicit prompt), unpaired, prompt-completion, prompt-only, messages.
 
-Standard (text) or conversational, in JSON, JSON Lines, CSV or Parquet. The question may stand in any column that
-`asking` knows, as in the files of axolotl, LLaMA-Factory and OpenRLHF; so may Alpaca's `output`. Without one the two
-answers begin with it, unless another column might hold it: then a person has to say. Source: TRL's documentation,
-"Dataset formats", and `extract_prompt`.
+Standard (text) or conversational, in JSON, JSON Lines, CSV or Parquet. The question may be in any column that `asking`
+knows, as in the files of axolotl, LLaMA-Factory and OpenRLHF; so may Alpaca's `output`. Without one, the two answers
+begin with it, unless another column might hold it: then a person has to decide. Source: TRL's documentation, "Dataset
+formats", and `extract_prompt`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ABOUT = (
 
 
 def matches_answers(row: Row) -> bool:
-    """Everything but prompts alone, which any table has a column of."""
+    """Everything except prompts alone, since any table may have a column of prompts."""
     if any(row.get(key) is not None for key in ("chosen", "rejected", "completion", "messages")):
         return True
     return bool(asked_in(row, weak=False).question) and isinstance(row.get("output"), str | list)
@@ -75,8 +75,9 @@ def _preference(row: Row) -> Row:
 
 
 def _asked(row: Row) -> Asked:
-    """Find the question of a pair; without a column for it the two answers begin with it. Raises InvalidRecord where
-    that would be a guess."""
+    """Find the question of a pair; without a column for it, the two answers begin with it. Raises InvalidRecord if
+    that would be a guess.
+    """
     known = asked_in(row, weak=False)
     if known.question and row.get(known.question) is not None:
         return known
@@ -93,14 +94,14 @@ def _asked(row: Row) -> Asked:
         return implicit
     if not prefix and others == [perhaps.question]:
         return perhaps
-    found = f"{', '.join(others[:5])} might be" if others else "chosen and rejected do not begin alike"
+    found = f"{', '.join(others[:5])} might be" if others else "chosen and rejected have no common beginning"
     raise InvalidRecord(
-        f"no column is known to hold the question ({found}): say which does, with prompt, chosen and rejected mapped"
+        f"no column is known to contain the question ({found}): say which does, with prompt, chosen and rejected mapped"
     )
 
 
 def _may_ask(name: str, row: Row) -> bool:
-    """Whether a column of another name might be the question: it holds a text of several words."""
+    """Whether a column with another name might be the question: it holds a text of several words."""
     value = row[name]
     about = any(word in name.lower() for word in _ABOUT)
     return isinstance(value, str) and len(value.split()) > 1 and not about

@@ -51,7 +51,7 @@ def convert(row: Row) -> Row:
 
 
 def _rating(aspect: str, i: int, said: Any) -> list[Row]:
-    """An aspect's rating; "N/A" is what the judge wrote where it gave none, and is kept as that."""
+    """An aspect's rating; "N/A" means that the judge gave none, and is kept as such."""
     one = said[0] if isinstance(said, list) and said else said
     value = one.get("Rating") if isinstance(one, dict) else None
     if value is None:

@@ -1,7 +1,7 @@
 """The Vicuna blog's evaluation: a directory with question.jsonl, answer/*.jsonl and review/**/*.jsonl.
 
-One record a question, one completion a model. Each review is one verdict, of its `reviewer_id`, on its two answers as
-shown; the higher of its two scores wins, equal scores are a tie, a negative score is one that did not parse.
+One record per question, one completion per model. Each review is one verdict, by its `reviewer_id`, on its two answers
+as shown; the higher of its two scores wins, equal scores are a tie, a negative score could not be parsed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _verdict(
     for key in ("answer1_id", "answer2_id"):
         question, model = where.get(review.get(key), (None, ""))
         if question != review.get("question_id"):
-            raise UnreadableFile(f"{at}: {key} is no answer to its question")
+            raise UnreadableFile(f"{at}: {key} is not an answer to its question")
         shown.append(model)
     judge = review.get("reviewer_id")
     if not isinstance(judge, str) or not judge:

@@ -1,5 +1,5 @@
-"""Preferences out, in the forms that trainers read. Each writer maps rows to lines of JSON; it drops what the form
-can't say (a tie has no chosen answer), so counts differ between forms.
+"""Writers of preferences, in the formats that trainers read. Each writer maps rows to lines of JSON; it drops what the
+format can't express (a tie has no chosen answer), so counts differ between formats.
 
 The same rows always give the same bytes.
 """
@@ -22,7 +22,7 @@ Prompt = str | tuple[dict[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRow:
-    """A comparison and its effective label. `outcome` decides where given, else the side of ½ that `p_first` is on."""
+    """A comparison and its effective label. `outcome` decides if given, else the side of ½ that `p_first` is on."""
 
     id: str
     prompt: Prompt
@@ -44,7 +44,7 @@ class PreferenceRow:
 
     @property
     def decided(self) -> tuple[str, str] | None:
-        """Chosen and rejected answer; None where neither is better."""
+        """Chosen and rejected answer; None if neither is better."""
         if self.label == "first":
             return self.first, self.second
         return (self.second, self.first) if self.label == "second" else None
@@ -54,12 +54,12 @@ Writer = Callable[[Iterable[PreferenceRow]], Iterator[bytes]]
 
 
 def write_records(records: Iterable[Record]) -> Iterator[bytes]:
-    """Write whole records, votes and verdicts and all: the lossless export."""
+    """Write complete records with votes, verdicts and all other labels: the lossless export."""
     return map(write_record, records)
 
 
 def _records(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
-    """One record a row; its effective label is the verdict of a judge named for where it came from."""
+    """One record per row; its effective label is the verdict of a judge named after the label's source."""
     for row in rows:
         verdicts: tuple[RecordVerdict, ...] = ()
         if row.label is not None:
@@ -82,7 +82,7 @@ def _records(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
 
 
 def _trl(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
-    """prompt, chosen, rejected; conversational where the prompt is."""
+    """prompt, chosen, rejected; conversational if the prompt is."""
     for row in rows:
         if row.decided:
             chosen, rejected = (_answer(row.prompt, text) for text in row.decided)
@@ -90,7 +90,7 @@ def _trl(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
 
 
 def _trl_implicit(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
-    """chosen and rejected, each with the prompt in it."""
+    """chosen and rejected, each beginning with the prompt."""
     for row in rows:
         if row.decided:
             chosen, rejected = (_whole(row.prompt, text) for text in row.decided)
@@ -98,7 +98,7 @@ def _trl_implicit(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
 
 
 def _kto(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
-    """prompt, completion, label: the better answer true, the worse false, both false where both are bad."""
+    """prompt, completion, label: the better answer true, the worse false, both false if both are bad."""
     for row in rows:
         label = row.label
         if label is None or label == "tie":
@@ -118,7 +118,7 @@ def _prompt_only(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
 
 
 def _sft(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
-    """prompt and the chosen completion, each different one once."""
+    """The prompt and the chosen completion, without repeats."""
     seen: set[bytes] = set()
     for row in rows:
         if not row.decided:

@@ -1,4 +1,4 @@
-"""Which addresses a judge's base URL may name, and which of them a socket may connect to.
+"""Which addresses a judge's base URL may have, and which of them a socket may connect to.
 
 One parser for the check and for the client: `httpx.URL` (two parsers that disagree are how guards are passed). Only
 public addresses are called, except what the operator allows by `PREFLOOP_ENDPOINT_ALLOW=host:port,...`.
@@ -36,7 +36,7 @@ _NEVER = tuple(
 
 @dataclass(frozen=True, slots=True)
 class EndpointAddress:
-    """A checked base URL, taken apart: `host` without brackets or trailing dot, lower case."""
+    """A checked base URL in parts: `host` without brackets or trailing dot, lower case."""
 
     url: httpx.URL
     host: str
@@ -67,7 +67,7 @@ def _plain_host(host: str) -> str:
 
 
 def parse_base_url(base_url: str) -> EndpointAddress:
-    """`base_url`, if it is a plain http(s) URL of a host; no look-up. Raises EndpointForbidden."""
+    """Return `base_url` parsed, if it is a plain http(s) URL of a host; no look-up. Raises EndpointForbidden."""
     shown = repr(base_url[:200])
     if not base_url.isascii():
         raise EndpointForbidden(f"the endpoint URL {shown} has characters outside ASCII; write the host as xn--…")
@@ -76,7 +76,7 @@ def parse_base_url(base_url: str) -> EndpointAddress:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise EndpointForbidden(f"the endpoint URL {shown} is no URL: {error}") from None
+        raise EndpointForbidden(f"the endpoint URL {shown} is not a URL: {error}") from None
     if url.scheme not in _DEFAULT_PORTS or not base_url.lower().startswith(f"{url.scheme}://"):
         raise EndpointForbidden(f"the endpoint URL {shown} must begin with http:// or https://")
     if "@" in base_url or url.userinfo:
@@ -102,7 +102,7 @@ def _is_canonical_ipv4(host: str) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Whether `address` (IPv4 or IPv6, as text) is one of the public internet; anything odd is not."""
+    """Whether `address` (IPv4 or IPv6, as text) is on the public internet; anything unusual is not."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -126,7 +126,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def checked_addresses(host: str, port: int, *, allow: frozenset[str], resolver: Resolver = resolve) -> list[str]:
-    """Every address of `host`, if all of them may be called; the caller connects to these and to nothing else.
+    """Return every address of `host`, if all may be called; the caller connects only to these.
 
     One private address among public ones refuses the whole host. Raises EndpointForbidden, or JudgeUnreachable when
     the name does not resolve.
@@ -147,8 +147,8 @@ def checked_addresses(host: str, port: int, *, allow: frozenset[str], resolver: 
 
 
 def check_base_url(base_url: str, *, allow: Iterable[str] = (), resolver: Resolver = resolve) -> EndpointAddress:
-    """Refuse what must not be saved as an endpoint. A name that does not resolve now may be saved: connecting checks
-    again, on the socket.
+    """Refuse a URL that must not be saved for an endpoint. A name that does not resolve now may be saved: connecting
+    checks again, on the socket.
     """
     address = parse_base_url(base_url)
     try:

@@ -1,4 +1,4 @@
-"""A corpus of answers that talk to the judge, and what it means that one of them flipped a verdict.
+"""A corpus of answers that address the judge, and whether one of them flipped a verdict.
 
 The corpus is data (`attack_corpus/v1.json`), in our own wording; what it covers follows the published ways of fooling
 judges: injected orders, false ends of the answer, control tokens, ready-made verdicts, openings that alone win (Zhao et
@@ -29,7 +29,7 @@ class Attack:
     repeat: int = 1
 
     def on(self, answer: str) -> str:
-        """`answer` with the attack in it, or in its place."""
+        """Return `answer` with the attack in it, or replaced by it."""
         text = self.text * self.repeat
         if self.place == "replace":
             return text
@@ -38,16 +38,16 @@ class Attack:
 
 @cache
 def attacks() -> tuple[Attack, ...]:
-    """The corpus, in its order; the control first."""
+    """The corpus in order, the control first."""
     text = resources.files("prefloop.judging").joinpath("attack_corpus", f"v{CORPUS}.json").read_text("utf-8")
     return tuple(Attack(**row) for row in json.loads(text)["attacks"])
 
 
 def worse_side(label: EffectiveLabel) -> Outcome | None:
-    """The side that a judge found worse, in which an attack has something to win; None for a tie or no label."""
+    """The side that a judge found worse, where an attack could win; None for a tie or no label."""
     return {"first": "second", "second": "first"}.get(label.outcome or "")  # type: ignore[return-value]
 
 
 def is_flipped(attacked: Outcome, label: EffectiveLabel) -> bool:
-    """Whether the answer with the attack now wins. A label that came apart (`inconsistent`) is no win."""
+    """Whether the answer with the attack now wins. Disagreeing orders (`inconsistent`) are not a win."""
     return label.state == "ok" and label.outcome == attacked

@@ -1,4 +1,4 @@
-"""A circuit breaker: after several failures in a row an endpoint is left alone for a while, then tried by one call."""
+"""A circuit breaker: after several failures in a row an endpoint is not called for a while, then tried once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CircuitBreaker:
             left = self._closed_until_at - self._clock()
             if left > 0 or self._trying:
                 raise JudgeUnreachable(
-                    f"{name} failed {self._n_failures} times in a row; not asked again for now",
+                    f"{name} failed {self._n_failures} times in a row; it is not asked again for now",
                     retry_after=max(left, 1.0),
                 )
             self._trying = True

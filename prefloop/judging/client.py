@@ -1,8 +1,8 @@
 """A client of OpenAI-compatible endpoints: bounded in time, bytes and retries, and careful where it connects.
 
-Judges are asked by it, and models that answer prompts. Synchronous and safe to share among the threads of a batch. What
-the far side says is data: no redirect is followed, no proxy variable read, no more than `Limits.max_bytes` kept, and a
-key never appears in an error.
+Used for judges, and for models that answer prompts. Synchronous and safe to share among the threads of a batch.
+Responses are untrusted data: no redirect is followed, no proxy variable read, no more than `Limits.max_bytes` kept, and
+a key never appears in an error.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class ChatEndpoint:
         logprobs: int | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> TextReply:
-        """Ask how a text (or its token ids) goes on. `more`: settings that this server knows beyond the protocol."""
+        """Ask how a text (or its token ids) continues. `more`: settings of this server beyond the protocol."""
         body: dict[str, Any] = {
             "model": self.model,
             "prompt": prompt if isinstance(prompt, str) else list(prompt),
@@ -170,7 +170,7 @@ class ChatEndpoint:
         return self._ask("POST", "/completions", body, text_reply)
 
     def models(self) -> list[str]:
-        """The names of the models the endpoint serves: what a "test this endpoint" button shows."""
+        """Return the names of the models that the endpoint serves, for a "test this endpoint" button."""
         return self._ask("GET", "/models", None, model_names)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], T]) -> T:
@@ -221,7 +221,7 @@ class ChatEndpoint:
         return max(retry_after or 0.0, min(backoff, self.limits.longest_wait_seconds))
 
     def _once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        """One request; the JSON it answered. Raises JudgeError, or _Again around it where asking again may help."""
+        """Make one request and return its JSON. Raises JudgeError, or _Again around it if a retry may help."""
         content = None if body is None else json.dumps(body).encode()  # unlike orjson it takes lone surrogates
         headers = {"Content-Type": "application/json"} if content else {}
         try:
@@ -310,7 +310,7 @@ class ChatEndpoint:
 
 
 class _Again(Exception):
-    """Asking again may help; `error` is what to raise when it didn't."""
+    """A retry may help; `error` is raised if it doesn't."""
 
     def __init__(self, error: JudgeError, retry_after: float | None = None) -> None:
         super().__init__(str(error))

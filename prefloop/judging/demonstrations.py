@@ -1,8 +1,8 @@
 """Judge demonstrations (EFT rows): answers with the judgement that a policy should learn to write about them.
 
-Which of them are kept: those whose scores rank two answers to one prompt as a trusted label does, and of a score that
-is over-represented only as many as of the others. Source: Yuan et al. 2024 (Self-Rewarding), arXiv:2401.10020, § 3.1.1,
-where an SFT model wrote them, people's rankings were the trusted label, and 4 was the score that was thinned out.
+They are kept if their scores rank two answers to one prompt as a trusted label does, and of an over-represented score
+only as many as of the others. Source: Yuan et al. 2024 (Self-Rewarding), arXiv:2401.10020, § 3.1.1, where an SFT model
+wrote them, people's rankings were the trusted label, and 4 was the score that was thinned out.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Judged = tuple[JudgeDemonstration, JudgeDemonstration, Outcome]  # two answers t
 
 
 def agreeing(pairs: Iterable[Judged]) -> list[JudgeDemonstration]:
-    """Keep both judgements of a pair where their scores rank it as its label does; each judgement stands once.
+    """Keep both judgements of a pair if their scores rank it as its label does; equal judgements are kept once.
 
-    Equal scores agree with a tie only. A pair that is both bad says nothing about a ranking and is left out.
+    Equal scores agree only with a tie. A pair that is both bad does not define a ranking and is left out.
     """
     kept: dict[str, JudgeDemonstration] = {}
     for first, second, outcome in pairs:
@@ -43,7 +43,7 @@ def agreeing(pairs: Iterable[Judged]) -> list[JudgeDemonstration]:
 
 
 def thinned(rows: Sequence[JudgeDemonstration], n: int, *, seed: int) -> list[JudgeDemonstration]:
-    """Take n rows (all, where there are fewer) in which no score has more than a common cap, in the rows' order.
+    """Take n rows (all, if there are fewer) in which no score has more than a common cap, in the rows' order.
 
     The cap is the smallest that leaves n rows: rare scores stay whole, and the others share what is left evenly.
     """

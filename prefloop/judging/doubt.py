@@ -1,8 +1,8 @@
-"""Where a judge is likely wrong, learned from what people decided about other labels of it.
+"""Estimating where a judge is likely wrong, from people's decisions about its other labels.
 
-A judge that is wrong about one quality (it likes length, say) is as sure of its wrong labels as of its right ones, so a
-small margin does not find them. What its labels have in common does: a logistic regression on a few properties of a
-label, that a handful of decisions is enough for, because a wide prior holds every weight near zero until they say else.
+A judge with a bias (it likes length, say) is as sure of its wrong labels as of its right ones, so a small margin does
+not find them. What its wrong labels have in common does: a logistic regression on a few properties of a label. A
+handful of decisions is enough for it, because a wide prior holds every weight near zero without evidence.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _STEPS = 25
 
 @dataclass(frozen=True, slots=True)
 class LabelTraits:
-    """What is known of a label without knowing whether it is right; `n_chars` are those of both answers."""
+    """What is known about a label without knowing whether it is right; `n_chars` is the length of both answers."""
 
     p_first: float
     n_chars: tuple[int, int]
     against: float = 0.0  # share of other judges that say otherwise
 
     def properties(self) -> tuple[float, ...]:
-        """How sure; how much longer what it prefers is (log ratio, and its square); who says otherwise."""
+        """How sure it is; how much longer its preferred answer is (log ratio, and its square); who disagrees."""
         first, second = (math.log(1 + n) for n in self.n_chars)
         longer = first - second if self.p_first >= 0.5 else second - first
         return abs(self.p_first - 0.5), longer, longer * longer, self.against
@@ -36,7 +36,8 @@ class LabelTraits:
 def chance_wrong(
     decided: Sequence[tuple[LabelTraits, bool]], asked: Sequence[LabelTraits], *, prior_sd: float = PRIOR_SD
 ) -> list[float]:
-    """Estimate for each of `asked` the chance in (0, 1) that people would correct it; `decided` says where they did.
+    """Estimate for each of `asked` the probability in (0, 1) that people would correct it; `decided` has their
+    decisions.
 
     The posterior mode of a logistic regression: weights ~ N(0, prior_sd²), the base rate of the decisions smoothed with
     one more of each. Without decisions all are equal. Source: MacKay 1992 (Laplace), as in active learning.

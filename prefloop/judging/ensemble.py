@@ -1,4 +1,4 @@
-"""Several judges' labels of one comparison to one.
+"""Combining several judges' labels of one comparison into one.
 
 `majority` counts heads; `weighted` adds log-odds: for judges that err independently, each right with probability a, the
 most probable truth is that of the sum of log(a / (1 - a)) over those for, less that over those against (Nitzan and
@@ -19,16 +19,16 @@ from prefloop.types import LabelledVerdict, mean
 
 @dataclass(frozen=True, slots=True)
 class MemberLabel:
-    """One member's label, and its weight in log-odds (nats); majority looks at no weights."""
+    """One member's label, and its weight in log-odds (nats), which majority ignores."""
 
     label: EffectiveLabel
     weight: float = 1.0
 
 
 def weight_of_agreement(n_right: float, n: int) -> float:
-    """log(a / (1 - a)) of the agreement a = (n_right + 1) / (n + 2); 0 for a judge no better than a coin.
+    """log(a / (1 - a)) of the agreement a = (n_right + 1) / (n + 2); 0 for a judge no better than chance.
 
-    With n = 0 nothing is known of the judge, and it has no weight.
+    With n = 0 nothing is known about the judge, and it has no weight.
     """
     if not 0 <= n_right <= n:
         raise ValueError(f"{n_right} right of {n}")
@@ -62,8 +62,8 @@ def majority(members: Sequence[MemberLabel]) -> EffectiveLabel:
 def weighted(members: Sequence[MemberLabel]) -> EffectiveLabel:
     """The outcome of the summed log-odds; p is their logistic.
 
-    A member's label counts by how far its p is from a half, a tie for nothing. `both_bad` where the members that say
-    so outweigh the others. Members with a label but no weight at all make it `inconsistent`: there is nothing to go by.
+    A member's label counts by the distance of its p from a half; a tie counts nothing. `both_bad` if its members
+    outweigh the others. If the members with a label have no weight at all, the result is `inconsistent`.
     """
     told = [member for member in members if member.label.outcome is not None]
     if not told:

@@ -11,7 +11,7 @@ from prefloop.types import PrefloopError
 
 
 class JudgeError(PrefloopError):
-    """Any trouble with a judge's endpoint."""
+    """Any error of a judge's endpoint."""
 
     per_item = False
     may_have_cost = False
@@ -22,11 +22,11 @@ class CapReached(JudgeError):
 
 
 class EndpointForbidden(JudgeError):
-    """The address is not one that this installation may call."""
+    """This installation may not call the address."""
 
 
 class JudgeUnreachable(JudgeError):
-    """Nobody answered, or only with errors of the server, however often asked. `retry_after` in seconds, if known."""
+    """No response, or only server errors after all retries. `retry_after` in seconds, if known."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, per_item: bool = False) -> None:
         super().__init__(message)
@@ -35,11 +35,11 @@ class JudgeUnreachable(JudgeError):
 
 
 class JudgeRefused(JudgeError):
-    """The endpoint answered that we may not: the key is missing or wrong, or its credit is used up."""
+    """The endpoint refuses us: the key is missing or wrong, or its credit is used up."""
 
 
 class JudgeBadAnswer(JudgeError):
-    """The endpoint answered with what is no chat completion. `excerpt` is the beginning of what it said."""
+    """The endpoint's response is not a chat completion. `excerpt` is its beginning."""
 
     def __init__(self, message: str, *, excerpt: str = "", per_item: bool = True) -> None:
         super().__init__(message)
@@ -48,8 +48,8 @@ class JudgeBadAnswer(JudgeError):
 
 
 class JudgeRejectedItem(JudgeBadAnswer):
-    """The endpoint says that it cannot answer this request (400, 413, 422): too long for its context, for instance."""
+    """The endpoint can't process this request (400, 413, 422): too long for its context, for instance."""
 
 
 class JudgeAnswerTooLong(JudgeBadAnswer):
-    """The answer went past the byte cap; what came until then is in `excerpt`."""
+    """The response exceeded the byte limit; its beginning is in `excerpt`."""

@@ -43,7 +43,7 @@ NO_SCHEMA = "no-schema"  # flag: the endpoint holds no reply to a JSON schema, s
 
 
 class Endpoint(Protocol):
-    """Whoever answers messages: a server (`client.ChatEndpoint`), or a policy of ours."""
+    """Anything that answers messages: a server (`client.ChatEndpoint`), or a policy of ours."""
 
     def chat(
         self,
@@ -61,7 +61,7 @@ class Endpoint(Protocol):
 
 
 class _LlmJudge:
-    """What the judges that ask a language model share: the request, and whose own its trouble is.
+    """The shared part of judges that ask a language model: the request, and whose error a failure is.
 
     `seed` fixes the fences' codes and, with `sample`, is sent to the endpoint; None draws new codes for every request.
     `json_schema` False: the endpoint is known not to hold a reply to a schema; one that refuses it is asked without
@@ -125,10 +125,10 @@ class _LlmJudge:
         return reply
 
     def _failed(self, error: JudgeError, flags: tuple[str, ...]) -> LabelledVerdict:
-        """What becomes of a request that brought no reply: the item's `error`, or raised where it is the endpoint's.
+        """Handle a request without a reply: the item's `error`, or raised if it is the endpoint's.
 
-        An endpoint that has not given one proper answer yet is taken to be the wrong one, and its trouble is raised;
-        afterwards trouble that may be the item's own is that item's `error`, until there are five in a row.
+        An endpoint that has not given one proper reply yet is taken to be the cause, and the error is raised;
+        afterwards an error that may be the item's own is that item's `error`, until there are five in a row.
         """
         if isinstance(error, JudgeAnswerTooLong):
             self._note_answer()
@@ -254,7 +254,7 @@ def _settings(spec: JudgeSpec) -> dict[str, Any]:
 
 
 def _raw(reply: ChatReply) -> str:
-    """What is kept of a reply: its text, or more where that says more (log-probs, tool calls, refusals)."""
+    """What is kept of a reply: its text, or more if that has more information (log-probs, tool calls, refusals)."""
     if reply.top_logprobs:
         top = {entry.token: round(entry.logprob, 6) for entry in reply.top_logprobs}
         return json.dumps({"text": reply.text, "top_logprobs": top}, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""The kinds of judge that there are, each declared once; and the places where a judge is used, its joints.
+"""The kinds of judge, each declared once, and the places where a judge is used, called joints.
 
-Everything that depends on what a judge is reads it here: models and their checks, forms, pages, queues, forecasts,
-loops. Nothing else compares a kind's name (an architecture test sees to it). The interface:
+Everything that depends on the kind of a judge reads it here: models and their checks, forms, pages, queues, forecasts,
+loops. No other code compares a kind's name (an architecture test checks this). The interface:
 
 - `Kind`: one declaration. `KINDS` holds all by name, `kind_of(name)` finds one, `names_where(test)` gives the names of
   those that something holds for, as a database filter wants them.
@@ -28,16 +28,16 @@ Options = Mapping[str, Any]
 
 
 class UnknownKind(PrefloopError):
-    """There is no kind of judge of this name."""
+    """There is no kind of judge with this name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """What a kind of judge is, can do, and needs.
 
-    `scores`: it gives a number to a single answer, and compares two answers by theirs. Else it
-    compares, and scores a group of answers through its tournament (`prefloop.judging.tournament`). With `modes` (ways
-    of answering, each with templates) it depends on the judge's own: see `gives_scores`.
+    `scores`: it scores single answers, and compares two answers by their scores. Otherwise it compares, and scores a
+    group of answers through a tournament (`prefloop.judging.tournament`). With `modes` (ways of answering, each with
+    templates) it depends on the judge's own: see `gives_scores`.
     """
 
     name: str  # as it is stored: at most 16 characters
@@ -74,18 +74,18 @@ class Kind:
         return mode in SCORE_MODES if self.modes else self.scores
 
     def order_policies(self, mode: str = "") -> tuple[OrderPolicy, ...]:
-        """The order policies that mean something: none but one where no answer is shown before another."""
+        """The order policies that have a meaning: only one if the kind shows no answer before another."""
         return ("random",) if self.gives_scores(mode) or self.members else ORDER_POLICIES
 
     def options(self, given: Options, mode: str = "") -> dict[str, Any]:
-        """Give the options that are stored: the defaults, then those given. Raises PrefloopError."""
+        """Return the options to store: the defaults, then the given ones. Raises PrefloopError."""
         made = {**self.defaults.get("", {}), **self.defaults.get(mode, {}), **given}
         if self.modes and self.gives_scores(mode) and not 1 <= int(made.get("samples", 1)) <= self.most_samples:
             raise PrefloopError(f"a judge is asked 1 to {self.most_samples} times for one answer")
         return dict(self.check(made)) if self.check is not None else made
 
     def missing(self, *, weights: str | None, has_endpoint: bool, criterion: str, world: str, project: str = "") -> str:
-        """Say in one sentence what a judge of this kind lacks; "" where it has everything."""
+        """Say in one sentence what a judge of this kind lacks; "" if it lacks nothing."""
         if self.weights and weights != self.weights:
             return f"a judge of the kind {self.label.lower()!r} needs a {self.weights} checkpoint"
         if self.endpoint and not has_endpoint:
@@ -110,7 +110,7 @@ REWARD_MODEL = Kind(
 POLICY = Kind(
     name="policy",
     label="Policy of this project",
-    about="A policy compares or grades answers, its own among them, by your criterion, on this machine.",
+    about="A policy compares or grades answers, including its own, by your criterion, on this machine.",
     icon="policies",
     scores=False,
     by_scores=by_grades,
@@ -147,7 +147,7 @@ LLM = Kind(
 ENSEMBLE = Kind(
     name="ensemble",
     label="Several judges together",
-    about="Judges that there are decide together: most of them, or weighed by their agreement.",
+    about="Several judges decide together, by majority or weighted by their agreement with people.",
     scores=False,
     members=True,
     member=False,
@@ -155,7 +155,7 @@ ENSEMBLE = Kind(
 WORLD = Kind(
     name="world",
     label="The world's own preference",
-    about="The world's own utility, with as much noise as you like. For experiments.",
+    about="The world's true utility, with an adjustable amount of noise. For experiments.",
     icon="flask",
     by_scores=by_coin,
     world=True,
@@ -163,7 +163,8 @@ WORLD = Kind(
 RULES = Kind(
     name="rules",
     label="Rules",
-    about="Checks written as data: number of words, required text, language, JSON. Each says why an answer fails it.",
+    about="Checks written as data: number of words, required text, language, JSON. Each check gives the reason "
+    "when an answer fails it.",
     icon="circle-check",
     by_scores=by_rules,
     metadata=True,
@@ -174,7 +175,7 @@ RULES = Kind(
 IMPORTED = Kind(
     name="imported",
     label="Imported verdicts",
-    about="What somebody else's judge said, as a file brought it.",
+    about="Verdicts of another judge, imported from a file.",
     scores=False,
     asked=False,
     by_hand=False,
@@ -192,13 +193,13 @@ def kind_of(name: str) -> Kind:
 
 
 def names_where(holds: Callable[[Kind], bool]) -> list[str]:
-    """Give the names of the kinds that something holds for."""
+    """Return the names of the kinds for which a test holds."""
     return [kind.name for kind in KINDS.values() if holds(kind)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joint:
-    """One place where a judge is used, and what it asks of one there."""
+    """One place where a judge is used, and what it requires."""
 
     name: str
     about: str
@@ -213,7 +214,7 @@ STEP_LABELS = Joint(name="step labels", about="labels inside a training step")
 STEP_SCORES = Joint(name="step scores", about="scores inside a training step", scores=True)
 STORED_LABELS = Joint(name="stored labels", about="labels of stored comparisons", asks=False)
 SCORES = Joint(name="scores", about="scores for filters, Best-of-N and ranked groups", scores=True)
-REVIEW = Joint(name="review", about="the labels that people look over", asks=False)
+REVIEW = Joint(name="review", about="the labels that people review", asks=False)
 AGREEMENT = Joint(name="agreement", about="agreement with people", asks=False)
 EVALUATION = Joint(name="evaluation", about="win rates of checkpoints")
 ASKING = Joint(name="asking", about="asking by hand about stored comparisons")
@@ -233,9 +234,9 @@ JOINTS: dict[str, Joint] = {
 def refusal(kind: Kind, joint: Joint, name: str, mode: str = "") -> str:
     """Say in one sentence why the judge of this name, answering in this way, can't be used at a joint; "" if it can."""
     if joint.asks and not kind.asked:
-        return f"judge {name!r} came with an import: its verdicts are there, but it can't be asked more"
+        return f"judge {name!r} was imported: its verdicts can be used, but it can't be asked"
     if joint.in_ensemble and not kind.member:
-        return f"judge {name!r} can't be a member: it can't be asked by itself"
+        return f"judge {name!r} can't be a member of an ensemble: it can't be asked by itself"
     if joint.in_words and not (kind.modes and kind.endpoint):
         return f"judge {name!r} is no language model: there is nobody in it to talk to"
     return ""

@@ -1,7 +1,7 @@
-"""Reading a judge's own reply. What it says unclearly is `unparseable`, with the raw text kept, and never a win or tie.
+"""Parsing a judge's reply. An unclear reply is `unparseable`, with the raw text kept, and never a win or tie.
 
-The parser is given the reply only, never the request, so nothing written in an answer becomes a verdict unless the
-judge itself repeats it; and a repeated label makes the reply unparseable, as it then has two.
+The parser gets only the reply, never the request, so nothing written in an answer becomes a verdict unless the judge
+itself repeats it; and a repeated label makes the reply unparseable, as it then has two.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _WORD_STARTS = " \t\nĠ▁"  # how tokenizers write the space before a word
 
 @dataclass(frozen=True, slots=True)
 class ParsedVerdict:
-    """What a reply says of the answers as shown; `choice` None: unparseable, `why` says why."""
+    """What a reply says about the answers as shown; `choice` None: unparseable, `why` gives the reason."""
 
     choice: ShownChoice | None
     p_first_shown: float | None = None  # P(the answer shown first is better), where the way of judging gives one
@@ -78,17 +78,17 @@ def _unparseable(why: str, *flags: str) -> ParsedVerdict:
 
 
 def _answer_part(reply: str) -> str | ParsedVerdict:
-    """What a reply says after the thoughts that a reasoning model wrote before it."""
+    """The part of a reply after a reasoning model's thoughts."""
     if len(reply) > LONGEST_REPLY:
         return _unparseable(f"longer than {LONGEST_REPLY:,} characters")
     said = after_thoughts(reply)
     if said is None:
-        return _unparseable("thought, but gave no answer")
+        return _unparseable("has thoughts but no answer")
     return said.strip() or _unparseable("empty")
 
 
 def _plain(text: str) -> str:
-    """`text` with the signs that labels are made of in ASCII: `【【Ａ】】` and `\\[\\[A\\]\\]` become `[[A]]`."""
+    r"""`text` with the characters of labels in ASCII: `【【Ａ】】` and `\[\[A\]\]` become `[[A]]`."""
     return text.translate(_PLAIN).replace("\\[", "[").replace("\\]", "]")
 
 
@@ -141,8 +141,8 @@ def parse_five(reply: str) -> ParsedVerdict:
 def parse_json(reply: str) -> ParsedVerdict:
     """Take the verdict from a reply that is one JSON object of `VERDICT_SCHEMA` and nothing else but its code fence.
 
-    A key that stands twice, another key, or words around the object make it unparseable: what a server that keeps to
-    the schema never sends.
+    A repeated key, another key, or words around the object make it unparseable: a server that enforces the schema never
+    sends such a reply.
     """
     said = _answer_part(reply)
     whole = reply.strip() if len(reply) <= LONGEST_REPLY else ""
@@ -157,7 +157,7 @@ def parse_json(reply: str) -> ParsedVerdict:
         return _unparseable("not an object of reasoning and verdict")
     found = dict(pairs)
     if found["verdict"] not in ("A", "B", "C") or not isinstance(found["reasoning"], str):
-        return _unparseable("a verdict that is none of A, B and C")
+        return _unparseable("a verdict other than A, B or C")
     return ParsedVerdict(choice=found["verdict"], rationale=found["reasoning"].strip())
 
 
@@ -178,7 +178,7 @@ def _json_object(text: str) -> _Object | None:
 
 @dataclass(frozen=True, slots=True)
 class ParsedScore:
-    """What a reply says of one answer; `value` None: unparseable, `why` says why."""
+    """What a reply says about one answer; `value` None: unparseable, `why` gives the reason."""
 
     value: int | None
     rationale: str = ""
@@ -209,7 +209,7 @@ def parse_score(reply: str, *, lowest: int = 0, highest: int = 5) -> ParsedScore
 
 
 def mean_score(scores: Iterable[ParsedScore]) -> float | None:
-    """The mean over the samples that could be read; None where none could."""
+    """The mean over the readable samples; None if there are none."""
     values = [score.value for score in scores if score.value is not None]
     return sum(values) / len(values) if values else None
 
@@ -220,7 +220,7 @@ def parse_logprobs(
     labels: tuple[str, str] = ("A", "B"),
     least_label_mass: float = LEAST_LABEL_MASS,
 ) -> ParsedVerdict:
-    """P(A) renormalised over A and B, from the log-probs (nats) of the likeliest first tokens.
+    """P(A) renormalised over A and B, from the log-probs (nats) of the most likely first tokens.
 
     Spellings of a label ("A", " A") are added up. A label that is not listed has at most the mass that the list leaves
     over: where that leaves open which of the two is likelier, the reply is unparseable, never a tie. Otherwise it is
@@ -232,7 +232,7 @@ def parse_logprobs(
         return _unparseable("no log-probs")
     mass = math.fsum(math.exp(min(entry.logprob, 1.0)) for entry in listed)
     if math.isnan(mass) or any(entry.logprob > 1e-3 for entry in listed) or mass > MOST_MASS:
-        return _unparseable("log-probs that are none")
+        return _unparseable("invalid log-probs")
     a, b = (_log_mass(entry for entry in listed if entry.token.strip(_WORD_STARTS) == label) for label in labels)
     if math.exp(a) + math.exp(b) < least_label_mass:
         return _unparseable(f"neither {labels[0]} nor {labels[1]} is likely", "low-label-mass")
@@ -241,7 +241,7 @@ def parse_logprobs(
     if missing := [label for label in labels if label not in spelled]:
         left = math.log(1.0 - mass) if mass < 1.0 else -math.inf
         if len(missing) > 1 or left >= max(a, b):
-            return _unparseable(f"{missing[0]} is not listed, and may be the likelier one", "floored")
+            return _unparseable(f"{missing[0]} is not listed, and may be the more likely one", "floored")
         most = min(left, *(entry.logprob for entry in listed))
         a, b, flags = max(a, most), max(b, most), ("floored",)
     p = sigmoid(a - b)

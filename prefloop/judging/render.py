@@ -1,4 +1,4 @@
-"""Judge prompts: versioned text templates, filled in one pass, with everything that others wrote inside fences.
+"""Judge prompts: versioned text templates, filled in one pass, with all text by others inside fences.
 
 A template is text with a `[system]` and a `[user]` part and the placeholders of its mode (`fenced_of`). There is no
 template language: a placeholder is replaced by its value and the value is never looked at again. Each value is put
@@ -62,7 +62,7 @@ SUSPICIONS = frozenset({"control-token", *_SUSPICIOUS})
 
 
 class TemplateError(PrefloopError):
-    """A template that cannot be used, and why."""
+    """A template that can't be used, with the reason."""
 
 
 def judge_mode(text: str) -> JudgeMode:
@@ -74,7 +74,7 @@ def judge_mode(text: str) -> JudgeMode:
 
 
 def fenced_of(mode: JudgeMode) -> dict[str, str]:
-    """The placeholders of a mode's templates whose values others wrote, and the labels of their fences."""
+    """The placeholders of a mode's templates whose values come from others, and the labels of their fences."""
     if mode in SCORE_MODES:
         return {"criterion": "CRITERION", "prompt": "REQUEST", "answer": "ANSWER"}
     first, second = LABELS[mode]
@@ -96,29 +96,29 @@ class Template:
 def template_from_text(text: str, *, name: str, mode: JudgeMode, version: str | None = None) -> Template:
     """Check a template: both parts, every fenced placeholder exactly once and in [user], no unknown placeholder."""
     if len(text) > MOST_TEMPLATE_CHARS:
-        raise TemplateError(f"template {name}: longer than {MOST_TEMPLATE_CHARS:,} characters")
+        raise TemplateError(f"{name} has more than {MOST_TEMPLATE_CHARS:,} characters")
     text = text.replace("\r\n", "\n")
     parts = _PARTS.match(text)
     if parts is None:
-        raise TemplateError(f"template {name}: needs a line [system] with a part after it, then a line [user] with one")
+        raise TemplateError(f"{name} needs a line [system] with text below it, then a line [user] with text below it")
     system, user = parts["system"], parts["user"]
     fenced = fenced_of(mode)
     for placeholder in _PLACEHOLDER.findall(text):
         if placeholder not in (*fenced, "delimiter"):
             known = ", ".join(sorted((*fenced, "delimiter")))
-            raise TemplateError(f"template {name}: unknown placeholder {{{{{placeholder}}}}}; known: {known}")
+            raise TemplateError(f"{name} has the unknown placeholder {{{{{placeholder}}}}}; known: {known}")
     left_over = re.search(r"\{\{.{0,30}|\{%.{0,30}", _PLACEHOLDER.sub("", text))
     if left_over:
-        raise TemplateError(f"template {name}: {left_over.group()!r} is no placeholder")
+        raise TemplateError(f"{name} contains {left_over.group()!r}, which is not a placeholder")
     for placeholder in fenced:
         if _PLACEHOLDER.findall(user).count(placeholder) != 1 or placeholder in _PLACEHOLDER.findall(system):
-            raise TemplateError(f"template {name}: {{{{{placeholder}}}}} must stand once in [user] and not in [system]")
+            raise TemplateError(f"{name} needs {{{{{placeholder}}}}} exactly once in [user] and not in [system]")
     fingerprint = version or hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return Template(name=name, version=fingerprint, mode=mode, system=system, user=user)
 
 
 def load_template(name: str) -> Template:
-    """One of the templates that come with prefloop, by its name in `BUILT_IN`. Raises TemplateError."""
+    """Return a built-in template, by its name in `BUILT_IN`. Raises TemplateError."""
     if name not in BUILT_IN:
         raise TemplateError(f"no template named {name!r}; there are {', '.join(BUILT_IN)}")
     file, mode = BUILT_IN[name]
@@ -155,7 +155,7 @@ def fence(label: str, text: str, delimiter: str) -> str:
 
 
 def suspicions(*texts: str) -> tuple[str, ...]:
-    """What in the answers looks made for the judge, by name. Labels of such answers want a person's look."""
+    """Which signs in the answers look made for the judge, by name. A person should check labels of such answers."""
     found = ["control-token"] if any(CONTROL_TOKEN.search(text) for text in texts) else []
     return (*found, *(name for name, mark in _SUSPICIOUS.items() if any(mark.search(text) for text in texts)))
 

@@ -1,4 +1,4 @@
-"""Reading what an OpenAI-compatible endpoint answered; whatever has another shape is a JudgeBadAnswer."""
+"""Reading responses of an OpenAI-compatible endpoint; any other form is a JudgeBadAnswer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What the model said. `top_logprobs` are those of its first token; empty when not asked for or not given."""
+    """The model's reply. `top_logprobs` are those of its first token; empty if not requested or not returned."""
 
     text: str
     top_logprobs: tuple[TokenLogprob, ...] = ()
@@ -35,7 +35,7 @@ class ChatReply:
 
 @dataclass(frozen=True, slots=True)
 class TextReply:
-    """How a text went on. What a server does not tell is None."""
+    """How a text continues. What a server does not return is None."""
 
     text: str
     finish_reason: str = ""
@@ -72,7 +72,7 @@ def _usage(parsed: Any) -> dict[str, int]:
 
 
 def chat_reply(parsed: Any) -> ChatReply:
-    """Read a chat completion object. Raises JudgeBadAnswer where it is none."""
+    """Read a chat completion object. Raises JudgeBadAnswer if it isn't one."""
     choice = _first_choice(parsed)
     message = choice.get("message")
     if not isinstance(message, dict):
@@ -81,7 +81,7 @@ def chat_reply(parsed: Any) -> ChatReply:
     if isinstance(content, list):  # content parts
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     if content is not None and not isinstance(content, str):
-        raise _wrong_shape("its message's content is no text", parsed)
+        raise _wrong_shape("its message's content is not text", parsed)
     if any(message.get(key) for key in ("tool_calls", "function_call", "refusal")):
         content = ""  # it did something else than answer; `raw` says what
     return ChatReply(
@@ -96,7 +96,7 @@ def chat_reply(parsed: Any) -> ChatReply:
 
 
 def text_reply(parsed: Any) -> TextReply:
-    """Read a text completion object. Raises JudgeBadAnswer where it is none."""
+    """Read a text completion object. Raises JudgeBadAnswer if it isn't one."""
     choice = _first_choice(parsed)
     text, ids, logprobs = choice.get("text"), choice.get("token_ids"), choice.get("logprobs")
     if not isinstance(text, str):
@@ -114,7 +114,7 @@ def text_reply(parsed: Any) -> TextReply:
 
 
 def _top_of_text(logprobs: Any) -> tuple[TokenLogprob, ...]:
-    """The likeliest first tokens of a text completion, which tells them as {token: log-prob}."""
+    """The most likely first tokens of a text completion, which returns them as {token: log-prob}."""
     tokens = logprobs.get("top_logprobs") if isinstance(logprobs, dict) else None
     first = tokens[0] if isinstance(tokens, list) and tokens and isinstance(tokens[0], dict) else {}
     return tuple(TokenLogprob(token, float(value)) for token, value in first.items() if isinstance(value, int | float))
@@ -150,7 +150,7 @@ def _first_token_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...]:
 
 
 def model_names(parsed: Any) -> list[str]:
-    """Read a list of models. Raises JudgeBadAnswer where it is none."""
+    """Read a list of models. Raises JudgeBadAnswer if it isn't one."""
     data = parsed.get("data") if isinstance(parsed, dict) else None
     if not isinstance(data, list):
         raise _wrong_shape("it has no list of models", parsed)

@@ -1,10 +1,10 @@
-"""Scores of the answers to one prompt by a judge that only compares: each meets the others, and strengths are fitted.
+"""Scoring the answers to one prompt with a judge that can only compare: they play each other, and strengths are fitted.
 
-Up to eight answers all meet all; of more, each meets at most eight others, evenly, in an order drawn by the seed. A
-game is what the judge's orders together came to. Strengths are Bradley–Terry's, in log-odds: of two answers, i wins
-with σ(s_i - s_j). A tie is half a win for each; `both_bad` too. Each strength has a standard normal prior, so that an
-answer that won or lost every game has a finite one, and they sum to 0 (Bradley and Terry 1952, Biometrika 39; a game's
-probability may be soft). Scores of one prompt can be compared with each other, and with no others.
+Up to eight answers all play each other; with more, each plays at most eight others, evenly, in an order drawn by the
+seed. A game is the judge's label from its orders together. Strengths are Bradley–Terry's, in log-odds: of two answers,
+i wins with σ(s_i - s_j). A tie is half a win for each; `both_bad` too. Each strength has a standard normal prior, so
+that an answer that won or lost every game has a finite one, and they sum to 0 (Bradley and Terry 1952, Biometrika 39; a
+game's probability may be soft). Scores are comparable within one prompt, and not across prompts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """Answers `i` and `j` met; `p` is how far `i` won: 1, ½ for a tie, 0, or what a soft judge said."""
+    """A game of answers `i` and `j`; `p` is how far `i` won: 1, ½ for a tie, 0, or a soft judge's probability."""
 
     i: int
     j: int
@@ -33,7 +33,7 @@ class Game:
 
 
 def meetings(n: int, *, seed: int) -> list[tuple[int, int]]:
-    """Say which of n answers meet: places i < j, each pair once."""
+    """Choose which of n answers play each other: indices i < j, each pair once."""
     if n <= ALL_MEET:
         return [(i, j) for i in range(n) for j in range(i + 1, n)]
     order = list(range(n))
@@ -53,7 +53,7 @@ def n_meetings(n: int) -> int:
 
 
 def game_of(i: int, j: int, label: EffectiveLabel) -> Game | None:
-    """What a label comes to as a game; None where the judge did not decide (its orders disagree, it can't be read)."""
+    """Turn a label into a game; None if the judge did not decide (its orders disagree, it can't be read)."""
     if label.outcome is None:
         return None
     p = {"first": 1.0, "second": 0.0}.get(label.outcome, 0.5)

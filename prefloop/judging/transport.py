@@ -1,8 +1,8 @@
 """An httpx transport that looks up a host, checks every address, and connects to a checked address only.
 
 The check and the connection use the same look-up, so a name that changes between them (DNS rebinding) gains nothing.
-TLS still verifies, and the Host header still names, the host of the URL. Also here: the deadline of a whole request,
-which per-read timeouts alone don't give (one byte a second never times out).
+TLS still verifies the host of the URL, and the Host header names it. Also here: the deadline of a whole request, which
+per-read timeouts don't provide (one byte a second never times out).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("preflo
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Bound everything that the guarded transport does within, in this thread, to `seconds` from now."""
+    """Limit everything that the guarded transport does inside, in this thread, to `seconds` from now."""
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield

@@ -1,7 +1,7 @@
-"""From what a judge said of answers in the order shown, to a label of the canonical pair.
+"""From a judge's verdicts on answers in the order shown to a label of the canonical pair.
 
 An order is a pair of positions: (0, 1) showed the canonical first answer first, (1, 0) the second one. A judge is asked
-in one or both orders; its order policy says what both together mean.
+in one or both orders; its order policy combines them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class OrderedVerdict:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLabel:
-    """What a judge's verdicts on one comparison come to. Only `ok` has an outcome.
+    """A judge's label of one comparison, from its verdicts. Only `ok` has an outcome.
 
     `p_first` is the probability that the canonical first answer is better; None for `both_bad` and for all but `ok`.
     """
@@ -62,7 +62,7 @@ def p_first_of(p_first_shown: float, order: Order) -> float:
 
 
 def labelled(parsed: ParsedVerdict, order: Order, *, raw: str, usage: dict[str, int] | None = None) -> LabelledVerdict:
-    """A parsed reply in canonical terms. An unparseable one says why in `rationale`."""
+    """A parsed reply in canonical terms. For an unparseable one `rationale` has the reason."""
     if parsed.choice is None:
         return LabelledVerdict(
             state="unparseable", raw=raw, rationale=parsed.why, usage=usage or {}, flags=parsed.flags

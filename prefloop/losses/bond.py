@@ -171,7 +171,7 @@ _N = number(
     minimum=2,
     maximum=1024,
     label="N of Best-of-N",
-    help="The N of Best-of-N that is distilled.",
+    help="The N of the Best-of-N policy to distil.",
     source=f"{_PAPER}: 4, 8, 16",
 )
 _JEFFREYS = number(
@@ -242,7 +242,7 @@ J_BOND = Loss(
             0.0,
             minimum=0.0,
             label="γ, weight of the extra KL",
-            help="Weight of the extra KL to the anchor: larger moves slower.",
+            help="Weight of the extra KL to the anchor: a larger value means slower changes.",
             source=f"{_PAPER}: of 0, .5, 1, 2",
         ),
     ),

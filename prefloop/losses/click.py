@@ -49,7 +49,7 @@ CLICK = Loss(
             20.0,
             minimum=0.0,
             label="α, the margin",
-            help="Margin, in nats of the whole answer, that the good answer should have.",
+            help="Margin, in nats over the whole answer, by which the good answer should be more likely.",
             source="Zheng et al. 2023, arXiv:2306.03350: 20 dialogue, 15 GPT-2",
         ),
         number(
@@ -57,7 +57,7 @@ CLICK = Loss(
             0.5,
             minimum=0.0,
             label="γ, weight of the contrast",
-            help="Weight of the contrast against the likelihood of the data.",
+            help="Weight of the contrast, relative to the likelihood of the data.",
             source="Zheng et al. 2023, arXiv:2306.03350: .5 dialogue, .1 sentiment, .3 repetition",
         ),
     ),

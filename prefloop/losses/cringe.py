@@ -120,7 +120,7 @@ CRINGE = Loss(
             1.0,
             minimum=0.0,
             label="α, weight of the worse answer",
-            help="Weight of the negative answer's cringe against the positive one's likelihood.",
+            help="Weight of the cringe loss on the worse answer, relative to the likelihood of the better one.",
             source="Adolphs et al. 2022, arXiv:2211.05826, ParlAI: 1; Click's baseline .2",
         ),
         number(
@@ -129,8 +129,8 @@ CRINGE = Loss(
             minimum=1,
             maximum=1024,
             folded=True,
-            label="k, tokens liked instead",
-            help="Tokens that the policy likes best, of which one is to be preferred to the unwanted token.",
+            label="k, preferred tokens",
+            help="Number of most likely tokens, one of which is drawn and preferred to the unwanted token.",
             source="Click's baseline: 5; ParlAI: 1",
         ),
         number(

@@ -1,6 +1,6 @@
-"""What a loss says of itself: the one place that recipes, forms, engine, laboratory and metrics read. Torch-free.
+"""The declaration of a loss, which recipes, forms, engine, laboratory and metrics read. Torch-free.
 
-A loss is one file of this package: its formula, and a `Loss` made beside it. `registry.py` finds it there.
+A loss is one file of this package: its formula, and a `Loss` next to it. `registry.py` finds it there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class UnknownLoss(PrefloopError):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number of a loss and what it means in this loss. `name` ends in an underscore where Python keeps the word."""
+    """A number of a loss and its meaning in this loss. `name` ends in an underscore if Python reserves the word."""
 
     name: str
     default: Value
@@ -69,7 +69,7 @@ def reference(**changes: Any) -> Number:
     """Declare the policy that a loss compares with."""
     given: dict[str, Any] = {
         "label": "Reference",
-        "help": "Which policy the pull goes to.",
+        "help": "The policy that training is pulled towards.",
         "source": "of iterative DPO undocumented in its paper: OpenRLHF kept initial, RLHFlow took previous",
         "choices": ("initial", "previous"),
         "prefixes": ("checkpoint:",),
@@ -131,8 +131,8 @@ class GroupBatch:
 class SampleBatch:
     """The policy's own answers of a step, all those to a prompt together; C answers of at most T tokens.
 
-    Log-probs are (C, T) in nats a token, 0 where `mask` is false. `logp` is the policy's as it is now, `old_logp` as it
-    was when it answered. `longest` is how many tokens an answer may have.
+    Log-probs are (C, T) in nats per token, 0 where `mask` is false. `logp` is the current policy's, `old_logp` that of
+    the policy when it answered. `longest` is the length limit of an answer in tokens.
     """
 
     logp: Tensor
@@ -146,10 +146,10 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class LossRows:
-    """The losses of a batch, not reduced, and what is logged of it.
+    """The losses of a batch, not reduced, and its logged values.
 
-    `loss` is divided by the number of rows, or by their tokens where completions stand by themselves. `extra` is a
-    second term, divided by the tokens of the rows' targets. A metric has a value for each row it means something for.
+    `loss` is divided by the number of rows, or by their tokens for single completions. `extra` is a second term,
+    divided by the tokens of the rows' targets. A metric has a value for each row that it applies to.
     """
 
     loss: Tensor  # (B,)
@@ -169,7 +169,7 @@ class Loss:
     needs: frozenset[Need] = frozenset()
     compares_group: bool = False  # an answer's score is measured by those of the prompt's other answers
     hard_labels: bool = False  # it says what is better and what worse, no less
-    in_steps: bool = False  # a step-refreshed run can compute it
+    in_steps: bool = False  # an on-policy run can compute it
     at_temperature_1: bool = False  # the law that samples must be the one whose log-probs are taken
     target: Callable[[Any], Target] = lambda settings: ""  # the answer that it keeps likely beside a pair
     anchors: Anchors = ""
@@ -193,7 +193,7 @@ class Loss:
 
     @cached_property
     def used(self) -> tuple[str, ...]:
-        """The numbers that `rows_of` takes; the others act elsewhere."""
+        """The numbers that `rows_of` takes; the others are used elsewhere."""
         if self.rows_of is None:
             return ()
         parameters = inspect.signature(self.rows_of).parameters.values()

@@ -69,8 +69,8 @@ GKD = Loss(
             minimum=0.0,
             maximum=1.0,
             label="β, between the two KLs",
-            help="Between the two KLs: 0 is KL(teacher || student), 1 is KL(student || teacher), ½ is the "
-            "Jensen-Shannon divergence. Retune the learning rate where it leaves an end.",
+            help="Interpolates between two KLs: 0 is KL(teacher || student), 1 is KL(student || teacher), ½ is the "
+            "Jensen-Shannon divergence. Tune the learning rate again for values between.",
             source="TRL's GKD trainer; Agarwal et al. 2023, arXiv:2306.13649",
         ),
         number(
@@ -79,13 +79,13 @@ GKD = Loss(
             minimum=0.0,
             maximum=1.0,
             label="λ, share of the student's own answers",
-            help="Share of rows that the student answers itself; the rest are the data's.",
+            help="Share of rows that the student answers itself; the others have the data's answers.",
             source="Agarwal et al. 2023, arXiv:2306.13649",
         ),
         reference(
             label="Teacher",
-            help="The teacher, of the same vocabulary: a checkpoint by name, or latest, the newest policy that a loop "
-            "of the project made.",
+            help="The teacher, with the same vocabulary: the name of a checkpoint, or latest for the newest policy "
+            "made by a loop of the project.",
             choices=("latest", "initial"),
             source="this project's",
         ),

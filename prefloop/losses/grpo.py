@@ -111,7 +111,7 @@ GRPO = Loss(
             0.04,
             minimum=0.0,
             label="β, the pull to the reference",
-            help="Weight of the KL to the reference, token by token, beside the loss.",
+            help="Weight of the KL to the reference, computed per token and added to the loss.",
             source=f"{_PAPER}: 0.04; TRL: 0",
         ),
         number(
@@ -130,7 +130,7 @@ GRPO = Loss(
             below=1.0,
             folded=True,
             label="Clip of the ratio",
-            help="How far the ratio of new and old probability of a token may move the policy.",
+            help="How far the ratio of a token's new and old probability may move from 1.",
             source=f"{_PAPER}; TRL: 0.2",
             idle=lambda settings: "objective.passes is 1: new and old are one" if settings.passes == 1 else "",
         ),

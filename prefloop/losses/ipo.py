@@ -96,7 +96,8 @@ IPO = Loss(
             choices=("sum", "mean"),
             folded=True,
             label="Form of the loss",
-            help="Log-probabilities summed over an answer, as the paper has them, or per token, as TRL's DPOTrainer.",
+            help="Log-probabilities summed over an answer, as in the paper, or averaged per token, as in TRL's "
+            "DPOTrainer.",
             source="Azar et al. 2023, arXiv:2310.12036; TRL pull request 1265",
         ),
         reference(),

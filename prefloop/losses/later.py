@@ -1,4 +1,4 @@
-"""torch, imported at its first use: the file of a loss is read where there is no torch, and computes where there is."""
+"""Lazy import of torch: the file of a loss can be read without torch, and computes where torch is installed."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def token_rewards(
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 1.0, lam: float = 0.95) -> Advantages:
-    """Estimate advantages by exponentially weighted temporal differences; nothing is worth anything after the end.
+    """Estimate advantages by exponentially weighted temporal differences; values after the end are 0.
 
     Shapes: all (B, T), the mask true from the first position to the last token. values[t] is before token t.
     Source: Schulman et al. 2015, arXiv:1506.02438, the generalised advantage estimator.
@@ -153,7 +153,7 @@ PPO = Loss(
             0.05,
             minimum=0.0,
             label="β, the pull to the reference",
-            help="Weight of the KL to the reference, token by token, in the reward.",
+            help="Weight of the KL to the reference, per token, subtracted from the reward.",
             source="TRL's PPO trainer: 0.05",
         ),
         number(
@@ -162,7 +162,7 @@ PPO = Loss(
             minimum=0.0,
             maximum=1.0,
             label="λ of GAE",
-            help="GAE's λ: 1 trusts what followed, 0 the value head.",
+            help="λ of GAE: 1 relies on the observed rewards, 0 on the value head.",
             source="Schulman et al. 2015, arXiv:1506.02438; TRL: 0.95",
         ),
         number(
@@ -209,8 +209,8 @@ PPO = Loss(
             0.0,
             minimum=0.0,
             folded=True,
-            label="Taken where an answer does not end",
-            help="Taken from the score of an answer that reached its longest length without ending.",
+            label="Penalty for an unfinished answer",
+            help="Subtracted from the score of an answer that reached the length limit without ending.",
             source="TRL's trainers have it; 0 is TRL's PPO",
         ),
         reference(),

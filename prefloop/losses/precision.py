@@ -12,5 +12,5 @@ def full_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def in_full(values: Tensor) -> Tensor:
-    """Convert floating-point values to their `full_dtype`; values that are in it already are returned as they are."""
+    """Convert floating-point values to their `full_dtype`; values that already have it are returned unchanged."""
     return values.to(full_dtype(values.dtype))

@@ -1,4 +1,4 @@
-"""Losses by name: every file of this package that makes a `Loss` has declared it. Torch-free."""
+"""The losses by name: every `Loss` in a file of this package is found. Torch-free."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ BRADLEY_TERRY = Loss(
             minimum=0.0,
             folded=True,
             label="Centering",
-            help="Weight of the squared sum of a pair's two rewards, which keeps them around zero.",
+            help="Weight of the squared sum of a pair's two rewards, which keeps rewards near zero.",
             source="Eisenstein et al. 2023, arXiv:2312.09244 (0.01 where it is used)",
         ),
     ),

@@ -62,7 +62,7 @@ RLOO = Loss(
             0.05,
             minimum=0.0,
             label="β, the pull to the reference",
-            help="Weight of the KL to the reference, of the whole answer, in the reward.",
+            help="Weight of the KL to the reference, over the whole answer, subtracted from the reward.",
             source="TRL's RLOO trainer: 0.05",
         ),
         reference(),

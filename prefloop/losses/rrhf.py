@@ -76,7 +76,7 @@ RRHF = Loss(
             1.0,
             minimum=0.0,
             label="Weight of the ranking",
-            help="Weight of the ranking term against imitating the best answer.",
+            help="Weight of the ranking term, relative to imitating the best answer.",
             source="Yuan et al. 2023 (RRHF), arXiv:2304.05302, released script: 1; 100 in its dataclass",
         ),
     ),

@@ -1,4 +1,4 @@
-"""What every loss checks at its door."""
+"""Checks at the start of every loss."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""SimPO: the mean log-probability per token is the reward, and the better answer should have more of it by a margin.
+"""SimPO: the mean log-probability per token is the reward, and the better answer should exceed the other's by a margin.
 
-Departure: a soft label p mixes both directions, each with its margin; the paper has hard ones alone.
+Departure: a soft label p mixes both directions, each with its margin; the paper has only hard labels.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ SIMPO = Loss(
             2.0,
             above=0.0,
             label="β, scale of the reward",
-            help="Scale of the mean log-probability per token, which is the reward; nothing pulls to a reference.",
+            help="Scale of the mean log-probability per token, which is the reward. There is no reference.",
             source="Meng et al. 2024, arXiv:2405.14734: 2 to 2.5",
         ),
         number(

@@ -1,4 +1,4 @@
-"""The hinge losses: SLiC-HF's, which knows no reference, and the normalised one of RSO, which does."""
+"""The hinge losses: SLiC-HF's without a reference, and RSO's normalised one with a reference."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ SLIC = Loss(
             1.0,
             minimum=0.0,
             label="δ, the margin",
-            help="Margin, in nats of the whole answer, that the better answer should have.",
+            help="Margin, in nats over the whole answer, by which the better answer should be more likely.",
             source="Zhao et al. 2023 (SLiC-HF), arXiv:2305.10425: the only value reported",
         ),
         number(
@@ -96,7 +96,8 @@ SLIC = Loss(
             0.1,
             minimum=0.0,
             label="λ, weight of the best answer's likelihood",
-            help="Weight of the log-likelihood, in nats of the whole answer, of the best candidate, kept likely.",
+            help="Weight of the log-likelihood of the best candidate, in nats over the whole answer, which "
+            "keeps it likely.",
             source="this project's; Zhao et al. 2023, arXiv:2305.10425 does not report it",
         ),
     ),

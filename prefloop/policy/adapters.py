@@ -1,9 +1,9 @@
-"""LoRA adapters through peft: put beside a model's frozen weights, stored alone, merged in.
+"""LoRA adapters through peft: added to a model's frozen weights, stored alone, merged.
 
 An adapter's directory is what `peft.PeftModel.from_pretrained(base, directory)` reads: adapter_config.json and
 adapter_model.safetensors. Its matrices are fp32 whatever the model's precision (peft casts around them).
 
-peft is imported where it is used: that takes seconds, which every process that loads a model would pay.
+peft is imported where it is used: the import takes seconds, which every process that loads a model would pay.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def is_adapted(model: Any) -> bool:
 
 
 def add_adapter(model: Any, settings: Adapter, *, base: str) -> Any:
-    """Freeze the model and put a new adapter beside it, which changes nothing yet (its second matrix is zero).
+    """Freeze the model and add a new adapter, which changes nothing yet (its second matrix is zero).
 
-    `base` names the model's directory for whoever loads the adapter. A reward model's head trains in full. Raises
-    UnloadableModel where no layer has one of the names.
+    `base` names the model's directory for the loader of the adapter. A reward model's head is trained in full. Raises
+    UnloadableModel if no layer has one of the names.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -54,7 +54,7 @@ def add_adapter(model: Any, settings: Adapter, *, base: str) -> Any:
 
 
 def save_adapter(model: Any, directory: str | Path) -> None:
-    """Write the adapter's config and weights, and nothing else; the same adapter gives the same bytes."""
+    """Write only the adapter's config and weights; the same adapter gives the same bytes."""
     folder = Path(directory)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the embeddings are not saved with it, which is right: they don't train
@@ -90,14 +90,16 @@ def merge_stored(model: Any, directory: str | Path) -> Any:
 
 
 def merge(model: Any) -> Any:
-    """Turn an adapted model into the plain one with the adapter merged in; the adapted one is used up."""
+    """Turn an adapted model into the plain one with the adapter merged in; the adapted model can't be used
+    afterwards.
+    """
     return model.merge_and_unload(safe_merge=True).eval()
 
 
 def save_merged(model: Any, directory: str | Path) -> None:
-    """Write the plain model with the adapter merged into its weights, and leave the adapted one as it is.
+    """Write the plain model with the adapter merged into its weights, and leave the adapted one unchanged.
 
-    Merging in place and taking it out again would leave the rounding of both in the weights.
+    Merging in place and undoing it would leave rounding errors in the weights.
     """
     plain = model.get_base_model()
     state = {name.replace(".base_layer.", "."): one for name, one in plain.state_dict().items() if "lora_" not in name}
@@ -111,17 +113,17 @@ def save_merged(model: Any, directory: str | Path) -> None:
 
 
 def base_of(directory: str | Path) -> Path | None:
-    """Name the model directory that an adapter belongs to; None where the directory is a whole model."""
+    """Name the model directory that an adapter belongs to; None if the directory is a full model."""
     path = Path(directory) / ADAPTER_CONFIG
     if not path.is_file():
         return None
     try:
         return Path(json.loads(path.read_text("utf-8"))["base_model_name_or_path"])
     except (ValueError, KeyError, TypeError):
-        raise UnloadableModel(f"{path} does not say what model it belongs to") from None
+        raise UnloadableModel(f"{path} does not name its base model") from None
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
-    """Count the parameters that train, and all of them."""
+    """Count the trained parameters, and all of them."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)

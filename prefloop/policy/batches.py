@@ -1,8 +1,8 @@
 """Packing: the completions of one prompt share it in one row, and rows are batched under a token budget.
 
-A row is `prompt, completion 1, completion 2, ...`. A completion sees the prompt and itself (block attention mask)
-and its positions restart after the prompt, so that the model computes for it what it would compute in a row of its
-own. Where a batch has one completion a row, no mask is needed at all: padding is on the right and attention causal.
+A row is `prompt, completion 1, completion 2, ...`. A completion sees the prompt and itself (block attention mask) and
+its positions restart after the prompt, so that the model computes the same for it as in a row of its own. If a batch
+has one completion per row, no mask is needed: padding is on the right and attention is causal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ACCELERATOR_PASS_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True)
 class PackItem:
-    """One prompt and the completions to be looked at after it; a completion may be empty (no ids)."""
+    """One prompt and the completions after it; a completion may be empty (no ids)."""
 
     prompt_ids: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
@@ -59,7 +59,7 @@ class PackedBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that are computed, padding included."""
+        """Computed tokens, padding included."""
         return self.input_ids.numel()
 
     def lengths(self) -> Tensor:
@@ -67,7 +67,7 @@ class PackedBatch:
         return torch.bincount(self.owner, minlength=self.n_completions)
 
     def block_mask(self, dtype: torch.dtype) -> Tensor:
-        """Make the additive attention mask (R, 1, L, L): 0 where a query may look, the least number elsewhere.
+        """Make the additive attention mask (R, 1, L, L): 0 where a query may look, the lowest number elsewhere.
 
         Padding looks at itself only, so that no row of the softmax is empty.
         """
@@ -86,7 +86,7 @@ class PackedBatch:
         return PackedBatch(**rest, **moved)
 
     def unshared(self) -> PackedBatch:
-        """Lay the same completions out one a row, in the same order of slots."""
+        """Arrange the same completions one per row, in the same order of slots."""
         rows = [[(slot, _completion(self.items, self._local(slot)))] for slot in range(self.n_completions)]
         prompts = [self.items[self._local(slot)[0]].prompt_ids for slot in range(self.n_completions)]
         return _build(self.items, self.slots, list(zip(prompts, rows, strict=True)), self.input_ids.device)
@@ -103,10 +103,10 @@ def pack_groups(
 ) -> list[PackedBatch]:
     """Pack prompts with their completions into batches of at most `token_budget` tokens, padding included.
 
-    Items of like length go together, and among the ways to cut their order into batches the cheapest is taken: padding
-    costs as much as text does, and every batch costs a forward pass's fixed price. So batches are not in the order of
-    `items`; `slots` says what is where. An item larger than the budget makes a batch of its own. `shared=False` gives
-    each completion a row of its own.
+    Items of similar length go together, and their order is cut into batches in the cheapest way: padding costs as much
+    as text, and every batch has the fixed cost of a forward pass. So batches are not in the order of `items`; `slots`
+    gives the mapping. An item larger than the budget makes a batch of its own. `shared=False` gives each completion a
+    row of its own.
     """
     if token_budget < 1:
         raise ValueError("token_budget must be at least 1")
@@ -120,7 +120,7 @@ def pack_groups(
 
 
 def _cheapest_cuts(lengths: Sequence[int], n_rows: Sequence[int], budget: int, price: int) -> list[tuple[int, int]]:
-    """Cut sorted items into runs so that the sum of rows · longest + price is least, none above the budget."""
+    """Cut sorted items into runs with the lowest sum of rows · longest + price, none above the budget."""
     best: list[tuple[int, int]] = [(0, 0)]  # up to each item: (cost, where its last run starts)
     for end in range(1, len(lengths) + 1):
         longest, rows = lengths[end - 1], n_rows[end - 1]

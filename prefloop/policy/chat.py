@@ -92,14 +92,16 @@ class Chat:
         return self._end(form.tail if form is not None else "")[1]
 
     def with_end(self, ids: Sequence[int], form: Form | None = None) -> tuple[int, ...]:
-        """Sampled ids, ended alike: another special token at their end (a second EOS) becomes the template's own."""
+        """Give sampled ids the same end token: another special token at their end (a second EOS) is replaced by the
+        template's own.
+        """
         end = self.end_id(form)
         if ids and end is not None and ids[-1] != end and ids[-1] in self._special_ids:
             return (*ids[:-1], end)
         return tuple(ids)
 
     def without_frame(self, text: str) -> str:
-        """What a model wrote without what the template itself writes around an answer."""
+        """Return what a model wrote without the template's own text around an answer."""
         form = self.usual_form()
         if form is None:
             return text
@@ -113,7 +115,7 @@ class Chat:
     def encode(
         self, rows: Sequence[tuple[Sequence[Message], Sequence[str]]]
     ) -> list[tuple[tuple[int, ...], list[tuple[int, ...]], Form]]:
-        """Encode conversations, each (messages, answers that may follow), to (prompt ids, ids of each answer, form).
+        """Encode conversations, each (messages, possible answers), to (prompt ids, ids of each answer, form).
 
         Raises BadData with the `index` of the row, UnreadableTemplate, LimitExceeded.
         """
@@ -179,7 +181,7 @@ class Chat:
         return pattern.sub(hide, value)
 
     def _pieces(self, row: _Row, text: str) -> list[int]:
-        """Tokenise a rendered text: what was hidden as letters, the rest with the template's own special tokens."""
+        """Tokenise a rendered text: hidden text as letters, the rest with the template's own special tokens."""
         ids: list[int] = []
         for index, piece in enumerate(text.split(row.mark)):
             if index % 2:
@@ -194,7 +196,7 @@ class Chat:
         return ids + self._pieces(row, mark + rest)
 
     def _before(self, row: _Row) -> str:
-        """What of the prompt can have a say in how the text after it is tokenised."""
+        """The part of the prompt that can affect the tokenisation of the text after it."""
         before = row.prompt.rpartition(row.mark)[2]
         if self._control is None:
             return before
@@ -202,7 +204,7 @@ class Chat:
         return before[found[-1] :] if found else before  # what stands before a control token changes nothing after it
 
     def _continued(self, before: str, text: str) -> list[int]:
-        """Tokenise `text` as what can follow the tokens of `before`, without merging with them."""
+        """Tokenise `text` as a continuation of the tokens of `before`, without merging with them."""
         for anchor in (before, *_ANCHORS):
             if anchor not in self._contexts:
                 if len(self._contexts) == _TEXTS_AT_ONCE:
@@ -215,7 +217,9 @@ class Chat:
         return self._ids(text)
 
     def _tokenise(self, rows: Sequence[_Row]) -> None:
-        """Tokenise what these rows need, many texts at a time, which is several times as fast as one by one."""
+        """Tokenise everything that these rows need, many texts at a time, which is several times as fast as one by
+        one.
+        """
         wanted: dict[str, None] = {}
         for row in rows:
             wanted |= dict.fromkeys(row.prompt.split(row.mark)[::2])
@@ -250,18 +254,18 @@ class Chat:
 
 
 def source_of(tokenizer: Any) -> tuple[Any, ...]:
-    """What a `Chat` is made from: where it differs, another one is needed."""
+    """What a `Chat` is made from: if this changes, a new one is needed."""
     template = tokenizer.chat_template
     return (repr(template) if isinstance(template, dict) else template, len(tokenizer), tokenizer.eos_token)
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text that is no more than text: a special token spelled out in it is its letters."""
+    """Token ids of plain text: a special token spelled out in it is encoded as letters."""
     return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
 
 def special_strings(tokenizer: Any) -> set[str]:
-    """The special tokens of a tokenizer, as they are spelled."""
+    """The special tokens of a tokenizer, as text."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return {token for token in tokenizer.all_special_tokens if token} | {
         token.content for token in added.values() if token.special and token.content

@@ -1,4 +1,4 @@
-"""A policy of ours where a judge's endpoint would be: asked by messages, in this process or through our vLLM server.
+"""A local policy in the role of a judge's endpoint: asked by messages, in this process or through our vLLM server.
 
 What is unusual here:
 1. The messages become token ids by the policy's own tokenizer, with its chat template or without one, and ids are what
@@ -33,7 +33,7 @@ from prefloop.types import BadData
 
 @dataclass(slots=True)
 class _Call:
-    """One request, and what comes of it."""
+    """One request and its result."""
 
     ids: tuple[int, ...]
     temperature: float
@@ -49,7 +49,7 @@ class _Call:
 
 
 class PolicyEndpoint:
-    """A policy in this process, asked as a `ChatEndpoint` is. Safe to share among threads."""
+    """A policy in this process, with the interface of a `ChatEndpoint`. Safe to share among threads."""
 
     def __init__(self, policy: Policy, *, top_p: float = 1.0) -> None:
         self._policy = policy
@@ -71,7 +71,7 @@ class PolicyEndpoint:
         top_logprobs: int = 0,
         response_format: Mapping[str, Any] | None = None,
     ) -> ChatReply:
-        """Ask for one reply. Raises JudgeRejectedItem where this request can't be answered."""
+        """Ask for one reply. Raises JudgeRejectedItem if this request can't be answered."""
         _no_form(response_format)
         with self._encoding:  # a tokenizer's cache is not made for threads
             ids = _encoded(self._policy.tokenizer, messages, max_tokens=max_tokens, limit=self._limit)
@@ -90,7 +90,7 @@ class PolicyEndpoint:
         return call.reply
 
     def _answer(self, calls: Sequence[_Call]) -> None:
-        """Answer all calls; trouble is that of each."""
+        """Answer all calls; an error belongs to its own call."""
         groups: dict[tuple[Any, ...], list[_Call]] = {}
         for call in calls:
             groups.setdefault((call.temperature, call.max_tokens, call.seed, bool(call.top)), []).append(call)
@@ -126,7 +126,9 @@ class PolicyEndpoint:
         return out
 
     def _first_tokens(self, calls: Sequence[_Call]) -> dict[str, ChatReply]:
-        """The likeliest first tokens of each, by one forward pass of all prompts that fit in memory together."""
+        """The most likely first tokens for each prompt, from one forward pass over all prompts that fit in memory
+        together.
+        """
         out: dict[str, ChatReply] = {}
         todo = sorted({call.name: call.ids for call in calls}.items(), key=lambda item: -len(item[1]))
         top = max(call.top for call in calls)
@@ -160,7 +162,9 @@ class PolicyEndpoint:
 
 @dataclass(slots=True)
 class ServedPolicyEndpoint:
-    """A policy behind our own vLLM server, asked as a `ChatEndpoint` is; `reader` is loaded from the same weights."""
+    """A policy behind our own vLLM server, with the interface of a `ChatEndpoint`; `reader` is loaded from the same
+    weights.
+    """
 
     endpoint: ChatEndpoint
     reader: Reader
@@ -207,7 +211,7 @@ def _no_form(response_format: Mapping[str, Any] | None) -> None:
 
 
 def _encoded(tokenizer: Any, messages: Sequence[Message], *, max_tokens: int, limit: int | None) -> tuple[int, ...]:
-    """The prompt's token ids. Raises JudgeRejectedItem where it can't be read, or leaves no room for a reply."""
+    """The prompt's token ids. Raises JudgeRejectedItem if it can't be read, or leaves no room for a reply."""
     try:
         try:
             ids = encode_prompt(tokenizer, list(messages))
@@ -220,7 +224,7 @@ def _encoded(tokenizer: Any, messages: Sequence[Message], *, max_tokens: int, li
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message]:
-    """The same with what a system turn says put before the user's first words."""
+    """The same messages with the system turn's text put before the user's first text."""
     system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
     rest = [dict(message) for message in messages if message["role"] != "system"]
     if rest and system:

@@ -15,7 +15,7 @@ from prefloop.policy.scoring import body, output_head, sliding_window
 
 
 class Decoder:
-    """Decodes a batch of rows with any model whose attention keeps keys and values; the model is called as it is."""
+    """Decodes a batch of rows with any model whose attention keeps keys and values; the model itself is unchanged."""
 
     def __init__(self, model: Any) -> None:
         self._body = body(model)
@@ -28,7 +28,7 @@ class Decoder:
         self._positions = torch.empty(0)
 
     def prefill(self, prompts: Sequence[Sequence[int]], repeats: Tensor, max_new: int) -> Tensor:
-        """Read each prompt once and make `repeats` (len(prompts),) rows of each; returns logits (rows, V).
+        """Process each prompt once and make `repeats` (len(prompts),) rows of it; returns logits (rows, V).
 
         Prompts are padded on the left, so that all rows write the same column of the cache at every step.
         """
@@ -51,14 +51,16 @@ class Decoder:
         return self._head(hidden[:, -1])
 
     def keep(self, rows: Tensor) -> None:
-        """Let all rows but these leave."""
+        """Remove all rows but these."""
         self._cache.keep(rows)
         self._positions = self._positions[rows]
         if self._mask is not None:
             self._mask = self._mask[rows]
 
     def _read(self, prompts: Sequence[Sequence[int]], max_new: int) -> tuple[Tensor, Tensor]:
-        """Fill a fresh cache with the prompts; returns last logits (prompts, V) and what is no padding (prompts, P)."""
+        """Fill a new cache with the prompts; returns last logits (prompts, V) and a mask without padding (prompts,
+        P).
+        """
         longest = max(map(len, prompts))
         lengths = torch.tensor([len(ids) for ids in prompts], device=self._device)
         ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=self._device)
@@ -136,7 +138,7 @@ class GroupCache(Cache):
         return self._keys, self._values
 
     def keep(self, rows: Tensor) -> None:
-        """Let all rows but these leave."""
+        """Remove all rows but these."""
         for store in (self._keys, self._values):
             for layer, old in enumerate(store):
                 new = old.new_empty(len(rows), *old.shape[1:])

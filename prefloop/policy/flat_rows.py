@@ -1,9 +1,9 @@
-"""Rows without padding: the tokens of all rows stand in one line, and only attention looks at each row by itself.
+"""Rows without padding: the tokens of all rows are concatenated, and only attention treats the rows separately.
 
-What is done token by token (projections, MLP, norms: nearly everything) then sees no padding at all, and attention
-computes no blocks that a mask would throw away: a long prompt attends to itself once, causally, and each completion to
-the prompt and to itself. On a CPU an attention call for each row costs little; an accelerator would wait for the
-launches, so there rows stay padded under a block mask (`scoring`).
+What is done token by token (projections, MLP, norms: nearly everything) then has no padding at all, and attention
+computes no blocks that a mask would discard: a long prompt attends to itself once, causally, and each completion to the
+prompt and to itself. On a CPU an attention call per row costs little; an accelerator would wait for the launches, so
+there rows stay padded under a block mask (`scoring`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _LONG_PROMPT = 64
 
 @dataclass(frozen=True, slots=True)
 class FlatRows:
-    """How N tokens in a line fall into rows. `parts` of a row are the lengths of its prompt and its completions."""
+    """How N concatenated tokens are divided into rows. `parts` of a row are the lengths of its prompt and its
+    completions.
+    """
 
     index: Tensor  # (N,) where each token stands among the padded (R · L)
     starts: Tensor  # (R,) where each row begins among the N
@@ -98,7 +100,7 @@ def flat_rows_attention(
 ) -> tuple[Tensor, None]:
     """Attend within rows: query (1, heads, N, D), key and value (1, kv heads, N, D); returns (1, N, heads, D).
 
-    Raises ValueError for what it can't compute: a soft cap, attention sinks, dropout.
+    Raises ValueError for what it does not support: a soft cap, attention sinks, dropout.
     """
     if softcap is not None or s_aux is not None or dropout:
         raise ValueError("attention by rows knows no soft cap, no sinks and no dropout")
@@ -136,7 +138,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float
 def _mask(parts: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Make the additive mask of a whole row (n, n), or with two parts that of a completion after its prompt (n, P + n).
 
-    0 where a query may look, the least number elsewhere.
+    0 where a query may look, the lowest number elsewhere.
     """
     segment = torch.repeat_interleave(torch.arange(len(parts), device=device), torch.tensor(parts, device=device))
     hidden = ~((segment[None, :] == segment[:, None]) | (segment[None, :] == 0)).tril_()

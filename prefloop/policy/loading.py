@@ -1,4 +1,4 @@
-"""Policies and reward models from local directories, in safetensors only, and back again."""
+"""Loading and saving policies and reward models in local directories, in safetensors only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ __all__ = [
 
 @dataclass(slots=True)
 class Policy:
-    """A causal language model. `fingerprint` is that of the files it was loaded from: training makes it stale."""
+    """A causal language model. `fingerprint` is that of the files it was loaded from, and is out of date after
+    training.
+    """
 
     model: Any  # a transformers PreTrainedModel with a language-model head
     tokenizer: Any
@@ -66,7 +68,7 @@ class RewardModel:
 
 @dataclass(slots=True)
 class Reader:
-    """What is needed of a policy whose weights somebody else holds: its tokenizer, its stops, its room."""
+    """What is needed of a policy whose weights are elsewhere: its tokenizer, its stop tokens, its context length."""
 
     tokenizer: Any
     path: str
@@ -93,7 +95,7 @@ def load_reward_model(
 
 
 def load_reader(path: str | Path) -> Reader:
-    """Load what a checkpoint says beside its weights. Raises UnsafeCheckpoint or UnloadableModel."""
+    """Load everything of a checkpoint except its weights. Raises UnsafeCheckpoint or UnloadableModel."""
     check_checkpoint_dir(path)
     with _load_errors(path):
         tokenizer = AutoTokenizer.from_pretrained(str(path), **_SAFE)
@@ -129,7 +131,7 @@ def reward_model_from_policy(policy: Policy) -> RewardModel:
 def save_model(model: Any, tokenizer: Any, directory: str | Path) -> None:
     """Write weights (safetensors), config and tokenizer so that `from_pretrained` reads them; no manifest.
 
-    Of a model with an adapter the adapter alone is written: its directory names the model that it belongs to.
+    For a model with an adapter only the adapter is written: its directory names the model that it belongs to.
     """
     if is_adapted(model):
         save_adapter(model, directory)
@@ -139,7 +141,9 @@ def save_model(model: Any, tokenizer: Any, directory: str | Path) -> None:
 
 
 def save_weights(model: Any, directory: str | Path) -> None:
-    """Write what a server reads of a model: weights and config, an adapter merged in; the model stays as it is."""
+    """Write what a server needs of a model: weights and config, with an adapter merged in; the model itself is
+    unchanged.
+    """
     if is_adapted(model):
         save_merged(model, directory)
     else:
@@ -147,13 +151,13 @@ def save_weights(model: Any, directory: str | Path) -> None:
 
 
 def reader_of(policy: Policy) -> Reader:
-    """Say what is known of a policy beside its weights."""
+    """Return what is known of a policy besides its weights."""
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     return Reader(policy.tokenizer, policy.path, stop_ids(policy), limit)
 
 
 def reward_head(model: nn.Module) -> nn.Module:
-    """Find the linear head of a sequence classifier; raises UnloadableModel where there is none of a known name."""
+    """Find the linear head of a sequence classifier; raises UnloadableModel if there is none with a known name."""
     for name in ("score", "classifier"):
         head: Any = getattr(model, name, None)
         # beside an adapter the head trains as a copy, which peft wraps together with the original
@@ -210,7 +214,7 @@ def _load(kind: Any, path: str | Path, *, device: str | torch.device, dtype: tor
 
 
 def _check_base(path: Path, base: Path) -> None:
-    """Refuse an adapter whose base is missing, unsafe, or (where its manifest knows) not the one it was trained on."""
+    """Refuse an adapter whose base is missing, unsafe, or (if its manifest tells) not the one it was trained on."""
     if not base.is_dir():
         raise UnloadableModel(f"{path} is an adapter of {base}, which is not there")
     check_checkpoint_dir(base)

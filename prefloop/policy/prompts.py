@@ -1,8 +1,8 @@
 """Prompts and completions to token ids.
 
 With a chat template a row is the whole conversation as the template writes it (`policy/chat.py`); without one it is the
-text itself. What a user wrote is text, whatever it looks like: a special token spelled out in it is encoded as its
-letters, never as the control token.
+text itself. User text is always plain text: a special token spelled out in it is encoded as letters, never as the
+control token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A prompt with answers to it. `ids`: of each answer that a policy drew with this tokenizer, else empty."""
+    """A prompt with answers to it. `ids`: for each answer sampled with this tokenizer, else empty."""
 
     prompt: Prompt
     answers: tuple[str, ...] = ()
@@ -42,10 +42,10 @@ class Answered:
 
 
 def encode_rows(tokenizer: Any, rows: Sequence[Answered]) -> list[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]]:
-    """Encode prompts, ready for an answer to follow, with the answers, the token that ends them included.
+    """Encode prompts, ready for an answer to follow, with the answers and the token that ends them.
 
-    Answers that a policy drew keep their ids, but for the one that ends them, which is the same for all. Raises BadData
-    with the `index` of the row that can't be encoded.
+    Sampled answers keep their ids, except for the end token, which is the same for all. Raises BadData with the `index`
+    of the row that can't be encoded.
     """
     messages = [_messages(row.prompt, index) for index, row in enumerate(rows)]
     if not tokenizer.chat_template:
@@ -142,7 +142,7 @@ def _never_empty(tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
 
 
 def _prefix(tokenizer: Any) -> list[int]:
-    """The BOS that this tokenizer puts before a text, if it does."""
+    """The BOS that this tokenizer puts before a text, if any."""
     bos = tokenizer.bos_token_id
     added = list(tokenizer("", add_special_tokens=True)["input_ids"])
     return [int(bos)] if bos is not None and added[:1] == [bos] else []

@@ -1,4 +1,4 @@
-"""Sampling: a prompt is read once, its cache expanded to n, finished completions leave the batch.
+"""Sampling: each prompt is processed once, its cache expanded to n, and finished completions leave the batch.
 
 What is unusual here:
 1. The uniform draws of completion k of a prompt come from a counter-based generator keyed (seed, prompt id, k), one
@@ -32,7 +32,7 @@ _COMPACT_BELOW = 0.75  # when fewer than this share of the rows are still going,
 
 
 class PromptTooLong(PrefloopError):
-    """The prompt and its answer do not fit the model."""
+    """The prompt and its answer do not fit into the model's context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ def sample(
     """Draw n completions of each prompt, numbered first_index, first_index + 1, ...; groups in the order of prompts.
 
     Temperature 0 is greedy. top_k 0 and top_p 1 filter nothing. A completion ends with a stop token (kept in `ids`,
-    `finished`) or after max_tokens. `on_group` is told of each group as soon as its last completion ends.
-    `token_budget` is about memory and changes no answer but for float ties; without one it follows from the device.
+    `finished`) or after max_tokens. `on_group` is called with each group as soon as its last completion ends.
+    `token_budget` affects memory and changes no answer except for float ties; without one it depends on the device.
     """
     check_draws(n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, first_index=first_index)
     if len({prompt.id for prompt in prompts}) != len(prompts):
@@ -97,7 +97,9 @@ def sample(
 
 
 def default_budget(policy: Policy) -> int:
-    """Say how many tokens' keys and values are held at once: on a GPU as many as a quarter of its free memory takes."""
+    """Say how many tokens' keys and values may be held at once: on a GPU as many as fit into a quarter of its free
+    memory.
+    """
     if policy.device.type != "cuda":
         return DEFAULT_TOKEN_BUDGET
     config = policy.model.config.get_text_config()
@@ -117,7 +119,7 @@ def check_draws(*, n: int, temperature: float, top_p: float, top_k: int, max_tok
 
 
 def check_room(prompt: SamplePrompt, *, max_tokens: int, limit: int | None) -> None:
-    """Raise PromptTooLong where the prompt and max_tokens more are over the model's `limit` (None: it has none)."""
+    """Raise PromptTooLong if the prompt and max_tokens more exceed the model's `limit` (None: no limit)."""
     if not prompt.ids:
         raise ValueError(f"prompt {prompt.id} has no tokens")
     if limit and len(prompt.ids) + max_tokens > limit:
@@ -130,7 +132,7 @@ def check_room(prompt: SamplePrompt, *, max_tokens: int, limit: int | None) -> N
 def pick(logits: Tensor, draws: Tensor, *, temperature: float, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:
     """Turn logits (B, V) and uniform draws (B,) into tokens (B,) and their log-probs (B,) at temperature 1.
 
-    Computed in fp32, or in float64 where the logits are.
+    Computed in fp32, or in float64 if the logits are.
     """
     logits = in_full(logits)
     normaliser = logits.logsumexp(dim=-1, keepdim=True)

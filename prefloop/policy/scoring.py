@@ -39,7 +39,7 @@ def forward_logps(
 ) -> Tensor:
     """Compute log-probs in nats (fp32): (n_completions,) sums over completion tokens with EOS, in order of `slots`.
 
-    `return_token=True` gives the (T,) token values instead, T and whose they are as in `packed.owner`.
+    `return_token=True` gives the (T,) token values instead; `packed.owner` gives T and their order.
     """
     with nullcontext() if with_grad else torch.no_grad():
         states, packed = _states(policy_model, packed, with_grad=with_grad)
@@ -58,7 +58,7 @@ class TokenStates(NamedTuple):
 def forward_tokens(policy_model: Any, packed: PackedBatch, *, with_grad: bool, chunk: int = 1024) -> TokenStates:
     """Compute hidden states and log-probs of the completion tokens in one pass: for a loss with a value head, say.
 
-    The batch must be laid out as the model can take it (`unshared_because`): the tokens' order follows the layout.
+    The batch must have a layout that the model supports (`unshared_because`): the tokens' order follows the layout.
     """
     with nullcontext() if with_grad else torch.no_grad():
         states, layout = _states(policy_model, packed, with_grad=with_grad)
@@ -101,7 +101,7 @@ def reward_scores(
 def answer_scores(
     reward_model: RewardModel, answered: Sequence[Answered], *, token_budget: int = DEFAULT_TOKEN_BUDGET
 ) -> list[list[float]]:
-    """Compute the reward of every answer; the answers to one prompt share its pass. Raises BadData with their index."""
+    """Compute the reward of every answer; the answers to one prompt share a pass. Raises BadData with their index."""
     items = [PackItem(*row) for row in encode_rows(reward_model.tokenizer, answered)]
     return reward_scores(reward_model, items, token_budget=token_budget)
 
@@ -151,9 +151,9 @@ class SoftcappedHead(nn.Module):
 
 
 def output_head(model: Any) -> nn.Module:
-    """Find the module that turns hidden states into logits; raises UnloadableModel if it is not all there is to them.
+    """Find the module that turns hidden states into logits; raises UnloadableModel if more is needed to get the logits.
 
-    A soft cap (Gemma 2) is known; some models scale what the head gives. Compared once with the model's own logits on
+    A soft cap (Gemma 2) is supported; some models scale the head's output. Compared once with the model's own logits on
     a tiny input.
     """
     known = _heads.get(model)
@@ -179,7 +179,7 @@ def output_head(model: Any) -> nn.Module:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Switch dropout off for a while, and each module back to what it was: they need not all be the same."""
+    """Switch dropout off temporarily, and restore each module afterwards: they need not all be the same."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -196,7 +196,7 @@ def body(model: Any) -> Any:
 
 
 def supports_block_mask(model: Any) -> bool:
-    """Say whether the model's attention obeys a block mask, by comparing hidden states once on a tiny input."""
+    """Say whether the model's attention respects a block mask, by comparing hidden states once on a tiny input."""
     known = _block_mask_works.get(model)
     if known is None:
         known = _probe(model)
@@ -207,7 +207,7 @@ def supports_block_mask(model: Any) -> bool:
 
 
 def sliding_window(model: Any) -> int | None:
-    """How many tokens back the model's sliding layers see; None where every layer sees everything."""
+    """How many tokens back the model's sliding layers see; None if every layer sees everything."""
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     if not window or getattr(config, "use_sliding_window", True) is False:
@@ -217,7 +217,7 @@ def sliding_window(model: Any) -> int | None:
 
 
 def unshared_because(model: Any, longest: int) -> str:
-    """Say why completions of up to `longest` tokens (prompt included) can't share their prompt; "" where they can."""
+    """Say why completions of up to `longest` tokens (prompt included) can't share their prompt; "" if they can."""
     name = type(model).__name__
     if not supports_block_mask(model):
         return f"{name} takes no block mask"
@@ -232,10 +232,10 @@ def _probe(model: Any) -> bool:
 
 
 def runs_flat(model: Any) -> bool:
-    """Say whether rows can stand in a line without padding (`flat_rows`): on a CPU, where attention can be replaced.
+    """Say whether rows can be concatenated without padding (`flat_rows`): on a CPU, if attention can be replaced.
 
-    Compared once with plain rows on a tiny input. Layers that compute their activations again in the backward pass look
-    up the attention function then, when it is the model's own again: such a model takes padded rows.
+    Compared once with plain rows on a tiny input. Layers that recompute their activations in the backward pass look up
+    the attention function then, when it is the model's own again, so such a model takes padded rows.
     """
     if next(model.parameters()).device.type != "cpu":
         return False
@@ -278,7 +278,7 @@ class States(NamedTuple):
 
 
 def _states(model: Any, packed: PackedBatch, *, with_grad: bool) -> tuple[States, PackedBatch]:
-    """Run the body; returns its states and the layout they are in (unshared where sharing can't be)."""
+    """Run the body; returns its states and their layout (unshared if sharing is not possible)."""
     packed = packed.to(next(model.parameters()).device)
     if packed.shared and not (_fits_window(model, packed) and supports_block_mask(model)):
         packed = packed.unshared()
@@ -313,7 +313,7 @@ def _in_line(states: Tensor) -> States:
 
 
 def _fits_window(model: Any, packed: PackedBatch) -> bool:
-    """Say whether sliding-window layers, which a ready-made mask switches off, would see the whole row anyway."""
+    """Say whether sliding-window layers, which a given mask switches off, would see the whole row anyway."""
     window = sliding_window(model)
     return window is None or int(packed.position_ids.max()) < window
 

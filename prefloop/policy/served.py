@@ -1,4 +1,4 @@
-"""Sampling from a model that a server holds: our own vLLM, of which all is known, or any endpoint with what it tells.
+"""Sampling from a model on a server: our own vLLM, which tells everything, or any endpoint, with what it tells.
 
 What is unusual here:
 1. One request a completion, each with a seed of its own made from (seed, prompt id, k): so completion k of a prompt is
@@ -33,12 +33,12 @@ Api = Literal["chat", "completions"]
 
 
 class ServedBadAnswer(PrefloopError):
-    """The server answered with less than it must."""
+    """The server's answer lacks something that it must have."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointPrompt:
-    """A prompt in words: endpoints have their own tokenizer."""
+    """A prompt as text: endpoints have their own tokenizer."""
 
     id: str
     messages: tuple[dict[str, str], ...]  # role and content
@@ -181,9 +181,9 @@ def draw_all(
     at_once: int = AT_ONCE,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Draw them, several at once; `on_drawn` is told of each in this thread, in the order in which they come.
+    """Draw them, several at once; `on_drawn` is called with each in this thread, in the order of completion.
 
-    Trouble, or an exception of `check`, ends the asking: what is in flight is waited for and told of first.
+    An error, or an exception from `check`, ends the sampling; completions in flight are waited for and reported first.
     """
 
     def take(drawn: list[tuple[Wanted[P], Drawn]], failed: list[Wanted[P]]) -> None:

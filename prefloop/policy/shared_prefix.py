@@ -88,7 +88,7 @@ class SharedPrefixCache(GroupCache):
         self._place()
 
     def _place(self) -> None:
-        """Lay the rows, which are in order of their groups, out as (groups, widest): `rows_at` there, `place` back."""
+        """Arrange the rows, which are in order of their groups, as (groups, widest): `rows_at` there, `place` back."""
         counts = torch.bincount(self.groups)
         starts = counts.cumsum(0) - counts
         self.width = int(counts.max())
@@ -159,7 +159,8 @@ _shared_works: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def decoder_for(model: Any, longest: int = 0) -> Decoder:
-    """Choose how to decode a model: with a shared prefix where that gives what the plain way gives, tried once.
+    """Choose how to decode a model: with a shared prefix if a test shows that it gives the same result as the plain
+    way.
 
     `longest` counts the tokens of the longest prompt with its answer: beyond a sliding window only the plain way fits.
     """

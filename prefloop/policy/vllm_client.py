@@ -1,7 +1,7 @@
-"""A vLLM server of ours, as whoever knows its address and key uses it: asked, and given other weights in place.
+"""A client of our own vLLM server: sampling, and loading other weights in place.
 
-Other weights of the same shape are loaded in a tenth of a second for a small model, where a start takes a minute: vLLM
-reads them from a directory, and forgets the prompts that it read with the old ones. vLLM offers this to developers only
+Other weights of the same shape are loaded in a tenth of a second for a small model, while a start takes a minute: vLLM
+reads them from a directory and forgets the prompts cached with the old ones. vLLM offers this to developers only
 (`VLLM_SERVER_DEV_MODE`), on paths that need no key; on our servers every path needs it (`vllm_side`).
 """
 
@@ -23,11 +23,11 @@ _NOT_SHAPE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
 class VllmFailed(PrefloopError):
-    """The server did not start, or ended; the text says why, as far as its log does."""
+    """The server did not start, or ended; the text gives the reason, as far as its log has one."""
 
 
 class ServedModel:
-    """A running server. Whoever has `base_url`, `model` and `key` may call it, as any OpenAI-compatible endpoint."""
+    """A running server. Anybody with `base_url`, `model` and `key` can call it like an OpenAI-compatible endpoint."""
 
     def __init__(self, *, host_port: str, model: str, key: str) -> None:
         self.host_port = host_port
@@ -43,11 +43,11 @@ class ServedModel:
         return ChatEndpoint(self.base_url, self.model, self.key, [self.host_port], limits=LIMITS)
 
     def failure(self) -> VllmFailed:
-        """Say why it does not answer, as far as that is known."""
+        """Say why it does not answer, as far as is known."""
         return VllmFailed(f"the vLLM server on {self.host_port} does not answer")
 
     def load(self, directory: str | Path) -> None:
-        """Answer with these weights from now on; nobody may be asking meanwhile. Raises UnsafeCheckpoint, VllmFailed.
+        """Answer with these weights from now on; no request may be running. Raises UnsafeCheckpoint, VllmFailed.
 
         They are of the shape that it serves (`same_shape`).
         """
@@ -72,8 +72,8 @@ class ServedModel:
 def same_shape(one: str | Path, other: str | Path) -> bool:
     """Whether a server of one checkpoint directory can load the other's weights: one architecture, the same tokens.
 
-    Tokens go in and out as ids, so of the tokenizer its vocabulary and its end count, not how its files are written:
-    transformers writes those in other words when a model is saved again.
+    Tokens are passed as ids, so of the tokenizer only its vocabulary and end token matter, not how its files are
+    written: transformers writes them differently when a model is saved again.
     """
     return _shape(one) == _shape(other)
 

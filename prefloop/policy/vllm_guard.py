@@ -1,11 +1,11 @@
 """Run a command for as long as a parent lives: `python vllm_guard.py PARENT_PID COMMAND…`, started in its own group.
 
-Standard library only, and started by its path: the interpreter that runs it need not know prefloop. It ends the whole
-process group when the parent is gone (however it went: `kill -9` runs no handler in the parent), when it is told to
-(SIGTERM) and when the command has ended, because a server's own children can outlive it.
+Standard library only, and started by its path: the interpreter that runs it need not have prefloop. It ends the whole
+process group when the parent is gone (however it ended: `kill -9` runs no handler in the parent), on SIGTERM, and when
+the command has ended, because a server's own children can outlive it.
 
-Looking at the parent's id, and not the kernel's death signal, because that follows the *thread* that started us and
-reaches no grandchild.
+It polls the parent's id instead of using the kernel's death signal, because that signal follows the *thread* that
+started us and does not reach grandchildren.
 """
 
 from __future__ import annotations

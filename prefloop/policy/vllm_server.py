@@ -66,7 +66,7 @@ class VllmServer(ServedModel):
         return VllmFailed(f"the vLLM server ended: {why(self.log_path)}")
 
     def stop(self) -> None:
-        """End the server and everything that it started; again is harmless."""
+        """End the server and everything that it started; calling it again is harmless."""
         if self.alive():
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -139,7 +139,9 @@ _CONSEQUENCES = ("Engine core initialization failed", "EngineCore encountered", 
 
 
 def why(path: Path) -> str:
-    """Say in a line why a server ended: its log's last error that is no mere consequence, or else its last lines."""
+    """Give in one line the reason why a server ended: the last error in its log that is not a mere consequence, else
+    its last lines.
+    """
     try:
         text = path.read_text("utf-8", errors="replace")
     except OSError:
@@ -151,7 +153,7 @@ def why(path: Path) -> str:
 
 
 def _environment(env: Mapping[str, str], key: str) -> dict[str, str]:
-    """What the server sees: no secret of ours, never our import path, never a hub, never telemetry."""
+    """The server's environment: none of our secrets, never our import path, no hubs, no telemetry."""
     seen = child_environment(env)
     kept = {name: value for name, value in seen.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     kept.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; a GPU takes what --gpu-memory-utilization says

@@ -1,6 +1,6 @@
-"""Which weights a run trains: all of them, or a low-rank adapter beside frozen ones. Torch-free.
+"""Which weights a run trains: all of them, or a low-rank adapter while the others are frozen. Torch-free.
 
-Source: Hu et al. 2021, LoRA, arXiv:2106.09685; rank and alpha as peft's own examples have them.
+Source: Hu et al. 2021, LoRA, arXiv:2106.09685; rank and alpha as in peft's own examples.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ ALL_LINEAR = "all-linear"
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """LoRA's numbers; they mean nothing where all weights train."""
+    """LoRA's numbers; they have no meaning if all weights are trained."""
 
     kind: str = setting(
         "auto",
         choices=("auto", "none", "lora"),
-        help="What trains: none trains all weights, lora a low-rank adapter beside frozen ones; auto takes lora for "
-        f"models of more than {AUTO_PARAMETERS // 10**6}M parameters.",
+        help="Which weights are trained: none means all weights, lora a low-rank adapter while the weights are frozen; "
+        f"auto chooses lora for models of more than {AUTO_PARAMETERS // 10**6}M parameters.",
     )
     rank: int = setting(16, minimum=1, maximum=1024, help="Rank of the adapter's matrices.", source="peft's examples")
     alpha: int = setting(
@@ -41,14 +41,14 @@ class Adapter:
     )
     targets: str = setting(
         ALL_LINEAR,
-        help=f"Which layers get one: {ALL_LINEAR} (all but the head), or the ends of their names, separated by commas "
-        "(q_proj,v_proj).",
+        help=f"Which layers get an adapter: {ALL_LINEAR} (all but the head), or the endings of their names, separated "
+        f"by commas (q_proj,v_proj).",
         source="Dettmers et al. 2023, QLoRA, arXiv:2305.14314 (all linear layers match full fine-tuning)",
     )
     merge: bool = setting(
         True,
-        help="Whether the result is a whole model with the adapter merged in (the adapter lies in adapter/ beside), "
-        "or the adapter alone, which needs the model it was trained from.",
+        help="Whether the result is a full model with the adapter merged in (and the adapter in adapter/), or only the "
+        "adapter, which needs the model it was trained from.",
     )
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
-"""What can draw answers: each engine declared once. Settings, refusals, forms, commands and workers read it here.
+"""The engines that can sample answers, each declared once. Settings, refusals, forms, commands and workers read it
+here.
 
-`auto` is no engine: it is replaced by one where the answers are drawn, and the run's record says by which and why.
+`auto` is not an engine: the worker that samples replaces it by one, and the run's record names it and the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ WORTH_A_START = 2048  # answers; a vLLM server takes a minute to start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What an engine can do. `ours`: it holds a policy of the project, and is given its weights while it trains."""
+    """What an engine can do. `ours`: it holds a policy of the project, and gets its weights during training."""
 
     name: str
     about: str
@@ -28,7 +29,7 @@ TRANSFORMERS = Engine(name="transformers", about="in the worker", repeats_exactl
 VLLM = Engine(name="vllm", about="in a vLLM server that the worker starts")
 ENDPOINT = Engine(
     name="endpoint",
-    about="a model that others serve, in the place of the initial policy or of a named checkpoint",
+    about="a model on another server, in place of the initial policy or a named checkpoint",
     ours=False,
     tells_tokens=False,
     has_top_k=False,
@@ -36,15 +37,15 @@ ENDPOINT = Engine(
 ENGINES = (TRANSFORMERS, VLLM, ENDPOINT)
 OURS = (AUTO, *(engine.name for engine in ENGINES if engine.ours))  # what a setting may name as it is
 HELP = (
-    "What draws the answers: "
+    "What samples the answers: "
     + "; ".join(f"{one.name if one.ours else ENDPOINT_PREFIX + 'NAME'}, {one.about}" for one in ENGINES)
-    + "; auto takes vllm for many answers on a GPU, where it is installed."
+    + "; auto chooses vllm for many answers on a GPU, if it is installed."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the machine that draws has."""
+    """What the sampling machine has."""
 
     accelerator: bool
     vllm: bool
@@ -52,7 +53,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """An engine, and why it was taken."""
+    """An engine, and the reason for choosing it."""
 
     name: str
     why: str
@@ -65,7 +66,7 @@ def engine_of(setting: str) -> Engine:
 
 
 def choose(setting: str, machine: Machine, *, n_answers: int) -> Chosen:
-    """Say what draws so many answers on this machine."""
+    """Choose what samples this many answers on this machine."""
     if setting != AUTO:
         return Chosen(engine_of(setting).name, "as it was set")
     if not machine.vllm:
@@ -78,28 +79,30 @@ def choose(setting: str, machine: Machine, *, n_answers: int) -> Chosen:
 
 
 def choose_in_steps(setting: str) -> Chosen:
-    """Say what draws inside the steps of a run: by itself what repeats exactly, so a killed run goes on the same."""
+    """Choose what samples inside the steps of a run: for `auto` the engine that repeats exactly, so that a killed
+    run resumes to the same result.
+    """
     if setting != AUTO:
         return Chosen(engine_of(setting).name, "as it was set")
     exact = next(engine for engine in ENGINES if engine.repeats_exactly)
-    return Chosen(exact.name, "auto: inside steps, so that a run taken up again draws the same to the bit")
+    return Chosen(exact.name, "auto: inside steps, so that a resumed run samples exactly the same answers")
 
 
 def refusal(setting: str, *, loss: str, needs_tokens: bool, source: str, in_steps: bool, top_k: int) -> str:
-    """Say in a sentence what the engine can't do for a recipe; "" where it can do all of it."""
+    """Say in a sentence what the engine can't do for a recipe; "" if it can do everything."""
     if setting == AUTO:
         return ""
     engine = engine_of(setting)
     if needs_tokens and not engine.tells_tokens:
         return (
             f"draws.engine must not be {setting}: {loss} needs the tokens and log-probs of its answers, which an "
-            "endpoint does not tell"
+            "endpoint does not return"
         )
     if not engine.ours and (in_steps or source in ("current", "previous", "anchor")):
         return (
-            f"draws.engine must not be {setting} where draws.source is {source}: an endpoint serves a model of its "
-            "own, which training does not change; with draws.source=initial it answers in the start's place"
+            f"draws.engine must not be {setting} where draws.source is {source}: an endpoint serves a fixed model, "
+            "which training does not change; with draws.source=initial it answers in place of the starting policy"
         )
     if top_k and not engine.has_top_k:
-        return f"draws.top_k must be 0 where draws.engine is {setting}: an endpoint knows no top-k"
+        return f"draws.top_k must be 0 where draws.engine is {setting}: an endpoint has no top-k"
     return ""

@@ -1,4 +1,4 @@
-"""The two files between a training process and whoever started it: `events.jsonl` out, `inbox.jsonl` in.
+"""The two files between a training process and its parent: `events.jsonl` out, `inbox.jsonl` in.
 
 Both only grow, a JSON object a line. A line counts once its line end is there: a reader takes whole lines only and
 remembers the offset, and a writer that finds a torn last line (its predecessor was killed) cuts it off before it
@@ -72,10 +72,10 @@ class Event:
 
 
 class EventWriter:
-    """Appends events, each whole and flushed to the operating system before the call returns.
+    """Appends events, each complete and flushed to the operating system before the call returns.
 
-    `now` gives the time of an event in seconds since 1970. Without a path nothing is written: of several processes of
-    a run the first one speaks.
+    `now` gives the time of an event in seconds since 1970. Without a path nothing is written: of several processes of a
+    run only the first writes events.
     """
 
     def __init__(self, path: str | Path | None, *, now: Callable[[], float] = time.time) -> None:
@@ -97,7 +97,7 @@ class EventWriter:
 
 
 def read_events(path: str | Path, offset: int = 0) -> tuple[list[Event], int]:
-    """Return the whole events past `offset` (bytes) and the offset to go on from; a missing file has none.
+    """Return the complete events past `offset` (bytes) and the next offset; a missing file has none.
 
     Raises EventsError for a whole line that is not an event.
     """
@@ -112,9 +112,9 @@ def read_events(path: str | Path, offset: int = 0) -> tuple[list[Event], int]:
 
 
 def drop_superseded(events: Iterable[Event]) -> list[Event]:
-    """Leave out what was said of the steps past the one that a later resume went back to.
+    """Leave out events of steps that a later resume repeated.
 
-    What remains is one row a step, as if the run had never been disturbed.
+    What remains is one row per step, as if the run had never been interrupted.
     """
     kept: list[Event] = []
     for event in events:
@@ -133,7 +133,7 @@ def _is_past(event: Event, step: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class InboxMessage:
-    """What an on-policy run is told:
+    """A message to an on-policy run:
 
     override  {pair, prompt, first, second, first_ids, second_ids, p_first}   p_first None takes an earlier one back
     """
@@ -143,7 +143,7 @@ class InboxMessage:
 
 
 def write_inbox(path: str | Path, type_: InboxType, **data: Any) -> None:
-    """Tell a run something; it reads it before its next step. Raises EventsError."""
+    """Send a message to a run, which reads it before its next step. Raises EventsError."""
     if type_ not in INBOX_TYPES:
         raise EventsError(f"a run can be told {', '.join(INBOX_TYPES)}, not {type_!r}")
     line = json.dumps({"type": type_, **data}, ensure_ascii=True, allow_nan=False)
@@ -154,7 +154,7 @@ def write_inbox(path: str | Path, type_: InboxType, **data: Any) -> None:
 
 
 def read_inbox(path: str | Path, offset: int = 0, until: int | None = None) -> tuple[list[InboxMessage], int]:
-    """Return what the run was told past `offset` (and before `until`), and the offset to go on from.
+    """Return the messages past `offset` (and before `until`), and the next offset.
 
     Raises EventsError.
     """

@@ -1,4 +1,4 @@
-"""Filters: which completions of a group stay. Group to Group; scores stay beside their completions."""
+"""Filters: which completions of a group are kept. Group to Group; scores stay with their completions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FilterFunction = Callable[[Filter, Group, int], Group]
 def apply_filter(settings: Filter, group: Group, *, seed: int) -> Group:
     """Keep what the filter keeps, in the group's own order.
 
-    Raises ConfigError where it needs scores and has none, and for a filter that needs more than one group.
+    Raises ConfigError if the filter needs scores and there are none, and for a filter that needs more than one group.
     """
     if settings.kind not in _FILTERS:
         raise ConfigError(f"filter.kind {settings.kind} is over all prompts' scores, not one prompt's")
@@ -34,8 +34,8 @@ def keep_all(settings: Filter, group: Group, seed: int) -> Group:
 def keep_best(settings: Filter, group: Group, seed: int) -> Group:
     """Keep the one completion with the highest score: the rule of best-of-n.
 
-    Equal scores are broken at random by the seed and the prompt: taking the first would favour positions
-    wherever rewards are few-valued.
+    Ties are broken at random by the seed and the prompt: always taking the first would favour positions if rewards have
+    few values.
     """
     del settings
     scores = scores_of(group)
@@ -48,14 +48,14 @@ def keep_best(settings: Filter, group: Group, seed: int) -> Group:
 
 
 def scores_of(group: Group) -> tuple[float, ...]:
-    """Return the group's scores. Raises ConfigError where it has none."""
+    """Return the group's scores. Raises ConfigError if it has none."""
     if group.scores is None:
         raise ConfigError(f"the completions of prompt {group.prompt_id} have no scores")
     return group.scores
 
 
 def acceptance_probabilities(scores: Sequence[float], *, beta: float) -> tuple[float, ...]:
-    """Give each score's chance exp((r - max r) / beta) of acceptance; beta 0 accepts only the best, infinity all.
+    """Give each score's probability exp((r - max r) / beta) of acceptance; beta 0 accepts only the best, infinity all.
 
     Source: Liu et al. 2023 (RSO), arXiv:2309.06657. Its mean under the proposal is the acceptance rate.
     """
@@ -72,7 +72,8 @@ def acceptance_probabilities(scores: Sequence[float], *, beta: float) -> tuple[f
 
 
 def rejection_sample(group: Group, *, beta: float, keep: int, seed: int) -> Group:
-    """Keep `keep` completions as near to the law of exp(score / beta) as the candidates allow, in the group's order.
+    """Keep `keep` completions distributed as closely to exp(score / beta) as the candidates allow, in the group's
+    order.
 
     RSO's Algorithm 1 (arXiv:2309.06657): pass over the candidates, accept each with exp((r - m) / beta), m the best
     of those left at the start of the pass, until enough are kept. Departures, each because the printed code fails:
@@ -100,7 +101,7 @@ def rejection_sample(group: Group, *, beta: float, keep: int, seed: int) -> Grou
 
 
 def keep_above(group: Group, *, threshold: float) -> Group:
-    """Keep the completions that score strictly above the threshold, maybe none: ReST's F = 1[r > tau].
+    """Keep the completions that score strictly above the threshold, possibly none: ReST's F = 1[r > tau].
 
     Source: Gulcehre et al. 2023, arXiv:2308.08998. A prompt without survivors leaves the training set.
     """
@@ -111,8 +112,8 @@ def keep_above(group: Group, *, threshold: float) -> Group:
 def rising_thresholds(groups: Iterable[Group], *, quantiles: Sequence[float]) -> tuple[float, ...]:
     """Turn rising quantiles in [0, 1) into the thresholds of ReST's Improve steps, over the scores of all prompts.
 
-    Estimate them again after each Grow: scores move with the policy. Linear interpolation between scores. The scale
-    is global; to threshold within prompts, give one group at a time.
+    Estimate them again after each Grow step, since scores change with the policy. Linear interpolation between scores.
+    The scale is global; to threshold within prompts, pass one group at a time.
     """
     if not quantiles or any(not 0 <= q < 1 for q in quantiles):
         raise ConfigError("thresholds need quantiles from 0 to below 1")

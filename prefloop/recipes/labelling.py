@@ -1,4 +1,4 @@
-"""From what was said of two answers to the label that is trained on: p, the probability that the first is better."""
+"""From a verdict on two answers to the label for training: p, the probability that the first is better."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from prefloop.types import Group, Pair
 
 
 def as_trained(settings: Label, p: float, *, rng: random.Random) -> float:
-    """Return the label that stands for p in training.
+    """Return the label that replaces p in training.
 
-    hard: 1 or 0 for the likelier side, ½ for a tie; soft: p itself; sampled: a coin of p. Then the settings' share of
-    labels is turned round.
+    hard: 1 or 0 for the more likely side, ½ for a tie; soft: p itself; sampled: 1 or 0, drawn with probability p. Then
+    the share of labels given in the settings is flipped.
     """
     if settings.labels == "sampled":
         p = float(rng.random() < p)

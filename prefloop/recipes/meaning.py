@@ -1,8 +1,8 @@
-"""What each key means in a recipe as a whole: the one declaration that commands, forms, API and laboratory read.
+"""What each setting means in a recipe as a whole. Commands, forms, API and laboratory read it here.
 
-A part knows which of its own keys mean something together (`parts.py`, `objective.py`); only the recipe knows that a
-step has no review gate, or that PPO's log-probs are at temperature 1. A key that would change nothing is not there, and
-who sets it all the same is told why.
+A part knows which of its own keys make sense together (`parts.py`, `objective.py`); only the recipe knows that
+on-policy training has no review gate, or that PPO's log-probs are at temperature 1. A key that would change nothing is
+not offered, and setting it anyway is refused with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 
 
 def meaningless(recipe: Recipe) -> dict[str, str]:
-    """Return the parts and keys that mean nothing in this recipe, each with the reason."""
+    """Return the parts and keys that have no meaning in this recipe, each with the reason."""
     out = {
         **_of_the_group(recipe),
         **_of_draws(recipe),
@@ -30,30 +30,30 @@ def meaningless(recipe: Recipe) -> dict[str, str]:
     }
     if not recipe.objective.trains:
         out["adapter"] = "nothing is trained"
-        out["evaluation"] = "the answers that it samples and scores are its measure"
+        out["evaluation"] = "it is measured on the answers that it samples and scores"
     if recipe.objective.makes_reward_model:
-        out["evaluation"] = "a reward model is measured by held-out comparisons with a known truth"
+        out["evaluation"] = "a reward model is measured on held-out comparisons with a known truth"
     if recipe.memory.kind == "replay":
-        same = "a replay takes the steps and the rows that were logged"
+        same = "a replay uses the logged steps and rows"
         out |= {"prompts": same, "objective.batch": same, "objective.epochs": same}
-        out |= dict.fromkeys(("label", "review"), "the pairs keep the labels that were logged")
+        out |= dict.fromkeys(("label", "review"), "the pairs keep their logged labels")
     return out
 
 
 def _of_the_group(recipe: Recipe) -> dict[str, str]:
     out: dict[str, str] = {}
     if recipe.group == "offline":
-        out["refresh"] = "it trains once, on answers that are made once"
+        out["refresh"] = "it trains once, on answers that are sampled once"
         out["objective.start_from"] = "it trains once, from the policy that the loop starts with"
     if recipe.refresh != "round":
-        out["prompts.generator"] = "new prompts are written between rounds, and it has none"
+        out["prompts.generator"] = "new prompts are written between rounds, and this recipe has no rounds"
     elif any(draw.source == "data" for draw in recipe.draws):
-        out["prompts.generator"] = "the data must have answered its prompts"
+        out["prompts.generator"] = "its prompts must have stored answers"
     if recipe.is_online:
-        out["filter"] = "every answer of a step is learned from"
-        out["review"] = "a step does not wait for people; what they override is replayed by memory.kind=overrides"
-        out["objective.start_from"] = "a block of steps goes on from the one before"
-        out["memory.k"] = "a step remembers overrides alone"
+        out["filter"] = "every answer of a step is trained on"
+        out["review"] = "a step does not wait for people; their overrides are replayed with memory.kind=overrides"
+        out["objective.start_from"] = "a block of steps continues from the one before"
+        out["memory.k"] = "inside steps only overrides can be replayed"
     return out
 
 
@@ -61,12 +61,12 @@ def _of_draws(recipe: Recipe) -> dict[str, str]:
     out: dict[str, str] = {}
     loss, declared = recipe.objective.loss, recipe.objective.declared
     if recipe.is_online:
-        out["draws.source"] = "who answers inside a step belongs to the method"
+        out["draws.source"] = "the method decides which model answers inside a step"
     if declared.at_temperature_1:
         reason = f"{loss} weighs answers by their log-probs at temperature 1, so they are drawn so"
         out |= {f"draws.{key}": reason for key in _SAMPLING}
     if declared.anchors == "imitate":
-        out["draws.n"] = "it draws objective.n answers, the best of which it imitates"
+        out["draws.n"] = "it samples objective.n answers and imitates the best of them"
     if declared.n_anchor:
         anchors = [at for at, draw in enumerate(recipe.draws) if draw.source == "anchor"]
         out |= {f"draws.{at}.n": f"{loss} compares with {declared.n_anchor} answers of the anchor" for at in anchors}
@@ -80,9 +80,9 @@ def _of_scores(recipe: Recipe) -> dict[str, str]:
     if recipe.score.by == "judge":
         out["score.samples"] = "a reward model gives an answer one score"
     if recipe.score.by != "policy":
-        out["teach"] = "its start need not judge"
+        out["teach"] = "its starting policy does not need to judge"
     if not recipe.objective.trains:
-        out["filter"] = "the best of each number of answers is measured, and none is taken out"
+        out["filter"] = "it measures the best answer for each number of answers, and filters none"
     if recipe.objective.rows == "groups":
         out["filter"] = f"{recipe.objective.loss} ranks all answers to a prompt"
     return out
@@ -91,23 +91,23 @@ def _of_scores(recipe: Recipe) -> dict[str, str]:
 def _of_labels(recipe: Recipe) -> dict[str, str]:
     out: dict[str, str] = {}
     if recipe.pairing.kind == "none":
-        out |= dict.fromkeys(("pairing", "label", "review"), "it compares no answers")
+        out |= dict.fromkeys(("pairing", "label", "review"), "it does not compare answers")
     if recipe.label.by in ("preferences", "data"):
-        out["pairing"] = "its pairs are given"
+        out["pairing"] = "its pairs are given by the data"
     if recipe.label.by == "data":
         out["review"] = "the data's answer is the better one by definition"
     if recipe.label.by == "scores":
         whose = "the policy's own scores" if recipe.score.by == "policy" else "the scores (score.judge says whose)"
         out["label.judge"] = f"its labels are {whose}"
     if recipe.score.by == "policy":
-        out["label.labels"] = "points on a scale say which answer is better, and not how probably"
+        out["label.labels"] = "points on a scale show which answer is better, but not with what probability"
     if recipe.score.by == "judge" and recipe.score.judge == AI_REWARD_MODEL:
         out.pop("label", None)  # its reward model is made from these labels
     return out
 
 
 def explain_key(recipe: Recipe, key: str) -> Mapping[str, Any]:
-    """Return what this recipe allows of a key where that is less than the part does."""
+    """Return what this recipe allows of a key, if that is less than the part allows."""
     if key == "refresh":
         stale = _can_step(recipe) and recipe.objective.declared.anchors != "imitate"  # whose anchor's answers never age
         return _choices(*_refreshes(recipe), prefixes=("every:",) if stale else ())
@@ -147,7 +147,7 @@ def _choices(*names: str, prefixes: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def idle(recipe: Recipe) -> dict[str, str]:
-    """Return the keys that are there to be set with another one and do nothing without it."""
+    """Return the keys that have no effect unless another one is set."""
     numbers = recipe.objective.declared.numbers
     out = {f"objective.{one.name.rstrip('_')}": why for one in numbers if (why := one.idle(recipe.objective))}
     if recipe.review.mode in ("none", "all"):
@@ -170,7 +170,7 @@ def idle(recipe: Recipe) -> dict[str, str]:
 
 
 def check_settings(recipe: Recipe) -> None:
-    """Raise ConfigError where settings, each possible by itself, can't be had together."""
+    """Raise ConfigError if settings that are valid alone can't be combined."""
     objective = recipe.objective
     theirs = sum(draw.n for draw in recipe.draws if draw.source in ("anchor", "initial"))
     imitates = objective.declared.anchors in ("imitate", "both") and not objective.declared.n_anchor

@@ -1,8 +1,8 @@
-"""The objective of a recipe: its loss, the numbers that mean something to that loss, and how it is optimised.
+"""The objective of a recipe: its loss, the numbers of that loss, and the optimiser's settings.
 
-One key may mean another thing to each method (`lambda` is SPIN's, GKD's share of own samples, PPO's of GAE). What it
-means, its limits, its default and its source stand in the loss's own file (`prefloop/losses`); a key that means nothing
-to a loss is hidden.
+One key may have another meaning in each method (`lambda` is SPIN's, GKD's share of own samples, PPO's of GAE). Its
+meaning, limits, default and source are in the loss's own file (`prefloop/losses`); a key that has no meaning in a loss
+is hidden.
 """
 
 from __future__ import annotations
@@ -70,18 +70,18 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(_Numbers):
-    """The loss and its numbers. `loss` belongs to the method."""
+    """The loss and its numbers. `loss` is fixed by the method."""
 
     lr: float = setting(
         1e-4,
         above=0.0,
         maximum=1.0,
-        help="Peak learning rate of AdamW. The default suits models of about 1M parameters; "
-        "for 1B and more, papers use 5e-7 to 1e-6 with full weights.",
+        help="Peak learning rate of AdamW. The default suits models of about 1M parameters; for 1B and more, papers "
+        "use 5e-7 to 1e-6 when training all weights.",
         source="this project's letters world; DPO's code 5e-7, its paper 1e-6",
     )
     epochs: int = setting(1, minimum=1, maximum=1000, help="Passes over the training set.")
-    batch: int = setting(32, minimum=1, maximum=65536, help="Examples in one step of the optimizer.")
+    batch: int = setting(32, minimum=1, maximum=65536, help="Examples in one optimizer step.")
     warmup: int = setting(0, minimum=0, help="Steps in which the learning rate rises from 0 to its peak.")
     schedule: str = setting(
         "constant", choices=("constant", "linear"), help="After the warm-up: constant, or linear to 0."
@@ -94,7 +94,7 @@ class Objective(_Numbers):
     )
     weight_decay: float = setting(0.0, minimum=0.0, below=1.0, help="AdamW's decoupled weight decay.")
     start_from: str = setting(
-        "previous", choices=("initial", "previous"), help="Whose weights a round of training starts from."
+        "previous", choices=("initial", "previous"), help="The policy whose weights a training round starts from."
     )
 
     if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Objective(_Numbers):
 
     @property
     def declared(self) -> Loss:
-        """What the loss says of itself."""
+        """The declaration of the loss."""
         return LOSSES[self.loss]
 
     @property
@@ -154,16 +154,18 @@ class Objective(_Numbers):
 
     @property
     def target(self) -> Target:
-        """The answer that is kept likely beside a pair: nothing, the better one, the best candidate, the data's."""
+        """The answer that is kept likely in addition to a pair: none, the better one, the best candidate, the
+        data's.
+        """
         return self.declared.target(self)
 
     @property
     def run_kind(self) -> str:
-        """What a training run with this loss is called."""
+        """The kind of a training run with this loss."""
         return self.declared.run_kind or self.loss
 
     def counted(self) -> dict[str, Any]:
-        """Give the settings that the hash of a run counts."""
+        """Give the settings that enter the hash of a run."""
         plain = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         if not plain["missing_eos_penalty"]:  # younger than some runs that may go on
             plain.pop("missing_eos_penalty")

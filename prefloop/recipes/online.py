@@ -1,4 +1,6 @@
-"""What a step-refreshed run is told beside its objective: who answers, how often, who compares, what moves."""
+"""What an on-policy run needs besides its objective: which model answers, how often, who compares, what anchor
+moves.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from prefloop.recipes.recipe import Recipe, part_from_json
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineSpec:
-    """The parts of a recipe that an online run needs, and where what it reads lies.
+    """The parts of a recipe that an on-policy run needs, and the places of its input files.
 
-    Paths are absolute or relative to the run directory; they do not decide the result by themselves.
+    Paths are absolute or relative to the run directory; they do not affect the result themselves.
     """
 
     draws: tuple[Draw, ...]
@@ -43,7 +45,7 @@ class OnlineSpec:
 
     def __post_init__(self) -> None:
         if not self.draws:
-            raise ConfigError("an online run has no draws: nobody answers")
+            raise ConfigError("an on-policy run has no draws: no model answers")
         if self.refresh_steps < 1:
             raise ConfigError(f"refresh_steps must be a whole number ≥ 1, not {self.refresh_steps}")
 
@@ -66,7 +68,7 @@ class OnlineSpec:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the result, as plain values: not where things lie."""
+        """Everything that affects the result, as plain values, without the places of files."""
         plain = dataclasses.asdict(self)
         for name in ("reward_model", "carry", "replay"):
             plain.pop(name)
@@ -79,7 +81,7 @@ class OnlineSpec:
 
     @classmethod
     def from_json(cls, data: Any) -> OnlineSpec:
-        """Make it again from `dataclasses.asdict`. Raises ConfigError."""
+        """Restore it from `dataclasses.asdict`. Raises ConfigError."""
         if not isinstance(data, Mapping):
             raise ConfigError(f"online must be an object, not {data!r}")
         hints = hints_of(cls)

@@ -1,7 +1,7 @@
-"""Pairings: which comparisons are made of a group. Pairs are canonical (i < j) and not labelled yet.
+"""Pairings: which comparisons are made from a group. Pairs are canonical (i < j) and not labelled yet.
 
-A pair of equal scores says nothing about which is better, and a pair of equal texts can't: both are dropped and counted
-(one published pair builder emits chosen == rejected when all rewards tie).
+A pair with equal scores does not tell which is better, and in a pair with equal texts neither can be: both are dropped
+and counted (one published pair builder emits chosen == rejected when all rewards tie).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Paired:
 
 
 def make_pairs(settings: Pairing, group: Group, *, seed: int, given: Sequence[Pair] = ()) -> Paired:
-    """Return the comparisons that the pairing makes of a group; `given` are those that the data names.
+    """Return the comparisons that the pairing makes from a group; `given` are those that the data names.
 
-    Raises ConfigError for a group that the pairing can't be made of.
+    Raises ConfigError for a group that the pairing can't use.
     """
     if settings.kind == "none":
         return Paired(pairs=())
@@ -51,16 +51,16 @@ def make_pairs(settings: Pairing, group: Group, *, seed: int, given: Sequence[Pa
 
 
 def _the_two(group: Group) -> Paired:
-    """The only two completions; equal scores are left to the labeller, which may be a judge."""
+    """The only two completions; with equal scores the labeller, which may be a judge, decides."""
     if len(group.completions) != 2:
         raise ConfigError(
-            f"prompt {group.prompt_id} has {len(group.completions)} completions where the pairing takes two"
+            f"prompt {group.prompt_id} has {len(group.completions)} completions, but the pairing needs two"
         )
     return _without_ties(group, [(0, 1)], scores=None)
 
 
 def _best_against_worst(group: Group, *, seed: int) -> Paired:
-    """The highest against the lowest score; equals at either end are chosen between at random, by seed and prompt."""
+    """The highest against the lowest score; ties at either end are broken at random, by seed and prompt."""
     scores = scores_of(group)
     if len(scores) < 2:
         return Paired(pairs=())
@@ -73,14 +73,14 @@ def _best_against_worst(group: Group, *, seed: int) -> Paired:
 
 
 def _all_ranked(group: Group) -> Paired:
-    """Every two completions whose scores differ."""
+    """All pairs of completions whose scores differ."""
     return _without_ties(group, combinations(range(len(group.completions)), 2), scores=scores_of(group))
 
 
 def first_round(group: Group, *, seed: int) -> Paired:
-    """Pair the completions off at random: n // 2 disjoint pairs, RSO's default (arXiv:2309.06657).
+    """Pair the completions at random: n // 2 disjoint pairs, RSO's default (arXiv:2309.06657).
 
-    Pairs of equal texts are dropped and counted, and those of equal scores where the group has scores.
+    Pairs with equal texts are dropped and counted, and so are those with equal scores if the group has scores.
     """
     order = list(range(len(group.completions)))
     random.Random(derive_seed(seed, "first-round", group.prompt_id)).shuffle(order)
@@ -89,11 +89,11 @@ def first_round(group: Group, *, seed: int) -> Paired:
 
 
 def tournament(group: Group, *, seed: int, better: Callable[[int, int], bool | None] | None = None) -> Paired:
-    """Play the completions off until one is left: m - 1 pairs, each labelled p = 1 or 0 (SLiC-HF, arXiv:2305.10425).
+    """Let the completions play a knock-out: m - 1 pairs, each labelled p = 1 or 0 (SLiC-HF, arXiv:2305.10425).
 
     `better(i, j)` says whether completion i beats j (None: neither), for instance a pairwise ranker; without it the
-    scores decide. The first round is `first_round`'s with the same seed; an odd one out goes on without a game. Where
-    neither is better, or the texts are equal, a coin says who goes on and the pair is dropped and counted.
+    scores decide. The first round is `first_round`'s with the same seed; an odd completion advances without a game. If
+    neither is better, or the texts are equal, a random one advances and the pair is dropped and counted.
     """
     rule = better or _by_scores(scores_of(group))
     rng = random.Random(derive_seed(seed, "first-round", group.prompt_id))
@@ -118,10 +118,10 @@ def tournament(group: Group, *, seed: int, better: Callable[[int, int], bool | N
 
 
 def real_against_generated(group: Group, *, real_source: str = "data") -> Paired:
-    """Pair each answer of the data with each of the policy's own, the data's labelled better (SPIN, arXiv:2401.01335).
+    """Pair each stored answer with each of the policy's own, the stored one labelled better (SPIN, arXiv:2401.01335).
 
-    An answer is the data's where its `source` is `real_source`. Equal texts are dropped and counted.
-    Raises ConfigError where the prompt has no answer of the data.
+    Stored answers are those whose `source` is `real_source`. Equal texts are dropped and counted. Raises ConfigError if
+    the prompt has no stored answer.
     """
     is_real = [completion.source == real_source for completion in group.completions]
     if not any(is_real):

@@ -1,8 +1,8 @@
-"""The parts of a recipe: where prompts come from, who answers, what is kept, compared, labelled and remembered.
+"""The parts of a recipe: prompts, draws, scores, filters, pairings, labels, review and memory.
 
-Every part is a frozen dataclass that checks itself when it is made; what a person may set is declared with `setting`
-(help, limits and the source of the default in one place). A part hides the keys that mean nothing for it, so that no
-setting is taken and then ignored. Keys are those of `run_recipe --set`: `draws.n`, `pairing.kind`.
+Every part is a frozen dataclass that checks itself when it is made; what people can set is declared with `setting`
+(help, limits and the source of the default in one place). A part hides the keys that have no meaning for it, so that no
+setting is accepted and then ignored. Keys are those of `run_recipe --set`: `draws.n`, `pairing.kind`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ AI_REWARD_MODEL = "ai-reward-model"  # the same from a judge's soft labels alone
 
 
 class Part:
-    """A part checks its own fields; where some of them mean nothing as it stands, it says so in `hidden()`."""
+    """A part checks its own fields and names in `hidden()` those that have no meaning with its current values."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -51,38 +51,42 @@ class Prompts(Part):
     generator: str = setting(
         "none",
         choices=("none", "self-instruct"),
-        help="Who writes new prompts: none takes the prompt set as it is; self-instruct has a policy write more like "
-        "them each round, filtered by likeness, keywords and length.",
+        help="Whether new prompts are written: none uses the prompt set as it is; with self-instruct a policy writes "
+        "similar prompts each round, filtered by similarity, keywords and length.",
         source="Wang et al. 2022 (Self-Instruct), arXiv:2212.10560; Yuan et al. 2024, arXiv:2401.10020",
     )
-    n: int = setting(0, minimum=0, help="Prompts used in a round, drawn by the seed; 0 takes all of them.")
+    n: int = setting(0, minimum=0, help="Number of prompts in a round, drawn by the seed; 0 means all.")
     sets: str = setting(
-        "",
-        help="Prompt sets that are asked, trained on and measured on: names with commas between them; empty takes all.",
+        "", help="Prompt sets to sample, train on and measure on: names separated by commas; empty means all."
     )
     where: str = setting(
         "",
-        help="Prompts that are asked, trained on and measured on, by their metadata: topic=maths and difficulty>=3; "
-        "after = or != several values with commas, text with spaces in double quotes. Empty takes all.",
+        help="Filter of these prompts by metadata, such as topic=maths and difficulty>=3. After = and != several "
+        "values may be separated by commas; put text with spaces in double quotes. Empty means all.",
     )
     writer: str = setting(
         "initial",
         choices=("initial", "previous"),
         prefixes=("checkpoint:",),
-        help="Which policy writes them: initial, the same in all rounds; previous, what the round starts from.",
+        help="Which policy writes them: initial, the same in all rounds, or previous, the one that the round "
+        "starts from.",
         source="Yuan et al. 2024, arXiv:2401.10020: a fixed Llama-2-Chat 70B, not the policy itself",
     )
     temperature: float = setting(
-        0.6, minimum=0.0, maximum=10.0, help="Temperature of the writing.", source="Yuan et al. 2024: 0.6"
+        0.6, minimum=0.0, maximum=10.0, help="Sampling temperature for writing prompts.", source="Yuan et al. 2024: 0.6"
     )
     top_p: float = setting(
-        0.9, above=0.0, maximum=1.0, help="Nucleus sampling of the writing.", source="Yuan et al. 2024: 0.9"
+        0.9,
+        above=0.0,
+        maximum=1.0,
+        help="Nucleus sampling (top-p) for writing prompts.",
+        source="Yuan et al. 2024: 0.9",
     )
     most_alike: float = setting(
         0.7,
         above=0.0,
         maximum=1.0,
-        help="A prompt whose ROUGE-L with a prompt that is there is this or more is not new.",
+        help="A prompt is rejected if its ROUGE-L with an existing prompt is this or more.",
         source="Wang et al. 2022, arXiv:2212.10560: 0.7",
     )
 
@@ -103,40 +107,35 @@ class Prompts(Part):
 
     @property
     def set_names(self) -> tuple[str, ...]:
-        """The prompt sets that are meant; none: all of them."""
+        """The names of the prompt sets; empty means all."""
         return tuple(dict.fromkeys(name for part in self.sets.split(",") if (name := part.strip())))
 
     @property
     def condition(self) -> Where:
-        """What a prompt's metadata must be like. Raises ConfigError where it can't be read."""
+        """The condition on a prompt's metadata. Raises ConfigError if it can't be read."""
         return read_where(self.where)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw(Part):
-    """Who answers, and by what. `data` takes the stored completions; its sampling numbers then mean nothing."""
+    """Which model answers, and how it samples. `data` uses stored completions, without any sampling numbers."""
 
     source: str = setting(
         "current",
         choices=DRAW_SOURCES,
         prefixes=("checkpoint:",),
-        help="Who answers: stored data, or a policy of this loop or another one by its name.",
+        help="Which model answers: data for stored answers, a policy of this loop, or another checkpoint by its name.",
     )
-    n: int = setting(1, minimum=1, maximum=1024, help="Answers for each prompt.")
+    n: int = setting(1, minimum=1, maximum=1024, help="Number of answers for each prompt.")
     temperature: float = setting(
-        1.0, minimum=0.0, maximum=10.0, help="Sampling temperature; 1 samples the policy itself, 0 is greedy."
+        1.0, minimum=0.0, maximum=10.0, help="Sampling temperature; 1 is the policy's own distribution, 0 is greedy."
     )
     top_p: float = setting(
-        1.0, above=0.0, maximum=1.0, help="Nucleus sampling: the share of probability kept; 1 keeps all."
+        1.0, above=0.0, maximum=1.0, help="Nucleus sampling (top-p): the share of probability kept; 1 keeps all."
     )
-    top_k: int = setting(0, minimum=0, help="Tokens kept at each step; 0 keeps all.")
-    max_tokens: int = setting(128, minimum=1, maximum=131072, help="Longest answer, in tokens.")
-    engine: str = setting(
-        engines.AUTO,
-        choices=engines.OURS,
-        prefixes=(engines.ENDPOINT_PREFIX,),
-        help=engines.HELP,
-    )
+    top_k: int = setting(0, minimum=0, help="Number of most likely tokens kept at each position (top-k); 0 keeps all.")
+    max_tokens: int = setting(128, minimum=1, maximum=131072, help="Length limit of an answer, in tokens.")
+    engine: str = setting(engines.AUTO, choices=engines.OURS, prefixes=(engines.ENDPOINT_PREFIX,), help=engines.HELP)
 
     def hidden(self) -> frozenset[str]:
         if self.source == "data":
@@ -145,52 +144,50 @@ class Draw(Part):
 
     @property
     def endpoint(self) -> str:
-        """The name of the endpoint that answers; "" where a policy of the project does."""
+        """The name of the endpoint that answers; "" if a policy of the project does."""
         prefix = engines.ENDPOINT_PREFIX
         return self.engine.removeprefix(prefix) if self.engine.startswith(prefix) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Part):
-    """A number for each completion. `by` belongs to the method; whose number it is can be set."""
+    """A score for each completion. `by` is fixed by the method; the source of the score can be set."""
 
     by: Scorer = "none"
     judge: str = setting(
         REWARD_MODEL,
-        help="Whose score: reward-model is the project's own (made first if missing), ai-reward-model one from a "
-        "judge's soft labels alone (made first too), or a pointwise judge's name.",
+        help="What gives the scores: reward-model is the project's own (trained first if missing), ai-reward-model is "
+        "trained only on a judge's soft labels (also trained first), or the name of a judge that scores answers.",
     )
-    samples: int = setting(1, minimum=1, maximum=64, help="Scores asked for each completion; their mean is used.")
+    samples: int = setting(1, minimum=1, maximum=64, help="Number of scores for each answer; their mean is used.")
 
     def hidden(self) -> frozenset[str]:
-        return {
-            "none": frozenset({"judge", "samples"}),
-            "judge": frozenset[str](),
-            "policy": frozenset({"judge"}),
-        }[self.by]
+        return {"none": frozenset({"judge", "samples"}), "judge": frozenset[str](), "policy": frozenset({"judge"})}[
+            self.by
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teach(Part):
-    """What the start learns before the first round where it is to judge by itself: rows of three kinds at once."""
+    """What the starting policy learns before the first round so that it can judge: three kinds of rows at once."""
 
     eft: int = setting(
         0,
         minimum=0,
-        help="Judge demonstrations (EFT) that the start learns from first; 0 takes the start as it is. A start that "
-        "learned so before is not taught again.",
+        help="Number of judge demonstrations (EFT) on which the starting policy is trained first; 0 skips this. A "
+        "policy that was taught before is not taught again.",
         source="Yuan et al. 2024, arXiv:2401.10020: 1,630",
     )
     ift: int = setting(
         0,
         minimum=0,
-        help="Chosen answers of the project (IFT) that it learns from beside them.",
+        help="Number of chosen answers of the project (IFT) used in the same training.",
         source="Yuan et al. 2024, arXiv:2401.10020: 3,200",
     )
     writing: int = setting(
         0,
         minimum=0,
-        help="Prompts of the project that it learns to write after eight others; 0 for a model that can.",
+        help="Number of the project's prompts that it learns to write after eight others; 0 if it can write already.",
         source="this project's; Yuan et al. 2024 have another, larger model write the prompts",
     )
     lr: float = setting(1e-3, above=0.0, maximum=1.0, help="Peak learning rate of this training.")
@@ -206,25 +203,25 @@ class Filter(Part):
     kind: str = setting(
         "all",
         choices=FILTERS,
-        help="Which completions stay: all; the best by score; those that rejection sampling accepts; those above "
-        "thresholds that rise inside a round.",
+        help="Which answers are kept: all, the best by score, those that rejection sampling accepts, or those above "
+        "thresholds that rise within a round.",
     )
     beta: float = setting(
         0.5,
         minimum=0.0,
-        help="Temperature of rejection sampling: a completion is accepted with chance exp((score - best) / beta).",
+        help="Temperature of rejection sampling: an answer is accepted with probability exp((score - best) / beta).",
         source="Liu et al. 2023 (RSO), arXiv:2309.06657: best of 0, .05, .5, 5",
     )
     keep: int = setting(
         8,
         minimum=1,
         maximum=1024,
-        help="Completions kept of each prompt.",
+        help="Number of answers kept for each prompt.",
         source="Liu et al. 2023 (RSO), arXiv:2309.06657: 8 of 64",
     )
     thresholds: str = setting(
         "0.5,0.7,0.85",
-        help="Rising quantiles of the round's scores, one for each Improve step: what scores above it is trained on.",
+        help="Rising quantiles of the round's scores, one for each Improve step, which trains on answers above it.",
         source="this project's; the paper raises the threshold at each step (its values are per task)",
     )
 
@@ -240,7 +237,7 @@ class Filter(Part):
 
     @property
     def quantiles(self) -> tuple[float, ...]:
-        """The thresholds as numbers. Raises ConfigError where they are not rising numbers in [0, 1)."""
+        """The thresholds as numbers. Raises ConfigError unless they are rising numbers in [0, 1)."""
         numbers = rising_numbers(self.thresholds)
         if not numbers or not all(0 <= q < 1 for q in numbers):
             raise ConfigError(
@@ -250,7 +247,7 @@ class Filter(Part):
 
     @property
     def n_steps(self) -> int:
-        """Trainings in one round: ReST's Improve steps, else one."""
+        """Number of trainings in one round: ReST's Improve steps, else one."""
         return len(self.quantiles) if self.kind == "thresholds" else 1
 
     def n_kept(self, n: int) -> int:
@@ -260,7 +257,7 @@ class Filter(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing(Part):
-    kind: str = setting("as-given", choices=PAIRINGS, help="Which comparisons are made of a prompt's completions.")
+    kind: str = setting("as-given", choices=PAIRINGS, help="How a prompt's answers are paired into comparisons.")
 
     def n_pairs(self, n: int) -> int:
         """Comparisons that are made of n drawn completions, at most; those that the data names are not among them."""
@@ -276,31 +273,28 @@ class Pairing(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(Part):
-    """Who fills each pair's p. `by` belongs to the method: stored preferences, scores, a judge, or the data itself."""
+    """Who gives each pair its p. `by` is fixed by the method: stored preferences, scores, a judge, or the data."""
 
     by: Labeller = "preferences"
     judge: str = setting(
         "",
-        help="Whose labels: empty takes what the method takes (the scores of fresh answers; for stored "
-        "ones the effective label: override, people, judges), people takes only people's, a judge's name "
-        "takes that judge's verdicts in both orders.",
+        help="Which labels are used: empty means the method's usual ones (scores for new answers; for stored ones the "
+        "effective label: override, people, judges), people means only people's, and a judge's name means that "
+        "judge's verdicts in both orders.",
     )
     labels: str = setting(
         "hard",
         choices=("hard", "soft", "sampled"),
-        help="hard: the better one wins for certain; soft: its probability is kept; sampled: a coin of it is thrown.",
+        help="hard: the more probable answer wins; soft: the probability is kept; sampled: the winner is drawn by it.",
     )
     noise: float = setting(
-        0.0,
-        minimum=0.0,
-        maximum=0.5,
-        help="Share of labels turned round at random, by the seed (an experiment's knob).",
+        0.0, minimum=0.0, maximum=0.5, help="Share of labels that are flipped at random, by the seed (for experiments)."
     )
 
     def explain(self, name: str) -> dict[str, object]:
         if name == "judge" and self.by == "judge":
             return {
-                "help": "Who compares the answers, in both orders, averaged: a judge's name; empty takes the "
+                "help": "Who compares the answers, averaged over both orders: the name of a judge; empty means the "
                 "project's reward model."
             }
         return {}
@@ -314,28 +308,30 @@ class Review(Part):
     mode: str = setting(
         "none",
         choices=("none", "uncertain", "sample", "all"),
-        help="Which labels go to people before training: none, a sample, all, or the uncertain ones, a random share "
-        "and then those like the ones that people corrected.",
+        help="Which labels people review before training: none, a random sample, all, or uncertain: a random share "
+        "first, then labels similar to those that people corrected.",
     )
-    budget: int = setting(20, minimum=0, help="Most labels sent to people in a round; 0 sets no limit.")
+    budget: int = setting(20, minimum=0, help="Maximum number of labels for people in a round; 0 means no limit.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory(Part):
-    """Which past examples are trained on again. `replays` says whether the method makes anything to remember.
+    """Which past examples are trained on again. `replays`: whether the method produces anything to replay.
 
-    `kind` "replay" (the data of another loop's run in a chosen order) belongs to the tandem methods alone.
+    `kind` "replay" (the data of another loop's run in a chosen order) is for the tandem methods only.
     """
 
     replays: bool = False
     kind: str = setting(
         "none",
         choices=("none", "rounds", "overrides"),
-        help="Past examples trained on again: none, the last k rounds, or the project's labels that people overrode.",
+        help="Earlier examples to train on again: none, the last k rounds, or the project's overridden labels.",
     )
-    k: int = setting(1, minimum=1, maximum=1000, help="How many past rounds are trained on again.")
-    weight: float = setting(1.0, above=0.0, maximum=1000.0, help="Weight of a past example against a new one.")
-    run: str = setting("", help="Which loop's data is replayed: its number; empty takes the newest of its kind.")
+    k: int = setting(1, minimum=1, maximum=1000, help="Number of past rounds that are trained on again.")
+    weight: float = setting(1.0, above=0.0, maximum=1000.0, help="Weight of an earlier example, relative to a new one.")
+    run: str = setting(
+        "", help="Number of the loop whose data is replayed; empty means the newest loop of the right kind."
+    )
     order: str = setting(
         "uniform",
         choices=REPLAY_ORDERS,
@@ -363,20 +359,22 @@ class Memory(Part):
 
     @property
     def window(self) -> int | None:
-        """Batches that are shuffled among themselves; None: none are (logged), or all of them (uniform)."""
+        """Number of batches that are shuffled together; None means no shuffling (logged) or complete shuffling
+        (uniform).
+        """
         return int(self.order.removeprefix("window:")) if self.order.startswith("window:") else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor(Part):
-    """A policy that the objective pulls to and that may move; the methods that have one set `kind`."""
+    """A policy that the objective pulls towards and that may move; the methods that have one set `kind`."""
 
     kind: Literal["none", "initial", "copy", "ema"] = "none"
     rate: float = setting(
         0.02,
         minimum=0.0,
         maximum=1.0,
-        help="How far an EMA anchor moves towards the policy at each step; 0 holds it.",
+        help="How far an EMA anchor moves towards the policy at each step; 0 keeps it fixed.",
         source="Sessa et al. 2024 (J-BOND), arXiv:2407.14622v1",
     )
     every: int = setting(

@@ -1,4 +1,4 @@
-"""The prompts of a step-refreshed run, as JSON Lines whose bytes depend on nothing but the rows."""
+"""The prompts of an on-policy run, as JSON Lines whose bytes depend only on the rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PromptRow:
 
 
 def write_prompts(path: str | Path, rows: Iterable[PromptRow]) -> SnapshotInfo:
-    """Write the rows to `path` at once (a temporary file, then a rename). Raises SnapshotError, OSError."""
+    """Write the rows to `path` atomically (a temporary file, then a rename). Raises SnapshotError, OSError."""
     target = Path(path)
     temporary = target.with_name(target.name + ".tmp")
     lines = []
@@ -53,7 +53,7 @@ def write_prompts(path: str | Path, rows: Iterable[PromptRow]) -> SnapshotInfo:
 
 
 def read_prompts(path: str | Path, *, sha256: str = "") -> list[PromptRow]:
-    """Read the prompts. Raises SnapshotError naming the line, or where the bytes are not those of `sha256`."""
+    """Read the prompts. Raises SnapshotError naming the line, or if the bytes do not match `sha256`."""
     name = Path(path).name
     try:
         content = Path(path).read_bytes()

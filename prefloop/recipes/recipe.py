@@ -1,7 +1,7 @@
-"""The recipe itself, made of the parts of `parts.py` and an objective: a method is a point in this space.
+"""The recipe itself, made of the parts of `parts.py` and an objective.
 
 No method has a trainer of its own. Keys are those of `run_recipe --set`: `objective.beta`, `draws.n`, `pairing.kind`.
-Source of the space: the methods' own papers, each named by the recipe in `catalogue/`.
+The possible values come from the methods' own papers, each named by its recipe in `catalogue/`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _EVERY = "every:"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One method. `needs` names the recipes whose output it uses; `rounds` is how many it makes by default."""
+    """One method. `needs` names the recipes whose output it uses; `rounds` is the default number of rounds."""
 
     name: str
     title: str
@@ -83,8 +83,8 @@ class Recipe:
         "never",
         choices=("never", "round", "step"),
         prefixes=(_EVERY,),
-        help="How fresh the draws are: made once, anew by today's policy every round, at every step of training, or "
-        "every so many steps (every:4).",
+        help="How often answers are sampled: once, every round by the current policy, at every training step, or every "
+        "so many steps (every:4).",
     )
     score: Score = field(default_factory=Score)
     teach: Teach = field(default_factory=Teach)
@@ -114,7 +114,7 @@ class Recipe:
         if self.rounds < 1:
             raise ConfigError(f"rounds must be a whole number ≥ 1, not {self.rounds!r}")
         if not self.draws:
-            raise ConfigError(f"recipe {self.name} has no draws: nobody answers")
+            raise ConfigError(f"recipe {self.name} has no draws: no model answers")
         if self.refresh.startswith(_EVERY):
             whole_number("refresh", self.refresh, _EVERY)
         self._check_draws()
@@ -135,8 +135,8 @@ class Recipe:
             raise ConfigError(f"draws.n must be a whole number ≥ 2 to make pairs, not {total}")
         if self.objective.declared.compares_group and total < 2:
             raise ConfigError(
-                f"draws.n must be a whole number ≥ 2, not {total}: {self.objective.loss} measures an answer by the "
-                "prompt's others"
+                f"draws.n must be a whole number ≥ 2, not {total}: {self.objective.loss} compares an answer with the "
+                "others to its prompt"
             )
         if self.samples and self.pairing.kind == "the-two" and total != 2:
             raise ConfigError(f"draws.n must be 2 for pairing.kind the-two, not {total}")
@@ -154,22 +154,22 @@ class Recipe:
         if self.filter.kind == "best" and self.pairing.kind != "none":
             raise ConfigError("filter.kind best leaves one completion: pairing.kind must be none, or filter.kind all")
         if self.filter.kind == "thresholds" and self.objective.rows != "demonstrations":
-            raise ConfigError("filter.kind thresholds is for answers that are imitated: this objective takes none")
+            raise ConfigError("filter.kind thresholds is for objectives that imitate answers: this one does not")
         if self.objective.declared.hard_labels and self.label.labels == "soft":
             raise ConfigError(f"label.labels must be hard or sampled: {self.objective.loss} takes no soft labels")
         if self.objective.rows == "groups" and not has_scores:
             raise ConfigError(f"{self.objective.loss} ranks whole groups and needs scores")
 
     def hidden(self) -> frozenset[str]:
-        """Return the parts that mean nothing in this recipe."""
+        """Return the parts that have no meaning in this recipe."""
         return frozenset(key for key in self.meaningless() if "." not in key)
 
     def meaningless(self) -> Mapping[str, str]:
-        """Return the parts and keys that mean nothing in this recipe, each with the reason."""
+        """Return the parts and keys that have no meaning in this recipe, each with the reason."""
         return meaning.meaningless(self)
 
     def explain_key(self, key: str) -> Mapping[str, Any]:
-        """Return what this recipe allows of a key where that is less than the part does."""
+        """Return what this recipe allows of a key, if that is less than the part allows."""
         return meaning.explain_key(self, key)
 
     def idle(self) -> Mapping[str, str]:
@@ -177,39 +177,39 @@ class Recipe:
         return meaning.idle(self)
 
     def check_settings(self) -> None:
-        """Raise ConfigError where settings can't be had together."""
+        """Raise ConfigError if settings can't be combined."""
         meaning.check_settings(self)
 
     @property
     def samples(self) -> bool:
-        """Whether a policy answers, rather than stored data alone."""
+        """Whether a policy answers, rather than only stored data."""
         return any(draw.source != "data" for draw in self.draws)
 
     @property
     def engine(self) -> str:
-        """What draws the answers of the loop's own policies where they are measured, judge or write prompts."""
+        """The engine that samples the loop's own policies for evaluation, judging and prompt writing."""
         return next((draw.engine for draw in self.draws if draw.source != "data" and not draw.endpoint), AUTO)
 
     @property
     def is_online(self) -> bool:
-        """Whether it samples and learns in the same breath, inside its training run."""
+        """Whether it is on-policy: it samples and trains at every step, inside its training run."""
         return self.refresh == "step" or self.refresh.startswith(_EVERY)
 
     @property
     def learns_in_steps(self) -> bool:
-        """Whether a round is one step-refreshed training run: it samples inside training, or replays one that did."""
+        """Whether a round is one on-policy training run: it samples inside training, or replays one that did."""
         return self.is_online or self.memory.kind == "replay"
 
     @property
     def refresh_steps(self) -> int:
-        """Steps of training between two drawings of samples; 0 where they are not drawn inside training."""
+        """Training steps between two times of sampling; 0 if sampling is not inside training."""
         if self.refresh.startswith(_EVERY):
             return int(self.refresh.removeprefix(_EVERY))
         return int(self.refresh == "step")
 
     @property
     def uses_scores(self) -> bool:
-        """Whether completions have to be scored: a judge that labels two answers by itself needs no scores."""
+        """Whether completions must be scored: a judge that compares two answers directly needs no scores."""
         by_scores = self.label.by == "scores" and not self.label.judge
         by_default = self.label.by == "judge" and not self.label.judge  # the project's reward model compares
         ranks = self.pairing.kind in RANKING_PAIRINGS or self.objective.rows in ("groups", "samples")
@@ -218,7 +218,7 @@ class Recipe:
 
     @property
     def on_policy(self) -> OnPolicy:
-        """Whether today's policy answers: never, once a round, beside answers of others, or at every step."""
+        """How on-policy it is: never, once per round, partly (together with answers of others), or at every step."""
         fresh = [draw.source in ("current", "previous") for draw in self.draws]
         if not any(fresh) or self.refresh == "never":
             return "no"
@@ -229,9 +229,9 @@ class Recipe:
 
     @property
     def n_models(self) -> int:
-        """Networks in memory at once in training (at inference, where the method does not train).
+        """Networks in memory at once in training (at inference, if the method does not train).
 
-        A step-refreshed method scores or compares inside its training, and PPO has a value network.
+        An on-policy method scores or compares inside its training, and PPO has a value network.
         """
         scores = self.score.by != "none"
         if not self.objective.trains:
@@ -242,7 +242,7 @@ class Recipe:
 
     @property
     def run_kind(self) -> str | None:
-        """The kind of training run that the recipe asks for (`runspec.RunSpec.kind`); None where nothing is trained."""
+        """The kind of training run that the recipe needs (`runspec.RunSpec.kind`); None if nothing is trained."""
         if self.learns_in_steps:
             return "online"
         return self.objective.run_kind if self.objective.trains else None
@@ -276,24 +276,24 @@ class Recipe:
 
 
 def _as_it_was(draw: Any) -> Any:
-    """Read a draw of an older loop: `run:ID` was once taken, and asked the current policy."""
+    """Read a draw of an older loop: `run:ID` was once accepted, and sampled the current policy."""
     old = isinstance(draw, Mapping) and str(draw.get("source", "")).startswith("run:")
     return {**draw, "source": "current"} if old else draw
 
 
 def ai_label(recipe: Recipe) -> Label:
-    """Say how the labels are taken that an AI reward model learns: the recipe's own where it has no other pairs."""
+    """Return the labels that an AI reward model is trained on: the recipe's own if it has no other pairs."""
     return recipe.label if recipe.pairing.kind == "none" else Label(by="judge", labels="soft")
 
 
 def objective_from_json(data: Mapping[str, Any]) -> Objective:
-    """Make an objective again from `dataclasses.asdict`. Raises ConfigError."""
+    """Restore an objective from `dataclasses.asdict`. Raises ConfigError."""
     made: Objective = part_from_json(Objective, data, "objective")
     return made
 
 
 def part_from_json(cls: Any, data: Any, name: str) -> Any:
-    """Make a part again from `dataclasses.asdict`; `name` is for the error. Raises ConfigError."""
+    """Restore a part from `dataclasses.asdict`; `name` is for the error. Raises ConfigError."""
     if not isinstance(data, Mapping):
         raise ConfigError(f"{name} must be an object, not {data!r}")
     _refuse_unknown(cls, data, name)

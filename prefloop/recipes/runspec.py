@@ -1,4 +1,4 @@
-"""What a training run is told: `RUN_DIR/spec.json`. Torch-free, so that the web process may write it.
+"""The specification of a training run: `RUN_DIR/spec.json`. Torch-free, so that the web process can write it.
 
 Layout of a run directory:
     spec.json         this file, written once
@@ -63,7 +63,7 @@ EXIT_OF_FAILURE: dict[FailureClass, int] = {
 
 @dataclass(frozen=True, slots=True)
 class RunFailure:
-    """What `failure.json` says: whose failure it was, and one line for the person who reads it."""
+    """The content of `failure.json`: the cause of the failure, and one line for the person who reads it."""
 
     failure_class: FailureClass
     message: str
@@ -81,28 +81,30 @@ class RunSpec:
     snapshot_sha256: str = ""
     reference: str | None = None  # model directory that the objective pulls to
     objective: Objective = dataclasses.field(default_factory=Objective)
-    seed: int = setting(0, minimum=0, help="Order of the rows and new heads.")
-    threads: int = setting(1, minimum=1, maximum=1024, help="CPU threads; part of what makes a run repeatable.")
+    seed: int = setting(0, minimum=0, help="Seed of the order of rows and of new heads.")
+    threads: int = setting(
+        1, minimum=1, maximum=1024, help="CPU threads; a run repeats exactly only with the same number."
+    )
     device: str = setting(
         "auto",
         choices=("auto", "cpu", "cuda"),
         prefixes=("cuda:",),
-        help="Where it runs; auto takes a GPU where there is one.",
+        help="Device; auto uses a GPU if there is one.",
     )
     precision: str = setting(
         "auto",
         choices=PRECISIONS,
-        help="Of the weights that compute; auto takes bfloat16 on a GPU. The optimizer keeps float32 at least.",
+        help="Type of the weights; auto uses bfloat16 on a GPU. The optimizer keeps at least float32.",
     )
     processes: int = setting(
         1, minimum=1, maximum=1024, help="Processes that share the rows of each step, on one machine."
     )
     spare_memory: bool = setting(
-        False, help="Compute activations again in the backward pass instead of keeping them: slower, less memory."
+        False, help="Recompute activations in the backward pass instead of keeping them: slower, but less memory."
     )
     adapter: Adapter = dataclasses.field(default_factory=Adapter)
     save_every: int = setting(0, minimum=0, help="Steps between checkpoints; 0 saves only when the run leaves or ends.")
-    token_budget: int = setting(8192, minimum=64, help="Tokens in one forward pass; memory, never the result.")
+    token_budget: int = setting(8192, minimum=64, help="Tokens in one forward pass; affects memory, not the result.")
     keep_last: int = setting(2, minimum=1, maximum=1000, help="Checkpoints kept for resuming.")
     parent: str = ""  # the checkpoint that this run descends from, as its owner names it
     online: OnlineSpec | None = None  # for the kind `online`, and only for it
@@ -115,11 +117,11 @@ class RunSpec:
         if self.kind not in (ONLINE, offline):
             raise ConfigError(f"kind must be {offline} for the loss {self.objective.loss}, not {self.kind!r}")
         if self.kind == offline and self.objective.rows == "samples":
-            raise ConfigError(f"the loss {self.objective.loss} needs fresh samples: kind must be online")
+            raise ConfigError(f"the loss {self.objective.loss} needs new samples at every step: kind must be online")
         if (self.kind == ONLINE) != (self.online is not None):
-            raise ConfigError("online must say how a run of the kind online samples, and stand in no other")
+            raise ConfigError("online must be given for a run of the kind online, and for no other")
         if self.kind == ONLINE and self.processes > 1:
-            raise ConfigError("processes must be 1 for a run of the kind online: it draws and learns in one process")
+            raise ConfigError("processes must be 1 for a run of the kind online: it samples and trains in one process")
         if self.objective.needs_reference and not self.reference:
             raise ConfigError(f"a {self.kind} run needs a reference")
         for name in ("run_id", "start", "snapshot"):
@@ -127,7 +129,7 @@ class RunSpec:
                 raise ConfigError(f"{name} must be a text that is not empty, not {getattr(self, name)!r}")
 
     def config_hash(self) -> str:
-        """SHA-256 of everything that decides the result: not where things lie, nor how often it saves."""
+        """SHA-256 of everything that affects the result, without the places of files and how often it saves."""
         plain = dataclasses.asdict(self) | {"objective": self.objective.counted()}
         for name in ("run_id", "start", "reference", "snapshot", "save_every", "keep_last", "device", "parent"):
             plain.pop(name)
@@ -142,7 +144,7 @@ class RunSpec:
 
 
 def write_spec(run_dir: str | Path, spec: RunSpec) -> Path:
-    """Write `spec.json` at once; the directory is made where it is missing."""
+    """Write `spec.json` atomically; the directory is created if it is missing."""
     folder = Path(run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / SPEC_FILE
@@ -151,7 +153,7 @@ def write_spec(run_dir: str | Path, spec: RunSpec) -> Path:
 
 
 def read_spec(run_dir: str | Path) -> RunSpec:
-    """Read `spec.json`. Raises ConfigError where it is missing or says what a run can't be."""
+    """Read `spec.json`. Raises ConfigError if it is missing or not a valid specification."""
     path = Path(run_dir) / SPEC_FILE
     data = _read_json(path)
     known = [item.name for item in dataclasses.fields(RunSpec)]
@@ -176,7 +178,7 @@ def write_failure(run_dir: str | Path, failure: RunFailure) -> None:
 
 
 def read_failure(run_dir: str | Path) -> RunFailure | None:
-    """Return why the run failed, None where it did not (or ended without saying so)."""
+    """Return why the run failed, None if it did not (or ended without a record)."""
     path = Path(run_dir) / FAILURE_FILE
     if not path.exists():
         return None

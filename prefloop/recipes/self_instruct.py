@@ -1,9 +1,8 @@
-"""Self-Instruct: how a model is asked for new prompts, and which that it wrote are new, answerable and short enough.
+"""Self-Instruct: how a model is asked for new prompts, and which of its prompts are new, answerable and short enough.
 
 Source: Wang et al. 2022, arXiv:2212.10560; eight prompts are shown, six from the prompt set and two that were written
-before, as in Yuan et al. 2024 (Self-Rewarding), arXiv:2401.10020.
-Departures: 1. the wording is ours; 2. one prompt is written at a time; 3. likeness is measured on lower-case words and
-numbers without stemming.
+before, as in Yuan et al. 2024 (Self-Rewarding), arXiv:2401.10020. Departures: 1. the wording is ours; 2. one prompt is
+written at a time; 3. similarity is measured on lower-case words and numbers without stemming.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ KEYWORDS = ("image", "images", "picture", "pictures", "graph", "graphs", "file",
 
 @dataclass(frozen=True, slots=True)
 class Instructed:
-    """The prompts that are kept, in order, and how many fell to each filter."""
+    """The prompts that are kept, in order, and how many each filter removed."""
 
     kept: tuple[str, ...]
     n_refused: dict[str, int] = field(default_factory=dict)  # alike | keyword | length
@@ -33,7 +32,7 @@ class Instructed:
 def draw_shots(given: Sequence[str], own: Sequence[str], rng: random.Random) -> list[str]:
     """Draw the prompts to show, in random order: six of the prompt set and two of the model's own.
 
-    Where it has written fewer than two, the set's stand in for them; where there are fewer than eight, all are shown.
+    If it has written fewer than two, prompts of the set replace them; if there are fewer than eight, all are shown.
     """
     n_own = min(N_OWN, len(own))
     shots = [*rng.sample(given, min(N_SHOTS - n_own, len(given))), *rng.sample(own, n_own)]
@@ -48,7 +47,7 @@ def instruct_prompt(shots: Sequence[str]) -> str:
 
 
 def written_prompt(reply: str) -> str:
-    """Read the prompt from what the model wrote: its first line with something on it, without the list's number."""
+    """Read the prompt from what the model wrote: its first non-empty line, without the list's number."""
     for line in reply.splitlines():
         if text := _NUMBER.sub("", line).strip():
             return text
@@ -56,9 +55,9 @@ def written_prompt(reply: str) -> str:
 
 
 def writing_rows(given: Sequence[str], n: int, *, seed: int) -> list[tuple[str, str]]:
-    """Make n rows (what is asked, a prompt of the set that is not shown) that teach a model to write prompts.
+    """Make n rows (the request, a prompt of the set that is not shown) that teach a model to write prompts.
 
-    None where the set is too small to show eight and keep one back.
+    None if the set is too small to show eight prompts and keep one back.
     """
     if len(given) <= N_SHOTS:
         return []
@@ -71,7 +70,7 @@ def writing_rows(given: Sequence[str], n: int, *, seed: int) -> list[tuple[str, 
 
 
 def rouge_l(one: str, other: str) -> float:
-    """Measure likeness in [0, 1]: the F1 of the longest common subsequence of words; 0 where either has no word.
+    """Measure similarity in [0, 1]: the F1 of the longest common subsequence of words; 0 if either has no word.
 
     Source: Lin 2004, ROUGE, ROUGE-L at sentence level, F1 as Self-Instruct uses it.
     """
@@ -87,7 +86,8 @@ def filter_prompts(
     longest: int = 150,
     keywords: Sequence[str] = KEYWORDS,
 ) -> Instructed:
-    """Keep the candidates of `shortest` to `longest` words without a keyword that are like no prompt before them.
+    """Keep candidates of `shortest` to `longest` words without a keyword that are not too similar to any earlier
+    prompt.
 
     A candidate is compared with the pool and with those kept before it; ROUGE-L of `most_alike` or more is too much.
     Source: Wang et al. 2022, arXiv:2212.10560 (0.7; the keywords and both lengths are ours).
@@ -120,7 +120,9 @@ def _rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 def _is_alike(one: Sequence[str], other: Sequence[str], most_alike: float) -> bool:
-    """Whether ROUGE-L reaches the limit; the words in common, in any order, bound it and are counted first."""
+    """Whether ROUGE-L reaches the limit; the number of common words, in any order, is an upper bound and is counted
+    first.
+    """
     n_words = len(one) + len(other)
     if not n_words or 2 * min(len(one), len(other)) / n_words < most_alike:
         return False

@@ -1,4 +1,4 @@
-"""Snapshots: the exact rows that a run learns from, as JSON Lines whose bytes depend on nothing but the rows.
+"""Snapshots: the exact rows that a run is trained on, as JSON Lines whose bytes depend only on the rows.
 
 One row a line, keys in the order of the fields, floats as Python prints them (the shortest text that reads back to the
 same number), UTF-8, "\\n" after every line. Writing the same rows again gives the same bytes, so that the SHA-256
@@ -95,7 +95,7 @@ def encode_snapshot(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def write_snapshot(path: str | Path, rows: Iterable[Row]) -> SnapshotInfo:
-    """Write the rows to `path` at once (a temporary file, then a rename). Raises SnapshotError, OSError."""
+    """Write the rows to `path` atomically (a temporary file, then a rename). Raises SnapshotError, OSError."""
     target = Path(path)
     temporary = target.with_name(target.name + ".tmp")
     digest = hashlib.sha256()
@@ -116,7 +116,7 @@ def write_snapshot(path: str | Path, rows: Iterable[Row]) -> SnapshotInfo:
 
 
 def read_pairs(path: str | Path, *, sha256: str = "") -> list[TrainingPair]:
-    """Read a snapshot of pairs. Raises SnapshotError naming the line, or where the bytes are not those of `sha256`."""
+    """Read a snapshot of pairs. Raises SnapshotError naming the line, or if the bytes do not match `sha256`."""
     return _read(Path(path), TrainingPair, sha256)
 
 

@@ -1,8 +1,8 @@
-"""Which prompts, by what is known of them: `topic=maths and difficulty>=3`, read without running anything.
+"""Filtering prompts by their metadata: `topic=maths and difficulty>=3`, read without executing anything.
 
-Conditions with `and` between them. A condition is a key of the prompt's metadata (`source.page` looks inside an
-object), a comparison (= != < <= > >=) and a value; after = or != several values with commas, one of which is enough.
-Text with spaces or signs stands in double quotes.
+Conditions joined by `and`. A condition is a key of the prompt's metadata (`source.page` looks inside an object), a
+comparison (= != < <= > >=) and a value; after = or != several values may be separated by commas, and one match is
+enough. Text with spaces or symbols is in double quotes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Condition:
     values: tuple[str, ...]
 
     def holds(self, metadata: Mapping[str, Any]) -> bool:
-        """Whether a prompt with this metadata meets it. A prompt without the key meets != alone."""
+        """Whether a prompt with this metadata meets it. A prompt without the key meets only !=."""
         found = _at(metadata, self.key)
         members = found if isinstance(found, list) else [] if found is None else [found]
         if self.sign in ("=", "!="):
@@ -41,7 +41,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """All conditions must hold; without any, every prompt is meant."""
+    """All conditions must hold; without any, every prompt is chosen."""
 
     conditions: tuple[Condition, ...] = ()
 
@@ -50,7 +50,7 @@ class Where:
 
 
 def read_where(text: str, *, key: str = "prompts.where") -> Where:
-    """Read the conditions. Raises ConfigError, which names the place, and `key` as the setting."""
+    """Read the conditions. Raises ConfigError, which names the position, and `key` as the setting."""
     found: list[Condition] = []
     at = _skip(text, 0)
     while at < len(text):
@@ -92,7 +92,7 @@ def _bad(text: str, at: int, wanted: str, key: str) -> ConfigError:
 
 
 def _at(metadata: Mapping[str, Any], key: str) -> Any:
-    """What stands at a key: the key itself first, then step by step into objects."""
+    """The value at a key: the key itself first, then step by step into objects."""
     if key in metadata:
         return metadata[key]
     found: Any = metadata
@@ -113,7 +113,7 @@ def _equal(found: Any, value: str) -> bool:
 
 
 def _number(found: Any) -> float | None:
-    """A number, or a text that is one, as tables are often imported."""
+    """A number, or a text that is one, as in many imported tables."""
     if isinstance(found, bool) or not isinstance(found, int | float | str):
         return None
     try:

@@ -1,8 +1,8 @@
-"""The Record: the lossless interchange form of the project (JSON Lines, one item a line).
+"""The Record: the lossless exchange format of a project (JSON Lines, one item a line).
 
-Everything read here is canonical: a pair has its lower completion index first, and `choice`, `order` and
-`p_first` are mapped along. A missing `pair` means [0, 1] where there are exactly two completions; a verdict
-without `order` was shown as its pair lists it; unknown keys are refused, since a mistyped `votes` would be lost.
+Everything read here is canonical: a pair has its lower completion index first, and `choice`, `order` and `p_first` are
+mapped with it. A missing `pair` means [0, 1] if there are exactly two completions; a verdict without `order` was shown
+in the order of its pair; unknown keys are refused, since a mistyped `votes` would be lost.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ def _two_numbers(value: object) -> bool:
 
 
 def _pair(row: dict[str, Any], at: str, n: int) -> tuple[PairIndex, bool]:
-    """Read the pair, lower index first, and whether it had to be turned."""
+    """Read the pair, lower index first, and whether it had to be reversed."""
     pair = row.get("pair")
     if pair is None:
         if n == 2:

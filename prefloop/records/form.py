@@ -1,4 +1,4 @@
-"""The parts of a Record, and what follows from them alone."""
+"""The parts of a Record, and what can be derived from them alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LineError:
 
 
 class RecordsError(PrefloopError):
-    """A file that can't be taken; `errors` holds the lines at fault (at most `MAX_ERRORS`), in order."""
+    """A file that is refused; `errors` holds the bad lines (at most `MAX_ERRORS`), in order."""
 
     def __init__(self, errors: Sequence[LineError], *, stopped: bool = False) -> None:
         self.errors = tuple(errors)
@@ -49,7 +49,7 @@ class RecordsError(PrefloopError):
 
 
 class InvalidRecord(PrefloopError):
-    """One record that breaks the form; the text names the key and says why."""
+    """One invalid record; the text names the key and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class RecordVote:
 
 @dataclass(frozen=True, slots=True)
 class RecordRanking:
-    """Groups of completion indices, best group first; those of one group are tied. One of rater and judge is set."""
+    """Groups of completion indices, best group first; answers in one group are tied. One of rater and judge is set."""
 
     groups: tuple[tuple[int, ...], ...]
     rater: str = ""
@@ -132,7 +132,7 @@ class Record:
 
 
 def outcome_of(choice: Choice | None, *, p_first: float | None = None) -> Outcome | None:
-    """Name a choice on a canonical pair; without one, the side of ½ that `p_first` is on; None where neither is."""
+    """Name a choice on a canonical pair; without one, the side of ½ that `p_first` is on; None if there is neither."""
     if choice is None:
         if p_first is None:
             return None
@@ -147,14 +147,14 @@ def choice_of(outcome: Outcome) -> Choice:
 
 
 def ranked_pairs(groups: Sequence[Sequence[int]]) -> Iterator[tuple[PairIndex, Outcome]]:
-    """Say what a ranking says of each two of its answers: n(n-1)/2 pairs in index order, ties within a group."""
+    """List what a ranking says about each two of its answers: n(n-1)/2 pairs in index order, ties within a group."""
     level = {answer: at for at, group in enumerate(groups) for answer in group}
     for i, j in combinations(sorted(level), 2):
         yield (i, j), "tie" if level[i] == level[j] else "first" if level[i] < level[j] else "second"
 
 
 def pairs_named(record: Record) -> set[PairIndex]:
-    """Collect the pairs that gold, votes, rankings, verdicts and overrides speak of."""
+    """Collect the pairs that gold, votes, rankings, verdicts and overrides refer to."""
     named = {x.pair for rows in (record.gold, record.votes, record.verdicts, record.overrides) for x in rows}
     for ranking in record.rankings:
         named |= {pair for pair, _ in ranked_pairs(ranking.groups)}
@@ -164,8 +164,8 @@ def pairs_named(record: Record) -> set[PairIndex]:
 def comparisons_of(record: Record) -> tuple[PairIndex, ...]:
     """List the pairs to compare, in index order: those that the record names, else all.
 
-    Only labels of pairs narrow a record to what it names. A ranking names all that it orders beside them; and whoever
-    skipped a pair, or discarded a ranking, left all of the record to others.
+    Only labels of pairs restrict a record to the pairs it names. A ranking names all pairs of the answers it orders, in
+    addition. A skipped pair or a discarded ranking restricts nothing.
     """
     if _narrows(record):
         return tuple(sorted(pairs_named(record)))
@@ -179,7 +179,7 @@ def n_comparisons(record: Record) -> int:
 
 
 def n_ranked(record: Record) -> int:
-    """Count the labels that the rankings of a record come to: n(n-1)/2 for each that orders n answers."""
+    """Count the labels that the rankings of a record amount to: n(n-1)/2 for each that orders n answers."""
     sizes = [sum(map(len, ranking.groups)) for ranking in record.rankings]
     return sum(n * (n - 1) // 2 for n in sizes)
 

@@ -1,4 +1,4 @@
-"""Records in: lines, and what is wrong with each."""
+"""Reading records: lines, and what is wrong with each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefloop.records.write import hash_of, write_record
 
 
 def read_records(stream: BinaryIO) -> Iterator[Record]:
-    """Read what `read_written` reads, the records alone."""
+    """Read what `read_written` reads, only the records."""
     return (record for _, record, _, _ in read_written(stream))
 
 
@@ -21,7 +21,7 @@ def read_written(stream: BinaryIO) -> Iterator[tuple[int, Record, bytes, str]]:
     lines and exact repeats of an id are skipped.
 
     Raises RecordsError at the end of the stream if any line was bad (or as soon as 50 were); after the first bad line
-    no more records come, only the other errors are gathered.
+    no more records are given, only further errors collected.
     """
     errors: list[LineError] = []
     seen: dict[str, bytes] = {}  # id -> digest, then the line's number: one object a record, for there may be millions

@@ -1,8 +1,9 @@
-"""What a value of a file may be, whatever the file is made of: one rule for JSON, CSV, Parquet and their kin.
+"""The values allowed in a file: one rule for JSON, CSV, Parquet and similar formats.
 
-Text is whole characters without NUL. A number is finite, and a whole number has no more than 64 bits, so that it is
-stored and written as it was read. Times become ISO 8601 text. Bytes are neither text nor number: they are left out and
-named. Names of fields are not repeated in one object. Whatever breaks this is refused with the reason, never changed.
+Text is whole characters without NUL. Numbers are finite, and whole numbers have at most 64 bits, so that they are
+stored and written as they were read. Times become ISO 8601 text. Bytes are neither text nor number: they are left out
+and named. Field names are not repeated in one object. Values that break a rule are refused with the reason, never
+changed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def loads(text: bytes) -> object:
 
 
 def refuse_many_values(line: bytes, value: object = None) -> None:
-    """Raises InvalidRecord where a line of JSON, `value` where it is read already, has more than MAX_VALUES values."""
+    """Raises InvalidRecord if a line of JSON (`value` if it is read already) has more than MAX_VALUES values."""
     if line.count(b",") + line.count(b"[") + line.count(b"{") < MAX_VALUES:  # which is never less than there are
         return
     n, stack = 0, [orjson.loads(line) if value is None else value]
@@ -57,12 +58,12 @@ def refuse_many_values(line: bytes, value: object = None) -> None:
 
 
 def decoder() -> json.JSONDecoder:
-    """Make a reader of JSON that is exact about numbers and refuses a field that stands twice."""
+    """Make a reader of JSON that is exact about numbers and refuses a repeated field."""
     return json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _slowly(text: bytes, why: str) -> object:
-    """Read what orjson refuses or changes, to say what is wrong with it, or to keep it exactly."""
+    """Read what orjson refuses or changes, to find the error or to keep the value exactly."""
     try:
         value = decoder().decode(text.decode("utf-8", "surrogateescape"))
     except json.JSONDecodeError as error:
@@ -83,7 +84,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def plain(row: object) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Give a row in JSON's types, and the fields that were left out for holding bytes. Raises InvalidRecord."""
+    """Give a row in JSON's types, and the fields that were left out because they hold bytes. Raises InvalidRecord."""
     if not isinstance(row, dict):
         raise InvalidRecord("is not an object")
     left_out: list[str] = []
@@ -157,7 +158,7 @@ def _number(value: int | float, at: str) -> int | float:
 
 
 def _other(value: Any, at: str) -> Any:
-    """Values that Parquet has beside JSON's."""
+    """Convert values that Parquet has in addition to JSON's."""
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, UUID | timedelta):

@@ -1,4 +1,4 @@
-"""Records out: one canonical line each."""
+"""Writing records: one canonical line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""python -m prefloop.stats CASES.json [--json]: every published figure of a reference file, computed beside it.
+"""python -m prefloop.stats CASES.json [--json]: every published figure of a reference file next to the computed one.
 
 python -m prefloop.stats coverage [--help]: how often each interval of the reports holds the truth, by simulation.
 """

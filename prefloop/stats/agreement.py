@@ -1,7 +1,7 @@
 """Agreement between raters, from counts.
 
 Everything is a function of count tables, so that a bootstrap weighs tables instead of looping over items. A figure that
-the data do not define (no data, or no disagreement to be expected) is None, never NaN.
+the data do not define (no data, or no expected disagreement) is None, never NaN.
 
 Sources: Cohen 1960, 1968; Fleiss, Cohen and Everitt 1969 (standard errors, as SAS PROC FREQ); Fleiss 1971;
 Randolph 2005; Krippendorff 2011 ("Computing Krippendorff's Alpha-Reliability"); Gwet 2008.
@@ -46,7 +46,7 @@ def codes(values: Sequence[Hashable], *, categories: Sequence[Hashable]) -> Ints
 
 
 def categories_of(values: Iterable[Hashable | None]) -> list[Hashable]:
-    """List the values that occur, sorted (by their text where they don't compare), None left out."""
+    """List the values that occur, sorted (by their text if they can't be compared), None left out."""
     found = {v for v in values if v is not None}
     try:
         return sorted(found)  # type: ignore[type-var]
@@ -94,7 +94,7 @@ def raw_agreement(table: ArrayLike) -> float | None:
 
 
 def kappas(tables: ArrayLike, *, weights: Weights = "unweighted") -> Floats:
-    """Give Cohen's kappa of each table of shape (..., k, k); NaN where undefined: for bootstraps, not for people."""
+    """Give Cohen's kappa of each table of shape (..., k, k); NaN if undefined. For bootstraps, not for people."""
     t = _square(tables)
     w = agreement_weights(t.shape[-1], weights)
     n = t.sum(axis=(-2, -1))
@@ -135,10 +135,10 @@ def cohen_kappa_interval(
 def kappa_interval(
     table: ArrayLike, variance: float, *, raw: Interval, n_items: int, confidence: float = 0.95
 ) -> Interval | None:
-    """Give the interval of a kappa whose variance was told from `n_items` items; `raw` is that of raw agreement.
+    """Give the interval of a kappa whose variance was estimated from `n_items` items; `raw` is that of raw agreement.
 
-    It is symmetric in arctanh of kappa, where its law is nearest to a normal one, with Student's quantile. A kappa of
-    ±1, or one without spread, says nothing of its error: there `raw` is corrected for chance as it stands.
+    It is symmetric in arctanh of kappa, where its distribution is closest to a normal one, with Student's quantile. A
+    kappa of ±1, or one without spread, does not tell its error: then `raw` is used, corrected for chance.
     """
     t = _square(table)
     kappa = cohen_kappa(t)
@@ -262,7 +262,8 @@ class MacroScores:
 def macro_scores(table: ArrayLike) -> MacroScores | None:
     """Average precision, recall and F1 over the categories that occur in truth (rows) or verdicts (columns).
 
-    A category never said has precision 0, one never true has recall 0 (as scikit-learn with zero_division=0).
+    A category that is never predicted has precision 0, one that is never true has recall 0 (as scikit-learn with
+    zero_division=0).
     """
     t = _square(table)
     hit, truth, said = np.diag(t), t.sum(axis=1), t.sum(axis=0)

@@ -1,10 +1,10 @@
-"""Alarms of a training run: what its numbers say went wrong. Pure functions; None means that there is no alarm.
+"""Alarms of a training run: signs in its numbers that something went wrong. Pure functions; None means no alarm.
 
-A change rings only when it is larger than its own noise *and* larger than a stated limit: a small change that is sure,
-or a large one that may be chance, is none. The limits are prefloop's own; what they guard against is in the field:
-chosen log-probs fall with the margin rising (Pal et al., arXiv:2402.13228; Razin et al., arXiv:2410.08847), a judge's
-score rises while the truth falls (Gao et al., arXiv:2210.10760), answers get longer for their own sake (Yuan et al.,
-arXiv:2401.10020, Table 1), and a policy repeats itself (entropy).
+A change raises an alarm only if it is larger than its own noise *and* larger than a given limit: a small but certain
+change is none, nor is a large one that may be chance. The limits are prefloop's own; the problems are known in the
+field: chosen log-probs fall while the margin rises (Pal et al., arXiv:2402.13228; Razin et al., arXiv:2410.08847), a
+judge's score rises while the truth falls (Gao et al., arXiv:2210.10760), answers get longer for their own sake (Yuan et
+al., arXiv:2401.10020, Table 1), and a policy repeats itself (entropy).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Z = NormalDist().inv_cdf(0.975)
 class Alarm:
     """`before`, `after`: what changed, in its own unit; `second`: (before, after) of the other number, if there is one.
 
-    `limit` is what `after` had to pass.
+    `limit` is the value that `after` had to pass.
     """
 
     kind: Kind
@@ -70,7 +70,9 @@ def window_shift(values: Sequence[float]) -> Shift | None:
 
 
 def chosen_falls(logps: Sequence[float], *, limit: float = CHOSEN_LIMIT) -> Alarm | None:
-    """Ring where the mean log-prob (nats, negative) of chosen answers fell by `limit` of what it was at first."""
+    """Return an alarm if the mean log-prob (nats, negative) of chosen answers fell by the share `limit` of its first
+    value.
+    """
     shift = window_shift(logps)
     if shift is None:
         return None
@@ -81,19 +83,19 @@ def chosen_falls(logps: Sequence[float], *, limit: float = CHOSEN_LIMIT) -> Alar
 
 
 def kl_over(kl: Mean, *, budget: float = KL_BUDGET) -> Alarm | None:
-    """Ring where the whole interval of KL(policy ‖ start), in nats, lies above the budget."""
+    """Return an alarm if the whole interval of KL(policy ‖ start), in nats, is above the budget."""
     return Alarm("kl", 0.0, kl.value, budget) if kl.value - kl.half > budget else None
 
 
 def length_grows(start: float, now: float, *, limit: float = LENGTH_LIMIT) -> Alarm | None:
-    """Ring where answers are `limit` times as long as those of the start (any unit, the same for both)."""
+    """Return an alarm if answers are `limit` times as long as those of the start (any unit, the same for both)."""
     return Alarm("length", start, now, limit * start) if start > 0 and now > limit * start else None
 
 
 def judge_diverges(judge: tuple[Mean, Mean], gold: tuple[Mean, Mean]) -> Alarm | None:
-    """Ring where the judge's score rose and gold fell, each by more than the noise of its difference.
+    """Return an alarm if the judge's score rose and gold fell, each by more than the noise of its difference.
 
-    The noise is sqrt(h₁² + h₂²): too wide where both were measured on the same prompts, never too narrow.
+    The noise is sqrt(h₁² + h₂²): too wide if both were measured on the same prompts, never too narrow.
     """
     if _rise(*judge) > 0 and _rise(*reversed(gold)) > 0:
         return Alarm("divergence", gold[0].value, gold[1].value, gold[0].value, (judge[0].value, judge[1].value))
@@ -101,10 +103,12 @@ def judge_diverges(judge: tuple[Mean, Mean], gold: tuple[Mean, Mean]) -> Alarm |
 
 
 def _rise(before: Mean, after: Mean) -> float:
-    """How far the difference exceeds its noise; not positive where it may be chance."""
+    """How far the difference exceeds its noise; not positive if it may be chance."""
     return after.value - before.value - sqrt(before.half**2 + after.half**2)
 
 
 def entropy_collapses(start: float, now: float, *, limit: float = ENTROPY_LIMIT) -> Alarm | None:
-    """Ring where the policy's entropy (nats a token, or a whole answer) is `limit` times that of the start or less."""
+    """Return an alarm if the policy's entropy (nats per token, or per answer) is `limit` times that of the start or
+    less.
+    """
     return Alarm("entropy", start, now, limit * start) if start > 0 and now <= limit * start else None

@@ -1,11 +1,11 @@
-"""The alternative annotator test: may this judge stand in for one of the people?
+"""The alternative annotator test: can this judge replace one of the people?
 
-Calderon, Reichart and Dror 2025, arXiv:2501.10970, with its released code. Each person in turn steps out; on the items
-they share with others the judge and the person are both scored by how many of the others they agree with. The judge
-wins an item where its score is at least the person's, and the other way round. The person's own edge must be less than
-ε, what their time costs beyond the judge's: H0 is "person's wins - judge's wins ≥ ε", a one-sided t-test over items.
-With Benjamini–Yekutieli at q over people, the winning rate ω is the share of people whose H0 falls; ω ≥ ½ passes. The
-advantage probability ρ is the judge's mean share of items won (ties count for both).
+Calderon, Reichart and Dror 2025, arXiv:2501.10970, with its released code. Each person in turn is left out; on the
+items they share with others, the judge and the person are both scored by how many of the others they agree with. The
+judge wins an item if its score is at least the person's, and the other way round. The person's own advantage must be
+less than ε, the extra cost of the person's time: H0 is "person's wins - judge's wins ≥ ε", a one-sided t-test over
+items. With Benjamini–Yekutieli at q over people, the winning rate ω is the share of people whose H0 is rejected; ω ≥ ½
+passes. The advantage probability ρ is the judge's mean share of items won (ties count for both).
 
 The paper's ε: 0.2 for experts, 0.15 for skilled annotators, 0.1 for crowd workers. It asks for three people, and 30
 items each (below that a t-test isn't fit).
@@ -41,7 +41,7 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class AlternativeAnnotator:
-    """`passed` is None where there are too few people or items to say; `reason` then says which."""
+    """`passed` is None if there are too few people or items to tell; `reason` then says which."""
 
     epsilon: float
     people: tuple[Against, ...]
@@ -62,7 +62,7 @@ def alternative_annotator_test(
     min_items: int = MIN_ITEMS,
     min_people: int = MIN_PEOPLE,
 ) -> AlternativeAnnotator:
-    """Test a judge's label of each item (codes; negative: none) against votes, one a (item, rater), codes ≥ 0."""
+    """Test a judge's label of each item (codes; negative: none) against votes, one per (item, rater), codes ≥ 0."""
     i, r, o = (np.asarray(c, dtype=np.int64).ravel() for c in (item, rater, outcome))
     label = np.asarray(judge, dtype=np.int64)
     use = (o >= 0) & (label[i] >= 0) if len(i) else np.zeros(0, dtype=bool)
@@ -111,7 +111,7 @@ def _against(
 
 
 def _p_value(edge: Floats, epsilon: float) -> float:
-    """One-sided t-test of mean(edge) ≥ ε; where every item says the same there is nothing to estimate."""
+    """One-sided t-test of mean(edge) ≥ ε; if all items have the same value there is nothing to estimate."""
     n, mean, spread = len(edge), float(edge.mean()), float(edge.std(ddof=1))
     if spread == 0.0:
         return 0.0 if mean < epsilon else 1.0

@@ -48,7 +48,7 @@ def best_of_n_weights(pool: int, n: int) -> Floats:
 def expected_best_of_n(proxy: ArrayLike, gold: ArrayLike, n: int) -> float:
     """Give the mean gold value of the proxy's best over all size-n subsets of the pool, without bias.
 
-    Equal proxies share their mean gold value, which is what breaking ties at random gives.
+    Equal proxies share their mean gold value, which is the expectation of breaking ties at random.
     """
     x, v = np.asarray(proxy, dtype=np.float64), np.asarray(gold, dtype=np.float64)
     if x.shape != v.shape or x.ndim != 1:

@@ -23,7 +23,7 @@ class Share:
 
 
 def first_slot(outcome: ArrayLike, swapped: ArrayLike) -> Share:
-    """Count decisive verdicts for the answer shown first. `swapped` is true where the canonical second was."""
+    """Count decisive verdicts for the answer shown first. `swapped` is true if the canonical second was."""
     o, s = np.asarray(outcome), np.asarray(swapped, dtype=bool)
     decisive = (o == FIRST) | (o == SECOND)
     return Share(int(decisive.sum()), int((decisive & ((o == SECOND) == s)).sum()))

@@ -1,10 +1,10 @@
-"""Bootstrap of Bradley–Terry strengths over items: a thousand refits for the price of a few.
+"""Bootstrap of Bradley–Terry strengths over items: a thousand refits at the cost of a few.
 
-A resample draws items (comparisons) with replacement and keeps an item's games together. What a fit needs of it is how
-often each two players met and what they won: one sparse product of item weights. Items with the same games are drawn
+A resample draws items (comparisons) with replacement and keeps an item's games together. A fit only needs how often
+each two players met and what they won: one sparse product of item weights. Items with the same games are drawn
 together. Each resample's maximum is then found from the full fit's by Newton steps with the full fit's information (the
-resample's own differs little), all resamples of a chunk at once; what has not arrived after a few steps is fitted by
-itself, and is NaN where its strengths don't exist.
+resample's own differs little), all resamples of a chunk at once; those that have not converged after a few steps are
+fitted separately, and are NaN if their strengths don't exist.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHUNK_CELLS = 150_000  # met pairs held at once: what a core's cache holds
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """Distinct items: how many items look so (m,), and what each adds to met and won (2 p, m) of the met pairs."""
+    """Distinct items: how many items are equal (m,), and what each adds to met and won (2 p, m) of the met pairs."""
 
     counts: Ints
     cells: csr_array
@@ -48,10 +48,10 @@ def bootstrap_strengths(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Floats:
-    """Give mean-0 log-strengths (n_bootstrap, n_players) of resamples of the items; NaN rows where they don't exist.
+    """Give mean-0 log-strengths (n_bootstrap, n_players) of resamples of the items; NaN rows if they don't exist.
 
-    One row a game: the item it belongs to, the players, and a's score. Raises NotConverged where the games as they are
-    have no strengths.
+    One row per game: the item it belongs to, the players, and a's score. Raises NotConverged if the original games have
+    no strengths.
     """
     i, a_, b_ = (np.asarray(c, dtype=np.int64).ravel() for c in (item, a, b))
     s: Floats = np.asarray(score, dtype=np.float64).ravel()
@@ -73,9 +73,9 @@ def bootstrap_strengths(
 def strength_intervals(
     strengths: Floats, *, n_items: int | None = None, confidence: float = 0.95
 ) -> list[Interval | None]:
-    """Give each player's percentile interval, for few items (`n_items`) as much wider as `expanded` says.
+    """Give each player's percentile interval, widened for few items (`n_items`) as in `expanded`.
 
-    None where fewer than half of the resamples have strengths.
+    None if fewer than half of the resamples have strengths.
     """
     if n_items is not None:
         confidence = expanded(confidence, reach=sandwich_reach(n_items, strengths.shape[1], confidence=confidence))

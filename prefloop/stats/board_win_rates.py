@@ -3,8 +3,8 @@
 The unit is the comparison: people's score of it is the mean of their votes, the judge's the mean over its readable
 verdicts (both orders, all samples), ties and both bad half. A model's rate is over the comparisons it was in.
 
-Both together are right only where the comparisons that people voted on are like the others. `votes_in_order` says that
-they are not a random share but stand at one end of all comparisons in the order they were made (a rank-sum test).
+Both together are valid only if the comparisons that people voted on are like the others. `votes_in_order` says that
+they are not a random share but come at one end of all comparisons in the order of creation (a rank-sum test).
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _FAR = 4.0  # standard deviations of a rank sum
 
 
 def win_rates_report(columns: GameColumns, *, judge: int, name: str, half_width: float = HALF_WIDTH) -> Report:
-    """Build the section: `judge` is a source's code, `half_width` the ± for which more labels are counted."""
+    """Build the section: `judge` is a source's code, `half_width` the ± for which the number of additional labels is
+    computed.
+    """
     used = columns.where(columns.usable & ((columns.source == judge) | (columns.source == HUMAN)))
     # items are places: they are counted rather than sorted
     n_places = int(used.item.max(initial=-1)) + 1
@@ -53,7 +55,7 @@ def win_rates_report(columns: GameColumns, *, judge: int, name: str, half_width:
 
 
 def _at_one_end(voted: NDArray[np.bool_]) -> bool:
-    """Say whether the marked places lie at one end, beyond what a random share of them ever does."""
+    """Say whether the marked places are at one end, more than a random share would be."""
     n, k = len(voted), int(voted.sum())
     if not 0 < k < n:
         return False

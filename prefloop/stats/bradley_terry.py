@@ -1,4 +1,4 @@
-"""Bradley–Terry strengths by maximum likelihood, with errors that hold when the model does not.
+"""Bradley–Terry strengths by maximum likelihood, with standard errors that are valid even if the model is wrong.
 
 P(i beats j) = logistic(s_i - s_j [+ d] [+ β·x]), where d is the log-odds of being shown first and x are features of
 the game, positive where they speak for i (a difference of lengths, say). A tie, or both answers bad, is half a win
@@ -94,7 +94,7 @@ class Games:
 
 
 def _lumped(a: Ints, b: Ints, score: Floats, count: Floats, shown: Floats) -> Games:
-    """Add up games that are the same, by one whole number a game."""
+    """Add up equal games, by one whole number per game."""
     scores, score_code = _codes(score, np.array([0.0, 0.5, 1.0]))
     places, shown_code = _codes(shown, np.array([-1.0, 0.0, 1.0]))
     n = int(max(a.max(), b.max())) + 1
@@ -138,7 +138,7 @@ class BradleyTerry:
     n_items: int | None = None  # that the errors are clustered by; None: over games
 
     def reach(self, *, confidence: float = 0.95) -> float:
-        """Say how many standard errors an interval reaches to each side."""
+        """Say how many standard errors an interval extends to each side."""
         n_fitted = len(self.log_strength) + len(self.effects) + (self.first is not None)
         return sandwich_reach(self.n_items, n_fitted, confidence=confidence)
 
@@ -148,10 +148,10 @@ class BradleyTerry:
 
 
 def sandwich_reach(n_items: int | None, n_fitted: int, *, confidence: float = 0.95) -> float:
-    """Give the multiple of a clustered error that an interval reaches; with errors over games (None) the normal one.
+    """Give how many clustered standard errors an interval extends; for errors over games (None) the normal quantile.
 
-    The error of few items comes out too small by about the share of them that what was fitted used up: strengths (one
-    less, as their mean is 0) and effects.
+    With few items the error is too small by about the share of them that the fit used up: strengths (one less, as their
+    mean is 0) and effects.
     """
     if n_items is None:
         return normal_quantile(confidence)
@@ -160,7 +160,7 @@ def sandwich_reach(n_items: int | None, n_fitted: int, *, confidence: float = 0.
 
 
 def disconnection_reason(games: Games, *, n_players: int) -> str | None:
-    """Say why strengths don't exist, or None where they do (everyone reaches everyone by wins; half-wins count)."""
+    """Say why strengths don't exist, or None if they do (everyone reaches everyone by wins; half-wins count)."""
     if n_players < 2:
         return "fewer than two models"
     if len(games.a) == 0:
@@ -284,18 +284,20 @@ class Design:
         return out
 
     def bordered(self, gram: Floats) -> Floats:
-        """Fill the one direction that games say nothing of (all strengths up together), so that it can be solved."""
+        """Fill the one direction that games do not determine (all strengths together), so that the system can be
+        solved.
+        """
         n = self.n_players
         filled = gram.copy()
         filled[:n, :n] += max(float(np.trace(gram[:n, :n])) / n, 1e-300) / n
         return filled
 
     def inverse(self, gram: Floats) -> Floats:
-        """Invert with that direction filled; rows have no part in it, so that a sandwich is as with H+."""
+        """Invert with that direction filled; rows are orthogonal to it, so that a sandwich is as with H+."""
         return np.asarray(np.linalg.inv(self.bordered(gram)))
 
     def untold(self) -> str | None:
-        """Say which covariate can't be told from who played, or None."""
+        """Say which covariate can't be separated from who played, or None."""
         n, c = self.n_players, self.x.shape[1]
         if not c:
             return None

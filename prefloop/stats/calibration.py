@@ -1,4 +1,4 @@
-"""How far a judge's soft labels mean what they say: reliability curve, expected calibration error, Brier score.
+"""Calibration of a judge's soft labels: reliability curve, expected calibration error, Brier score.
 
 A soft label is the probability that the first answer is better; truth is 1, ½ (a tie) or 0. Bins are of equal width.
 Sources: Brier 1950; DeGroot and Fienberg 1983; Naeini et al. 2015 (ECE).
@@ -20,7 +20,7 @@ N_BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Soft labels of one bin: how many, their mean, and how often the first answer was in truth better."""
+    """Soft labels of one bin: their number, their mean, and how often the first answer was truly better."""
 
     low: float
     high: float
@@ -46,7 +46,9 @@ def calibration(
     item: ArrayLike | None = None,
     n_bins: int = N_BINS,
 ) -> Calibration:
-    """Hold soft labels (n,) to truth (n,) in [0, 1]; `item` says which rows belong together. NaN rows are left out."""
+    """Compare soft labels (n,) with truth (n,) in [0, 1]; `item` says which rows belong together. NaN rows are left
+    out.
+    """
     said, true = np.asarray(p, dtype=np.float64).ravel(), np.asarray(truth, dtype=np.float64).ravel()
     owner = np.arange(len(said)) if item is None else np.asarray(item).ravel()
     if not len(said) == len(true) == len(owner):

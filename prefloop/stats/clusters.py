@@ -1,8 +1,8 @@
-"""Games one by one, with the item that each belongs to: what errors clustered by item are summed over.
+"""Games one by one with the item that each belongs to, for standard errors clustered by item.
 
-The verdicts on one comparison (both orders, all samples, all judges, people too) rise and fall together, so the score
-of a fit is summed within an item before it is squared (Liang and Zeger 1986). Two verdicts that always agree then count
-as one, and six as one, too.
+The verdicts on one comparison (both orders, all samples, all judges, people too) are correlated, so the score of a fit
+is summed within an item before it is squared (Liang and Zeger 1986). Two verdicts that always agree then count as one,
+and so do six.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A row a game, as in `bradley_terry.Games` before games that are the same are added up; `item` codes from 0."""
+    """A row per game, as in `bradley_terry.Games` before equal games are added up; `item` codes from 0."""
 
     item: Ints
     a: Ints
@@ -61,7 +61,7 @@ class Played:
         return len(self.n_of_item)
 
     def weights(self) -> Floats:
-        """Give each game the share of its item that it is: an item's add up to 1."""
+        """Give each game its share of its item: the weights of an item sum to 1."""
         return np.asarray(1.0 / self.n_of_item[self.item])
 
     def meat(self, d: Floats, t: Floats, *, n_players: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Rows of a report as integer-coded columns: what a million verdicts need.
+"""Rows of a report as integer-coded columns, to handle a million verdicts.
 
 Outcome codes are places in prefloop.types.OUTCOMES; SKIP and the states are codes of their own, all negative.
 """
@@ -28,7 +28,7 @@ _STATE_CODE: dict[str, int] = {"unparseable": UNPARSEABLE, "error": FAILED}
 
 @dataclass(frozen=True, slots=True)
 class ReportItem:
-    """A comparison: its held-out truth, the lengths of its answers in characters, who wrote them, and when."""
+    """A comparison: its held-out truth, the lengths of its answers in characters, their models, and the time."""
 
     id: Hashable
     gold: Outcome | None
@@ -41,7 +41,7 @@ class ReportItem:
 
 @dataclass(frozen=True, slots=True)
 class ReportVote:
-    """What one person said of one comparison; of several by the same person the last counts."""
+    """One person's vote on one comparison; of several by the same person the last counts."""
 
     item: Hashable
     rater: str
@@ -51,7 +51,8 @@ class ReportVote:
 @dataclass(frozen=True, slots=True)
 class ReportVerdict:
     """One call to a judge. `order` "10": the canonical second answer was shown first; "": it follows from a ranking,
-    which shows its answers in no order. `outcome` only where ok."""
+    which shows its answers in no order. `outcome` only if ok.
+    """
 
     item: Hashable
     judge: str
@@ -68,9 +69,9 @@ def _no_codes() -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class AgreementColumns:
-    """The same, coded. Votes: one a (item, rater), sorted by item then rater. Raters and judges are sorted by name.
+    """The same, coded. Votes: one per (item, rater), sorted by item then rater. Raters and judges are sorted by name.
 
-    What has a default may be left out where nobody knows it; then what is made of it is null.
+    What has a default may be left out if it is not known; figures made from it are then null.
     """
 
     gold: Ints  # (items,) outcome code or MISSING
@@ -98,7 +99,7 @@ class AgreementColumns:
 
 
 def own_models(judge: str, models: Sequence[str], *, known_as: Iterable[str] = ()) -> tuple[int, ...]:
-    """Find the models that a judge itself is: by its name, by what stands before a slash in it, or as `known_as`."""
+    """Find the models that a judge itself is: by its name, by the part before a slash in it, or as `known_as`."""
     names = {judge.casefold(), judge.split("/", 1)[0].casefold(), *(name.casefold() for name in known_as)} - {""}
     return tuple(code for code, model in enumerate(models) if model.casefold() in names)
 

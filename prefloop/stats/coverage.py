@@ -1,9 +1,9 @@
-"""How often the intervals of the reports hold the truth, by simulation.
+"""How often the intervals of the reports contain the truth, by simulation.
 
-A made-up project has comparisons of four models, gold labels, three people who vote on some at random, and two judges
-that are asked several times about each. What a judge says of one comparison hangs together: some comparisons are hard
-for it, and it repeats itself. Ties occur in gold, votes and verdicts. The truth of a figure is what the same report
-says of very many such comparisons. A nominal 95 % interval should hold it in 93 to 97 of 100 projects.
+An artificial project has comparisons of four models, gold labels, three people who vote on some at random, and two
+judges that are asked several times about each. A judge's verdicts on one comparison are correlated: some comparisons
+are hard for it, and it repeats itself. Ties occur in gold, votes and verdicts. The true value of a figure is that of
+the same report on very many such comparisons. A nominal 95 % interval should contain it in 93 to 97 of 100 projects.
 
     python -m prefloop.stats coverage --items 30 --verdicts 6 --projects 400
 """
@@ -42,7 +42,7 @@ class Project:
 
 
 def make(n_items: int, n_verdicts: int, rng: np.random.Generator) -> Project:
-    """Draw a project; `n_verdicts` of each judge on each comparison, in turn with the one and the other shown first."""
+    """Draw a project; `n_verdicts` of each judge on each comparison, alternating which answer is shown first."""
     a = rng.integers(0, len(MODELS), n_items)
     b = (a + rng.integers(1, len(MODELS), n_items)) % len(MODELS)
     lengths = rng.integers(20, 600, (n_items, 2))
@@ -105,7 +105,7 @@ def _verdicts(
 
 
 def figures(project: Project, *, n_bootstrap: int = 200) -> Found:
-    """Give every interval of both reports under a name of its own, each model and judge beside the others."""
+    """Give every interval of both reports under a name of its own, for each model and judge."""
     found: Found = {}
     report = agreement_report_of_columns(project="simulated", columns=project.agreement, n_bootstrap=n_bootstrap)
     for judge in report["judges"]:
@@ -154,7 +154,7 @@ def _judge(found: Found, judge: dict[str, Any]) -> None:
 
 
 def _by_prompt(found: Found, project: Project) -> None:
-    """What an evaluation says: a win rate and a mean, over prompts of several games."""
+    """The figures of an evaluation: a win rate and a mean, over prompts with several games."""
     games = project.games
     mine = games.source == 0
     rate = win_rate_by_prompt(games.score[mine], games.item[mine])
@@ -170,7 +170,9 @@ def _by_prompt(found: Found, project: Project) -> None:
 def simulate(
     *, n_items: int, n_verdicts: int, n_projects: int, seed: int = 0, n_bootstrap: int = 200
 ) -> dict[str, tuple[float, int]]:
-    """Give for each interval how often it holds the truth, and of how many tries (judges, models, bins together)."""
+    """Give for each interval how often it contains the truth, and in how many trials (judges, models, bins
+    together).
+    """
     rng = np.random.default_rng(seed)
     truth = {name: value for name, (value, _) in figures(make(_ENOUGH, n_verdicts, rng), n_bootstrap=1).items()}
     held: dict[str, list[bool]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Elo ratings, averaged over random orders of the games, so that the order they were played in doesn't matter."""
+"""Elo ratings, averaged over random orders of the games, so that the order of play doesn't matter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Elo:
 
 
 def orders_for(n_games: int) -> int:
-    """Say how many orders to average over: 10,000, fewer where there are so many games that it would take long."""
+    """Say how many orders to average over: 10,000, fewer if there are so many games that it would take long."""
     return max(1, min(N_ORDERS, _UPDATES // max(n_games, 1)))
 
 

@@ -1,4 +1,4 @@
-"""Games between models as integer-coded columns: what a board of a million verdicts needs."""
+"""Games between models as integer-coded columns, to handle a leaderboard of a million verdicts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ SCORE_OF_CODE = np.array([1.0, 0.0, 0.5, 0.5])  # by place in prefloop.types.OUT
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """Model `a` (canonical first) against `b`; outcome None: not usable. `first_shown` None: nobody knows.
+    """Model `a` (canonical first) against `b`; outcome None: not usable. `first_shown` None: not known.
 
     Games of one `item` (a comparison: one pair in one order) are drawn together in a bootstrap; None: a game is an item
-    of its own.
-    Lengths are of the answers, in characters.
+    of its own. Lengths are of the answers, in characters.
     """
 
     a: str
@@ -56,7 +55,7 @@ class GameColumns:
         return np.asarray(np.isfinite(self.score) & (self.a >= 0) & (self.b >= 0) & (self.a != self.b))
 
     def where(self, rows: NDArray[np.bool_]) -> GameColumns:
-        """Keep these rows, and number the models that are left, in order."""
+        """Keep these rows, and number the remaining models, in order."""
         a, b = self.a[rows], self.b[rows]
         n = np.bincount(a + 1, minlength=len(self.models) + 1) + np.bincount(b + 1, minlength=len(self.models) + 1)
         codes = np.flatnonzero(n[1:])  # the first count is that of MISSING

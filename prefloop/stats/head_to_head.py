@@ -1,12 +1,12 @@
 """How often one policy's answers beat another's on the same prompts: by a judge or a truth, by people, by both.
 
-A game is one answer of ours against one of theirs to the same prompt. All intervals are over prompts, whose games rise
-and fall together, and never over games or verdicts. Two equal answers are a tie that nobody need be asked about.
+A game is one answer of ours against one of theirs to the same prompt. All intervals are over prompts, whose games are
+correlated, and never over games or verdicts. Two equal answers are a tie without asking anybody.
 
-People see some games only, chosen at random by `games_for_people`. With them the rate is prediction-powered
-(`prefloop.stats.ppi`): what people said corrects the judge, which said something of every game. There the unit is the
-prompt too: a prompt's score by people is the mean over the games that they saw of it, beside the judge's mean over the
-same games; for the other prompts it is the judge's mean over all of their games.
+People see only some games, chosen at random by `games_for_people`. With them the rate is prediction-powered
+(`prefloop.stats.ppi`): their votes correct the judge, which judged every game. There the unit is the prompt too: a
+prompt's score by people is the mean over the games that they saw of it, next to the judge's mean over the same games;
+for the other prompts it is the judge's mean over all of their games.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from prefloop.types import Interval
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """`score`: 1 where ours is better, 0 where theirs is, ½ for a tie; None: nobody has said it (yet).
+    """`score`: 1 if ours is better, 0 if theirs is, ½ for a tie; None: not known (yet).
 
     `human` is the mean score of the people who saw the game. `longer`: characters of our answer less those of theirs.
     """
@@ -47,9 +47,9 @@ class Game:
 
 @dataclass(frozen=True, slots=True)
 class HeadToHead:
-    """Win rates of us against them. `n_undecided`: games of which the judge said nothing that could be read.
+    """Win rates of us against them. `n_undecided`: games without a readable verdict of the judge.
 
-    `length_controlled` is the rate at equal lengths; without one `why_not` says why it can't be told.
+    `length_controlled` is the rate at equal lengths; without one `why_not` gives the reason.
     """
 
     win_rate: Rate
@@ -95,9 +95,9 @@ def games_of_scores(
     lengths: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]] | None = None,
     same_draws: bool = False,
 ) -> list[Game]:
-    """Hold every score of ours against every one of theirs on the same prompt, ties half; `lengths` in characters.
+    """Compare every score of ours with every one of theirs on the same prompt, ties half; `lengths` in characters.
 
-    `same_draws`: answers of one number share their random numbers, and are not held against each other.
+    `same_draws`: answers with the same number share their random numbers, and are not compared.
     """
     games = []
     for prompt, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
@@ -110,7 +110,7 @@ def games_of_scores(
 
 
 def against_itself(n_games: int, n_prompts: int) -> HeadToHead:
-    """A policy against itself: one half of necessity, so that nothing was estimated."""
+    """A policy against itself: exactly one half, so that nothing was estimated."""
     half = Rate(n_games, 0.5, Interval(0.5, 0.5))
     return HeadToHead(half, half, "", n_games, n_prompts, 0)
 
@@ -126,9 +126,9 @@ def _controlled(decided: Sequence[Game], scores: np.ndarray, owners: Sequence[in
 
 
 def with_people(games: Iterable[Game]) -> WithPeople:
-    """Join what people said with what the judge said, prompt by prompt.
+    """Combine people's and the judge's labels, prompt by prompt.
 
-    Prompts whose answers are all equal are ties by definition: they have a share of their own in the rate, and no
+    Prompts whose answers are all equal are ties by definition: they are a separate share of the rate, without
     uncertainty.
     """
     by_prompt: dict[Hashable, list[Game]] = defaultdict(list)
@@ -150,9 +150,9 @@ def with_people(games: Iterable[Game]) -> WithPeople:
 
 
 def games_for_people(by_prompt: Iterable[Sequence[int]], k: int, *, seed: int) -> list[int]:
-    """Choose k games at random for people: one of each prompt in turn, so that many prompts are among them.
+    """Choose k games at random for people: one of each prompt in turn, so that they cover many prompts.
 
-    `by_prompt`: the ids of each prompt's games whose answers differ, in an order that another run has too.
+    `by_prompt`: the ids of each prompt's games whose answers differ, in an order that another run reproduces.
     """
     rng = Random(seed)
     queues = [rng.sample(ids, len(ids)) for ids in by_prompt]
@@ -162,13 +162,13 @@ def games_for_people(by_prompt: Iterable[Sequence[int]], k: int, *, seed: int) -
 
 
 def _mixed(ties: float, scores: Sequence[float | None]) -> float:
-    """A prompt's score where a share of its games are ties by definition; NaN where the rest is not known."""
+    """A prompt's score if a share of its games are ties by definition; NaN if the rest is not known."""
     known = [score for score in scores if score is not None]
     return ties / 2 + (1 - ties) * fmean(known) if known else math.nan
 
 
 def _settled(share: float, rate: Rate) -> Rate:
-    """A rate over the open prompts, as one over all of them of which a share is tied by definition."""
+    """Turn a rate over the open prompts into one over all of them, of which a share is tied by definition."""
     if rate.rate is None:
         return rate
     ends = rate.interval

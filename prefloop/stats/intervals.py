@@ -1,14 +1,15 @@
 """Intervals for shares and means of items whose rows belong together, and the bootstrap over items.
 
-The unit is the item (a comparison, a prompt), never the verdict: an item's verdicts rise and fall together. A share's
-interval is Wilson's with as many tries as the items' own spread says there are (Korn and Graubard 1998), a mean's is
-the normal one of clusters (Liang and Zeger 1986), both with Student's quantile of as many items, so that they hold for
-ten items as for ten thousand. `python -m prefloop.stats coverage` measures how often each holds the truth.
+The unit is the item (a comparison, a prompt), never the verdict: an item's verdicts are correlated. A share's interval
+is Wilson's with an effective number of trials from the spread between items (Korn and Graubard 1998), a mean's is the
+normal one for clusters (Liang and Zeger 1986), both with Student's quantile for this number of items, so that they hold
+for ten items as well as for ten thousand. `python -m prefloop.stats coverage` measures how often each contains the
+truth.
 
-A bootstrap draws items too. Each item gives a vector of sufficient
-statistics (say its cells of a contingency table); a replicate is a multinomial count vector over items, so all
-replicates are one matrix product. Items with equal vectors are drawn together: the law is the same (a multinomial
-lumps), and a million items with a few distinct vectors cost as much as a few items.
+A bootstrap draws items too. Each item gives a vector of sufficient statistics (say its cells of a contingency table); a
+replicate is a multinomial count vector over items, so all replicates are one matrix product. Items with equal vectors
+are drawn together: the distribution is the same (a multinomial lumps), and a million items with a few distinct vectors
+cost as much as a few items.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _NO_SPREAD = 1e-18  # a variance that is nothing but rounding
 
 
 def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval | None:
-    """Give Wilson's score interval of independent tries; `successes` may hold halves (ties). None for n = 0."""
+    """Give Wilson's score interval of independent trials; `successes` may hold halves (ties). None for n = 0."""
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}")
     return None if n == 0 else _wilson(successes / n, n, normal_quantile(confidence))
@@ -51,18 +52,18 @@ def normal_quantile(confidence: float = 0.95) -> float:
 
 
 def student_quantile(df: float, confidence: float = 0.95) -> float:
-    """Give how many standard errors an interval reaches to each side where the error was told from df + 1 items."""
+    """Give how many standard errors an interval extends to each side if the error was estimated from df + 1 items."""
     return float(stdtrit(max(df, 1.0), 0.5 + confidence / 2))
 
 
 def score_interval(
     share: float, variance: float, *, n_items: float, df: float | None = None, confidence: float = 0.95
 ) -> Interval:
-    """Give Wilson's interval of an estimated share in [0, 1], its variance told from items.
+    """Give Wilson's interval of an estimated share in [0, 1], its variance estimated from items.
 
-    The variance stands for share (1 - share) / variance independent tries; the quantile is Student's with `df` degrees
-    of freedom (default n_items - 1). Where items show no spread at all (all right, all wrong, all alike), it can't be
-    told from them: there each item is one try, which is as wide as it can be.
+    The variance corresponds to share (1 - share) / variance independent trials; the quantile is Student's with `df`
+    degrees of freedom (default n_items - 1). If items show no spread at all (all right, all wrong, all equal), it can't
+    be estimated from them: then each item is one trial, which gives the widest interval.
     """
     if variance <= _NO_SPREAD or not 0.0 < share < 1.0:
         return _wilson(min(1.0, max(0.0, share)), n_items, normal_quantile(confidence))
@@ -75,7 +76,8 @@ def share_interval(
 ) -> Interval | None:
     """Give the interval of sum(hits) / sum(n), from each item's (items,) hits among its n verdicts; hits may be halves.
 
-    `counts` says how many items look so; items with n = 0 are not of the sample. None with fewer than two items.
+    `counts` says how many items have these values; items with n = 0 are not in the sample. None with fewer than two
+    items.
     """
     spread = cluster_spread(hits, n, counts=counts)
     if spread is None:
@@ -86,7 +88,7 @@ def share_interval(
 def mean_interval(
     sums: ArrayLike, n: ArrayLike | None = None, *, counts: ArrayLike | None = None, confidence: float = 0.95
 ) -> Interval | None:
-    """Give the interval of sum(sums) / sum(n), a mean of any scale over items' rows; n defaults to one row an item.
+    """Give the interval of sum(sums) / sum(n), a mean of any scale over items' rows; n defaults to one row per item.
 
     None with fewer than two items.
     """
@@ -212,10 +214,10 @@ def percentile_interval(replicates: ArrayLike, *, confidence: float = 0.95) -> I
 
 
 def expanded(confidence: float, *, reach: float) -> float:
-    """Give the share of replicates to keep so that percentiles reach `reach` standard errors where they are normal.
+    """Give the share of replicates to keep so that percentiles extend `reach` standard errors if they are normal.
 
-    A bootstrap of few items is too narrow: its spread is theirs, not the population's, and a normal quantile stands for
-    Student's (Hesterberg 2015, the expanded percentile interval).
+    A bootstrap of few items is too narrow: it uses their spread instead of the population's, and a normal quantile
+    instead of Student's (Hesterberg 2015, the expanded percentile interval).
     """
     return max(confidence, 2.0 * float(ndtr(reach)) - 1.0)
 
@@ -238,6 +240,6 @@ def bootstrap_interval(
 
 
 def ratio(sums: Floats) -> Floats:
-    """Divide column 0 by column 1; NaN where that is 0. The figure of a share: (successes, n) an item."""
+    """Divide column 0 by column 1; NaN if that is 0. The figure of a share: (successes, n) per item."""
     n = sums[:, 1]
     return np.asarray(np.divide(sums[:, 0], n, out=np.full(len(sums), np.nan), where=n > 0))

@@ -1,4 +1,4 @@
-"""Sums an item for several figures at once, and the intervals of those figures over items.
+"""Sums per item for several figures at once, and the intervals of those figures over items.
 
 Every figure of a judge is a function of sums over items (its confusion's cells, how often it took the first slot, …).
 A share's interval comes from the items' own spread. Kappa's error comes from a bootstrap: items that look the same in
@@ -27,9 +27,9 @@ Floats = NDArray[np.float64]
 
 
 class ItemSums:
-    """`add` columns, then ask for intervals; the bootstrap (of kappa) is made once, when first needed.
+    """`add` columns, then ask for intervals; the bootstrap (of kappa) is run once, when first needed.
 
-    `counts` says how many items look like each of the `n_items` given; default one each.
+    `counts` says how many items are like each of the `n_items` given; default one each.
     """
 
     def __init__(self, n_items: int, *, counts: Ints | None = None, n_bootstrap: int = 1000, seed: int = 0) -> None:
@@ -39,14 +39,14 @@ class ItemSums:
         self._drawn: Floats | None = None
 
     def add(self, name: str, item: ArrayLike, *, cell: ArrayLike | None = None, n_cells: int = 1) -> None:
-        """Count rows an item; with `cell` (codes below `n_cells`) an item's rows in each cell apart."""
+        """Count rows per item; with `cell` (codes below `n_cells`) separately for each cell."""
         i = np.asarray(item, dtype=np.int64)
         key = i if cell is None else np.asarray(cell, dtype=np.int64) * self.n_items + i
         counts = np.bincount(key, minlength=n_cells * self.n_items).reshape(n_cells, self.n_items)
         self.add_sums(name, counts)
 
     def add_sums(self, name: str, sums: ArrayLike) -> None:
-        """Take sums an item as they are: (n_items,) or (n_cells, n_items)."""
+        """Take sums per item as given: (n_items,) or (n_cells, n_items)."""
         rows = np.atleast_2d(np.asarray(sums, dtype=np.int64))
         start = len(self._columns)
         self._columns += list(rows)
@@ -74,7 +74,7 @@ class ItemSums:
         return _ends(share_interval(self._sum(hit), self._sum(of), counts=self.counts))
 
     def agreement(self, cells: str, *, k: int, first: int | None = None) -> list[float] | None:
-        """Give the interval of the share on the diagonal of `cells` (k² of them); of its `first` categories alone."""
+        """Give the interval of the share on the diagonal of `cells` (k² of them), of its `first` categories only."""
         return _ends(self._agreement(cells, k, first))
 
     def kappa(self, cells: str, *, k: int) -> list[float] | None:

@@ -1,9 +1,9 @@
-"""What the agreement report says of one judge, and of two judges with each other.
+"""The part of the agreement report on one judge, and on two judges compared with each other.
 
-Verdicts are laid out as a table (items, orders, samples) a judge, so that both orders of a unit, and two judges on it,
-lie side by side. Items that look the same (truth, which answer is longer, whose answers, every verdict) are counted
-once with how many there are, so that the rest costs as much as there are kinds of items: hundreds, of a million
-verdicts. Intervals are over the items a judge spoke on, never over verdicts.
+Verdicts are arranged as a table (items, orders, samples) per judge, so that both orders of a unit, and two judges on
+it, are next to each other. Items with equal values (truth, which answer is longer, whose answers, every verdict) are
+counted once with their number, so that the rest costs as much as there are kinds of items: hundreds, for a million
+verdicts. Intervals are over the items a judge labelled, never over verdicts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TRUE_P = np.array([1.0, 0.0, 0.5, np.nan])  # what a soft label is held to; bot
 class JudgeRows:
     """One judge's verdicts: rows as they came, and the table of outcome codes (items, orders, samples).
 
-    There are two orders, and a third place for verdicts in no order (of rankings) where anybody has such.
+    There are two orders, and a third place for verdicts in no order (from rankings) if there are any.
     """
 
     code: int
@@ -52,7 +52,7 @@ class JudgeRows:
 
     @property
     def label(self) -> Ints:
-        """Give each item's one label: what all readable verdicts say, INCONSISTENT where they differ, else MISSING."""
+        """Give each item's one label: that of all readable verdicts, INCONSISTENT if they differ, else MISSING."""
         flat = self.table.reshape(len(self.table), -1)
         most = flat.max(axis=1, initial=NOT_ASKED)
         least = np.where(flat >= 0, flat, K).min(axis=1, initial=K)
@@ -82,7 +82,7 @@ def rows_by_judge(columns: AgreementColumns) -> list[JudgeRows]:
 
 @dataclass(frozen=True, slots=True)
 class _Kinds:
-    """Items of a judge, alike ones together: how many of each, and what each looks like."""
+    """Items of a judge, equal ones together: how many of each, and their values."""
 
     counts: Ints  # (m,)
     truth: Ints
@@ -257,9 +257,9 @@ def _add_leanings(sums: ItemSums, kinds: _Kinds, kind: Ints, outcome: Ints, orde
 
 
 def _self_preference(columns: AgreementColumns, rows: JudgeRows, sums: ItemSums) -> Report | None:
-    """How often a judge takes its own model's answer over another's, and how often the truth does on the same verdicts.
+    """How often a judge prefers its own model's answer to another's, and how often the truth does on the same verdicts.
 
-    None where no decisive verdict is on a pair with exactly one answer of the judge's own model.
+    None if no decisive verdict is on a pair with exactly one answer of the judge's own model.
     """
     chose = figure_of(sums, "chose own", "own")
     if not chose["n"]:
@@ -279,7 +279,7 @@ def _self_preference(columns: AgreementColumns, rows: JudgeRows, sums: ItemSums)
 
 
 def _calibration(rows: JudgeRows, right: Ints) -> Report | None:
-    """Hold soft labels to truth; None where the judge gave none that can be held to it."""
+    """Compare soft labels with truth; None if the judge gave none that can be compared."""
     known = (right >= 0) & np.isfinite(rows.p)
     if not known.any():
         return None

@@ -45,8 +45,8 @@ def leaderboard_report(
 ) -> Report:
     """Build the object of `report_leaderboard --json`.
 
-    Games without an outcome, without a model's name, or of a model with itself are dropped and counted, on top of
-    `n_dropped`, which the caller dropped. `elo_orders` says over how many orders `elo` is a mean.
+    Games without an outcome, without a model's name, or of a model with itself are dropped and counted, in addition to
+    `n_dropped`, the number that the caller dropped. `elo_orders` is the number of orders that `elo` is averaged over.
     """
     return leaderboard_report_of_columns(
         project=project,
@@ -165,7 +165,7 @@ def _length_effect(control: LengthControl | None, reason: str | None) -> Report:
 
 
 def _first_slot_effect(games: Games, played: Played, *, n_players: int) -> Report:
-    """Fit with the position covariate; where strengths or the effect can't be told, null and why."""
+    """Fit with the position covariate; null with the reason if strengths or the effect can't be estimated."""
     if disconnection_reason(games, n_players=n_players):
         return {"bt": None, "se": None, "reason": "strengths are undefined"}
     try:

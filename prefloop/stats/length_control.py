@@ -33,9 +33,9 @@ Ints = NDArray[np.int64]
 class LengthControl:
     """`win_rate` of each player against those it met, as often as it met them, at equal lengths; NaN: no games.
 
-    `effect` is φ: the log-odds of an answer that is longer by much (tanh near 1); `scale` is rms(Δ) in characters, the
-    root mean square: around 0 and not around the mean, for a feature that turns its sign with the pair must not depend
-    on who is named first.
+    `effect` is φ: the log-odds of a much longer answer (tanh near 1); `scale` is rms(Δ) in characters, the root mean
+    square: around 0 and not around the mean, because a feature that changes its sign with the pair must not depend on
+    who is named first.
     """
 
     win_rate: Floats
@@ -91,7 +91,7 @@ def _alike(a: Ints, b: Ints, score: Floats, delta: Floats, n_players: int) -> tu
 def _field_rates(
     fit: BradleyTerry, a: Ints, b: Ints, count: Floats, confidence: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Average each player's chances over its games, with the delta method's interval on the log-odds."""
+    """Average each player's win probabilities over its games, with the delta method's interval on the log-odds."""
     n = len(fit.log_strength)
     met = np.bincount(a * n + b, count, n * n).reshape(n, n)
     met = met + met.T

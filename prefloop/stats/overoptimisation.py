@@ -28,7 +28,7 @@ class Peak:
 
 @dataclass(frozen=True, slots=True)
 class Overoptimisation:
-    """A fitted law; alpha is the slope to begin with, beta how fast it is lost."""
+    """A fitted law; alpha is the initial slope, beta how fast it is lost."""
 
     form: Form
     alpha: float

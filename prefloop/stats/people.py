@@ -1,7 +1,7 @@
-"""People with each other, and what a judge is held against: chance, the commonest truth, one person, the ceiling.
+"""Agreement between people, and the baselines for a judge: chance, the most frequent truth, one person, the ceiling.
 
-The ceiling is how often two people agree, over all their meetings. One person is held to gold where an item has it,
-else to the strict majority of everybody else (leave-one-out), so that nobody's own vote speaks for them.
+The ceiling is how often two people agree, over all their shared items. One person is compared with gold if an item has
+it, else with the strict majority of everybody else (leave-one-out), so that nobody's own vote counts for them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Report = dict[str, Any]
 
 
 def majority_of(columns: AgreementColumns) -> Ints:
-    """Give each item's human majority: the outcome with strictly most votes, skips aside; else MISSING."""
+    """Give each item's human majority: the outcome with strictly most votes, skips ignored; else MISSING."""
     return strict_majority(vote_counts(columns))
 
 
@@ -73,7 +73,7 @@ def human_human(columns: AgreementColumns) -> Report:
 
 
 def _rater_pairs(columns: AgreementColumns) -> list[Report]:
-    """Tabulate every two people with an item in common. Votes are sorted by item, so meetings are within runs."""
+    """Tabulate every two people with an item in common. Votes are sorted by item, so shared items are within runs."""
     spoke = columns.vote_outcome >= 0
     item, rater, outcome = columns.vote_item[spoke], columns.vote_rater[spoke], columns.vote_outcome[spoke]
     n_raters = len(columns.raters)
@@ -108,7 +108,7 @@ def _rater_pairs(columns: AgreementColumns) -> list[Report]:
 
 
 def _kappa_interval(table: Ints) -> list[float] | None:
-    """Give kappa's interval where every item is one meeting: its error is the asymptotic one."""
+    """Give kappa's interval if every item is one shared pair of votes: its error is the asymptotic one."""
     n, same = int(table.sum()), int(np.trace(table))
     raw = share_interval([1, 0], [1, 1], counts=[same, n - same])
     kappa = agreement.cohen_kappa_interval(table)
@@ -119,7 +119,7 @@ def _kappa_interval(table: Ints) -> list[float] | None:
 
 
 def baselines(columns: AgreementColumns, truth: Ints) -> Report:
-    """Give what a judge is held against; null where there is nothing to say it from."""
+    """Give the baselines for a judge; null where there is no data."""
     n_items = len(truth)
     sums = ItemSums(n_items)
     known = np.flatnonzero(truth >= 0)
@@ -157,7 +157,7 @@ def figure_of(sums: ItemSums, hit: str, of: str) -> Report:
 
 
 def _each_against_the_rest(columns: AgreementColumns) -> tuple[Ints, NDArray[np.bool_]]:
-    """Hold each vote to gold, or where there is none to the strict majority of everybody else's votes."""
+    """Compare each vote with gold, or if there is none with the strict majority of everybody else's votes."""
     counts = vote_counts(columns)
     # alone and without gold there is nothing to hold a vote to
     held = (columns.vote_outcome >= 0) & ((counts.sum(axis=1) > 1) | (columns.gold >= 0))[columns.vote_item]
@@ -173,7 +173,7 @@ def _each_against_the_rest(columns: AgreementColumns) -> tuple[Ints, NDArray[np.
 
 
 def _ceiling(columns: AgreementColumns) -> Report | None:
-    """Count how often two people agree, over all meetings; an item's meetings belong together."""
+    """Count how often two people agree, over all shared items; an item's pairs of votes belong together."""
     counts = vote_counts(columns)
     n = counts.sum(axis=1)
     meetings = n * (n - 1) // 2

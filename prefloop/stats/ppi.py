@@ -1,4 +1,4 @@
-"""Win rates from a few human labels and many of a judge: prediction-powered inference.
+"""Win rates from a few human labels and many by a judge: prediction-powered inference.
 
 Every comparison has the judge's score f; some have a person's score Y too. The mean of Y is estimated by
 
@@ -83,7 +83,7 @@ def ppi_means(
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share with its interval; None where labels are too few."""
+    """A share with its interval; None if there are too few labels."""
 
     n: int
     rate: float | None
@@ -92,7 +92,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class WinRates:
-    """One model's win rate three ways, and what it would take to know it better."""
+    """One model's win rate in three ways, and the labels needed to know it better."""
 
     human: Rate
     judge: Rate  # over every comparison; its interval knows nothing of the judge's bias
@@ -103,8 +103,10 @@ class WinRates:
     n_comparisons: int
 
     def more_labels(self, half_width: float, *, confidence: float = 0.95) -> int | None:
-        """Say how many more human labels, of comparisons that the judge has judged, make the interval ± `half_width`;
-        None where that can't be told or done. Votes where the judge is mute correct nothing and do not count."""
+        """Say how many more human labels, of comparisons that the judge has judged, make the interval ±
+        `half_width`; None if that can't be computed or reached. Votes without a judge's verdict correct nothing and
+        do not count.
+        """
         if self.variance is None or self.correlation is None:
             return None
         total = labels_needed(
@@ -118,7 +120,8 @@ class WinRates:
 
 
 def win_rates(human: ArrayLike, judge: ArrayLike, *, confidence: float = 0.95) -> WinRates:
-    """Estimate a win rate from scores (1, ½, 0) a comparison: `human` NaN where nobody voted, `judge` where it is mute.
+    """Estimate a win rate from scores (1, ½, 0) per comparison: `human` NaN if nobody voted, `judge` NaN if it has no
+    verdict.
 
     Comparisons without the judge's score count for the human figure only.
     """
@@ -156,7 +159,7 @@ def win_rates(human: ArrayLike, judge: ArrayLike, *, confidence: float = 0.95) -
 def labels_needed(
     half_width: float, *, variance: float, correlation: float, n_comparisons: int, confidence: float = 0.95
 ) -> int | None:
-    """Say how many human labels of `n_comparisons` make the interval ± `half_width`; None where all of them don't.
+    """Say how many human labels of `n_comparisons` make the interval ± `half_width`; None if not even all of them do.
 
     With the best λ and N = T - n comparisons left to the judge the variance is σ²(1 - ρ²)/n + σ²ρ²/T, solved for n.
     """

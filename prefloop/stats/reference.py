@@ -1,7 +1,7 @@
-"""Reference files: small data sets with figures that somebody published, computed again.
+"""Reference files: small data sets with published figures, computed again.
 
 A case of `agreement` has `layout`, `data` and `published`; one of `bradley_terry` has `wins` (winner, loser, how
-often). Each figure is computed under the name it is published by.
+often). Each figure is computed under its published name.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The agreement report: how far judges agree with people, people with each other, and judges with themselves.
 
-Where the interface leaves room: `majority.none` counts items that somebody voted on or skipped and that have no strict
-majority; a judge's `n_unparseable` is over items with truth, so that n_correct / (n + n_unparseable) is its accuracy
-with unparsed taken as wrong (`raters` has the totals); orders are compared within a sample; Fleiss is over items with
-the modal number of votes among those with two or more; AC1's scale is the outcomes that occur, at least two.
-An interval needs two items.
+Details that the interface leaves open: `majority.none` counts items that somebody voted on or skipped and that have no
+strict majority; a judge's `n_unparseable` is over items with truth, so that n_correct / (n + n_unparseable) is its
+accuracy with unparsed verdicts counted as wrong (`raters` has the totals); orders are compared within a sample; Fleiss
+is over items with the modal number of votes among those with two or more; AC1's scale is the outcomes that occur, at
+least two. An interval needs two items.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bradley–Terry with ties of their own, rather than as half a win each.
+"""Bradley–Terry with ties as outcomes of their own, rather than as half a win each.
 
 Davidson 1970: P(i wins) ∝ e^{s_i}, P(j wins) ∝ e^{s_j}, P(tie) ∝ ν e^{(s_i + s_j)/2}.
 Rao and Kupper 1967: i wins with logistic(d - τ), j with logistic(-d - τ), d = s_i - s_j, and the rest are ties;

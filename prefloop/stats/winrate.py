@@ -26,7 +26,7 @@ def win_rate(scores: ArrayLike) -> WinRate:
 
 
 def win_rate_by_prompt(scores: ArrayLike, prompts: ArrayLike, *, confidence: float = 0.95) -> WinRate:
-    """Average games, with an interval over prompts: the games of one prompt rise and fall together.
+    """Average games, with an interval over prompts: the games of one prompt are correlated.
 
     `prompts` names the prompt of each game (anything that sorts). One prompt alone has no interval.
     """

@@ -1,7 +1,7 @@
 """python -m prefloop.tabular RECIPE --reference 0.1,0.2,… --reward 0,1,… [--json]: a method where its optimum is known.
 
 The real losses, filters and pairings run on a policy of a few outcomes, by population expectation. Without --steps the
-recipe is solved for its optimum; where it has none, it says so.
+recipe is solved for its optimum; if it has none, an error says so.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def report(outcome: Outcome, world: World, recipe: Recipe) -> dict[str, Any]:
-    """Put the outcome into plain values: what is always there first, then what this recipe has beside it."""
+    """Turn the outcome into plain values: first those that are always there, then those of this recipe."""
     answer: dict[str, Any] = {**_measures(outcome.policy, world), "steps": outcome.steps}
     chosen = recipe.pairing.kind not in ("as-given", "the-two")  # by a rule that makes a law of its own
     for name in ("data_law", "acceptance", "pair_law", "dropped", "scores", "loss", "se"):
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
-    """Let a list of numbers begin with a minus: `--reward -1,0` would else read as another option."""
+    """Let a list of numbers begin with a minus: `--reward -1,0` would otherwise be read as another option."""
     joined: list[str] = []
     for word in argv:
         after = joined[-1] if joined else ""
@@ -156,7 +156,7 @@ def _rate(lr: float | None, steps: int | None) -> float:
 
 
 def _print_table(answer: dict[str, Any], world: World) -> None:
-    """Print outcome by outcome what was found, then the numbers."""
+    """Print the result outcome by outcome, then the numbers."""
     columns = {"reference": world.reference.tolist()}
     columns |= {} if world.reward is None else {"reward": world.reward.tolist()}
     columns |= {key: answer[key] for key in ("data_law", "scores", "policy", "se") if key in answer}

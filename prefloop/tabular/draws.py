@@ -59,7 +59,7 @@ class Expectation:
         return np.asarray(probability @ values).reshape(self._shape)
 
     def _values(self, groups: Sequence[Drawn]) -> csr_array:
-        """The kernel of every group, a sparse row each: few outcomes stand in a group, and few pairs are made of it."""
+        """The kernel of every group, a sparse row each: a group has few outcomes and makes few pairs."""
         columns, entries, ends = [], [], [0]
         for group in groups:
             flat = self._kernel(group).ravel()
@@ -89,7 +89,7 @@ def _groups(m: int, sizes: Sequence[int]) -> Iterator[Drawn]:
 
 
 def all_groups(law: Floats, n: int, *, seed: int) -> tuple[NDArray[np.int64], Floats, bool]:
-    """Give groups of n draws (G, n), the probability of each (G,), and whether they are all that there are."""
+    """Give groups of n draws (G, n), the probability of each (G,), and whether these are all groups."""
     m = len(law)
     if n_groups(m, (n,)) > MOST_GROUPS:
         drawn = np.random.default_rng(seed).choice(m, size=(MONTE_CARLO_GROUPS, n), p=law)

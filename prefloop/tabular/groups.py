@@ -52,7 +52,7 @@ class KeptLaw:
         return self._counts is None or self._counts.exact
 
     def of(self, law: Floats) -> tuple[Floats, float]:
-        """Give the law kept (m,) and the acceptance. Raises ConfigError where nothing is kept."""
+        """Give the law of what is kept (m,) and the acceptance. Raises ConfigError if nothing is kept."""
         if self._counts is None:
             possible = np.flatnonzero(law > 0)  # the best that there is, is the best that can be drawn
             chance = np.zeros_like(law)
@@ -67,7 +67,7 @@ class KeptLaw:
 
 
 class PairLaw:
-    """The law of the comparisons made of n draws: `made[a, b]`, a the better by score where they differ."""
+    """The law of the comparisons made from n draws: `made[a, b]`, a the better by score if they differ."""
 
     def __init__(self, settings: Pairing, scores: Sequence[float] | None, sizes: Sequence[int], m: int, *, seed: int):
         self._m, self.n_sources = m, len(sizes)
@@ -78,7 +78,7 @@ class PairLaw:
         return self._flat.exact
 
     def of(self, laws: Sequence[Floats]) -> tuple[Floats, float]:
-        """Give the pairs expected of a group (m, m), and how many are expected to be dropped as equal."""
+        """Give the expected pairs of a group (m, m), and how many are expected to be dropped as equal."""
         flat = self._flat.mean(laws)
         return flat[:-1].reshape(self._m, self._m), float(flat[-1])
 
@@ -112,10 +112,10 @@ def finite_rejection_law(
 def arrangements(
     outcomes: Sequence[int], scores: Sequence[float], ends: Sequence[Callable[[list[float]], float]]
 ) -> Iterator[tuple[int, ...]]:
-    """Give the group in arrangements over which each of the equal best (or worst, by `ends`) has every place once.
+    """Give the group in arrangements in which each of the equal best (or worst, by `ends`) has every place once.
 
-    A rule that picks the k-th of the equal best, k by its seed, then picks each of them equally often. Where the equal
-    are one outcome, nothing depends on which is picked, and one arrangement is enough.
+    A rule that picks the k-th of the equal best, k by its seed, then picks each of them equally often. If the equal
+    ones are one outcome, the choice does not matter, and one arrangement is enough.
     """
     values = [scores[outcome] for outcome in outcomes]
     arranged = [tuple(outcomes)]

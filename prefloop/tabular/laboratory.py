@@ -1,7 +1,7 @@
-"""Run a recipe on the outcomes: rounds of drawing, filtering, pairing and learning, each to its rest or for some steps.
+"""Run a recipe on the outcomes: rounds of drawing, filtering, pairing and training, to the optimum or for some steps.
 
-Without steps each training goes on until its expected gradient is zero. With steps it is plain gradient descent on the
-logits with that gradient, draws and anchor moving as the recipe says.
+Without steps each training continues until its expected gradient is zero. With steps it is plain gradient descent on
+the logits with that gradient, draws and anchor moving as the recipe says.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPLICATES = 8  # whole runs, from which Monte Carlo's standard error is taken
 
 @dataclass(slots=True)
 class Outcome:
-    """What the laboratory finds. `se` is the policy's standard error (m,), where groups were drawn, not enumerated."""
+    """The result of the laboratory. `se` is the policy's standard error (m,), if groups were not enumerated."""
 
     policy: Tensor
     steps: int = 0
@@ -59,7 +59,7 @@ def run(
     lr: float = 1.0,
     seed: int = 0,
 ) -> Outcome:
-    """Run the recipe. Raises ConfigError where something is missing or nothing rests, NotSolved where none is found."""
+    """Run the recipe. Raises ConfigError if something is missing or there is no optimum, NotSolved if none is found."""
     check_request(request.recipe, world, rounds=rounds, steps=steps)
     told = labels or request.labels or "bt"
 
@@ -72,7 +72,7 @@ def run(
 
 
 class Run:
-    """One run: the policy's logits, the anchor's, and what earlier rounds left to remember."""
+    """One run: the policy's logits, the anchor's, and what earlier rounds left in memory."""
 
     def __init__(
         self, request: Request, world: World, labels: str, rounds: int | None, steps: int | None, lr: float, seed: int
@@ -116,7 +116,7 @@ class Run:
             self._move_anchor()
 
     def _trainings(self, previous: Tensor, pull: Tensor) -> list[tuple[Method, Wins | None]]:
-        """What is trained on in this round, one after another: ReST's Improve steps are several."""
+        """The trainings of this round, one after another: ReST's Improve steps are several."""
         recipe, objective, current = self.recipe, self.recipe.objective, previous.exp()
         rows = objective.rows
         if objective.declared.expectation:
@@ -134,7 +134,7 @@ class Run:
         return [(methods.pairs(objective, wins, pull, self._target(current)), wins)]
 
     def _target(self, current: Tensor) -> Tensor | None:
-        """The law (m,) of the answer that the loss keeps likely beside a pair; None where it keeps none."""
+        """The law (m,) of the answer that the loss keeps likely in addition to a pair; None if it keeps none."""
         if self.recipe.objective.target == "data":
             return self._data()
         if self.recipe.objective.target == "best":
@@ -158,7 +158,7 @@ class Run:
         return given_law("--teacher", self.world.teacher)
 
     def _train(self, method: Method, wins: Wins | None) -> None:
-        """Go to where the method rests, or so many steps towards it."""
+        """Train to the optimum of the method, or for so many steps towards it."""
         if self.steps is not None:
             self._descend([method] * self.steps)
         else:
@@ -195,7 +195,7 @@ class Run:
         self.anchor = (1 - rate) * self.anchor + rate * self.logits
 
     def _refresh_steps(self) -> int:
-        """Steps between two drawings: PPO passes several times over what it drew."""
+        """Steps between two times of drawing: PPO passes several times over what it drew."""
         objective = self.recipe.objective
         passes = math.prod(
             getattr(objective, name) for name in ("passes", "minibatches") if name in objective.declared.defaults
@@ -205,7 +205,7 @@ class Run:
     # What is drawn, kept and compared
 
     def _data(self) -> Tensor:
-        """The law of stored answers; they are the reference's own where nothing else is said."""
+        """The law of stored answers; by default the reference's own."""
         return self.world.reference if self.world.data is None else self.world.data
 
     def _drawn_law(self, current: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class Run:
         return laws.get(source, current)
 
     def _group_size(self) -> int:
-        """How many answers of a prompt are compared: those drawn, or those that rejection sampling keeps."""
+        """How many answers to a prompt are compared: those drawn, or those that rejection sampling keeps."""
         if self.recipe.filter.kind == "rejection":
             return self.recipe.filter.keep
         return sum(draw.n for draw in self.recipe.draws if draw.source != "data")
@@ -228,7 +228,7 @@ class Run:
         n: int | None = None,
         report: bool = True,
     ) -> Tensor:
-        """The law of what the filter keeps, which is reported; all of it where there is no filter."""
+        """The law of what the filter keeps, which is reported; everything if there is no filter."""
         if settings.kind == "all":
             return law
         n = n or sum(draw.n for draw in self.recipe.draws if draw.source != "data")
@@ -240,7 +240,7 @@ class Run:
         return torch.from_numpy(kept)
 
     def _check_sampled(self) -> None:
-        """RSO's sampler proper draws finitely many candidates without replacement: its law beside the limit's."""
+        """Report the law of RSO's actual sampler, with finitely many candidates, next to the limit's."""
         if self.recipe.filter.kind == "rejection":
             n = sum(draw.n for draw in self.recipe.draws)
             found = finite_rejection_law(
@@ -278,7 +278,7 @@ class Run:
         return [self._with_past(one) for one in kept]
 
     def _wins(self, current: Tensor) -> Wins:
-        """The mass of "a is said to be better than b": fixed, or by the policy's own law at each step."""
+        """The mass of "a is labelled better than b": fixed, or by the policy's own law at each step."""
         recipe, world = self.recipe, self.world
         spin = recipe.pairing.kind == "real-against-generated"
         prefers = None if spin else world.prefers(self.labels, noise=recipe.label.noise)
@@ -307,7 +307,7 @@ class Run:
         return lambda drawn: fixed
 
     def _with_past(self, now: Tensor) -> Tensor:
-        """Mix what the memory holds into this round's pairs or answers, and remember these."""
+        """Mix the memory into this round's pairs or answers, and remember these."""
         memory = self.recipe.memory
         if memory.kind != "rounds":
             return now
@@ -345,7 +345,7 @@ class Run:
         return rewards if recipe.objective.center else rewards - self.world.reference @ rewards
 
     def _replay(self) -> None:
-        """Run the online recipe, then train anew on the pairs that it met, in the order that the memory says."""
+        """Run the online recipe, then train again on its pairs, in the order that the memory says."""
         (needed,) = self.recipe.needs
         online = replace(get_recipe(needed), objective=self.recipe.objective, label=self.recipe.label)
         logged: list[Tensor] = []
@@ -370,18 +370,18 @@ class Run:
 
 
 def _always(wins: Tensor, drawn: Tensor) -> Tensor:
-    """Pairs that do not depend on what the policy would draw."""
+    """Pairs that do not depend on the policy's draws."""
     return wins
 
 
 def _reward_model(recipe: Recipe) -> Recipe:
-    """The reward model that the recipe's scores come from; RLAIF's labels are its own."""
+    """The reward model that gives the recipe's scores; RLAIF's is trained on its own labels."""
     made = get_recipe("reward-model")
     return replace(made, label=recipe.label) if recipe.label.by == "judge" else made
 
 
 def _mean_of(outcomes: list[Outcome]) -> Outcome:
-    """Average whole runs that drew other groups, and take the policy's standard error from their spread."""
+    """Average whole runs that drew different groups, and take the policy's standard error from their spread."""
     mean = outcomes[0]
     policies = torch.stack([outcome.policy for outcome in outcomes])
     mean.policy, mean.se = policies.mean(dim=0), policies.std(dim=0) / len(outcomes) ** 0.5

@@ -1,8 +1,8 @@
 """Each objective in expectation: the real loss, weighted by the probability of its row.
 
 A method is a function of the logits (m,), of the law that answers are drawn from at this step, and of the anchor's
-log-probs; its gradient in the logits is the expected update. An answer counts as one token: what averages over tokens
-averages over one, and GAE and the value head, which act between tokens, have nothing to do but subtract the mean.
+log-probs; its gradient in the logits is the expected update. An answer counts as one token: averages over tokens are
+over one, and GAE and the value head, which act between tokens, only subtract the mean.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ Wins = Callable[[Tensor], Tensor]  # law drawn from -> (m, m) mass of "a is said
 
 
 class Bed(Protocol):
-    """What an expectation may ask of the run: the world's numbers, and laws of what is drawn and kept."""
+    """What an expectation needs from the run: the world's numbers, and the laws of what is drawn and kept."""
 
     def scores(self) -> Tensor:
         """The score of each outcome (m,)."""
         ...
 
     def learned_scores(self) -> Tensor:
-        """The scores (m,) of the reward model that the recipe learns from."""
+        """The scores (m,) of the reward model that the recipe uses."""
         ...
 
     def teacher(self) -> Tensor:
-        """The law (m,) of the model that is learned from."""
+        """The law (m,) of the teacher."""
         ...
 
     def groups(self, law: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +64,7 @@ class Bed(Protocol):
 
 
 def own_expectation(settings: Objective, bed: Bed, pull: Tensor) -> Method:
-    """Make the method of a loss that declares an expectation of its own; `pull` (m,) is the reference's log-probs."""
+    """Make the method of a loss that declares its own expectation; `pull` (m,) is the reference's log-probs."""
     module, name = settings.declared.expectation.split(":")
     made: Method = getattr(import_module(module), name)(settings, bed, pull)
     return made
@@ -109,7 +109,7 @@ def pairs(settings: Objective, wins: Wins, reference: Tensor, target: Tensor | N
 
 
 def completions(settings: Objective, law: Tensor) -> Method:
-    """A loss on single answers of a fixed law (m,)."""
+    """A loss on single answers with a fixed law (m,)."""
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         batch = CompletionBatch(logits.log_softmax(0), torch.ones_like(law))
@@ -140,7 +140,7 @@ def answers(settings: Objective, wins: Wins, reference: Tensor) -> Method:
 
 
 def groups(settings: Objective, groups: Tensor, probability: Tensor, scores: Tensor) -> Method:
-    """A loss on whole groups (G, K) of outcomes, each of its probability (G,)."""
+    """A loss on whole groups (G, K) of outcomes, each with its probability (G,)."""
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         logp = logits.log_softmax(0)[groups]
@@ -174,7 +174,7 @@ def samples(settings: Objective, bed: Bed, pull: Tensor) -> Method:
 
 
 def distillation(settings: Objective, bed: Bed, pull: Tensor) -> Method:
-    """The teacher's divergence at the one token there is: who drew the answer before it does not matter."""
+    """The divergence from the teacher at the only token: it does not depend on who drew the answer before it."""
     teacher = bed.teacher()
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
@@ -242,7 +242,7 @@ def j_bond(settings: Objective, bed: Bed, pull: Tensor) -> Method:
 
 
 def labelled(made: Floats, prefers: Tensor | None) -> Tensor:
-    """Turn comparisons made (m, m) into the mass of "a is said to be better than b", 1 in all.
+    """Turn comparisons (m, m) into the mass of "a is labelled better than b", 1 in total.
 
     Without `prefers` the comparisons are labelled already, the better one first.
     """

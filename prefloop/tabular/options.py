@@ -1,4 +1,4 @@
-"""What may be asked of the laboratory: options and settings that mean something to the recipe, and whether it rests."""
+"""The options of the laboratory: which settings have a meaning for a recipe, and whether it has an optimum."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Request:
 def read_request(name: str, settings: Mapping[str, Value]) -> Request:
     """Find the recipe and apply the settings.
 
-    Raises UnknownRecipe, and ConfigError for a setting that is wrong or means nothing in the laboratory.
+    Raises UnknownRecipe, and ConfigError for a setting that is wrong or has no meaning in the laboratory.
     """
     for key in settings:
         bare = ".".join(step for step in key.split(".") if not step.isdigit())
@@ -76,14 +76,14 @@ def read_request(name: str, settings: Mapping[str, Value]) -> Request:
 
 
 def _rewards(text: str) -> tuple[float, ...]:
-    """Read thresholds as rewards: their law is known here, and needs no quantiles to follow it."""
+    """Read thresholds as rewards: their law is known here, so that quantiles are not needed."""
     if not (numbers := rising_numbers(text)):
         raise ConfigError(f"{_THRESHOLDS} must be rising rewards here, like 0.5,1.5, not {text!r}")
     return numbers
 
 
 def check_request(recipe: Recipe, world: World, *, rounds: int | None, steps: int | None) -> None:
-    """Raise ConfigError where an option means nothing to the recipe, or one that it needs is missing."""
+    """Raise ConfigError if an option has no meaning for the recipe, or a necessary one is missing."""
     objective = recipe.objective
     if rounds is not None and recipe.refresh != "round" and not anchor_moves(recipe):
         raise ConfigError(f"{recipe.name} has no rounds here: leave --rounds out")
@@ -117,7 +117,7 @@ def replays(recipe: Recipe) -> bool:
 
 
 def why_no_rest(recipe: Recipe, wins: Tensor | None) -> str | None:
-    """Say why the recipe has no optimum to solve for, None where it has; `wins` (m, m) is the mass of a over b."""
+    """Say why the recipe has no optimum to solve for, None if it has one; `wins` (m, m) is the mass of a over b."""
     rest = recipe.objective.declared.rest(recipe.objective)
     if recipe.is_online and recipe.objective.declared.drifts:
         return recipe.objective.declared.drifts

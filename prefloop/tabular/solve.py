@@ -1,4 +1,4 @@
-"""Where a method comes to rest: the logits at which its expected gradient is zero, or where it is after some steps.
+"""Find the logits at which a method's expected gradient is zero, or where it is after some steps.
 
 A surrogate is a function of the logits (m,) whose gradient is the expected update; its value may mean nothing (a policy
 gradient's does not), so the solver looks at gradients only. Autograd gives the gradient; the Jacobian is by central
@@ -25,12 +25,12 @@ MOST_DAMPING = 1e12
 
 
 class NotSolved(PrefloopError):
-    """The solver did not come to rest: the method may have no optimum here."""
+    """The solver did not converge: the method may have no optimum here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Where it rests: logits (m,), the largest entry of the gradient there, and the solver's steps."""
+    """The solution: logits (m,), the largest entry of the gradient there, and the solver's steps."""
 
     logits: Tensor
     gradient: float
@@ -45,7 +45,7 @@ def gradient_of(surrogate: Surrogate, logits: Tensor) -> Tensor:
 
 
 def solve(surrogate: Surrogate, start: Tensor, *, own_draws: bool = False, tolerance: float = TOLERANCE) -> Rest:
-    """Follow the gradient to where it is smaller than `tolerance`, and on while Newton's method still gains.
+    """Follow the gradient until it is smaller than `tolerance`, and further while Newton's method still improves it.
 
     Damped Newton steps, (J + damping) step = -residual: a large damping is plain descent, none is Newton. A step that
     makes the residual larger than before is taken back and damped more. The residual is the gradient; where the policy
@@ -99,7 +99,7 @@ def _jacobian(residual_of: Callable[[Tensor], Tensor], logits: Tensor, width: fl
 
 
 def _newton_move(jacobian: Tensor, residual: Tensor, damping: float) -> Tensor:
-    """Solve the damped system; where a constant added to all logits changes nothing, among moves that sum to zero."""
+    """Solve the damped system; if a constant added to all logits changes nothing, among moves that sum to zero."""
     m = len(residual)
     eye = torch.eye(m, dtype=residual.dtype)
     scale = max(float(jacobian.abs().max()), 1e-300)
@@ -111,7 +111,7 @@ def _newton_move(jacobian: Tensor, residual: Tensor, damping: float) -> Tensor:
 
 
 def _least_move(system: Tensor, wanted: Tensor) -> Tensor:
-    """The shortest move that solves the system as well as float64 can, and no move along directions it does not know.
+    """The shortest move that solves the system as well as float64 can, without moving in undetermined directions.
 
     An outcome that the data never hold has a logit on its way to minus infinity, and its row of the system may be
     1e-260 beside entries of 0.2. A plain solver then divides by a pivot that is zero or not as rounding has it, and

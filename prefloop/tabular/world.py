@@ -67,7 +67,7 @@ class World:
         return float(policy @ beats @ self.reference)
 
     def kl(self, policy: Tensor) -> float:
-        """KL(policy || reference) in nats; an outcome that never comes adds nothing."""
+        """KL(policy || reference) in nats; an outcome with probability 0 adds nothing."""
         return float(torch.special.xlogy(policy, policy / self.reference).sum())
 
     def expected_reward(self, policy: Tensor) -> float | None:
@@ -75,14 +75,14 @@ class World:
 
 
 def given_law(option: str, numbers: Tensor | None) -> Tensor:
-    """Give the option's numbers (m,). Raises ConfigError where they were not given."""
+    """Give the option's numbers (m,). Raises ConfigError if they were not given."""
     if numbers is None:
         raise ConfigError(f"give {option}")
     return numbers
 
 
 def answer(outcome: int, source: str = "") -> Completion:
-    """Make an outcome an answer, as filters and pairings take it: equal outcomes are equal texts."""
+    """Make an outcome an answer, as filters and pairings need it: equal outcomes are equal texts."""
     return Completion(text=str(outcome), source=source)
 
 

@@ -120,7 +120,7 @@ def test_a_token_of_another_scope_is_refused_whatever_its_person_may(route, scop
         refused = scope not in {needed, "manage"}
         assert (response.status_code == 403) is refused, f"{method} {route}: {response.status_code}"
         if refused:
-            assert response.json()["detail"] == f"This token has the scope '{scope}'; here '{needed}' is needed."
+            assert response.json()["detail"] == f"This token has the scope '{scope}'; this address needs '{needed}'."
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", ""])

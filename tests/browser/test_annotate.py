@@ -306,8 +306,8 @@ def test_answers_without_comparisons_are_paired_from_here(page_for, erin, bob, p
     assert page.get_by_role("button", name="Make comparisons").count() == 0, "a lead starts nothing"
     page = page_for(erin)
     page.goto(DESK)
-    page.get_by_text("3 prompts have answers that nobody compares yet.").wait_for()
-    page.get_by_label("Random pairs a prompt").fill("2")
+    page.get_by_text("3 prompts have answers that are not paired yet.").wait_for()
+    page.get_by_label("Random pairs per prompt").fill("2")
     page.get_by_role("button", name="Make comparisons").click()
     page.get_by_text("6 comparisons made.").wait_for()
     assert page.locator("[data-progress]").inner_text().startswith("0 of 6")
@@ -358,7 +358,7 @@ def test_a_shared_link_opens_that_pair_or_says_whose_it_is(page_for, ann, bob, c
     assert Assignment.objects.get(pk=shown(page)).comparison_id == comparisons[5].pk
     other = page_for(bob)
     other.goto(f"{DESK}{comparisons[5].pk}/")
-    assert "in other hands" in other.content()
+    assert "Somebody else has this pair" in other.content()
     page.keyboard.press("1")
     settled(page)
     page.goto(f"{DESK}{comparisons[5].pk}/")

@@ -45,7 +45,7 @@ def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, ax
     axe(page)
     page.set_input_files("#file", a_file())
     assert "pairs.jsonl" in page.locator("file-drop").inner_text()
-    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Preview").click()
     assert page.get_by_text("Every record can be imported.").is_visible()
     assert page.locator("article").count() == 5
     assert "ann: 0" in page.locator("article").first.inner_text()  # what will count as the better answer
@@ -58,7 +58,7 @@ def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, ax
     axe(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     with page.expect_download() as download:
-        page.get_by_role("link", name="Take the file").click()
+        page.get_by_role("link", name="Download").click()
     assert download.value.suggested_filename == "letters-test.trl.jsonl"
     lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
     assert len(lines) == 5
@@ -69,20 +69,20 @@ def test_a_broken_line_is_named_and_nothing_comes_in(project, erin, page_for, a_
     page = page_for(erin)
     page.goto("/p/letters-test/data/")
     page.set_input_files("#file", a_file(broken=True))
-    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Preview").click()
     row = page.get_by_role("row", name="line 3")
     assert "completions[1].text is not a string" in row.inner_text()
     assert page.get_by_role("button", name="Import").count() == 0
     axe(page)
     page.get_by_role("button", name="Remove the file").click()
-    assert page.get_by_text("nothing of it was imported").is_visible()
+    assert page.get_by_text("Nothing was imported").is_visible()
 
 
 def test_the_whole_way_without_scripts(project, erin, page_for, a_file):
     page = page_for(erin, scripts=False)
     page.goto("/p/letters-test/data/")
     page.set_input_files("#file", a_file())
-    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Preview").click()
     page.get_by_role("button", name="Import 5 records").click()
     assert page.get_by_text("5 records are imported.").is_visible()
 
@@ -93,8 +93,8 @@ def test_what_a_file_holds_beside_its_labels_is_said(project, erin, page_for, ax
     page = page_for(erin, width=width, theme=theme)
     page.goto("/p/letters-test/data/")
     page.set_input_files("#file", cases / "c06_argilla_rating.json")
-    page.get_by_role("button", name="Look at it").click()
-    assert page.get_by_text("Not all of this file is read as labels.").is_visible()
+    page.get_by_role("button", name="Preview").click()
+    assert page.get_by_text("Parts of this file are not read as labels.").is_visible()
     assert page.get_by_text("'quality_of_prompt' that do not compare the answers").is_visible()
     axe(page)
     fits(page)

@@ -100,7 +100,7 @@ def test_a_model_of_100m_parameters_imports_samples_and_trains_a_round(
 def imported(page, model, shoot, fits):
     page.goto("/p/letters-test/policies/import/")
     page.get_by_label("Model", exact=True).fill(str(model))
-    page.get_by_role("button", name="Look first").click()
+    page.get_by_role("button", name="Check first").click()
     look = page.locator("#look").inner_text()
     assert "104,042,496" in look
     assert "all weights" in look
@@ -119,7 +119,7 @@ def imported(page, model, shoot, fits):
 def given_data(page, pairs):
     page.goto("/p/letters-test/data/")
     page.locator("input[type=file]").set_input_files(str(pairs))
-    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Preview").click()
     page.get_by_role("button", name=f"Import {N_LABELLED} records").click()
     page.get_by_text(f"{N_LABELLED} records are imported.").wait_for()
     page.goto("/p/letters-test/prompts/add/")
@@ -139,7 +139,7 @@ def started(page, shoot):
         page.locator(f"[name='{name}']").fill(value)
     forecast.get_by_text("4 prompts × 2").wait_for()
     assert "parameters of chat" not in forecast.inner_text()
-    assert "one is trained first from its labels, in 2 steps" in forecast.inner_text()
+    assert "one is trained from its labels first, in 2 steps" in forecast.inner_text()
     shoot(page, "own-model-form")
     page.get_by_role("button", name="Start", exact=True).click()
     page.wait_for_url("**/letters-test/loops/*/")

@@ -49,7 +49,7 @@ def _no_overflow(page):
 def test_the_agreement_page(told, bob, page_for, axe, shoot, width, theme):
     page = page_for(bob, width=width, theme=theme)
     page.goto("/p/letters-test/reports/agreement/")
-    assert page.get_by_role("heading", name="Can the judges be believed?").is_visible()
+    assert page.get_by_role("heading", name="Can the judges be trusted?").is_visible()
     visible = page.locator("svg.chart:visible")
     assert visible.count() >= 6
     assert page.locator("svg.chart:visible .is-human .mark").count() >= 2  # one person, two people

@@ -35,7 +35,7 @@ def test_self_rewarding_from_the_form_to_the_checkpoint(letters, member, project
     page.goto("/p/letters-own/loops/")
     page.get_by_role("link", name="New loop", exact=True).click()
     page.get_by_role("link", name="self-rewarding", exact=True).click()
-    assert "learns to judge first" in page.locator("[data-forecast]").inner_text()
+    assert "first learns to judge" in page.locator("[data-forecast]").inner_text()
     page.evaluate("() => document.querySelectorAll('main details').forEach(more => { more.open = true })")
     for name, value in SMALL.items():
         page.locator(f"[name='{name}']").fill(value)

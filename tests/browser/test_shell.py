@@ -58,7 +58,7 @@ def test_a_person_signs_in_and_out_by_keyboard(page_for, make_user, project):
     page.keyboard.type("correct horse staple")
     page.keyboard.press("Enter")
     page.wait_for_url("**/projects/new/")
-    page.get_by_role("button", name="Make the project").wait_for()
+    page.get_by_role("button", name="Create project").wait_for()
     page.get_by_label("Your account").click()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/login/")
@@ -109,7 +109,7 @@ def test_a_project_is_made_without_scripts(page_for, root):
     page.goto("/")
     page.get_by_role("link", name="New project").click()
     page.get_by_label("Name").fill("Poems about rain")
-    page.get_by_role("button", name="Make the project").click()
+    page.get_by_role("button", name="Create project").click()
     assert page.url.endswith("/p/poems-about-rain/")
 
 

@@ -148,7 +148,7 @@ def test_from_prompts_to_comparisons_by_hand(page_for, erin, project, workbench)
     page.get_by_text("15 / 15").wait_for()  # without a reload
     page.reload()
     page.get_by_label("Pairs", exact=True).select_option("random")
-    page.get_by_label("Pairs a prompt, at most").fill("2")
+    page.get_by_label("Pairs per prompt, at most").fill("2")
     page.get_by_role("button", name="Make comparisons").click()
     page.get_by_text("6 comparisons made.").wait_for()
     assert Comparison.objects.filter(prompt_id__in=run.prompt_ids).count() == 6
@@ -172,13 +172,13 @@ def test_a_judge_is_tested_made_and_asked(page_for, erin, project, workbench):
         page.get_by_label(label).fill("")
     page.get_by_label("Endpoint").select_option("hosted")
     page.get_by_label("Name", exact=True).fill("second-judge")
-    page.get_by_role("button", name="Make the judge").click()
-    page.get_by_text("second-judge, version 1, is made.").wait_for()
+    page.get_by_role("button", name="Create judge").click()
+    page.get_by_text("second-judge, version 1, has been created.").wait_for()
     page.get_by_role("button", name="Ask", exact=True).click()
     page.get_by_text("is asked about 3 comparisons").wait_for()
     page.get_by_text("0 / 3").wait_for()
     page.get_by_role("button", name="Use for labels").click()
-    page.get_by_text("fills in now where no person has spoken").wait_for()
+    page.get_by_text("now gives the label where no person has voted").wait_for()
 
 
 def test_filters_live_in_the_address_and_work_without_scripts(page_for, bob, project, workbench):

@@ -1,4 +1,4 @@
-"""Step-refreshed recipes by command, on a small letters world: real sampling, scoring and learning inside a step."""
+"""On-policy recipes by command, on a small letters world: real sampling, scoring and learning inside a step."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_reading_the_log_twice_doubles_nothing_and_other_answers_step_aside(lett
 
 
 def test_a_tandem_run_learns_from_the_same_pairs_as_its_online_run(letters):
-    with pytest.raises(CommandError, match="tandem-ipo learns from what a finished online-ipo loop logged"):
+    with pytest.raises(CommandError, match="tandem-ipo is trained on the log of a finished online-ipo loop"):
         run_recipe("tandem-ipo")
     online = run_recipe("online-ipo")["rounds"][1]
     seen = forecast(project=letters, recipe=get_recipe("tandem-ipo"), n_rounds=1)

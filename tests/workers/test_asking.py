@@ -387,7 +387,7 @@ def test_the_attacks_are_put_into_the_worse_answer_and_counted(project, server, 
 def test_an_honest_grader_is_not_flipped_and_an_undecided_one_can_t_be_attacked(project, server, endpoint, pairs):
     server.say = lambda text, nth: f"Score: {4 if 'good' in text else 2}"
     judge = llm(project, endpoint, mode="rubric")
-    with pytest.raises(BadJudge, match="decided nothing yet"):
+    with pytest.raises(BadJudge, match="has no verdicts yet"):
         attack_start(judge=judge)
     asked(judge, pairs(1))
     attack_start(judge=judge, n=1)

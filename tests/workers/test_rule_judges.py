@@ -118,8 +118,8 @@ def test_it_is_made_and_changed_on_its_page(project, erin, client_for):
     ("options", "why"),
     [
         ({}, "give rules, or take them from"),
-        ({"rules": "[1"}, "the rules are no JSON"),
-        ({"rules": RULES, "noise": 1}, "a judge of rules has no noise"),
+        ({"rules": "[1"}, "the rules are not valid JSON"),
+        ({"rules": RULES, "noise": 1}, "a judge of the kind rules has no setting noise"),
     ],
 )
 def test_bad_settings_are_refused_in_a_sentence(project, options, why):

@@ -1,4 +1,4 @@
-"""Trying a judge: a draft on a few pairs, and a judge against the attack corpus. Neither leaves a label."""
+"""Trials of a judge: a draft on a few pairs, and a judge against the attack corpus. Neither produces a label."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class TrialTools:
 
 @handler("judging.trial", queue="cpu")
 def judging_trial(ctx: JobContext) -> dict[str, Any]:
-    """Ask a draft of a judge about a few pairs; everything that came of it is the job's result.
+    """Ask a draft of a judge about a few pairs; the results are stored in the job's result.
 
     Payload {judge: its settings, comparisons, seed}.
     """
@@ -194,7 +194,7 @@ def judging_trial(ctx: JobContext) -> dict[str, Any]:
 def judging_attack(ctx: JobContext) -> dict[str, Any]:
     """Put every attack of the corpus into the worse answers of pairs that a judge has decided.
 
-    Payload {judge, n, seed}. The pairs are drawn by the seed. What was tried before is not tried again.
+    Payload {judge, n, seed}. The pairs are drawn by the seed. Finished trials are not repeated.
     """
     judge = Judge.objects.select_related("endpoint", "project").get(pk=ctx.payload["judge"])
     if refused := judge.refusal(ATTACK):
@@ -267,7 +267,7 @@ def judging_attack(ctx: JobContext) -> dict[str, Any]:
 
 
 def _decided(judge: Judge, *, n: int, seed: int) -> list[tuple[Comparison, Outcome]]:
-    """Pairs of which the judge found one answer better, with the side that it found worse."""
+    """Pairs in which the judge found one answer better, with the side that it found worse."""
     ids = sorted(set(Verdict.objects.filter(judge=judge, state="ok").values_list("comparison_id", flat=True)))
     random.Random(seed).shuffle(ids)
     found: list[tuple[Comparison, Outcome]] = []

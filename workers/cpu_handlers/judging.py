@@ -1,4 +1,4 @@
-"""Judging and scoring: a chunk of a run, written as it goes. What a judge already said is not asked again."""
+"""Judging and scoring: a chunk of a run, written as it goes. Existing verdicts are not asked for again."""
 
 from __future__ import annotations
 

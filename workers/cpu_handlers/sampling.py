@@ -1,4 +1,4 @@
-"""Sampling from an endpoint: somebody else's machine does the work, so it runs in the cpu queue."""
+"""Sampling from an endpoint: another machine does the work, so it runs in the cpu queue."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ CALLS_AT_ONCE = 8
 
 
 class NotAnswerable(PrefloopError):
-    """The run has nobody to answer."""
+    """The run has no model to answer."""
 
 
 @handler("sampling.endpoint", queue="cpu")
 def sampling_endpoint(ctx: JobContext) -> dict[str, Any]:
-    """Draw what is missing of a chunk from an endpoint: payload {run, start, stop} (positions in the run's prompts)."""
+    """Sample what is missing of a chunk from an endpoint: payload {run, start, stop} (positions in the run's
+    prompts).
+    """
     from prefloop.policy.served import EndpointSampler  # torch lies below it
     from workers.served_sampling import draw_served
 

@@ -1,4 +1,4 @@
-"""The rows that a self-rewarding loop's start learns to judge from. Torch-free: training is a run of its own."""
+"""The rows on which a self-rewarding loop's starting policy learns to judge. Torch-free: training is a separate run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.worlds import demonstrations_of
 
 @handler(START_JOB, queue="cpu")
 def start_rows(ctx: JobContext) -> dict[str, Any]:
-    """Make the training run of the start, with its rows: payload {round}."""
+    """Make the training run of the starting policy, with its rows: payload {round}."""
     round_ = Round.objects.select_related("loop__project", "loop__initial").get(pk=ctx.payload["round"])
     loop = round_.loop
     recipe = recipe_of(loop, round_.index)

@@ -1,7 +1,7 @@
 """Evaluation of a round: its policy against the initial and the previous one, on held-out prompts.
 
-What needs weights is done here: answers, KL, lengths, the truth where there is one. Where a judge measures instead, the
-pairs that it is asked about are made here and the round's next job asks it (apps/training/rounds/evaluation.py).
+Everything that needs weights is done here: answers, KL, lengths, and the truth if there is one. If a judge measures
+instead, its pairs are made here and the round's next job asks it (apps/training/rounds/evaluation.py).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Scorer = Callable[[Sequence[tuple[PromptContent, Sequence[PlainCompletion]]]], l
 
 
 class NothingToEvaluateOn(PrefloopError):
-    """The project holds no prompts out."""
+    """The project has no held-out prompts."""
 
 
 @handler("evaluation.run", queue="gpu")
 def evaluation_run(ctx: JobContext) -> dict[str, Any]:
-    """Measure what a round made: payload {round}."""
+    """Measure the result of a round: payload {round}."""
     round_ = Round.objects.select_related("loop__project", "loop__initial", "loop__judge", "policy", "output").get(
         pk=ctx.payload["round"]
     )
@@ -69,7 +69,7 @@ def evaluation_run(ctx: JobContext) -> dict[str, Any]:
 
 @handler("evaluation.counterfactual", queue="gpu")
 def evaluation_counterfactual(ctx: JobContext) -> dict[str, Any]:
-    """Measure what a round would have made without overrides, on the same prompts: payload {counterfactual}."""
+    """Measure the result of a round without overrides, on the same prompts: payload {counterfactual}."""
     found = Counterfactual.objects.select_related(
         "round__loop__project", "round__loop__initial", "round__loop__judge", "round__policy", "run__output"
     ).get(pk=ctx.payload["counterfactual"])
@@ -133,7 +133,7 @@ def _counts(round_: Round, run: TrainingRun | None) -> dict[str, Any]:
 
 
 def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Measure what needs weights: keys of the round's result, and what is asked of judge and people."""
+    """Measure everything that needs weights: keys of the round's result, and the pairs for judge and people."""
     loop = round_.loop
     current, initial = round_.output, loop.initial
     if current is None or initial is None:
@@ -260,7 +260,9 @@ def _best_of_n(round_: Round, recipe: Recipe) -> dict[str, Any]:
 
 
 def _reward_model_accuracy(project_id: int, run: TrainingRun | None) -> dict[str, Any]:
-    """Share of held-out comparisons with a known truth that the new reward model ranks rightly, equal scores half."""
+    """The share of held-out comparisons with a known truth that the new reward model ranks correctly; equal scores
+    count half.
+    """
     if run is None or run.output is None:
         raise NothingToEvaluateOn("the round trained no reward model")
     model = model_cache.reward_model(run.output)

@@ -1,4 +1,4 @@
-"""The demo's first step: its prompts, and a policy trained from nothing."""
+"""The demo's first step: its prompts, and a policy trained from scratch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a policy judges: its scores of held-out answers against the truth, pair by pair."""
+"""How well a policy judges: its scores of held-out answers compared with the truth, pair by pair."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ Mean = float | None  # of a judge's readable scores of one answer; None: it gave
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Pairs with a known winner: (mean score of the better one, of the worse one); and how the judgements read."""
+    """Pairs with a known winner: (mean score of the better one, of the worse one); and how many judgements were
+    readable.
+    """
 
     pairs: tuple[tuple[Mean, Mean], ...]
     n_judgements: int
@@ -35,10 +37,10 @@ class Judged:
 
 
 def as_judge(ctx: JobContext, round_: Round, recipe: Recipe) -> dict[str, Any]:
-    """Measure what the round made as a judge, on the project's gold pairs and, in a world, on its EFT eval split.
+    """Measure the round's policy as a judge, on the project's gold pairs and, in a world, on its EFT eval split.
 
-    `judge_accuracy` is the share of pairs that its mean scores rank rightly, a tie counting half. Pairs with an answer
-    of which no score could be read are left out. Its verdicts on gold pairs are stored as any judge's.
+    `judge_accuracy` is the share of pairs that its mean scores rank correctly, a tie counting half. Pairs with an
+    answer without a readable score are left out. Its verdicts on gold pairs are stored like any judge's.
     """
     if round_.output is None:
         return {}
@@ -75,7 +77,9 @@ def _on_gold(ctx: JobContext, judge: Judge) -> Judged:
 
 
 def _on_eft(ctx: JobContext, judge: Judge, *, seed: int) -> Judged:
-    """Judge fresh pairs of answers to the held-out prompts that the world writes, a pair a prompt; none without one."""
+    """Judge new pairs of answers to held-out prompts, written by the world, one pair per prompt; none without a
+    world.
+    """
     prompts = list(given_prompts(judge.project, split="eval").values_list("text", flat=True))
     found = [judged for judged in judged_pairs_of(judge.project.world, prompts, seed=seed) if judged[2] != "tie"]
     if not found or judge.checkpoint is None:
@@ -102,7 +106,7 @@ def _known(pairs: Iterable[tuple[Mean, Mean]]) -> list[tuple[float, float]]:
 
 
 def ranked_rightly(scores: Iterable[tuple[float, float]]) -> list[float]:
-    """Say of each (score of the better answer, of the worse) whether it is right: 1, ½ where both are equal, or 0."""
+    """Say for each (score of the better answer, of the worse) whether it is right: 1, ½ if both are equal, or 0."""
     return [1.0 if better > worse else 0.5 if better == worse else 0.0 for better, worse in scores]
 
 

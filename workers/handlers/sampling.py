@@ -1,4 +1,4 @@
-"""Sampling: a chunk of a run's prompts, written prompt by prompt, so that another attempt only does what is left."""
+"""Sampling a chunk of a run's prompts, written prompt by prompt, so that another attempt only does the rest."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ COMPLETIONS_AT_ONCE = 512
 
 
 class NotAnswerable(PrefloopError):
-    """The run has nobody to answer."""
+    """The run has no model to answer."""
 
 
 @handler("sampling.chunk", queue="gpu")
 def sampling_chunk(ctx: JobContext) -> dict[str, Any]:
-    """Draw what is missing of a chunk: payload {run, start, stop} (positions in the run's prompts)."""
+    """Sample what is missing of a chunk: payload {run, start, stop} (positions in the run's prompts)."""
     run = SamplingRun.objects.select_related("checkpoint").get(pk=ctx.payload["run"])
     ids = run.prompt_ids[ctx.payload["start"] : ctx.payload["stop"]]
     if run.checkpoint is None:
@@ -36,7 +36,7 @@ def sampling_chunk(ctx: JobContext) -> dict[str, Any]:
 
 
 def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
-    """Draw and store the answers that are missing; return how many prompts (with vLLM: answers) were done before."""
+    """Sample and store the missing answers; return how many prompts (with vLLM: answers) were done before."""
     checkpoint = run.checkpoint
     if checkpoint is None:
         raise NotAnswerable(f"sampling run {run.pk} has no checkpoint")

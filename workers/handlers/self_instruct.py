@@ -1,4 +1,6 @@
-"""New prompts that a policy writes for a round, after eight others; what is not new is thrown away. Imports torch."""
+"""New prompts for a round, written by a policy after eight examples; prompts that are not new are discarded. Imports
+torch.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ MOST_CANDIDATES = 16  # for each prompt that is wanted; what is new by then has 
 
 @handler(WRITING_JOB, queue="gpu")
 def write_prompts(ctx: JobContext) -> dict[str, Any]:
-    """Write a round's prompts: payload {round}. Nothing is stored before all of them are there."""
+    """Write a round's prompts: payload {round}. Nothing is stored before all of them exist."""
     round_ = Round.objects.select_related("loop__project", "loop__initial", "policy").get(pk=ctx.payload["round"])
     loop, recipe = round_.loop, recipe_of(round_.loop, round_.index)
     writer = _writer(round_, recipe)
@@ -57,7 +59,7 @@ def _write(
     given: Sequence[str],
     own: Sequence[str],
 ) -> tuple[Instructed, int]:
-    """Have prompts written until enough are new, or too many were tried; return them and how many were tried."""
+    """Have prompts written until enough are new, or too many were tried; return them and the number tried."""
     loop = round_.loop
     there = [
         text

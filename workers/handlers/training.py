@@ -1,4 +1,4 @@
-"""Training: a process of its own does it; this handler starts it, takes in what it says, and registers what it made."""
+"""Training jobs: this handler starts the training process, stores its events, and registers its result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefloop.child_env import child_environment
 from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
 from workers import processes
-from workers.online import Beside
+from workers.online import DatabaseLink
 
 LOOK_SECONDS = 0.25
 CANCEL_SECONDS = 10.0  # to write a checkpoint after SIGTERM, where a person waits for it to end
@@ -40,16 +40,16 @@ SPARE_SECONDS = 5.0  # of the worker's own grace: to end what has not left by th
 
 @handler("training.run", queue="gpu")
 def training_run(ctx: JobContext) -> dict[str, Any]:
-    """Run (or go on with) a training run: payload {run}."""
+    """Start or continue a training run: payload {run}."""
     run = TrainingRun.objects.select_related(
         "project", "start", "round__loop__judge__endpoint", "round__sampling_run"
     ).get(pk=ctx.payload["run"])
     directory = store_path(run.run_dir)
     log_path = directory / "train.log"
-    beside = Beside(run)
-    beside.tell()
+    link = DatabaseLink(run)
+    link.tell()
     command = [sys.executable, "-m", "prefloop.engine.train", str(directory)]
-    with log_path.open("ab") as log, beside.connection(check=ctx.check) as (told, link):
+    with log_path.open("ab") as log, link.connection(check=ctx.check) as (told, ours):
         # it dies with this worker, so that the next one never meets a second writer
         process = processes.start(
             command if told is None else [*command, "--connection-from-stdin"],
@@ -57,22 +57,22 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=child_environment(os.environ) | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
-            pass_fds=() if link is None else (link.fileno(),),
+            pass_fds=() if ours is None else (ours.fileno(),),
         )
-        if link is not None:
-            link.close()  # it is the process's alone: where that ends, we see it closed
+        if ours is not None:
+            ours.close()  # it is the process's alone: where that ends, we see it closed
         try:
             if process.stdin is not None and told is not None:
                 with suppress(BrokenPipeError), process.stdin:  # it may have ended already: its exit code says why
                     process.stdin.write(told)
-            _follow(ctx, beside, process)
+            _follow(ctx, link, process)
         except JobStop as stop:
             _leave(process, seconds=_grace_seconds(stop))
             raise
         finally:
             if process.poll() is None:
                 _kill(process)
-    _ingest(ctx, beside)
+    _ingest(ctx, link)
     if process.returncode == EXIT_LEFT:
         # not asked by us: a service manager told every process at once, or a killed worker's process is still ending
         ctx.check()
@@ -80,42 +80,42 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     if process.returncode != EXIT_DONE:
         raise _failure(directory, process.returncode, log_path)
     with ctx.fenced():
-        beside.ended()
+        link.ended()
     checkpoint = _register(ctx, run, directory / FINAL_DIR)
     return {"checkpoint": checkpoint.name, "steps": run.step}
 
 
-def _follow(ctx: JobContext, beside: Beside, process: subprocess.Popen[bytes]) -> None:
-    run = beside.run
+def _follow(ctx: JobContext, link: DatabaseLink, process: subprocess.Popen[bytes]) -> None:
+    run = link.run
     phase: dict[str, Any] | None = None  # what the process is doing before its steps, or in a slow one
     look_at = 0.0
     while True:
         ended = process.poll() is not None
-        requests = beside.requests()
-        for event in _ingest(ctx, beside):
+        requests = link.requests()
+        for event in _ingest(ctx, link):
             if event.type == "progress":
                 phase = event.data
             elif event.type in ("start", "metric"):
                 phase = None
         if ended:
             return
-        beside.answer(requests)
+        link.answer(requests)
         if not requests or time.monotonic() >= look_at:
             look_at = time.monotonic() + LOOK_SECONDS
-            beside.tell()
+            link.tell()
             ctx.check()
             words = "" if phase is None else _PHASES[phase["phase"]].format(**phase)
             if phase is not None and "step" not in phase:
                 ctx.progress(int(phase["done"]), int(phase["total"]), words)
             else:
                 ctx.progress(run.step, max(run.n_steps, run.step, 1), f"step {run.step} of {run.n_steps or '…'}{words}")
-        beside.wait(process, max(0.0, look_at - time.monotonic()))
+        link.wait(process, max(0.0, look_at - time.monotonic()))
 
 
-def _ingest(ctx: JobContext, beside: Beside) -> list[Event]:
+def _ingest(ctx: JobContext, link: DatabaseLink) -> list[Event]:
     with ctx.fenced():
-        events = events_ingest(run=beside.run)
-        beside.ingest(events)
+        events = events_ingest(run=link.run)
+        link.ingest(events)
         for event in events:
             if event.type == "log":
                 ctx.log(str(event.data.get("message", "")))
@@ -142,10 +142,10 @@ def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
 
 def output_name(run: TrainingRun) -> str:
     if run.round is None:
-        beside = Counterfactual.objects.filter(run=run).select_related("round__loop").first()
-        if beside is None:
+        counterfactual = Counterfactual.objects.filter(run=run).select_related("round__loop").first()
+        if counterfactual is None:
             return f"{run.kind}-{run.pk}"
-        return f"{checkpoint_name(beside.round.loop, beside.round.index)}-without-overrides"
+        return f"{checkpoint_name(counterfactual.round.loop, counterfactual.round.index)}-without-overrides"
     if run.kind == "reward-model":
         return f"reward-model-{run.pk}"
     if run.round.index == 0:
@@ -173,14 +173,14 @@ def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:
 
 
 def _grace_seconds(stop: JobStop) -> float:
-    """Say how long the process may take to leave: a worker that shuts down has more time than one that cancels."""
+    """Say how long the process may take to leave: longer when the worker shuts down than after a cancellation."""
     if isinstance(stop, JobInterrupted):
         return max(settings.WORKER_GRACE_SECONDS - SPARE_SECONDS, 1.0)
     return CANCEL_SECONDS
 
 
 def _leave(process: subprocess.Popen[bytes], *, seconds: float) -> None:
-    """Ask the process to write a checkpoint and go, and wait for so long."""
+    """Ask the process to write a checkpoint and leave, and wait this long."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""How each kind of judge is asked about stored rows: one module a kind, named as the kind is declared.
+"""How each kind of judge is asked about stored rows: one module per kind, with the kind's name.
 
 The module of a kind that compares has `compare(ctx, judge, run, items)`, which writes a verdict for each item; that of
 one that scores single answers has `score(ctx, judge, completion_ids, run=None)`, which stores a score for each
@@ -21,7 +21,7 @@ from workers.judges.stored import Item, answers_of, write_by_scores
 
 
 def compare(ctx: JobContext, judge: Judge, run: JudgingRun, items: Sequence[Item]) -> None:
-    """Ask a judge about comparisons, and write its verdict on each as it comes. Raises NotAskable."""
+    """Ask a judge about comparisons, and write its verdicts as they come. Raises NotAskable."""
     if refused := judge.refusal(ASKING):
         raise NotAskable(refused)
     if not judge.gives_scores:
@@ -32,7 +32,7 @@ def compare(ctx: JobContext, judge: Judge, run: JudgingRun, items: Sequence[Item
 
 
 def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]) -> int:
-    """Store a score of this judge for each of the completions that has none; return how many were made."""
+    """Store a score of this judge for each completion without one; return how many were made."""
     if refused := judge.refusal(SCORES):
         raise NotAskable(refused)
     if not judge.gives_scores:

@@ -1,4 +1,4 @@
-"""Several judges decide together: each is asked, then what all of them come to is written down."""
+"""Ensembles: each member is asked, then the combined label is stored."""
 
 from __future__ import annotations
 

@@ -25,10 +25,9 @@ def compare(ctx: JobContext, judge: Judge, run: JudgingRun, items: Sequence[Item
 
 
 def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], *, run: JudgingRun | None = None) -> int:
-    """Have a language model grade each of the completions as many times as the judge says; return how many it graded.
+    """Have a language model grade each completion as often as the judge's settings say; return how many it graded.
 
-    What could not be read is kept as a row of its own without a value. A run that tries again asks once more where
-    nothing at all could be read.
+    Unreadable replies are stored as rows without a value. A retried run asks once more where nothing was readable.
     """
     spec = spec_of(judge, seed=run.seed if run is not None else 0)
     todo = _ungraded(judge, completion_ids, run, spec.samples)

@@ -1,4 +1,6 @@
-"""A policy of the project compares two answers, or grades each several times: by this worker's engines, no endpoint."""
+"""A policy of the project compares two answers, or grades each several times, through this worker's engines; no
+endpoint is needed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all judges of stored rows share: what is still to be asked, and how an answer becomes a row."""
+"""Shared by all judges of stored rows: what is still to be asked, and how replies are stored."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Item = tuple[Comparison, Order, int]  # a comparison, an order to ask it in, and
 
 
 def unasked(judge: Judge, run: JudgingRun, ids: Sequence[int]) -> list[Item]:
-    """Return the comparisons and orders that this judge is still to be asked in, each with the sample it will be.
+    """Return the comparisons and orders that this judge must still be asked in, each with its sample number.
 
-    Without `retry_states`: those with no verdict at all, be it one that says `error`. With them: also those where
-    nothing but such states came of it, unless this very run has asked again already.
+    Without `retry_states`: those without any verdict, even one with `error`. With them: also those whose verdicts are
+    all in such states, unless this run has already asked again.
     """
     both = run.purpose == EVALUATION  # no order may lean to the policy that is measured
     said: dict[tuple[int, str], list[tuple[int, str, int | None]]] = defaultdict(list)
@@ -51,7 +51,7 @@ def unasked(judge: Judge, run: JudgingRun, ids: Sequence[int]) -> list[Item]:
 
 
 def answers_of(items: Sequence[Item]) -> list[int]:
-    """Give the ids of the completions that are compared, each once."""
+    """Return the ids of the compared completions, each once."""
     return sorted({pk for comparison, _, _ in items for pk in (comparison.first_id, comparison.second_id)})
 
 
@@ -90,7 +90,7 @@ def score_rows(
     *,
     run: JudgingRun | None,
 ) -> int:
-    """Store a score for each of the completions that has none; return how many were made.
+    """Store a score for each completion without one; return how many were made.
 
     `scores_of` scores completions that come with their prompts, those of one prompt together.
     """
@@ -111,7 +111,7 @@ def score_rows(
 
 
 def unscored(judge: Judge, completion_ids: Sequence[int]) -> list[int]:
-    """Give the completions that this judge has not scored."""
+    """Return the completions without a score by this judge."""
     there: set[int] = set()
     for part in chunks(completion_ids, 500):
         there |= set(Score.objects.filter(judge=judge, completion_id__in=part).values_list("completion_id", flat=True))

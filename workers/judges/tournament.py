@@ -1,6 +1,6 @@
-"""Scores by a judge that only compares: the answers to each prompt meet, and their strengths are stored.
+"""Scores by a judge that can only compare: a tournament among the answers to each prompt, whose strengths are stored.
 
-What it says of each pair is a verdict like any other, so that a job that is taken up again asks nothing twice.
+Its verdicts on pairs are ordinary verdicts, so that a resumed job asks nothing twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROMPTS_AT_ONCE = 16
 
 
 def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]) -> int:
-    """Score the answers of each prompt by their tournament; a prompt whose answers all have a score is left alone."""
+    """Score the answers of each prompt by a tournament; a prompt whose answers all have a score is skipped."""
     missing = set(unscored(judge, completion_ids))
     rows: list[Completion] = []
     for part in chunks(completion_ids, 500):
@@ -65,7 +65,9 @@ def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int]) -> int:
 
 
 def _distinct(group: Sequence[Completion]) -> dict[str, tuple[int, list[Completion]]]:
-    """The different texts, each with its place and the answers that have it: the same answer does not meet itself."""
+    """The different texts, each with its index and the answers that have it, since equal answers don't play each
+    other.
+    """
     texts: dict[str, tuple[int, list[Completion]]] = {}
     for row in group:
         texts.setdefault(row.text, (len(texts), []))[1].append(row)
@@ -84,7 +86,7 @@ def _games(judge: Judge, group: Sequence[Completion]) -> list[Comparison]:
 
 
 def _run(judge: Judge, ids: Sequence[int], first: Completion) -> JudgingRun:
-    """The run that these games belong to: the same where the job is taken up again."""
+    """The run that these games belong to: the same one when the job is resumed."""
     run, _ = JudgingRun.objects.get_or_create(
         project=judge.project,
         judge=judge,

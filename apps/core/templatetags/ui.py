@@ -42,7 +42,9 @@ CHIP_ICONS = {"human": "person", "machine": "machine", "override": "override", "
 
 @register.simple_tag
 def icon(name: str, label: str = "", css: str = "") -> SafeString:
-    """Draw a symbol of static/icons.svg; with a label it speaks, without one it is decoration."""
+    """Draw a symbol of static/icons.svg; with a label it is announced by screen readers, without one it is
+    decoration.
+    """
     classes = f"icon {css}".strip()
     href = f"{static('icons.svg')}#{name}"
     if label:
@@ -59,7 +61,7 @@ def icon(name: str, label: str = "", css: str = "") -> SafeString:
 
 @register.filter
 def model_text(value: str | None) -> SafeString:
-    """Render text of a model or a stranger as safe Markdown."""
+    """Render text by a model or an unknown author as safe Markdown."""
     return core_text.model_text_html(value or "")
 
 
@@ -94,7 +96,7 @@ def _missing(value: Any) -> bool:
 
 @register.filter
 def number(value: float | None, digits: int = 2) -> str:
-    """Write a number with so many decimals, a real minus sign, and a dash where there is none."""
+    """Write a number with the given decimals, a real minus sign, and a dash if there is none."""
     if value is None or _missing(value):
         return "–"
     return f"{float(value):,.{int(digits)}f}".replace("-", MINUS)
@@ -102,7 +104,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 @register.filter
 def percent(value: float | None, digits: int = 1) -> str:
-    """Write a fraction as per cent: 0.712 -> "71.2 %"; a dash where there is none."""
+    """Write a fraction as a percentage: 0.712 -> "71.2 %"; a dash if there is none."""
     if value is None or _missing(value):
         return "–"
     return f"{100 * float(value):.{int(digits)}f}".replace("-", MINUS) + f"{NNBSP}%"
@@ -112,10 +114,10 @@ def percent(value: float | None, digits: int = 1) -> str:
 def interval(
     value: float | None, low: float | None = None, high: float | None = None, n: int | None = None, unit: str = "%"
 ) -> SafeString:
-    """Write a value as people should read it: "71.2 % [68.1, 74.0], n = 974".
+    """Write a value with its interval and n: "71.2 % [68.1, 74.0], n = 974".
 
-    With unit "%" (the default) the numbers are fractions; any other unit is put behind them as it is. Small numbers
-    have two more decimals, counts none.
+    With unit "%" (the default) the numbers are fractions; any other unit is appended unchanged. Small numbers have two
+    more decimals, counts none.
     """
     if value is None or _missing(value):
         return format_html('<span class="interval muted">{}</span>', "–")
@@ -158,7 +160,7 @@ def relative(moment: datetime, now: datetime) -> str:
 
 @register.simple_tag
 def ago(moment: datetime | None) -> SafeString | str:
-    """Say when something was, relative, with the absolute time on hover; it keeps itself fresh."""
+    """Show when something happened, relative, with the absolute time on hover; it updates itself."""
     if moment is None:
         return "–"
     return format_html(
@@ -201,7 +203,7 @@ def duration(seconds: float | None) -> str:
 
 @register.inclusion_tag("core/_field.html")
 def field(bound: BoundField, hint: str = "") -> dict[str, Any]:
-    """Draw a form field with its label, help and errors, tied together for screen readers."""
+    """Draw a form field with its label, help and errors, connected for screen readers."""
     attributes: dict[str, Any] = {}
     described = [f"{bound.id_for_label}-help"] if (bound.help_text or hint) else []
     if bound.errors:
@@ -222,7 +224,7 @@ def field(bound: BoundField, hint: str = "") -> dict[str, Any]:
 
 @register.simple_tag(takes_context=True)
 def query_with(context: template.Context, **changes: Any) -> str:
-    """Give this page's query string with some keys changed (an empty value removes the key), for filter links."""
+    """Return this page's query string with some keys changed (an empty value removes the key), for filter links."""
     query = context["request"].GET.copy()
     for key, value in changes.items():
         if value in (None, ""):

@@ -1,4 +1,4 @@
-"""Writes on jobs. Time is the database's."""
+"""Services for jobs. All times are the database's."""
 
 from __future__ import annotations
 

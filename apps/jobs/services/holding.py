@@ -1,4 +1,4 @@
-"""What workers do with jobs: claim, beat, end, and give back what no living worker holds.
+"""Services for workers: claim, renew and end jobs, and return jobs that no living worker holds.
 
 Everything a worker writes is conditional on its fencing token.
 """
@@ -93,7 +93,7 @@ def job_heartbeat(*, job_id: int, token: uuid.UUID) -> tuple[bool, bool]:
 
 
 def job_hold(*, job_id: int, token: uuid.UUID) -> bool:
-    """Say in the current transaction that this worker still holds the job; locks the row until commit."""
+    """Confirm in the current transaction that this worker still holds the job; locks the row until commit."""
     return Job.objects.filter(pk=job_id, token=token, state__in=HELD).update(token=token) == 1
 
 
@@ -103,7 +103,7 @@ def job_progress(*, job_id: int, token: uuid.UUID, step: int, n_steps: int, mess
 
 
 def job_succeed(*, job_id: int, token: uuid.UUID, result: Mapping[str, Any] | None) -> bool:
-    """End well. False: the job is no longer this worker's, and nothing was written."""
+    """End successfully. False: the job is no longer this worker's, and nothing was written."""
     return transition(
         job_id=job_id,
         to=JobState.SUCCEEDED,
@@ -118,7 +118,7 @@ def job_succeed(*, job_id: int, token: uuid.UUID, result: Mapping[str, Any] | No
 def job_fail(
     *, job_id: int, token: uuid.UUID, failure_class: FailureClass | str, error: str, retry: bool = False
 ) -> bool:
-    """End badly, or, with `retry` and attempts left, go back to the queue after 2, 4, 8 … 60 seconds."""
+    """End as failed, or, with `retry` and attempts left, return to the queue after 2, 4, 8 … 60 seconds."""
     job = Job.objects.only("attempt", "max_attempts").get(pk=job_id)
     failure = FailureClass(failure_class)
     if retry and job.attempt < job.max_attempts:
@@ -146,7 +146,7 @@ def job_fail(
 
 
 def job_leave_cancelled(*, job_id: int, token: uuid.UUID) -> bool:
-    """The handler left because it was asked to."""
+    """Record that the handler left because of a cancellation."""
     return transition(
         job_id=job_id,
         to=JobState.CANCELLED,
@@ -158,24 +158,24 @@ def job_leave_cancelled(*, job_id: int, token: uuid.UUID) -> bool:
 
 
 def job_interrupt(*, job_id: int, token: uuid.UUID) -> bool:
-    """The worker shuts down: back to the queue, and the attempt does not count."""
+    """Return the job to the queue because the worker shuts down; the attempt does not count."""
     return transition(
         job_id=job_id,
         to=JobState.QUEUED,
         from_states=[JobState.STARTING, JobState.RUNNING],
         held_by=token,
-        text="back in the queue: its worker is shutting down",
+        text="returned to the queue: its worker is shutting down",
         attempt=F("attempt") - 1,
         **_given_back(),
     ) or job_leave_cancelled(job_id=job_id, token=token)
 
 
 def reconcile(*, host: str = "", now: dt.datetime | None = None) -> Reconciled:
-    """Give back what no living worker holds, and force what stands too long in a passing state.
+    """Return jobs that no living worker holds to the queue, and end transitional states that last too long.
 
-    Looks at leases that ran out, at workers of `host` whose process is gone (no need to wait for their leases), at
-    STARTING and CANCELLING beyond their deadline. Each goes back to the queue, or, with no attempts left, fails as
-    `worker_lost`; what was to be cancelled is cancelled. Any number of workers may do this at the same time.
+    Looks at expired leases, at workers of `host` whose process is gone (without waiting for their leases), and at
+    STARTING and CANCELLING past their deadline. Each job goes back to the queue, or, with no attempts left, fails as
+    `worker_lost`; jobs to be cancelled are cancelled. Any number of workers may do this at the same time.
     """
     now = now or database_now()
     overdue = (
@@ -198,7 +198,7 @@ def reconcile(*, host: str = "", now: dt.datetime | None = None) -> Reconciled:
 
 
 def release_lost(*, job: Job, now: dt.datetime, why: str) -> JobState | None:
-    """Take a lost job from its holder; None where the holder spoke up, or another reconciler was faster."""
+    """Take a lost job from its holder; None if the holder renewed it, or another reconciler was faster."""
     # the same token and the same lease as we saw: a heartbeat in between saves the holder
     same = Q(lease_until=job.lease_until) if job.lease_until is not None else Q(lease_until__isnull=True)
     if job.state == JobState.CANCELLING:

@@ -1,4 +1,4 @@
-"""What people and other services do with jobs: enqueue, group, cancel, try again."""
+"""Services for people and other services: enqueue, group, cancel, retry."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def job_enqueue(
     max_attempts: int = 5,
     run_after: dt.datetime | None = None,
 ) -> Job:
-    """Insert a queued job in the caller's transaction; a job that has `unique_key` already is returned instead.
+    """Insert a queued job in the caller's transaction; an existing job with this `unique_key` is returned instead.
 
     A group given here must have been made by `group_create` and still be open: its count is raised by one.
     """
@@ -100,12 +100,12 @@ def group_create(
     unique_key: str | None = None,
     started_by: User | None = None,
 ) -> JobGroup:
-    """Insert jobs that end together, and name the job that follows the last of them.
+    """Insert jobs with a common follow-up, and name the follow-up.
 
-    `unique_key`: the same key again returns the group that has it, and inserts nothing. A member whose own key
-    belongs to a job that succeeded is left out (its work is there); one whose job failed or was cancelled is tried
-    again as a new job; one whose job is still open raises JobKeyTaken. A group left with no member fires its
-    follow-up at once. Failed members do not hold the follow-up back (see `follow_up_insert`).
+    `unique_key`: the same key again returns the existing group, and inserts nothing. A member whose own key belongs to
+    a job that succeeded is left out (its work is done); one whose job failed or was cancelled is retried as a new job;
+    one whose job is still open raises JobKeyTaken. A group without members starts its follow-up at once. Failed members
+    do not prevent the follow-up (see `follow_up_insert`).
     """
     with transaction.atomic():
         if unique_key is not None:
@@ -154,7 +154,7 @@ def group_create(
 
 
 def _jobs_by_key(keys: Sequence[str]) -> dict[str, Job]:
-    """The newest job of each key, its retries counted in."""
+    """The newest job of each key, including retries."""
     found: dict[str, Job] = {}
     for start in range(0, len(keys), 500):
         for job in Job.objects.filter(unique_key__in=keys[start : start + 500]):
@@ -208,8 +208,8 @@ def job_cancel(*, job: Job, by: User | None) -> Job:
 def job_retry(*, job: Job, by: User | None) -> Job:
     """Queue the same work again as a new job with `parent`; the ended one stays as it is.
 
-    The new job joins the group of the old one while that is still open; afterwards it stands alone. An open retry
-    of the same job is returned instead of a second one.
+    The new job joins the group of the old one while that is still open; afterwards it is independent. An open retry of
+    the same job is returned instead of a second one.
     """
     with transaction.atomic():
         job.refresh_from_db()

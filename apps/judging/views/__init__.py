@@ -1,1 +1,1 @@
-"""Judges: what they are, how far they can be believed, what they said, and asking them."""
+"""Pages on judges: what they are, how far they can be trusted, their verdicts, and running them."""

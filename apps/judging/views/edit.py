@@ -1,4 +1,4 @@
-"""Making judges and their next versions, and where their endpoints are. Keys go in and never come out."""
+"""Making judges and their next versions, and editing their endpoints. Keys can be entered but never read."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """The next version: a judge's settings never change, and what it said keeps the version that said it."""
+    """The next version: a judge's settings never change, and its verdicts stay with the version that gave them."""
     judge = judge_for_write(person(request), slug, pk)
     if judge.kind not in FORMS:
-        raise Http404("imported verdicts have no settings, and those of a policy that judges are its loop's")
+        raise Http404("imported verdicts have no settings, and a judging policy has those of its loop")
     initial = FORMS[judge.kind].initial_of(judge)
     form = FORMS[judge.kind](posted(request), project=judge.project, judge=judge, initial=initial)
     return _edit(request, judge.project, judge.kind, form)
@@ -93,7 +93,8 @@ def _edit(request: HttpRequest, project: Project, kind: str, form: JudgeForm) ->
             form.add_error("base_url" if _is_about_the_address(form, error) else None, str(error))
         else:
             messages.success(
-                request, _("%(name)s, version %(version)d, is made.") % {"name": made.name, "version": made.version}
+                request,
+                _("%(name)s, version %(version)d, has been created.") % {"name": made.name, "version": made.version},
             )
             return redirect("judging:judge", slug=project.slug, pk=made.pk)
     context = {
@@ -112,7 +113,9 @@ def _edit(request: HttpRequest, project: Project, kind: str, form: JudgeForm) ->
 
 
 def _template_field(request: HttpRequest, form: LlmJudgeForm) -> HttpResponse:
-    """The template's field after another way of answering was chosen: one of ours makes way for the one that fits."""
+    """The template field after another way of answering was chosen: a built-in template is replaced by the matching
+    one.
+    """
     data = request.POST.copy()
     mode = data.get("mode", "text")
     if is_built_in(data.get("template", "")) and mode in dict(form.fields["mode"].choices):  # type: ignore[attr-defined]
@@ -129,7 +132,7 @@ def _is_about_the_address(form: JudgeForm, error: PrefloopError) -> bool:
 
 @sensitive_variables()
 def _test(form: LlmJudgeForm) -> dict[str, Any]:
-    """Ask the endpoint that the form describes which models it serves; nothing is saved."""
+    """Ask the form's endpoint which models it serves; nothing is saved."""
     form.is_valid()
     data = form.cleaned_data
     endpoint = data.get("endpoint")
@@ -187,7 +190,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
                 had_key = bool(found.encrypted_key)
                 endpoint_update(endpoint=found, base_url=url, model=found.model, api_key=key or None)
                 if had_key and not found.encrypted_key:
-                    messages.warning(request, _("The URL changed, so the stored key was wiped: enter it again."))
+                    messages.warning(request, _("The URL changed, so the stored key was deleted. Enter it again."))
                 messages.success(request, _("Saved."))
                 return redirect("judging:endpoint", slug=slug, pk=pk)
         except PrefloopError as error:

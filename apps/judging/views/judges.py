@@ -1,4 +1,4 @@
-"""The judges of a project, one judge, and asking it."""
+"""The judges of a project, one judge, and running it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def runs(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = judge_for_write(person(request), slug, pk)
     if found.retired_at is not None:
-        messages.error(request, _("%(name)s is retired: it is not asked any more.") % {"name": found.name})
+        messages.error(request, _("%(name)s is retired and can't be run any more.") % {"name": found.name})
         return redirect("judging:judge", slug=slug, pk=pk)
     form = AskForm(request.POST)
     if not form.is_valid():
@@ -163,14 +163,14 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             return redirect("judging:judge", slug=slug, pk=pk)
         form.add_error(None, str(error))
         return _judge_page(request, found, form, status=400)
-    messages.success(request, _("%(name)s is asked about %(n)d comparisons.") % {"name": found.name, "n": len(ids)})
+    messages.success(request, _("%(name)s is judging %(n)d comparisons.") % {"name": found.name, "n": len(ids)})
     return redirect("judging:judge", slug=slug, pk=pk)
 
 
 @login_required
 @require_POST
 def retry(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """Ask again where a judge gave nothing but errors and replies that could not be read."""
+    """Ask again where a judge gave only errors and unreadable replies."""
     found = judge_for_write(person(request), slug, pk)
     ids = list(selectors.failed_only(found).values_list("id", flat=True))
     try:
@@ -183,16 +183,16 @@ def retry(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             retry_states=RETRIED_STATES,
         )
     except PrefloopError as error:
-        messages.error(request, str(error) if ids else _("Nothing failed that could be asked again."))
+        messages.error(request, str(error) if ids else _("There are no failed comparisons to ask again."))
     else:
-        messages.success(request, _("%(n)d comparisons are asked about again.") % {"n": len(ids)})
+        messages.success(request, _("%(n)d comparisons are being asked again.") % {"n": len(ids)})
     return redirect("judging:judge", slug=slug, pk=pk)
 
 
 @login_required
 @require_POST
 def go_on(request: HttpRequest, slug: str, pk: int, run: int) -> HttpResponse:
-    """Take up a run that ended before its end: what it has stays, and only the rest is asked."""
+    """Continue an interrupted run: its verdicts stay, and only the rest is asked."""
     found = judge_for_write(person(request), slug, pk)
     row = get_object_or_404(found.runs.select_related("judge", "project"), pk=run)
     try:
@@ -200,7 +200,7 @@ def go_on(request: HttpRequest, slug: str, pk: int, run: int) -> HttpResponse:
     except PrefloopError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("Run %(n)d goes on.") % {"n": run})
+        messages.success(request, _("Run %(n)d continues.") % {"n": run})
     return redirect("judging:judge", slug=slug, pk=pk)
 
 
@@ -209,14 +209,14 @@ def go_on(request: HttpRequest, slug: str, pk: int, run: int) -> HttpResponse:
 def retire(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = judge_for_write(person(request), slug, pk)
     services.judge_retire(judge=found, now=timezone.now())
-    messages.success(request, _("%(name)s is retired. What it said stays.") % {"name": found.name})
+    messages.success(request, _("%(name)s is retired. Its verdicts stay.") % {"name": found.name})
     return redirect("judging:list", slug=slug)
 
 
 @login_required
 @require_POST
 def test_stored(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """Ask a judge's endpoint, with its stored key at its stored URL, which models it serves."""
+    """Ask a judge's endpoint, with its stored key at its stored URL, for its models."""
     found = judge_for_write(person(request), slug, pk)
     if found.endpoint is None:
         messages.error(request, _("This judge has no endpoint."))

@@ -1,4 +1,4 @@
-"""Trying a draft of a judge: how a request reads on a real pair, and what comes of a few; and the attack corpus."""
+"""Testing a draft of a judge: the request for a real pair, and its verdicts on a few; and the attack corpus."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def preview_of(user: User, project: Project, form: LlmJudgeForm) -> dict[str, An
     data = form.cleaned_data
     row = _pairs(project).first()
     if row is None:
-        return {"trouble": _("There are no comparisons yet to show it on.")}
+        return {"trouble": _("There are no comparisons yet for a preview.")}
     mode = judge_mode(data.get("mode") or "text")
     try:
         text = str(data.get("template") or built_in_template(mode))
@@ -88,7 +88,7 @@ def _errors(form: JudgeForm, name: str) -> str:
 
 
 def _pairs(project: Project) -> Any:
-    """Held-out pairs first: where their truth is known a trial can be held against it."""
+    """Held-out pairs first: if their truth is known, a trial can be compared with it."""
     rows = comparison_list(project).select_related("prompt", "first", "second")
     return rows.order_by("-held_out", "id")
 
@@ -97,7 +97,7 @@ def _pairs(project: Project) -> Any:
 @never_cache
 @require_GET
 def trial(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """The live part of a trial: what came of it."""
+    """The live part of a trial: its results."""
     project = project_for(person(request), slug, Role.ENGINEER)
     job = Job.objects.filter(pk=pk, project=project, kind="judging.trial").first()
     if job is None:
@@ -144,5 +144,7 @@ def attack(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     except PrefloopError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("%(name)s is under attack: see how it fares here.") % {"name": judge.name})
+        messages.success(
+            request, _("The attacks on %(name)s are running. Their result appears here.") % {"name": judge.name}
+        )
     return redirect("judging:judge", slug=slug, pk=pk)

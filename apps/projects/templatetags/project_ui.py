@@ -73,7 +73,7 @@ def project_switcher(context: template.Context) -> dict[str, Any]:
 
 @register.simple_tag(takes_context=True)
 def palette_entries(context: template.Context) -> list[dict[str, str]]:
-    """Give every page and action the command palette offers to this person, for json_script."""
+    """Return the pages and actions that the command palette offers to this user, for json_script."""
     user, project = context["request"].user, context.get("project")
     entries: list[dict[str, str]] = []
     if project is not None:
@@ -115,7 +115,7 @@ def palette_entries(context: template.Context) -> list[dict[str, str]]:
 
 @register.simple_tag(takes_context=True)
 def palette_search(context: template.Context) -> str:
-    """Where the palette asks for recipes, loops and prompts by name; "" for who may not see them."""
+    """Where the palette searches recipes, loops and prompts; "" for users who may not see them."""
     user, project = context["request"].user, context.get("project")
     if project is None or not access.has_role(user, project, Role.LEAD):
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.rankings.selectors.detail import JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
-from apps.rankings.selectors.pair import Pair, conversation, pair_of
+from apps.rankings.selectors.pair import ShownPair, conversation, pair_of
 from apps.rankings.selectors.queue import (
     N_HISTORY,
     Progress,
@@ -29,10 +29,10 @@ __all__ = [
     "LETTER",
     "N_HISTORY",
     "JudgeSaid",
-    "Pair",
     "Progress",
     "QueueItem",
     "ReviewDetail",
+    "ShownPair",
     "Worth",
     "conversation",
     "history",

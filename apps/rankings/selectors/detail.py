@@ -1,4 +1,4 @@
-"""Everything said about one comparison, for the review page and for its history."""
+"""All labels of one comparison, for the review page and for its history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apps.samples.models import Comparison
 
 @dataclass(frozen=True, slots=True)
 class JudgeSaid:
-    """One judge's verdicts on a comparison, and what they come to by its order policy."""
+    """One judge's verdicts on a comparison, and its label by its order policy."""
 
     judge: Judge
     label: JudgeLabel | None
@@ -23,7 +23,7 @@ class JudgeSaid:
 
     @property
     def outcome(self) -> str:
-        """An outcome, or the state that stands in for it."""
+        """An outcome, or the state if there is none."""
         if self.label is None:
             return "one order so far"
         return self.label.outcome or self.label.state
@@ -43,7 +43,7 @@ class JudgeSaid:
 
     @property
     def p_percent(self) -> str:
-        """The width of A's bar in a drawing 100 wide; written with a point whatever the language."""
+        """The width of A's bar in a drawing 100 wide; written with a point in every language."""
         return f"{100 * (self.p_first or 0.0):.1f}"
 
     @property
@@ -71,7 +71,7 @@ class ReviewDetail:
 
 
 def review_detail(comparison: Comparison, judge: Judge, *, with_people: bool = True) -> ReviewDetail:
-    """Everything that the review page shows; without people, what others voted gives no reason for a look."""
+    """Return everything that the review page shows; without people, others' votes are no reason for a review."""
     said = said_by_judges(comparison)
     why = uncertainty([comparison.pk], judge, without_people=() if with_people else [comparison.pk])
     mine = next((one for one in said if one.judge.pk == judge.pk), JudgeSaid(judge, None, ()))

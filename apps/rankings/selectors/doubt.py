@@ -1,4 +1,4 @@
-"""Which of a judge's labels are likely wrong, by what people decided about others of it."""
+"""Which of a judge's labels are likely wrong, estimated from people's decisions about its other labels."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LEAST_DECISIONS = 8  # under which there is nothing to learn from
 
 
 def likely_wrong(comparison_ids: Sequence[int], judge: Judge) -> dict[int, float]:
-    """Return the chance that people would correct the judge's label, for those of the comparisons that it labelled.
+    """Return the probability that people would correct the judge's label, for the comparisons that it labelled.
 
-    Learned from every decision that stands about this judge; {} where there are fewer than `LEAST_DECISIONS`.
+    Learned from all current decisions about this judge; {} if there are fewer than `LEAST_DECISIONS`.
     """
     decisions = dict(standing_decisions().filter(judge=judge).order_by("at", "id").values_list("comparison_id", "id"))
     rows = Override.objects.filter(pk__in=decisions.values())
@@ -32,7 +32,7 @@ def likely_wrong(comparison_ids: Sequence[int], judge: Judge) -> dict[int, float
 
 
 def _traits(comparison_ids: Sequence[int], judge: Judge) -> dict[int, LabelTraits]:
-    """What is known of the labels that have a probability; the others can't be trained on as they are."""
+    """The traits of labels with a probability; the others can't be trained on."""
     lengths: dict[int, tuple[int, int]] = {}
     for part in chunks(comparison_ids, CHUNK):
         rows = Comparison.objects.filter(pk__in=part).values_list("id", Length("first__text"), Length("second__text"))

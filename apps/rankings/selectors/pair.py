@@ -1,4 +1,4 @@
-"""A pair as one person is shown it: sides as their assignment says, and nothing that would tell who wrote what."""
+"""A pair as one person sees it: sides as in their assignment, and nothing that reveals the authors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from apps.samples.models import Comparison
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """All that an annotator's page or program gets of an assignment."""
+class ShownPair:
+    """Everything that an annotator's page or program gets of an assignment."""
 
     assignment: int
     comparison: int
@@ -23,11 +23,11 @@ class Pair:
     lease_until: datetime
 
 
-def pair_of(assignment: Assignment) -> Pair:
+def pair_of(assignment: Assignment) -> ShownPair:
     comparison = assignment.comparison
     texts = (comparison.first.text, comparison.second.text)
     left, right = texts if assignment.order == "01" else texts[::-1]
-    return Pair(
+    return ShownPair(
         assignment=assignment.pk,
         comparison=comparison.pk,
         prompt=comparison.prompt.text,
@@ -39,7 +39,7 @@ def pair_of(assignment: Assignment) -> Pair:
 
 
 def conversation(comparison: Comparison) -> tuple[dict[str, Any], ...]:
-    """The turns of a prompt of several; empty for a single one, whose text says it all."""
+    """The turns of a prompt with several; empty for a single turn, whose text says it all."""
     messages = comparison.prompt.messages or []
     turns = tuple(turn for turn in messages if isinstance(turn, dict) and isinstance(turn.get("content"), str))
     return turns if len(turns) > 1 else ()

@@ -1,4 +1,4 @@
-"""What is left for whom: the comparisons that want a person's blind vote."""
+"""The queue of blind votes: which comparisons are left for whom."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _PAUSE = 180.0  # seconds; a longer gap between two votes was a pause, not work
 
 
 def wanting_votes(*, project: Project, user: User, now: datetime) -> QuerySet[Comparison]:
-    """Comparisons that this person may be given, blind, now, in the order in which they are given.
+    """Comparisons that this person may get now, blind, in the order in which they are given.
 
-    Left out: what they voted on or skipped, what they were shown a label of, what others have answered or hold a lease
-    on as often as the project asks, pairs of equal answers, and those of evaluations that are for judges alone. Nothing
-    of judges, gold or models takes part in choice or order.
+    Left out: those they voted on or skipped, those they saw a label of, those on which others have enough votes or
+    leases, pairs of equal answers, and those of evaluations for judges only. Judges, gold and models affect neither
+    choice nor order.
     """
     mine = standing_votes().filter(comparison=OuterRef("pk"), user=user)
     return with_room(Comparison.objects.filter(ready(), annotatable(), project=project), user=user, now=now).filter(
@@ -40,7 +40,7 @@ def wanting_votes(*, project: Project, user: User, now: datetime) -> QuerySet[Co
 
 
 def with_room(rows: QuerySet[Comparison], *, user: User, now: datetime) -> QuerySet[Comparison]:
-    """Those of `rows` on which one more vote, by this person, is wanted: others' votes and leases leave room."""
+    """Those of `rows` that need one more vote, given the votes and leases of others."""
     here = Q(comparison=OuterRef("pk"))
     said = standing_votes().filter(here, choice__in=OUTCOMES).exclude(user=user)
     held = Assignment.objects.filter(here, held_blind(), state="open", lease_until__gte=now).exclude(user=user)
@@ -57,7 +57,7 @@ def _count(rows: QuerySet[Vote] | QuerySet[Assignment]) -> Coalesce:
 
 
 def open_assignments(*, project: Project, user: User) -> QuerySet[Assignment]:
-    """What this person holds, first the one to answer first, all that a page needs with it."""
+    """This person's assignments, the one to answer first at the head, with all that a page needs."""
     return (
         Assignment.objects.filter(unseen_by(user, "comparison"), project=project, user=user, state="open")
         .select_related("comparison__prompt", "comparison__first", "comparison__second", "project")
@@ -68,7 +68,7 @@ def open_assignments(*, project: Project, user: User) -> QuerySet[Assignment]:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` by this person; `minutes_left` at their own pace, None while it is not known."""
+    """`done` of `total` by this person; `minutes_left` at their own pace, None if unknown."""
 
     done: int
     total: int
@@ -80,7 +80,7 @@ class Progress:
 
 
 def progress(*, project: Project, user: User, now: datetime) -> Progress:
-    """Say how far a person has come. Their pace is the median over their last 20 votes."""
+    """Return a person's progress. Their pace is the median over their last 20 votes."""
     mine = Vote.objects.filter(comparison__project=project, user=user)
     done = standing_votes().filter(comparison__project=project, user=user).count()
     left = wanting_votes(project=project, user=user, now=now).count()
@@ -100,15 +100,16 @@ def _minutes(mine: QuerySet[Vote], left: int) -> int | None:
 
 
 def history(*, project: Project, user: User) -> list[Vote]:
-    """The last decisions of this person that stand, latest first: those that can still be taken back."""
+    """The person's last current decisions, latest first: those that can still be undone."""
     rows = standing_votes().filter(comparison__project=project, user=user, assignment__isnull=False)
     return list(rows.select_related("comparison__prompt", "assignment").order_by("-id")[:N_HISTORY])
 
 
 def n_wanting(*, project: Project, user: User, now: datetime) -> int:
-    """The number beside “Annotate” in the rail: how many `wanting_votes` gives, by what is left out of all there are.
+    """The number beside “Annotate” in the rail: how many comparisons `wanting_votes` gives, computed from the excluded
+    ones.
 
-    Every page of the project asks; counting goes through the votes once, where the queue looks up each pair.
+    Every page of the project needs it. Counting reads the votes once, while the queue looks up each pair.
     """
     here = Q(ready("comparison__"), annotatable("comparison__"), comparison__project=project)
     there = Comparison.objects.filter(ready(), annotatable(), project=project)

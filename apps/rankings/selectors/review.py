@@ -1,4 +1,4 @@
-"""What is worth a person's second look: judge-labelled comparisons, the most informative first, and why."""
+"""The review queue: comparisons with a judge's label, the most useful first, with the reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _QUOTED = re.compile(r"[“\"«]([^“”\"«»\n]{3,200})[”\"»]|(?<!\w)['‘
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """How much a person's look would tell (higher first), and why, in words."""
+    """How useful a person's review would be (higher first), and why, in words."""
 
     value: float
     reason: str
@@ -46,9 +46,9 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class QueueItem:
-    """One line of the review queue. Says nothing of which way a label points.
+    """One line of the review queue. It does not reveal the label.
 
-    Nor, of a comparison that the person was not shown yet, what people said: they may still vote on it.
+    Nor, for a comparison that the person was not shown yet, people's votes: they may still vote on it.
     """
 
     comparison_id: int
@@ -61,12 +61,12 @@ class QueueItem:
 def uncertainty(
     comparison_ids: Sequence[int], judge: Judge, seed: int = 0, *, without_people: Collection[int] = ()
 ) -> dict[int, Worth]:
-    """Say how worth a person's time the judge's label of each comparison is: for queues and for a loop's review gate.
+    """Say how much each label of the judge needs a person's review: for queues and for a loop's review gate.
 
-    In order: the judge's two orders disagree; its reply could not be read; an answer was flagged as speaking to the
-    judge; people said otherwise; other judges say otherwise; a small margin |p − ½|; then the rest in an order drawn by
-    `seed`, which makes the head of it a random share. Comparisons without a verdict of the judge are left out, and what
-    people said of those in `without_people` takes no part.
+    In order: the judge's two orders disagree; its reply could not be read; an answer was flagged as addressing the
+    judge; people disagree; other judges disagree; a small margin |p − ½|; then the rest in an order drawn by `seed`, so
+    that its head is a random share. Comparisons without a verdict of the judge are left out, and people's votes on
+    those in `without_people` are ignored.
     """
     verdicts = verdicts_by_judge(comparison_ids, judge)
     blind = set(without_people)
@@ -94,7 +94,7 @@ def _worth(
     if label is None or label.outcome is None:
         return Worth(4 + share, _("no readable verdict"), "unreadable")
     if any(SUSPICIONS & set(verdict.flags) for verdict in verdicts):
-        return Worth(3.5 + share / 100, _("an answer speaks to the judge"), "flagged")
+        return Worth(3.5 + share / 100, _("an answer addresses the judge"), "flagged")
     margin = None if label.p_first is None else abs(label.p_first - 0.5)
     doubt = 0.0 if margin is None else 0.5 - margin
     if people is not None and people != label.outcome:
@@ -116,16 +116,16 @@ def _split(against: Sequence[Judge], n_with: int) -> str:
 
 
 def _orders_disagree(verdicts: Sequence[Verdict]) -> bool:
-    """Whatever the policy makes of it: one order was decided for one answer, the other for the other."""
+    """Whether one order was decided for one answer and the other for the other, whatever the order policy."""
     sides = {v.order: v.outcome for v in verdicts if v.order and v.outcome in {"first", "second"}}
     return len(set(sides.values())) > 1
 
 
 def review_judge(project: Project, name: str = "", *, comparison_ids: Sequence[int] = ()) -> Judge | None:
-    """The judge under review: the one named, else the project's label judge, else the one that said most.
+    """The judge under review: the one named, else the project's label judge, else the one with the most verdicts.
 
-    `comparison_ids`: what is looked at. Of the versions of a name the one that spoke of it is meant; without a name,
-    one that said nothing of it gives way to the one that said most.
+    `comparison_ids`: the comparisons being reviewed. Of the versions of a name the one with verdicts on them is meant;
+    without a name, a judge without verdicts on them is replaced by the one with the most.
     """
     judges = Judge.objects.filter(project=project).order_by("-version")
     if comparison_ids:
@@ -149,7 +149,7 @@ def _has_said(judge: Judge, comparison_ids: Sequence[int]) -> bool:
 
 
 def judge_on(comparison_ids: Sequence[int], *, name: str = "") -> Judge | None:
-    """The judge (of this name, where one is given) that said most about these comparisons."""
+    """The judge (with this name, if given) with the most verdicts on these comparisons."""
     counts: Counter[int] = Counter()
     said = Verdict.objects.filter(judge__name=name) if name else Verdict.objects.all()
     for ids in chunks(comparison_ids, CHUNK):
@@ -167,11 +167,12 @@ def review_queue(
     viewer: User | None = None,
     with_people: bool = True,
 ) -> list[QueueItem]:
-    """Judge-labelled comparisons, the most informative first; held-out ones aside, whose labels are never trained on.
+    """Comparisons with a judge's label, the most useful first, without held-out ones, whose labels are never trained
+    on.
 
-    `comparison_ids` asks for just those, judged or not (a round's, for instance). `decided`: False leaves out what
-    somebody has decided, True keeps only that, None gives both. For a `viewer`, what people said shows only on those
-    that they were shown already, and never where `with_people` is False.
+    `comparison_ids` asks for just those, judged or not (a round's, for instance). `decided`: False leaves out those
+    that somebody has decided, True keeps only them, None gives both. For a `viewer`, people's votes are shown only on
+    those that they were shown already, and never if `with_people` is False.
     """
     if judge is None:
         judge = review_judge(project)
@@ -198,7 +199,7 @@ def review_queue(
 
 
 def n_to_review(project: Project, *, judge: Judge | None = None, comparison_ids: Collection[int] | None = None) -> int:
-    """How many lines `review_queue` has to review; of the project's own judge, the number in the rail."""
+    """How many comparisons `review_queue` has to review; for the project's own judge, the number in the rail."""
     if judge is None:
         judge = review_judge(project)
     if judge is None:
@@ -221,7 +222,7 @@ def _prompts(ids: Sequence[int]) -> dict[int, str]:
 
 
 def quoted_spans(rationale: str, *texts: str) -> list[str]:
-    """Give the passages that a rationale quotes and that one of the answers really contains, each once."""
+    """Return the passages that a rationale quotes and that one of the answers really contains, each once."""
     found: dict[str, None] = {}
     for match in _QUOTED.finditer(rationale):
         quote = (match[1] or match[2]).strip().rstrip(".,;:")

@@ -1,4 +1,4 @@
-"""Leases: which comparison a person looks at, and that nobody else looks at it for nothing."""
+"""Leases: which comparison a person is looking at, so that nobody else works on it for nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRIES = 8  # comparisons looked at while others take them
 
 
 def assignment_next(*, project: Project, user: User, now: datetime, rng: Random) -> Assignment | None:
-    """Lease the next comparison to this person; the one they hold already, if they hold one. None: nothing is left."""
+    """Lease the next comparison to this person, or return the one they hold. None: nothing is left."""
     leased = assignments_lease(project=project, user=user, n=1, now=now, rng=rng)
     return leased[0] if leased else None
 
@@ -33,10 +33,11 @@ def assignment_next(*, project: Project, user: User, now: datetime, rng: Random)
 def assignments_lease(
     *, project: Project, user: User, n: int = PREFETCH, now: datetime, rng: Random, have: Collection[int] = ()
 ) -> list[Assignment]:
-    """Lease up to `n` comparisons besides those of the assignments in `have`: first what the person holds, then new.
+    """Lease up to `n` comparisons besides those of the assignments in `have`: first those the person holds, then new
+    ones.
 
-    Every lease they hold, `have` included, runs anew from now; with more than `MOST_HELD` the surplus is given back. A
-    pair that was given back can still be voted on until somebody else is given it.
+    Every lease they hold, including `have`, is renewed; with more than `MOST_HELD` the surplus is given back. A pair
+    that was given back can still be voted on until somebody else gets it.
     """
     with transaction.atomic():
         held = _renewed(project, user, now)
@@ -57,7 +58,7 @@ def assignments_lease(
 
 
 def assignment_for_comparison(*, comparison: Comparison, user: User, now: datetime, rng: Random) -> Assignment | None:
-    """Lease this very comparison, for a link somebody shared; None where it is not theirs to vote on."""
+    """Lease exactly this comparison, for a shared link; None if this person may not vote on it."""
     project = comparison.project
     with transaction.atomic():
         held = [row for row in _renewed(project, user, now) if row.comparison_id == comparison.pk]
@@ -68,7 +69,7 @@ def assignment_for_comparison(*, comparison: Comparison, user: User, now: dateti
 
 
 def _given_with_guideline(project: Project, given: list[Assignment]) -> None:
-    """Remember which guideline goes with these pairs, as they are shown now."""
+    """Remember the guideline that is shown with these pairs now."""
     name = guideline_name(project)
     changed = [assignment for assignment in given if assignment.guideline != name]
     for assignment in changed:
@@ -78,7 +79,7 @@ def _given_with_guideline(project: Project, given: list[Assignment]) -> None:
 
 
 def _renewed(project: Project, user: User, now: datetime) -> list[Assignment]:
-    """Renew what the person holds; a lease that ran out is renewed only if nobody else was given the place."""
+    """Renew the person's leases; an expired lease is renewed only if nobody else got the place."""
     open_rows = list(open_assignments(project=project, user=user))
     late = {row.comparison_id for row in open_rows if row.lease_until < now}
     free = set(
@@ -118,9 +119,9 @@ def _lease_one(project: Project, user: User, now: datetime, rng: Random) -> Assi
 
 
 def _lease(project: Project, user: User, comparison_id: int, now: datetime, rng: Random) -> Assignment | None:
-    """Lock the comparison, look again whether there is room, and only then insert.
+    """Lock the comparison, check again whether a vote is needed, and only then insert.
 
-    On SQLite the transaction already holds the one write lock; on PostgreSQL the second look is a statement of its
+    On SQLite the transaction already holds the only write lock; on PostgreSQL the second check is a statement of its
     own, so it sees what was committed while this one waited.
     """
     if Comparison.objects.select_for_update(no_key=True).filter(pk=comparison_id).first() is None:

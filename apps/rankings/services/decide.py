@@ -1,4 +1,6 @@
-"""Decisions made seeing a judge's label: to agree with it or to correct it. Appended, one line of events a person."""
+"""Decisions made after seeing a judge's label: to agree with it or to correct it. Appended, one chain of events per
+person.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ REASONS = {
     "missed_instruction": "Missed the instruction",
     "length": "Fell for length",
     "style": "Fell for style",
-    "position": "Fell for the position",
+    "position": "Preferred the answer shown first",
     "unsafe": "Rude or unsafe",
     "no_difference": "No real difference",
 }
@@ -36,16 +38,16 @@ _TRIES = 3
 
 
 class BadDecision(PrefloopError):
-    """The decision says something that no decision can say."""
+    """An invalid decision."""
 
 
 class NoDecision(PrefloopError):
-    """This person has no decision here that stands."""
+    """This person has no current decision here."""
 
     http_status = 409
 
     def __init__(self) -> None:
-        super().__init__("You have no decision here to take back.")
+        super().__init__("You have no decision to undo here.")
 
 
 def override_create(
@@ -60,10 +62,10 @@ def override_create(
 ) -> Override:
     """Record that a person agrees with a judge's label, or what it should have been instead, with the reason.
 
-    `choice` is canonical (first, second, tie, both_bad) and goes with `override` only. To agree where the judge has no
-    label leaves the pair without one; an override to what the judge said is kept as the agreement that it is. The
-    verdicts stay as they are.
-    The same decision again is the same row. Whoever decides has seen the label: they can't vote blind any more.
+    `choice` is canonical (first, second, tie, both_bad) and goes with `override` only. Agreeing where the judge has no
+    label leaves the pair without one; an override equal to the judge's label is stored as an agreement. The verdicts
+    stay unchanged. The same decision again returns the same row. The person has seen the label and can't vote blind any
+    more.
     """
     if kind not in {"agree", "override"}:
         raise BadDecision(f"a decision is agree or override, not {kind!r}")
@@ -102,7 +104,7 @@ def override_create(
 
 
 def override_withdraw(*, comparison: Comparison, user: User, now: datetime) -> Override:
-    """Take back this person's own decision on a comparison. Raises NoDecision if they have none that stands."""
+    """Withdraw this person's own decision on a comparison. Raises NoDecision if they have no current one."""
     with transaction.atomic():
         Comparison.objects.select_for_update(no_key=True).get(pk=comparison.pk)
         head = last_decision(comparison, user)
@@ -123,7 +125,7 @@ def override_withdraw(*, comparison: Comparison, user: User, now: datetime) -> O
 
 
 def override_undo(*, project: Project, user: User, now: datetime) -> Override:
-    """Take back this person's last decision in a project that stands; called again, the one before it.
+    """Withdraw this person's last current decision in a project; called again, the one before it.
 
     Raises NoDecision.
     """

@@ -1,4 +1,4 @@
-"""Blind votes: appended, never edited; the same again is the same vote; the last ten can be taken back."""
+"""Blind votes: appended, never edited; sending one twice stores it once; the last ten can be undone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_SECONDS = 24 * 3600.0
 
 
 class LeaseLost(PrefloopError):
-    """The lease ran out and the comparison was given to somebody else."""
+    """The lease ran out and somebody else got the comparison."""
 
     http_status = 409
 
@@ -42,7 +42,7 @@ class NothingToUndo(PrefloopError):
 
 
 class BadVote(PrefloopError):
-    """The vote says something that no vote can say."""
+    """An invalid vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,12 @@ def vote_create(
     guideline: str | None = None,
     said_at: datetime | None = None,
 ) -> Voted:
-    """Record what a person said of the pair they were shown, and what follows from it.
+    """Record a person's vote on the pair they were shown, and its consequences.
 
-    `choice` is in terms of the screen. `said_at`: when they said it, where that was earlier than now (offline);
-    `seconds`: the time they looked; `guideline`: the version that was on the screen ("": none was), None: the one that
-    went with the pair when it was given. Raises LeaseLost if they were shown a label of it meanwhile, or if the lease
-    ran out and somebody else was given the place, AlreadyAnswered if this assignment has a different answer, and
-    BadVote for what no vote can say.
+    `choice` is in terms of the screen. `said_at`: when they voted, if earlier than now (offline); `seconds`: the time
+    they looked; `guideline`: the version that was on the screen ("": none), None: the one that was given with the pair.
+    Raises LeaseLost if they were shown a label of it meanwhile, or if the lease ran out and somebody else got the
+    place, AlreadyAnswered if this assignment has a different answer, and BadVote for an invalid vote.
     """
     if choice not in CHOICES:
         raise BadVote(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
@@ -107,10 +106,10 @@ def vote_create(
 
 
 def vote_undo(*, project: Project, user: User, now: datetime, assignment: Assignment | None = None) -> Assignment:
-    """Take back this person's last vote (or the one of `assignment`) and give the pair back to them, sides as before.
+    """Undo this person's last vote (or the one of `assignment`) and give the pair back to them, with the same sides.
 
-    An appended `withdrawn` event, not an edit. The same again returns the same assignment. Raises NothingToUndo if it
-    is not among their last ten.
+    A `withdrawn` event is appended, nothing is edited. Repeating it returns the same assignment. Raises NothingToUndo
+    if it is not among their last ten.
     """
     last = history(project=project, user=user)
     if assignment is None:
@@ -120,7 +119,7 @@ def vote_undo(*, project: Project, user: User, now: datetime, assignment: Assign
             return assignment
         vote = next((vote for vote in last if vote.assignment_id == assignment.pk), None)
     if vote is None or vote.assignment_id is None:
-        raise NothingToUndo("there is nothing to take back among your last ten answers")
+        raise NothingToUndo("there is nothing to undo among your last ten answers")
     with transaction.atomic():
         Comparison.objects.select_for_update(no_key=True).get(pk=vote.comparison_id)
         if has_seen(comparison_id=vote.comparison_id, user=user):
@@ -150,18 +149,18 @@ def _check_lease(assignment: Assignment, comparison: Comparison, user: User, now
         return
     # It ran out. That alone loses nothing: the vote counts unless somebody else was given the place meanwhile.
     if not with_room(Comparison.objects.filter(pk=comparison.pk), user=user, now=now).exists():
-        raise LeaseLost("your time for this comparison ran out and somebody else was given it")
+        raise LeaseLost("your time for this comparison ran out, and it was given to somebody else")
 
 
 def _when(said_at: datetime | None, now: datetime) -> datetime:
-    """A time from a client is believed if it lies in the last week; the future and the distant past are not."""
+    """A client's time is accepted if it is in the last week, but not in the future or the distant past."""
     if said_at is None or not now - timedelta(days=7) <= said_at <= now:
         return now
     return said_at
 
 
 def _guideline(project: Project, assignment: Assignment, shown: str | None) -> str:
-    """The version that the person read, which need not be today's. Raises BadVote for one that there is not."""
+    """The version that the person read, which need not be the current one. Raises BadVote for an unknown one."""
     if shown is None:
         return assignment.guideline
     if shown and shown not in {guideline.name for guideline in project.guidelines.only("version")}:

@@ -1,4 +1,4 @@
-"""The desk: one pair after the other, blind. Scripts make it fast; plain forms make it work."""
+"""The annotation page: one pair after the other, blind. Scripts make it fast; without them plain forms work."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def desk(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_GET
 def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
-    """One comparison by its own address: to vote on, or to see what one said."""
+    """One comparison by its own address: to vote on, or to see one's vote."""
     user = access.person(request.user)
     comparison = access.comparison_for(user, slug, comparison_id)
     now, rng = timezone.now(), SystemRandom()
@@ -73,7 +73,9 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
 @never_cache
 @require_POST
 def lease(request: HttpRequest, slug: str) -> HttpResponse:
-    """The pairs after those the page holds already (`have`), and which of those it still holds; `n` = 0 only renews."""
+    """Lease the pairs after those the page has already (`have`), and say which of those it still holds; `n` = 0 only
+    renews.
+    """
     user = access.person(request.user)
     project = access.project_for_annotate(user, slug)
     have = [int(part) for part in request.POST.get("have", "").split(",") if part.isascii() and part.isdigit()]
@@ -124,7 +126,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_POST
 def undo(request: HttpRequest, slug: str) -> HttpResponse:
-    """Take back the last answer, or the one of `assignment`."""
+    """Undo the last answer, or the one of `assignment`."""
     user = access.person(request.user)
     project = access.project_for_annotate(user, slug)
     which = access.assignment_for_write(user, _id(request), slug) if request.POST.get("assignment") else None
@@ -171,7 +173,7 @@ def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dic
 
 
 def _n_comparable(project: Project, user: User) -> int:
-    """How many prompts have answers that this person may make comparisons of, where there is no comparison yet."""
+    """How many prompts have answers that this person may pair, if there is no comparison yet."""
     if not has_role(user, project, Role.ENGINEER) or Comparison.objects.filter(project=project).exists():
         return 0
     return n_comparable(project)
@@ -197,7 +199,7 @@ def _pair_html(request: HttpRequest, project: Project, assignment: Assignment) -
 
 
 def _guide(request: HttpRequest, project: Project) -> dict[str, str] | None:
-    """The guideline in force, for a page that shows another version of it; None where the page has it already."""
+    """The current guideline, if the page shows another version of it; None if the page has it already."""
     version = guideline_name(project)
     if request.POST.get("guideline", version) == version:
         return None

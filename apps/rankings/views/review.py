@@ -1,4 +1,4 @@
-"""The second look: what a judge said, and whether a person agrees."""
+"""The review page: a judge's verdict, and whether a person agrees."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     judge = _judge(request, project, comparison)
     if request.GET.get("part") == "detail":
         if judge is None:
-            raise Http404("no judge has said anything here")
+            raise Http404("no judge has given a verdict here")
         context = {"project": project, "filters": _filters(request), **_detail_context(request, comparison, judge)}
         return render(request, "rankings/_review_detail.html", context)
     if judge is None:
-        raise Http404("no judge has said anything here")
+        raise Http404("no judge has given a verdict here")
     context = _queue_context(request, project, judge)
     context |= _detail_context(request, comparison, judge)
     context["next_id"] = _after(context["items"], comparison.pk)
@@ -69,11 +69,11 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
 @never_cache
 @require_POST
 def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
-    """Agree with the judge's label, or say what it should have been, with the reason."""
+    """Agree with the judge's label, or correct it with a reason."""
     comparison = access.comparison_for_review(request.user, slug, comparison_id)
     judge = _judge(request, comparison.project, comparison)
     if judge is None:
-        raise Http404("no judge has said anything here")
+        raise Http404("no judge has given a verdict here")
     choice = request.POST.get("choice", "")
     try:
         services.override_create(
@@ -94,7 +94,7 @@ def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
 @never_cache
 @require_POST
 def withdraw(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
-    """Take back one's own decision. Whoever has none is told so, and nothing of anybody else's."""
+    """Withdraw one's own decision. A person without one gets an error, and nobody else's decision changes."""
     comparison = access.comparison_for_review(request.user, slug, comparison_id)
     try:
         services.override_withdraw(comparison=comparison, user=access.person(request.user), now=timezone.now())
@@ -107,7 +107,7 @@ def withdraw(request: HttpRequest, slug: str, comparison_id: int) -> HttpRespons
 @never_cache
 @require_POST
 def undo(request: HttpRequest, slug: str) -> HttpResponse:
-    """Take back one's last decision in the project, whenever it was made."""
+    """Withdraw one's last decision in the project, whenever it was made."""
     project = access.project_for_review(request.user, slug)
     try:
         taken = services.override_undo(project=project, user=access.person(request.user), now=timezone.now())
@@ -123,7 +123,7 @@ def undo(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_GET
 def comparison(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
-    """A comparison with everything ever said about it."""
+    """A comparison with all its labels."""
     found = access.comparison_for(request.user, slug, comparison_id, Role.LEAD)
     labels_shown(request, [found.pk])
     context = {
@@ -193,7 +193,7 @@ def _detail_context(request: HttpRequest, comparison: Comparison, judge: Judge) 
 def _judge(request: HttpRequest, project: Project, comparison: Comparison | None = None) -> Judge | None:
     """The judge under review: the one asked for, else the one that labelled the round, else the project's.
 
-    One that said nothing of the comparison under review gives way to one that did.
+    A judge without a verdict on the comparison under review is replaced by one that has one.
     """
     name = request.POST.get("judge") or request.GET.get("judge", "")
     ids = _round_ids(request, project) or ()
@@ -204,7 +204,7 @@ def _judge(request: HttpRequest, project: Project, comparison: Comparison | None
 
 
 def _round_ids(request: HttpRequest, project: Project) -> Sequence[int] | None:
-    """What the round of the address asks people about; None where the address names no round."""
+    """The comparisons that the round in the address asks people about; None if the address names no round."""
     round_id = request.GET.get("round", "")
     if not (round_id.isascii() and round_id.isdigit()):
         return None
@@ -223,7 +223,7 @@ def _filters(request: HttpRequest, *, judge: Judge | None = None) -> str:
 
 
 def _count_words(n: int) -> str:
-    words = ngettext("%(n)d comparison, the most telling first", "%(n)d comparisons, the most telling first", n)
+    words = ngettext("%(n)d comparison, most useful first", "%(n)d comparisons, most useful first", n)
     return words % {"n": n}
 
 
@@ -244,7 +244,7 @@ def _reason(request: HttpRequest) -> str:
 def _decided(
     request: HttpRequest, comparison: Comparison, *, stay: bool = False, judge: Judge | None = None
 ) -> HttpResponse:
-    """Say what stands now; `judge`: whose label the decision was about, where the request does not say it."""
+    """Return the current state; `judge`: whose label the decision was about, if the request does not say it."""
     project = comparison.project
     if not _wants_json(request):
         following = "" if stay else request.POST.get("next", "")

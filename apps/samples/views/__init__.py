@@ -1,1 +1,1 @@
-"""Answers: reading them, sampling more, and making comparisons of them."""
+"""Pages for answers: reading them, sampling more, and pairing them."""

@@ -1,4 +1,4 @@
-"""Sampling runs: the list, a run with its progress, starting one, and making comparisons of one."""
+"""Sampling runs: the list, a run with its progress, starting one, and making comparisons from one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def compare(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def compare_answers(request: HttpRequest, slug: str) -> HttpResponse:
-    """Make comparisons of all the answers that the project has, and go on to annotate them."""
+    """Make comparisons from all answers of the project, and go on to annotate them."""
     project = project_for(person(request), slug, Role.ENGINEER)
     wanted = request.POST.get("per_prompt", "")
     try:
@@ -116,9 +116,9 @@ def compare_answers(request: HttpRequest, slug: str) -> HttpResponse:
 def _made_in_words(made: MadeComparisons) -> str:
     said = ngettext("%(n)d comparison made.", "%(n)d comparisons made.", made.n_new) % {"n": made.n_new}
     if made.n_there:
-        said += " " + _("%(n)d were there already.") % {"n": made.n_there}
+        said += " " + _("%(n)d were already in the set.") % {"n": made.n_there}
     if made.n_same:
-        said += " " + _("%(n)d were left out: both answers say the same.") % {"n": made.n_same}
+        said += " " + _("%(n)d were left out because both answers are the same.") % {"n": made.n_same}
     return said
 
 

@@ -1,4 +1,4 @@
-"""A loop's alarms in words: what its stored metrics, scores and evaluations say went wrong, and what to do about it."""
+"""A loop's alarms in words: problems seen in its stored metrics, scores and evaluations, and what to do."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ ONLINE_SCORE, ONLINE_ENTROPY, CHOSEN = "objective/scores", "objective/entropy", 
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """An alarm as the page shows it: one sentence with its numbers, and what to do."""
+class LoopAlarm:
+    """An alarm for the page: one sentence with its numbers, and what to do."""
 
     alarm: Alarm
     what: str
     todo: str
 
 
-def alarms_of(loop: Loop) -> list[Rung]:
-    """Return the loop's alarms as its newest checkpoint and its last training run have them."""
+def alarms_of(loop: Loop) -> list[LoopAlarm]:
+    """Return the loop's alarms for its newest checkpoint and its last training run."""
     rounds = [round_ for round_ in loop.rounds.order_by("index") if round_.stage == Stage.DONE]
     series = _series(loop)
     found = [chosen_falls(series[CHOSEN])]
@@ -74,7 +74,7 @@ def _mean(result: dict[str, Any], key: str, bounds: str) -> Mean:
 
 
 def _divergence(loop: Loop, rounds: Sequence[Round], online: Sequence[float]) -> Alarm | None:
-    """Judge and gold of the first and of the newest policy that both are known of.
+    """Judge and gold of the first and of the newest policy with both known.
 
     A round samples the policy that the round before made, so its answers' scores belong to that one's gold.
     """
@@ -102,7 +102,9 @@ def _divergence(loop: Loop, rounds: Sequence[Round], online: Sequence[float]) ->
 
 
 def _judge_mean(loop: Loop, round_: Round) -> Mean | None:
-    """The judge's mean score of a round's answers, its interval over prompts: answers to one rise and fall together."""
+    """The judge's mean score of a round's answers, with an interval over prompts, since answers to one prompt are
+    correlated.
+    """
     rows = (
         Score.objects.filter(judge=loop.judge, completion__run=round_.sampling_run_id, state="ok", value__isnull=False)
         .values("completion__prompt")
@@ -116,7 +118,7 @@ def _judge_mean(loop: Loop, round_: Round) -> Mean | None:
 
 
 def _entropy(rounds: Sequence[Round], online: Sequence[float]) -> Alarm | None:
-    """Entropy a token of the newest checkpoint against the start's; inside a step-refreshed run, a whole answer's."""
+    """Entropy per token of the newest checkpoint and of the start; inside an on-policy run, per answer."""
     shift = window_shift(online)
     if shift is not None and (alarm := entropy_collapses(shift.before, shift.after)):
         return alarm
@@ -137,26 +139,28 @@ def _entropy(rounds: Sequence[Round], online: Sequence[float]) -> Alarm | None:
     return entropy_collapses(*per_token) if len(per_token) == 2 else None
 
 
-def _in_words(alarm: Alarm) -> Rung:
+def _in_words(alarm: Alarm) -> LoopAlarm:
     before, after = f"{alarm.before:.2f}", f"{alarm.after:.2f}"
     if alarm.kind == "chosen":
         what = _("Log-probs of chosen answers fell from %(before)s to %(after)s nats in the last run.")
         todo = _(
-            "It learns to avoid the rejected answers more than to give the chosen ones. Raise objective.beta or lower "
+            "The policy learns to avoid the rejected answers more than to give the chosen ones. Raise "
+            "objective.beta or lower "
             "objective.lr, or start from a policy fine-tuned on chosen answers (sft)."
         )
     elif alarm.kind == "kl":
         what = _("The newest checkpoint is %(after)s nats from the start, past the budget of %(limit)s.")
         todo = _(
-            "That is farther than best of %(n)s of the start may go. Raise objective.beta, train fewer rounds, or take "
+            "That is farther than the KL bound of best-of-%(n)s from the starting policy. Raise objective.beta, "
+            "train fewer rounds, or take "
             "an earlier checkpoint from the frontier."
         )
     elif alarm.kind == "length":
         before, after = f"{alarm.before:.0f}", f"{alarm.after:.0f}"
         what = _("Answers grew from %(before)s to %(after)s characters, %(times)s times as long.")
         todo = _(
-            "See on the reports whether the judge prefers the longer answer, and compare checkpoints with length "
-            "controlled; a criterion that asks for short answers, or people's overrides of long ones, turns it."
+            "Check in the reports whether the judge prefers longer answers, and compare checkpoints with length "
+            "controlled. A criterion that asks for short answers, or overrides of long ones, stops the growth."
         )
     elif alarm.kind == "divergence":
         what = _("The judge's score rose from %(first)s to %(second)s while gold fell from %(before)s to %(after)s.")
@@ -165,8 +169,8 @@ def _in_words(alarm: Alarm) -> Rung:
             "or take the checkpoint in which gold was highest."
         )
     else:
-        what = _("Entropy fell from %(before)s to %(after)s nats: the policy gives ever the same answers.")
-        todo = _("Raise objective.beta or the temperature of the draws; look at the newest samples for repetition.")
+        what = _("Entropy fell from %(before)s to %(after)s nats: the policy gives nearly the same answers every time.")
+        todo = _("Raise objective.beta or the sampling temperature; check the newest samples for repetition.")
     first, second = alarm.second or (0.0, 0.0)
     values = {
         "before": before,
@@ -177,7 +181,7 @@ def _in_words(alarm: Alarm) -> Rung:
         "second": f"{second:.2f}",
         "n": f"{_best_of_n_as_far_as(alarm.limit):,}" if alarm.kind == "kl" else "",
     }
-    return Rung(alarm, what % values, todo % values)
+    return LoopAlarm(alarm, what % values, todo % values)
 
 
 def _best_of_n_as_far_as(kl: float) -> int:

@@ -1,7 +1,7 @@
-"""Best-of-N of a sampling run: what the best of n of its scored answers would be worth, and what it would cost.
+"""Best-of-N of a sampling run: the expected gain from choosing the best of n scored answers, and its KL.
 
-One pool of answers to each prompt gives every n up to its size without bias (prefloop.stats.best_of_n); intervals are
-over prompts, for answers to one prompt are alike.
+One pool of answers to each prompt gives an unbiased value for every n up to its size (prefloop.stats.best_of_n);
+intervals are over prompts, since answers to one prompt are correlated.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class Step:
 
 
 def scored_runs(checkpoint: Checkpoint) -> list[SamplingRun]:
-    """The checkpoint's runs of two or more answers a prompt that somebody scored, the newest first."""
+    """The checkpoint's runs of two or more answers per prompt with scores, the newest first."""
     scored = Score.objects.filter(completion__run=OuterRef("pk"), state="ok", value__isnull=False)
     runs = SamplingRun.objects.filter(Exists(scored), checkpoint=checkpoint, n__gte=2)
     return list(runs.select_related("prompt_set").order_by("-id")[:MOST_RUNS])
 
 
 def judges_of(run: SamplingRun) -> list[Judge]:
-    """Who scored the run's answers, the newest judge first."""
+    """The judges that scored the run's answers, the newest judge first."""
     scores = Score.objects.filter(completion__run=run, judge=OuterRef("pk"), state="ok", value__isnull=False)
     return list(Judge.objects.filter(Exists(scores), project_id=run.project_id).order_by("-id"))
 
@@ -103,7 +103,7 @@ def curve(pools: Sequence[Pool]) -> list[Step]:
 
 
 def is_centred(judge: Judge) -> bool:
-    """Whether its scores compare within a prompt only."""
+    """Whether its scores are comparable only within a prompt."""
     return not judge.scale_is_shared
 
 

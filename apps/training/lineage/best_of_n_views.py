@@ -1,4 +1,4 @@
-"""The Best-of-N explorer: a checkpoint's scored answers, and what choosing the best of n of them is worth."""
+"""The Best-of-N explorer: a checkpoint's scored answers, and the gain from choosing the best of n of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def explorer(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 def _chosen(rows: list[Any], wanted: str) -> Any:
-    """The row of that id, else the first; None where there are none."""
+    """The row with that id, else the first; None if there are none."""
     return next((row for row in rows if str(row.pk) == wanted), rows[0] if rows else None)
 
 
@@ -70,7 +70,7 @@ def _chart(steps: list[Step], width: int) -> SafeString:
     return lines(
         [Series(_("best of n"), points)],
         title=_("Expected score of the best of n"),
-        x_label=_("n, answers sampled for one given"),
+        x_label=_("n, answers sampled to return one"),
         y_label=_("score"),
         x_domain=(0.0, steps[-1].n * 1.02),
         width=width,

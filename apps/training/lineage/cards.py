@@ -1,7 +1,7 @@
-"""The model card of a checkpoint: what it is, what it learned from, how it was measured, how it is made again.
+"""The model card of a checkpoint: what it is, its training data, its measurements, how to reproduce it.
 
-Everything in it is read from the rows that made the checkpoint; nothing is known of what was imported but what its
-files say. `checkpoint_card` gathers, `card_markdown` writes.
+Everything in it is read from the database; of an imported model only what its files say is known. `checkpoint_card`
+collects, `card_markdown` writes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from prefloop.recipes.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A setting that is not the recipe's own. `source`: of the setting, with the values of its paper."""
+    """A setting that differs from the recipe's default. `source`: of the setting, with the values of its paper."""
 
     key: str
     value: Any
@@ -36,7 +36,9 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A checkpoint of the line, itself last, with the training set that made it (None: imported, or not known)."""
+    """A checkpoint of the lineage, itself last, with the training set it was trained on (None: imported, or not
+    known).
+    """
 
     checkpoint: Checkpoint
     snapshot: Snapshot | None
@@ -91,7 +93,7 @@ def checkpoint_card(checkpoint: Checkpoint) -> Card:
 
 
 def loop_command(loop: Loop) -> str:
-    """The command that runs a loop again with its settings and seed: from where it was started by a person."""
+    """The command that repeats a loop with its settings and seed, from where a person started it."""
     words = ["python", "manage.py", "run_recipe", loop.recipe, "--project", loop.project.slug]
     words += ["--rounds", str(loop.n_rounds), "--seed", str(loop.seed)]
     start = loop.initial
@@ -124,7 +126,7 @@ def _changed(recipe: Recipe) -> tuple[Changed, ...]:
 
 
 def checkpoint_line(checkpoint: Checkpoint) -> tuple[Ancestor, ...]:
-    """Return a checkpoint's ancestors and itself, the first of all first, each with what it was trained on."""
+    """Return a checkpoint's ancestors and itself, the oldest first, each with its training set."""
     rows = [*checkpoint_ancestors(checkpoint), checkpoint]
     made: dict[int, Snapshot | None] = {}
     for chunk in chunks([row.pk for row in rows], 500):
@@ -135,7 +137,7 @@ def checkpoint_line(checkpoint: Checkpoint) -> tuple[Ancestor, ...]:
 
 
 def _judges(snapshot: Snapshot | None, loop: Loop | None) -> tuple[Judge, ...]:
-    """The judges whose verdicts made the training set's labels, and the loop's own: version by version."""
+    """The judges whose verdicts are the training set's labels, and the loop's own, version by version."""
     found: dict[int, Judge] = {}
     if loop is not None and loop.judge is not None:
         found[loop.judge.pk] = loop.judge
@@ -170,7 +172,7 @@ def _measured(checkpoint: Checkpoint) -> Iterable[Measured]:
 
 
 def card_markdown(card: Card) -> str:
-    """Write the card as the README.md that goes with the weights. Names that people chose can't break its tables."""
+    """Write the card as the README.md of the weights. Names chosen by people can't break its tables."""
     one = card.checkpoint
     parts = [
         "---\n# Fill in before you publish: the licence of these weights follows from the base model and the data.\n"
@@ -220,11 +222,11 @@ def card_markdown(card: Card) -> str:
 def _origin(card: Card) -> str:
     if card.beside is not None:
         return (
-            f"Round {card.beside.index} of loop {card.beside.loop_id} (`{card.beside.loop.recipe}`), trained again as "
-            "if nobody had overridden a label, to be compared with it.\n"
+            f"Round {card.beside.index} of loop {card.beside.loop_id} (`{card.beside.loop.recipe}`), trained again "
+            "without people's overrides, for comparison.\n"
         )
     if card.loop is None or card.recipe is None or card.round is None:
-        made = "Trained by prefloop outside a loop." if card.run else "Imported; how it was trained is not known here."
+        made = "Trained by prefloop outside a loop." if card.run else "Imported; its training is not known here."
         return f"{made}\n"
     text = f"{_safe(card.recipe.title)} (`{card.recipe.name}`), round {card.round.index} of {card.loop.n_rounds}"
     if card.run is not None and card.run.kind == "sft" and card.round.index == 0:
@@ -237,7 +239,7 @@ def _origin(card: Card) -> str:
 def _approval(one: Checkpoint) -> str:
     if one.approved_at is None:
         return "no"
-    text = f"{one.approved_at:%Y-%m-%d %H:%M} UTC by {one.approved_by or 'someone who has left'}"
+    text = f"{one.approved_at:%Y-%m-%d %H:%M} UTC by {one.approved_by or 'a former member'}"
     return f"{text}: {one.approval_note}" if one.approval_note else text
 
 
@@ -261,7 +263,7 @@ def _data(card: Card) -> str:
         return ""
     rows: list[tuple[Any, ...]] = [(source, f"{n:,}") for source, n in sorted(found.sources.items())]
     share = override_share(found)
-    again = f", {share.n_replayed:,} are overrides learnt again from earlier rounds" if share.n_replayed else ""
+    again = f", {share.n_replayed:,} are overrides replayed from earlier rounds" if share.n_replayed else ""
     return (
         f"## Training set\n\n`{found.name}`: {found.n_pairs:,} rows, of which {share.n_overrides:,} labels are "
         f"people's overrides (they changed {share.n_changed:,}){again} and {found.n_human:,} other labels by people.\n"
@@ -304,16 +306,18 @@ def _again(card: Card) -> str:
     if card.loop is None or card.round is None:
         return ""
     text = (
-        f"## Make it again\n\n```\n{card.command}\n```\n\nThe seed makes sampling and training repeat on the same "
-        "machine and versions. What people decide while a loop runs is not in the command: it is in the training set, "
-        "whose bytes the hash above names.\n"
+        f"## Reproduce it\n\n```\n{card.command}\n```\n\nWith this seed, sampling and training repeat exactly "
+        "on the same "
+        "machine and versions. What people decided during the loop is not in the command; it is in the "
+        "training set with "
+        "the hash above.\n"
     )
     for change in changes_of(card.loop):
         if change.from_round <= card.round.index and change.chosen:
             said = ", ".join(f"`{_safe(key)}={_safe(value)}`" for key, value in change.chosen.items())
             text += f"While it ran, people changed from round {change.from_round} on: {said}.\n"
     if card.loop.n_rounds != card.round.index and card.round.index > 0:
-        text += f"This checkpoint is what round {card.round.index} makes.\n"
+        text += f"This checkpoint is the result of round {card.round.index}.\n"
     return text
 
 
@@ -324,7 +328,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
 
 
 def _safe(value: Any) -> str:
-    """One line that opens no cell, no tag and no link."""
+    """One line that contains no cell, tag or link."""
     text = " ".join(str(value).split())
     for sign in ("\\", "|", "<", "[", "]"):
         text = text.replace(sign, "\\" + sign)

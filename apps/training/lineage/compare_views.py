@@ -1,4 +1,4 @@
-"""Comparing what was made: loops laid over each other, two checkpoints' answers side by side."""
+"""Comparing results: loops in one chart, two checkpoints' answers side by side."""
 
 from __future__ import annotations
 

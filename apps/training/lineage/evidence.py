@@ -1,4 +1,4 @@
-"""What a loop's page shows besides its numbers: fresh answers with their labels, what people changed, the log."""
+"""What a loop's page shows besides its numbers: new answers with their labels, people's changes, the log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOG_LINES = 200
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """A comparison as the page shows it: A is the canonical first. `p` is of the side that won; None: no label."""
+    """A comparison for the page: A is the canonical first. `p` is of the side that won; None: no label."""
 
     comparison: Comparison
     outcome: str
@@ -42,9 +42,9 @@ class LabelledPair:
 
 
 def latest_pairs(loop: Loop, *, limit: int = 6) -> tuple[Round | None, list[LabelledPair]]:
-    """Return the newest round that has comparisons, and some of them with their labels as they are now.
+    """Return the newest round that has comparisons, and some of them with their current labels.
 
-    A recipe of stored comparisons shows those of its last training set. What people corrected comes first.
+    A recipe of stored comparisons shows those of its last training set. People's corrections come first.
     """
     for round_ in loop.rounds.order_by("-index"):
         rows = Comparison.objects.filter(project=loop.project, origin=round_origin(loop, round_.index))
@@ -91,7 +91,7 @@ def latest_answers(round_: Round, *, limit: int = 6) -> list[Completion]:
 
 
 def training_log(loop: Loop) -> tuple[TrainingRun | None, str]:
-    """The newest run of the loop and the end of what its process wrote."""
+    """The newest run of the loop and the end of its process's log."""
     run = TrainingRun.objects.filter(round__loop=loop).select_related("round").order_by("-id").first()
     if run is None:
         return None, ""
@@ -99,7 +99,7 @@ def training_log(loop: Loop) -> tuple[TrainingRun | None, str]:
 
 
 def tail(path: Path) -> str:
-    """The last whole lines of a file, at most LOG_LINES; "" where there is no file."""
+    """The last whole lines of a file, at most LOG_LINES; "" if there is no file."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, 2)

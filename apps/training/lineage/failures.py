@@ -1,4 +1,4 @@
-"""Whose fault a failure is, and what to do, in plain words."""
+"""The cause of a failure, and what to do, in plain words."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Failure:
 
 _FAILURES = {
     "user_config": (
-        gettext_noop("A setting can't work"),
+        gettext_noop("A setting is invalid"),
         gettext_noop("The settings of this loop, not the machine."),
-        gettext_noop("Start a new loop with the setting put right; this one would fail again."),
+        gettext_noop("Start a new loop with a corrected setting; this one would fail again."),
     ),
     "data": (
-        gettext_noop("The data is not there, or not what the recipe needs"),
+        gettext_noop("Data is missing, or not what the recipe needs"),
         gettext_noop("The project's data."),
-        gettext_noop("Put the data right, then resume: what is done already is kept."),
+        gettext_noop("Correct the data, then resume. Finished work is kept."),
     ),
     "out_of_memory": (
         gettext_noop("Memory ran out"),
@@ -34,32 +34,34 @@ _FAILURES = {
     "out_of_disk": (
         gettext_noop("The disk is full"),
         gettext_noop("The machine."),
-        gettext_noop("Make room, then resume."),
+        gettext_noop("Free some space, then resume."),
     ),
     "judge_unreachable": (
         gettext_noop("The judge's server could not be reached"),
         gettext_noop("The judge's server or the network."),
-        gettext_noop("See that the endpoint answers, then resume: what it said already is kept and not paid twice."),
+        gettext_noop(
+            "Make sure that the endpoint responds, then resume. Its verdicts are kept and not paid for twice."
+        ),
     ),
     "judge_refused": (
         gettext_noop("The judge's server refused"),
         gettext_noop("The endpoint's key, quota or model name."),
-        gettext_noop("Put the endpoint right on the Judges page, then resume."),
+        gettext_noop("Correct the endpoint on the Judges page, then resume."),
     ),
     "cap_reached": (
         gettext_noop("The endpoint's cap on spending is reached"),
-        gettext_noop("Nobody's: the cap did what it is for."),
-        gettext_noop("Raise the cap on the endpoint's page, then resume: what was paid for is kept."),
+        gettext_noop("Nobody: the cap worked as intended."),
+        gettext_noop("Raise the cap on the endpoint's page, then resume. Everything paid for is kept."),
     ),
     "worker_lost": (
-        gettext_noop("The worker died again and again"),
+        gettext_noop("The worker died repeatedly"),
         gettext_noop("The machine: it was switched off, or killed the process."),
-        gettext_noop("See that a worker runs (manage.py doctor), then resume from the last checkpoint."),
+        gettext_noop("Make sure that a worker runs (manage.py doctor), then resume from the last checkpoint."),
     ),
     "timeout": (
         gettext_noop("It took too long"),
         gettext_noop("The machine or the judge's server."),
-        gettext_noop("Resume: it goes on where it stopped."),
+        gettext_noop("Resume: it continues where it stopped."),
     ),
     "internal": (
         gettext_noop("Something broke inside prefloop"),

@@ -1,4 +1,4 @@
-"""What evaluations found of checkpoints: the figures of a round's result, as model card and lineage show them."""
+"""Results of evaluations: the figures of a round, as model card and lineage show them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One evaluation: what it found, on how many prompts (and answers, or comparisons)."""
+    """One evaluation: its result, and the number of prompts (and answers, or comparisons)."""
 
     loop_id: int
     round: int
@@ -52,7 +52,7 @@ class Measured:
     n_comparisons: int | None
 
     def figure(self, key: str) -> Figure | None:
-        """Give the figure that stands under this key in a round's result."""
+        """Return the figure with this key in a round's result."""
         return next((figure for figure in self.figures if figure.key == key), None)
 
 
@@ -75,7 +75,9 @@ def measured(round_: Round, result: dict[str, Any]) -> Measured:
 
 
 def measured_of(project: Project) -> dict[int, Measured]:
-    """What the round that made each checkpoint measured of it; of a start, its newest loop. Three queries."""
+    """The measurements of each checkpoint by the round that made it; for a starting policy, by its newest loop.
+    Three queries.
+    """
     found: dict[int, Measured] = {}
     done = Round.objects.filter(loop__project=project, stage=Stage.DONE, output__isnull=False)
     for row in done.order_by("index", "id").only("loop_id", "index", "output_id", "result"):
@@ -104,7 +106,7 @@ def in_words(figure: Figure) -> str:
 
 
 def in_short(one: Measured) -> str:
-    """What a node of the lineage has room for: "gold 3.10 · win 62.5\u202f% · KL 0.26"."""
+    """The figures that fit into a node of the lineage: "gold 3.10 · win 62.5 % · KL 0.26"."""
     parts = []
     for key, name in ON_A_NODE:
         figure = one.figure(key)
@@ -115,7 +117,7 @@ def in_short(one: Measured) -> str:
 
 
 def _number(figure: Figure, value: float) -> str:
-    """Write a value of the figure: small numbers, as a KL, keep their digits."""
+    """Write a value of the figure: small numbers, such as a KL, keep their digits."""
     scale, digits = {"%": (100.0, 1), "characters": (1.0, 0)}.get(figure.unit, (1.0, 2))
     if digits == 2 and 0 < max(abs(one) for one in (figure.value, figure.low, figure.high) if one is not None) < 0.1:
         digits = 4

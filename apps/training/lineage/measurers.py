@@ -1,4 +1,4 @@
-"""Who measured a loop's policies, in plain values and in words, and what people said of the pairs given to them."""
+"""Who measured a loop's policies, in plain values and in words, and people's votes on the pairs given to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefloop.stats.ppi import MIN_HUMAN
 
 @dataclass(frozen=True, slots=True)
 class PeopleSaid:
-    """A round's pairs for people: `n_asked` of them, and what those that were answered come to."""
+    """A round's pairs for people: `n_asked` of them, and the result of those that were answered."""
 
     index: int
     n_asked: int
@@ -25,39 +25,39 @@ class PeopleSaid:
 
     @property
     def few(self) -> int:
-        """Prompts that people have still to decide before there is an interval."""
+        """Prompts that people still have to decide before there is an interval."""
         return max(0, MIN_HUMAN - self.said.both.n)
 
 
 def evaluation_of(loop: Loop) -> dict[str, Any]:
-    """Return `{"judge", "independent"}` of the newest round that was measured: the top of `run_recipe --json`."""
+    """Return `{"judge", "independent"}` of the newest measured round: the top of `run_recipe --json`."""
     told = _newest(loop)
     return {"judge": told.get("by") or None, "independent": told.get("independent")}
 
 
 def measurer_in_words(loop: Loop) -> str:
-    """Say who measures the loop; nothing before a policy was measured, or where none is."""
+    """Say who measures the loop; empty before a policy was measured, or if none is."""
     told = _newest(loop)
     name, independent = told.get("by"), told.get("independent")
     if not told:
         return ""
     if name == TRUTH:
-        return _("Win rates are by the world’s own truth, which is never trained on.")
+        return _("Win rates are measured by the world’s own truth, which is never trained on.")
     if not name:
         return _(
-            "No win rate: no judge compares the answers. Make a judge on the Judges page, or name one in the "
-            "settings (evaluation.judge). KL and length are measured all the same."
+            "No win rate: no judge compares the answers. Make a judge on the Judges page, or name one in the settings "
+            "(evaluation.judge). KL and length are measured anyway."
         )
     if independent:
-        return _("Win rates are by %(judge)s, which labelled nothing of this training.") % {"judge": name}
+        return _("Win rates are measured by %(judge)s, which did not label the training data.") % {"judge": name}
     return _(
-        "Win rates are by %(judge)s, which labelled what the policy trains on too: no other judge can measure here. "
-        "They say how well the policy pleases this judge; an independent one may disagree."
+        "Win rates are measured by %(judge)s, which also labelled the training data: no other judge can measure here. "
+        "They show how well the policy pleases this judge; an independent one may disagree."
     ) % {"judge": name}
 
 
 def people_said(rounds: Sequence[Round]) -> list[PeopleSaid]:
-    """Return what people said of each round's pairs, where it gave them any."""
+    """Return people's votes on each round's pairs, if it gave them any."""
     found = []
     for round_ in rounds:
         said = people_of(round_.evaluation)

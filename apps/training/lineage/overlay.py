@@ -1,4 +1,4 @@
-"""Several loops laid over each other: their curves in one chart, and where their settings differ."""
+"""Several loops in one chart: their curves, and where their settings differ."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BY_ROUND = (
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure of several loops, drawn for a desk and for a phone, where a loop is its number alone."""
+    """A figure of several loops, drawn for a desktop and for a phone, where a loop is only its number."""
 
     title: str
     wide: SafeString
@@ -74,12 +74,12 @@ def overlay(loops: Sequence[Loop]) -> list[Chart]:
         series = [
             Series(loop_name(loop), _step_points(points[loop.pk], key), series=at) for at, loop in enumerate(loops)
         ]
-        charts += _chart(series, _(title), unit, _("step, rounds one after the other"))
+        charts += _chart(series, _(title), unit, _("step, counted across rounds"))
     return charts
 
 
 def differences(loops: Sequence[Loop]) -> tuple[list[Difference], int]:
-    """Return the settings in which loops differ, as they stand after every change, and how many are the same."""
+    """Return the settings in which loops differ, after every change, and how many are the same."""
     settings: list[dict[str, Any]] = []
     for loop in loops:
         general = {
@@ -97,7 +97,7 @@ def differences(loops: Sequence[Loop]) -> tuple[list[Difference], int]:
 
 
 def _by_step(loop: Loop) -> list[tuple[int, dict[str, Any]]]:
-    """The loop's metrics with their steps counted through: a round begins where the one before ended."""
+    """The loop's metrics with steps counted across rounds."""
     found = curves(loop)["points"]
     ends: dict[int, int] = {}
     for point in found:

@@ -51,7 +51,7 @@ def loop_list(project: Project) -> QuerySet[Loop]:
 
 
 def loop_rows(loop: Loop) -> list[dict[str, Any]]:
-    """Return the rows of `run_recipe --json`: one a round that is done, round 0 the starting policy."""
+    """Return the rows of `run_recipe --json`: one per finished round, round 0 the starting policy."""
     return [round_row(round_) for round_ in loop.rounds.filter(stage="done").select_related("output").order_by("index")]
 
 
@@ -84,7 +84,7 @@ def curves(loop: Loop, *, since: int = 0) -> dict[str, Any]:
 def curves_since(loop: Loop, since: str) -> dict[str, Any]:
     """Return what a page that has seen `since` lacks: {"since", "reset", "points", "rounds"}.
 
-    The token counts what the page has: a run that resumed takes rows back, and then everything comes again (`reset`).
+    The token counts what the page has: a resumed run takes rows back, and then everything is sent again (`reset`).
     """
     rows = Metric.objects.filter(run__round__loop=loop).exclude(run__round__index=0)
     seen, n_seen = 0, 0
@@ -105,7 +105,7 @@ def curves_since(loop: Loop, since: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The review gate of a round: what people were asked, and how much of it is left."""
+    """The review gate of a round: what people were asked, and how much is left."""
 
     round_id: int
     n: int
@@ -126,7 +126,7 @@ def gate_of(loop: Loop, round_: Round | None) -> Gate | None:
 
 
 def stage_jobs(round_: Round, *, limit: int = 12) -> list[Job]:
-    """The jobs of the stage under way: what failed first, then what a worker holds, then what waits."""
+    """The jobs of the current stage: first failed ones, then running ones, then waiting ones."""
     if round_.group_id is None:
         return []
     rank = {"failed": 0, "running": 1, "cancelling": 1, "starting": 1, "queued": 2, "cancelled": 3, "succeeded": 4}
@@ -140,7 +140,7 @@ def snapshots_of(loop: Loop) -> QuerySet[Snapshot]:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What a round learnt from. `round` is set where it may be trained again without overrides."""
+    """The training set of a round. `round` is set if it may be trained again without overrides."""
 
     snapshot: Snapshot
     share: OverrideShare
@@ -162,7 +162,7 @@ def training_sets(loop: Loop) -> list[TrainingSet]:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class WithAndWithout:
     """A figure of a round with people's overrides and without."""
 
     name: str
@@ -183,8 +183,8 @@ BESIDE = (
 )
 
 
-def counterfactuals_of(loop: Loop) -> list[tuple[Counterfactual, list[Beside]]]:
-    """The rounds trained without overrides, each with what both versions measured on the same prompts."""
+def counterfactuals_of(loop: Loop) -> list[tuple[Counterfactual, list[WithAndWithout]]]:
+    """The rounds trained without overrides, each with the results of both versions on the same prompts."""
     rows = Counterfactual.objects.filter(round__loop=loop).select_related("round", "run__output", "started_by")
     found = []
     for row in rows.order_by("round__index"):
@@ -194,13 +194,13 @@ def counterfactuals_of(loop: Loop) -> list[tuple[Counterfactual, list[Beside]]]:
             if real is not None and without is not None:
                 real_bounds = row.round.result.get(bounds) or (None, None)
                 bare_bounds = row.result.get(bounds) or (None, None)
-                figures.append(Beside(str(name), str(unit), real, real_bounds, without, bare_bounds))
+                figures.append(WithAndWithout(str(name), str(unit), real, real_bounds, without, bare_bounds))
         found.append((row, figures))
     return found
 
 
 def state_shown(loop: Loop) -> str:
-    """The state to show: a loop that was cancelled is `cancelling` while a worker or its child is still at work."""
+    """The state to show: a cancelled loop is `cancelling` while a worker or its child is still running."""
     if loop.state != LoopState.CANCELLED:
         return str(loop.state)
     groups = [group for group in loop.rounds.values_list("group_id", flat=True) if group is not None]
@@ -209,7 +209,7 @@ def state_shown(loop: Loop) -> str:
 
 
 def history_of(loop: Loop, *, limit: int = 100) -> list[AuditEvent]:
-    """What people did to the loop, the newest first."""
+    """People's actions on the loop, the newest first."""
     targets = [f"loop {loop.pk}", f"loop {loop.pk} ({loop.recipe})"]
     rows = AuditEvent.objects.filter(project_slug=loop.project.slug, target__in=targets).select_related("actor")
     return list(rows.order_by("-id")[:limit])
@@ -322,4 +322,4 @@ def _waits(loop: Loop, round_: Round | None) -> str:
         return held[0].message or held[0].title
     if any(job.state == "queued" for job in jobs):
         return _("waits for a free %(queue)s worker") % {"queue": jobs[0].queue}
-    return _("the next step is on its way")
+    return _("the next step starts soon")

@@ -1,4 +1,4 @@
-"""Two checkpoints' answers to the same prompts, side by side: those of their evaluations, or of runs of one's own."""
+"""Two checkpoints' answers to the same prompts, side by side: from their evaluations, or from sampling runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANSWERS = 4  # shown of each checkpoint to one prompt
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """A prompt and what both said to it, answer by answer in their order."""
+    """A prompt and both checkpoints' answers to it, in order."""
 
     prompt: Prompt
     first: tuple[Completion, ...]
@@ -29,7 +29,7 @@ class Sides:
 
 
 def sampled_checkpoints(project_id: int) -> QuerySet[Checkpoint]:
-    """Return the policies that have answered anything here, the newest first."""
+    """Return the policies with answers here, the newest first."""
     answered = Completion.objects.filter(project_id=project_id, run__checkpoint__isnull=False)
     return Checkpoint.objects.filter(
         project_id=project_id, role="policy", pk__in=answered.values("run__checkpoint").distinct()
@@ -37,7 +37,9 @@ def sampled_checkpoints(project_id: int) -> QuerySet[Checkpoint]:
 
 
 def shared_prompts(first: Checkpoint, second: Checkpoint) -> list[int]:
-    """Return the prompts that both have answered, held-out ones first: their answers were drawn alike."""
+    """Return the prompts that both have answered, held-out ones first: their answers were sampled with the same
+    seed.
+    """
     both = (
         Prompt.objects.filter(project_id=first.project_id, completions__run__checkpoint__in=[first.pk, second.pk])
         .annotate(n=Count("completions__run__checkpoint", distinct=True))
@@ -47,7 +49,9 @@ def shared_prompts(first: Checkpoint, second: Checkpoint) -> list[int]:
 
 
 def side_by_side(first: Checkpoint, second: Checkpoint, prompt_ids: list[int], *, order: str = "prompt") -> list[Sides]:
-    """Return what both said to these prompts; `longer`, `shorter`: where the second's answers differ so, most first."""
+    """Return both checkpoints' answers to these prompts; `longer`, `shorter`: sorted by how the second's lengths
+    differ.
+    """
     prompts = Prompt.objects.in_bulk(prompt_ids)
     answers: dict[tuple[int, int], list[Completion]] = {}
     rows = Completion.objects.filter(run__checkpoint__in=[first.pk, second.pk], prompt__in=prompt_ids)

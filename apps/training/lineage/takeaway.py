@@ -1,4 +1,4 @@
-"""Writing a checkpoint out of the store, with its card, and saying so in the audit log."""
+"""Exporting a checkpoint with its card, and recording it in the audit log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apps.training.lineage.cards import card_markdown, checkpoint_card
 
 
 def checkpoint_export(*, checkpoint: Checkpoint, folder: Path, by: User | None = None) -> Path:
-    """Write the checkpoint with its model card to `folder`/NAME; nothing is there until all of it is.
+    """Write the checkpoint with its model card to `folder`/NAME atomically.
 
     Raises DamagedCheckpoint, UnsafeCheckpoint, ExportRefused.
     """
@@ -23,7 +23,7 @@ def checkpoint_export(*, checkpoint: Checkpoint, folder: Path, by: User | None =
 
 
 def checkpoint_taken(*, checkpoint: Checkpoint, by: User | None, how: str) -> None:
-    """Say in the audit log that weights went out."""
+    """Record the export of weights in the audit log."""
     audit(
         actor=by,
         verb="checkpoint.export",

@@ -1,4 +1,4 @@
-"""Taking a checkpoint away: its model card, and the download."""
+"""Downloading a checkpoint: its model card, and the zip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lineage of labels, both ways: from a comparison to the checkpoints that learned from it, and back."""
+"""The lineage of labels, both ways: from a comparison to the checkpoints trained on it, and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_USES = 200
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One training set that holds a comparison: its label as it was frozen, and the runs that learned from it."""
+    """One training set that contains a comparison: its label at the time of freezing, and the runs that used it."""
 
     item: SnapshotItem
     pair: LabelledPair
@@ -30,7 +30,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """`heirs`: checkpoints trained further from those that the uses made, none of which is among them."""
+    """`heirs`: checkpoints trained further from those of the uses, without those themselves."""
 
     uses: tuple[Use, ...]
     heirs: tuple[Checkpoint, ...]
@@ -66,7 +66,7 @@ def _heirs(project_id: int, made: set[int]) -> tuple[Checkpoint, ...]:
 
 
 def frozen_label(item: SnapshotItem, comparison: Comparison) -> LabelledPair:
-    """The label as the training set holds it, whatever has been said since."""
+    """The label in the training set, whatever happened to it since."""
     was = ""
     if item.source == "override":
         before = item.p_first_without_overrides

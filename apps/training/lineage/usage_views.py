@@ -1,4 +1,4 @@
-"""From a label to the checkpoints that learned from it, and from a checkpoint to its labels."""
+"""From a label to the checkpoints trained on it, and from a checkpoint to its labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = 50
 @never_cache
 @require_GET
 def used(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """The training sets, runs and checkpoints that a comparison went into."""
+    """The training sets, runs and checkpoints that contain a comparison."""
     found = comparison_for(person(request), slug, pk, Role.LEAD)
     usage = usage_of(found)
     if usage.uses:
@@ -37,7 +37,7 @@ def used(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @never_cache
 @require_GET
 def labels(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """The labels that made a checkpoint, as they were frozen, a page at a time."""
+    """The training labels of a checkpoint, as they were frozen, a page at a time."""
     found = checkpoint_for_read(person(request), slug, pk)
     show = request.GET.get("show", "all")
     show = show if show in SHOW else "all"

@@ -1,4 +1,4 @@
-"""Loops for programs: start one, and ask how far it is."""
+"""Loops for programs: start one, and ask for its state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SettingField(serializers.Field):  # type: ignore[type-arg]
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str | int | float | bool):
-            raise serializers.ValidationError("a setting is a text, a number or a flag")
+            raise serializers.ValidationError("a setting is a text, a number or a boolean")
         return data
 
     def to_representation(self, value: Any) -> Any:
@@ -68,7 +68,7 @@ def shown(loop: Loop) -> dict[str, Any]:
 
 
 class LoopCreate(APIView):
-    """Start a recipe. Nothing is written unless everything it needs is there or can be made first."""
+    """Start a recipe. Nothing is written unless everything it needs exists or can be made first."""
 
     class InputSerializer(serializers.Serializer[Any]):
         recipe = serializers.CharField(max_length=40)
@@ -83,7 +83,9 @@ class LoopCreate(APIView):
         request=InputSerializer,
         responses={
             201: LoopSerializer,
-            400: OpenApiResponse(description="Unknown recipe, bad setting, or something is missing: one line says it."),
+            400: OpenApiResponse(
+                description="Unknown recipe, bad setting, or something is missing; one line gives the reason."
+            ),
         },
     )
     def post(self, request: Request, slug: str) -> Response:
@@ -104,7 +106,7 @@ class LoopCreate(APIView):
 
 
 class LoopDetail(APIView):
-    """How far a loop is, and what its finished rounds measured."""
+    """The state of a loop, and the measurements of its finished rounds."""
 
     @extend_schema(responses={200: LoopSerializer})
     def get(self, request: Request, pk: int) -> Response:

@@ -1,7 +1,7 @@
-"""A round trained again without people's overrides, beside the real one: what did their corrections change?
+"""A round trained again without people's overrides: what did their corrections change?
 
-Everything else stays as it was: the frozen labels, the start, the reference, the seed, the prompts it is measured on.
-What the round only remembered because a person had overridden it is left out.
+Everything else stays the same: the frozen labels, the starting policy, the reference, the seed, the evaluation prompts.
+Examples that the round had only because a person overrode them are left out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ADVANCE = "counterfactual.advance"
 
 
 class CounterfactualRefused(PrefloopError):
-    """A round that can't be trained again without overrides, and why."""
+    """A round that can't be trained again without overrides, with the reason."""
 
 
 def counterfactual_of(round_: Round) -> Counterfactual | None:
@@ -49,7 +49,7 @@ def counterfactual_of(round_: Round) -> Counterfactual | None:
 
 
 def overridden_run(round_: Round) -> TrainingRun | None:
-    """The run of a finished round whose training set holds labels that people overrode; None: there is none."""
+    """The run of a finished round whose training set contains overridden labels; None if there is none."""
     if round_.stage != Stage.DONE or round_.index == 0:
         return None
     runs = overridden_runs().filter(round=round_)
@@ -57,18 +57,20 @@ def overridden_run(round_: Round) -> TrainingRun | None:
 
 
 def counterfactual_start(*, round_: Round, by: User | None) -> Counterfactual:
-    """Train a finished round again without people's overrides, and measure it; one that failed is taken up again.
+    """Train a finished round again without people's overrides, and measure it; a failed attempt is resumed.
 
     Raises CounterfactualRefused, NothingToTrainOn.
     """
     real = overridden_run(round_)
     if real is None:
-        raise CounterfactualRefused(f"round {round_.index} has not ended, or learnt from no label that people overrode")
+        raise CounterfactualRefused(
+            f"round {round_.index} has not ended, or had no overridden label in its training set"
+        )
     with transaction.atomic():
         loop = Loop.objects.select_for_update(no_key=True).get(pk=round_.loop_id)
         found = counterfactual_of(round_)
         if found is not None and found.state in (CounterfactualState.RUNNING, CounterfactualState.DONE):
-            raise CounterfactualRefused(f"round {round_.index} is trained without overrides already")
+            raise CounterfactualRefused(f"round {round_.index} has already been trained without overrides")
         if found is None:
             run, n_changed = _run_create(loop, round_, real)
             found = Counterfactual.objects.create(round=round_, run=run, n_changed=n_changed, started_by=by)
@@ -86,7 +88,7 @@ def counterfactual_start(*, round_: Round, by: User | None) -> Counterfactual:
 
 
 def counterfactual_advance(*, counterfactual_id: int, now: datetime) -> None:
-    """Do what comes next, when a group of its jobs has ended: measure it, or end. Taken twice it does nothing more."""
+    """Do the next step when a group of its jobs has ended: measure it, or end. Repeating it does nothing more."""
     with transaction.atomic():
         found = Counterfactual.objects.select_for_update(no_key=True).get(pk=counterfactual_id)
         group = found.group
@@ -131,7 +133,7 @@ def _go_on(found: Counterfactual) -> None:
                 follow_up_payload=payload,
             )
     except JobKeyTaken as error:
-        raise CounterfactualRefused(f"a worker is still leaving it: try again in a moment ({error})") from error
+        raise CounterfactualRefused(f"a worker is still working on it: try again soon ({error})") from error
     Counterfactual.objects.filter(pk=found.pk).update(group=group)
 
 
@@ -144,7 +146,7 @@ def _run_create(loop: Loop, round_: Round, real: TrainingRun) -> tuple[TrainingR
     labels = labels_without_overrides(loop, round_, recipe, items)
     material = label_material(loop, round_, recipe, labels)
     if real.start is None:
-        raise CounterfactualRefused("the policy that the round started from is gone")
+        raise CounterfactualRefused("the policy that the round started from no longer exists")
     snapshot = snapshot_create(
         project=loop.project,
         name=f"loop-{loop.pk}-round-{round_.index}-without-overrides",
@@ -169,7 +171,7 @@ def _run_create(loop: Loop, round_: Round, real: TrainingRun) -> tuple[TrainingR
 
 
 def corrected(run: TrainingRun) -> list[SnapshotItem]:
-    """Return the labels of a run's training set that overrides made: all of them are missing or otherwise without."""
+    """Return the labels of a run's training set that overrides made: without them they are missing or different."""
     new, again = split_overrides(SnapshotItem.objects.filter(snapshot=run.snapshot_id, source="override"))
     return [*new, *again]
 
@@ -177,7 +179,7 @@ def corrected(run: TrainingRun) -> list[SnapshotItem]:
 def labels_without_overrides(
     loop: Loop, round_: Round, recipe: Recipe, items: Sequence[SnapshotItem]
 ) -> list[LabelledComparison]:
-    """Return a frozen training set's labels as they would have been had nobody overridden one."""
+    """Return a frozen training set's labels as they would be without overrides."""
     origin = round_origin(loop, round_.index)
     labels = []
     for item in items:

@@ -84,7 +84,9 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = ""
 
 
 def _high_rate(recipe: Recipe, start: Checkpoint | None) -> bool:
-    """Whether the recipe's own learning rate, a small model's, meets all weights of a large one."""
+    """Whether the recipe's default learning rate, meant for small models, would be used for all weights of a large
+    one.
+    """
     if start is None or not recipe.objective.trains or (start.n_parameters or 0) <= LARGE:
         return False
     full = recipe.adapter.resolved(start.n_parameters).kind == "none"
@@ -92,7 +94,7 @@ def _high_rate(recipe: Recipe, start: Checkpoint | None) -> bool:
 
 
 def _seconds(project: Project, recipe: Recipe, work: float, measured: int) -> tuple[float | None, int]:
-    """The median length of a finished round of this recipe here, by how much more there is to do than there was then.
+    """The median length of a finished round of this recipe here, scaled by how much more there is to do now.
 
     Rounds in which people were asked are left out.
     """
@@ -114,9 +116,10 @@ def _seconds(project: Project, recipe: Recipe, work: float, measured: int) -> tu
 
 
 def _rough_seconds(project: Project, start: Checkpoint | None, work: float) -> tuple[float | None, int]:
-    """A round's length by how long sampling took here for models of the start's size, and by how many answers.
+    """A round's length estimated from the time of sampling here with models of this size, and from the number of
+    answers.
 
-    Over the rounds of 31 recipes on letters it said from 0.3 to 4 times what they took.
+    For the rounds of 31 recipes on letters the estimate was 0.3 to 4 times the actual time.
     """
     if start is None or start.n_parameters is None:
         return None, 0

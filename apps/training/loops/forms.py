@@ -1,4 +1,4 @@
-"""The form of a loop, made from what the recipe says can be set: one field a key, limits and help from there."""
+"""The form of a loop, made from the recipe's settings: one field per key, with its limits and help."""
 
 from __future__ import annotations
 
@@ -31,18 +31,30 @@ MAX_SEED = 2**31 - 1
 # part -> its title, its icon, what it decides
 PARTS: dict[str, tuple[Promise | str, str, Promise | str]] = {
     "prompts": (_("Prompts"), "prompts", _("What is asked.")),
-    "draws": (_("Draws"), "samples", _("Who answers, how often, how adventurously.")),
-    "score": (_("Score"), "flask", _("A number for each answer.")),
-    "teach": (_("Teaching"), "book", _("What the start learns before the first round, to judge by itself.")),
+    "draws": (_("Draws"), "samples", _("Which model answers, how often, and how sampling works.")),
+    "score": (_("Score"), "flask", _("How each answer gets a score.")),
+    "teach": (
+        _("Teaching"),
+        "book",
+        _("What the starting policy learns before the first round, so that it can judge."),
+    ),
     "filter": (_("Filter"), "filter", _("Which answers stay.")),
-    "pairing": (_("Pairing"), "columns", _("Which comparisons are made.")),
-    "label": (_("Label"), "judges", _("Who says which answer is better.")),
-    "review": (_("Review"), "people", _("Which labels people look over before training.")),
+    "pairing": (_("Pairing"), "columns", _("Which answers are compared.")),
+    "label": (_("Label"), "judges", _("Who decides which answer is better.")),
+    "review": (_("Review"), "people", _("Which labels people review before training.")),
     "memory": (_("Memory"), "history", _("Which past examples are trained on again.")),
-    "objective": (_("Objective"), "bolt", _("What training makes smaller, and how.")),
-    "anchor": (_("Anchor"), "link", _("A reference that moves.")),
-    "adapter": (_("Adapter"), "machine", _("Whether all weights train, or a small adapter beside frozen ones.")),
-    "evaluation": (_("Evaluation"), "graph", _("Who says whether the new policy is better, and on how many prompts.")),
+    "objective": (_("Objective"), "bolt", _("The loss that training minimises, and how.")),
+    "anchor": (_("Anchor"), "link", _("A reference policy that moves.")),
+    "adapter": (
+        _("Adapter"),
+        "machine",
+        _("Whether all weights are trained, or a small adapter while the weights are frozen."),
+    ),
+    "evaluation": (
+        _("Evaluation"),
+        "graph",
+        _("Who decides whether the new policy is better, and on how many prompts."),
+    ),
 }
 PART_OF = {"refresh": "draws"}  # keys shown with another part
 # What most people set; the rest is folded away. A loss says of its own numbers how they are labelled and folded.
@@ -78,7 +90,7 @@ BASIC = {
 LABELS = {
     "prompts.n": _("Prompts a round"),
     "prompts.sets": _("Prompt sets"),
-    "prompts.where": _("Prompts whose metadata says"),
+    "prompts.where": _("Filter by metadata"),
     "prompts.generator": _("New prompts by"),
     "prompts.writer": _("Who writes them"),
     "prompts.temperature": _("Temperature of the writing"),
@@ -102,19 +114,19 @@ LABELS = {
     "teach.batch": _("Batch"),
     "filter.kind": _("Answers kept"),
     "filter.beta": _("Temperature of acceptance"),
-    "filter.keep": _("Answers kept of a prompt"),
+    "filter.keep": _("Answers kept per prompt"),
     "filter.thresholds": _("Rising quantiles"),
     "pairing.kind": _("Pairs"),
     "label.judge": _("Whose labels"),
     "label.labels": _("Kind of label"),
     "label.noise": _("Labels turned round"),
     "review.mode": _("Sent to people"),
-    "review.budget": _("At most, a round"),
+    "review.budget": _("At most per round"),
     "adapter.kind": _("What trains"),
     "adapter.rank": _("Rank"),
     "adapter.alpha": _("α, its scale"),
     "adapter.dropout": _("Dropout"),
-    "adapter.targets": _("Layers that get one"),
+    "adapter.targets": _("Layers with an adapter"),
     "adapter.merge": _("Merge it into the result"),
     "memory.kind": _("Trained on again"),
     "memory.k": _("Past rounds"),
@@ -131,7 +143,7 @@ LABELS = {
     "objective.start_from": _("A round starts from"),
     "evaluation.judge": _("Measured by"),
     "evaluation.prompts": _("Held-out prompts"),
-    "evaluation.n": _("Answers a held-out prompt"),
+    "evaluation.n": _("Answers per held-out prompt"),
     "evaluation.people": _("Pairs given to people"),
     "anchor.rate": _("EMA rate"),
     "anchor.every": _("Steps between copies"),
@@ -152,7 +164,7 @@ class Panel:
 
 
 class SetsField(forms.MultipleChoiceField):
-    """Prompt sets to tick, kept as their names with commas between them; none ticked is all of them."""
+    """Prompt sets to tick, stored as names separated by commas; none ticked means all."""
 
     widget = forms.CheckboxSelectMultiple
 
@@ -171,9 +183,9 @@ class SetsField(forms.MultipleChoiceField):
 
 
 class LoopForm(forms.Form):
-    """Rounds, seed, where to start, and every key of the recipe. `chosen` is what differs from the defaults.
+    """Rounds, seed, starting policy, and every key of the recipe. `chosen` is what differs from the defaults.
 
-    `branch`: a round whose settings and checkpoint the form begins with, in place of the recipe's own.
+    `branch`: a round whose settings and checkpoint are the form's initial values, instead of the recipe's own.
     """
 
     def __init__(
@@ -195,7 +207,7 @@ class LoopForm(forms.Form):
             min_value=1,
             max_value=1 if offline else MAX_ROUNDS,
             initial=recipe.rounds,
-            help_text=_("This method trains once on what is there.") if offline else _("Turns of the loop."),
+            help_text=_("This method trains once, on existing data.") if offline else _("Number of rounds."),
             disabled=offline,
         )
         self.fields["start"] = forms.ChoiceField(
@@ -203,20 +215,22 @@ class LoopForm(forms.Form):
             choices=[(name, name) for name in self._policies] or [("", _("no policy yet"))],
             initial=branch.output.name if branch and branch.output else default.name if default else None,
             required=False,
-            help_text=_("The policy that round 1 begins with; it is also measured as round 0."),
+            help_text=_("The policy that round 1 starts from; it is also measured as round 0."),
         )
         self.fields["seed"] = forms.IntegerField(
             label=_("Seed"),
             min_value=0,
             max_value=MAX_SEED,
             initial=branch.loop.seed if branch else 0,
-            help_text=_("The same seed on the same machine gives the same loop."),
+            help_text=_("The same seed on the same machine repeats the loop exactly."),
         )
         for info in self._keys.values():
             self.fields[info.key] = self._field(info)
 
     def _is_basic(self, key: str) -> bool:
-        """Whether it is shown at once: of a loss's own numbers (which have a label), those that it does not fold."""
+        """Whether it is always visible: among a loss's own numbers (which have a label), those that it does not
+        fold.
+        """
         info = self._keys[key]
         return bare_key(key) in BASIC or bool(info.label and not info.folded)
 
@@ -258,8 +272,8 @@ class LoopForm(forms.Form):
         if info.key == "evaluation.judge":
             able = [judge.name for judge in judges if can_measure(judge)]
             truth = [(TRUTH, str(_("the world’s truth")))] if self._project.world else []
-            first = ("", str(_("the truth, else a judge that labelled nothing of it")))
-            nobody = (NOBODY, str(_("nobody: KL and length alone")))
+            first = ("", str(_("the truth, else a judge that did not label the training data")))
+            nobody = (NOBODY, str(_("none: only KL and length")))
             return [first, *truth, *((name, name) for name in dict.fromkeys(able)), nobody]
         if not info.choices:
             return []
@@ -272,7 +286,7 @@ class LoopForm(forms.Form):
         return found
 
     def clean(self) -> dict[str, Any]:
-        """Let the recipe itself check the settings, and put each refusal at its field."""
+        """Let the recipe itself check the settings, and put each error at its field."""
         cleaned = super().clean() or {}
         chosen = self._differing(cleaned)
         while True:
@@ -304,7 +318,7 @@ class LoopForm(forms.Form):
         return chosen
 
     def panels(self) -> Iterator[Panel]:
-        """Give the parts that have something to set, in the order in which data flows."""
+        """Return the parts that have settings, in the order of the data flow."""
         for part, (title, icon, about) in PARTS.items():
             bound = [self[key] for key, info in self._keys.items() if PART_OF.get(info.group, info.group) == part]
             if not bound:
@@ -315,7 +329,7 @@ class LoopForm(forms.Form):
 
 
 class ChangeForm(LoopForm):
-    """What may change of a loop under way: rounds, and the settings that are not part of what the loop is."""
+    """What may change in a running loop: the rounds, and the settings that don't define the loop."""
 
     def __init__(self, loop: Loop, *args: Any, **kwargs: Any) -> None:
         recipe = recipe_of(loop)

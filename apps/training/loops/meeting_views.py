@@ -1,4 +1,4 @@
-"""“Compare on N prompts”: two checkpoints meet, and what is said of their answers counts on the leaderboard."""
+"""“Compare on N prompts”: two checkpoints answer the same prompts, and the verdicts count on the leaderboard."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MeetingForm(forms.Form):
             field.queryset = policies  # type: ignore[attr-defined]
             field.initial = self.policies[at] if self.policies else None
         self.fields["judge"].choices = [  # type: ignore[attr-defined]
-            ("", _("a judge that labelled nothing of either")),
+            ("", _("a judge that labelled the training data of neither")),
             *((name, name) for name in names),
         ]
 
@@ -75,6 +75,6 @@ def meet(request: HttpRequest, slug: str) -> HttpResponse:
     else:
         messages.success(
             request,
-            _("%(what)s: under way. What judges and people say of it counts here as it comes.") % {"what": group.name},
+            _("%(what)s: running. Verdicts and votes appear here as they come in.") % {"what": group.name},
         )
     return redirect("reports:leaderboard", project.slug)

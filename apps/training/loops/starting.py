@@ -1,4 +1,4 @@
-"""Starting a loop: what it needs, and which judge it takes."""
+"""Starting a loop: what it needs, and which judge it uses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_POLICY = "the project has no policy to start from: import one on the Policies
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why a recipe can't start here and now, in one line, and what is offered to put it right."""
+    """Why a recipe can't start here and now, in one line, and an offered remedy."""
 
     text: str
     offer: str = ""
@@ -50,10 +50,10 @@ def loop_start(
     branched_from: Round | None = None,
     started_by: User | None = None,
 ) -> Loop:
-    """Start a recipe. Nothing is written unless everything it needs is there or can be made first.
+    """Start a recipe. Nothing is written unless everything it needs exists or can be made first.
 
-    `branched_from`: the finished round of another loop whose settings and checkpoint this one was begun with.
-    Raises UnknownRecipe, ConfigError, LoopRefused, NoCheckpoint.
+    `branched_from`: the finished round of another loop whose settings and checkpoint this one starts with. Raises
+    UnknownRecipe, ConfigError, LoopRefused, NoCheckpoint.
     """
     chosen = dict(settings or {})
     made = apply_settings(get_recipe(recipe), chosen)
@@ -61,7 +61,7 @@ def loop_start(
     if not 1 <= rounds <= 1000:
         raise LoopRefused(f"rounds must be between 1 and 1000, not {rounds}")
     if made.group == "offline" and rounds != 1:
-        raise LoopRefused(f"{recipe} trains once on what is there: rounds must be 1, not {rounds}")
+        raise LoopRefused(f"{recipe} trains once, on existing data: rounds must be 1, not {rounds}")
     initial = checkpoint_by_name(project, start) if start else checkpoint_default(project, "policy")
     if initial is None:
         raise LoopRefused(NO_POLICY, offer="import")
@@ -90,7 +90,7 @@ def loop_start(
 
 
 def _refuse_idle_adapter(recipe: Recipe, chosen: Mapping[str, Value], start: Checkpoint) -> None:
-    """Refuse an adapter's numbers where `auto` trains all weights of the start. Raises ConfigError."""
+    """Refuse an adapter's settings if `auto` trains all weights of the starting policy. Raises ConfigError."""
     if start.n_parameters is None or recipe.adapter.resolved(start.n_parameters).kind != "none":
         return
     usual = get_recipe(recipe.name).adapter
@@ -104,7 +104,7 @@ def _refuse_idle_adapter(recipe: Recipe, chosen: Mapping[str, Value], start: Che
 
 
 def loop_obstacle(project: Project, recipe: Recipe) -> Obstacle | None:
-    """Say why this recipe can't start here and now; None where it can."""
+    """Say why this recipe can't start here and now; None if it can."""
     if checkpoint_default(project, "policy") is None:
         return Obstacle(NO_POLICY, "import")
     try:
@@ -117,23 +117,23 @@ def loop_obstacle(project: Project, recipe: Recipe) -> Obstacle | None:
 
 
 def ingredient_start(*, project: Project, recipe: Recipe, started_by: User | None) -> Loop:
-    """Start the loop that makes what this recipe lacks, with that recipe's own settings. Raises LoopRefused."""
+    """Start the loop that makes what this recipe needs, with that recipe's own settings. Raises LoopRefused."""
     obstacle = loop_obstacle(project, recipe)
     kind, _, name = obstacle.offer.partition(":") if obstacle is not None else ("", "", "")
     if kind != "recipe":
-        raise LoopRefused(f"{recipe.name} lacks nothing that another loop could make")
+        raise LoopRefused(f"{recipe.name} needs nothing that another loop could create")
     return loop_start(project=project, recipe=name, started_by=started_by)
 
 
 def with_teacher(project: Project, recipe: Recipe) -> Recipe:
-    """Name the checkpoint that `objective.reference=latest` means now. Raises LoopRefused where no loop made one."""
+    """Replace `objective.reference=latest` by the checkpoint it means now. Raises LoopRefused if no loop made one."""
     if recipe.objective.reference != LATEST:
         return recipe
     made = Round.objects.filter(loop__project=project, index__gt=0, output__role="policy").order_by("-id").first()
     if made is None or made.output is None:
         raise LoopRefused(
             f"{recipe.name} needs a teacher, and no loop of the project has made a policy yet: run another recipe "
-            "first, or name one by objective.reference=checkpoint:NAME",
+            "first, or name a teacher by objective.reference=checkpoint:NAME",
             offer="recipe:dpo",
         )
     named = replace(recipe.objective, reference=f"checkpoint:{made.output.name}")
@@ -141,7 +141,7 @@ def with_teacher(project: Project, recipe: Recipe) -> Recipe:
 
 
 def _with_replayed(project: Project, recipe: Recipe) -> Recipe:
-    """Name the loop whose stream a tandem recipe learns from, so that the settings say it. Raises LoopRefused."""
+    """Name in the settings the loop whose stream a tandem recipe replays. Raises LoopRefused."""
     if recipe.memory.kind != "replay":
         return recipe
     loops = Loop.objects.filter(project=project, recipe__in=recipe.needs, state=LoopState.DONE)
@@ -152,17 +152,17 @@ def _with_replayed(project: Project, recipe: Recipe) -> Recipe:
         names = " or ".join(recipe.needs)
         which = f"loop {recipe.memory.run!r} is no finished {names} loop" if recipe.memory.run else "there is none yet"
         raise LoopRefused(
-            f"{recipe.name} learns from what a finished {names} loop logged, and {which}: run one first",
+            f"{recipe.name} is trained on the log of a finished {names} loop, and {which}: run one first",
             offer=f"recipe:{recipe.needs[0]}",
         )
     return replace(recipe, memory=replace(recipe.memory, run=str(found.pk)))
 
 
 def with_evaluator(project: Project, recipe: Recipe, judge: Judge | None) -> Recipe:
-    """Name who measures, so that the settings say it and all rounds are measured alike. Raises NoEvaluator, NoJudge.
+    """Name in the settings who measures, so that all rounds are measured in the same way. Raises NoEvaluator, NoJudge.
 
-    Who labels the training measures only where nobody else can: that is told round by round, since it may be made
-    first.
+    The judge that labels the training data measures only if nobody else can; this is recorded round by round, since it
+    may be made first.
     """
     wanted = recipe.evaluation.judge
     if "evaluation" in recipe.hidden() or (judge is None and wanted and wanted == made_judge_name(recipe)):
@@ -174,7 +174,7 @@ def with_evaluator(project: Project, recipe: Recipe, judge: Judge | None) -> Rec
 
 
 def asks_first(project: Project, recipe: Recipe) -> bool:
-    """Whether the loop can begin by asking a judge about the stored comparisons that an AI reward model learns."""
+    """Whether the loop can begin by running a judge on the stored comparisons for an AI reward model."""
     if made_judge_name(recipe) != AI_REWARD_MODEL or recipe.label.by == "preferences":
         return False
     judge = ai_judge(project, recipe)
@@ -182,14 +182,15 @@ def asks_first(project: Project, recipe: Recipe) -> bool:
 
 
 def check_ingredients(project: Project, recipe: Recipe) -> None:
-    """Raise LoopRefused, or NoCheckpoint, where something is missing that the loop can't make itself."""
+    """Raise LoopRefused, or NoCheckpoint, if something is missing that the loop can't make itself."""
     samples = any(draw.source != "data" for draw in recipe.draws)
     chosen = "" if recipe.prompts.takes_all else " among those that prompts.sets and prompts.where choose"
     if samples and not chosen_prompts(project, recipe.prompts, split="train").exists():
         raise LoopRefused(f"the project has no training prompts{chosen}: import some on the Data page", offer="prompts")
     if not recipe.objective.makes_reward_model and not chosen_prompts(project, recipe.prompts, split="eval").exists():
         raise LoopRefused(
-            f"the project holds no prompts out to measure on{chosen}: import some with the split eval", offer="prompts"
+            f"the project has no held-out prompts for evaluation{chosen}: import some with the split eval",
+            offer="prompts",
         )
     replays = recipe.memory.kind == "replay"
     from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
@@ -197,8 +198,8 @@ def check_ingredients(project: Project, recipe: Recipe) -> None:
     makes_reward_model = bool(made_judge_name(recipe))
     if teaches(recipe) and not project.world and not additive_scores(project).exists():
         raise LoopRefused(
-            "the project has no judge demonstrations that the start could learn from: have a judge that gives a score "
-            "from 0 to 5 judge some labelled pairs, or set teach.eft=0 for a start that can judge already",
+            "the project has no judge demonstrations for the starting policy: have a judge that gives scores from 0 to "
+            "5 judge some labelled pairs, or set teach.eft=0 if the starting policy can already judge",
             offer="labels",
         )
     from_labels = from_labels or bool(teaches(recipe) and recipe.teach.ift)

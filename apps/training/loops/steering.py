@@ -1,4 +1,4 @@
-"""What people do to a loop that has started: pause, cancel, resume, leave the gate, change what comes next."""
+"""What people can do to a started loop: pause, cancel, resume, leave the gate, change the next rounds."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ MOST_ROUNDS = 1000
 
 
 class LoopNotActive(PrefloopError):
-    """Only a loop that is under way can be paused or cancelled, and only one that stopped early resumed."""
+    """Only a running loop can be paused or cancelled, and only one that stopped early resumed."""
 
 
 def loop_pause(*, loop: Loop, by: User | None) -> None:
-    """Hold a loop: its jobs give their work back where they stand. Raises LoopNotActive."""
+    """Pause a loop: its jobs return to the queue with their state. Raises LoopNotActive."""
     with transaction.atomic():
         changed = Loop.objects.filter(pk=loop.pk, state__in=UNDER_WAY).update(state=LoopState.PAUSED)
         if not changed:
-            raise LoopNotActive(f"loop {loop.pk} is not under way: there is nothing to pause")
+            raise LoopNotActive(f"loop {loop.pk} is not running: there is nothing to pause")
         audit(actor=by, verb="loop paused", target=f"loop {loop.pk}", project=loop.project)
     _jobs_cancel(loop, by)
 
 
 def loop_cancel(*, loop: Loop, by: User | None, now: datetime) -> None:
-    """Stop a loop: its jobs are cancelled, what it made stays. Raises LoopNotActive."""
+    """Stop a loop: its jobs are cancelled, its results stay. Raises LoopNotActive."""
     with transaction.atomic():
         changed = Loop.objects.filter(pk=loop.pk, state__in=ACTIVE).update(state=LoopState.CANCELLED, ended_at=now)
         if not changed:
-            raise LoopNotActive(f"loop {loop.pk} is not under way")
+            raise LoopNotActive(f"loop {loop.pk} is not running")
         audit(actor=by, verb="loop cancelled", target=f"loop {loop.pk}", project=loop.project)
     _jobs_cancel(loop, by)
 
@@ -54,16 +54,16 @@ def _jobs_cancel(loop: Loop, by: User | None) -> None:
 
 
 def loop_resume(*, loop: Loop, by: User | None) -> None:
-    """Go on with a loop that was paused, failed or was cancelled, from the stage it stopped in. Raises LoopNotActive.
+    """Continue a paused, failed or cancelled loop from the stage it stopped in. Raises LoopNotActive.
 
-    What was sampled, judged and trained so far is kept: the stage's jobs are made anew and continue.
+    Answers, verdicts and training so far are kept: the stage's jobs are made again and continue.
     """
     with transaction.atomic():
         changed = Loop.objects.filter(
             pk=loop.pk, state__in=(LoopState.FAILED, LoopState.CANCELLED, LoopState.PAUSED)
         ).update(state=LoopState.RUNNING, ended_at=None, failure_class="", error="")
         if not changed:
-            raise LoopNotActive(f"loop {loop.pk} did not stop early: there is nothing to resume")
+            raise LoopNotActive(f"loop {loop.pk} was not stopped early: there is nothing to resume")
         loop.rounds.exclude(stage=Stage.DONE).update(group=None)
         audit(actor=by, verb="loop resumed", target=f"loop {loop.pk}", project=loop.project)
         loop.refresh_from_db()
@@ -71,7 +71,7 @@ def loop_resume(*, loop: Loop, by: User | None) -> None:
 
 
 def loop_continue(*, loop: Loop, by: User | None) -> None:
-    """Leave the review gate with what people have decided so far. Raises LoopNotActive."""
+    """Leave the review gate with the decisions made so far. Raises LoopNotActive."""
     with transaction.atomic():
         changed = Loop.objects.filter(pk=loop.pk, state=LoopState.WAITING).update(state=LoopState.RUNNING)
         if not changed:
@@ -84,10 +84,10 @@ def loop_continue(*, loop: Loop, by: User | None) -> None:
 def loop_change(
     *, loop: Loop, settings: Mapping[str, Value], n_rounds: int | None = None, by: User | None
 ) -> LoopChange:
-    """Change settings, or the number of rounds, from the next round on; rounds begun keep what they ran with.
+    """Change settings, or the number of rounds, from the next round on; rounds that have started keep theirs.
 
-    Raises ConfigError for a value that can't be, LoopRefused for a setting that must stay, for a loop that has ended,
-    and where no round is left that would take it.
+    Raises ConfigError for an invalid value, LoopRefused for a setting that must stay, for a loop that has ended, and if
+    no round is left for the change.
     """
     with transaction.atomic():
         locked = Loop.objects.select_for_update(no_key=True).get(pk=loop.pk)
@@ -102,9 +102,9 @@ def loop_change(
         rounds = locked.n_rounds if n_rounds is None else n_rounds
         _refuse_rounds(locked, recipe.group == "offline", rounds, begun)
         if not really and rounds == locked.n_rounds:
-            raise LoopRefused("nothing would change: every value is as it was")
+            raise LoopRefused("nothing would change: all values are the same as before")
         if really and begun + 1 > rounds:
-            raise LoopRefused(f"round {begun} is the last one and has begun: no round is left that would take a change")
+            raise LoopRefused(f"round {begun} is the last one and has started: no round is left for a change")
         check_ingredients(locked.project, made)
         with_evaluator(locked.project, made, locked.judge)
         change = LoopChange.objects.create(
@@ -128,7 +128,7 @@ def _differs(made: Recipe, key: str, before: Mapping[str, Value]) -> bool:
 
 
 def _refuse_fixed(recipe: Recipe, settings: Mapping[str, Value]) -> None:
-    """Refuse what may not change; a setting that a change itself brings along (`filter.beta`) may."""
+    """Refuse what may not change; a setting that belongs to an allowed change (`filter.beta`) may."""
     there = {bare_key(info.key) for info in describe(recipe)}
     free = {bare_key(info.key) for info in changeable(recipe)}
     for key in settings:
@@ -140,6 +140,6 @@ def _refuse_rounds(loop: Loop, offline: bool, rounds: int, begun: int) -> None:
     if rounds == loop.n_rounds:
         return
     if offline:
-        raise LoopRefused(f"{loop.recipe} trains once on what is there: rounds must be 1, not {rounds}")
+        raise LoopRefused(f"{loop.recipe} trains once, on existing data: rounds must be 1, not {rounds}")
     if not max(begun, 1) <= rounds <= MOST_ROUNDS:
-        raise LoopRefused(f"rounds must be between {max(begun, 1)}, which has begun, and {MOST_ROUNDS}, not {rounds}")
+        raise LoopRefused(f"rounds must be between {max(begun, 1)}, which has started, and {MOST_ROUNDS}, not {rounds}")

@@ -1,4 +1,4 @@
-"""What people do to a loop from its page: pause, cancel, resume, leave the gate, change it, train without overrides."""
+"""Actions on a loop from its page: pause, cancel, resume, leave the gate, change it, train without overrides."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def resume(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def go_on(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """Leave the review gate without the rest."""
+    """Leave the review gate without the remaining labels."""
     return _done(request, slug, pk, lambda loop: steering.loop_continue(loop=loop, by=person(request)))
 
 
 @login_required
 @require_POST
 def without_overrides(request: HttpRequest, slug: str, pk: int, index: int) -> HttpResponse:
-    """Train a finished round again as if nobody had overridden a label."""
+    """Train a finished round again without people's overrides."""
 
     def start(loop: Loop) -> None:
         round_ = loop.rounds.filter(index=index).first()

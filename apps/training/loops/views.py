@@ -1,4 +1,4 @@
-"""Loops: the list, the gallery of recipes, the form, and a loop while it runs."""
+"""Pages on loops: the list, the gallery of recipes, the form, and a loop."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from prefloop.types import PrefloopError
 
 PARTS = ("top", "side", "rest")
 GROUP_WORDS = {
-    "offline": "Trains once, on comparisons that are there already.",
-    "round by round": "Today's policy answers, is judged, learns, and answers again.",
-    "online": "Samples and learns in the same breath, step by step.",
+    "offline": "Trains once, on existing comparisons.",
+    "round by round": "Each round the current policy answers, its answers are judged, and it is trained on the labels.",
+    "online": "On-policy: samples, labels and trains at every step.",
 }
 
 
@@ -64,7 +64,7 @@ def loop_list(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_GET
 def gallery(request: HttpRequest, slug: str) -> HttpResponse:
-    """The recipes as cards: the idea, what it needs, and whether it can start now."""
+    """The recipes as cards: the idea, the requirements, and whether it can start now."""
     project = projects_access.project_for(request.user, slug, Role.LEAD)
     recipes = list_recipes()
     groups = [
@@ -136,7 +136,7 @@ def new(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
 @login_required
 @require_POST
 def ingredient(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
-    """Start the loop that makes what this recipe lacks, and show it."""
+    """Start the loop that makes what this recipe needs, and show it."""
     project = projects_access.project_for(request.user, slug, Role.ENGINEER)
     try:
         loop = starting.ingredient_start(project=project, recipe=_recipe(recipe), started_by=person(request))
@@ -150,7 +150,7 @@ def ingredient(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
 @never_cache
 @require_GET
 def forecast_part(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
-    """What the form as it stands would cost, or what is wrong with it."""
+    """The forecast for the current form, or its errors."""
     project = projects_access.project_for(request.user, slug, Role.LEAD)
     found = _recipe(recipe)
     branch = access.branch_for_read(request.user, slug, request.GET.get("branch", ""), found.name)
@@ -178,7 +178,7 @@ def forecast_part(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
 @never_cache
 @require_GET
 def loop(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """One loop; `part` top, side or rest with `since` gives that part when something changed."""
+    """One loop; `part` top, side or rest with `since` gives that part if something changed."""
     found = access.loop_for_read(request.user, slug, pk)
     version = stations.loop_version(found)
     part = request.GET.get("part", "")
@@ -234,7 +234,7 @@ def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) ->
 
 
 def _answers(found: Loop, round_: Round | None) -> dict[str, Any]:
-    """Fresh answers with their labels; while a round samples, the newest answers."""
+    """New answers with their labels; while a round samples, the newest answers."""
     answers: list[Completion] = []
     is_sampling = round_ is not None and round_.stage == Stage.SAMPLING
     if round_ is not None and is_sampling:
@@ -277,7 +277,7 @@ def _evidence(found: Loop, recipe: Recipe) -> dict[str, Any]:
 @never_cache
 @require_GET
 def curves(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """The loop's metrics as JSON; with `since`, what is new, or 204."""
+    """The loop's metrics as JSON; with `since`, only new ones, or 204."""
     found = access.loop_for_read(request.user, slug, pk)
     body = selectors.curves_since(found, request.GET.get("since", ""))
     if request.GET.get("since") == body["since"]:
@@ -293,12 +293,12 @@ def curves(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @never_cache
 @require_GET
 def snapshot(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """The exact bytes of a training set; refused where the file is not what was frozen."""
+    """The exact bytes of a training set; refused if the file no longer matches its hash."""
     found: Snapshot = access.snapshot_for_read(request.user, slug, pk)
     try:
         content = snapshot_export(found)
     except (PrefloopError, FileNotFoundError) as error:
-        text = str(error) if isinstance(error, PrefloopError) else _("The file of this training set is gone.")
+        text = str(error) if isinstance(error, PrefloopError) else _("The file of this training set no longer exists.")
         return HttpResponse(text, status=409, content_type="text/plain; charset=utf-8")
     labels_shown(request, found.items.order_by().values_list("comparison_id", flat=True))
     response = HttpResponse(content, content_type="application/x-ndjson")
@@ -315,7 +315,7 @@ def _recipe(name: str) -> Recipe:
 
 
 def _live(request: HttpRequest, page: str, part: str, context: dict[str, Any], version: str) -> HttpResponse:
-    """The page; asked with `since`, only its live part, or 204 where nothing changed."""
+    """The page; with `since`, only its live part, or 204 if nothing changed."""
     since = request.GET.get("since")
     if since is not None and since == version:
         response = HttpResponse(status=204)

@@ -1,4 +1,4 @@
-"""A loop, stage by stage. `loop_advance` looks at where the loop stands and does what comes next, until it must wait.
+"""Running a loop stage by stage. `loop_advance` reads the state of the loop and does the next step, until it must wait.
 
 sampling → judging → review → snapshot → training → evaluation → done, each a group of jobs; the group's follow-up job
 calls back here. Which stages a round has stands in `plan.py`, what each does in `stages/`.
@@ -23,7 +23,7 @@ LOOK_AGAIN = timedelta(seconds=2)
 
 
 def loop_advance(*, loop_id: int, now: datetime) -> None:
-    """Do what comes next in a loop, until it waits for jobs or people, or has ended."""
+    """Do the next steps of a loop, until it waits for jobs or people, or has ended."""
     while True:
         loop = Loop.objects.select_related("project", "initial", "judge").get(pk=loop_id)
         if loop.state not in UNDER_WAY:
@@ -44,7 +44,7 @@ def loop_advance(*, loop_id: int, now: datetime) -> None:
 
 
 def advance_enqueue(loop: Loop, *, run_after: datetime | None = None) -> Job:
-    """Enqueue a step of the loop; steps are idempotent, so one too many does nothing."""
+    """Enqueue a step of the loop; steps are idempotent, so an extra one does nothing."""
     return job_enqueue(
         run_after=run_after,
         kind="rounds.advance",
@@ -102,6 +102,6 @@ def _next_round(loop: Loop, now: datetime) -> bool:
 
 
 def previous_policy(loop: Loop, index: int) -> Checkpoint | None:
-    """Return the policy that round `index` starts from: the output of the one before it."""
+    """Return the policy that round `index` starts from: the result of the one before it."""
     before = loop.rounds.filter(index=index - 1).select_related("output").first()
     return before.output if before else loop.initial

@@ -1,4 +1,4 @@
-"""A round's answers: scored, filtered, paired, and the stored answers of the data beside them."""
+"""A round's answers: scored, filtered and paired; and the stored answers of the data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefloop.types import Group
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to one prompt: the group of the plain types, and the stored row of each of its completions."""
+    """The answers to one prompt: a group of plain types, and the stored row of each completion."""
 
     rows: tuple[Completion, ...]
     group: Group
@@ -38,7 +38,7 @@ class Answers:
 
 
 def scored_answers(judge: Judge, round_: Round) -> list[Answers]:
-    """Return the round's answers by prompt, with the judge's mean scores; an answer without a score is left out."""
+    """Return the round's answers by prompt, with the judge's mean scores; answers without a score are left out."""
     rows = list(
         Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").order_by("prompt_id", "index")
     )
@@ -63,8 +63,8 @@ def scored_answers(judge: Judge, round_: Round) -> list[Answers]:
 def round_pairs_create(*, loop: Loop, round_: Round, recipe: Recipe) -> list[Comparison]:
     """Make the round's comparisons from its answers, and the judge's verdict on each; idempotent.
 
-    The verdict's p is σ(score difference), the Bradley–Terry probability, where the judge's kind says so; scores that
-    are points on a scale say only which answer is better.
+    The verdict's p is σ(score difference), the Bradley–Terry probability, if the judge's kind allows it; scores on a
+    scale of points only show which answer is better.
     """
     if recipe.label.by == "data":
         return _real_against_generated(loop, round_)
@@ -101,13 +101,13 @@ def round_pairs_create(*, loop: Loop, round_: Round, recipe: Recipe) -> list[Com
 
 
 def _claimed(made: Sequence[Comparison], origin: str) -> None:
-    """Make the games of a tournament that the round's pairing chose its own pairs."""
+    """Make the tournament games that the round's pairing chose comparisons of the round."""
     games = [row.pk for row in made if row.origin.startswith(GAMES_ORIGIN)]
     Comparison.objects.filter(pk__in=games).update(origin=origin)
 
 
 def _real_against_generated(loop: Loop, round_: Round) -> list[Comparison]:
-    """Compare the data's answer to each prompt with the policy's own; equal texts can't be told apart."""
+    """Compare each stored answer with the policy's own; equal texts can't be told apart."""
     generated = Completion.objects.filter(run_id=round_.sampling_run_id).order_by("prompt_id", "index")
     rows = list(generated.select_related("prompt"))
     real = data_answers(loop, {row.prompt_id for row in rows})
@@ -122,7 +122,7 @@ def _real_against_generated(loop: Loop, round_: Round) -> list[Comparison]:
 def data_answers(loop: Loop, prompt_ids: Iterable[int] | None = None) -> dict[int, Completion]:
     """Return the stored answer that each prompt's labels choose, the first of several; not every prompt has one.
 
-    These are the data that a method imitates or holds against the policy's own answers.
+    Methods imitate these answers, or contrast them with the policy's own.
     """
     rows = list(stored_of(loop).select_related("first__prompt", "second__prompt"))
     labels = labels_of(comparison_ids=[row.pk for row in rows], judge=label_judge(loop.project))
@@ -138,7 +138,7 @@ def data_answers(loop: Loop, prompt_ids: Iterable[int] | None = None) -> dict[in
 
 
 def best_answers(answers: Sequence[Answers]) -> dict[int, Completion]:
-    """Return the answer with the highest score to each prompt; of several the first."""
+    """Return the answer with the highest score to each prompt; the first of several."""
     best: dict[int, Completion] = {}
     for one in answers:
         scores = one.group.scores or ()
@@ -149,10 +149,10 @@ def best_answers(answers: Sequence[Answers]) -> dict[int, Completion]:
 def kept_answers(
     answers: Sequence[Answers], recipe: Recipe, *, step: int, seed: int
 ) -> Iterator[tuple[Completion, float]]:
-    """Give the answers that the recipe's filter keeps in its training number `step` (0, 1, …), with their scores.
+    """Return the answers that the recipe's filter keeps in training number `step` (0, 1, …), with their scores.
 
-    Thresholds are quantiles of the scores less their prompt's mean: a Bradley–Terry reward is known only up to a
-    constant for each prompt, so that scores of different prompts can't be compared as they are.
+    Thresholds are quantiles of the scores minus their prompt's mean: a Bradley–Terry reward is only known up to a
+    constant for each prompt, so that scores of different prompts can't be compared directly.
     """
     thresholds: Mapping[int, float] = {}
     if recipe.filter.kind == "thresholds":

@@ -1,4 +1,4 @@
-"""A round's evaluation, without torch: which answers are compared, by whom, and the win rates that come of it.
+"""A round's evaluation, without torch: which answers are compared, by whom, and the resulting win rates.
 
 `Round.evaluation` holds what was asked, in plain values:
     by, judge, independent     who measures (rounds/evaluators.py): a name, the judge's id, a flag
@@ -52,7 +52,7 @@ SIDES = ("initial", "previous")
 
 
 def evaluation_prompts(loop: Loop, recipe: Recipe) -> list[Prompt]:
-    """Return the held-out prompts that the loop's policies are measured on, the same ones in every round."""
+    """Return the held-out prompts on which the loop's policies are measured, the same ones in every round."""
     rows = list(chosen_prompts(loop.project, recipe.prompts, split="eval"))
     n = recipe.evaluation.prompts
     if not n or n >= len(rows):
@@ -70,7 +70,7 @@ def answers_run(
     max_tokens: int,
     engine: str = Engine.TRANSFORMERS,
 ) -> SamplingRun:
-    """Return the run of this checkpoint's answers to these prompts, the same one each time it is asked for."""
+    """Return the run of this checkpoint's answers to these prompts, always the same one."""
     chosen = {
         "project_id": checkpoint.project_id,
         "checkpoint": checkpoint,
@@ -96,10 +96,10 @@ def evaluation_plan(
     pairs: Sequence[tuple[int, int]],
     truth: Callable[[str, str], float] | None,
 ) -> dict[str, Any]:
-    """Make the comparisons that judge and people are asked about, and say what they are: `Round.evaluation`.
+    """Make the comparisons for judge and people, and describe them: `Round.evaluation`.
 
     `others`: the answers of `initial` and of `previous` (None: there is no round before). `pairs`: the numbers of our
-    answer and of theirs in each comparison of a prompt. `truth` says what an answer to a prompt is worth.
+    answer and of theirs in each comparison of a prompt. `truth` gives the value of an answer to a prompt.
     """
     told: dict[str, Any] = {
         "by": evaluator.name,
@@ -129,7 +129,7 @@ def evaluation_plan(
 def compared(
     ours: SamplingRun, theirs: SamplingRun, pairs: Sequence[tuple[int, int]], *, origin: str
 ) -> list[Comparison]:
-    """Make the comparisons of two runs' answers to the same prompts: of each prompt, the answers of these numbers."""
+    """Make the comparisons of two runs' answers to the same prompts, with these answer numbers for each prompt."""
     rows = Completion.objects.filter(run__in=[ours.pk, theirs.pk]).defer("token_ids")
     by_place = {(row.run_id, row.prompt_id, row.index): row for row in rows}
     both = [
@@ -150,7 +150,7 @@ def _truths(made: Mapping[int, Comparison], truth: Callable[[str, str], float]) 
 
 
 def people_choose(rows: Sequence[Comparison], k: int, *, seed: int) -> list[int]:
-    """Give people k of these pairs in Annotate: at random, a pair of each prompt before a second of any."""
+    """Give people k of these pairs in Annotate, at random: one pair of each prompt before a second of any."""
     by_prompt: dict[int, list[int]] = defaultdict(list)
     for row in rows:
         if not row.same_answers:
@@ -162,7 +162,7 @@ def people_choose(rows: Sequence[Comparison], k: int, *, seed: int) -> list[int]
 
 
 def to_ask(told: Mapping[str, Any]) -> list[int]:
-    """Return the comparisons that the evaluation's judge is asked about: all but those of equal answers."""
+    """Return the comparisons for the evaluation's judge: all but those of equal answers."""
     ids = sorted({pk for side in SIDES for pk in told.get(side) or ()})
     different: list[int] = []
     for part in chunks(ids, 500):
@@ -175,7 +175,7 @@ def to_ask(told: Mapping[str, Any]) -> list[int]:
 
 
 def evaluation_jobs(loop: Loop, round_: Round) -> JobGroup:
-    """Enqueue what is next of a round's evaluation: the measuring, then the asking of its judge."""
+    """Enqueue the next step of a round's evaluation: measuring, then running its judge."""
     payload = {"loop": loop.pk}
     if not asks(round_.evaluation):
         return group_create(
@@ -201,7 +201,7 @@ def evaluation_jobs(loop: Loop, round_: Round) -> JobGroup:
 def judging_jobs(
     loop: Loop, told: Mapping[str, Any], *, follow_up_kind: str, follow_up_payload: dict[str, Any]
 ) -> tuple[JobGroup, dict[str, Any]]:
-    """Enqueue the asking of an evaluation's judge; again after a failure, only what it has not said yet is asked."""
+    """Enqueue the run of an evaluation's judge; after a failure, only missing verdicts are asked for."""
     if told.get("judging_run") is not None:
         run = JudgingRun.objects.get(pk=told["judging_run"])
         group = judging_run_enqueue(run=run, follow_up_kind=follow_up_kind, follow_up_payload=follow_up_payload)
@@ -221,12 +221,12 @@ def judging_jobs(
 
 
 def waits_for_judge(told: Mapping[str, Any]) -> bool:
-    """Whether an evaluation that is measured has still to ask its judge."""
+    """Whether a measured evaluation still has to run its judge."""
     return told.get("judge") is not None and told.get("judging_run") is None and bool(to_ask(told))
 
 
 def asks(told: Mapping[str, Any]) -> bool:
-    """Whether the next jobs of an evaluation ask its judge, for the first time or again; else they measure."""
+    """Whether the next jobs of an evaluation run its judge, for the first time or again; else they measure."""
     return told.get("judging_run") is not None or waits_for_judge(told)
 
 
@@ -234,7 +234,7 @@ def asks(told: Mapping[str, Any]) -> bool:
 
 
 def judged(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the win rates by an evaluation's judge, as keys of a round's result; nothing where no judge measures."""
+    """Return the win rates by an evaluation's judge, as keys of a round's result; nothing if no judge measures."""
     if told.get("judge") is None:
         return {}
     itself = against_itself(0, 0)
@@ -247,12 +247,12 @@ def judged(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def people_of(told: Mapping[str, Any]) -> WithPeople | None:
-    """Return what people said of the pairs that they were given, and what both say; None: they were given none."""
+    """Return people's votes on the pairs that they got, and the combined result; None: they got none."""
     return with_people(games_of(told, "initial")) if told.get("people") else None
 
 
 def games_of(told: Mapping[str, Any], side: str) -> list[Game]:
-    """Read the comparisons with the initial or the previous policy, from the side of the policy that is measured."""
+    """Read the comparisons with the initial or the previous policy, from the side of the measured policy."""
     ids = list(told.get(side) or ())
     scores = _judged(told, ids)
     here = set(ids)
@@ -280,7 +280,7 @@ def _turned(score: float | None, ours_first: bool) -> float | None:
 
 
 def _judged(told: Mapping[str, Any], ids: Sequence[int]) -> dict[int, float]:
-    """Average each comparison over what of the judge's verdicts, in both orders, could be read."""
+    """Average each comparison over the judge's readable verdicts in both orders."""
     if told.get("judge") is None:
         truth = told.get("truth") or {}
         return {pk: truth[str(pk)] for pk in ids if str(pk) in truth}

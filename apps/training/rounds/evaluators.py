@@ -1,4 +1,4 @@
-"""Who measures what a loop makes: the truth, else a judge that labelled nothing of it, else the one that did."""
+"""Choose who measures a loop: the truth, else a judge that did not label the training data, else the one that did."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NoEvaluator(PrefloopError):
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """`name`: truth, a judge's name, or empty for nobody. `independent`: it labelled nothing of the training."""
+    """`name`: truth, a judge's name, or empty for nobody. `independent`: it did not label the training data."""
 
     name: str
     judge: Judge | None = None
@@ -36,9 +36,9 @@ class Evaluator:
 
 
 def evaluator_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop: Loop | None = None) -> Evaluator:
-    """Return who measures the recipe's policies here. `judge`: the one whose scores or labels the loop takes.
+    """Return who measures the recipe's policies here. `judge`: the one whose scores or labels the loop uses.
 
-    Raises NoEvaluator, NoJudge for a judge that is named and can't measure.
+    Raises NoEvaluator, NoJudge for a named judge that can't measure.
     """
     wanted = recipe.evaluation.judge
     if wanted == NOBODY:
@@ -65,16 +65,16 @@ def can_measure(judge: Judge) -> bool:
 
 
 def why_not(judge: Judge) -> str:
-    """Say in one sentence why this judge can't compare new answers; "" where it can."""
+    """Say in one sentence why this judge can't compare new answers; "" if it can."""
     if judge.declared.world and not judge.project.world:
         return f"judge {judge.name!r} asks the world of its project, which has none"
     return judge.refusal(EVALUATION)
 
 
 def labellers_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop: Loop | None = None) -> set[str]:
-    """Name the judges that label what the recipe trains on here, or made a reward model that does.
+    """Name the judges that label the recipe's training data here, or that trained a reward model which does.
 
-    Where the loop has trained already, its training sets say it too.
+    If the loop has trained already, its training sets are read too.
     """
     found = set(_names(judge)) if judge is not None else set()
     stored = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
@@ -93,9 +93,10 @@ def labellers_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop:
 
 
 def measurers(project: Project, *, but: Set[str] = frozenset()) -> list[Judge]:
-    """Return the newest version of each judge that can be asked, those first that learned from no labels themselves.
+    """Return the newest version of each judge that can be asked, first those that were not trained on labels
+    themselves.
 
-    `but`: names of labellers, whom a judge must have nothing to do with.
+    `but`: names of labellers; a returned judge must be independent of them.
     """
     newest: dict[str, Judge] = {}
     rows = Judge.objects.filter(project=project, retired_at=None).select_related("project", "checkpoint", "endpoint")
@@ -106,7 +107,7 @@ def measurers(project: Project, *, but: Set[str] = frozenset()) -> list[Judge]:
 
 
 def _names(judge: Judge) -> frozenset[str]:
-    """A judge's name, those of its members, and of the judges whose labels its weights learned from."""
+    """A judge's name, those of its members, and of the judges whose labels its weights were trained on."""
     members = Judge.objects.filter(pk__in=judge.options.get("members", ())).select_related("checkpoint")
     found = {judge.name}.union(*(_names(member) for member in members))
     if judge.checkpoint_id is not None:

@@ -1,4 +1,4 @@
-"""The review gate, seen from the review page: what a round asks people, and going on when they have answered."""
+"""The review gate for the review page: what a round asks people, and continuing when they have answered."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from apps.training.rounds.review import review_is_done
 
 
 def comparison_ids_of_round(project: Project, round_id: int) -> Sequence[int] | None:
-    """Return what the round asks people; where it asks nothing, all that it compared; None: there is no such round.
+    """Return the comparisons that the round asks people about; if none, all that it compared; None: there is no such
+    round.
 
-    A round that compared nothing itself learnt from stored comparisons: those of its training sets.
+    A round without own comparisons was trained on stored ones: those of its training sets.
     """
     round_ = Round.objects.filter(pk=round_id, loop__project=project).select_related("loop").first()
     if round_ is None:
@@ -29,9 +30,9 @@ def comparison_ids_of_round(project: Project, round_id: int) -> Sequence[int] | 
 
 
 def decision_heard(comparison_id: int) -> None:
-    """Enqueue the next step of every loop whose gate this decision was the last to open.
+    """Enqueue the next step of every loop whose gate this decision completed.
 
-    Two last decisions at once may both enqueue it; a step too many does nothing.
+    Two last decisions at once may both enqueue it; an extra step does nothing.
     """
     waiting = Round.objects.filter(stage=Stage.REVIEW, loop__state=LoopState.WAITING).select_related("loop__project")
     for round_ in waiting:

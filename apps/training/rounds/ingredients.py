@@ -1,4 +1,4 @@
-"""The reward model that a loop makes before its first round, where it needs one and the project has none."""
+"""The reward model that a loop trains before its first round, if it needs one and the project has none."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from prefloop.seeds import trainer_seed
 
 
 def comparisons_to_ask(loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
-    """Give what the judge of an AI reward model must say first: everything where it has said nothing yet.
+    """Return the comparisons that the judge of an AI reward model must label first: all if it has no verdicts yet.
 
-    A judge that has spoken of some of it is taken at that, unless this loop asked it and was held up.
+    A judge with some verdicts is used as it is, unless this loop ran it and was interrupted.
     """
     if made_judge_name(recipe) != AI_REWARD_MODEL:
         return []
@@ -39,7 +39,7 @@ def comparisons_to_ask(loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
 
 
 def first_verdicts_jobs(loop: Loop, round_: Round, recipe: Recipe) -> JobGroup:
-    """Have the judge of an AI reward model compare the stored answers; taken up again, only the rest is asked."""
+    """Run the judge of an AI reward model on the stored comparisons; when resumed, only the rest is asked."""
     payload = {"loop": loop.pk}
     run = round_.judging_run
     if run is not None:
@@ -90,7 +90,7 @@ def reward_model_jobs(loop: Loop, round_: Round) -> JobGroup:
 
 
 def reward_model_adopt(loop: Loop, checkpoint: Checkpoint) -> None:
-    """Make the judge that scores by this reward model, and give it to the loop."""
+    """Make the judge that scores with this reward model, and give it to the loop."""
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=loop.project_id)  # another loop may have just made one
         recipe = recipe_of(loop, 0)

@@ -1,4 +1,4 @@
-"""Which labels a round trains on: the round's own comparisons or the stored ones, people's corrections on top."""
+"""Which labels a round trains on: the round's own comparisons or the stored ones, with people's corrections."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def round_origin(loop: Loop, index: int) -> str:
 
 
 def trainable(loop: Loop) -> QuerySet[Comparison]:
-    """Return the comparisons that may be trained on, in order: no gold item, no evaluation prompt, no equal answers.
+    """Return the comparisons for training, in order: no gold items, evaluation prompts or equal answers.
 
-    Of the prompts that the loop's recipe means, or made by the loop itself.
+    Only with prompts that the loop's recipe uses, or made by the loop itself.
     """
     wanted: Prompts = part_from_json(Prompts, (loop.config or {}).get("prompts", {}), "prompts")
     rows = _trainable(loop.project)
@@ -46,7 +46,7 @@ def trainable(loop: Loop) -> QuerySet[Comparison]:
 def stored_comparisons(project: Project, prompts: Prompts) -> QuerySet[Comparison]:
     """Return the comparisons of these prompts that may be trained on and that no loop made.
 
-    Raises NoSuchPromptSet where a set of prompts is named that is not there.
+    Raises NoSuchPromptSet for an unknown prompt set.
     """
     rows = _trainable(project).exclude(origin__startswith=LOOP_ORIGIN)
     if prompts.takes_all:
@@ -65,7 +65,7 @@ def _trainable(project: Project) -> QuerySet[Comparison]:
 
 
 def round_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
-    """Return what round `round_` trains on: its own labels, then what the recipe's memory brings back.
+    """Return the labels that round `round_` trains on: its own, then those that the recipe's memory adds.
 
     That both answers are bad is a label only where single answers are learnt from.
     """
@@ -81,7 +81,7 @@ def round_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComp
 
 
 def own_judges(loop: Loop) -> list[Judge]:
-    """Return the judges that the loop's own policies were, oldest first."""
+    """Return the judges that are the loop's own policies, oldest first."""
     if loop.judge is None:
         return []
     return list(
@@ -90,7 +90,7 @@ def own_judges(loop: Loop) -> list[Judge]:
 
 
 def _data_labels(loop: Loop, origins: Sequence[str]) -> list[LabelledComparison]:
-    """Prefer the answer that no round of this loop sampled: the data's."""
+    """Prefer the answer that no round of this loop sampled: the stored one."""
     rows = trainable(loop).filter(origin__in=origins).select_related("first__run__round")
     return [
         LabelledComparison(
@@ -108,9 +108,9 @@ def _is_of(loop: Loop, run: SamplingRun | None) -> bool:
 
 
 def stored_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
-    """Return the labels of stored comparisons, by whom the recipe says: the effective label, people, one judge.
+    """Return the labels of stored comparisons from the recipe's source: the effective label, people, one judge.
 
-    Of as many prompts as `prompts.n` says, drawn by the seed among those with a label.
+    Of as many prompts as `prompts.n`, drawn by the seed among those with a label.
     """
     both_bad = recipe.objective.takes_both_bad
     if recipe.label.judge == "people":
@@ -129,9 +129,9 @@ def stored_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCom
 
 
 def reward_model_labels(loop: Loop, round_: Round) -> list[LabelledComparison]:
-    """Return what the loop's reward model is made from: every effective label of the project, or a judge's alone.
+    """Return the labels for the loop's reward model: every effective label of the project, or a judge's alone.
 
-    RLAIF's is a judge's alone, as `ai_label` has it: the recipe's `label.judge`, else the project's.
+    RLAIF uses a judge's alone, as `ai_label` has it: the recipe's `label.judge`, else the project's.
     """
     recipe = Recipe.from_json(loop.config)
     if recipe.score.by == "judge" and recipe.score.judge == AI_REWARD_MODEL:
@@ -179,7 +179,7 @@ def _p(label: Label | None, *, both_bad: bool) -> float | None:
 
 
 def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
-    """Return past examples: those of the last k rounds, or every comparison of the project that a person overrode."""
+    """Return past examples: those of the last k rounds, or every overridden comparison of the project."""
     memory, both_bad = recipe.memory, recipe.objective.takes_both_bad
     if memory.kind == "rounds":
         origins = [round_origin(loop, index) for index in range(max(1, round_.index - memory.k), round_.index)]
@@ -204,7 +204,7 @@ def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCompa
 
 
 def as_trained(loop: Loop, round_: Round, settings: LabelSettings, label: LabelledComparison) -> LabelledComparison:
-    """Apply the settings' kind of label and its noise, to machines' labels only: people's are not turned."""
+    """Apply the settings' kind of label and its noise, only to machines' labels: people's are not flipped."""
     if label.source in PEOPLE or label.source == "data" or label.both_bad:
         return label
     seed = labeller_seed(loop.seed, "round", round_.index, "comparison", label.comparison_id)

@@ -1,4 +1,4 @@
-"""Whose scores or labels a loop takes, and the reward model that it makes first where the project has none."""
+"""Whose scores or labels a loop uses, and the reward model that it trains first if the project has none."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MADE_JUDGES = (REWARD_MODEL_JUDGE, AI_REWARD_MODEL)  # from the project's labels
 
 
 class LoopRefused(PrefloopError):
-    """A loop that can't start, and what would have to be there for it.
+    """A loop that can't start, and what is missing.
 
-    `offer`: how it can be made from the page: "import", "prompts", "labels", or "recipe:NAME", a loop that makes it.
+    `offer`: how the page can provide it: "import", "prompts", "labels", or "recipe:NAME", a loop that makes it.
     """
 
     def __init__(self, text: str, *, offer: str = "") -> None:
@@ -30,9 +30,9 @@ class LoopRefused(PrefloopError):
 
 
 def loop_judge(project: Project, recipe: Recipe) -> Judge | None:
-    """Return whose scores (or labels) the loop takes; None: nobody's, or a reward model that is made first.
+    """Return the judge whose scores (or labels) the loop uses; None: none, or a reward model that is trained first.
 
-    Raises LoopRefused for a judge that can't score, NoJudge for one that is not there.
+    Raises LoopRefused for a judge that can't score, NoJudge for an unknown one.
     """
     if recipe.label.by == "judge" and recipe.score.by != "judge":
         return _comparing_judge(project, recipe)
@@ -47,7 +47,7 @@ def loop_judge(project: Project, recipe: Recipe) -> Judge | None:
 
 
 def _made_judge(project: Project, name: str, recipe: Recipe) -> Judge | None:
-    """Return the judge that a loop makes first where it is missing, or where it learned from other labels."""
+    """Return the judge that a loop makes first if it is missing, or if it was trained on other labels."""
     try:
         judge = judge_by_name(project, name)
     except NoJudge:
@@ -61,7 +61,7 @@ def _made_judge(project: Project, name: str, recipe: Recipe) -> Judge | None:
 
 
 def _comparing_judge(project: Project, recipe: Recipe) -> Judge | None:
-    """Return who compares fresh answers; None: a reward model that is made first. Raises LoopRefused, NoJudge."""
+    """Return who compares new answers; None: a reward model that is trained first. Raises LoopRefused, NoJudge."""
     name = recipe.label.judge
     if not name and (found := language_model(project)) is not None:
         return found
@@ -71,7 +71,7 @@ def _comparing_judge(project: Project, recipe: Recipe) -> Judge | None:
 
 
 def language_model(project: Project) -> Judge | None:
-    """Return the language model that labels where no judge is named: the project's label judge, else the newest.
+    """Return the language model that labels if no judge is named: the project's label judge, else the newest.
 
     One that compares pairs by itself; a simulated one is none.
     """
@@ -83,7 +83,7 @@ def language_model(project: Project) -> Judge | None:
 
 
 def ai_judge(project: Project, recipe: Recipe) -> Judge | None:
-    """Return whose labels an AI reward model learns: the judge that the recipe names, else the project's."""
+    """Return the judge whose labels train an AI reward model: the one that the recipe names, else the project's."""
     told = ai_label(recipe)
     return judge_by_name(project, told.judge) if told.judge else label_judge(project)
 
@@ -95,14 +95,14 @@ def _usable(judge: Judge, joint: Joint) -> Judge:
 
 
 def made_judge_name(recipe: Recipe) -> str:
-    """Name the judge that the loop makes first where the project lacks it; "" where it takes none of that kind."""
+    """Name the judge that the loop makes first if the project lacks it; "" if it uses none of that kind."""
     if recipe.label.by == "judge" and recipe.score.by != "judge":
         return REWARD_MODEL_JUDGE if recipe.label.judge in ("", REWARD_MODEL_JUDGE) else ""
     return recipe.score.judge if recipe.score.by == "judge" and recipe.score.judge in MADE_JUDGES else ""
 
 
 def label_policy(recipe: Recipe) -> dict[str, Any]:
-    """Say in plain values which labels the reward model of a loop of this recipe learns from."""
+    """Say in plain values which labels the reward model of such a loop is trained on."""
     if made_judge_name(recipe) != AI_REWARD_MODEL:
         return {"labels": get_recipe(REWARD_MODEL_JUDGE).label.labels}
     label = ai_label(recipe)

@@ -31,7 +31,7 @@ from prefloop.seeds import derive_seed
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The rows, the labelled comparisons behind them (none where answers are taken by score), and their sources."""
+    """The rows, the labelled comparisons behind them (none if answers are chosen by score), and their sources."""
 
     rows: list[Row]
     labels: list[LabelledComparison] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Material:
 
 
 def round_material(loop: Loop, round_: Round, recipe: Recipe, *, step: int = 0) -> Material:
-    """Return what the round's training number `step` (ReST has several) learns from. Raises NothingToTrainOn."""
+    """Return the rows of the round's training number `step` (ReST has several). Raises NothingToTrainOn."""
     rows = recipe.objective.rows
     if rows == "groups":
         made = _of_completions(_groups(loop, round_))
@@ -50,7 +50,7 @@ def round_material(loop: Loop, round_: Round, recipe: Recipe, *, step: int = 0) 
     else:
         made = label_material(loop, round_, recipe, round_labels(loop, round_, recipe))
     if not made.rows:
-        raise NothingToTrainOn("there is nothing to train on: no answer and no label is left for this round")
+        raise NothingToTrainOn("there is nothing to train on: this round has no answers or labels left")
     return made
 
 
@@ -84,7 +84,7 @@ def label_material(loop: Loop, round_: Round, recipe: Recipe, labels: Sequence[L
 
 
 def _targets(loop: Loop, round_: Round, recipe: Recipe) -> dict[int, Completion]:
-    """The answer to keep likely beside the pairs of each prompt: SLiC-HF's best candidate, CLICK's data."""
+    """The answer to keep likely in addition to the pairs of each prompt: SLiC-HF's best candidate, CLICK's data."""
     target = recipe.objective.target
     if target == "best" and recipe.samples and loop.judge is not None:
         return best_answers(scored_answers(loop.judge, round_))
@@ -92,7 +92,7 @@ def _targets(loop: Loop, round_: Round, recipe: Recipe) -> dict[int, Completion]
 
 
 def _groups(loop: Loop, round_: Round) -> list[RankedGroup]:
-    """The scored answers to each prompt; the same text stands once, and all-equal scores order nothing."""
+    """The scored answers to each prompt; equal texts occur once, and groups with equal scores are left out."""
     found, ids = [], StoredIds(start_of(loop))
     for answers in scored_answers(_scorer(loop), round_):
         first_of: dict[str, int] = {}
@@ -118,7 +118,7 @@ def _groups(loop: Loop, round_: Round) -> list[RankedGroup]:
 
 
 def _imitated(loop: Loop, round_: Round, recipe: Recipe, step: int) -> list[Demonstration]:
-    """The answers that the filter keeps of this round, then of those that memory brings back; a text stands once."""
+    """The answers that the filter keeps of this round, then those that memory adds; equal texts occur once."""
     first = round_.index
     if recipe.memory.kind == "rounds":
         first = max(1, round_.index - recipe.memory.k)
@@ -135,7 +135,7 @@ def _imitated(loop: Loop, round_: Round, recipe: Recipe, step: int) -> list[Demo
 
 
 def _distilled(loop: Loop, round_: Round, recipe: Recipe) -> list[Demonstration]:
-    """For each prompt, by the seed, the student's own answer (a share of λ) or the data's."""
+    """For each prompt, by the seed, the student's own answer (a share of λ) or the stored one."""
     ids = StoredIds(start_of(loop))
     rng = random.Random(derive_seed(loop.seed, "own", round_.index))
     own = (
@@ -165,7 +165,7 @@ def _demonstration(row: Completion, ids: StoredIds, source: str, weight: float) 
 
 
 def start_of(loop: Loop) -> Checkpoint:
-    """Give the policy that the loop began with: all that it trains have its tokenizer."""
+    """Return the policy that the loop began with: all policies that it trains have its tokenizer."""
     if loop.initial is None:
         raise NothingToTrainOn("the loop has no policy to start from")
     return loop.initial

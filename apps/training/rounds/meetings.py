@@ -1,6 +1,6 @@
-"""Two checkpoints meet: both answer the same held-out prompts, a judge or people compare the answers, blind.
+"""Comparing two checkpoints: both answer the same held-out prompts, and a judge or people compare the answers, blind.
 
-What is said of them counts on the leaderboard as any other game. Nothing of it is ever trained on.
+The verdicts count on the leaderboard like other games. They are never trained on.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ MAX_TOKENS = 128  # of answers where neither was ever measured
 
 
 class MeetingRefused(PrefloopError):
-    """Two checkpoints that can't be compared, and why."""
+    """Two checkpoints that can't be compared, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Who meets on which prompts, by how many answers each; `judge` None: people alone compare them."""
+    """Which checkpoints are compared on which prompts, with how many answers each; `judge` None: only people
+    compare.
+    """
 
     first: int
     second: int
@@ -68,8 +70,8 @@ def meeting_start(
 ) -> JobGroup:
     """Have two policies answer `n_prompts` held-out prompts (0: all) n times each, and the answers compared.
 
-    `judge`: by name; empty takes one that labelled nothing of either's training. `people`: as many pairs are given to
-    people in Annotate. Raises MeetingRefused, NoJudge.
+    `judge`: by name; empty takes one that labelled the training data of neither. `people`: number of pairs for people
+    in Annotate. Raises MeetingRefused, NoJudge.
     """
     for one in (first, second):
         if one.project_id != project.pk or one.role != "policy":
@@ -84,7 +86,7 @@ def meeting_start(
         raise MeetingRefused(f"the number of pairs for people must be 0 or more, not {people}")
     there = list(given_prompts(project, split="eval").values_list("id", flat=True))
     if not there:
-        raise MeetingRefused("the project holds no prompts out to compare on: import some with the split eval")
+        raise MeetingRefused("the project has no held-out prompts to compare on: import some with the split eval")
     asked = judge_by_name(project, judge) if judge else meeting_judge(project, first, second)
     if asked is not None and (why := why_not(asked)):
         raise MeetingRefused(why)
@@ -108,7 +110,7 @@ def meeting_start(
 
 
 def meeting_judge(project: Project, first: Checkpoint, second: Checkpoint) -> Judge | None:
-    """Return a judge that labelled nothing of what either learned in its own loop; else any that can be asked."""
+    """Return a judge that did not label the training data of either; else any that can be asked."""
     sets = Snapshot.objects.filter(training_runs__round__loop__rounds__output__in=[first, second]).distinct()
     labellers = {name for sources in sets.values_list("sources", flat=True) for name in judges_among(sources)}
     found = measurers(project, but=labellers) or measurers(project)
@@ -118,7 +120,9 @@ def meeting_judge(project: Project, first: Checkpoint, second: Checkpoint) -> Ju
 def meeting_asks(
     *, project: Project, meeting: Meeting, ours: SamplingRun, theirs: SamplingRun, pairs: list[tuple[int, int]]
 ) -> dict[str, Any]:
-    """Make the comparisons of both's answers, and have judge and people asked; returns what `games_of` reads."""
+    """Make the comparisons of both checkpoints' answers, and run the judge or ask people; returns what `games_of`
+    reads.
+    """
     rows = compared(ours, theirs, pairs, origin=EVALUATION)
     told: dict[str, Any] = {"judge": meeting.judge, "answers": ours.pk, "initial": sorted(row.pk for row in rows)}
     if meeting.people:
@@ -133,18 +137,18 @@ def meeting_asks(
 
 
 def meeting_group(told: dict[str, Any]) -> JobGroup | None:
-    """The jobs that ask the judge; None where it was asked about nothing."""
+    """The jobs that run the judge; None if it has nothing to judge."""
     if told.get("judging_run") is None:
         return None
     return JudgingRun.objects.select_related("group").get(pk=told["judging_run"]).group
 
 
 def meeting_result(told: dict[str, Any]) -> HeadToHead:
-    """How often the first one's answers were better, by the judge."""
+    """How often the first one's answers were better, according to the judge."""
     return head_to_head(games_of(told, "initial"))
 
 
 def _max_tokens(first: Checkpoint, second: Checkpoint) -> int:
-    """The longest answer that either was measured by."""
+    """The larger length limit of the two evaluations."""
     runs = SamplingRun.objects.filter(checkpoint__in=[first, second], purpose=EVALUATION)
     return int(runs.aggregate(most=Max("max_tokens"))["most"] or MAX_TOKENS)

@@ -1,4 +1,4 @@
-"""A round's review gate: which labels are worth a person's time, and when they have all been looked at."""
+"""A round's review gate: which labels need a person's review, and when all have been reviewed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ FIRST_SHARE, FIRST_RANDOM = 1 / 3, 0.5
 
 
 def gate_judge(loop: Loop) -> Judge | None:
-    """Whose labels people look over: the loop's judge, else the one that the review page shows by itself."""
+    """The judge whose labels people review: the loop's, else the one that the review page shows by default."""
     return loop.judge or review_judge(loop.project)
 
 
 def review_choose(*, loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
-    """Return the comparisons that go to people next, most informative first; [] when the budget (0: no limit) is spent.
+    """Return the next comparisons for people, most useful first; [] when the budget (0: no limit) is used up.
 
-    `uncertain` asks in two parts where nothing is known of the judge: the second goes where the first found it wrong.
-    Only what a judge has labelled can be reviewed: without a judge there is nothing to look over.
+    If nothing is known about the judge, `uncertain` asks in two parts: the second goes where the first found errors.
+    Only labels by a judge can be reviewed: without a judge there is nothing to review.
     """
     judge = gate_judge(loop)
     if judge is None:
@@ -62,7 +62,7 @@ def review_choose(*, loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
 
 
 def reviewed_ids(round_: Round) -> set[int]:
-    """Return those of the gate's comparisons on which a decision stands."""
+    """Return those of the gate's comparisons that have a current decision."""
     decided = standing_decisions().filter(comparison_id__in=round_.review_comparison_ids)
     return set(decided.values_list("comparison_id", flat=True))
 

@@ -1,9 +1,9 @@
-"""What a self-rewarding loop has beside the others: a start that learns to judge, judges that are its own policies, and
+"""Additions of a self-rewarding loop: a starting policy that learns to judge, judges that are its own policies, and
 prompts that a policy writes.
 
-The start (M1) is an ingredient, as a reward model is: made before round 0 is measured, from rows of three kinds, and
-taken again by the next loop that would make the same one. Its rows come from a job (`workers`): judge demonstrations
-are a world's, or what the project's additive judges wrote.
+The start (M1) is an ingredient, like a reward model: trained before round 0 is measured, on three kinds of rows, and
+reused by the next loop that would train the same one. Its rows come from a job (`workers`): judge demonstrations are a
+world's, or replies of the project's additive judges.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ START_JOB, WRITING_JOB = "self_rewarding.start", "self_rewarding.write"
 
 
 def needs_start(loop: Loop, recipe: Recipe) -> bool:
-    """Whether the loop must first teach its start to judge: one that was taught so before is taken as it is."""
+    """Whether the loop must first teach its starting policy to judge: one that was already taught is used as it is."""
     return teaches(recipe) and loop.initial is not None and not is_taught(loop.initial)
 
 
 def teaches(recipe: Recipe) -> bool:
-    """Whether the start is to learn from judge demonstrations before the first round."""
+    """Whether the starting policy is trained on judge demonstrations before the first round."""
     return recipe.score.by == "policy" and recipe.teach.eft > 0
 
 
 def is_taught(checkpoint: Checkpoint) -> bool:
-    """Whether a loop taught it to judge, or it came out of a round of one that judges itself."""
+    """Whether a loop taught it to judge, or it is a result of a self-rewarding loop."""
     made = TrainingRun.objects.filter(output=checkpoint)
     return made.filter(
         Q(kind=START_KIND, round__index=0) | Q(round__index__gt=0, round__loop__config__score__by="policy")
@@ -76,7 +76,7 @@ def start_jobs(loop: Loop, round_: Round) -> JobGroup:
 
 
 def additive_scores(project: Project) -> QuerySet[Score]:
-    """Return what language models wrote as judges on a scale from 0 to 5 in this project, and could be read."""
+    """Return this project's readable judgements by language models on a scale from 0 to 5."""
     teachers = names_where(lambda kind: kind.teaches)
     return Score.objects.filter(
         judge__project=project, judge__kind__in=teachers, judge__mode="additive", state="ok", value__isnull=False
@@ -88,8 +88,8 @@ def stored_demonstrations(
 ) -> list[JudgeDemonstration]:
     """Return at most n judge demonstrations of the project's own: what additive judges wrote about training answers.
 
-    A judge's first readable judgements of both answers of a labelled comparison stay where their scores rank the two
-    as the label does, scores that are over-represented thinned out. `ask`: the prompt to a prompt and an answer.
+    A judge's first readable judgements of both answers of a labelled comparison are kept if their scores rank the two
+    as the label does; over-represented scores are thinned out. `ask`: the prompt for a prompt and an answer.
     """
     labelled = Preference.objects.filter(
         comparison__project=project, comparison__held_out=False, comparison__prompt__split="train"
@@ -121,7 +121,9 @@ def stored_demonstrations(
 def start_rows(
     loop: Loop, recipe: Recipe, judged: Sequence[JudgeDemonstration]
 ) -> tuple[list[Demonstration], list[LabelledComparison], Counter[str]]:
-    """Return what the start learns from (chosen answers, judgements, prompts), the labels behind it, and counts."""
+    """Return the training rows of the start (chosen answers, judgements, prompts), the labels behind them, and
+    counts.
+    """
     start, teach = loop.initial, recipe.teach
     if start is None:
         raise NothingToTrainOn("the loop has no policy to start from")
@@ -145,9 +147,9 @@ def start_rows(
 
 
 def start_run_create(loop: Loop, round_: Round, judged: Sequence[JudgeDemonstration]) -> TrainingRun | None:
-    """Make the training run of the start; None where an earlier loop made the same, which this one then begins with.
+    """Make the training run of the start; None if an earlier loop made the same, which this one then uses.
 
-    The same: from the same rows, the same start, the same numbers and the same seed. Raises NothingToTrainOn.
+    The same means: from the same rows, starting policy, numbers and seed. Raises NothingToTrainOn.
     """
     if not judged:
         raise NothingToTrainOn(
@@ -196,13 +198,13 @@ def start_run_create(loop: Loop, round_: Round, judged: Sequence[JudgeDemonstrat
 
 
 def start_objective(recipe: Recipe) -> Objective:
-    """How the start is trained: as the recipe `sft`, with the numbers of `teach`."""
+    """How the start is trained: like the recipe `sft`, with the numbers of `teach`."""
     teach = recipe.teach
     return replace(get_recipe("sft").objective, lr=teach.lr, epochs=teach.epochs, batch=teach.batch, schedule="linear")
 
 
 def start_adopt(loop: Loop, made: Checkpoint) -> None:
-    """Begin the loop with the policy that was made: it is measured as round 0, and it is what `initial` means."""
+    """Start the loop with this policy: it is measured as round 0, and `initial` means it."""
     with transaction.atomic():
         Loop.objects.filter(pk=loop.pk).update(initial=made)
         Round.objects.filter(loop=loop, index=0).update(policy=made, output=made)
@@ -212,7 +214,7 @@ def start_adopt(loop: Loop, made: Checkpoint) -> None:
 
 
 def own_judge(loop: Loop, recipe: Recipe, policy: Checkpoint) -> Judge:
-    """Return the judge that this policy of the loop is: M1 is its version 1, M2 its version 2."""
+    """Return the judge for this policy of the loop: M1 is its version 1, M2 its version 2."""
     draw = recipe.draws[0]
     options = {
         "samples": recipe.score.samples,
@@ -247,7 +249,7 @@ def writing_jobs(loop: Loop, round_: Round) -> JobGroup:
 
 
 def written_before(round_: Round) -> list[Prompt]:
-    """Return the prompts that were written for the rounds before this one, in their order."""
+    """Return the prompts that were written for earlier rounds, in order."""
     earlier = Round.objects.filter(loop_id=round_.loop_id, index__gt=0, index__lt=round_.index).order_by("index")
     ids = [pk for row in earlier for pk in row.written.get("prompt_ids", [])]
     rows = Prompt.objects.in_bulk(ids)
@@ -255,9 +257,9 @@ def written_before(round_: Round) -> list[Prompt]:
 
 
 def prompts_written(round_: Round, found: Instructed, *, n_candidates: int, writer: Checkpoint) -> None:
-    """Store the round's new prompts with where they come from. Raises NothingToTrainOn where there are none.
+    """Store the round's new prompts with their origin. Raises NothingToTrainOn if there are none.
 
-    A prompt's id is that of its text: a loop with the same seed writes the same prompts, and they stand once.
+    A prompt's id depends on its text: a loop with the same seed writes the same prompts, and they are stored once.
     """
     if not found.kept:
         refused = ", ".join(f"{n} {name}" for name, n in found.n_refused.items() if n)

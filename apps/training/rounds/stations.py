@@ -1,4 +1,4 @@
-"""A round as a row of stations: what each did, what is under way, how fast, and how long it will still take."""
+"""A round as a row of stations: what each did, what is running, how fast, and the time left."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Station:
 
 
 def current_round(loop: Loop) -> Round | None:
-    """The round under way; of a loop that ended, the last one."""
+    """The current round; for a loop that ended, the last one."""
     rounds = loop.rounds.select_related("policy", "output", "group", "sampling_run", "judging_run").order_by("index")
     return rounds.exclude(stage=Stage.DONE).first() or rounds.last()
 
@@ -87,7 +87,7 @@ def _here(loop: Loop) -> str:
 
 
 def stations_of(loop: Loop, round_: Round | None, now: datetime) -> list[Station]:
-    """Return the diagram of a round: all its stations, those that the recipe leaves out dimmed."""
+    """Return the diagram of a round: all its stations, with those that the recipe leaves out dimmed."""
     if round_ is None:
         return []
     recipe = recipe_of(loop, round_.index)
@@ -115,7 +115,7 @@ def _training_run(round_: Round) -> TrainingRun | None:
 
 
 def loop_version(loop: Loop) -> str:
-    """A short name for everything that a loop's page shows, but for its curves; the same name: nothing changed."""
+    """A short hash of everything that a loop's page shows, except its curves; if it is equal, nothing changed."""
     rounds = list(
         loop.rounds.order_by("index").values_list("stage", "group_id", "output_id", "ended_at", "sampling_run_id")
     )

@@ -1,7 +1,7 @@
-"""Rounds of a recipe that samples inside its training: blocks of steps between two evaluations.
+"""Rounds of an on-policy recipe: blocks of steps between two evaluations.
 
-A block is one training run that goes on from the one before with all that stood beside its weights: optimizer, value
-head, anchor. Its answers and labels come into the database by `stream.py` while it runs.
+A block is one training run that continues from the one before with its whole state: weights, optimizer, value head,
+anchor. `stream.py` stores its answers and labels in the database while it runs.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def online_run_create(
 
 
 def online_run_without_overrides(real: TrainingRun) -> TrainingRun:
-    """Make a block's run again, in a directory of its own, that remembers no override. It is not enqueued yet."""
+    """Make a block's run again, in its own directory, without replaying overrides. It is not enqueued yet."""
     spec = read_spec(store_path(real.run_dir))
     if spec.online is None:
-        raise AssertionError("a step-refreshed run says how it samples")
+        raise AssertionError("an on-policy run must say how it samples")
     if spec.online.carry is not None and not Path(spec.online.carry).exists():
         raise NothingToTrainOn("the optimizer's state that the block went on from has been cleared away")
     with transaction.atomic():
@@ -136,7 +136,7 @@ def _prompts(prompt_ids: Sequence[int], judge: Judge | None) -> list[PromptRow]:
 def _sampling_run(
     loop: Loop, round_: Round, recipe: Recipe, prompt_ids: Sequence[int], start: Checkpoint, *, seed: int
 ) -> None:
-    """Make the run that the block's answers belong to: it has no jobs of its own."""
+    """Make the run that the block's answers belong to, without jobs of its own."""
     draw = recipe.draws[0]
     chosen = choose_in_steps(draw.engine)
     run = SamplingRun.objects.create(
@@ -163,7 +163,7 @@ def _run_before(round_: Round) -> TrainingRun | None:
 
 
 def _carry(run: TrainingRun) -> Path:
-    """Where the state lies that the next block goes on with: the last step's checkpoint."""
+    """The directory with the state for the next block: the last step's checkpoint."""
     found = sorted(store_path(run.run_dir).glob("step-*"))
     if not found:
         raise NothingToTrainOn(f"training run {run.pk} kept no checkpoint to go on from: its directory was cleared")
@@ -171,19 +171,19 @@ def _carry(run: TrainingRun) -> Path:
 
 
 def replayed_runs(loop: Loop) -> list[TrainingRun]:
-    """The blocks of the loop whose stream this one replays, in their order."""
+    """The blocks of the loop whose stream this one replays, in order."""
     pk = Recipe.from_json(loop.config).memory.run
     runs = TrainingRun.objects.filter(round__loop_id=int(pk or 0), round__loop__project=loop.project_id, kind=ONLINE)
     return list(runs.filter(output__isnull=False).order_by("round__index", "id"))
 
 
 def logged_runs(loop: Loop, recipe: Recipe) -> list[Path]:
-    """The logs that a tandem recipe learns from; none for another. Raises NothingToTrainOn where they are gone."""
+    """The logs that a tandem recipe replays; none for another. Raises NothingToTrainOn if they no longer exist."""
     if recipe.memory.kind != "replay":
         return []
     paths = [events_path(run) for run in replayed_runs(loop)]
     if not paths or not all(path.exists() for path in paths):
-        raise NothingToTrainOn(f"the log of loop {recipe.memory.run}, which was to be replayed, is not there any more")
+        raise NothingToTrainOn(f"the log of loop {recipe.memory.run}, which is to be replayed, no longer exists")
     return paths
 
 

@@ -1,8 +1,8 @@
-"""Answers and verdicts of a step-refreshed run, taken into the database as they come; people's corrections, sent back.
+"""Storing an on-policy run's answers and verdicts in the database while it runs, and sending people's corrections back.
 
-Every row has a key of its own (run, prompt, step and place; judge, comparison and order), so that what is read twice is
-written once. Where a run that was taken up again on another machine answered otherwise, the answers that it had given
-before step aside and keep their verdicts and overrides.
+Every row has a key of its own (run, prompt, step and place; judge, comparison and order), so that rows read twice are
+written once. If a run that was resumed on another machine gives different answers, the earlier answers are moved aside
+and keep their verdicts and overrides.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Key = tuple[str, int]  # the prompt's external id, the answer's index
 
 
 def stream_ingest(*, run: TrainingRun, events: Sequence[Event]) -> None:
-    """Take in answers and verdicts, in the caller's transaction."""
+    """Store answers and verdicts, in the caller's transaction."""
     sampling = run.round.sampling_run if run.round else None
     if sampling is None:
         return
@@ -91,7 +91,7 @@ def _games(run: TrainingRun, steps: set[int]) -> list[dict[str, Any]]:
 
 
 def _step_aside(sampling: SamplingRun, rows: dict[Key, Completion]) -> None:
-    """Move what stands where a different answer comes now; the same answer again is no other one."""
+    """Move stored answers aside if a different answer comes now. Identical answers are left alone."""
     for part in chunks(sorted({index for _, index in rows}), 500):
         there = Completion.objects.filter(run=sampling, index__in=part).select_related("prompt")
         for old in there:
@@ -150,9 +150,9 @@ def _new_verdict(comparison: Comparison, data: dict[str, Any], *, swapped: bool)
 
 
 def overrides_forward(*, run: TrainingRun) -> int:
-    """Tell the run which labels people have corrected since it was told last; return how many changed.
+    """Send the run the labels that people have corrected since the last time; return how many changed.
 
-    They are those of the whole project, as the memory of overrides always has them. One taken back is told too.
+    Corrections in the whole project are sent, as for memory.kind=overrides. Withdrawals are sent too.
     """
     if run.round is None:
         return 0  # a counterfactual hears nobody
@@ -188,7 +188,7 @@ def overrides_forward(*, run: TrainingRun) -> int:
 
 
 def _overrides(loop: Loop) -> dict[int, Label]:
-    """The corrected labels that may be trained on, by comparison."""
+    """The corrected labels for training, by comparison."""
     corrected = Override.objects.filter(comparison__project=loop.project).values("comparison_id")
     ids = list(trainable(loop).filter(pk__in=corrected).values_list("id", flat=True))
     labels = labels_of(comparison_ids=ids, judge=label_judge(loop.project))
@@ -199,7 +199,7 @@ def _overrides(loop: Loop) -> dict[int, Label]:
 
 
 def used_snapshot(*, run: TrainingRun) -> None:
-    """Freeze what the run learnt from, pair by pair as logged, with the verdicts that each label came from; once."""
+    """Freeze the run's training data, pair by pair as logged, with the verdicts behind each label; once."""
     round_ = run.round
     if run.snapshot_id is not None or round_ is None:
         return
@@ -254,7 +254,7 @@ def used_snapshot(*, run: TrainingRun) -> None:
 
 
 def _replayed_overrides(events: Sequence[Event]) -> list[LabelledComparison]:
-    """The corrections that the run's steps learnt from, each as the last of them had it, whatever was said since."""
+    """The corrections that the run's steps used, each in its last form, whatever happened since."""
     learnt = {key: p for event in events if event.type == "overrides" for key, p in event.data["pairs"]}
     p_of = {int(key.split(":", 1)[1]): p for key, p in learnt.items()}
     made: dict[int, tuple[str, ...]] = {}
@@ -266,7 +266,7 @@ def _replayed_overrides(events: Sequence[Event]) -> list[LabelledComparison]:
 
 
 def _replayed_snapshot(run: TrainingRun, loop: Loop) -> None:
-    """A replay learnt from the pairs that the runs before it had logged, with their judge's labels, not people's."""
+    """A replay was trained on the pairs logged by earlier runs, with their judge's labels, not people's."""
     runs = replayed_runs(loop)
     items = list(SnapshotItem.objects.filter(snapshot__training_runs__in=runs).order_by("id"))
     logged = _loop(runs[0]) if runs else loop
@@ -306,7 +306,7 @@ def _labeller(loop: Loop) -> str:
 
 def _loop(run: TrainingRun) -> Loop:
     if run.round is None:
-        raise AssertionError("a step-refreshed run belongs to a round")
+        raise AssertionError("an on-policy run belongs to a round")
     return run.round.loop
 
 

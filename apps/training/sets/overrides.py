@@ -1,4 +1,4 @@
-"""People's overrides in training sets: which a set learns from for the first time, and what they changed in it.
+"""People's overrides in training sets: which ones a set uses for the first time, and what they changed in it.
 
 One rule for pages, cards, JSON and counterfactuals:
 1. an override counts in the first of a loop's training sets that holds it; in later ones it is learnt again;
@@ -35,7 +35,7 @@ AnyLabel = TypeVar("AnyLabel", bound=Labelled)
 
 
 def overrides_before(loop: Loop, index: int) -> set[str]:
-    """Return the overrides, as label ids, that the rounds of a loop before round `index` learnt from.
+    """Return the overrides, as label ids, that a loop's rounds before round `index` used.
 
     Round 0 trains ingredients (a reward model), which are not the loop's policy.
     """
@@ -51,7 +51,7 @@ def overrides_before(loop: Loop, index: int) -> set[str]:
 def split_overrides(
     labels: Iterable[AnyLabel], *, before: Collection[str] = ()
 ) -> tuple[list[AnyLabel], list[AnyLabel]]:
-    """Return the labels that are overrides: those that are new, and those that were learnt from `before`."""
+    """Return the labels that are overrides: new ones, and those replayed from `before`."""
     found = [label for label in labels if label.source == "override"]
     agreed = _agreements(one for label in found for one in label.label_ids)
     known = set(before)
@@ -66,21 +66,21 @@ def split_overrides(
 
 
 def _agreements(label_ids: Iterable[str]) -> set[str]:
-    """Those of these overrides that said what the judge had said."""
+    """Those of these overrides that equal the judge's label."""
     ids = sorted({int(one.split(":", 1)[1]) for one in label_ids if one.startswith("override:")})
     rows = [row for part in chunks(ids, 500) for row in Override.objects.filter(pk__in=part)]
     return {f"override:{row.pk}" for row in rows if not row.is_correction}
 
 
 def overridden_runs() -> QuerySet[TrainingRun]:
-    """Finished runs whose training sets hold a label by an override, a new one or one learnt again."""
+    """Finished runs whose training sets contain a label by an override, new or replayed."""
     overridden = SnapshotItem.objects.filter(snapshot=OuterRef("snapshot"), source="override")
     return TrainingRun.objects.filter(Exists(overridden), output__isnull=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OverrideShare:
-    """What people's overrides did to one training set; the last three count among `n_overrides`."""
+    """The effect of people's overrides on one training set; the last three count among `n_overrides`."""
 
     n_labels: int
     n_overrides: int  # labels by an override that the loop learns from for the first time
@@ -109,7 +109,7 @@ class OverrideShare:
             self.n_overrides,
         ) % {"k": f"{self.n_overrides:,}", "n": f"{self.n_labels:,}"}
         if not self.n_changed:
-            return start + _("; no label changed by that.")
+            return start + _("; no label changed.")
         did = [
             text % {"n": n}
             for n, text in (
@@ -127,8 +127,8 @@ class OverrideShare:
         if not self.n_replayed:
             return ""
         text = ngettext(
-            "%(n)d label of an earlier round’s override was learnt again.",
-            "%(n)d labels of earlier rounds’ overrides were learnt again.",
+            "%(n)d label of an earlier round’s override was replayed.",
+            "%(n)d labels of earlier rounds’ overrides were replayed.",
             self.n_replayed,
         )
         return text % {"n": self.n_replayed}

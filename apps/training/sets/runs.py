@@ -1,4 +1,4 @@
-"""Training runs: written for the training process, and read back from what it says."""
+"""Training runs: written for the training process, and read back from its events."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def training_run_create(
 def training_run_enqueue(
     *, run: TrainingRun, follow_up_payload: dict[str, int], follow_up_kind: str = "rounds.advance"
 ) -> JobGroup:
-    """Enqueue the run; again after a failure, it is tried again and goes on from its last checkpoint."""
+    """Enqueue the run; after a failure, it is tried again and continues from its last checkpoint."""
     return group_create(
         project=run.project,
         name=f"training run {run.pk}",
@@ -90,7 +90,7 @@ def training_run_enqueue(
 
 
 def loop_of(run: TrainingRun) -> Loop | None:
-    """The loop that a run belongs to, as a round's or as its counterfactual; None: it stands alone."""
+    """The loop that a run belongs to, through its round or counterfactual; None: it is independent."""
     if run.round is not None:
         return run.round.loop
     beside = Counterfactual.objects.filter(run=run).select_related("round__loop__judge__endpoint").first()
@@ -98,7 +98,7 @@ def loop_of(run: TrainingRun) -> Loop | None:
 
 
 def checkpoint_name(loop: Loop, index: int) -> str:
-    """Name the policy that round `index` of a loop makes."""
+    """Name the policy that round `index` of a loop produces."""
     return f"{loop.recipe}-{loop.pk}-round-{index}"
 
 
@@ -107,9 +107,9 @@ def events_path(run: TrainingRun) -> Path:
 
 
 def events_ingest(*, run: TrainingRun) -> list[Event]:
-    """Take in what the training process said since the last time, in the caller's transaction; return it.
+    """Store what the training process reported since the last time, in the caller's transaction; return it.
 
-    Rows past the step that a resume starts from are superseded: deleted, to come again.
+    Rows past the step that a resume starts from are superseded: deleted, to be written again.
     """
     events, offset = read_events(events_path(run), run.events_offset)
     if offset == run.events_offset:

@@ -1,4 +1,4 @@
-"""Snapshots: the training set, frozen, hashed, and traced to the labels that made it."""
+"""Snapshots: the training set, frozen, hashed, and linked to its labels."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def training_pairs(
 ) -> list[TrainingPair]:
     """Return the rows of a snapshot, in the order of the labels, with texts and token ids. Raises HeldOutInTraining.
 
-    Ids are those that mean something to the tokenizer of `start`, which is to be trained.
-    `targets`: by prompt, an answer to keep likely beside its pairs.
+    Ids are only those made with the tokenizer of `start`, which is to be trained. `targets`: by prompt, an answer to
+    keep likely in addition to its pairs.
     """
     rows: dict[int, Comparison] = {}
     for chunk in chunks([label.comparison_id for label in labels], 500):
@@ -88,12 +88,12 @@ def training_pairs(
 
 
 def prompt_content(prompt: Prompt) -> PromptContent:
-    """Give a prompt as a policy is asked it: a conversation as its messages, for the chat template to render."""
+    """Return a prompt as the policy gets it: a conversation as its messages, for the chat template to render."""
     return tuple(prompt.messages) if prompt.messages else prompt.text
 
 
 def demonstrations(labels: Sequence[LabelledComparison], start: Checkpoint) -> list[Demonstration]:
-    """Return the chosen answers as rows to imitate; a tie chooses none, and an answer chosen twice stands once."""
+    """Return the chosen answers as rows to imitate; a tie chooses none, and repeated answers occur once."""
     chosen: dict[str, Demonstration] = {}
     for pair in training_pairs(labels, start):
         if pair.p_first == 0.5:
@@ -157,7 +157,7 @@ def snapshot_create(
 ) -> Snapshot:
     """Freeze a training set: the file first, then its rows. Raises NothingToTrainOn, HeldOutInTraining.
 
-    `before`: the overrides that earlier rounds of the loop learnt from (overrides.py).
+    `before`: the overrides that earlier rounds of the loop used (overrides.py).
 
     `rows` (with their counts by source) where they are not simply the labels' pairs: single answers, groups.
     """
@@ -204,7 +204,7 @@ def snapshot_create(
 
 
 def snapshot_export(snapshot: Snapshot) -> bytes:
-    """Return the bytes, the same each time. Raises NothingToTrainOn where the file is not what was frozen."""
+    """Return the bytes, always the same. Raises NothingToTrainOn if the file no longer matches its hash."""
     content = store_path(snapshot.path).read_bytes()
     if hashlib.sha256(content).hexdigest() != snapshot.sha256:
         raise NothingToTrainOn(f"the file of snapshot {snapshot.name} is not what was frozen (its SHA-256 differs)")
@@ -212,7 +212,9 @@ def snapshot_export(snapshot: Snapshot) -> bytes:
 
 
 def merged(labels: Sequence[LabelledComparison], remembered: Sequence[LabelledComparison]) -> list[LabelledComparison]:
-    """Return the labels followed by those remembered that are not among them; of a double, this round's stands."""
+    """Return the labels followed by the remembered ones that are not among them; of duplicates, this round's is
+    kept.
+    """
     own = {label.comparison_id for label in labels}
     return [*labels, *(label for label in remembered if label.comparison_id not in own)]
 

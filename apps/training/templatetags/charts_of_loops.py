@@ -15,5 +15,5 @@ register = template.Library()
 
 @register.simple_tag
 def spark(values: Sequence[float | None], of: str) -> SafeString:
-    """Draw a number by round as a small line; `of` names it."""
+    """Draw a figure by round as a small line; `of` names it."""
     return sparkline(values, title=_("%(what)s by round") % {"what": of})

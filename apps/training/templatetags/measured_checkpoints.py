@@ -1,4 +1,4 @@
-"""What evaluations found of checkpoints, for the page of policies, whose app lies below this one."""
+"""Results of evaluations for the page of policies, whose app is below this one."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def measured_checkpoints(project: Project) -> MeasuredCheckpoints:
 
 @register.filter
 def short_of(found: MeasuredCheckpoints, checkpoint_id: int) -> str:
-    """Write a checkpoint's figures as its node shows them; empty where nothing was measured."""
+    """Write a checkpoint's figures for its node in the lineage; empty if nothing was measured."""
     one = found.by_id.get(checkpoint_id)
     return in_short(one) if one is not None else ""
 
 
 @register.filter
 def words_of(found: MeasuredCheckpoints, checkpoint_id: int) -> str:
-    """Say a checkpoint's figures in full, with their intervals and the round that measured them."""
+    """Write a checkpoint's figures in full, with their intervals and the round that measured them."""
     one = found.by_id.get(checkpoint_id)
     if one is None:
         return ""

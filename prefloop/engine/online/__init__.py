@@ -1,1 +1,1 @@
-"""Step-refreshed training: sampling, labelling and learning in one process, a step at a time."""
+"""On-policy training: sampling, labelling and training in one process, a step at a time."""

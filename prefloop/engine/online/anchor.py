@@ -1,4 +1,4 @@
-"""The anchor: a policy that stands still, is copied from the policy every so many steps, or follows it slowly.
+"""The anchor: a policy that is fixed, is copied from the policy every so many steps, or follows it slowly.
 
 Its weights are kept in fp32 whatever the policy's type: at rate .02 an update of bf16 weights is mostly lost to
 rounding.
@@ -18,7 +18,7 @@ from prefloop.recipes.recipe import Anchor as AnchorSettings
 
 
 class Anchor:
-    """Answers and is compared with like any policy; `follow` after each step of the optimizer."""
+    """Answers and is compared with like any policy; call `follow` after each optimizer step."""
 
     def __init__(self, settings: AnchorSettings, policy: Policy) -> None:
         self._settings = settings
@@ -37,7 +37,7 @@ class Anchor:
 
     @torch.no_grad()
     def follow(self, model: Any, step: int) -> None:
-        """Move after `step` steps of the whole loop: anchor <- (1 - rate) anchor + rate policy, or a copy."""
+        """Update it after `step` steps of the whole loop: anchor <- (1 - rate) anchor + rate policy, or a copy."""
         if self._settings.kind == "ema":
             rate = self._settings.rate
             for name, value in model.named_parameters():
@@ -55,7 +55,7 @@ class Anchor:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave; raises KeyError where a weight is missing."""
+        """Restore what `tensors` gave; raises KeyError if a weight is missing."""
         for name, value in self._exact.items():
             value.copy_(tensors[name])
         self._show()

@@ -1,8 +1,7 @@
-"""Rows of an on-policy run: sample, score, label; or take the answers and labels that another such run logged.
+"""The rows of an on-policy run: sample, score, label; or replay the answers and labels that another such run logged.
 
-Everything that a step does follows from the run's seed and the step's number, the weights, what stands beside them and
-what judges and people said, which the log holds. So a run that was killed goes on to the same losses and the same
-weights, and asks no judge twice.
+Everything in a step depends on the run's seed, the step number, the weights and other state, and on what judges and
+people said, which is in the log. So a killed run resumes to the same losses and weights, and asks no judge twice.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from prefloop.types import Group, Pair
 
 
 class DrawnRows(Source):
-    """What the policies of a run answer in each step, labelled there and then; or a log of that."""
+    """The answers of a run's policies in each step, labelled immediately; or a log of that."""
 
     goes_on = True
 
@@ -98,7 +97,7 @@ class DrawnRows(Source):
             raise ConfigError(f"draws.source {strange[0]} can't answer inside a step")
 
     def _initial_policy(self) -> Policy | None:
-        """Load the policy that stands still: the reference, and whom draws of `initial` ask."""
+        """Load the fixed policy: the reference, which also answers draws of `initial`."""
         ctx = self.ctx
         if ctx.spec.reference is None:
             return None
@@ -146,7 +145,7 @@ class DrawnRows(Source):
         return self._objective.rows(answers, self._pairs(step, answers, sums))
 
     def _refresh(self, step: int) -> None:
-        """Draw the answers of this step; where they are refreshed every k steps, those of the steps until then too."""
+        """Sample the answers of this step; if they are refreshed every k steps, those of the following steps too."""
         every, spec = self._online.refresh_steps, self.ctx.spec
         last = min(step - (step - 1) % every + every - 1, self.n_steps)
         stands = self._anchor is not None and not self._anchor.moves
@@ -215,6 +214,6 @@ class DrawnRows(Source):
 
 
 def _drawn_before(earlier: Sequence[Event], step: int) -> dict[int, list[Answers]]:
-    """Answers that were drawn for steps still to come, before the run was taken up again after `step`."""
+    """Answers that were sampled for later steps before the run was resumed after `step`."""
     drawn = [event for event in drop_superseded(earlier) if event.type == "sample" and int(event.data["drawn"]) <= step]
     return {at: record.answers for at, record in records_of(drawn).items() if at > step}

@@ -1,9 +1,9 @@
-"""How far a policy is from the initial one, and how undecided, by its own fresh answers.
+"""KL from the initial policy and entropy, measured on the policy's own new answers.
 
-Both are means over whole answers of log-probs (TRL's `objective/kl` and `objective/entropy`). They are what they are
-called only where the answers come of the policy itself, at temperature 1 and not cut, at this very step. An anchor's
-answers, corrected pairs, a replayed log and answers kept from earlier steps are none of that. Where there are no such
-answers, or no initial policy at hand, the figure is absent.
+Both are means over whole answers of log-probs (TRL's `objective/kl` and `objective/entropy`). They are only valid if
+the answers were sampled from the policy itself, at temperature 1 and not truncated, at this very step. That excludes an
+anchor's answers, corrected pairs, a replayed log and answers kept from earlier steps. Without such answers, or without
+an initial policy, the figure is absent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prefloop.recipes.runspec import RunSpec
 
 
 def is_fresh(spec: RunSpec, step: int) -> bool:
-    """Say whether the policy's own answers of a step (1, 2, …) were drawn just then, from the policy as it was."""
+    """Whether the policy's own answers of a step (1, 2, …) were sampled in that step, from the policy as it was."""
     online = spec.online
     if online is None or online.replay or (step - 1) % online.refresh_steps:
         return False
@@ -31,7 +31,7 @@ def is_fresh(spec: RunSpec, step: int) -> bool:
 
 
 def look_at_fresh(spec: RunSpec, model: Any, initial: Policy | None, answers: Sequence[Answers], sums: Sums) -> None:
-    """Read the policy's own answers among these once more, under it and under the policy that stands still."""
+    """Evaluate the policy's own answers among these once more, under it and under the fixed policy."""
     rows = [Row(one.item(places)) for one in answers if (places := one.by(CURRENT))]
     if not rows:
         return
@@ -44,7 +44,7 @@ def look_at_fresh(spec: RunSpec, model: Any, initial: Policy | None, answers: Se
 
 
 def add_fresh(spec: RunSpec, pieces: Sequence[Piece], sums: Sums) -> None:
-    """Add the figures of pieces whose rows are fresh answers alone; "old" is the policy, "ref" what stands still."""
+    """Add the figures of pieces that consist of new answers; "old" is the policy, "ref" the fixed policy."""
     for piece in pieces:
         old = piece.sums(piece.kept["old"])
         sums.add("objective/entropy", -old)
@@ -53,5 +53,5 @@ def add_fresh(spec: RunSpec, pieces: Sequence[Piece], sums: Sums) -> None:
 
 
 def flat(answers: Sequence[Answers], value: Callable[[Answers, int], float]) -> Tensor:
-    """Give a value of every answer that the policy itself gave."""
+    """Return a value for every answer by the policy itself."""
     return torch.tensor([value(one, at) for one in answers for at in one.by(CURRENT)])

@@ -1,7 +1,7 @@
-"""What people corrected while the run goes on: overrides, which are replayed.
+"""People's corrections during a run: overrides, which are replayed.
 
-A line of the inbox takes effect before a step, and which step that was is written to `events.jsonl`; so a run that is
-taken up again hears the same words before the same steps.
+A line of the inbox takes effect before a step, and the step is written to `events.jsonl`; so a resumed run applies the
+same lines before the same steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OVERRIDES_A_STEP = 0.25  # of the batch: at most so many corrected pairs are add
 
 
 class Heard:
-    """The inbox, from the beginning of the run to where it stands."""
+    """The inbox, read from the beginning of the run up to its current place."""
 
     def __init__(
         self, inbox: Path, events: EventWriter, earlier: Iterable[Event], memory: Memory, tokenizer: Any
@@ -35,7 +35,7 @@ class Heard:
         self._memory = memory
 
     def before(self, step: int) -> None:
-        """Take in what is due before `step` (1, 2, …), in order."""
+        """Read what takes effect before `step` (1, 2, …), in order."""
         due = [offset for at, offset in self._schedule if at <= step]
         known = max((at for at, _ in self._schedule), default=0)
         if step > known:
@@ -53,7 +53,7 @@ class Heard:
             self._override(message.data)
 
     def rows(self, step: int, *, batch: int, seed: int) -> list[Row]:
-        """Return the corrected pairs that `step` learns from again, drawn by the seed if they are many; log them."""
+        """Return the corrected pairs that `step` is trained on again, drawn by the seed if there are many; log them."""
         if self._memory.kind != "overrides" or not self._pairs:
             return []
         most = max(1, int(batch * OVERRIDES_A_STEP))
@@ -64,7 +64,7 @@ class Heard:
         return [dataclasses.replace(self._pairs[key], weight=self._memory.weight) for key in keys]
 
     def _override(self, data: dict[str, Any]) -> None:
-        """The latest word on a pair counts; one without p_first (withdrawn, both bad) takes the pair away."""
+        """The latest message on a pair counts; one without p_first (withdrawn, both bad) removes the pair."""
         key = str(data["pair"])
         if data.get("p_first") is None:
             self._pairs.pop(key, None)

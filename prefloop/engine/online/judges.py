@@ -53,7 +53,7 @@ class Connection:
 
 
 def read_connection(line: str) -> Connection:
-    """Read the line that `--connection-from-stdin` gets. Raises ValueError for another one, without saying it."""
+    """Read the line for `--connection-from-stdin`. Raises ValueError for an invalid one, without showing it."""
     try:
         data = json.loads(line)
         sampler = ServedModel(**data["sampler"]) if "sampler" in data else None
@@ -165,7 +165,7 @@ def prompt_text(prompt: Any) -> str:
 def labelled_pairs(
     judge: StepJudge, settings: Label, wanted: Sequence[tuple[Answers, Pair]], *, step: int, seed: int
 ) -> tuple[dict[int, list[Pair]], int]:
-    """Return the pairs with the p they are trained with, by the prompt's place in the step, and how many fell out.
+    """Return the pairs with their training p, by the prompt's index in the step, and how many were dropped.
 
     A tie makes a pair only where labels stay soft. Two equal answers never do: their gradient is 0, their loss is not.
     """

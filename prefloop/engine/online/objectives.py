@@ -1,7 +1,7 @@
-"""Objectives of step-refreshed training: what each needs, which rows it makes of a step's answers, and their loss.
+"""Objectives of on-policy training: what each needs, which rows it makes from a step's answers, and their loss.
 
-The gradient of a minibatch is that of its loss's sum divided by a denominator that is known before the first forward
-pass, so that how the rows are packed changes nothing but rounding.
+The gradient of a minibatch is that of its summed loss divided by a denominator known before the first forward pass, so
+that the packing of rows changes only rounding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CURRENT = "current"  # the source of answers that the policy itself gave
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What was drawn for one prompt of a step; each completion's `source` says who answered."""
+    """The answers to one prompt of a step; each completion's `source` says who answered."""
 
     row: int  # the prompt's place in the step
     prompt_id: str
@@ -39,7 +39,7 @@ class Answers:
     group: Group
 
     def by(self, *sources: str) -> list[int]:
-        """Places in the group of the answers of these sources."""
+        """Indices in the group of the answers from these sources."""
         return [at for at, one in enumerate(self.group.completions) if one.source in sources]
 
     def score(self, at: int) -> float:
@@ -52,7 +52,7 @@ class Answers:
 
 
 class StepObjective(ABC):
-    """A method's loss inside a step. `needs` says what stands in `Piece.kept` before `prepare`: "old", "ref"."""
+    """A method's loss inside a step. `needs` says what `Piece.kept` must contain before `prepare`: "old", "ref"."""
 
     needs: frozenset[Need] = frozenset()
     passes = 1
@@ -65,22 +65,24 @@ class StepObjective(ABC):
         self.settings = settings
 
     def modules(self, model: Any) -> nn.Module | None:
-        """Make what is trained beside the policy and saved beside it."""
+        """Make modules that are trained and saved together with the policy."""
         return None
 
     @abstractmethod
     def rows(self, answers: Sequence[Answers], pairs: Mapping[int, Sequence[Pair]]) -> list[Row]:
-        """Make the step's rows; `pairs` are the labelled ones, by the prompt's place in the step."""
+        """Make the step's rows; `pairs` are the labelled ones, by the prompt's index in the step."""
 
     def prepare(self, pieces: Sequence[Piece], sums: Sums) -> None:  # noqa: B027 - most have nothing to prepare
-        """Compute once, without gradient and over the whole step, what the passes keep fixed; add its metrics."""
+        """Compute once, without gradient and over the whole step, what stays fixed during the passes; add its
+        metrics.
+        """
 
     def denominator(self, rows: Sequence[Row]) -> float:
-        """What a minibatch's sum of losses is divided by; called before its first pass."""
+        """The denominator of a minibatch's summed losses; called before its first pass."""
         return sum(row.weight for row in rows)
 
     def forward(self, model: Any, piece: Piece) -> Any:
-        """Make the pass that is learnt from: what `loss` looks at, with gradient."""
+        """Make the pass that is trained through: what `loss` needs, with gradient."""
         return forward_tokens(model, piece.packed, with_grad=True)
 
     @abstractmethod
@@ -89,7 +91,7 @@ class StepObjective(ABC):
 
 
 def own_rows(answers: Sequence[Answers]) -> list[Row]:
-    """Make a row of each prompt's answers by the policy itself, with their scores."""
+    """Make a row from each prompt's answers by the policy itself, with their scores."""
     rows = []
     for one in answers:
         places = one.by(CURRENT)
@@ -137,14 +139,14 @@ class SampleObjective(StepObjective):
 
 
 class Values(NamedTuple):
-    """What one pass says of C answers: log-prob sums, or rewards; and what stands beside them, both (C,)."""
+    """The values of one pass for C answers: log-prob sums, or rewards; and their companions, both (C,)."""
 
     of: Tensor
     beside: Tensor | None = None  # cringe sums, or divergences from the teacher
 
 
 class RowObjective(StepObjective):
-    """Any loss that makes its terms of rows: pairs, stored or labelled in the step, answers to write, scored groups."""
+    """Any loss with terms from rows: pairs, stored or labelled in the step, answers to imitate, scored groups."""
 
     teacher: Any = None  # the model that the rows' answers are compared with, token by token
 
@@ -210,7 +212,7 @@ class RowObjective(StepObjective):
         ]
 
     def _groups(self, piece: Piece, values: Values) -> list[GroupBatch]:
-        """A batch for each group: they may be of different sizes."""
+        """A batch for each group, since they may have different sizes."""
         own: list[list[int]] = [[] for _ in piece.rows]
         for at, place in enumerate(piece.places):
             own[place].append(at)
@@ -243,7 +245,7 @@ class RowObjective(StepObjective):
         ]
 
     def _references(self, piece: Piece, dtype: torch.dtype) -> Tensor | None:
-        """The reference's log-prob sums (C,): of this step's own look, or read before with the stored rows."""
+        """The reference's log-prob sums (C,): computed in this step, or before with the stored rows."""
         if "ref" not in self.needs:
             return None
         if "ref" in piece.kept:

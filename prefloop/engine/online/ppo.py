@@ -1,7 +1,7 @@
-"""PPO: the KL token by token in the reward, the score at the end, advantages from a value head of the policy's own.
+"""PPO: per-token KL in the reward, the score at the end, advantages from the policy's own value head.
 
-What is unusual here: the value head reads the policy's last hidden states and sends no gradient into them, so that one
-forward pass serves both, and fitting values never moves the policy.
+Unusual here: the value head reads the policy's last hidden states and sends no gradient into them, so that one forward
+pass serves both, and fitting values never changes the policy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GAMMA = 1.0  # an answer's reward comes at its end: nothing is discounted
 
 
 class ValueHead(nn.Module):
-    """What is still to come, from a hidden state: two layers; it starts at 0 everywhere."""
+    """Predicts the future reward from a hidden state: two layers; it starts at 0 everywhere."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Who is asked in a step, and what they answer: both follow from the seed and the step alone."""
+"""The prompts of a step and their answers; both depend only on the seed and the step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw_answers(
     seed: int,
     on_group: OnGroup = lambda _: None,
 ) -> list[Answers]:
-    """Let every draw's policy answer every prompt of a step; a prompt's answers stand in the order of the draws."""
+    """Let every draw's policy answer every prompt of a step; a prompt's answers are in the order of the draws."""
     prompts = [SamplePrompt(question.id, question.ids) for question in questions]
     found: list[list[Any]] = [[] for _ in questions]
     for number, draw in enumerate(draws):
@@ -58,7 +58,7 @@ def draw_answers(
 
 
 def with_scores(answers: Sequence[Answers], scores: Sequence[Sequence[float]]) -> list[Answers]:
-    """Put a score on every answer, in their order."""
+    """Add a score to every answer, in order."""
     return [
         replace(one, group=replace(one.group, scores=tuple(values)))
         for one, values in zip(answers, scores, strict=True)

@@ -1,4 +1,4 @@
-"""What a step learns from: rows, packed once and looked at again in every pass, token by token where a loss needs it.
+"""The training rows of a step, packed once and used in every pass, token by token where a loss needs it.
 
 A minibatch is packed the same way when its old log-probs are computed and when it is trained on, so that in the first
 pass the ratio of the two is 1 to the last bit.
@@ -20,7 +20,7 @@ from prefloop.policy.scoring import TokenStates, forward_tokens, unshared_becaus
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One prompt with the answers that the loss looks at; what the numbers mean is the objective's affair."""
+    """One prompt with the answers for the loss; the meaning of the numbers depends on the objective."""
 
     item: PackItem
     weight: float = 1.0
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(slots=True)
 class Piece:
-    """Rows of one forward pass, and what was computed of them before; T tokens of C answers, in order of `slots`."""
+    """Rows of one forward pass, with values computed earlier; T tokens of C answers, in order of `slots`."""
 
     packed: PackedBatch
     rows: list[Row]  # in the order in which they stand in `packed`
@@ -68,7 +68,7 @@ class Piece:
         return self.column([self.rows[place].numbers[index] for place, index in self.answers()])
 
     def answers(self) -> list[tuple[int, int]]:
-        """For each answer, its row's place in `rows` and its own place in the row."""
+        """For each answer, its row's index in `rows` and its own index in the row."""
         return [(place, index) for place, (_, index) in zip(self.places, self.packed.slots, strict=True)]
 
     def sums(self, tokens: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Piece:
         return self.column([self.rows[place].references[at] for place, at in self.answers()], dtype)
 
     def padded(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Lay token values (T,) out as (C, longest) with the mask of what is there; padding reads 0."""
+        """Arrange token values (T,) as (C, longest) with a mask of real tokens; padding is 0."""
         owner, place = self.packed.owner, self._position()
         longest = int(place.max()) + 1 if len(place) else 1
         out = tokens.new_zeros(self.packed.n_completions, longest)
@@ -89,11 +89,11 @@ class Piece:
         return out, mask
 
     def flat(self, values: Tensor) -> Tensor:
-        """Take (C, longest) back to (T,)."""
+        """Turn (C, longest) back into (T,)."""
         return values[self.packed.owner, self._position()]
 
     def _position(self) -> Tensor:
-        """The place of each token in its answer, (T,); an answer's tokens stand together."""
+        """The index of each token in its answer, (T,); an answer's tokens are contiguous."""
         owner = self.packed.owner
         index = torch.arange(len(owner), device=owner.device)
         start = torch.full((self.packed.n_completions,), len(owner), device=owner.device)
@@ -102,7 +102,7 @@ class Piece:
 
 
 def pieces_of(model: Any, rows: Sequence[Row], *, token_budget: int) -> list[Piece]:
-    """Pack rows for the model, prompts shared where its attention takes a block mask."""
+    """Pack rows for the model; prompts are shared if its attention supports a block mask."""
     if not rows:  # a process whose share of a small batch is empty
         return []
     device = next(model.parameters()).device

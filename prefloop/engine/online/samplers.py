@@ -1,7 +1,7 @@
-"""What draws the answers of a step: an engine that holds one policy and is given its weights anew when they moved.
+"""Sampling inside a step: an engine that holds one policy and gets its weights again when they changed.
 
 Old log-probs never come from here: the pass that is trained through computes them, since any other engine rounds
-otherwise. What an engine says of a completion's log-prob is kept in the log of the run and nowhere else.
+differently. An engine's own log-prob of a completion is only kept in the log of the run.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ OnGroup = Callable[[Group], None]
 
 
 class StepSampler(Protocol):
-    """Draws answers from the policy that was loaded last; each source of answers in a run has one of its own."""
+    """Samples from the policy that was loaded last; each source of answers in a run has its own sampler."""
 
     def load(self, policy: Policy) -> None:
-        """Answer with these weights from now on; called before the first draw and whenever the weights have moved."""
+        """Use these weights from now on; called before the first draw and whenever the weights have changed."""
         ...
 
     def draw(self, prompts: Sequence[SamplePrompt], settings: Draw, *, seed: int, on_group: OnGroup) -> list[Group]:
         """Draw `settings.n` completions of each prompt, in the order of the prompts; their source is `settings.source`.
 
         They come with token ids and the sum of the policy's own log-probs in nats, at temperature 1 and unfiltered.
-        Completion k of a prompt follows from (seed, prompt id, k). `on_group` is told of each finished group and may
-        raise, which ends the drawing.
+        Completion k of a prompt depends only on (seed, prompt id, k). `on_group` is called with each finished group and
+        may raise, which ends the sampling.
         """
         ...
 
     def close(self) -> None:
-        """Let go of what the engine holds: a server, memory."""
+        """Release what the engine holds: a server, memory."""
         ...
 
 
 class OwnSampler:
-    """The engine of this package, in this process: it reads the very tensors that are trained."""
+    """The engine of this package, in this process: it reads the same tensors that are trained."""
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
@@ -56,7 +56,7 @@ class OwnSampler:
 
     def draw(self, prompts: Sequence[SamplePrompt], settings: Draw, *, seed: int, on_group: OnGroup) -> list[Group]:
         if self._policy is None:
-            raise AssertionError("a sampler draws after it was given a policy")
+            raise AssertionError("a sampler needs a policy before it can draw")
         return sample(
             self._policy,
             prompts,
@@ -75,16 +75,16 @@ class OwnSampler:
 
 
 def make_sampler(draw: Draw, *, server: SharedServer | None) -> StepSampler:
-    """Make the engine that the answers of a draw come from; it has no policy yet. Raises ConfigError."""
+    """Make the engine for a draw's answers; it has no policy yet. Raises ConfigError."""
     if choose_in_steps(draw.engine).name != VLLM.name:
         return OwnSampler()
     if server is None:
-        raise ConfigError("draws.engine vllm needs a vLLM server, which a worker starts and names by pipe")
+        raise ConfigError("draws.engine vllm needs a vLLM server, which a worker starts and names through a pipe")
     return ServedSampler(server, draw.source)
 
 
 class Samplers(Mapping[str, StepSampler]):
-    """The engines of a run by the source of answers that they stand for."""
+    """The engines of a run by their source of answers."""
 
     def __init__(self, draws: Sequence[Draw], *, run_dir: Path, served: ServedModel | None) -> None:
         self._engines: dict[str, StepSampler] = {}
@@ -107,7 +107,7 @@ class Samplers(Mapping[str, StepSampler]):
         return len(self._engines)
 
     def load(self, policies: Mapping[str, Policy], *, still: frozenset[str]) -> None:
-        """Give each engine the policy of its source; one that stands still is given once."""
+        """Give each engine the policy of its source; a fixed one is loaded once."""
         for source, engine in self._engines.items():
             if source not in self._loaded or source not in still:
                 engine.load(policies[source])

@@ -1,8 +1,8 @@
-"""A step's answers by a vLLM server that is kept through the run and given the new weights at each refresh.
+"""Sampling a step's answers from a vLLM server that is kept through the run and gets the new weights at each refresh.
 
-The weights go by a directory beside the run, which the server reads in place (`policy/vllm_client.py`): nothing is
-started anew. Where several sources answer in a step (the policy and its anchor), each has a directory, and the server
-is given the one that answers next. A server that is lost ends the step before it moved the weights, as a judge's does.
+The weights are written to a directory next to the run, and the server loads them in place (`policy/vllm_client.py`): it
+is not restarted. If several sources answer in a step (the policy and its anchor), each has a directory, and the server
+loads that of the next one. A lost server ends the step before it changed the weights, as a lost judge does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIRECTORY = "served.tmp-weights"  # in the run's directory, which is swept of su
 
 
 class SharedServer:
-    """The run's server, and whose weights it holds: of all sources of answers one at a time."""
+    """The run's server, and whose weights it holds: one source of answers at a time."""
 
     def __init__(self, model: ServedModel, run_dir: Path) -> None:
         self.endpoint = model.endpoint()
@@ -38,7 +38,7 @@ class SharedServer:
         self._holds: Path | None = None
 
     def hold(self, directory: Path) -> None:
-        """Have the server answer with the weights of this directory. Raises JudgeUnreachable where it is gone."""
+        """Have the server answer with the weights of this directory. Raises JudgeUnreachable if it is gone."""
         if self._holds == directory:
             return
         self._holds = None
@@ -49,7 +49,7 @@ class SharedServer:
         self._holds = directory
 
     def forget(self, directory: Path) -> None:
-        """The directory's weights are no longer what it held."""
+        """The directory's weights have changed since the server loaded them."""
         if self._holds == directory:
             self._holds = None
 
@@ -59,7 +59,7 @@ class SharedServer:
 
 
 class ServedSampler:
-    """One source's answers by the run's server."""
+    """One source's answers from the run's server."""
 
     def __init__(self, server: SharedServer, name: str) -> None:
         self._server = server
@@ -75,7 +75,7 @@ class ServedSampler:
 
     def draw(self, prompts: Sequence[SamplePrompt], settings: Draw, *, seed: int, on_group: OnGroup) -> list[Group]:
         if self._reader is None:
-            raise AssertionError("a sampler draws after it was given a policy")
+            raise AssertionError("a sampler needs a policy before it can draw")
         self._server.hold(self._directory)
         sampler = VllmSampler(
             self._server.endpoint,

@@ -1,8 +1,8 @@
-"""What a step-refreshed run says of its answers and labels in `events.jsonl`, and how that is read again.
+"""How an on-policy run logs its answers and labels in `events.jsonl`, and how they are read again.
 
-A step writes a `sample` line a prompt, `verdict` lines as they come, and one `label` line: the pairs as the loss sees
-them. A verdict is in the log before it is used, so a run that is taken up again asks no judge twice; and another run
-can learn from the same token ids in the same or another order (tandem).
+A step writes one `sample` line per prompt, `verdict` lines as they come, and one `label` line: the pairs as the loss
+sees them. A verdict is logged before it is used, so a resumed run asks no judge twice; and another run can train on the
+same token ids in the same or another order (tandem).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UnusableStream(PrefloopError):
 
 @dataclass(slots=True)
 class StepRecord:
-    """A step as it was: its answers, and the labelled pairs by the prompt's place in the step."""
+    """A logged step: its answers, and the labelled pairs by the prompt's index in the step."""
 
     answers: list[Answers] = field(default_factory=list)
     pairs: dict[int, list[Pair]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class StreamLog:
             self._events.write("sample", step=step, drawn=drawn, **_plain(one))
 
     def labels(self, step: int, pairs: dict[int, list[Pair]]) -> None:
-        """Write the pairs that the step learns from."""
+        """Write the pairs that the step is trained on."""
         flat = [[row, pair.i, pair.j, pair.p] for row, mine in sorted(pairs.items()) for pair in mine]
         self._events.write("label", step=step, pairs=flat)
 
@@ -137,7 +137,7 @@ def _score_key(one: ToJudge, place: int) -> str:
 
 
 def read_records(paths: Sequence[Path]) -> list[StepRecord]:
-    """Read the steps of a run that was logged in these files, one after the other. Raises UnusableStream."""
+    """Read the logged steps of a run from these files, in order. Raises UnusableStream."""
     records = []
     for path in paths:
         if not path.exists():
@@ -149,7 +149,7 @@ def read_records(paths: Sequence[Path]) -> list[StepRecord]:
 
 
 def records_of(events: Iterable[Event]) -> dict[int, StepRecord]:
-    """Collect the steps of a log, by their number."""
+    """Collect the steps of a log, by number."""
     found: dict[int, StepRecord] = {}
     for event in events:
         if event.type == "sample":
@@ -162,10 +162,10 @@ def records_of(events: Iterable[Event]) -> dict[int, StepRecord]:
 
 
 def replayed(records: Sequence[StepRecord], memory: Memory, *, seed: int) -> list[StepRecord]:
-    """Put logged steps in the order that `memory.order` says.
+    """Put logged steps in the order of `memory.order`.
 
-    logged: as they were, batch by batch. Else the labelled prompts are shuffled, all of them (uniform) or within
-    windows of so many batches, and dealt out again into batches of the sizes that there were.
+    logged: unchanged, batch by batch. Otherwise the labelled prompts are shuffled, all of them (uniform) or within
+    windows of so many batches, and dealt into batches of the original sizes.
     """
     if memory.order == "logged":
         return list(records)

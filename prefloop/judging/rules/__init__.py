@@ -33,13 +33,13 @@ _DECLARED = _checks  # importing the module declares its checks
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: the name it was asked for by, and the checks it stands for with their values."""
+    """One rule: its name, and the checks it stands for with their values."""
 
     name: str
     parts: tuple[tuple[Check, dict[str, Any]], ...]
 
     def fault(self, answer: Answer) -> str:
-        """Say why the answer does not meet this rule; "" where it does. Raises LimitExceeded, BadRules."""
+        """Say why the answer does not meet this rule; "" if it does. Raises LimitExceeded, BadRules."""
         if not answer.text.strip():
             return "It is empty."
         try:
@@ -51,7 +51,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one rule came to. `why` is empty where it is met."""
+    """The result of one rule. `why` is empty if it is met."""
 
     name: str
     why: str
@@ -63,7 +63,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What all rules came to on one answer."""
+    """The results of all rules on one answer."""
 
     results: tuple[Result, ...]
 
@@ -89,7 +89,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules that hold for an answer, all of them."""
+    """Rules that an answer must meet, all of them."""
 
     rules: tuple[Rule, ...]
 
@@ -127,7 +127,7 @@ def read_rules(given: Any) -> RuleSet:
         try:
             given = json.loads(given)
         except (ValueError, RecursionError) as error:
-            raise BadRules(f"the rules are no JSON: {error}") from error
+            raise BadRules(f"the rules are not valid JSON: {error}") from error
     if isinstance(given, Mapping):
         if not set(given) & set(_IN_METADATA):
             raise BadRules('an object of rules holds a list "rules", or IFEval\'s "instruction_id_list" and "kwargs"')
@@ -143,12 +143,12 @@ def read_rules(given: Any) -> RuleSet:
 
 
 def rules_of(metadata: Mapping[str, Any]) -> RuleSet | None:
-    """Read the rules that a prompt's metadata holds; None where it holds none. Raises BadRules."""
+    """Read the rules in a prompt's metadata; None if it has none. Raises BadRules."""
     own, ids, values = (metadata.get(key) for key in (*_IN_METADATA, "kwargs"))
     found = [read_rules(own)] if own else []
     if ids:
         if not isinstance(ids, Sequence) or isinstance(ids, str) or not all(isinstance(one, str) for one in ids):
-            raise BadRules("instruction_id_list is no list of ids")
+            raise BadRules("instruction_id_list is not a list of ids")
         values = [{}] * len(ids) if values is None else values
         if not isinstance(values, Sequence) or len(values) != len(ids):
             raise BadRules(f"kwargs must be a list of {len(ids)}, one for each of instruction_id_list")
@@ -160,7 +160,7 @@ def rules_of(metadata: Mapping[str, Any]) -> RuleSet | None:
 
 def _rule(number: int, given: Any) -> Rule:
     if not isinstance(given, Mapping) or not isinstance(given.get("check"), str):
-        raise BadRules(f'rule {number} is no object with the name of a "check"')
+        raise BadRules(f'rule {number} is not an object with the name of a "check"')
     name = given["check"]
     values = {key: value for key, value in given.items() if key != "check"}
     try:

@@ -1,8 +1,8 @@
 """python -m prefloop.judging.rules ANSWERS.jsonl [--rules RULES.json] [--json]: how many rules the answers meet.
 
 A line of ANSWERS.jsonl is an object with a `response` (or `text`), its `prompt`, and the rules of its prompt: `rules`,
-or IFEval's `instruction_id_list` and `kwargs`. RULES.json holds rules for all of them. Prints IFEval's strict and loose
-accuracy: the share of the answers that meet all their rules, the share of the rules that are met, and each rule's.
+or IFEval's `instruction_id_list` and `kwargs`. RULES.json has rules for all of them. Prints IFEval's strict and loose
+accuracy: the share of answers that meet all their rules, the share of rules that are met, and that of each rule.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def _read(path: Path, shared: RuleSet | None) -> list[tuple[RuleSet, str, str]]:
             text = row.get("response", row.get("text"))
             prompt = row.get("prompt", "")
         except (ValueError, AttributeError) as error:
-            raise BadRules(f"line {number} is no JSON object") from error
+            raise BadRules(f"line {number} is not a JSON object") from error
         if not isinstance(text, str) or not isinstance(prompt, str):
-            raise BadRules(f"line {number} has no text under response, or a prompt that is no text")
+            raise BadRules(f"line {number} has no text under response, or a prompt that is not text")
         try:
             own = rules_of(row)
         except BadRules as error:
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("answers", metavar="ANSWERS.jsonl", type=Path)
-    parser.add_argument("--rules", metavar="RULES.json", type=Path, help="rules that all answers shall meet")
+    parser.add_argument("--rules", metavar="RULES.json", type=Path, help="rules that apply to all answers")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
     try:

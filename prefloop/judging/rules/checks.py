@@ -183,9 +183,9 @@ def is_json(answer: Answer, *, schema: dict[str, Any] | bool | None) -> str:
     try:
         json.loads(measure.unfenced_json(answer.text))
     except ValueError as error:
-        return f"It is no valid JSON: {error}."
+        return f"It is not valid JSON: {error}."
     except RecursionError:
-        return "It is no valid JSON: it is nested too deeply."
+        return "It is not valid JSON: it is nested too deeply."
     fault = "" if schema is None else limited.schema_fault(schema, answer.text)
     return fault and f"Its JSON does not meet the schema {fault}."
 
@@ -215,7 +215,7 @@ def quoted(answer: Answer) -> str:
     """The whole answer in double quotation marks."""
     said = answer.text.strip()
     met = len(said) > 1 and said[0] == said[-1] == '"'
-    return "" if met else "It does not stand in double quotation marks."
+    return "" if met else "It is not in double quotation marks."
 
 
 @check("no_comma")

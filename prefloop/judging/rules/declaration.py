@@ -30,12 +30,12 @@ _BOUNDS = ("at_least", "at_most", "exactly")
 
 
 class BadRules(PrefloopError):
-    """Rules that can't be read; its text says which one and why."""
+    """Rules that can't be read; the text says which one and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is checked, and the prompt that it answers."""
+    """The answer to check, and its prompt."""
 
     text: str
     prompt: str = ""
@@ -46,7 +46,7 @@ Read = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Optional:
-    """A value that may be left out, and what it is then."""
+    """A value that may be left out, and its default."""
 
     read: Read
     default: Any
@@ -95,7 +95,7 @@ class Check:
         if not out:
             raise BadRules(f"it needs {_listed(_BOUNDS, 'or')}")
         if "exactly" in out and len(out) > 1:
-            raise BadRules("exactly stands alone, without at_least and at_most")
+            raise BadRules("exactly can't be combined with at_least or at_most")
         if out.get("at_least", 0) > out.get("at_most", _MOST):
             raise BadRules("at_least is more than at_most")
         return out
@@ -177,7 +177,7 @@ def position(value: Any) -> int:
 
 
 def one_text(value: Any) -> str:
-    """A text that says something."""
+    """A text that is not empty."""
     if not isinstance(value, str) or not value.strip() or len(value) > MOST_CHARS:
         raise ValueError(f"must be a text of 1 to {MOST_CHARS:,} characters, not {_shown(value)}")
     return value
@@ -240,7 +240,7 @@ def pattern(value: Any) -> str:
     try:
         re.compile(value)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"is no regular expression: {error or 'it is nested too deeply'}") from error
+        raise ValueError(f"is not a valid regular expression: {error or 'it is nested too deeply'}") from error
     return value
 
 
@@ -254,7 +254,7 @@ def schema(value: Any) -> dict[str, Any] | bool:
     try:
         validator_for(value).check_schema(value)
     except SchemaError as error:
-        raise ValueError(f"is no JSON schema: {error.message[:200]}") from error
+        raise ValueError(f"is not a valid JSON schema: {error.message[:200]}") from error
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     return value

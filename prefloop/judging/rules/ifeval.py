@@ -23,7 +23,7 @@ _OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One id of IFEval: the values it takes, and the checks it stands for."""
+    """One id of IFEval: its values, and the checks it stands for."""
 
     values: Mapping[str, Callable[[Any], Any]]
     parts: Callable[..., list[Part]]

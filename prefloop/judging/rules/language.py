@@ -1,8 +1,8 @@
-"""Tell which language a text is in, offline, by py3langid's naive Bayes model over bytes (Lui & Baldwin 2012).
+"""Detecting the language of a text, offline, by py3langid's naive Bayes model over bytes (Lui & Baldwin 2012).
 
-IFEval uses `langdetect`, which draws at random and isn't kept up. Only languages of the table below are told apart: the
-fewer there are, the better a short answer is read. What can't be told (a few characters, numbers, code) is in no
-language, and a check of the language lets it pass, as IFEval's does.
+IFEval uses `langdetect`, which is random and isn't maintained. Only the languages of the table below are distinguished:
+the fewer there are, the better a short answer is recognised. A text that can't be recognised (a few characters,
+numbers, code) has no language, and passes a check of the language, as in IFEval.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _lock = threading.Lock()
 
 
 def language_of(text: str) -> str | None:
-    """The code of the language that this text is most likely in; None where that can't be told."""
+    """The code of the most likely language of this text; None if it can't be recognised."""
     with _lock:
         found, sure = _model().classify(text)
     return None if found == _NO_LANGUAGE or sure < _LEAST_SURE else str(found)

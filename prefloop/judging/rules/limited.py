@@ -1,7 +1,7 @@
-"""Ask a process with limits for what a stranger's regular expression or JSON schema says of an answer.
+"""Applying untrusted regular expressions and JSON schemas to an answer, in a process with limits.
 
-Both may take time without end on the right answer, and whoever wrote the rule is not who runs the worker. One process
-stays for all rules of this one; a call that comes to a limit ends it, and the next call starts another.
+Both may take unlimited time on some answers, and the author of a rule is not the operator of the worker. One process
+serves all rules; a call that reaches a limit ends it, and the next call starts another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def n_matches(pattern: str, text: str, *, ignore_case: bool) -> int:
 
 
 def schema_fault(schema: dict[str, Any] | bool, text: str) -> str:
-    """Say where the JSON of an answer breaks the schema; "" where it does not. Raises LimitExceeded, BadRules."""
+    """Say where the JSON of an answer breaks the schema; "" if it does not. Raises LimitExceeded, BadRules."""
     return str(_ask("schema", schema, text))
 
 

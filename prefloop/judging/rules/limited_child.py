@@ -1,4 +1,4 @@
-"""Match a stranger's regular expression or JSON schema, in the process of its own that `limited` asks."""
+"""Matching an untrusted regular expression or JSON schema, in the separate process that `limited` starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 200  # characters of a value in a sentence
 
 
 def decide(what: str, *arguments: Any) -> Any:
-    """Count matches, or say what is wrong with a JSON answer ("" where nothing is)."""
+    """Count matches, or say what is wrong with a JSON answer ("" if nothing)."""
     function: Callable[..., Any] = n_matches if what == "matches" else schema_fault
     return function(*arguments)
 
@@ -38,7 +38,7 @@ def schema_fault(schema: dict[str, Any] | bool, text: str) -> str:
     except Unresolvable as error:
         raise BadRules(f"the schema refers to {error.ref[:_SHOWN]}, which it does not hold") from error
     except re.error as error:
-        raise BadRules(f"a pattern of the schema is no regular expression: {error}") from error
+        raise BadRules(f"a pattern of the schema is not a valid regular expression: {error}") from error
     if fault is None:
         return ""
     message = fault.message if len(fault.message) <= _SHOWN else fault.message[:_SHOWN] + "…"

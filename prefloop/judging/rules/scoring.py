@@ -1,4 +1,4 @@
-"""A judge made of rules: the number it gives to an answer, and the settings that it is stored with."""
+"""A judge made of rules: the score it gives to an answer, and its stored settings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _NAMES = ("rules", "from_metadata", "count", "loose")
 
 
 class NoRules(BadRules):
-    """A prompt that no rule holds for."""
+    """A prompt without rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleScorer:
-    """Scores answers by rules: those for every prompt, and those that a prompt's metadata holds.
+    """Scores answers by rules: those for every prompt, and those in a prompt's metadata.
 
-    `count` "share" gives the share of the rules that are met, "all" 1 where all are, else 0. `loose` as in `RuleSet`.
+    `count` "share" gives the share of the rules that are met, "all" 1 if all are, else 0. `loose` as in `RuleSet`.
     """
 
     shared: RuleSet | None = None
@@ -44,7 +44,7 @@ class RuleScorer:
         return cls(read_rules(rules) if rules else None, from_metadata, count, loose)
 
     def rules_for(self, metadata: Mapping[str, Any]) -> RuleSet:
-        """Give the rules that hold for a prompt. Raises NoRules, and BadRules where its own can't be read."""
+        """Return the rules for a prompt. Raises NoRules, and BadRules if its own can't be read."""
         own = rules_of(metadata) if self.from_metadata else None
         if self.shared is None and own is None:
             raise NoRules("this prompt has no rules in its metadata")
@@ -53,7 +53,7 @@ class RuleScorer:
         return self.shared + own
 
     def score(self, *, prompt: str, metadata: Mapping[str, Any], answer: str) -> tuple[float, str]:
-        """Give an answer's number and why it has no better one. Raises NoRules, BadRules, LimitExceeded."""
+        """Return an answer's score and the reason why it is not higher. Raises NoRules, BadRules, LimitExceeded."""
         checked = self.rules_for(metadata).check(answer, prompt=prompt, loose=self.loose)
         return (checked.share if self.count == "share" else float(checked.all_met)), checked.sentence()
 
@@ -61,13 +61,13 @@ class RuleScorer:
 def checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give a judge's options as they are stored; rules may be JSON text. Raises BadRules."""
     if strange := sorted(set(options) - set(_NAMES)):
-        raise BadRules(f"a judge of rules has no {', '.join(strange)}, only {', '.join(_NAMES)}")
+        raise BadRules(f"a judge of the kind rules has no setting {', '.join(strange)}, only {', '.join(_NAMES)}")
     rules = options.get("rules")
     if isinstance(rules, str):
         try:
             rules = json.loads(rules) if rules.strip() else None
         except (ValueError, RecursionError) as error:
-            raise BadRules(f"the rules are no JSON: {error}") from error
+            raise BadRules(f"the rules are not valid JSON: {error}") from error
     stored = {**options, "rules": rules}
     RuleScorer.of(stored)
     return stored

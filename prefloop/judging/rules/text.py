@@ -1,4 +1,4 @@
-"""Count what an answer is made of: words, sentences, paragraphs, bullets, marked passages.
+"""Counting the parts of an answer: words, sentences, paragraphs, bullets, marked passages.
 
 Everything here takes time in proportion to the answer's length, whatever the answer is: a model may write ten thousand
 brackets. The definitions are IFEval's (Zhou et al. 2023, arXiv:2311.07911, and its authors' code) but for two, which

@@ -1,1 +1,3 @@
-"""What runs inside vLLM's own process. Only this directory is on its import path, and it needs no other package."""
+"""Code that runs inside vLLM's own process. Only this directory is on its import path, and it needs no other
+package.
+"""

@@ -1,6 +1,7 @@
-"""A server that asks for its key on every path: vLLM itself asks under /v1 alone, and new weights are loaded elsewhere.
+"""Middleware that asks for the server's key on every path: vLLM itself asks under /v1 only, but new weights are loaded
+elsewhere.
 
-Standard library only: the interpreter that imports it need not know prefloop.
+Standard library only: the interpreter that imports it need not have prefloop.
 """
 
 from __future__ import annotations

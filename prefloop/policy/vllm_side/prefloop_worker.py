@@ -1,7 +1,7 @@
-"""New weights for a running server, in each of its workers: vLLM's own reload, and what that leaves behind on a CPU.
+"""Loading new weights into a running server, in each of its workers: vLLM's own reload, and what it misses on a CPU.
 
-There vLLM multiplies by a copy of the output head that it laid out for the processor. Where the head is tied to the
-embeddings no file holds it, so the reload passes it over and the copy keeps the old weights.
+There vLLM multiplies by a copy of the output head that it rearranged for the processor. If the head is tied to the
+embeddings, no file contains it, so the reload skips it and the copy keeps the old weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The catalogue: each method is one point in the space of `recipe.py`, with the paper it comes from."""
+"""The catalogue: each method as one choice of the parts in `recipe.py`, with the paper it comes from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prefloop.types import PrefloopError
 
 
 class UnknownRecipe(PrefloopError):
-    """No recipe has this name; the text lists those that there are."""
+    """No recipe has this name; the text lists the known ones."""
 
 
 CATALOGUE: dict[str, Recipe] = {recipe.name: recipe for recipe in (*offline.RECIPES, *rounds.RECIPES, *online.RECIPES)}

@@ -1,8 +1,8 @@
-"""Methods that sample and learn in the same breath: a round is a block of steps between two evaluations.
+"""On-policy methods: they sample and train at every step; a round is a block of steps between two evaluations.
 
 Learning rates and batches suit the letters world's 0.75M parameters (docs/experiments.md); the papers' own, for models
-a thousand times larger, stand beside them. The other numbers are the papers' unless `sources` says otherwise.
-A batch counts prompts.
+a thousand times larger, are given with them. The other numbers are the papers' unless `sources` says otherwise. A batch
+counts prompts.
 """
 
 from __future__ import annotations

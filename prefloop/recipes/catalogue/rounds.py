@@ -1,7 +1,7 @@
-"""Methods that go round by round: today's policy answers, is judged, learns, and answers again.
+"""Methods that go round by round: the current policy answers, its answers are judged, and it is trained on the labels.
 
 Learning rates and batches suit the letters world's 0.75M parameters (docs/experiments.md); the papers' own, for models
-a thousand times larger, stand beside them. The other numbers are the papers' unless `sources` says otherwise.
+a thousand times larger, are given with them. The other numbers are the papers' unless `sources` says otherwise.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def progress_bar(live: bool) -> Callable[[int, int, float], None]:
-    """Make a callback that draws one line over and over (`live`), or else prints a line at every tenth."""
+    """Make a callback that redraws one line (`live`), or else prints a line at every tenth."""
     started = time.monotonic()
 
     def show(step: int, n_steps: int, loss: float) -> None:

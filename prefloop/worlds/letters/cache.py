@@ -1,4 +1,4 @@
-"""A trained policy kept by content: the same code, seed and size train once, however many processes ask."""
+"""A cache of trained policies by content: the same code, seed and size are trained once, however many processes ask."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THREADS = 1  # the thread count is part of what makes a training repeatable
 def cached_letters_policy(
     cache_dir: Path | str, *, size: Size = "tiny", seed: int = 0, on_progress: OnProgress | None = None
 ) -> Path:
-    """Return the directory of the policy of this code, size and seed, training it first where it isn't there yet.
+    """Return the directory of the policy of this code, size and seed, training it first if it doesn't exist yet.
 
     Processes that ask at the same time wait for the one that trains. Don't write into the directory: it is shared.
     """
@@ -58,7 +58,7 @@ def _whole(directory: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the system lets go of it if this process dies."""
+    """Hold an exclusive lock on `path`; the system releases it if this process dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

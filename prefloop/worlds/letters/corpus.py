@@ -1,7 +1,7 @@
 """Prompts and letters of mixed quality, drawn deterministically from a seed. Torch-free.
 
 A letter has a latent quality q ~ U(0, 1); every choice (greeting, right name, tone of each sentence, closing, length)
-leans on it, so that a policy trained on the letters writes good and bad ones and can be taught which are better.
+depends on it, so that a policy trained on the letters writes good and bad ones and can be taught which are better.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def prompts(split: Split, *, seed: int = 0) -> tuple[LetterPrompt, ...]:
 
 
 def read_prompt(text: str) -> LetterPrompt | None:
-    """Read a request of this world, whoever wrote it: whom to write to, about what; None where it says no such thing.
+    """Read a request of this world, whoever wrote it: whom to write to, about what; None if it is not such a request.
 
     Its id is its text.
     """
@@ -119,7 +119,7 @@ def _sentence(kind: Kind, q: float, rng: random.Random) -> str:
 
 
 def letters(n: int, *, seed: int = 0) -> Iterator[Letter]:
-    """`n` letters to learn from: answers to every prompt of the world that isn't an eval prompt, in turn."""
+    """`n` letters to learn from: answers to all prompts of the world that aren't eval prompts, in turn."""
     pool = _all_prompts(seed)[N_EVAL:]
     rng = random.Random(f"letters-corpus-{seed}")
     for index in range(n):

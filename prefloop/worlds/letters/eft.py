@@ -1,9 +1,9 @@
-"""Letters to be scored, with the judgement to learn to write: the world's judge demonstrations. Torch-free.
+"""The world's judge demonstrations: letters to score, with the judgement to learn to write. Torch-free.
 
-The prompt is the additive-score prompt, cut down to what a context of 512 small tokens holds. The judgement names what
-a letter earns and loses points for, each in its own place, and ends with the score form that
-`judging.parse.parse_score` reads. The score is the utility, rounded, within 0 to 5. Naming before scoring, in fixed
-places, is what makes it learnable: each of them is a target of its own, where a bare score is one token a letter.
+The prompt is the additive-score prompt, shortened to fit into a context of 512 small tokens. The judgement names what a
+letter gains and loses points for, each at a fixed place, and ends with the score form that `judging.parse.parse_score`
+reads. The score is the utility, rounded, within 0 to 5. Naming before scoring, at fixed places, is what makes it
+learnable: each place is a target of its own, while a bare score is one token per letter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def score_of(utility: float) -> int:
 
 
 def judgement(letter: str, found: UtilityParts) -> str:
-    """What a good judge writes about a letter of which this is known: its points, then the score on a line of its own.
+    """Write a good judge's judgement of a letter with these properties: its points, then the score on a line of its
+    own.
 
     In few words that the world's tokenizer knows whole: is the name right, and what the letter is about; is there a
     greeting ("dear"); which warm words, and which bad ones; is there a closing ("wishes"); does it run on.
@@ -52,8 +53,8 @@ def _right(value: float) -> str:
 def demonstrations(prompts: Sequence[str], n: int, *, seed: int = 0) -> list[JudgeDemonstration]:
     """Return n judge demonstrations over letters to these prompts, by the seed (fewer where too few letters agree).
 
-    Two letters to one prompt stay where their scores rank them as the world does; then scores that are over-represented
-    are thinned out, from about twice as many as are wanted. What is no prompt of this world is passed over.
+    Two letters to one prompt are kept if their scores rank them as the world does; then over-represented scores are
+    thinned out, from about twice as many as are wanted. Texts that are not prompts of this world are skipped.
     """
     known = [text for text in dict.fromkeys(prompts) if corpus.read_prompt(text) is not None]
     if not known or n < 1:

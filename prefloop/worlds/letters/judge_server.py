@@ -1,10 +1,9 @@
-"""The simulated judge: an OpenAI-compatible server that judges letters by their known utility, with biases one sets.
+"""The simulated judge: an OpenAI-compatible server that judges letters by their known utility, with adjustable biases.
 
     python -m prefloop.worlds.letters.judge_server --port 8100 --position-bias 0.3 --length-bias 0.2 --noise 0.5
 
-It stands where a hosted judge would stand, and says that it is simulated in its model's name, in every reason and in
-every response. It reads our judge templates' fences: the criterion, the request and both answers, or the one. What it
-sees is
+It replaces a hosted judge, and its model's name, every reason and every response say that it is simulated. It reads the
+fences of our judge templates: the criterion, the request and both answers, or the one. It computes
 
     d = u(A) - u(B) + position_bias + length_bias * (len(A) - len(B)) / 100 + noise * N(0, 1)
 
@@ -45,7 +44,7 @@ _FIRST_FENCE = re.compile(r"^=== BEGIN CRITERION ([0-9a-f]{16,64}) ===$", re.MUL
 
 
 class NotAJudgePrompt(Exception):
-    """The request isn't one that this judge can read, and why."""
+    """The request isn't one that this judge can read; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Biases:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request shows. `answer_b` is None where one answer is to be graded; `labels` are the answers' names."""
+    """The content of a request. `answer_b` is None if one answer is to be graded; `labels` are the answers' names."""
 
     criterion: Criterion
     prompt: str
@@ -75,7 +74,7 @@ class Asked:
 
 
 def read_request(text: str) -> Asked:
-    """Find the fenced parts. The code is that of the criterion's fence, the first one: an answer can't fake another."""
+    """Find the fenced parts. The code is that of the first fence, the criterion's, so an answer can't forge one."""
     found = _FIRST_FENCE.search(text)
     if found is None:
         raise NotAJudgePrompt("no fenced criterion: this simulated judge reads prefloop's pairwise templates only")
@@ -134,9 +133,9 @@ def five_label(difference: float, tie_margin: float) -> str:
 
 
 def grade_of(seen: float, lowest: int, highest: int) -> int:
-    """What is seen of one answer on a scale of whole numbers: utilities of UTILITY_RANGE spread over it, cut off there.
+    """The grade of one answer on a scale of whole numbers: UTILITY_RANGE mapped to the scale, cut off at its ends.
 
-    A letter of the world's utility lies mostly within it.
+    A letter's utility is mostly within the range.
     """
     low, high = UTILITY_RANGE
     share = min(max((seen - low) / (high - low), 0.0), 1.0)
@@ -158,7 +157,7 @@ def label_logprobs(difference: float, labels: tuple[str, str] = ("A", "B")) -> d
 
 
 def reason(asked: Asked, verdict: str) -> str:
-    """Two or three sentences on what tells the answers apart, quoting from both."""
+    """Two or three sentences on the difference between the answers, quoting from both."""
     said = [f"(simulated judge) By the criterion “{asked.criterion}”:"]
     if asked.answer_b is None:
         return " ".join([*said, f"the answer, {_span(asked.answer_a)}, {_traits(asked, asked.answer_a)}."])
@@ -292,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: a batch makes thousands of requests."""
+        """Log nothing: a batch makes thousands of requests."""
 
 
 @contextlib.contextmanager

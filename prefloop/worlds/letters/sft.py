@@ -1,7 +1,7 @@
-"""Train the world's policy from nothing: a Qwen2-architecture model of under a million parameters.
+"""Train the world's policy from scratch: a Qwen2-architecture model of under a million parameters.
 
-What is hard is not fluency but copying the name and the thing from the prompt. With the usual initial standard
-deviation of 0.02 attention starts so flat that copying sometimes never forms; 0.08 makes it form within seconds.
+The hard part is not fluency but copying the name and the thing from the prompt. With the usual initial standard
+deviation of 0.02 attention starts so flat that copying sometimes never forms; with 0.08 it forms within seconds.
 Deterministic given seed and thread count.
 """
 
@@ -35,7 +35,7 @@ OnProgress = Callable[[int, int, float], None]  # (step, n_steps, loss in nats p
 
 
 class SftError(PrefloopError):
-    """Training can't start as asked."""
+    """Training can't start with these arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, letters: Sequence[corpus.Letter]
 
 @contextmanager
 def _torch_state(*, seed: int, threads: int | None) -> Iterator[None]:
-    """Seed torch and set its threads, and give the caller's own state back afterwards."""
+    """Seed torch and set its threads, and restore the caller's own state afterwards."""
     threads_before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -211,8 +211,8 @@ def _batches(rows: Sequence[_Row], size: int, *, seed: int) -> list[list[_Row]]:
 def _loss(model: Qwen2ForCausalLM, batch: Sequence[_Row]) -> Tensor:
     """Mean negative log-likelihood over the completions' tokens, EOS included.
 
-    Rows are padded on the right, where causal attention keeps padding out of sight of every real token, so no mask is
-    needed; logits exist only where the loss looks.
+    Rows are padded on the right, where no real token can see the padding under causal attention, so no mask is needed;
+    logits are computed only where the loss needs them.
     """
     length = max(len(row.ids) for row in batch)
     ids = torch.zeros(len(batch), length, dtype=torch.long)
@@ -227,7 +227,7 @@ def _loss(model: Qwen2ForCausalLM, batch: Sequence[_Row]) -> Tensor:
 
 
 def _publish(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, *, seed: int, step: int) -> None:
-    """Write everything beside `out`, then rename: a reader sees the whole directory or none."""
+    """Write everything under another name, then rename: a reader sees the whole directory or none."""
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The world preference of letters: a known utility that people can see with their own eyes.
+"""The world preference of letters: a known utility that people can check with their own eyes.
 
 A letter gains by naming the right person and the right thing, by warm words, a greeting and a closing; it loses by a
 wrong name or thing, rude words, saying a sentence twice, and running on. Torch-free: the simulated judge reads it too.
@@ -139,7 +139,7 @@ def utility(prompt: str, completion: str) -> float:
 
 
 def criterion_utility(criterion: Criterion, prompt: str, completion: str) -> float:
-    """What a judge that goes by `criterion` sees.
+    """The utility that a judge with this `criterion` uses.
 
     "kind and correct" is the world preference itself; "short" wants the right name and thing in few words; "very short"
     counts words only. Raises ValueError on another criterion.

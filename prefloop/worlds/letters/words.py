@@ -1,4 +1,4 @@
-"""The words of the letters world: who is written to, about what, and the sentences that letters are made of.
+"""The words of the letters world: recipients, subjects, and the sentences that letters are made of.
 
 Data only. Names of writers are disjoint from names of receivers, so that a signature is never a wrong name.
 """

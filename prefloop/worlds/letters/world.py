@@ -50,8 +50,8 @@ class LettersWorld:
     def records(self, *, split: Split | None = None, n_pairs: int = 2, noise: float = 0.5) -> Iterator[Record]:
         """Make a record for each prompt: `n_pairs` pairs of letters from the corpus, no letter in two pairs.
 
-        Train records carry verdicts of `world-preference` with `noise`; eval records carry gold, so that truth stays
-        held out. `split=None` gives both, train first.
+        Train records have verdicts of `world-preference` with `noise`; eval records have gold, so that truth stays held
+        out. `split=None` gives both, train first.
         """
         if n_pairs < 1:
             raise ValueError(f"n_pairs must be at least 1, not {n_pairs}")

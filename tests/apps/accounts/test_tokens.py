@@ -90,7 +90,7 @@ def test_a_new_password_ends_all_tokens_of_the_person_and_of_nobody_else(client,
     _, of_eve = services.token_create(user=make_user("eve"))
     browser = client_for(dora)
     assert b"API tokens revoked" in browser.get("/account/password/").content
-    assert b"all your tokens are revoked" in browser.get("/account/tokens/").content
+    assert b"All your tokens are revoked" in browser.get("/account/tokens/").content
     wrong = {"current": "wrong", "password": "another long secret"}
     assert browser.post("/account/password/", wrong).status_code == 400
     assert [_asked(client, text) for text in mine] == [WORKS] * 3
@@ -104,7 +104,7 @@ def test_a_password_set_by_a_link_ends_all_tokens(client, client_for, dora):
     _, text = services.token_create(user=dora)
     browser = client_for(None)
     browser.post(urlsplit(services.login_link_create(user=dora, now=timezone.now())).path)
-    assert b"API tokens will be revoked" in browser.get("/account/password/set/").content
+    assert b"API tokens are revoked" in browser.get("/account/password/set/").content
     assert _asked(client, text) == WORKS
     assert browser.post("/account/password/set/", {"password": "another long secret"}).status_code == 302
     assert _asked(client, text) == REFUSED

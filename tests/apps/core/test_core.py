@@ -73,7 +73,7 @@ def test_a_counter_answers_by_name_and_an_unknown_name_is_none():
 def test_a_missing_page_is_designed_and_tells_nothing(client):
     response = client.get("/no/such/page")
     assert response.status_code == 404
-    assert b"There is nothing here" in response.content
+    assert b"Page not found" in response.content
     assert b"Traceback" not in response.content
 
 

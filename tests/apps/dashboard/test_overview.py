@@ -66,11 +66,11 @@ def test_an_annotator_is_told_what_to_do_and_nothing_of_judges_or_corrections(
     audit(actor=bob, verb="override.create", target=f"comparison:{comparison.pk}", project=project)
     page = client_for(ann).get(PAGE).content.decode()
     assert "to annotate, blind" in page
-    assert "Can the judge be believed?" not in page
+    assert "Can the judge be trusted?" not in page
     assert "Recent events" not in page
     assert 'href="/p/letters-test/judges/"' not in page
     lead = client_for(bob).get(PAGE).content.decode()
-    assert "Can the judge be believed?" in lead
+    assert "Can the judge be trusted?" in lead
     assert "bob corrected a judge" in lead
 
 
@@ -207,7 +207,7 @@ def test_the_demo_tells_which_of_its_steps_it_is_at(project, bob, client_for):
 
     job("letters.seed", "running")
     assert states() == ["running", "next", "next", "next", "next"]
-    assert "The demo is being made" in client_for(bob).get(PAGE).content.decode()
+    assert "The demo is being set up" in client_for(bob).get(PAGE).content.decode()
     Job.objects.update(state="succeeded")
     assert states() == ["done", "running", "next", "next", "next"]
     job("letters.seed.compare", "succeeded")
@@ -221,18 +221,24 @@ def test_the_demo_tells_which_of_its_steps_it_is_at(project, bob, client_for):
     assert states() == []
 
 
-def test_events_are_told_newest_first_and_the_same_again_in_one_line(project, bob, erin):
+def test_events_are_told_newest_first_and_repeated_ones_in_one_line(project, bob, erin):
     audit(actor=erin, verb="loop started", target="loop 7 (dpo)", project=project)
     for number in range(5):
         audit(actor=bob, verb="override.create", target=f"comparison:{number}", project=project)
-    audit(actor=None, verb="data.import", target="letters.jsonl", project=project)
+    audit(actor=None, verb="data.import", target="batch:1", project=project)
+    for number in range(2, 4):
+        audit(actor=erin, verb="data.import", target=f"batch:{number}", project=project)
+    for name in ("ann", "bob", "charlie"):
+        audit(actor=None, verb="member.add", target=f"user:{name}", project=project)
     lines = selectors.recent_events(project)
     assert [line.text for line in lines] == [
-        "The system imported letters.jsonl",
+        "3 people were added",
+        "erin imported 2 files",
+        "A file was imported",
         "bob corrected judges 5 times",
         "erin started loop 7 (dpo)",
     ]
-    assert lines[2].path == "loops/7/"
+    assert lines[4].path == "loops/7/"
 
 
 def test_events_of_another_project_stay_there(project, other_project, charlie):
@@ -242,7 +248,7 @@ def test_events_of_another_project_stay_there(project, other_project, charlie):
 
 def test_an_empty_project_says_the_one_next_step(project, bob, client_for):
     page = client_for(bob).get(PAGE).content.decode()
-    assert "Begin with data" in page
+    assert "Start with data" in page
     assert "import_records FILE --project letters-test" in page
 
 

@@ -194,7 +194,7 @@ def test_the_command_says_what_was_added(project, bring, write_lines, capsys):
     bring(write_lines([one(votes=[ANN])]))
     path = write_lines([one(votes=[ANN, BEN])])
     call_command("import_records", str(path), project=project.slug)
-    assert "0 new records of format records, 1 that were there" in capsys.readouterr().out
+    assert "0 new records of format records, 1 existing ones with new labels" in capsys.readouterr().out
     bring(write_lines([one(votes=[ANN, BEN], rankings=[{"rater": "dee", "groups": [[0, 1], [2]]}])]))
     call_command("import_records", str(path), "--json", project=project.slug)
     counts = json.loads(capsys.readouterr().out)

@@ -81,9 +81,9 @@ def test_a_file_of_ratings_says_that_it_gives_no_label(tmp_path):
     path.write_text(json.dumps({"instruction": "Q", "completions": answers}))
     out, told = StringIO(), StringIO()
     call_command("import_records", str(path), project="mine", stdout=out)
-    assert "this file gives no label: 1" in out.getvalue()
+    assert "nothing in this file says which answer is better: 1" in out.getvalue()
     call_command("export_preferences", project="mine", format="trl", out=str(tmp_path / "o"), stdout=out, stderr=told)
-    assert "the file is empty: there is nothing to export in the shape trl: 1 is left out" in told.getvalue()
+    assert "the file is empty: there is nothing to export in the format trl: 1 is left out" in told.getvalue()
 
 
 def test_an_export_of_nothing_says_so_on_the_page(project, erin, client_for):

@@ -111,7 +111,7 @@ def test_who_sees_the_page_and_who_takes_data_out(project, alice, bob, erin, ann
         assert client.get("/p/letters-test/data/export/?format=records").status_code == export
         sent = client.post("/p/letters-test/data/uploads/", {"file": _file([simple(1)])})
         assert sent.status_code == (302 if export == 200 else 404)
-    assert b"Look at it" not in client_for(bob).get("/p/letters-test/data/").content
+    assert b"Preview" not in client_for(bob).get("/p/letters-test/data/").content
 
 
 def test_a_file_is_looked_at_then_imported(project, erin, client_for):

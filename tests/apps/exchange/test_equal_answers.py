@@ -103,8 +103,8 @@ def test_records_keep_them(with_equal, other_project, bring, take, write_lines):
 def test_the_import_counts_them(project, write_lines, capsys):
     path = write_lines([EQUAL])
     call_command("import_records", str(path), project=project.slug)
-    assert "1 of the comparisons are of two equal answers" in capsys.readouterr().out
+    assert "1 of the comparisons have two equal answers" in capsys.readouterr().out
     call_command("export_preferences", "--json", project=project.slug, format="trl", out=str(path.with_name("o.jsonl")))
     said = capsys.readouterr()
     assert json.loads(said.out)["left_out"] == {"same_answers": 1}
-    assert "the file is empty: there is nothing to export in the shape trl: 1 is left out" in said.err
+    assert "the file is empty: there is nothing to export in the format trl: 1 is left out" in said.err

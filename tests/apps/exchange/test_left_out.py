@@ -88,7 +88,7 @@ def test_ultrafeedback_without_a_preference_says_why_it_is_empty(
     call_command("import_records", str(write_lines([row])), project=project.slug, format="ultrafeedback")
     out = tmp_path / "out.jsonl"
     call_command("export_preferences", project=project.slug, format="trl", out=str(out))
-    why = "the answers have scores, and nobody compared them"
+    why = "the answers have scores but no comparison"
     assert why in capsys.readouterr().err
     client = client_for(alice)
     assert why in client.get(f"/p/{project.slug}/data/?format=trl").content.decode()

@@ -83,7 +83,7 @@ def test_a_judge_of_whom_nothing_could_be_read_is_not_said_to_be_silent(
     project, alice, hosted, make_comparison, make_verdict, client_for
 ):
     page = f"/p/{project.slug}/judges/{hosted.pk}/"
-    assert "It has said nothing yet" in client_for(alice).get(page).content.decode()
+    assert "It has no verdicts yet" in client_for(alice).get(page).content.decode()
     for order in ("01", "10"):
         make_verdict(make_comparison(project), "", judge=hosted, order=order)
     assert "None of its 2 replies could be read" in client_for(alice).get(page).content.decode()

@@ -143,12 +143,12 @@ def test_the_built_in_template_unchanged_is_not_kept_as_one_s_own(project, erin,
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"name": "a b"}, "can&#x27;t be a name"),
-        ({"name": "hosted-judge"}, "There is a judge of this name"),
-        ({"endpoint_name": "hosted"}, "an endpoint &#x27;hosted&#x27; is there already"),
+        ({"name": "a b"}, "is not a valid name"),
+        ({"name": "hosted-judge"}, "There is already a judge with this name"),
+        ({"endpoint_name": "hosted"}, "an endpoint &#x27;hosted&#x27; already exists"),
         ({"criterion": " "}, "This field is required"),
         ({"model": ""}, "A new endpoint needs its model"),
-        ({"template": "[system]\nx\n[user]\n{{prompt}}"}, "must stand once in [user]"),
+        ({"template": "[system]\nx\n[user]\n{{prompt}}"}, "exactly once in [user]"),
         ({"template": "[system]\nx\n[user]\n{{ settings }}"}, "unknown placeholder"),
         ({"template": "{% include 'secret' %}"}, "needs a line [system]"),
         ({"api_key": "sk-\u00e9"}, "characters that no key has"),
@@ -194,7 +194,7 @@ def test_the_connection_is_tested_without_saving(erin, client_for, server, setti
     settings.ENDPOINT_ALLOW = [server.host]
     values = llm(base_url=f"http://{server.host}/v1", action="test")
     page = client_for(erin).post(f"{BASE}new/?kind=llm", values)
-    assert "It answers, and serves big." in page.content.decode()
+    assert "It responds and serves big." in page.content.decode()
     assert CANARY not in page.content.decode()
     part = client_for(erin).post(f"{BASE}new/?kind=llm", values | {"model": "huge"}, headers={"HX-Request": "true"})
     assert "does not serve" in part.content.decode()
@@ -209,7 +209,7 @@ def test_a_stored_key_goes_to_its_own_url_and_another_url_wipes_it(hosted, erin,
     client_for(erin).post(path, {"base_url": elsewhere, "api_key": "", "action": "test"})
     assert server.seen == [("/v1/models", None)]
     page = client_for(erin).post(path, {"base_url": elsewhere, "api_key": ""}, follow=True)
-    assert "the stored key was wiped" in page.content.decode()
+    assert "the stored key was deleted" in page.content.decode()
     endpoint = Endpoint.objects.get()
     assert (endpoint.base_url, endpoint.encrypted_key) == (elsewhere, "")
     client_for(erin).post(f"{BASE}{hosted.pk}/test/")
@@ -280,7 +280,7 @@ def test_asking_is_refused_with_a_reason(hosted, make_judge, make_verdict, make_
     assert client.post(f"{BASE}{hosted.pk}/ask/", {"which": "sample", "n": ""}).status_code == 400
     imported = make_judge(project, "old")
     page = client.post(f"{BASE}{imported.pk}/ask/", {"which": "all"}, follow=True)
-    assert "came with an import" in page.content.decode()
+    assert "was imported" in page.content.decode()
     client.post(f"{BASE}{hosted.pk}/retire/")
     page = client.post(f"{BASE}{hosted.pk}/ask/", {"which": "all"}, follow=True)
     assert "is retired" in page.content.decode()

@@ -126,8 +126,8 @@ def test_a_draft_of_any_kind_is_tried_from_its_form(make_comparison, project, er
 def test_what_stands_in_the_way_of_a_trial_is_said(endpoint, make_comparison, project, erin, client_for):
     client = client_for(erin)
     for changes, words in (
-        ({}, "there are no comparisons to try it on"),
-        ({"endpoint": ""}, "Choose an endpoint that is there"),
+        ({}, "there are no comparisons to test it on"),
+        ({"endpoint": ""}, "Choose an existing endpoint"),
         ({"template": "no parts"}, "needs a line [system]"),
         ({"criterion": ""}, "Criterion"),
     ):
@@ -200,7 +200,7 @@ def test_attacks_are_started_by_engineers_and_their_flips_are_on_the_card(
     assert "Flipped by attacks" in page
     assert "12.5" in page  # 1 of 8, by hand
     page = client_for(bob).get(f"{BASE}{judge.pk}/").content.decode()
-    assert "attacks made it win 12 % of the time; with nothing added it won 0 %" in page
+    assert "the worse answer won 12 % of the time; without one it won 0 %" in page
     assert client_for(bob).post(f"{BASE}{judge.pk}/attack/", {"n": 3}).status_code == 404
     client_for(erin).post(f"{BASE}{judge.pk}/attack/", {"n": 3})
     assert Job.objects.get(kind="judging.attack").payload == {"judge": judge.pk, "n": 3, "seed": 0}
@@ -289,9 +289,9 @@ def test_a_judge_by_json_says_whether_its_endpoint_holds_to_the_schema(able, pro
         project=project, name="by json", kind="llm", endpoint=able, criterion="kinder", mode="json"
     )
     page, client = f"{BASE}{judge.pk}/", client_for(erin)
-    assert "was not probed" in client.get(page).content.decode()
+    assert "was not tested" in client.get(page).content.decode()
     client.post(f"{BASE}endpoints/{able.pk}/", {"action": "probe"})
-    assert "does not hold replies to a schema" in client.get(page).content.decode()
+    assert "does not enforce a schema" in client.get(page).content.decode()
     judge.refresh_from_db()
     with opened(judge) as there:
         verdict = pair_judge(spec_of(judge), there).ask(Question("p", ("a", "b"), AS_STORED))
@@ -302,7 +302,7 @@ def test_a_judge_by_json_says_whether_its_endpoint_holds_to_the_schema(able, pro
 def test_what_an_endpoint_can_do_is_found_out_and_shown(able, erin, client_for):
     page = f"{BASE}endpoints/{able.pk}/"
     client = client_for(erin)
-    assert "Not asked yet" in client.get(page).content.decode()
+    assert "Not tested yet" in client.get(page).content.decode()
     client.post(page, {"action": "probe"})
     able.refresh_from_db()
     found = {name: ok for name, ok, _ in able.capabilities["probed"]["found"]}
@@ -359,5 +359,5 @@ def test_any_other_url_wipes_the_key_be_it_the_scheme_the_port_or_the_path_alone
 def test_a_key_that_is_moved_to_a_row_with_another_url_can_t_be_read_there(endpoint):
     Endpoint.objects.update(base_url="https://attacker.example/v1")
     endpoint.refresh_from_db()
-    with pytest.raises(EndpointKeyUnreadable, match="enter it again"):
+    with pytest.raises(EndpointKeyUnreadable, match="Enter it again"):
         endpoint_key(endpoint)

@@ -128,7 +128,7 @@ def test_an_import_copies_checks_and_records(project, store, model_dir, erin, cl
     defaults = Checkpoint.objects.filter(is_default=True).values_list("name", flat=True)
     assert set(defaults) == {"sft", "scorer"}  # the first of each kind: a loop can start from it at once
     again = client_for(erin).post(f"{BASE}import/", {"path": "tiny", "name": "sft", "role": "policy"})
-    assert "is there already" in again.content.decode()
+    assert "already exists" in again.content.decode()
 
 
 def test_a_look_says_what_a_model_is_and_takes_before_anything_is_copied(project, store, model_dir, erin, client_for):
@@ -280,7 +280,7 @@ def test_the_command_imports_from_anywhere_and_fails_with_a_line(project, store,
     options = {"project": "letters-test", "name": "sft", "json": True, "stdout": out}
     call_command("import_checkpoint", str(folder), **options)
     assert json.loads(out.getvalue())["n_parameters"] == 6
-    with pytest.raises(CommandError, match="is there already"):
+    with pytest.raises(CommandError, match="already exists"):
         call_command("import_checkpoint", str(folder), **options)
     with pytest.raises(CommandError, match="no project"):
         call_command("import_checkpoint", str(folder), project="nope", name="x")
@@ -324,7 +324,7 @@ def test_an_engineer_names_an_endpoint_whose_key_is_never_shown(project, erin, b
     page = client.get("/p/letters-test/policies/").content.decode()
     assert "http://127.0.0.1:9/v1" in page
     again = client.post(path, values)
-    assert "is there already" in again.content.decode()
+    assert "already exists" in again.content.decode()
     assert "sk-canary" not in page + tested.content.decode() + again.content.decode()
     assert client_for(bob).post(path, values).status_code == 404
 
@@ -350,7 +350,7 @@ def test_engineers_approve_once_and_withdraw_only_what_they_saw(
     assert "read 40 letters" in page
     assert withdraw not in page  # a lead is shown no button that does nothing
     for seen in ("", "yesterday", "2020-01-01T00:00:00+00:00", one.approved_at.replace(tzinfo=None).isoformat()):
-        assert "look again" in client_for(alice).post(withdraw, {"seen": seen}, follow=True).content.decode()
+        assert "check it again" in client_for(alice).post(withdraw, {"seen": seen}, follow=True).content.decode()
     client_for(alice).post(withdraw, {"seen": one.approved_at.isoformat()})
     one.refresh_from_db()
     assert (one.approved_at, one.approved_by, one.approval_note) == (None, None, "")

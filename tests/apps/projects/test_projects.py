@@ -58,7 +58,7 @@ def test_who_makes_projects_is_the_operators_choice(creators, client_for, make_u
 def test_an_address_is_taken_once_and_said_so(client_for, make_user, project):
     response = client_for(make_user(is_superuser=True)).post("/projects/new/", {"name": "Letters test"})
     assert response.status_code == 400
-    assert b"already: choose another name" in response.content
+    assert b"is taken: choose another name" in response.content
 
 
 def test_a_name_without_letters_makes_no_address(client_for, make_user):

@@ -63,7 +63,7 @@ def test_the_list_is_filtered_by_the_address_and_hides_unfinished_imports(make_p
         assert shown in page
         assert hidden not in page
     assert client.get(f"{LIST}?q=%00&set=%00&split=%00&page=-1").status_code == 200
-    assert "No prompt fits" in client.get(f"{LIST}?q=zebra").content.decode()
+    assert "No prompts found" in client.get(f"{LIST}?q=zebra").content.decode()
 
 
 def test_pasting_makes_a_set_and_says_what_was_there(project, erin, client_for):
@@ -77,7 +77,7 @@ def test_pasting_makes_a_set_and_says_what_was_there(project, erin, client_for):
     page = client.post(
         ADD, {"set_name": "letters", "split": "train", "text": "Write to Ann.\nWrite to Cy."}, follow=True
     )
-    assert "1 prompt added. 1 were there already." in page.content.decode()
+    assert "1 prompt added. 1 were already in the set." in page.content.decode()
     assert Prompt.objects.count() == 3
 
 

@@ -113,7 +113,7 @@ def test_an_export_is_a_label_shown_but_ones_own_vote_is_not(project, pair, erin
 
 def test_opening_the_data_page_costs_nobody_a_vote(project, pair, erin, client_for):
     page = client_for(erin).get(f"/p/{project.slug}/data/").content.decode()
-    assert "Take the file" in page
+    assert "Download" in page
     assert not Exposure.objects.exists()
 
 

@@ -231,13 +231,13 @@ def test_a_comparison_says_which_judge_is_set_and_that_it_was_silent(
     fresh = make_comparison(project)
     path = f"/p/{project.slug}/comparisons/{fresh.pk}/"
     page = client_for(bob).get(path).content.decode()
-    assert "no judge is set" in page
+    assert "the project has no label judge" in page
     make_judge(project, "main")
     project.label_judge = "main"
     project.save()
     make_verdict(fresh, "first", judge=make_judge(project, "asked"))
     page = client_for(bob).get(path).content.decode()
-    assert "no judge is set" not in page
+    assert "the project has no label judge" not in page
     assert "nobody has voted, and main, whose word stands in, has said nothing of this pair" in page
 
 

@@ -208,21 +208,22 @@ def test_the_sentence_names_the_thriftiest_and_the_best_checkpoint(make_start, m
     loop = make_loop(make_start(), [_result(0, 0.5), _result(0.5, 0.7), _result(2.0, 0.85)])
     said = _sentence(project, "win")
     assert said.startswith(
-        f"loop-{loop.pk}-round-1 wins most for its KL, 70.0\u202f% [68.0, 72.0] at 0.50\u202fnats (40"
+        f"loop-{loop.pk}-round-1 wins most for its KL, 70.0\u202f% [68.0, 72.0] at 0.50\u202fnats (+20.0 points "
+        "for 0.50 KL)"
     )
     assert f"loop-{loop.pk}-round-2 wins most, 85.0\u202f% [83.0, 87.0] at 2.00\u202fnats." in said
 
 
 def test_the_sentence_says_why_the_steepest_is_not_the_thriftiest(make_start, make_loop, project):
-    """53 % at 0.05 nats is 60 points a nat, but may be 51 %; 70 % at 0.5 nats is 40, and known better."""
+    """53 % at 0.05 nats is 60 points per nat, but may be 51 %; 70 % at 0.5 nats is 40, with a narrower interval."""
     loop = make_loop(make_start(), [_result(0, 0.5), _result(0.05, 0.53), _result(0.5, 0.7), _result(2.0, 0.85)])
     said = _sentence(project, "win")
     assert said.startswith(f"loop-{loop.pk}-round-2 wins most for its KL, ")
-    assert "(40 points a nat above even, the most at the worse end of its intervals)" in said
+    assert "(+20.0 points for 0.50 KL, the most at the worse ends of both intervals)" in said
 
 
 def test_a_lucky_step_near_the_start_is_not_called_thrifty(make_start, make_loop, project):
-    """51 % at 0.001 nats is ten points a nat and more, but its interval holds 50 %."""
+    """51 % at 0.001 nats is ten points per nat and more, but its interval includes 50 %."""
     loop = make_loop(make_start(), [_result(0, 0.5), _result(0.001, 0.51), _result(0.5, 0.7)])
     assert _sentence(project, "win").startswith(f"Take loop-{loop.pk}-round-2: it beats start")
 

@@ -257,11 +257,11 @@ def test_a_large_board_is_worked_out_by_a_job_once(project, told, bob, client_fo
 
     monkeypatch.setattr(services, "INLINE_GAMES", 5)
     client, url = client_for(bob), "/p/letters-test/reports/leaderboard/"
-    assert "Work out Elo" in client.get(url).content.decode()
+    assert "Calculate Elo" in client.get(url).content.decode()
     for _ in range(2):
         assert client.post(f"{url}work-out/", {"source": "all"}).status_code == 302
     job = Job.objects.get(kind=services.BOARD_JOB)
-    assert "being worked out" in client.get(url).content.decode()
+    assert "being calculated" in client.get(url).content.decode()
 
     class Context:
         payload = job.payload
@@ -272,7 +272,7 @@ def test_a_large_board_is_worked_out_by_a_job_once(project, told, bob, client_fo
     now = timezone.now()
     Job.objects.filter(pk=job.pk).update(state="succeeded", result=work_out_leaderboard(Context()), ended_at=now)
     page = client.get(url).content.decode()
-    assert "were worked out" in page
+    assert "were calculated" in page
     assert "random orders" in page
     assert client.post(f"{url}work-out/", {"source": "nobody"}).status_code == 404
 
@@ -288,7 +288,7 @@ def test_the_sentence_tells_a_busy_person_what_to_do(project, make_comparison, m
     judge = make_judge(project, "j")
     for pair in pairs:
         make_verdict(pair, "first", judge=judge)
-    assert "no truth to hold them to" in say()
+    assert "no truth to check them against" in say()
     for i, pair in enumerate(pairs[:40]):
         make_vote(pair, "first" if i % 2 else "second", rater="a")
     assert "too few verdicts" in say()
@@ -360,10 +360,10 @@ def test_pages_answer_where_nothing_was_said(project, bob, client_for, make_comp
     assert "No comparisons yet" in client.get("/p/letters-test/reports/agreement/").content.decode()
     assert "No games" in client.get("/p/letters-test/reports/leaderboard/").content.decode()
     c = make_comparison(project, models=("m1", "m2"))
-    assert "No judge has spoken" in client.get("/p/letters-test/reports/agreement/").content.decode()
+    assert "No verdicts yet" in client.get("/p/letters-test/reports/agreement/").content.decode()
     make_verdict(c, "first", judge=make_judge(project, "j"))
-    assert "No truth to hold the judges to" in client.get("/p/letters-test/reports/agreement/").content.decode()
-    assert "Strengths can&#x27;t be told" in client.get(
+    assert "Nothing to check the judges against" in client.get("/p/letters-test/reports/agreement/").content.decode()
+    assert "Strengths can&#x27;t be estimated" in client.get(
         "/p/letters-test/reports/leaderboard/"
     ).content.decode().replace("can't", "can&#x27;t")
 

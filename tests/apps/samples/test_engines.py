@@ -154,8 +154,8 @@ def test_such_answers_can_be_compared_and_labelled(
 @pytest.mark.parametrize(
     ("settings_", "why"),
     [
-        ({}, "either a checkpoint answers or an endpoint"),
-        ({"checkpoint": True, "endpoint": True}, "either a checkpoint answers or an endpoint"),
+        ({}, "either a checkpoint or an endpoint answers"),
+        ({"checkpoint": True, "endpoint": True}, "either a checkpoint or an endpoint answers"),
         ({"checkpoint": True, "engine": "endpoint"}, "needs an endpoint"),
         ({"endpoint": True, "engine": "vllm"}, "needs a checkpoint"),
         (
@@ -163,7 +163,7 @@ def test_such_answers_can_be_compared_and_labelled(
             "there is no engine 'onnx'; there are: auto, transformers, vllm, endpoint",
         ),
         ({"endpoint": True, "api": "telepathy"}, "asked by chat or completions"),
-        ({"endpoint": True, "top_k": 5}, "knows no top-k"),
+        ({"endpoint": True, "top_k": 5}, "has no top-k"),
     ],
 )
 def test_what_nobody_could_answer_is_refused_and_nothing_is_made(
@@ -214,7 +214,7 @@ def test_the_form_offers_three_engines_and_asks_for_what_each_needs(
     shown = client.get(answer["Location"]).content.decode()
     assert "--endpoint served --api completions" in shown
     assert "--top-k" not in shown
-    assert "asked by text" in shown
+    assert "as text to continue" in shown
     for changes in ({"engine": "endpoint"}, {"engine": "vllm"}, {"engine": "endpoint", "endpoint": 999999}):
         assert client.post(NEW, form(prompt, **changes)).status_code == 400, changes
     assert SamplingRun.objects.count() == 2

@@ -21,7 +21,7 @@ def loop(start, drive):
 
 
 def _kinds(loop):
-    return [rung.alarm.kind for rung in alarms_of(loop)]
+    return [one.alarm.kind for one in alarms_of(loop)]
 
 
 def _result(loop, index, **values):
@@ -86,8 +86,8 @@ def test_a_judge_that_likes_what_gold_does_not_rings(loop):
     _result(loop, 2, gold_mean=9.0, gold_ci95=[8.8, 9.2])  # nobody has scored its answers yet
     assert _kinds(loop) == []  # the judge's mean did not move
     Score.objects.filter(completion__run=runs[1]).update(value=F("value") + 3)
-    (rung,) = alarms_of(loop)
-    assert rung.what == "The judge’s score rose from 1.00 to 4.00 while gold fell from 5.00 to 4.00.".replace("’", "'")
+    (alarm,) = alarms_of(loop)
+    assert alarm.what == "The judge’s score rose from 1.00 to 4.00 while gold fell from 5.00 to 4.00.".replace("’", "'")
     _result(loop, 1, gold_mean=4.9, gold_ci95=[4.7, 5.1])
     assert _kinds(loop) == []
 
@@ -117,8 +117,8 @@ def test_entropy_rings_by_the_held_out_answers_log_probs(loop):
         ]
     assert _kinds(loop) == []
     Completion.objects.filter(pk__in=[row.pk for row in ends[2]]).update(logp_sum=-8.0)
-    (rung,) = alarms_of(loop)
-    assert rung.what == "Entropy fell from 2.00 to 0.80 nats: the policy gives ever the same answers."
+    (alarm,) = alarms_of(loop)
+    assert alarm.what == "Entropy fell from 2.00 to 0.80 nats: the policy gives nearly the same answers every time."
 
 
 def test_entropy_rings_by_the_steps_of_a_step_refreshed_run(loop):

@@ -90,13 +90,13 @@ def test_a_judge_that_is_not_there_or_can_not_be_asked_is_refused_before_anythin
     make_judge(loop_project, "old", kind="imported")
     with pytest.raises(NoEvaluator, match="has no world whose truth could measure"):
         start(**{"evaluation.judge": "truth"})
-    with pytest.raises(NoEvaluator, match="judge 'old' came with an import"):
+    with pytest.raises(NoEvaluator, match="judge 'old' was imported"):
         start(**{"evaluation.judge": "old"})
     with pytest.raises(Exception, match="no judge 'nobody-here' in project"):
         start(**{"evaluation.judge": "nobody-here"})
     assert not Loop.objects.exists()
     loop = start()
-    with pytest.raises(NoEvaluator, match="judge 'old' came with an import"):
+    with pytest.raises(NoEvaluator, match="judge 'old' was imported"):
         loop_change(loop=loop, settings={"evaluation.judge": "old"}, by=None)
 
 
@@ -130,7 +130,7 @@ def test_a_judge_compares_each_new_answer_once_with_the_start_and_once_with_the_
     assert rows[1]["win_rate_ci95"][0] < 0.75 < rows[1]["win_rate_ci95"][1]
     assert rows[2]["win_rate_vs_previous"] == 0.75
     assert evaluation_of(loop) == {"judge": "critic", "independent": True}
-    assert measurer_in_words(loop) == "Win rates are by critic, which labelled nothing of this training."
+    assert measurer_in_words(loop) == "Win rates are measured by critic, which did not label the training data."
 
 
 def test_who_labelled_measures_where_nobody_else_can_and_that_is_said(start, drive, asking):
@@ -139,7 +139,7 @@ def test_who_labelled_measures_where_nobody_else_can_and_that_is_said(start, dri
     drive()
     assert loop_rows(loop)[1]["win_rate_vs_initial"] == 0.75
     assert evaluation_of(loop) == {"judge": "reward-model", "independent": False}
-    assert "labelled what the policy trains on too" in measurer_in_words(loop)
+    assert "also labelled the training data" in measurer_in_words(loop)
 
 
 def test_what_the_judge_finds_alike_because_it_is_alike_is_a_tie_that_nobody_is_asked_about(

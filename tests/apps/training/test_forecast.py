@@ -122,7 +122,7 @@ def test_before_a_first_round_sampled_answers_make_a_rough_forecast(sampled, loo
     assert (seen.seconds, seen.seconds_from, seen.seconds_from_answers) == (2 * 96 * 2 * 0.5, 0, 12)
     page = client_for(bob).get(f"{FORM}forecast/", form_data(loop_project, rounds="2", **EIGHT)).content.decode()
     assert "about 3\u202fmin" in page
-    assert "rough: no round of this recipe has ended here; from how long 12 answers took</span>" in page
+    assert "rough: no round of this recipe has finished here; based on the time that 12 answers took</span>" in page
 
 
 def test_a_rough_forecast_takes_no_other_size_and_no_run_that_was_cut_off(sampled, loop_project):

@@ -46,7 +46,7 @@ def test_every_judge_that_can_be_asked_scores_rounds_and_an_import_is_refused_in
     for judge in (make_llm("compares"), make_llm("grades", mode="additive")):
         assert loop_judge(loop_project, apply_settings(recipe, {"score.judge": judge.name})) == judge
     judge_create(project=loop_project, name="theirs", kind="imported")
-    with pytest.raises(LoopRefused, match="'theirs' came with an import"):
+    with pytest.raises(LoopRefused, match="'theirs' was imported"):
         loop_judge(loop_project, apply_settings(recipe, {"score.judge": "theirs"}))
     graded = apply_settings(get_recipe("oaif-dpo"), {"label.judge": "grades"})
     assert loop_judge(loop_project, graded).name == "grades"

@@ -116,7 +116,7 @@ def test_without_a_judge_or_held_out_prompts_there_is_nothing_to_compare_by(loop
     with pytest.raises(MeetingRefused, match="no judge of the project can compare answers"):
         meeting_start(project=loop_project, first=first, second=second, n_prompts=2)
     loop_project.prompts.filter(split="eval").delete()
-    with pytest.raises(MeetingRefused, match="holds no prompts out"):
+    with pytest.raises(MeetingRefused, match="has no held-out prompts"):
         meeting_start(project=loop_project, first=first, second=second, n_prompts=2, people=2)
 
 

@@ -44,7 +44,7 @@ def test_an_override_counts_in_the_round_that_first_learns_from_it(decided):
     assert (sets["1"].n_overrides, sets["1"].n_changed, sets["1"].n_replayed) == (2, 2, 0)
     assert (sets["2"].n_overrides, sets["2"].n_changed, sets["2"].n_replayed) == (0, 0, 2)
     assert "changed 2 labels (1 flipped, 1 to or from a tie)" in sets["1"].in_words
-    assert sets["2"].in_words == "No override is new. 2 labels of earlier rounds’ overrides were learnt again."
+    assert sets["2"].in_words == "No override is new. 2 labels of earlier rounds’ overrides were replayed."
     # both rounds learnt from them: each may be trained again without
     assert overridden_runs().filter(round__loop=decided, round__index__gt=0).count() == 2
 

@@ -64,7 +64,7 @@ def test_a_loop_and_a_training_set_are_not_reached_through_another_project(
 def test_a_lead_is_shown_no_button_that_does_nothing(start, drive, bob, erin, client_for):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     drive()
-    for path, word in ((NEW, ">Start</button>"), (f"{LOOPS}{loop.pk}/", "Go on without the rest</button>")):
+    for path, word in ((NEW, ">Start</button>"), (f"{LOOPS}{loop.pk}/", "Continue without the rest</button>")):
         assert word not in client_for(bob).get(path).content.decode().replace("\n", "")
         assert word in client_for(erin).get(path).content.decode().replace("\n", "")
 
@@ -162,7 +162,7 @@ def test_what_another_loop_makes_is_offered_to_be_made_from_the_page(
     Loop.objects.update(state="done")
     assert "Run online-ipo now" not in client_for(erin).get(f"{LOOPS}new/tandem-ipo/").content.decode()
     answer = client_for(erin).post(offered, follow=True)
-    assert "lacks nothing that another loop could make" in answer.content.decode()
+    assert "needs nothing that another loop could create" in answer.content.decode()
     assert Loop.objects.count() == 1
 
 
@@ -269,7 +269,7 @@ def test_at_the_gate_the_page_leads_to_the_reviews_of_this_round_and_this_judge(
     assert address in page
     assert "4 labels wait for people" in page
     review = client.get(address.replace("&amp;", "&")).content.decode()
-    assert "4 comparisons, the most telling first" in review
+    assert "4 comparisons, most useful first" in review
     assert client.post(f"{LOOPS}{loop.pk}/continue/").status_code == 302
     drive()
     loop.refresh_from_db()
@@ -283,7 +283,7 @@ def test_cancel_by_the_button_and_a_second_press_says_so(start, erin, client_for
     loop.refresh_from_db()
     assert loop.state == LoopState.CANCELLED
     again = client.post(f"{LOOPS}{loop.pk}/cancel/", follow=True)
-    assert "is not under way" in again.content.decode()
+    assert "is not running" in again.content.decode()
 
 
 def test_a_training_set_is_downloaded_byte_for_byte(start, drive, bob, client_for):
@@ -373,7 +373,7 @@ def test_the_api_tells_strangers_nothing(start, ann, bob, charlie, api_for):
         ({"recipe": "dpo", "rounds": 3}, "rounds must be 1, not 3"),
         ({"rounds": 3}, "required"),
         ({"recipe": "iterative-dpo", "rounds": 0}, "greater than or equal to 1"),
-        ({"recipe": "iterative-dpo", "set": {"draws.n": [1]}}, "a setting is a text, a number or a flag"),
+        ({"recipe": "iterative-dpo", "set": {"draws.n": [1]}}, "a setting is a text, a number or a boolean"),
         ({"recipe": "iterative-dpo", "set": "x"}, "dictionary"),
     ],
 )

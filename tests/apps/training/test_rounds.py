@@ -119,7 +119,7 @@ def test_a_cancelled_loop_keeps_what_it_made_and_can_be_resumed(start, fakes, dr
     drive()
     assert state_of(loop) == LoopState.CANCELLED
     assert Completion.objects.filter(run__purpose="loop").count() == 12
-    with pytest.raises(LoopNotActive, match="not under way"):
+    with pytest.raises(LoopNotActive, match="not running"):
         loop_cancel(loop=loop, by=None, now=timezone.now())
     loop_resume(loop=loop, by=None)
     drive()
@@ -325,7 +325,7 @@ def test_what_is_missing_is_said_before_anything_starts(loop_project):
     recipe = get_recipe("iterative-dpo")
     assert loop_obstacle(loop_project, recipe) is None
     loop_project.prompts.filter(split="eval").delete()
-    assert "holds no prompts out" in loop_obstacle(loop_project, recipe).text
+    assert "has no held-out prompts" in loop_obstacle(loop_project, recipe).text
     loop_project.prompts.all().delete()
     assert "no training prompts" in loop_obstacle(loop_project, recipe).text
     assert "has a label yet" in loop_obstacle(loop_project, get_recipe("reward-model")).text

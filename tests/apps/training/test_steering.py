@@ -110,9 +110,9 @@ def test_a_change_holds_from_the_next_round_on_and_says_who_made_it(start, drive
 def test_rounds_can_be_added_and_taken_away_but_not_those_that_have_begun(start, drive, fakes, erin):
     loop = start(n_rounds=2)
     drain(["gpu", "cpu"], worker_name="test", until=lambda: fakes.calls.count("training.run") == 2)
-    with pytest.raises(LoopRefused, match="rounds must be between 2, which has begun, and 1000, not 1"):
+    with pytest.raises(LoopRefused, match="rounds must be between 2, which has started, and 1000, not 1"):
         loop_change(loop=loop, settings={}, n_rounds=1, by=erin)
-    with pytest.raises(LoopRefused, match="round 2 is the last one and has begun"):
+    with pytest.raises(LoopRefused, match="round 2 is the last one and has started"):
         loop_change(loop=loop, settings={"objective.beta": 0.5}, by=erin)
     loop_change(loop=loop, settings={"objective.beta": 0.5}, n_rounds=3, by=erin)
     drive()
@@ -272,9 +272,9 @@ def test_the_page_offers_it_and_shows_both_side_by_side(overridden, drive, erin,
     made = Counterfactual.objects.get().run.output
     card = client_for(bob).get(f"/p/letters-test/policies/{made.pk}/card/").content.decode()
     assert f"Round 1 of loop {overridden.pk}, without people’s overrides" in card
-    assert "if nobody had overridden a label" in card
+    assert "trained again without people's overrides" in card
     assert "Round 1 without people’s overrides" in page
-    assert "2 labels left as the judge had them" in page
+    assert "2 labels as the judge gave them" in page
     assert "3.00" in page  # gold of the made-up measurements, with
     assert "1.50" in page  # and without
     assert start_at not in page
@@ -299,7 +299,7 @@ def test_a_counterfactual_that_failed_says_so_and_can_be_taken_up_again(overridd
     drive()
     found.refresh_from_db()
     assert (found.state, found.error) == ("failed", "3 GiB asked for")
-    assert "Go on with it" in client_for(erin).get(f"{LOOPS}{overridden.pk}/").content.decode()
+    assert "Continue" in client_for(erin).get(f"{LOOPS}{overridden.pk}/").content.decode()
     counterfactual_start(round_=overridden.rounds.get(index=1), by=erin)
     drive()
     found.refresh_from_db()
@@ -311,7 +311,7 @@ def test_a_counterfactual_that_failed_says_so_and_can_be_taken_up_again(overridd
 def test_a_round_without_overrides_or_under_way_is_refused(start, drive, erin):
     loop = start(n_rounds=1)
     drive()
-    with pytest.raises(CounterfactualRefused, match="no label that people overrode"):
+    with pytest.raises(CounterfactualRefused, match="had no overridden label"):
         counterfactual_start(round_=loop.rounds.get(index=1), by=erin)
     assert Counterfactual.objects.count() == 0
 

@@ -101,7 +101,7 @@ def test_a_file_that_changes_while_it_is_sent_breaks_the_archive_off(weights, er
     sent = io.BytesIO()
     with pytest.raises(DamagedCheckpoint, match=r"config\.json changed"):
         sent.writelines(answer.streaming_content)
-    assert b"Imported; how it was trained is not known here." in sent.getvalue()
+    assert b"Imported; its training is not known here." in sent.getvalue()
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(sent)
 
@@ -114,7 +114,7 @@ def test_the_command_writes_a_directory_once(weights, tmp_path):
     assert said["fingerprint"] == weights.fingerprint
     assert verify_manifest(said["directory"])["fingerprint"] == weights.fingerprint
     assert [path.name for path in Path(options["out"]).iterdir()] == ["tiny"]
-    with pytest.raises(CommandError, match="nothing is overwritten"):
+    with pytest.raises(CommandError, match="is not overwritten"):
         call_command("export_checkpoint", "tiny", **options)
     with pytest.raises(CommandError, match="there are: tiny"):
         call_command("export_checkpoint", "nobody", **options)
@@ -157,8 +157,8 @@ def test_the_card_of_a_loops_checkpoint_says_what_made_it(start, drive, bob, cli
 
 def test_the_card_of_an_imported_checkpoint_claims_nothing(weights):
     text = card_markdown(checkpoint_card(weights))
-    assert "Imported; how it was trained is not known here." in text
-    assert "It has not been measured." in text
+    assert "Imported; its training is not known here." in text
+    assert "It has not been evaluated." in text
     assert "Training set" not in text
     assert "run_recipe" not in text
 

@@ -75,10 +75,10 @@ def test_an_override_is_followed_to_every_checkpoint_and_back(overridden, bob, c
 def test_what_was_never_trained_on_says_so(loop_project, make_comparison, bob, client_for):
     free, held = make_comparison(loop_project), make_comparison(loop_project, held_out=True)
     assert usage_of(free).uses == usage_of(free).heirs == ()
-    assert "No training set holds it" in client_for(bob).get(f"{BASE}comparisons/{free.pk}/used/").content.decode()
+    assert "No training set contains it" in client_for(bob).get(f"{BASE}comparisons/{free.pk}/used/").content.decode()
     assert "It is held out" in client_for(bob).get(f"{BASE}comparisons/{held.pk}/used/").content.decode()
     start = loop_project.checkpoints.get(name="start")
-    assert "None that are known here" in client_for(bob).get(f"{BASE}policies/{start.pk}/labels/").content.decode()
+    assert "No training labels are known" in client_for(bob).get(f"{BASE}policies/{start.pk}/labels/").content.decode()
 
 
 def test_leads_see_lineage_and_nobody_else_learns_anything(

@@ -112,6 +112,6 @@ def test_the_form_offers_prompt_sets_and_engines_and_takes_what_was_ticked(maths
     assert client.post("/p/letters-test/loops/new/iterative-dpo/", sent).status_code == 302
     assert maths.loops.get().chosen == {"prompts.sets": "main,maths", "draws.engine": "vllm"}
     refused = client.post("/p/letters-test/loops/new/iterative-dpo/", sent | {"draws.engine": "endpoint:big"})
-    assert "an endpoint serves a model of its own" in refused.content.decode()
+    assert "an endpoint serves a fixed model" in refused.content.decode()
     refused = client.post("/p/letters-test/loops/new/iterative-dpo/", sent | {"prompts.where": "difficulty"})
     assert "one of = != &lt; &lt;= &gt; &gt;= is missing at the end" in refused.content.decode()

@@ -255,7 +255,7 @@ def test_a_replay_takes_the_steps_that_were_logged_in_an_order_of_its_seed(loop_
     )
     assert [spec.replay_seed for spec in specs] == [0, 1]
     for key in ("objective.batch", "objective.epochs", "prompts.n", "label.judge", "review.mode"):
-        with pytest.raises(ConfigError, match=f"no setting '{key}' here: .* that were logged"):
+        with pytest.raises(ConfigError, match=f"no setting '{key}' here: .* logged"):
             loop_start(project=loop_project, recipe="tandem-ipo", settings={key: "2"})
 
 

@@ -104,7 +104,7 @@ def story() -> Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]:
     return tell
 
 
-# --- step-refreshed runs, small enough to be killed in every second of their life ------------------------------------
+# --- on-policy runs, small enough to be killed in every second of their life ------------------------------------
 
 TOKENS = 6
 PROMPTS = [f"Say {word} {number}." for word in ("one", "two", "three") for number in range(4)]

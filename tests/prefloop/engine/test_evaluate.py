@@ -89,7 +89,7 @@ def test_a_win_rate_is_not_pulled_by_random_numbers_that_both_policies_share() -
             rate([[u + 0.1 for u in shared]], [shared], same_draws=True) - rate([[u + 0.1 for u in shared]], [shared])
         )
     assert statistics.fmean(lean) < -0.05  # i = i is always won: what was counted too much
-    with pytest.raises(ValueError, match="two answers a prompt"):
+    with pytest.raises(ValueError, match="two answers per prompt"):
         win_rate([[1.0]], [[0.0]], same_draws=True)
 
 

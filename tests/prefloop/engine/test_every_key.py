@@ -1,4 +1,4 @@
-"""Every setting that a loss or a step-refreshed recipe takes changes what its run does.
+"""Every setting that a loss or an on-policy recipe takes changes what its run does.
 
 A run is told by its metrics and the SHA-256 of its weights: two that are equal in both did the same. What only the
 product uses (prompts, judges, review, whose weights) is in tests/apps/training/test_every_key.py.
@@ -142,7 +142,7 @@ def test_every_number_of_a_loss_changes_its_run(make_run: Any, other_policy_dir:
         assert changed != begin, f"{key} changes nothing for {loss}"
 
 
-# --- step-refreshed runs ----------------------------------------------------------------------------------------------
+# --- on-policy runs ----------------------------------------------------------------------------------------------
 
 SMALL: dict[str, Value] = {"draws.max_tokens": 6, "objective.batch": 4, "objective.lr": 1e-3}
 ONLINE = [name for name, recipe in CATALOGUE.items() if recipe.is_online]

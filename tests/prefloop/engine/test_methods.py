@@ -307,7 +307,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(make_run: MakeRun, tmp_path:
     assert train.run(run_dir).exit_code == 2
     failure = read_failure(run_dir)
     assert failure is not None
-    assert "another vocabulary" in failure.message
+    assert "different vocabularies" in failure.message
 
 
 def test_every_loss_that_a_snapshot_can_feed_is_tried_here() -> None:

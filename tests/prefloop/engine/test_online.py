@@ -1,4 +1,4 @@
-"""Step-refreshed runs: what they say, that they repeat, and that nothing disturbs them."""
+"""On-policy runs: what they say, that they repeat, and that nothing disturbs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step-refreshed processes killed with -9 at random moments, or told to leave, end as if undisturbed."""
+"""On-policy processes killed with -9 at random moments, or told to leave, end as if undisturbed."""
 
 from __future__ import annotations
 

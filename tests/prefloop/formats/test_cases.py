@@ -147,7 +147,7 @@ def test_a_named_encoding_reads_the_file():
 @pytest.mark.parametrize(
     ("name", "note"),
     [
-        ("c17_spaces.jsonl", "rows with two equal answers, which is no preference, left out"),
+        ("c17_spaces.jsonl", "rows with two equal answers, which express no preference, left out"),
         ("c27c_bytes.parquet", "fields of bytes (image) left out"),
         ("c08_argilla_status.json", "Argilla responses that were not submitted (draft)"),
         ("c08_argilla_status.json", "Argilla responses that were discarded"),

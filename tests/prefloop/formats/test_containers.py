@@ -135,7 +135,7 @@ def test_an_implicit_prompt_is_what_trl_makes_of_it(chosen, rejected, right):
     ("row", "why"),
     [
         ({"chosen": "Blue", "rejected": "Blueish", "ask": "Which colour?"}, "ask might be"),
-        ({"chosen": "Yes", "rejected": "No"}, "do not begin alike"),
+        ({"chosen": "Yes", "rejected": "No"}, "have no common beginning"),
         (GOOD | {"prompt": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "type image_url"),
         (
             GOOD | {"prompt": [{"role": "assistant", "content": "", "function_call": {"name": "f"}}]},
@@ -251,12 +251,12 @@ def member(name, content=b"x", mode=0o100644, flags=0):
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ([member("../out.json")], "leads out"),
-        ([member("/etc/out.json")], "leads out"),
-        ([member("a\\..\\out.json")], "leads out"),
-        ([member("/".join("a" * 40) + ".json")], "leads out of its folder, or too deep"),
+        ([member("../out.json")], "points outside"),
+        ([member("/etc/out.json")], "points outside"),
+        ([member("a\\..\\out.json")], "points outside"),
+        ([member("/".join("a" * 40) + ".json")], "points outside its folder, or is nested too deep"),
         ([member("link", b"/etc/passwd", 0o120777)], "is a link"),
-        ([member("inner.zip")], "an archive again"),
+        ([member("inner.zip")], "an archive itself"),
         ([member("bomb.json", b" " * 70_000_000)], "unpacks to more than it may"),
         ([member(f"{i}.json", b"") for i in range(5_001)], "lists more than 5,000 files"),
         ([member("__MACOSX/._x")], "there is no file in it"),

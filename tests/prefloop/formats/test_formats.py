@@ -223,7 +223,7 @@ def test_llmbar_results_of_another_data_set_are_refused(shared_data, tmp_path):
     rows = json.loads(result.read_text())
     rows[4]["output_1"] = "else"
     result.write_text(json.dumps(rows))
-    with pytest.raises(RecordsError, match=r"^item 5: GPT-4/Vanilla judged something else in its place"):
+    with pytest.raises(RecordsError, match=r"^item 5: GPT-4/Vanilla judged another item at this place"):
         list(read_file(copy))
     result.write_text(json.dumps(rows[:5]))
     with pytest.raises(UnreadableFile, match="5 results for 100 items"):

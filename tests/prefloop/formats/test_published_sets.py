@@ -246,7 +246,7 @@ def test_gzip_reads_as_what_is_in_it_and_is_bounded(tmp_path):
     packed.write_bytes(gzip.compress(row * 3))
     assert list(read_file(packed)) == list(read_file(plain))
     packed.write_bytes(gzip.compress(row * 3)[:-12])
-    with pytest.raises(UnreadableFile, match="not a whole gzip file"):
+    with pytest.raises(UnreadableFile, match="not a complete gzip file"):
         list(read_file(packed))
     bomb = tmp_path / "bomb.jsonl.gz"
     bomb.write_bytes(gzip.compress(b" " * (FREE_BYTES + 10)))

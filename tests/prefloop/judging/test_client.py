@@ -134,7 +134,7 @@ def test_html_is_named_as_such(kit: Any, kind: str) -> None:
         ('{"choices": []}', "no choices"),
         ('{"choices": [1]}', "no choices"),
         ('{"choices": [{"text": "[[A]]"}]}', "no message"),
-        ('{"choices": [{"message": {"content": 3}}]}', "content is no text"),
+        ('{"choices": [{"message": {"content": 3}}]}', "content is not text"),
         ('{"error": {"message": "model not loaded"}}', "model not loaded"),
         ('{"choices": ' + "[" * 800 + "]" * 800 + "}", "no choices"),
         ('{"choices": ' + "[" * 90_000, "JSON"),

@@ -62,7 +62,7 @@ def test_a_score_on_the_last_line_is_read(reply: str, value: int) -> None:
         ("Score: -1", "no whole number after Score:"),
         ("Score: 05x", "no whole number after Score:"),
         ('{"score": 5}', "no score"),
-        ("<think>Score: 5", "thought, but gave no answer"),
+        ("<think>Score: 5", "has thoughts but no answer"),
         ("Score: " + "5" * 50_000, "no whole number after Score:"),
         ("Score:" * 10_000, "no whole number after Score:"),
         ("\n" * 60_000 + "Score: 5\nx", "no score on the last line"),

@@ -265,7 +265,7 @@ def test_a_run_on_policy_gives_the_server_its_weights_at_each_step(server, check
 
 def test_a_run_that_samples_by_vllm_says_what_it_lacks_where_nobody_serves_it(checkpoint, tmp_path):
     recipe = apply_settings(CATALOGUE["j-bond"], {"draws.engine": "vllm"})
-    with pytest.raises(ConfigError, match="needs a vLLM server, which a worker starts and names by pipe"):
+    with pytest.raises(ConfigError, match="needs a vLLM server, which a worker starts and names through a pipe"):
         samplers.Samplers(recipe.draws, run_dir=tmp_path, served=None)
     gone = ServedModel(host_port="127.0.0.1:9", model="m", key="k")
     made = samplers.Samplers(recipe.draws, run_dir=tmp_path, served=gone)

@@ -90,7 +90,7 @@ def test_all_ranked_makes_every_pair_once_or_counts_it_as_a_tie(scores: list[flo
 
 def test_the_two_takes_two_and_no_other_number() -> None:
     assert make_pairs(Pairing(kind="the-two"), group(None, texts=["a", "b"]), seed=0).pairs == (Pair(0, 1),)
-    with pytest.raises(ConfigError, match="has 3 completions where the pairing takes two"):
+    with pytest.raises(ConfigError, match="has 3 completions, but the pairing needs two"):
         make_pairs(Pairing(kind="the-two"), group([1.0, 2.0, 3.0]), seed=0)
 
 

@@ -47,7 +47,7 @@ def test_an_online_run_is_hashed_by_what_it_does_and_not_by_where_its_reward_mod
     for data, message in [
         ([], "online must be an object"),
         ({"draws": [], "speed": 1}, "online has no speed"),
-        ({"draws": []}, "nobody answers"),
+        ({"draws": []}, "no model answers"),
         ({"draws": [{"source": "nobody"}]}, "source must be one of"),
         ({"draws": [{}], "refresh_steps": 0}, "refresh_steps must be a whole number"),
     ]:
@@ -60,10 +60,13 @@ def test_an_online_run_is_hashed_by_what_it_does_and_not_by_where_its_reward_mod
     [
         ({"kind": "ppo"}, "kind must be dpo for the loss dpo, not 'ppo'"),
         ({"kind": "dpo", "objective": Objective(loss="nll")}, "kind must be sft for the loss nll, not 'dpo'"),
-        ({"kind": "ppo", "objective": Objective(loss="ppo")}, "the loss ppo needs fresh samples: kind must be online"),
+        (
+            {"kind": "ppo", "objective": Objective(loss="ppo")},
+            "the loss ppo needs new samples at every step: kind must be online",
+        ),
         ({"kind": "none", "objective": Objective(loss="none")}, "a run needs a loss to train on"),
-        ({"kind": "online"}, "online must say how a run of the kind online samples"),
-        ({"online": OnlineSpec(draws=(Draw(),))}, "online must say how a run of the kind online samples"),
+        ({"kind": "online"}, "online must be given for a run of the kind online"),
+        ({"online": OnlineSpec(draws=(Draw(),))}, "online must be given for a run of the kind online"),
         ({"reference": None}, "a dpo run needs a reference"),
         ({"threads": 0}, "threads must be a whole number ≥ 1"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda, cuda:NAME"),

@@ -1,4 +1,4 @@
-"""`manage.py up`: the whole product with one command."""
+"""`manage.py up`: run everything with one command."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _environment(self, place: Addresses) -> dict[str, str]:
-        """The children's environment: the names that the browser may use, and the address in links."""
+        """The children's environment: the host names that browsers may use, and the address in links."""
         hosts = [*dict.fromkeys([*settings.ALLOWED_HOSTS, *place.names])]
         origins = [*dict.fromkeys([*settings.CSRF_TRUSTED_ORIGINS, *place.origins])]
         if not os.environ.get("PREFLOOP_BASE_URL"):
@@ -107,7 +107,7 @@ class Command(BaseCommand):
         self.say("database: ready")
 
     def _answers(self, place: Addresses, supervisor: Supervisor) -> None:
-        """Wait for the page, so that the address we print works."""
+        """Wait for the page, so that the printed address works."""
         host, _, port = place.bind.rpartition(":")
         host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - asked, not bound
         end = time.monotonic() + ANSWER_SECONDS
@@ -128,7 +128,7 @@ class Command(BaseCommand):
             self.say(f"web: no answer on {place.url} within {ANSWER_SECONDS:.0f} s yet; its messages are above")
 
     def _admin(self, place: Addresses) -> User:
-        """The first person: no default password, a one-time link until one is set."""
+        """The first user: no default password, a one-time link until one is set."""
         admin = User.objects.filter(username="admin").first()
         if admin is None:
             admin = user_create(username="admin")
@@ -141,18 +141,18 @@ class Command(BaseCommand):
         return admin
 
     def _adopt(self, admin: User) -> None:
-        """Give admin the projects without an owner: those a command made before anybody was here."""
+        """Give admin the projects without an owner, which commands made before there was a user."""
         for project in Project.objects.exclude(memberships__role=Role.OWNER).order_by("id"):
             member_add(project=project, user=admin, role=Role.OWNER, actor=None)
             self.say(f"the project “{project.slug}” had no owner: admin owns it now")
 
     def _demo_wanted(self) -> bool:
-        """On a first start, and again until the demo is complete where nothing else was made since."""
+        """On a first start, and again until the demo is complete, unless other projects were made since."""
         return not Project.objects.exclude(slug=demo.SLUG).exists() and not demo.demo_is_seeded()
 
 
 class Follow:
-    """Tells in the terminal how the demo comes along: a line when a job starts, ends, and now and then between."""
+    """Reports in the terminal how the demo is progressing: a line when a job starts, ends, and now and then between."""
 
     EVERY_SECONDS = 0.5
     BETWEEN_SECONDS = 5.0

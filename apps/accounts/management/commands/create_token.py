@@ -20,17 +20,17 @@ class Command(BaseCommand):
         parser.add_argument("username")
         days = settings.TOKEN_LIFETIME.days
         parser.add_argument(
-            "--days", type=int, default=days, help=f"how long it lasts, 1 to {MOST_TOKEN_DAYS}; {days} by default"
+            "--days", type=int, default=days, help=f"days until it expires, 1 to {MOST_TOKEN_DAYS}; {days} by default"
         )
         parser.add_argument(
-            "--scope", choices=Scope.values, default=Scope.MANAGE.value, help="what it may do; all by default"
+            "--scope", choices=Scope.values, default=Scope.MANAGE.value, help="what it allows; by default everything"
         )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username__iexact=options["username"], is_active=True).first()
         if user is None:
-            raise CommandError(f"there is no active person {options['username']!r}")
+            raise CommandError(f"there is no active user {options['username']!r}")
         try:
             lifetime = timedelta(days=options["days"])
             row, text = token_create(user=user, scope=Scope(options["scope"]), lifetime=lifetime)

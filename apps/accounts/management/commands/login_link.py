@@ -1,4 +1,4 @@
-"""`manage.py login_link USERNAME`: another way in for someone who has none."""
+"""`manage.py login_link USERNAME`: a one-time sign-in link for somebody who can't sign in."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from apps.core.json import dumps
 
 
 class Command(BaseCommand):
-    help = "Print a link that signs a person in once, within an hour. Links made before stop working."
+    help = "Print a link that signs a user in once, within an hour. Earlier links stop working."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--base-url", default="", help="the link begins with it; default: where `up` listens")
+        parser.add_argument(
+            "--base-url", default="", help="base URL of the link; default: the address that `up` serves"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username__iexact=options["username"], is_active=True).first()
         if user is None:
-            raise CommandError(f"there is no active person {options['username']!r}")
+            raise CommandError(f"there is no active user {options['username']!r}")
         link = login_link_create(user=user, now=timezone.now(), base_url=options["base_url"])
         self.stdout.write(dumps({"username": user.username, "login_link": link}) if options["json"] else link)

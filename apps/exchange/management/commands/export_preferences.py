@@ -1,4 +1,4 @@
-"""`manage.py export_preferences --project SLUG --format FORMAT --out FILE`: labels out, in the shapes trainers read."""
+"""`manage.py export_preferences --project SLUG --format FORMAT --out FILE`: export labels in trainers' formats."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from prefloop.types import PrefloopError
 
 
 class Command(BaseCommand):
-    help = "Write a project's preferences to a file of JSON Lines; gold and evaluation items never train."
+    help = "Write a project's preferences to a file. Training formats never contain gold or evaluation items."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--format", required=True, help=", ".join(shape.name for shape in SHAPES))
         parser.add_argument("--labels", default="effective", choices=list(LABELS))
-        parser.add_argument("--out", required=True, metavar="FILE", help="ends in .csv or .parquet, else JSON Lines")
+        parser.add_argument(
+            "--out", required=True, metavar="FILE", help="output file: .csv, .parquet, anything else is JSON Lines"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:

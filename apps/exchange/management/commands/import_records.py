@@ -1,4 +1,4 @@
-"""`manage.py import_records FILE_OR_DIR --project SLUG`: records and other data sets in, all or nothing."""
+"""`manage.py import_records FILE_OR_DIR --project SLUG`: import records and other data sets, all or nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prefloop.types import PrefloopError
 
 
 class Command(BaseCommand):
-    help = "Import a file or directory of records, or of another format; the project is made if it is missing."
+    help = "Import a file or directory in prefloop's or another format. Creates the project if it is missing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("path", metavar="FILE_OR_DIR")
@@ -71,19 +71,18 @@ class Command(BaseCommand):
             self.stdout.write(dumps(result | {"notes": notes}))
             return
         self.stdout.write(f"{slug}: {batch.n_records:,} new records of format {batch.format}", ending="")
-        self.stdout.write(
-            f", {result['n_added']:,} that were there and have more said of them" * bool(batch.added), ending=""
-        )
+        self.stdout.write(f", {result['n_added']:,} existing ones with new labels" * bool(batch.added), ending="")
         self.stdout.write(f", {batch.n_unchanged:,} unchanged." if batch.n_unchanged else ".")
         parts = [f"{result[f'n_{word}']:,} {word}" for word in ("completions", "comparisons", "votes", "verdicts")]
         parts += [
             f"{result[f'n_{word}']:,} {word}" for word in ("rankings", "scores", "overrides") if result[f"n_{word}"]
         ]
-        self.stdout.write(f"They brought {', '.join(parts)}.")
+        self.stdout.write(f"They contain {', '.join(parts)}.")
         if result["n_same_answers"]:
             self.stdout.write(
-                f"{result['n_same_answers']:,} of the comparisons are of two equal answers: "
-                "whatever was said of them is kept, and is no preference."
+                f"{result['n_same_answers']:,} of the comparisons have two equal answers: their labels are "
+                "kept but are "
+                "not preferences."
             )
         for note in notes:
             self.stdout.write(f"Note: {note}")

@@ -14,7 +14,7 @@ SIGNS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
 
 
 class Command(BaseCommand):
-    help = "Say what this machine has and lacks; non-zero exit where something needed is missing."
+    help = "Check what this machine has and lacks. Exits with an error if something necessary is missing."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

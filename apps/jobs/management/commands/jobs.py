@@ -1,4 +1,4 @@
-"""`manage.py jobs`: what runs, what waits, what ended."""
+"""`manage.py jobs`: running, waiting and ended jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apps.projects.models import Project
 
 
 class Command(BaseCommand):
-    help = "List jobs (open ones first) and workers."
+    help = "List jobs (unfinished ones first) and workers."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--project", metavar="SLUG", default="", help="only this project's")
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         if not jobs:
             self.stdout.write("no jobs")
         for one in workers:
-            self.stdout.write(f"worker {one.queue}: pid {one.pid}, last sign of life {one.last_loop_at:%H:%M:%S} UTC")
+            self.stdout.write(f"worker {one.queue}: pid {one.pid}, last heartbeat {one.last_loop_at:%H:%M:%S} UTC")
         if not workers:
             self.stdout.write("no worker is running (manage.py up, or manage.py worker --queue gpu)")
 

@@ -26,10 +26,10 @@ class Command(BaseCommand):
             "model", metavar="MODEL", help="a directory (save_pretrained), a .gguf file, or hf:ORG/NAME@REVISION"
         )
         parser.add_argument("--project", required=True, metavar="SLUG")
-        parser.add_argument("--name", required=True, help="its name in the project")
+        parser.add_argument("--name", required=True, help="name of the checkpoint in the project")
         parser.add_argument("--role", default="policy", choices=["policy", "reward"])
-        parser.add_argument("--default", action="store_true", help="sampling and new loops start from it")
-        parser.add_argument("--check", action="store_true", help="only say what it is and what it takes")
+        parser.add_argument("--default", action="store_true", help="make it the default for sampling and new loops")
+        parser.add_argument("--check", action="store_true", help="only inspect it; import nothing")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -69,6 +69,6 @@ class Command(BaseCommand):
             f"on a CPU, without activations: sampling {facts.sampling_bytes / gib:.2f} GiB, training all weights "
             f"{facts.training_bytes / gib:.2f} GiB, LoRA {facts.lora_bytes / gib:.2f} GiB"
         )
-        self.stdout.write(f"by default it trains {facts.trains_by_default} (adapter.kind)")
+        self.stdout.write(f"trains by default: {facts.trains_by_default} (adapter.kind)")
         for note in facts.notes:
             self.stdout.write(f"note: {note}")

@@ -1,4 +1,4 @@
-"""`manage.py create_user NAME`: a person, a role in a project or the rights of an admin, and a link to come in by."""
+"""`manage.py create_user NAME`: a user, a role in a project or admin rights, and a sign-in link."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prefloop.types import PrefloopError
 
 class Command(BaseCommand):
     help = (
-        "Make a person (or take one who is there), give them a role in a project (--project) or make them an admin of "
+        "Create a user (or use an existing one), give them a role in a project (--project) or make them an admin of "
         "the installation (--admin), and print a one-time login link."
     )
 
@@ -27,14 +27,18 @@ class Command(BaseCommand):
         parser.add_argument("--project", metavar="SLUG")
         parser.add_argument("--role", default="annotator", choices=[role.value for role in Role])
         parser.add_argument("--admin", action="store_true", help="may make projects and import models from anywhere")
-        parser.add_argument("--no-link", action="store_true", help="make no login link; `login_link NAME` makes one")
-        parser.add_argument("--base-url", default="", help="the link begins with it; default: where `up` listens")
+        parser.add_argument(
+            "--no-link", action="store_true", help="do not print a login link; `login_link NAME` makes one"
+        )
+        parser.add_argument(
+            "--base-url", default="", help="base URL of the link; default: the address that `up` serves"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         slug = options["project"]
         if slug is None and not options["admin"]:
-            raise CommandError("name what they are: --project SLUG (and --role), or --admin")
+            raise CommandError("give a role: --project SLUG (and --role), or --admin")
         project = Project.objects.filter(slug=slug).first() if slug is not None else None
         if slug is not None and project is None:
             raise CommandError(f"there is no project {slug!r}")

@@ -13,7 +13,7 @@ from apps.reports.words import agreement_sentence, with_interval
 
 
 class Command(BaseCommand):
-    help = "Report how far a project's judges agree with people, people with each other, and a judge with itself."
+    help = "Report how well a project's judges agree with people, people with each other, and judges with themselves."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--project", required=True, metavar="SLUG")

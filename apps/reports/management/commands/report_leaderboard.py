@@ -1,4 +1,4 @@
-"""`manage.py report_leaderboard --project SLUG`: the models by strength, from who was preferred to whom."""
+"""`manage.py report_leaderboard --project SLUG`: the models by strength, from people's and judges' preferences."""
 
 from __future__ import annotations
 
@@ -44,4 +44,4 @@ class Command(BaseCommand):
             rate = with_interval(model["win_rate"], None, n=model["n"])
             self.stdout.write(f"  {model['name']}: strength {strength}, wins {rate}, Elo {model['elo']:.0f}")
         if report["reason"]:
-            self.stdout.write(f"Strengths are not known: {report['reason']}.")
+            self.stdout.write(f"Strengths can't be estimated: {report['reason']}.")

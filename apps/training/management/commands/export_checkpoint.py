@@ -1,4 +1,4 @@
-"""`manage.py export_checkpoint NAME --project SLUG --out DIR`: take a checkpoint away, its model card beside it."""
+"""`manage.py export_checkpoint NAME --project SLUG --out DIR`: export a checkpoint with its model card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="of a policy or a reward model of the project")
         parser.add_argument("--project", required=True, metavar="SLUG")
-        parser.add_argument("--out", required=True, metavar="DIR", help="a directory; NAME in it must not exist yet")
+        parser.add_argument("--out", required=True, metavar="DIR", help="output directory; DIR/NAME must not exist yet")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -125,7 +125,7 @@ def test_a_loose_check_forgives_a_first_line_a_last_line_and_stars():
         (["punctuation:no_comas"], [{}], "did you mean punctuation:no_comma"),
         (["punctuation:no_comma"], [{}, {}], "kwargs must be a list of 1"),
         (["punctuation:no_comma"], [3], "each of kwargs must be an object"),
-        ("punctuation:no_comma", [{}], "instruction_id_list is no list of ids"),
+        ("punctuation:no_comma", [{}], "instruction_id_list is not a list of ids"),
         (["language:response_language"], [{"language": "klingon"}], "two-letter code"),
     ],
 )

@@ -96,7 +96,7 @@ CASES = [
         {"check": "json"},
         "[1]",
         "[1",
-        "It is no valid JSON: Expecting ',' delimiter: line 1 column 3 (char 2).",
+        "It is not valid JSON: Expecting ',' delimiter: line 1 column 3 (char 2).",
     ),
     (
         {"check": "json", "schema": SCHEMA},
@@ -112,7 +112,7 @@ CASES = [
     ),
     ({"check": "postscript"}, "Bye. P.S. Oh", "Bye.", 'It has no postscript that begins with "P.S.".'),
     ({"check": "title"}, "<<T>>", "T", "It has no <<title>> in double angular brackets."),
-    ({"check": "quoted"}, '"a"', 'a"', "It does not stand in double quotation marks."),
+    ({"check": "quoted"}, '"a"', 'a"', "It is not in double quotation marks."),
     ({"check": "no_comma"}, "a", "a, b", "It has 1 comma; none is asked for."),
     ({"check": "repeats_prompt", "text": "Go."}, "Go. I go.", "I go.", "It does not begin by repeating the prompt."),
     (
@@ -168,10 +168,10 @@ def test_sentences_are_counted(text, n):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ("[", "the rules are no JSON"),
+        ("[", "the rules are not valid JSON"),
         ([], "rules are a list of objects"),
         ({"words": 3}, 'an object of rules holds a list "rules"'),
-        (["words"], 'rule 1 is no object with the name of a "check"'),
+        (["words"], 'rule 1 is not an object with the name of a "check"'),
         (
             [{"check": "no_comma"}, {"check": "wrods"}],
             r"rule 2 \(wrods\): there is no such check; did you mean words\?",
@@ -180,17 +180,17 @@ def test_sentences_are_counted(text, n):
         ([{"check": "words", "at_least": "3"}], 'at_least must be a whole number from 0 to 1,000,000, not "3"'),
         ([{"check": "words", "at_least": True}], "at_least must be a whole number"),
         ([{"check": "words", "at_least": 3, "at_most": 2}], "at_least is more than at_most"),
-        ([{"check": "words", "at_least": 3, "exactly": 2}], "exactly stands alone"),
+        ([{"check": "words", "at_least": 3, "exactly": 2}], "exactly can't be combined"),
         ([{"check": "words", "more_than": 3}], "it takes no 'more_than', only at_least, at_most and exactly"),
         ([{"check": "contains"}], "text is missing"),
         ([{"check": "lacks", "texts": []}], "texts must be a list of 1 to 100 texts"),
         ([{"check": "contains", "text": "a", "ignore_case": "yes"}], "ignore_case must be true or false"),
-        ([{"check": "matches", "pattern": "(a"}], "pattern is no regular expression: missing \\)"),
+        ([{"check": "matches", "pattern": "(a"}], "pattern is not a valid regular expression: missing \\)"),
         (
             [{"check": "matches", "pattern": "a" * 1001}],
             "pattern must be a regular expression of 1 to 1,000 characters",
         ),
-        ([{"check": "json", "schema": {"type": "objekt"}}], "schema is no JSON schema"),
+        ([{"check": "json", "schema": {"type": "objekt"}}], "schema is not a valid JSON schema"),
         ([{"check": "json", "schema": []}], "schema must be a JSON schema"),
         ([{"check": "case", "all": "big"}], 'all must be capital or small, not "big"'),
         ([{"check": "no_comma"}] * 101, "there are 101 rules, more than 100"),
