@@ -328,7 +328,7 @@ class LlmJudgeForm(JudgeForm):
 
     def draft(self) -> Judge:
         if self.cleaned_data.get("endpoint") is None:
-            raise BadJudge(_("Choose an endpoint that is there: a new one is saved with the judge first."))
+            raise BadJudge(_("Choose an existing endpoint: a new one is saved with the judge first."))
         return super().draft()
 
     @sensitive_variables()

@@ -13,7 +13,8 @@ unpacks checks the result with `prefloop.checkpoints.check_checkpoint_dir`, what
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,7 +74,8 @@ class Directory(_OnDisk):
     def unpack(self, into: Path, *, told: Told) -> dict[str, Any]:
         self.look()  # an adapter alone, code or pickles are refused before anything is copied
         told(0, 1, "copying")
-        shutil.copytree(self.path, into, symlinks=False, ignore=shutil.ignore_patterns(MANIFEST, ".*"))
+        with _whole_or_nothing(into):
+            shutil.copytree(self.path, into, symlinks=False, ignore=shutil.ignore_patterns(MANIFEST, ".*"))
         return {"imported_from": self.name}
 
 
@@ -106,7 +108,8 @@ class GgufFile(_OnDisk):
 
     def unpack(self, into: Path, *, told: Told) -> dict[str, Any]:
         header = self._header()
-        run_child("prefloop.model_sources.gguf_convert", [str(self.path), str(into)], told=told, what=self.name)
+        with _whole_or_nothing(into):
+            run_child("prefloop.model_sources.gguf_convert", [str(self.path), str(into)], told=told, what=self.name)
         return {"imported_from": self.name, "quantised": header["quantised"] or "not"}
 
 
@@ -132,12 +135,23 @@ class HubModel:
         return facts_of(said.pop("architecture"), **said, notes=notes)
 
     def unpack(self, into: Path, *, told: Told) -> dict[str, Any]:
-        commit = self._ask(str(into), told=told)["commit"]
+        with _whole_or_nothing(into):
+            commit = self._ask(str(into), told=told)["commit"]
         return {"imported_from": f"{HUB_PREFIX}{self.repository}", "revision": commit}
 
     def _ask(self, into: str, *, told: Told) -> dict[str, Any]:
         asked = [self.repository, self.revision, into]
         return run_child("prefloop.model_sources.hub_download", asked, told=told, what=self.name, online=True)
+
+
+@contextmanager
+def _whole_or_nothing(into: Path) -> Iterator[None]:
+    """Remove the directory if what writes it fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)
+        raise
 
 
 def read_source(text: str | Path) -> Source:

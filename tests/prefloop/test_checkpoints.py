@@ -169,7 +169,7 @@ def test_every_difference_from_the_manifest_is_named(model: Path) -> None:
     with pytest.raises(DamagedCheckpoint, match=r"model\.safetensors in model differs"):
         verify_manifest(model)
     weights.unlink()
-    with pytest.raises(DamagedCheckpoint, match=r"lost model\.safetensors"):
+    with pytest.raises(DamagedCheckpoint, match=r"is missing model\.safetensors"):
         verify_manifest(model)
     weights.write_bytes(content)
     verify_manifest(model)

@@ -222,8 +222,8 @@ def card_markdown(card: Card) -> str:
 def _origin(card: Card) -> str:
     if card.beside is not None:
         return (
-            f"Round {card.beside.index} of loop {card.beside.loop_id} (`{card.beside.loop.recipe}`), trained again "
-            "without people's overrides, for comparison.\n"
+            f"Round {card.beside.index} of loop {card.beside.loop_id} (`{card.beside.loop.recipe}`), "
+            "trained again without people's overrides, for comparison.\n"
         )
     if card.loop is None or card.recipe is None or card.round is None:
         made = "Trained by prefloop outside a loop." if card.run else "Imported; its training is not known here."

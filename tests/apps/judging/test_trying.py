@@ -120,14 +120,14 @@ def test_a_draft_of_any_kind_is_tried_from_its_form(make_comparison, project, er
     assert "Both answers" in page
     assert not Judge.objects.exists()
     refused = client.post(new, rules | {"rules": "[1", "action": "trial"}, **HTMX).content.decode()
-    assert "the rules are no JSON" in refused
+    assert "the rules are not valid JSON" in refused
 
 
 def test_what_stands_in_the_way_of_a_trial_is_said(endpoint, make_comparison, project, erin, client_for):
     client = client_for(erin)
     for changes, words in (
-        ({}, "there are no comparisons to test it on"),
-        ({"endpoint": ""}, "Choose an existing endpoint"),
+        ({}, "there are no comparisons to try it on"),
+        ({"endpoint": ""}, "Choose an existing endpoint: a new one is saved with the judge first."),
         ({"template": "no parts"}, "needs a line [system]"),
         ({"criterion": ""}, "Criterion"),
     ):
@@ -359,5 +359,5 @@ def test_any_other_url_wipes_the_key_be_it_the_scheme_the_port_or_the_path_alone
 def test_a_key_that_is_moved_to_a_row_with_another_url_can_t_be_read_there(endpoint):
     Endpoint.objects.update(base_url="https://attacker.example/v1")
     endpoint.refresh_from_db()
-    with pytest.raises(EndpointKeyUnreadable, match="Enter it again"):
+    with pytest.raises(EndpointKeyUnreadable, match="enter it again"):
         endpoint_key(endpoint)

@@ -238,7 +238,7 @@ def test_a_comparison_says_which_judge_is_set_and_that_it_was_silent(
     make_verdict(fresh, "first", judge=make_judge(project, "asked"))
     page = client_for(bob).get(path).content.decode()
     assert "the project has no label judge" not in page
-    assert "nobody has voted, and main, whose word stands in, has said nothing of this pair" in page
+    assert "nobody has voted, and the label judge main has no clear verdict on this pair" in page
 
 
 def test_undo_takes_back_one_s_own_last_decision_and_then_the_one_before(project, bob, alice, judge, judged):

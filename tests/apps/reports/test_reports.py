@@ -313,7 +313,7 @@ def test_win_rates_are_named_whose_they_are_and_say_what_they_rest_on():
 
     model = {"name": "a-model-with-a-long-name", "human": rate(31), "judge": rate(70), "both": rate(25)}
     section = {"judge": "j", "models": [model]}
-    assert "by 70 that j labelled and the 25 of these that people voted on too" in words.win_rates_sentence(section)
+    assert "from 70 that j labelled and the 25 of these that people voted on too" in words.win_rates_sentence(section)
     drawn = charts.win_rates(section)
     assert all(f">{word} · a" in drawn.narrow for word in ("people", "judge", "both"))
     assert ">a-model-with-a-long-name · people<" in drawn.wide

@@ -57,7 +57,7 @@ def test_kl_and_length_ring_by_the_newest_round(loop):
     _result(loop, 2, kl=12.0, kl_ci95=[11.0, 13.0], mean_length=160.0)
     kl, length = alarms_of(loop)
     assert kl.what == "The newest checkpoint is 12.00 nats from the start, past the budget of 10."
-    assert "best of 50,000" in kl.todo
+    assert "best-of-50,000" in kl.todo
     assert length.what == "Answers grew from 100 to 160 characters, 1.60 times as long."
     _result(loop, 2, kl=12.0, kl_ci95=[9.0, 15.0], mean_length=120.0)
     assert _kinds(loop) == []

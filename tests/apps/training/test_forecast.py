@@ -69,7 +69,7 @@ def test_the_forecast_warns_of_a_small_models_learning_rate_for_all_weights_of_a
         return client_for(bob).get(f"{FORM}forecast/", data).content.decode()
 
     large = make_checkpoint(loop_project, "large", n_parameters=112_000_000)
-    warning = "All 112,000,000 parameters of large train"
+    warning = "All 112,000,000 parameters of large are trained"
     assert warning in page()
     assert warning not in page(**{"objective.lr": "1e-6"})
     assert warning not in page(**{"adapter.kind": "lora"})
@@ -77,7 +77,7 @@ def test_the_forecast_warns_of_a_small_models_learning_rate_for_all_weights_of_a
     large.n_parameters = 500_000_000  # an adapter, unless said otherwise
     large.save()
     assert "parameters of large" not in page()
-    assert "All 500,000,000 parameters of large train" in page(**{"adapter.kind": "none"})
+    assert "All 500,000,000 parameters of large are trained" in page(**{"adapter.kind": "none"})
 
 
 def test_times_of_finished_rounds_make_the_next_forecast(start, drive, loop_project):

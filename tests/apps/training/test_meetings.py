@@ -132,7 +132,7 @@ def test_engineers_start_it_from_the_board_and_others_do_not_see_the_button(
     assert client_for(bob).post(meet, chosen).status_code == 404
     assert client_for(charlie).post(meet, chosen).status_code == 404
     answer = client_for(erin).post(meet, chosen, follow=True)
-    assert "Compare new with start on 2 prompts: under way." in answer.content.decode()
+    assert "Compare new with start on 2 prompts: running." in answer.content.decode()
     answer = client_for(erin).post(meet, chosen | {"second": first.pk}, follow=True)
     assert "choose two different checkpoints" in answer.content.decode()
     answer = client_for(erin).post(meet, chosen | {"prompts": "many"}, follow=True)

@@ -272,7 +272,7 @@ def test_the_page_offers_it_and_shows_both_side_by_side(overridden, drive, erin,
     made = Counterfactual.objects.get().run.output
     card = client_for(bob).get(f"/p/letters-test/policies/{made.pk}/card/").content.decode()
     assert f"Round 1 of loop {overridden.pk}, without people’s overrides" in card
-    assert "trained again without people's overrides" in card
+    assert "trained again without people&#x27;s overrides" in card
     assert "Round 1 without people’s overrides" in page
     assert "2 labels as the judge gave them" in page
     assert "3.00" in page  # gold of the made-up measurements, with

@@ -158,7 +158,7 @@ def test_the_card_of_a_loops_checkpoint_says_what_made_it(start, drive, bob, cli
 def test_the_card_of_an_imported_checkpoint_claims_nothing(weights):
     text = card_markdown(checkpoint_card(weights))
     assert "Imported; its training is not known here." in text
-    assert "It has not been evaluated." in text
+    assert "It has not been measured." in text
     assert "Training set" not in text
     assert "run_recipe" not in text
 

@@ -135,7 +135,7 @@ def test_a_code_is_new_for_every_request_or_fixed_by_the_seed_and_the_texts() ->
         (PLAIN.replace("Judge.", "{{ prompt.__class__ }}"), "not a placeholder"),
         (PLAIN.replace("Judge.", "{{prompt|safe}}"), "not a placeholder"),
         (PLAIN.replace("Judge.", "{% include 'x' %}"), "not a placeholder"),
-        ("x" * 30_000, "longer than"),
+        ("x" * 30_000, "more than"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_refused_with_a_reason(text: str, told: str) -> None:

@@ -121,7 +121,7 @@ def test_what_the_template_writes_around_an_answer_is_no_part_of_its_text() -> N
         ("gemma", SYSTEM, "System role not supported"),
         ("gemma", [*USER, *USER], "must alternate"),
         ("mistral", SYSTEM, "Only user and assistant"),
-        ("dropped", SYSTEM, "leaves out the system turn"),
+        ("dropped", SYSTEM, "drops the system turn"),
         ("dropped", [*USER, {"role": "assistant", "tool_calls": [{"function": {"name": "look"}}]}], "tool call"),
         ("broken", USER, "no attribute 'no'"),
         ("chatml", [*SYSTEM[:1], *SYSTEM[:1], *USER], ""),
