@@ -32,6 +32,7 @@ def test_a_process_that_does_not_listen_is_ended(tmp_path):
     assert process.poll() is not None
 
 
+@pytest.mark.slow
 def test_a_loop_is_cancelling_until_its_last_job_has_left(project, erin, bob, client_for, api_for, make_user):
     from datetime import timedelta
 
