@@ -13,6 +13,9 @@ from apps.policies.models import Checkpoint
 from apps.projects.models import Project
 from apps.samples.models import Comparison, SamplingRun
 
+MAX_ROUNDS = 1000  # of one loop
+MAX_SEED = 2**63 - 1  # what its column holds
+
 
 class LoopState(models.TextChoices):
     QUEUED = "queued"
