@@ -372,7 +372,7 @@ class EnsembleForm(JudgeForm):
             (WAYS_TO_DECIDE[0], _("Most of them")),
             (WAYS_TO_DECIDE[1], _("Weighted by their agreement with people")),
         ],
-        help_text=_("Weights are measured now and then fixed. Make the next version to measure again."),
+        help_text=_("Weights are measured now and then fixed. Create the next version to measure again."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

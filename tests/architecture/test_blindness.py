@@ -153,6 +153,7 @@ def ask(client, route, world):
     return response.status_code, text_of(response), Exposure.objects.filter(comparison=world.pair).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_no_route_tells_a_label_that_it_does_not_declare_and_record(role, request, world, client_for, api_for):
     person = request.getfixturevalue(role)

@@ -28,6 +28,7 @@ def _run(*command, **environment):
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=180, check=False)
 
 
+@pytest.mark.slow
 def test_the_web_process_never_imports_torch(tmp_path):
     code = (
         "import sys, config.wsgi\n"
@@ -51,6 +52,7 @@ def test_the_import_contracts_hold():
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.slow
 def test_no_migration_is_missing(tmp_path):
     done = _run(sys.executable, "manage.py", "makemigrations", "--check", "--dry-run", PREFLOOP_VAR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr

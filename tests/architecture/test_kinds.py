@@ -65,6 +65,7 @@ def test_the_rule_finds_what_it_forbids():
     assert compared_kinds(source) == [2, 3]
 
 
+@pytest.mark.slow
 def test_nothing_but_the_declarations_compares_a_kinds_name():
     found = {
         f"{path.relative_to(ROOT).as_posix()}:{line}"

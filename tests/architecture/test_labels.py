@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 EVENTS = {"Verdict", "Score", "Vote", "Override", "Ranking", "Preference"}
 WRITES = {"create", "bulk_create", "get_or_create", "update_or_create", "update", "bulk_update"}
@@ -61,6 +63,7 @@ def test_the_rule_finds_what_it_forbids():
     assert written(source) == [1, 2, 3, 5]
 
 
+@pytest.mark.slow
 def test_events_are_written_by_labels_alone():
     found = {
         f"{path.relative_to(ROOT).as_posix()}:{line}"

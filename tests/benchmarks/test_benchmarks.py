@@ -72,6 +72,7 @@ def test_sampling_is_measured_on_a_tiny_model_from_start_to_claim() -> None:
     assert "chi-squared of 200 draws" in notes[0]
 
 
+@pytest.mark.slow
 def test_a_side_that_fails_says_why() -> None:
     with _harness.Side("benchmarks._sample_sides", core=None) as side, pytest.raises(RuntimeError, match="KeyError"):
         side.ask(do="nothing that it can do")

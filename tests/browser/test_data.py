@@ -45,10 +45,12 @@ def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, ax
     axe(page)
     page.set_input_files("#file", a_file())
     assert "pairs.jsonl" in page.locator("file-drop").inner_text()
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview", exact=True).click()
     assert page.get_by_text("Every record can be imported.").is_visible()
     assert page.locator("article").count() == 5
-    assert "ann: 0" in page.locator("article").first.inner_text()  # what will count as the better answer
+    assert (
+        "First answer preferred (ann)" in page.locator("article").first.inner_text()
+    )  # what will count as the better answer
     axe(page)
     shoot(page, f"data-preview-{width}-{theme}")
     page.get_by_role("button", name="Import 5 records").click()
@@ -69,7 +71,7 @@ def test_a_broken_line_is_named_and_nothing_comes_in(project, erin, page_for, a_
     page = page_for(erin)
     page.goto("/p/letters-test/data/")
     page.set_input_files("#file", a_file(broken=True))
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview", exact=True).click()
     row = page.get_by_role("row", name="line 3")
     assert "completions[1].text is not a string" in row.inner_text()
     assert page.get_by_role("button", name="Import").count() == 0
@@ -82,7 +84,7 @@ def test_the_whole_way_without_scripts(project, erin, page_for, a_file):
     page = page_for(erin, scripts=False)
     page.goto("/p/letters-test/data/")
     page.set_input_files("#file", a_file())
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview", exact=True).click()
     page.get_by_role("button", name="Import 5 records").click()
     assert page.get_by_text("5 records are imported.").is_visible()
 
@@ -93,7 +95,7 @@ def test_what_a_file_holds_beside_its_labels_is_said(project, erin, page_for, ax
     page = page_for(erin, width=width, theme=theme)
     page.goto("/p/letters-test/data/")
     page.set_input_files("#file", cases / "c06_argilla_rating.json")
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview", exact=True).click()
     assert page.get_by_text("Parts of this file are not read as labels.").is_visible()
     assert page.get_by_text("'quality_of_prompt' that do not compare the answers").is_visible()
     axe(page)

@@ -119,7 +119,7 @@ def imported(page, model, shoot, fits):
 def given_data(page, pairs):
     page.goto("/p/letters-test/data/")
     page.locator("input[type=file]").set_input_files(str(pairs))
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview", exact=True).click()
     page.get_by_role("button", name=f"Import {N_LABELLED} records").click()
     page.get_by_text(f"{N_LABELLED} records are imported.").wait_for()
     page.goto("/p/letters-test/prompts/add/")

@@ -175,7 +175,7 @@ def test_a_judge_is_tested_made_and_asked(page_for, erin, project, workbench):
     page.get_by_role("button", name="Create judge").click()
     page.get_by_text("second-judge, version 1, has been created.").wait_for()
     page.get_by_role("button", name="Ask", exact=True).click()
-    page.get_by_text("is asked about 3 comparisons").wait_for()
+    page.get_by_text("is judging 3 comparisons").wait_for()
     page.get_by_text("0 / 3").wait_for()
     page.get_by_role("button", name="Use for labels").click()
     page.get_by_text("now gives the label where no person has voted").wait_for()

@@ -62,6 +62,7 @@ def test_the_process_that_fetches_from_a_hub_has_its_token_and_no_other_secret()
     assert hub_environment({"HF_HUB_OFFLINE": "1"})["HF_HUB_OFFLINE"] == "1"  # the operator's own word
 
 
+@pytest.mark.slow
 def test_workers_and_commands_are_offline_before_anything_asks_a_hub() -> None:
     root = Path(__file__).resolve().parents[2]
     code = "import django, os; django.setup(); from huggingface_hub import constants; print(constants.HF_HUB_OFFLINE)"

@@ -75,6 +75,7 @@ def test_a_refusal_keeps_its_class_and_text() -> None:
     assert str(caught.value) == str(plain.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "arguments", "error", "says"),
     [
@@ -104,6 +105,7 @@ def test_each_limit_has_an_error_of_its_own(
     assert time.monotonic() - before < 50
 
 
+@pytest.mark.slow
 def test_memory_within_the_limit_may_be_used() -> None:
     assert call(functions.allocate, 200, limits=Limits(memory_mb=256)) == 200 << 20
     with pytest.raises(NeedsTooMuchMemory):
@@ -233,6 +235,7 @@ def test_a_library_that_prints_does_no_harm() -> None:
     assert call(functions.say) == 1
 
 
+@pytest.mark.slow
 def test_a_helper_stays_and_each_call_has_the_limits_for_itself() -> None:
     with Helper(functions.work, limits=Limits(cpu_seconds=1, wait_seconds=20), what="the template") as helper:
         pids = {helper.ask(0.4) for _ in range(5)}  # two seconds of work in all
@@ -240,6 +243,7 @@ def test_a_helper_stays_and_each_call_has_the_limits_for_itself() -> None:
     assert _is_gone(pids.pop())
 
 
+@pytest.mark.slow
 def test_a_helper_goes_on_after_a_refusal_and_starts_again_after_a_limit() -> None:
     with Helper(functions.double, limits=Limits(cpu_seconds=1, wait_seconds=20), what="the template") as helper:
         assert helper.ask(2) == 4
@@ -261,6 +265,7 @@ def test_a_helper_goes_on_after_its_nursery_has_died() -> None:
         assert helper.ask(3) == 6
 
 
+@pytest.mark.slow
 def test_it_costs_the_caller_no_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(NeedsTooMuchMemory):

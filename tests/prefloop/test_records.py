@@ -175,6 +175,7 @@ def records(draw):
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(records())
 def test_any_record_comes_back_from_its_own_line_and_the_line_from_it(record):
@@ -320,6 +321,7 @@ def test_each_way_to_be_wrong_is_named(changes, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     st.recursive(JSON, lambda x: st.dictionaries(st.sampled_from([*FULL, "pair", "choice", "text"]), x), max_leaves=8)

@@ -13,6 +13,7 @@ from apps.samples.models import SamplingRun
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.slow
 def test_auto_becomes_an_engine_with_its_reason_and_is_not_chosen_again(make_letters_project, settings):
     settings.VLLM_PYTHON = ""
     project = make_letters_project("letters", n_train=2, n_eval=1, n_labelled=1)

@@ -50,6 +50,7 @@ def test_a_checkpoint_that_is_being_written_is_waited_for(tmp_path):
     assert not _is_saving(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_loop_is_cancelling_until_its_last_job_has_left(project, erin, bob, client_for, api_for, make_user):
     from datetime import timedelta
 

@@ -66,6 +66,7 @@ def test_it_compares_by_log_probs_in_both_orders_without_an_endpoint(project, po
     assert verdicts.count() == 6  # what it said is not asked again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["additive", "rubric"])
 def test_it_grades_as_often_as_it_says_and_what_can_not_be_read_has_no_value(project, policy, make_comparison, mode):
     pair = make_comparison(project)

@@ -67,6 +67,7 @@ def test_rules_come_with_each_prompt_and_one_without_any_is_skipped(project, mak
     assert "there is no such check; did you mean words?" in said[broken.pk].rationale
 
 
+@pytest.mark.slow
 def test_an_expression_that_takes_too_long_is_an_error_of_that_answer_alone(project, make_pair):
     judge = judge_create(
         project=project, name="slow", kind="rules", options={"rules": [{"check": "matches", "pattern": "^(a+)+$"}]}

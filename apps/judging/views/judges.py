@@ -237,5 +237,5 @@ def test_stored(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def use_for_labels(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     judge = judge_for_read(person(request), slug, pk)  # for leads and above
     label_judge_set(judge=judge, by=person(request))
-    messages.success(request, _("%(name)s fills in now where no person has spoken.") % {"name": judge.name})
+    messages.success(request, _("%(name)s now gives the label where no person has voted.") % {"name": judge.name})
     return redirect("judging:judge", slug=slug, pk=pk)

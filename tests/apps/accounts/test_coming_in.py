@@ -41,11 +41,13 @@ def _path(url):
 # --- password --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_person_signs_in_and_is_sent_where_they_wanted(client, dora):
     response = client.post("/login/", {"username": "dora", "password": GOOD, "next": "/projects/new/"})
     assert response.headers["Location"] == "/projects/new/"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target",
     [

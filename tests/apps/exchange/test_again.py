@@ -209,6 +209,7 @@ VOTES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=VOTES, cuts=st.lists(st.integers(0, 6), max_size=3))
 def test_votes_brought_in_parts_give_the_labels_of_the_whole(said, cuts, make_project, bring, write_lines):

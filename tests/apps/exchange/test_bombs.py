@@ -68,6 +68,7 @@ def test_a_bomb_is_refused_on_the_page(project, erin, client_for, tmp_path, meas
     assert grown() < ALLOWED_MB + 8 * len(content) // 2**20  # the test's own copies of what it sends
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_by_the_command_in_one_line(tmp_path, measured):
     path = BOMBS["repeated_text"](tmp_path, 10)
     grown = measured()

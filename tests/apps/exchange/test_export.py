@@ -77,6 +77,7 @@ RECORD = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(RECORD, min_size=1, max_size=3))
 def test_any_records_come_out_as_they_went_in(rows, make_project, bring, take, write_lines):

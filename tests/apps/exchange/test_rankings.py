@@ -190,6 +190,7 @@ def test_a_ranking_of_n_answers_says_n_choose_two_things_that_agree_with_it(grou
         assert outcome == {-1: "first", 0: "tie", 1: "second"}[(place[i] > place[j]) - (place[i] < place[j])]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rankings=st.lists(st.tuples(st.sampled_from(["ann", "ben", "gpt"]), GROUPS), min_size=1, max_size=5))
 def test_rankings_brought_in_again_elsewhere_give_equal_labels(rankings, make_project, bring, take, write_lines):

@@ -78,6 +78,7 @@ def llm(**changes):
     return values | {"temperature": 0, "max_tokens": 200, "template": ""} | changes
 
 
+@pytest.mark.slow
 def test_leads_read_engineers_change_and_nobody_else_learns_anything(
     hosted, make_comparison, project, alice, bob, erin, ann, charlie, client_for
 ):

@@ -23,6 +23,7 @@ def silent(settings):
         yield f"http://{place}/v1"
 
 
+@pytest.mark.slow
 def test_of_eight_tests_of_a_silent_server_two_wait_and_six_are_told_to_come_again(silent, monkeypatch):
     limits = endpoints.Limits(connect_seconds=3.0, read_seconds=2.0, total_seconds=2.0, max_bytes=1000, attempts=1)
     monkeypatch.setattr(endpoints, "TEST_LIMITS", limits)

@@ -42,6 +42,7 @@ class Touch:
         return (os.mkdir, (str(self.path),))
 
 
+@pytest.mark.slow
 def test_leads_read_engineers_change_and_nobody_else_learns_anything(
     make_checkpoint, alice, bob, erin, ann, charlie, client_for
 ):
@@ -237,6 +238,7 @@ def test_a_large_model_becomes_a_job_that_imports_it_once(project, store, model_
     assert Checkpoint.objects.get().role == "reward"
 
 
+@pytest.mark.slow
 def test_a_gguf_file_becomes_a_job_that_writes_its_numbers_out(project, store, erin, client_for):
     from apps.jobs.drain import drain
     from tests.prefloop.model_sources.gguf_files import Q8_0, policy_with_merges, write_gguf
@@ -254,6 +256,7 @@ def test_a_gguf_file_becomes_a_job_that_writes_its_numbers_out(project, store, e
     assert made.manifest["extra"] == {"imported_from": "small.gguf", "quantised": "Q8_0"}
 
 
+@pytest.mark.slow
 def test_a_hubs_model_is_named_on_the_page_and_comes_by_a_job(project, store, erin, client_for, model_dir, monkeypatch):
     from apps.jobs.drain import drain
     from tests.prefloop.model_sources.small_hub import COMMIT, small_hub
@@ -364,6 +367,7 @@ def test_engineers_approve_once_and_withdraw_only_what_they_saw(
 # --- whose models are whose -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_lies_on_the_server_is_the_operators_to_give(
     project, store, model_dir, make_project, make_user, erin, client_for, settings
 ):

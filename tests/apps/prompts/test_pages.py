@@ -21,6 +21,7 @@ def n_queries(client, path):
     return len(queries)
 
 
+@pytest.mark.slow
 def test_leads_read_engineers_add_and_nobody_else_learns_anything(
     make_prompt, project, alice, bob, erin, ann, charlie, client_for
 ):

@@ -69,6 +69,7 @@ def test_two_at_once_are_prefetched_without_giving_any_to_another(project, ann, 
     assert [row.pk for row in more] == [mine[1].pk, mine[2].pk]
 
 
+@pytest.mark.slow
 def test_sides_are_shuffled_for_each_person_and_the_vote_is_canonical(project, ann, make_comparison):
     for _ in range(40):
         make_comparison(project)
@@ -300,6 +301,7 @@ def together(work, items):
         raise errors[0]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_people_at_once_never_get_the_same_single_vote_comparison(project, crowd, make_comparison):
     comparisons = [make_comparison(project) for _ in range(12)]
@@ -330,6 +332,7 @@ def test_one_answer_sent_many_times_at_once_is_one_vote(project, crowd, make_com
     assert created.count(True) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_votes_at_once_on_one_comparison_are_both_in_its_label(project, crowd, make_comparison):
     project.votes_per_comparison = 4
@@ -341,6 +344,7 @@ def test_two_votes_at_once_on_one_comparison_are_both_in_its_label(project, crow
         assert len(Preference.objects.get(comparison=comparison).label_ids) == 4
 
 
+@pytest.mark.slow
 def test_nobody_holds_more_than_a_few_pairs_however_often_they_ask(project, ann, bob, make_comparison, client_for):
     pairs = [make_comparison(project) for _ in range(MOST_HELD + 4)]
     browser = client_for(ann)

@@ -55,6 +55,7 @@ def test_a_curve_of_one_step_is_seen_as_a_point(start, drive):
     assert str(loss.wide).count('class="mark"') == 1
 
 
+@pytest.mark.slow
 def test_the_page_compares_what_the_address_names(start, drive, ann, bob, charlie, client_for):
     loops = [start(n_rounds=1), start(n_rounds=1, **{"objective.beta": "0.9"})]
     drive()

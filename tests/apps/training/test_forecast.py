@@ -80,6 +80,7 @@ def test_the_forecast_warns_of_a_small_models_learning_rate_for_all_weights_of_a
     assert "All 500,000,000 parameters of large are trained" in page(**{"adapter.kind": "none"})
 
 
+@pytest.mark.slow
 def test_times_of_finished_rounds_make_the_next_forecast(start, drive, loop_project):
     loop = start(n_rounds=2)
     drive()

@@ -53,6 +53,7 @@ def earlier(tmp_path, settings, django_db_blocker):
         yield rows
 
 
+@pytest.mark.slow
 def test_loops_half_done_in_an_earlier_version_go_on_to_their_ends(earlier, fakes, drive):
     n_before = MigrationRecorder.Migration.objects.count()
     call_command("migrate", verbosity=0)

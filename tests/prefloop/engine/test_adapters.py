@@ -74,6 +74,7 @@ def test_an_adapter_trains_few_numbers_and_is_written_to_the_same_bytes(tmp_path
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge_in", [True, False])
 def test_a_run_with_an_adapter_learns_and_its_result_loads_everywhere(
     make_run: MakeRun, tiny_policy_dir: Path, merge_in: bool
@@ -100,6 +101,7 @@ def test_a_run_with_an_adapter_learns_and_its_result_loads_everywhere(
     assert torch.allclose(logits(anywhere), logits(ours), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "dropout"), [("dpo", 0.0), ("dpo", 0.3), ("reward-model", 0.0)])
 def test_a_run_with_an_adapter_that_was_left_goes_on_to_the_same_end(
     make_run: MakeRun, kind: str, dropout: float

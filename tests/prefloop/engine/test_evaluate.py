@@ -69,6 +69,7 @@ def test_a_policy_against_itself_wins_exactly_half_at_no_distance() -> None:
     assert (found.n_prompts, found.n_samples) == (6, 24)
 
 
+@pytest.mark.slow
 def test_a_win_rate_is_not_pulled_by_random_numbers_that_both_policies_share() -> None:
     """Exact by hand: two policies of two answers, each answer the threshold of a random number that both see."""
     rng = random.Random(0)

@@ -189,6 +189,7 @@ def test_scores_inside_a_step(
     assert len(server.asked) == len(set(server.asked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "ipo"])
 @pytest.mark.parametrize("mode", ["logprob", "additive"])
 def test_a_run_that_left_asks_nothing_twice(

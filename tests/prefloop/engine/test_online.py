@@ -109,6 +109,7 @@ def test_tempered_answers_give_neither_kl_nor_entropy(make_online: MakeOnline) -
     assert not {"objective/kl", "objective/entropy"} & set(events_of(run_dir, "metric")[0]["values"])  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 def test_an_override_is_replayed_with_its_weight_and_survives_a_resume(make_online: MakeOnline, story: Story) -> None:
     word = {"pair": "c1", "prompt": "Say one 0.", "first": "yes", "second": "no", "p_first": 1.0}
     straight, broken, without = (make_online("dpo", name, objective={"epochs": 2}) for name in ("a", "b", "c"))
@@ -138,6 +139,7 @@ def test_answers_refreshed_every_two_steps_are_the_same_after_a_resume_between(
     assert [data["drawn"] for data in events_of(straight, "sample")] == [1] * 8 + [3] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ppo", "j-bond"])
 def test_a_run_goes_on_from_another_with_all_that_stood_beside_its_weights(
     make_online: MakeOnline, method: str
@@ -170,6 +172,7 @@ def test_logged_order_replays_an_online_run_bit_for_bit(make_online: MakeOnline,
     assert story(other)[1] != story(online)[1]
 
 
+@pytest.mark.slow
 def test_an_adapter_learns_online_and_its_resume_leaves_no_trace(make_online: MakeOnline, story: Story) -> None:
     adapter = Adapter(kind="lora", rank=4)
     straight, broken = (make_online("ppo", name, adapter=adapter) for name in ("straight", "broken"))

@@ -158,6 +158,7 @@ def _two_is_first(body: str) -> bool:
     return body.index("two") < body.index("one")
 
 
+@pytest.mark.slow
 def test_a_judge_that_dies_leaves_a_checkpoint_and_is_asked_nothing_twice(
     make_online: MakeOnline, judge: tuple[Judge, str], story: Story
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_judge_that_dies_leaves_a_checkpoint_and_is_asked_nothing_twice(
     assert len(said.asked) == len(set(said.asked)) == 24  # each question was paid for once
 
 
+@pytest.mark.slow
 def test_a_run_that_is_told_to_leave_leaves_between_two_calls_and_asks_nothing_twice(
     make_online: MakeOnline, judge: tuple[Judge, str], story: Story
 ) -> None:

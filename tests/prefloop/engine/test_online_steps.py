@@ -34,6 +34,7 @@ def answers(row: int, answered: list[tuple[str, tuple[int, ...], float]]) -> Ans
     return Answers(row, f"p{row}", "Say.", (83, 97, 121), group)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "ppo", "j-bond", "bond"])
 def test_how_rows_are_packed_changes_nothing_but_rounding(make_online: MakeOnline, story: Story, method: str) -> None:
     runs = [make_online(method, f"b{budget}", token_budget=budget) for budget in (64, 8192)]

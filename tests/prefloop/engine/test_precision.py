@@ -61,6 +61,7 @@ def test_gradients_of_many_passes_add_up_in_fp32() -> None:
     assert model.weight.grad is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [Adapter(kind="none"), Adapter(kind="lora", rank=4)], ids=["full", "lora"])
 def test_a_bf16_run_follows_the_fp32_one(make_run: MakeRun, adapter: Adapter) -> None:
     settings = {"adapter": adapter, "objective": {"epochs": 3, "lr": 2e-3}}
@@ -80,6 +81,7 @@ def test_a_bf16_run_follows_the_fp32_one(make_run: MakeRun, adapter: Adapter) ->
     assert {value.dtype for value in weights.values()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_a_bf16_run_that_was_left_goes_on_to_the_same_end(make_run: MakeRun) -> None:
     settings = {"precision": "bfloat16", "objective": {"epochs": 2, "lr": 1e-5}}
     straight, left = make_run("straight", **settings), make_run("left", **settings)

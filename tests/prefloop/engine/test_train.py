@@ -127,6 +127,7 @@ def test_a_result_has_no_optimizer_and_a_checkpoint_has(make_run: MakeRun) -> No
     assert {path.suffix for path in files} <= {".json", ".jsonl", ".safetensors", ".jinja", ".lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dpo", "kto", "reward-model", "sft"])
 def test_a_run_that_leaves_and_comes_back_equals_one_that_stayed(kind: str, make_run: MakeRun, story: Story) -> None:
     straight, broken = (make_run(name, kind=kind, objective={"epochs": 2}) for name in ("straight", "broken"))

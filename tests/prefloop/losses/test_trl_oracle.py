@@ -116,10 +116,10 @@ def test_dpo_and_hinge_norm_are_trls(dpo_mean: Any, beta: float) -> None:
     theirs, items = dpo_mean(loss_type=["sigmoid"], beta=beta)
     sums, lengths = _ours(items)
     assert int(torch.cat(lengths).max()) > int(torch.cat(lengths).min())  # padding is in play
-    assert dpo_loss(*sums, beta=beta).loss.mean().item() == pytest.approx(theirs, abs=1e-5)
+    assert dpo_loss(*sums, beta=beta).loss.mean().item() == pytest.approx(theirs, abs=1e-5, rel=1e-5)
     theirs, items = dpo_mean(loss_type=["hinge"], beta=beta)
     sums, _ = _ours(items)
-    assert hinge_norm_loss(*sums, gamma=beta).loss.mean().item() == pytest.approx(theirs, abs=1e-5)
+    assert hinge_norm_loss(*sums, gamma=beta).loss.mean().item() == pytest.approx(theirs, abs=1e-5, rel=1e-5)
 
 
 def test_conservative_dpo_is_trls_two_terms(dpo_mean: Any) -> None:
@@ -131,7 +131,7 @@ def test_conservative_dpo_is_trls_two_terms(dpo_mean: Any) -> None:
     )
     sums, _ = _ours(items)
     ours = dpo_loss(*sums, beta=0.1, flip_probability=EPSILON).loss.mean().item()
-    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert ours == pytest.approx(theirs, abs=1e-5, rel=1e-5)
     assert ours != pytest.approx(dpo_loss(*sums, beta=0.1).loss.mean().item(), abs=1e-3)
 
 
@@ -139,7 +139,7 @@ def test_ipo_per_token_is_trls_and_ipo_of_sums_is_not(dpo_mean: Any) -> None:
     theirs, items = dpo_mean(loss_type=["ipo"], beta=0.1)
     sums, (first, second) = _ours(items)
     means = [sums[0] / first, sums[1] / second, sums[2] / first, sums[3] / second]
-    assert ipo_mean_loss(*means, tau=0.1).loss.mean().item() == pytest.approx(theirs, abs=1e-5, rel=1e-6)
+    assert ipo_mean_loss(*means, tau=0.1).loss.mean().item() == pytest.approx(theirs, abs=1e-5, rel=1e-5)
     assert ipo_loss(*sums, tau=0.1).loss.mean().item() != pytest.approx(theirs, rel=1e-2)
 
 
@@ -190,9 +190,9 @@ def test_simpo_is_trls(without_reference: Any, beta: float, gamma: float) -> Non
     sums, lengths = _ours(items)
     means = [one / length for one, length in zip(sums, lengths, strict=False)]
     ours = simpo_loss(*means, beta=beta, gamma=gamma)
-    assert ours.loss.mean().item() == pytest.approx(float(theirs), abs=1e-5)
+    assert ours.loss.mean().item() == pytest.approx(float(theirs), abs=1e-5, rel=1e-5)
     margin = (ours.chosen_reward - ours.rejected_reward).mean().item()
-    assert margin == pytest.approx(metrics["rewards/margins"], abs=1e-5)
+    assert margin == pytest.approx(metrics["rewards/margins"], abs=1e-5, rel=1e-5)
 
 
 @pytest.mark.parametrize("lambda_", [0.1, 0.5])
@@ -205,9 +205,9 @@ def test_orpo_is_trls_but_for_the_prompts_likelihood(without_reference: Any, lam
         likelihood = trainer.concatenated_forward(trainer.model, batch)[4]  # of prompt and answer
     (chosen, rejected, *_), lengths = _ours(items)
     ours = odds_ratio_loss(chosen / lengths[0], rejected / lengths[1])
-    assert lambda_ * ours.loss.mean().item() == pytest.approx(float(theirs - likelihood), abs=1e-5)
+    assert lambda_ * ours.loss.mean().item() == pytest.approx(float(theirs - likelihood), abs=1e-5, rel=1e-5)
     ratio = (ours.chosen_log_odds - ours.rejected_log_odds).mean().item()
-    assert ratio == pytest.approx(float(metrics["log_odds_chosen"]), abs=1e-5)
+    assert ratio == pytest.approx(float(metrics["log_odds_chosen"]), abs=1e-5, rel=1e-5)
     p = torch.ones_like(chosen)
     rows = LOSSES["orpo"].loss(
         PairBatch(chosen, rejected, p, first_length=lengths[0], second_length=lengths[1]), lambda_=lambda_
@@ -273,11 +273,11 @@ def test_kto_and_its_gradient_are_trls(kto_trainer: Any, beta: float) -> None:
     mixed = [row.mismatched for row in rows if row.mismatched is not None]
     sums = [_sums_of(tiny_policy(seed=seed).model, chosen) for seed in (1, 2) for chosen in (rows, mixed)]
     mismatched = float((sums[1] - sums[3]).mean())
-    assert mismatched == pytest.approx(kl, abs=1e-5)
+    assert mismatched == pytest.approx(kl, abs=1e-5, rel=1e-5)
     references = {row.id: (value,) for row, value in zip(rows, sums[2].tolist(), strict=True)}
     settings = Objective(loss="kto", beta=beta, **WEIGHTS)
     ours = learnt(policy.model, rows, settings, references=references, mismatched=mismatched)
-    assert ours.loss == pytest.approx(theirs.item(), abs=1e-5)
+    assert ours.loss == pytest.approx(theirs.item(), abs=1e-5, rel=1e-5)
     for name, weight in policy.model.named_parameters():
         torch.testing.assert_close(weight.grad, wanted[name], atol=1e-5, rtol=1e-3)
 
@@ -315,7 +315,7 @@ def test_a_short_training_with_kto_is_trls(kto_trainer: Any, tmp_path: Path) -> 
     assert len(ours) == len(told) == n_steps
     for mine, theirs in zip(ours, told, strict=True):
         assert mine["kto/kl"] == pytest.approx(theirs["kl"], abs=1e-4, rel=1e-4)
-        assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5, rel=1e-5)
     assert ours[-1]["loss"] < ours[0]["loss"] - 1e-3  # something was learnt
 
 
@@ -418,7 +418,7 @@ def test_grpo_is_trls_in_both_normalisations(own_samples: Any, normalisation: st
     theirs = trainer._compute_loss(trainer.model, inputs)
     rows = LOSSES["grpo"].loss(batch, beta=0.3, clip_range=0.2, normalisation=normalisation)
     ours = rows.loss.mean()
-    assert float(ours) == pytest.approx(float(theirs), abs=1e-5)
+    assert float(ours) == pytest.approx(float(theirs), abs=1e-5, rel=1e-5)
     assert 0 < float(rows.metrics["policy/clipfrac_avg"].mean()) < 1  # old and new differ enough to clip
     for one, other in zip(_gradient(ours, trainer.model), _gradient(theirs, trainer.model), strict=True):
         if other is not None:
@@ -461,4 +461,4 @@ def test_the_reward_models_loss_is_trls(tmp_path: Path, center: float | None) ->
     n = len(ROWS)
     result = bradley_terry_loss(rewards[:n], rewards[n:], center_coef=center or 0.0)
     assert result.difference.abs().min() > 0.01
-    assert result.loss.mean().item() == pytest.approx(theirs, abs=1e-5)
+    assert result.loss.mean().item() == pytest.approx(theirs, abs=1e-5, rel=1e-5)

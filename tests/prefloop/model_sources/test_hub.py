@@ -63,6 +63,7 @@ def test_a_look_fetches_no_weights(hub: SmallHub, tiny_policy_dir: Path) -> None
     assert not any(path.startswith("GET") and "safetensors" in path for path in hub.asked)
 
 
+@pytest.mark.slow
 def test_what_was_fetched_once_comes_from_the_cache(
     hub: SmallHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def gone(numbers, seconds=10):
     return not any(map(alive, numbers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["", "clinging"])
 def test_a_server_is_ready_when_it_is_returned_and_gone_with_its_children_when_stopped(how, place):
     with place(how) as server:
@@ -120,6 +121,7 @@ def test_a_server_that_does_not_start_is_explained_by_its_own_error(place):
     assert "\n" not in str(failed.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_gets_ready_is_given_up_and_ended(place):
     with pytest.raises(VllmFailed, match=r"was not ready in time; .*INFO starting vllm\.entrypoints"):
         place("loading", start_seconds=3.0)

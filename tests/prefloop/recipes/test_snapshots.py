@@ -51,6 +51,7 @@ def test_a_row_is_these_bytes() -> None:
     )
 
 
+@pytest.mark.slow
 @given(rows=st.lists(PAIRS, min_size=1, max_size=5, unique_by=lambda row: row.id))
 def test_what_is_written_reads_back_equal_and_writes_the_same_bytes(
     rows: list[TrainingPair], tmp_path_factory: pytest.TempPathFactory

@@ -45,6 +45,7 @@ def test_the_sas_example_comes_out_with_its_standard_error_and_interval():
     assert (round(weighted.kappa, 4), round(weighted.ci.low, 4), round(weighted.ci.high, 4)) == (0.4701, 0.1845, 0.7558)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(TABLES, st.sampled_from(list(WEIGHTS)))
 def test_kappa_and_its_standard_error_are_those_of_statsmodels_and_scikit_learn(table, weights):

@@ -19,6 +19,7 @@ from prefloop.stats.ppi import win_rates
 WIDE = {"calibration bin", "first_slot", "self_preference", "self_preference excess", "order_consistency"}
 
 
+@pytest.mark.slow
 def test_six_verdicts_a_comparison_make_no_interval_too_narrow():
     found = simulate(n_items=40, n_verdicts=6, n_projects=40, n_bootstrap=100)
     assert len(found) > 18

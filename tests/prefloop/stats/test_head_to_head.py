@@ -134,6 +134,7 @@ def test_prompts_with_equal_answers_only_are_ties_that_narrow_the_rate() -> None
     assert after.interval.high - after.interval.low == pytest.approx((before.interval.high - before.interval.low) / 2)
 
 
+@pytest.mark.slow
 def test_people_correct_a_judge_who_is_biased_and_a_judge_helps_people() -> None:
     """A judge that is right four times in five and leans to ours; people saw 40 of 200 prompts, two games each had."""
     rng = random.Random(7)

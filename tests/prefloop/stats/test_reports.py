@@ -201,6 +201,7 @@ def kappa_or_none(a, b):
     return pytest.approx(cohen_kappa_score(a, b), abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_the_report_is_what_plain_loops_over_the_rows_give(seed):

@@ -26,6 +26,7 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_module_prints_what_design_promises() -> None:
     command = [sys.executable, "-m", "prefloop.tabular", "rso", *T5, "--set", "filter.beta=0.5", "--json"]
     done = subprocess.run([*command, "--set", "draws.n=8"], capture_output=True, text=True, check=True)

@@ -60,6 +60,7 @@ def test_best_of_n_bond_and_rejection_sampling_agree_ties_and_all(lab: Any, clos
         close(lab(recipe, {"objective.n": n}, **_plain(bed)).policy, wanted)
 
 
+@pytest.mark.slow
 @FEW
 @given(beds(), st.floats(0.4, 2))
 def test_rlhf_and_every_logistic_loss_have_the_rlhf_optimum(lab: Any, close: Any, bed: Any, beta: float) -> None:

@@ -37,6 +37,7 @@ def asked() -> dict[str, str]:
     return {p.id: p.text for p in corpus.prompts("eval")}
 
 
+@pytest.mark.slow
 def test_the_policy_copies_the_name_and_the_thing_from_prompts_it_never_saw(
     groups: list[Group], asked: dict[str, str]
 ) -> None:
@@ -55,6 +56,7 @@ def test_samples_vary_so_that_the_best_of_four_is_clearly_above_the_mean(
     assert expected[8] > expected[4]
 
 
+@pytest.mark.slow
 def test_letters_end_by_themselves_and_are_short(groups: list[Group]) -> None:
     lengths = [len(c.ids) for g in groups for c in g.completions]
     assert statistics.mean(c.finished for g in groups for c in g.completions) > 0.98

@@ -209,6 +209,7 @@ def test_metadata_without_rules_holds_none_and_both_forms_add_up():
     assert [rule.name for rule in both.rules] == ["title", "punctuation:no_comma"]
 
 
+@pytest.mark.slow
 def test_a_strangers_expression_can_not_hang_the_worker():
     rules = read_rules([{"check": "matches", "pattern": "^(a+)+$"}])
     began = time.monotonic()
