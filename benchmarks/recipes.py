@@ -134,7 +134,7 @@ def gain_of(project: str) -> dict[str, float]:
     from workers.worlds import WORLDS
 
     loop = Loop.objects.filter(project__slug=project).latest("pk")
-    utility = WORLDS[project].utility
+    utility = WORLDS[loop.project.world].utility
 
     def means(checkpoint: int) -> dict[int, float]:
         run = SamplingRun.objects.filter(checkpoint=checkpoint, purpose="evaluation").latest("pk")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 
 import pytest
@@ -85,3 +86,16 @@ def test_another_project_at_the_demos_address_is_left_alone(small, make_project)
     with pytest.raises(CommandError, match="A project that is not this demo"):
         call_command("seed_demo", "chat", verbosity=0)
     assert not Prompt.objects.exists()
+
+
+def test_the_benchmarks_gain_is_the_difference_of_the_rounds_gold(make_letters_project):
+    from benchmarks.recipes import gain_of
+
+    project = make_letters_project(n_labelled=16)
+    out = io.StringIO()
+    call_command("run_recipe", "dpo", "--project", project.slug, "--set", "objective.batch=8", "--json", stdout=out)
+    first, last = json.loads(out.getvalue())["rounds"]
+    gain = gain_of(project.slug)
+    assert gain["mean"] == pytest.approx(last["gold_mean"] - first["gold_mean"], abs=1e-9)
+    assert gain["low"] < gain["mean"] < gain["high"]
+    assert gain["n_prompts"] == last["n_eval_prompts"]
