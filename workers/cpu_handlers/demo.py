@@ -102,6 +102,7 @@ def _judge(project: Project, declared: DemoJudge) -> Judge:
         kind=declared.kind,
         mode=declared.mode,
         criterion=declared.criterion,
+        template=declared.template,
         options=dict(declared.options),
         endpoint=_simulated(project, declared) if needs.endpoint else None,
         checkpoint=checkpoint_default(project, needs.weights) if needs.weights else None,

@@ -58,6 +58,7 @@ def demo_seed(ctx: JobContext) -> dict[str, Any]:
             prompt_ids=ids,
             n=demo.n_answers,
             max_tokens=demo.max_tokens,
+            temperature=demo.temperature,
             seed=sampler_seed(seed, "demo"),
             follow_up_kind=demos.COMPARE,
             follow_up_payload={"project": project.pk, "seed": seed},
