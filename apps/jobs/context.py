@@ -15,6 +15,7 @@ from apps.jobs import services
 from apps.jobs.errors import JobCancelled, JobFenced, JobInterrupted
 from apps.jobs.heartbeat import Heartbeat
 from apps.jobs.models import JobEvent
+from apps.jobs.pace import Pace, pace_words
 
 LOOK_SECONDS = 2.0  # how often `check` asks the database whether the job was cancelled or lost
 PROGRESS_SECONDS = 0.5  # progress is written no more often than this
@@ -40,6 +41,7 @@ class JobContext:
     heartbeat: Heartbeat
     stopping: Callable[[], bool] = lambda: False
     on_progress: Callable[[JobContext, int, int, str], None] | None = None
+    pace: Pace = field(default_factory=Pace)
     _looked_at: float = field(default=0.0)
     _progress_at: float = field(default=0.0)
 
@@ -60,13 +62,17 @@ class JobContext:
 
     def progress(self, step: int, n_steps: int, message: str = "") -> None:
         """Report progress. Written at most twice a second, and always at the last step."""
+        each = self.pace.report(step, n_steps)
         if self.on_progress is not None:
-            self.on_progress(self, step, n_steps, message)
+            words = pace_words(each, n_steps - step)
+            self.on_progress(self, step, n_steps, f"{message}, {words}" if words else message)
         now = time.monotonic()
         if step < n_steps and now - self._progress_at < PROGRESS_SECONDS:
             return
         self._progress_at = now
-        if not services.job_progress(job_id=self.job_id, token=self.token, step=step, n_steps=n_steps, message=message):
+        if not services.job_progress(
+            job_id=self.job_id, token=self.token, step=step, n_steps=n_steps, message=message, seconds_each=each
+        ):
             self.heartbeat.fenced.set()
             raise JobFenced(f"job {self.job_id} is no longer held by this worker")
 

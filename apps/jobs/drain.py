@@ -17,6 +17,7 @@ from apps.jobs.heartbeat import Heartbeat
 from apps.jobs.identity import host_name
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import handler_for, load_handlers
+from prefloop.interrupting import interrupted_by
 from prefloop.types import BadData, PrefloopError
 
 log = structlog.get_logger()
@@ -113,7 +114,8 @@ def run_job(*, job: Job, stopping: Callable[[], bool] = lambda: False, on_progre
             services.job_leave_cancelled(job_id=job.pk, token=token)
             return
         try:
-            result = known.run(context)
+            with interrupted_by(context.check):  # a pass of a large model is no reason to wait
+                result = known.run(context)
             if not services.job_succeed(job_id=job.pk, token=token, result=result):
                 log.warning("job_fenced", job=job.pk)
         except JobFenced:

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from apps.core.models import TimeStamped
+from apps.jobs.pace import pace_words
 from apps.projects.models import Project
 
 
@@ -79,6 +80,7 @@ class Job(TimeStamped):
     step = models.PositiveIntegerField(default=0)
     n_steps = models.PositiveIntegerField(default=0)
     message = models.CharField(max_length=300, blank=True)
+    seconds_each = models.FloatField(null=True)  # a step, in the phase under way
     result = models.JSONField(default=dict)
     failure_class = models.CharField(max_length=20, blank=True, choices=FailureClass.choices)
     error = models.TextField(blank=True)
@@ -98,6 +100,11 @@ class Job(TimeStamped):
     @property
     def is_terminal(self) -> bool:
         return self.state in TERMINAL
+
+    @property
+    def pace(self) -> str:
+        """How fast the job goes, and the time left, in words; "" where that can't be said."""
+        return "" if self.state != JobState.RUNNING else pace_words(self.seconds_each, self.n_steps - self.step)
 
 
 class JobEvent(TimeStamped):

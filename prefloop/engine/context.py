@@ -16,6 +16,7 @@ from prefloop.recipes.runspec import RunSpec
 from prefloop.types import PrefloopError
 
 _TELL_SECONDS = 1.0  # between two words about how far a phase is
+_FINISH_SECONDS = 5.0  # for a step whose weights have changed: one that ends later is dropped all the same
 
 
 class Leaving(Exception):
@@ -23,7 +24,7 @@ class Leaving(Exception):
 
 
 class Abandoned(Exception):
-    """Asked to leave in the middle of a step that has not changed the weights: the next process repeats it."""
+    """Asked to leave in the middle of a step: the next process repeats it."""
 
 
 class NotFinite(PrefloopError):
@@ -36,7 +37,10 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class RunContext:
-    """One process of a run. `should_leave` is asked before every step, `at_once` also between its passes."""
+    """One process of a run. `should_leave` is asked before every step, `at_once` also within it.
+
+    `moved`: whether the step under way has changed the weights.
+    """
 
     run_dir: Path
     spec: RunSpec
@@ -45,6 +49,8 @@ class RunContext:
     at_once: Callable[[], bool] = _never
     ranks: Ranks = ALONE
     resumed: bool = False
+    moved: bool = False
+    _asked_at: float | None = field(default=None)
     _told_at: float = field(default=float("-inf"))
 
     @property
@@ -64,6 +70,7 @@ class RunContext:
     def step_begins(self) -> None:
         """Start the clock of a step; a step that ends within a second reports no progress."""
         self._told_at = monotonic()
+        self.moved = False
 
     def progress(self, phase: str, done: int, total: int, *, step: int | None = None) -> None:
         """Report at most once a second the progress of a phase, in a step or before the first; there also the end of
@@ -74,11 +81,16 @@ class RunContext:
             self._told_at = monotonic()
 
     def between_passes(self) -> None:
-        """Check for a request to leave before the step has changed the weights; several processes leave together.
+        """Check for a request to leave, between two passes and before every layer of one.
 
-        Raises Abandoned. A step of a large model takes minutes, but whoever asks waits only seconds.
+        Raises Abandoned: at once while the step has not changed the weights, after seconds when it has. A step of a
+        large model takes minutes, but whoever asks waits only seconds. Several processes leave together, after a step.
         """
-        if self.ranks.size == 1 and self.at_once():
+        if self.ranks.size > 1 or not self.at_once():
+            return
+        if self._asked_at is None:
+            self._asked_at = monotonic()
+        if not self.moved or monotonic() - self._asked_at >= _FINISH_SECONDS:
             raise Abandoned
 
     def leave_if_asked(self) -> None:

@@ -54,13 +54,12 @@ class Learner:
         self.updates = 0
         self._ctx, self._model, self._objective = ctx, model, objective
         self._optimizer, self._source = optimizer, source
-        self._moved = False  # whether the step under way has changed the weights
         self._passes = (0, 0, 0)  # of which step, made, to make
 
     def learn(self, rows: Sequence[Row], step: int, sums: Sums) -> dict[str, float]:
         """Make the passes over the step's rows, with one optimizer step per minibatch; return what is logged.
 
-        Raises NotFinite, and Abandoned while the weights have not changed.
+        Raises NotFinite, and Abandoned when told to leave.
         """
         objective, ctx = self._objective, self._ctx
         size = -(-len(rows) // objective.minibatches)
@@ -78,7 +77,7 @@ class Learner:
         rate = learning_rate(objective.settings, self._source.first_step + step, self._source.total_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._moved, self._passes = False, (step, 0, objective.passes * len(pieces))
+        self._passes = (step, 0, objective.passes * len(pieces))
         ends = [
             self._update((objective.denominator(mine), part), sums, step, rate)
             for _ in range(objective.passes)
@@ -91,8 +90,7 @@ class Learner:
         step, done, total = self._passes
         self._ctx.progress("learning", done, total, step=step)
         self._passes = (step, done + 1, total)
-        if not self._moved:
-            self._ctx.between_passes()
+        self._ctx.between_passes()
 
     def _look_once(self, pieces: Sequence[Piece]) -> None:
         needs, reference = self._objective.needs, self._source.reference
@@ -126,7 +124,7 @@ class Learner:
             raise NotFinite(
                 f"the loss is not a finite number at step {step} (learning rate {rate:g}): lower objective.lr"
             )
+        ctx.moved = True
         self._optimizer.step()
         self.updates += 1
-        self._moved = True
         return value, norm

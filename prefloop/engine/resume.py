@@ -28,12 +28,12 @@ from prefloop.checkpoints import DamagedCheckpoint, publish, verify_manifest
 from prefloop.engine.optimizer import MasterAdamW, optimizer_tensors
 from prefloop.policy.adapters import is_adapted, merge, save_adapter
 from prefloop.policy.loading import save_model
+from prefloop.recipes.runspec import TEMPORARY
 from prefloop.types import PrefloopError
 
 TRAINING = "training"
 ADAPTER = "adapter"
 _STEP_DIR = re.compile(r"^step-(\d{6,})$")
-_TEMPORARY = ".tmp-"
 _MARGIN_BYTES = 4 << 20  # config, tokenizer, manifest, the event log
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -75,7 +75,7 @@ def step_dirs(run_dir: Path) -> list[Path]:
 def sweep(run_dir: Path) -> None:
     """Remove what a process that died was writing or removing."""
     for path in run_dir.iterdir():
-        if _TEMPORARY in path.name and path.is_dir():
+        if TEMPORARY in path.name and path.is_dir():
             shutil.rmtree(path)
 
 
@@ -232,7 +232,7 @@ def training_bytes(model: Any, optimizer: MasterAdamW) -> int:
 
 def remove_dir(path: Path) -> None:
     """Remove a directory in two steps, so that the rest of an interrupted removal is swept and never read."""
-    doomed = path.with_name(f"{path.name}{_TEMPORARY}{secrets.token_hex(4)}")
+    doomed = path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(4)}")
     path.rename(doomed)
     shutil.rmtree(doomed)
 
@@ -246,7 +246,7 @@ def _publish(
     parent: str,
     extra: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    temporary = target.with_name(f"{target.name}{_TEMPORARY}{secrets.token_hex(4)}")
+    temporary = target.with_name(f"{target.name}{TEMPORARY}{secrets.token_hex(4)}")
     try:
         check_room(target.parent, n_bytes)
         temporary.mkdir()

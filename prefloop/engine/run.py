@@ -49,6 +49,7 @@ from prefloop.engine.resume import (
     training_bytes,
 )
 from prefloop.engine.source import Source, StoredRows
+from prefloop.interrupting import interrupted_by
 from prefloop.judging.errors import JudgeError
 from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
@@ -56,7 +57,6 @@ from prefloop.recipes.events import EndStatus
 from prefloop.recipes.runspec import FINAL_DIR
 from prefloop.seeds import trainer_seed
 
-SAVE_SECONDS = 120.0  # a step that ends later than this after the last checkpoint writes one: what a kill costs at most
 _MODULES = "modules"  # files beside the optimizer's
 _MODULES_OPTIMIZER = "modules_optimizer"
 _ANCHOR = "anchor"
@@ -92,7 +92,8 @@ class RunProcess:
         torch.manual_seed(trainer_seed(self._spec.seed))
         self._source = self._make_source()
         try:
-            return self._run()
+            with interrupted_by(self._ctx.between_passes):
+                return self._run()
         except (Leaving, Abandoned):  # before there was anything to save
             return Outcome("left", self.step)
         finally:
@@ -100,6 +101,7 @@ class RunProcess:
 
     def _run(self) -> Outcome:
         ctx, spec, source = self._ctx, self._spec, self._source
+        ctx.progress("loading", 0, 0)
         with ctx.ranks.main_first():
             found = newest_checkpoint(
                 ctx.run_dir, config_hash=spec.config_hash(), snapshot_sha256=source.sha256, on_log=ctx.log
@@ -115,6 +117,7 @@ class RunProcess:
         if source.goes_on and not self._is_saved():
             self._save()  # what stands beside the weights is what the next block of the loop goes on with
         target = ctx.run_dir / FINAL_DIR
+        self._say_saving()
         fingerprint = publish_result(
             target,
             self._model,
@@ -242,6 +245,7 @@ class RunProcess:
         }
         if self._modules is not None:
             beside[_MODULES_OPTIMIZER] = optimizer_tensors(self._modules, self._optimizer)
+        self._say_saving()
         path, fingerprint = save_checkpoint(
             self._ctx.run_dir,
             self._model,
@@ -254,6 +258,9 @@ class RunProcess:
             beside=beside,
         )
         self._ctx.events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
+
+    def _say_saving(self) -> None:
+        self._ctx.events.write("progress", phase="saving", done=0, total=1, step=self.step)
 
     def _modules_state(self) -> dict[str, Tensor]:
         state = self._modules.state_dict() if self._modules is not None else {}
@@ -287,14 +294,17 @@ class RunProcess:
         ctx, n_steps = self._ctx, self._source.n_steps
         saved_at, saved_when = self.step if is_saved else -1, monotonic()
         while self.step < n_steps:
-            leaves = any(ctx.ranks.gather(ctx.should_leave()))
+            leaves, began = any(ctx.ranks.gather(ctx.should_leave())), monotonic()
             if not leaves:
                 self.step += 1
                 generators = generator_states()
                 try:
                     self._step()
-                except (Abandoned, JudgeError) as error:  # nothing of the step is in the weights: it is taken later
+                except (Abandoned, JudgeError) as error:  # the step is taken later
                     self.step -= 1
+                    if ctx.moved:  # the weights are between two steps: go on from the last checkpoint
+                        self.step = max(saved_at, 0)
+                        return "left"
                     restore_generators(*generators)
                     if isinstance(error, JudgeError):
                         if not self._is_saved():
@@ -306,7 +316,9 @@ class RunProcess:
                     self._save()
                 return "left"
             is_due = bool(self._spec.save_every) and self.step % self._spec.save_every == 0
-            if self.step < n_steps and (is_due or monotonic() - saved_when >= SAVE_SECONDS):
+            ended = monotonic()  # a checkpoint now, if another step like this one would end too late for one
+            is_due |= ended - saved_when + (ended - began) >= self._spec.save_seconds
+            if self.step < n_steps and is_due:
                 self._save()
                 saved_at, saved_when = self.step, monotonic()
         return "done"

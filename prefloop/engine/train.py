@@ -1,9 +1,10 @@
 """The training process: `python -m prefloop.engine.train RUN_DIR`.
 
 Reads `spec.json` and the snapshot, writes `events.jsonl`, reads `inbox.jsonl` before each step, and publishes `final/`.
-On SIGTERM and SIGINT it abandons a step that has not changed the weights yet, writes a checkpoint and leaves with exit
-code 75. It also writes one when the last is two minutes old. Started again, it continues where it was. Other exit
-codes, with `failure.json`: `EXIT_OF_FAILURE`.
+On SIGTERM and SIGINT it drops the step that it is in, writes a checkpoint and leaves with exit code 75; if the step has
+changed the weights, it has seconds to end, or the run goes on from the checkpoint before. Checkpoints are also due by
+time, every two minutes. Started again, it continues where it was. Other exit codes, with `failure.json`:
+`EXIT_OF_FAILURE`.
 
 `--connection-from-stdin`: the address of an on-policy run's judge and its key come as one JSON line on standard input,
 {"base_url", "api_key", "allow": ["host:port"]}, and are written nowhere; so does the vLLM server for a step's answers,

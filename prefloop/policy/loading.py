@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from prefloop.checkpoints import MANIFEST, UnloadableModel, check_checkpoint_dir, fingerprint, verify_manifest
+from prefloop.interrupting import make_interruptible
 from prefloop.policy.adapters import base_of, is_adapted, merge_stored, save_adapter, save_merged
 from prefloop.policy.prompts import end_ids
 
@@ -125,6 +126,7 @@ def reward_model_from_policy(policy: Policy) -> RewardModel:
         for parameter in reward_head(model).parameters():
             parameter.zero_()
     model = model.to(device=policy.device, dtype=policy.dtype).eval()
+    make_interruptible(layers_of(model))
     return RewardModel(model, policy.tokenizer, "", "", policy.device, policy.dtype)
 
 
@@ -148,6 +150,11 @@ def save_weights(model: Any, directory: str | Path) -> None:
         save_merged(model, directory)
     else:
         model.save_pretrained(directory)
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """List the layers that a pass goes through one after the other."""
+    return [layer for module in model.modules() if isinstance(module, nn.ModuleList) for layer in module]
 
 
 def reader_of(policy: Policy) -> Reader:
@@ -210,6 +217,7 @@ def _load(kind: Any, path: str | Path, *, device: str | torch.device, dtype: tor
     model = model.to(device)
     if base is not None:
         model = merge_stored(model, path)
+    make_interruptible(layers_of(model))
     return model.eval(), tokenizer, digest
 
 

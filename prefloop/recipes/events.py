@@ -4,7 +4,8 @@ Both only grow, a JSON object a line. A line counts once its line end is there: 
 remembers the offset, and a writer that finds a torn last line (its predecessor was killed) cuts it off before it
 appends. An event: {"type", "at" (seconds since 1970), …}, of the types
 
-    progress    {phase, done, total, step}         how far reading the reference is; in a slow step drawing or learning
+    progress    {phase, done, total, step}         loading; how far the reference is read; in a slow step drawing or
+                                                   learning; saving
     start       {step, n_rows, n_steps}            a process began; step > 0 where it resumed
     resume      {step, checkpoint}                 metrics and samples past `step` said before are superseded
     metric      {step, values: {TRL's names}}

@@ -45,6 +45,7 @@ EVENTS_FILE = "events.jsonl"
 INBOX_FILE = "inbox.jsonl"
 FAILURE_FILE = "failure.json"
 FINAL_DIR = "final"
+TEMPORARY = ".tmp-"  # within the name of a directory that is not whole yet
 
 # Exit codes of `python -m prefloop.engine.train`.
 EXIT_DONE = 0
@@ -103,7 +104,10 @@ class RunSpec:
         False, help="Recompute activations in the backward pass instead of keeping them: slower, but less memory."
     )
     adapter: Adapter = dataclasses.field(default_factory=Adapter)
-    save_every: int = setting(0, minimum=0, help="Steps between checkpoints; 0 saves only when the run leaves or ends.")
+    save_every: int = setting(0, minimum=0, help="Steps between checkpoints; 0 goes by time alone.")
+    save_seconds: float = setting(
+        120.0, minimum=0.0, help="Seconds of steps between checkpoints: no kill loses more, except one longer step."
+    )
     token_budget: int = setting(8192, minimum=64, help="Tokens in one forward pass; affects memory, not the result.")
     keep_last: int = setting(2, minimum=1, maximum=1000, help="Checkpoints kept for resuming.")
     parent: str = ""  # the checkpoint that this run descends from, as its owner names it
@@ -131,7 +135,17 @@ class RunSpec:
     def config_hash(self) -> str:
         """SHA-256 of everything that affects the result, without the places of files and how often it saves."""
         plain = dataclasses.asdict(self) | {"objective": self.objective.counted()}
-        for name in ("run_id", "start", "reference", "snapshot", "save_every", "keep_last", "device", "parent"):
+        for name in (
+            "run_id",
+            "start",
+            "reference",
+            "snapshot",
+            "save_every",
+            "save_seconds",
+            "keep_last",
+            "device",
+            "parent",
+        ):
             plain.pop(name)
         if self.online is not None:
             plain["online"] = self.online.settings()

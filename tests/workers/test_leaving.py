@@ -9,7 +9,7 @@ import pytest
 
 from apps.jobs.errors import JobCancelled, JobInterrupted
 from apps.jobs.models import Job, JobGroup
-from workers.handlers.training import CANCEL_SECONDS, _grace_seconds, _kill, _leave
+from workers.handlers.training import SAVE_SECONDS, Grace, _grace, _is_saving, _kill, _leave
 
 pytestmark = pytest.mark.django_db
 
@@ -18,18 +18,36 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on'
 
 def test_who_cancels_waits_for_seconds_and_a_worker_leaves_within_its_grace(settings):
     settings.WORKER_GRACE_SECONDS = 30
-    assert _grace_seconds(JobCancelled("by erin")) == CANCEL_SECONDS <= 10
-    assert _grace_seconds(JobInterrupted("the worker ends")) < 30
+    assert _grace(JobCancelled("by erin")).to_drop < 15
+    assert _grace(JobCancelled("by erin")).to_save == SAVE_SECONDS
+    assert _grace(JobInterrupted("the worker ends")).to_save < 30
 
 
 def test_a_process_that_does_not_listen_is_ended(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     assert process.stdout.readline() == b"on\n"
-    _leave(process, seconds=0.05)
+    _leave(process, grace=Grace(0.05, 9.0))
     assert process.poll() is None
+    told: list[tuple[float, bool]] = []
+    _leave(process, grace=Grace(0.05, 0.4), is_saving=lambda: True, tell=lambda *said: told.append(said))
+    assert process.poll() is None
+    assert len(told) > 1
+    assert all(0 < left <= 0.4 and saving for left, saving in told)
     _kill(process)
     assert process.poll() is not None
+
+
+def test_a_checkpoint_that_is_being_written_is_waited_for(tmp_path):
+    from prefloop.engine.resume import remove_dir
+    from prefloop.recipes.runspec import TEMPORARY
+
+    (tmp_path / "step-000002").mkdir()
+    assert not _is_saving(tmp_path)
+    (tmp_path / f"step-000003{TEMPORARY}ab").mkdir()
+    assert _is_saving(tmp_path)
+    remove_dir(tmp_path / f"step-000003{TEMPORARY}ab")
+    assert not _is_saving(tmp_path)
 
 
 @pytest.mark.slow

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from apps.jobs.errors import JobInterrupted, JobStop
+from apps.jobs.errors import JobFenced, JobInterrupted, JobStop
 from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.policies.models import Checkpoint
@@ -24,13 +27,16 @@ from apps.training.models import Counterfactual, TrainingRun
 from apps.training.sets.runs import checkpoint_name, events_ingest, loop_of
 from prefloop.child_env import child_environment
 from prefloop.recipes.events import Event
-from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, read_failure
+from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, read_failure
 from workers import processes
 from workers.online import DatabaseLink
 
 LOOK_SECONDS = 0.25
-CANCEL_SECONDS = 10.0  # to write a checkpoint after SIGTERM, where a person waits for it to end
+CANCEL_SECONDS = 12.0  # to drop a step after SIGTERM, where a person waits for it to end
+SAVE_SECONDS = 120.0  # for the checkpoint that it writes then
 _PHASES = {
+    "loading": "loading the model",
+    "saving": "; writing the checkpoint of step {step}",
     "reference": "reading reference log-probs, {done} of {total} batches",
     "drawing": "; in the next, answers to {done} of {total} prompts are drawn",
     "learning": "; in the next, {done} of {total} passes are made",
@@ -67,7 +73,12 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
                     process.stdin.write(told)
             _follow(ctx, link, process)
         except JobStop as stop:
-            _leave(process, seconds=_grace_seconds(stop))
+            tell = None if isinstance(stop, JobFenced) else partial(_tell_leaving, ctx, run)
+            _leave(process, grace=_grace(stop), is_saving=partial(_is_saving, directory), tell=tell)
+            if tell is not None:
+                with suppress(JobFenced):
+                    _ingest(ctx, link)
+                    ctx.log(f"the training process has left; it goes on after step {run.step}")
             raise
         finally:
             if process.poll() is None:
@@ -95,7 +106,7 @@ def _follow(ctx: JobContext, link: DatabaseLink, process: subprocess.Popen[bytes
         for event in _ingest(ctx, link):
             if event.type == "progress":
                 phase = event.data
-            elif event.type in ("start", "metric"):
+            elif event.type in ("start", "metric", "checkpoint"):
                 phase = None
         if ended:
             return
@@ -172,21 +183,55 @@ def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:
     return JobFailure(FailureClass.INTERNAL, f"the training process ended with {code}: {tail}", retry=code < 0)
 
 
-def _grace_seconds(stop: JobStop) -> float:
-    """Say how long the process may take to leave: longer when the worker shuts down than after a cancellation."""
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """Seconds that a process may take to leave: to drop its step, and, once it writes its checkpoint, in all."""
+
+    to_drop: float
+    to_save: float
+
+
+def _grace(stop: JobStop) -> Grace:
+    """Say how long the process may take: what the worker itself may, where that shuts down."""
     if isinstance(stop, JobInterrupted):
-        return max(settings.WORKER_GRACE_SECONDS - SPARE_SECONDS, 1.0)
-    return CANCEL_SECONDS
+        seconds = max(settings.WORKER_GRACE_SECONDS - SPARE_SECONDS, 1.0)
+        return Grace(seconds, seconds)
+    return Grace(CANCEL_SECONDS, SAVE_SECONDS)
 
 
-def _leave(process: subprocess.Popen[bytes], *, seconds: float) -> None:
-    """Ask the process to write a checkpoint and leave, and wait this long."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + seconds
-        while process.poll() is None and time.monotonic() < deadline:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(LOOK_SECONDS)
+def _leave(
+    process: subprocess.Popen[bytes],
+    *,
+    grace: Grace,
+    is_saving: Callable[[], bool] = lambda: False,
+    tell: Callable[[float, bool], None] | None = None,
+) -> None:
+    """Ask the process to leave and wait as long as it may take; `tell` says the seconds left, and if it is saving."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    told_at = time.monotonic()
+    while process.poll() is None:
+        saving = is_saving()
+        left = told_at + (grace.to_save if saving else grace.to_drop) - time.monotonic()
+        if left <= 0:
+            return
+        if tell is not None:
+            tell(left, saving)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(min(LOOK_SECONDS, left))
+
+
+def _is_saving(directory: Path) -> bool:
+    """Whether the process is writing a checkpoint: under a temporary name, until it is whole."""
+    return any(directory.glob(f"*{TEMPORARY}*"))
+
+
+def _tell_leaving(ctx: JobContext, run: TrainingRun, left: float, saving: bool) -> None:
+    doing = "writes its last checkpoint" if saving else "drops the step that it is in"
+    with suppress(JobFenced):
+        words = f"stopping: the training process {doing}, at most {left:.0f} s more"
+        ctx.progress(run.step, max(run.n_steps, run.step, 1), words)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -97,9 +97,11 @@ def job_hold(*, job_id: int, token: uuid.UUID) -> bool:
     return Job.objects.filter(pk=job_id, token=token, state__in=HELD).update(token=token) == 1
 
 
-def job_progress(*, job_id: int, token: uuid.UUID, step: int, n_steps: int, message: str) -> bool:
+def job_progress(
+    *, job_id: int, token: uuid.UUID, step: int, n_steps: int, message: str, seconds_each: float | None = None
+) -> bool:
     rows = Job.objects.filter(pk=job_id, token=token, state__in=HELD)
-    return rows.update(step=step, n_steps=n_steps, message=message[:300]) == 1
+    return rows.update(step=step, n_steps=n_steps, message=message[:300], seconds_each=seconds_each) == 1
 
 
 def job_succeed(*, job_id: int, token: uuid.UUID, result: Mapping[str, Any] | None) -> bool:
@@ -221,4 +223,4 @@ def ended_fields(*, now: dt.datetime | None = None) -> dict[str, Any]:
 
 
 def _given_back() -> dict[str, Any]:
-    return {"token": None, "lease_until": None, "worker": ""}
+    return {"token": None, "lease_until": None, "worker": "", "seconds_each": None}

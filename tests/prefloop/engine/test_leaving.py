@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prefloop.engine import run, train
+from prefloop.engine import context, run, train
+from prefloop.engine.learner import Learner
 from prefloop.recipes.events import read_events
 
 MakeRun = Callable[..., Path]
@@ -58,18 +59,66 @@ def test_a_step_that_samples_is_left_before_it_learns(
     assert story(left) == story(straight)
 
 
-def test_slow_steps_are_each_saved_however_seldom_the_settings_say(
+def test_a_step_is_saved_if_another_like_it_would_end_too_late(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = [0.0]
 
-    def minutes_later() -> float:
-        at[0] += 70.0
+    def later() -> float:
+        at[0] += 10.0
         return at[0]
 
-    monkeypatch.setattr(run, "monotonic", minutes_later)
-    run_dir = make_run(save_every=25)
+    monkeypatch.setattr(run, "monotonic", later)
+    run_dir = make_run(save_every=25, save_seconds=65.0)  # a step takes 10 s here, and 10 s pass between two
     train.run(run_dir)
-    saved = steps_of(run_dir, "checkpoint")
-    assert saved == [2, 4]
+    assert steps_of(run_dir, "checkpoint") == [3]
     assert len(steps_of(run_dir, "metric")) == 5
+
+
+def test_how_often_a_run_saves_is_no_part_of_what_it_computes(make_run: MakeRun, story: Story) -> None:
+    often, seldom = make_run("often", save_seconds=0.0), make_run("seldom")
+    train.run(often)
+    train.run(seldom)
+    assert steps_of(often, "checkpoint") == [1, 2, 3, 4]
+    assert steps_of(seldom, "checkpoint") == []
+    assert story(often) == story(seldom)
+
+
+def test_a_pass_is_left_between_two_layers(make_run: MakeRun, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight, left = make_run("straight"), make_run("left")
+    train.run(straight)
+    inside: list[str] = []
+    monkeypatch.setattr(Learner, "_between", lambda _: inside.append("pass"))  # no look between two passes
+
+    def at_once() -> bool:
+        if len(inside) == 2:
+            inside.append("layer")
+        return inside[-1:] == ["layer"]
+
+    ended = train.run(left, at_once=at_once)
+    assert ended.outcome is not None
+    assert (ended.outcome.status, ended.outcome.step) == ("left", 1)
+    monkeypatch.undo()
+    assert train.run(left).exit_code == 0
+    assert story(left) == story(straight)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_step_that_has_changed_the_weights_ends_in_time_or_is_dropped(
+    seconds: float, make_online: Callable[..., Path], story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, left = make_online("ppo", "straight"), make_online("ppo", "left", save_every=1)
+    train.run(straight)
+    monkeypatch.setattr(context, "_FINISH_SECONDS", seconds)
+    contexts: list[context.RunContext] = []
+    begin = context.RunContext.step_begins
+    monkeypatch.setattr(context.RunContext, "step_begins", lambda ctx: (contexts.append(ctx), begin(ctx)))
+
+    def told() -> bool:
+        return len(contexts) > 1 and (contexts[1].moved or len(contexts) > 2)
+
+    ended = train.run(left, should_leave=lambda: len(contexts) > 1, at_once=told)
+    assert ended.outcome is not None
+    assert (ended.outcome.status, ended.outcome.step) == ("left", 1 if seconds == 0 else 2)
+    assert train.run(left).exit_code == 0
+    assert story(left) == story(straight)

@@ -243,8 +243,11 @@ def test_how_far_the_reading_of_references_is_is_said(make_run: MakeRun) -> None
     train.run(run_dir)
     events = events_of(run_dir)
     told = [event.data for event in events if event.type == "progress"]
-    assert told[0] == {"phase": "reference", "done": 0, "total": 5}
-    assert told[-1] == {"phase": "reference", "done": 5, "total": 5}
+    assert told[0]["phase"] == "loading"
+    assert told[1] == {"phase": "reference", "done": 0, "total": 5}
+    read = [data for data in told if data["phase"] == "reference"]
+    assert read[-1] == {"phase": "reference", "done": 5, "total": 5}
+    assert told[-1] == {"phase": "saving", "done": 0, "total": 1, "step": 5}
     assert [event.type for event in events].index("start") > 1  # before the steps begin
 
 

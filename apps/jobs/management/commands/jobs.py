@@ -38,7 +38,7 @@ class Command(BaseCommand):
         for job in jobs:
             progress = f"{job.step}/{job.n_steps}" if job.n_steps else ""
             where = job.project.slug if job.project is not None else "-"
-            tail = job.error.strip().splitlines()[-1] if job.error else job.message
+            tail = job.error.strip().splitlines()[-1] if job.error else ", ".join(filter(None, [job.message, job.pace]))
             self.stdout.write(
                 f"{job.pk:6d}  {job.state:10s}  {job.queue:3s}  {where:20s}  {progress:>11s}  "
                 f"{job.title or job.kind}{'  ' + tail if tail else ''}"
@@ -64,6 +64,7 @@ def _plain(job: Job) -> dict[str, Any]:
         "step": job.step,
         "n_steps": job.n_steps,
         "message": job.message,
+        "seconds_each": job.seconds_each,
         "failure_class": job.failure_class or None,
         "error": job.error or None,
         "created_at": job.created_at.isoformat(),

@@ -1,0 +1,55 @@
+"""Ending a pass of a large model early: a check that runs before each of its layers, forward and backward, and may
+raise.
+
+A pass of a large model on a CPU takes minutes, while whoever asks a process to leave waits for seconds. Every loaded
+model asks here before each layer, so that sampling (each token is a pass), scoring and training need no other check.
+Torch-free: a worker sets its check before it loads anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Check = Callable[[], None]
+
+_checks: list[tuple[int, Check]] = []  # with the thread that each is for: a check may use its database connection
+
+
+@contextmanager
+def interrupted_by(check: Check) -> Iterator[None]:
+    """Call `check` before each layer of any loaded model while the block lasts, in this thread; what it raises ends
+    the pass.
+    """
+    entry = (threading.get_ident(), check)
+    _checks.append(entry)
+    try:
+        yield
+    finally:
+        _checks.remove(entry)
+
+
+def make_interruptible(layers: Iterable[Any]) -> None:
+    """Let a model's layers ask the current check; without one they run as before."""
+    for layer in layers:
+        layer.register_forward_pre_hook(_before_layer)
+
+
+def _ask() -> None:
+    if _checks and _checks[-1][0] == threading.get_ident():
+        _checks[-1][1]()
+
+
+def _before_layer(_layer: Any, inputs: tuple[Any, ...]) -> None:
+    if not _checks:
+        return
+    _ask()
+    if inputs and getattr(inputs[0], "requires_grad", False):
+        inputs[0].register_hook(_within_backward)
+
+
+def _within_backward(_gradient: Any) -> None:
+    """Run between a layer's backward pass and that of the layer before it."""
+    _ask()
