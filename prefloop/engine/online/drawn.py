@@ -116,7 +116,8 @@ class DrawnRows(Source):
         if spec is None:
             raise ConfigError("nobody scores or labels: the run has neither a reward model nor a judge")
         tools = StepTools(self.ctx, self._connection or Connection(), self._policy.tokenizer)
-        return StepJudge(spec, self._log, tools, {one.id: one.metadata for one in self._questions})
+        metadata = {one.id: one.metadata for one in self._questions}
+        return StepJudge(spec, self._log, tools, metadata, lambda text: self.ctx.log("warning", text))
 
     @override
     def rows(self, step: int, sums: Sums) -> list[Row]:
