@@ -21,6 +21,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.accounts.views import person
 from apps.core.middleware import large_body
 from apps.exchange import access, exports, selectors, uploads
+from apps.exchange.fetching import FETCH, hub_fetch_start
 from apps.exchange.files import KINDS, csv_lines
 from apps.exchange.models import Upload
 from apps.jobs.models import Job
@@ -142,12 +143,32 @@ def _upload(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @never_cache
+@require_POST
+def fetch(request: HttpRequest, slug: str) -> HttpResponse:
+    """Start to fetch a data set from a hub, and show how it goes on."""
+    project = access.project_for_exchange(person(request), slug)
+    try:
+        made = hub_fetch_start(
+            project=project, address=request.POST.get("address", "").strip(), started_by=person(request)
+        )
+    except PrefloopError as error:
+        messages.error(request, str(error))
+        return redirect("exchange:data", slug=slug)
+    return redirect("exchange:preview", slug=slug, token=made.token)
+
+
+@login_required
+@never_cache
 @require_GET
 def preview(request: HttpRequest, slug: str, token: str) -> HttpResponse:
-    """The preview of a file: format, first rows, problems by line; and the progress while it is imported."""
+    """The preview of a file: format, first rows, problems by line; and the progress while it is fetched or imported."""
     found = access.upload_for(person(request), slug, token)
     if found.job is not None:
         return _running(request, found, found.job)
+    if "since" in request.GET:  # the page that showed how the fetching went on
+        response = render(request, "exchange/_fetched.html", {"project": found.project, "upload": found})
+        response["X-Poll"] = "stop"
+        return response
     shown = uploads.upload_preview(found)
     context = {"project": found.project, "active": "data", "upload": found, "preview": shown}
     return render(request, "exchange/preview.html", context)
@@ -155,7 +176,14 @@ def preview(request: HttpRequest, slug: str, token: str) -> HttpResponse:
 
 def _running(request: HttpRequest, found: Upload, job: Job) -> HttpResponse:
     version = f"{job.state}:{job.step}:{job.message}"
-    context = {"project": found.project, "active": "data", "upload": found, "job": job, "version": version}
+    context = {
+        "project": found.project,
+        "active": "data",
+        "upload": found,
+        "job": job,
+        "version": version,
+        "is_fetch": job.kind == FETCH,
+    }
     since = request.GET.get("since")
     if since == version:
         response = HttpResponse(status=204)

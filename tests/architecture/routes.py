@@ -123,6 +123,7 @@ ROUTES: dict[str, Row] = {
     # exchange
     "p/<slug:slug>/data/": LEAD,
     "p/<slug:slug>/data/export/": LEAD,
+    "p/<slug:slug>/data/hub/": POST,
     "p/<slug:slug>/data/uploads/": POST,
     "p/<slug:slug>/data/uploads/<str:token>/": OBJECT,
     "p/<slug:slug>/data/uploads/<str:token>/import/": POST,
