@@ -1,4 +1,4 @@
-"""What lies before a loop that is not started yet: the counts from which each stage says what it will do."""
+"""Forecast a loop before it starts: the counts from which each stage computes what it will do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from prefloop.types import PrefloopError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreseen:
-    """What a stage, a round or a loop will do. Upper bounds: answers, and labels, may coincide."""
+    """What a stage, a round or a loop will do. These are upper bounds, since answers or labels may coincide."""
 
     answers: int = 0
     scores: int = 0
@@ -55,7 +55,7 @@ class Foreseen:
 
 @dataclass(frozen=True)
 class Ahead:
-    """A loop of this recipe here, from this start. What is asked of the database is asked once."""
+    """A loop of this recipe that has not started yet. Each database query is made once."""
 
     project: Project
     recipe: Recipe
@@ -184,10 +184,10 @@ class Ahead:
     def paid(
         self, judge: Judge | None, *, pairs: int, answers: int, orders: int | None = None, said: bool = False
     ) -> Foreseen:
-        """What comparing pairs of these answers asks of the language models among a judge and its members.
+        """Return the calls for comparing these pairs of answers, to each language model among a judge and its members.
 
-        One that grades is asked about each answer, one that compares about each pair, in `orders` (None: as its own
-        policy wants them). `said`: what a judge said of the project's stored comparisons is not asked again.
+        A model that grades is called for each answer, one that compares for each pair, in `orders` (None: by its own
+        order policy). `said`: stored comparisons that it has already judged are not counted.
         """
         total = Foreseen()
         for one in asked_with(judge).values() if judge is not None else ():

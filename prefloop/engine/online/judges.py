@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefloop.engine.context import RunContext
-from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.stream import StreamLog
+from prefloop.engine.step_losses import Answers
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.judge import Endpoint

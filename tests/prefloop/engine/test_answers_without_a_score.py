@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from prefloop.engine.online.judges import StepJudge
-from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.stream import StreamLog
+from prefloop.engine.step_losses import Answers
 from prefloop.judging.modes import MODES
 from prefloop.judging.render import load_template, template_text
 from prefloop.judging.replies import ChatReply

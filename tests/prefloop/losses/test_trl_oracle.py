@@ -17,7 +17,7 @@ import torch
 
 from prefloop.engine import train
 from prefloop.engine.examples import encode_answers
-from prefloop.engine.online.rows import Row
+from prefloop.engine.pieces import Row
 from prefloop.losses.declaration import PairBatch, SampleBatch
 from prefloop.losses.dpo import dpo_loss
 from prefloop.losses.grpo import group_advantages
