@@ -54,6 +54,7 @@ ROUTES: dict[str, Row] = {
     "account/tokens/": SIGNED_IN,
     "account/tokens/revoke/": SIGNED_IN_POST,
     ".well-known/change-password": (302, 302, 302),
+    "demo/<slug:world>/": SIGNED_IN_POST,
     # projects
     "": SIGNED_IN,
     "projects/new/": ("login", 404, 404),  # for admins, unless the operator lets everyone
