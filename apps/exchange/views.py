@@ -24,8 +24,9 @@ from apps.exchange import access, exports, selectors, uploads
 from apps.exchange.fetching import FETCH, hub_fetch_start
 from apps.exchange.files import KINDS, csv_lines
 from apps.exchange.models import Upload
-from apps.jobs.models import Job
+from apps.jobs.models import Job, JobState
 from apps.projects.models import Project
+from apps.samples.next_steps import next_steps
 from prefloop.formats import Mapping
 from prefloop.records import RecordsError
 from prefloop.types import PrefloopError
@@ -58,6 +59,7 @@ def _data_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "project": project,
         "active": "data",
         "may_exchange": may_exchange,
+        "next_steps": next_steps(project) if may_exchange else None,
         "uploads": uploads.upload_list(project) if may_exchange else [],
         "imports": selectors.import_list(project),
         "suffixes": uploads.SUFFIXES,
@@ -183,6 +185,7 @@ def _running(request: HttpRequest, found: Upload, job: Job) -> HttpResponse:
         "job": job,
         "version": version,
         "is_fetch": job.kind == FETCH,
+        "next_steps": next_steps(found.project) if job.state == JobState.SUCCEEDED else None,
     }
     since = request.GET.get("since")
     if since == version:

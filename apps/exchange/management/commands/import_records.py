@@ -24,6 +24,7 @@ from apps.exchange.selectors import batch_counts, batch_notes
 from apps.exchange.services import import_file
 from apps.projects.models import Project
 from apps.projects.services import project_create
+from apps.samples.next_steps import in_a_line, next_steps
 from prefloop.formats import Mapping
 from prefloop.hub_data import is_address, read_address
 from prefloop.records import RecordsError
@@ -95,6 +96,8 @@ class Command(BaseCommand):
             )
         for note in notes:
             self.stdout.write(f"Note: {note}")
+        if found := next_steps(batch.project):
+            self.stdout.write(in_a_line(found))
 
     @contextmanager
     def _found(self, text: str) -> Iterator[tuple[Path, str]]:
