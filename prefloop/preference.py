@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from prefloop.types import LabelledVerdict, Outcome
 
+SCORE_OF_OUTCOME: Mapping[str, float] = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}  # in a win rate
 # a label without a probability of its own, as one; where both are bad there is none
-P_OF_OUTCOME: Mapping[str, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": None}
+P_OF_OUTCOME: Mapping[str, float | None] = {**SCORE_OF_OUTCOME, "both_bad": None}
 _SAME = 1e-12  # two probabilities closer than this are equal
 
 

@@ -17,6 +17,7 @@ Split = Literal["train", "eval"]
 PromptContent = str | tuple[dict[str, Any], ...]  # a text, or messages with a role and a text as content
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+OUTCOME_CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}  # in columns of integers
 
 
 class PrefloopError(Exception):

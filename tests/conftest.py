@@ -385,13 +385,13 @@ def make_letters_project(letters_policy_dir: Path, settings: Any, tmp_path: Path
 
     from apps.judging.services import judge_create, orders_for
     from apps.labels.services import NewVerdict, preferences_derive, verdicts_add
-    from apps.labels.types import ORDER_CODES
     from apps.policies.services import checkpoint_import, checkpoint_make_default
     from apps.projects.models import Project
     from apps.prompts.models import Prompt
     from apps.prompts.services import NewPrompt, prompts_add
     from apps.samples.models import Comparison, Completion
     from apps.samples.services import comparisons_create
+    from prefloop.judging.verdicts import ORDER_CODES
     from prefloop.model_sources import Directory
     from prefloop.types import LabelledVerdict
     from prefloop.worlds.letters.corpus import answers

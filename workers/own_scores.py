@@ -14,8 +14,9 @@ from apps.judging.services import judge_template
 from apps.labels.models import Judge
 from apps.labels.services import NewScore, scores_add
 from apps.samples.models import Completion
-from prefloop.judging.parse import SCORE_RANGES, parse_score
-from prefloop.judging.render import ScoreMode, judge_mode, template_from_text
+from prefloop.judging.modes import MODES, ScoreMode
+from prefloop.judging.parse import parse_score
+from prefloop.judging.render import judge_mode, template_from_text
 from prefloop.recipes.engines import AUTO
 from prefloop.types import PromptContent
 from workers import engines, pieces
@@ -46,7 +47,7 @@ def judgements(
     """Sample `options["samples"]` judgements of each prompt, by its key; a key's judgements do not depend on the
     others.
     """
-    lowest, highest = SCORE_RANGES[mode]
+    lowest, highest = MODES[mode].range
     groups = answering(
         list(asked.items()),
         n=int(options["samples"]),

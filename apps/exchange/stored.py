@@ -24,7 +24,6 @@ from prefloop.records import (
 from prefloop.types import Outcome
 
 CHUNK = 200  # prompts read at a time
-_ORDER: dict[str, PairIndex | None] = {"01": (0, 1), "10": (1, 0), "": None}
 
 
 def record_list(project: Project) -> Iterator[Record]:

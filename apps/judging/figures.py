@@ -19,17 +19,15 @@ from django.db.models.functions import Length
 
 from apps.labels.models import Verdict
 from apps.labels.selectors import standing_votes
-from apps.labels.types import ORDER_OF_CODE
 from apps.policies.spending import NANOS, cost_nanos
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison, comparable
 from prefloop.judging.kinds import names_where
-from prefloop.judging.verdicts import OrderedVerdict, combine
+from prefloop.judging.verdicts import ORDER_OF_CODE, OrderedVerdict, combine
 from prefloop.stats.intervals import share_interval, wilson_interval
-from prefloop.types import OUTCOMES, LabelledVerdict
+from prefloop.types import OUTCOME_CODES, OUTCOMES, LabelledVerdict
 
-CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 KEEP_SECONDS = 3600
 COSTED = 500  # latest calls that a judge's cost is told from
 
@@ -242,7 +240,7 @@ def _truth(project: Project) -> tuple[dict[int, str], dict[int, str], Share]:
     counts: dict[int, list[int]] = defaultdict(lambda: [0] * len(OUTCOMES))
     votes = standing_votes().filter(comparison__in=comparisons.values("pk"), choice__in=OUTCOMES).order_by()
     for comparison_id, choice, n in votes.values_list("comparison_id", "choice").annotate(n=Count("id")):
-        counts[comparison_id][CODES[choice]] = n
+        counts[comparison_id][OUTCOME_CODES[choice]] = n
     people: dict[int, str] = {}
     alike: list[tuple[int, float]] = []
     for comparison_id, ballot in counts.items():

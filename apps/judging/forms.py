@@ -10,27 +10,17 @@ from django.views.decorators.debug import sensitive_variables
 from apps.judging.ensembles import RULES as WAYS_TO_DECIDE
 from apps.judging.ensembles import ensemble_options
 from apps.judging.services import BadJudge, built_in_template, judge_create, judge_draft, judge_template
-from apps.labels.models import Judge
+from apps.labels.models import Judge, mode_choices
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import check_name
 from apps.projects.models import Project
 from prefloop.judging.kinds import ENSEMBLE, LLM, REWARD_MODEL, RULES, WORLD, Kind, names_where
-from prefloop.judging.render import JUDGE_MODES, MOST_TEMPLATE_CHARS, TemplateError, judge_mode, template_from_text
+from prefloop.judging.modes import JUDGE_MODES
+from prefloop.judging.render import MOST_TEMPLATE_CHARS, TemplateError, judge_mode, template_from_text
 from prefloop.types import PrefloopError
 
 PLAIN = {"autocomplete": "off", "spellcheck": "false"}
-
-
-MODE_WORDS = [
-    ("text", _("Compares: reasons, then a verdict")),
-    ("json", _("Compares: reasons and a verdict as JSON, by a schema")),
-    ("five", _("Compares: reasons, then one of five labels")),
-    ("logprob", _("Compares: log-probs of one token")),
-    ("soft", _("Compares: log-probs of one token, unordered names")),
-    ("additive", _("Grades each answer from 0 to 5, several times")),
-    ("rubric", _("Grades each answer from 1 to 10")),
-]
 
 
 class NameField(forms.CharField):
@@ -230,7 +220,7 @@ class LlmJudgeForm(JudgeForm):
     )
     mode = forms.ChoiceField(
         label=_("How it answers"),
-        choices=MODE_WORDS,
+        choices=mode_choices,
     )
     samples = forms.IntegerField(
         label=_("Grades of one answer"),

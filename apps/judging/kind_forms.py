@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from apps.judging.forms import MODE_WORDS, JudgeForm, LlmJudgeForm
-from apps.labels.models import Judge
+from apps.judging.forms import JudgeForm, LlmJudgeForm
+from apps.labels.models import Judge, mode_choices
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
 from prefloop.judging.kinds import KINDS, POLICY, Kind
@@ -18,7 +18,7 @@ class PolicyJudgeForm(JudgeForm):
     kind = POLICY
     checkpoint = forms.ModelChoiceField(label=_("Policy"), queryset=Checkpoint.objects.none(), empty_label=None)
     criterion = LlmJudgeForm.base_fields["criterion"]
-    mode = forms.ChoiceField(label=_("How it answers"), choices=MODE_WORDS, initial="logprob")
+    mode = forms.ChoiceField(label=_("How it answers"), choices=mode_choices, initial="logprob")
     order_policy = LlmJudgeForm.base_fields["order_policy"]
     temperature = forms.FloatField(label=_("Temperature"), min_value=0, max_value=2, initial=0.0)
     samples = forms.IntegerField(label=_("Grades of one answer"), min_value=1, max_value=POLICY.most_samples, initial=3)

@@ -21,7 +21,8 @@ from apps.projects.models import Project
 from apps.samples.models import Comparison, SamplingRun
 from apps.samples.services import PROMPTS_PER_JOB
 from prefloop.judging.kinds import ASKING, SCORES, Joint, kind_of
-from prefloop.judging.render import BUILT_IN_OF_MODE, judge_mode, load_template, template_from_text, template_text
+from prefloop.judging.modes import MODES
+from prefloop.judging.render import judge_mode, load_template, template_from_text, template_text
 from prefloop.judging.verdicts import BOTH_ORDERS, Order, orders_to_ask
 from prefloop.types import PrefloopError
 
@@ -106,7 +107,7 @@ def judge_template(judge: Judge) -> str:
 
 
 def built_in_template(mode: str) -> str:
-    return template_text(load_template(BUILT_IN_OF_MODE[judge_mode(mode)]))
+    return template_text(load_template(MODES[judge_mode(mode)].template))
 
 
 def orders_for(judge: Judge, comparison_id: int, *, both: bool = False) -> tuple[Order, ...]:

@@ -8,7 +8,7 @@ from typing import TypedDict, cast
 
 from apps.core.chunks import chunks
 from apps.labels.models import Override, Ranking, Score, Verdict, Vote
-from apps.labels.types import ORDER_OF_CODE
+from prefloop.judging.verdicts import ORDER_OF_CODE
 from prefloop.records import (
     PairIndex,
     RecordOverride,

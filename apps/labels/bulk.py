@@ -14,7 +14,7 @@ from django.db.models import Max
 from apps.core.bulk import ids_reserve, rows_insert
 from apps.labels.models import Judge, Override, Ranking, Score, Verdict, Vote
 from apps.labels.selectors import judge_labels
-from apps.labels.types import ORDER_CODES
+from prefloop.judging.verdicts import ORDER_CODES
 from prefloop.records import PairIndex, Record, outcome_of, ranked_pairs, time_of
 from prefloop.types import Outcome, PrefloopError
 

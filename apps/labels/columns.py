@@ -16,17 +16,16 @@ from apps.labels.models import Judge, Verdict, Vote
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, ready
 from apps.samples.models import Comparison, Completion, comparable
+from prefloop.judging.verdicts import ORDER_OF_CODE
 from prefloop.stats.agreement import MISSING
-from prefloop.stats.columns import FAILED, OTHER_STATE, SKIP, UNPARSEABLE, AgreementColumns, own_models
+from prefloop.stats.columns import OTHER_STATE, SKIP, STATE_CODES, AgreementColumns, own_models
 from prefloop.stats.games import HUMAN, SCORE_OF_CODE, GameColumns
-from prefloop.types import OUTCOMES
+from prefloop.types import OUTCOME_CODES, OUTCOMES
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-OUTCOME_CODE: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
-_STATE_CODE = {"unparseable": UNPARSEABLE, "error": FAILED}
-_ORDER = {"01": 0, "10": 1}
+_ORDER = {code: order[0] for code, order in ORDER_OF_CODE.items()}
 UNKNOWN_ORDER = -1
 # what each code may be: such columns travel together
 _OUTCOMES, _ORDERS, _STATES = range(MISSING, len(OUTCOMES)), range(UNKNOWN_ORDER, 2), range(OTHER_STATE, len(OUTCOMES))
@@ -66,7 +65,7 @@ def pairs_of(project: Project) -> Pairs:
         id=(int, "id"),
         first=(int, "first_id"),
         second=(int, "second_id"),
-        gold=(_OUTCOMES, coded("gold", OUTCOME_CODE, default=MISSING)),
+        gold=(_OUTCOMES, coded("gold", OUTCOME_CODES, default=MISSING)),
     )
     answers = fetch(
         Completion.objects.filter(project=project),
@@ -114,7 +113,7 @@ def votes_of(project: Project, pairs: Pairs) -> Said:
         Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, "skip"]).exclude(pk__in=replaced),
         item=(int, "comparison_id"),
         rater=(str, "rater"),
-        outcome=(_OUTCOMES, coded("choice", OUTCOME_CODE, default=SKIP)),
+        outcome=(_OUTCOMES, coded("choice", OUTCOME_CODES, default=SKIP)),
         order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
     )
     names, rater = rows["rater"]
@@ -145,7 +144,7 @@ def verdicts_of(project: Project, pairs: Pairs) -> Said:
         judge=(range(int(judges[0]), int(judges[-1]) + 1), "judge_id"),
         order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
         sample=(range(2**15), "sample"),
-        outcome=(_STATES, coded("outcome", OUTCOME_CODE, default=coded("state", _STATE_CODE, default=OTHER_STATE))),
+        outcome=(_STATES, coded("outcome", OUTCOME_CODES, default=coded("state", STATE_CODES, default=OTHER_STATE))),
         p=(float, "p_first"),
     )
     item, known = _places(pairs, rows["item"])

@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from apps.labels.types import ORDER_OF_CODE, JudgeLabel, Label, OverrideEvent, VoteEvent
-from prefloop.judging.verdicts import BOTH_ORDERS, OrderedVerdict, combine
+from apps.labels.types import JudgeLabel, Label, OverrideEvent, VoteEvent
+from prefloop.judging.verdicts import BOTH_ORDERS, ORDER_OF_CODE, OrderedVerdict, combine
 from prefloop.preference import P_OF_OUTCOME
 from prefloop.types import OUTCOMES, LabelledVerdict, OrderPolicy, Outcome, VerdictState
 

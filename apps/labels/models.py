@@ -19,9 +19,11 @@ from apps.projects.models import Project
 from apps.prompts.models import Prompt
 from apps.samples.models import Comparison, Completion
 from prefloop.judging.kinds import KINDS, LLM, POLICY, REWARD_MODEL, Joint, Kind, kind_of, refusal
+from prefloop.judging.modes import MODES
 from prefloop.judging.tournament import n_meetings
+from prefloop.types import OUTCOMES
 
-OUTCOME_CHOICES = [("first", "first"), ("second", "second"), ("tie", "tie"), ("both_bad", "both bad")]
+OUTCOME_CHOICES = [(outcome, outcome.replace("_", " ")) for outcome in OUTCOMES]
 VOTE_CHOICES = [*OUTCOME_CHOICES, ("skip", "skip"), ("withdrawn", "withdrawn")]
 
 
@@ -30,15 +32,9 @@ def kind_choices() -> list[tuple[str, str]]:
     return [(kind.name, kind.label) for kind in KINDS.values()]
 
 
-MODE_CHOICES = [
-    ("text", "reasons, then a verdict"),
-    ("json", "reasons and a verdict as JSON"),
-    ("logprob", "log-probs of one token"),
-    ("soft", "log-probs of one token, unordered names"),
-    ("five", "five labels"),
-    ("additive", "a score from 0 to 5"),
-    ("rubric", "a mark from 1 to 10"),
-]
+def mode_choices() -> list[tuple[str, str]]:
+    """Return every way of answering with what it is called; computed when needed, like `kind_choices`."""
+    return [(mode, declared.about) for mode, declared in MODES.items()]
 
 
 class Judge(TimeStamped):
@@ -61,7 +57,7 @@ class Judge(TimeStamped):
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="judges")
     template = models.TextField(blank=True)
     criterion = models.TextField(blank=True)
-    mode = models.CharField(max_length=12, default="text", choices=MODE_CHOICES)
+    mode = models.CharField(max_length=12, default="text", choices=mode_choices)
     # noise, soft (world); temperature, max_tokens, samples, tie_delta (llm); members, rule, weights (ensemble);
     # temperature, top_p, max_tokens, samples, seed (policy)
     options = models.JSONField(default=dict)

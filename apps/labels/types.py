@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from prefloop.judging.verdicts import Order
 from prefloop.types import Outcome, VerdictState
 
 BLIND = frozenset({"human", "adjudication"})  # sources of labels that people gave without seeing a judge's
 PEOPLE = BLIND | {"override"}
 RETRIED_STATES = ("error", "unparseable")  # of verdicts: what a judge may be asked again for
-ORDER_CODES: dict[Order, str] = {(0, 1): "01", (1, 0): "10"}
-ORDER_OF_CODE: dict[str, Order] = {code: order for order, code in ORDER_CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)

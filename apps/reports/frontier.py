@@ -17,6 +17,7 @@ from typing import Any
 
 from apps.projects.models import Project
 from apps.samples.models import SamplingRun
+from apps.training.lineage.figures import GOLD, WIN_RATE
 from apps.training.lineage.selectors import loop_list, round_row
 from apps.training.models import Loop, Round, Stage
 from prefloop.recipes.evaluation import TRUTH
@@ -37,6 +38,7 @@ POINT_KEYS = (
     "n_eval_samples",
     "seconds",
 )
+Y_FIGURES = {"win": WIN_RATE, "gold": GOLD}  # what the y axis can show
 MOST_N = 4096  # where the analytic curve ends: 7.3 nats, 99.98 %
 
 
@@ -116,7 +118,7 @@ def points_of(group: dict[str, Any]) -> list[dict[str, Any]]:
 
 def values(group: dict[str, Any], y: str) -> list[float]:
     """Every value on the y axis ("win" or "gold") of the group."""
-    key = "gold_mean" if y == "gold" else "win_rate_vs_initial"
+    key = Y_FIGURES[y].key
     known = [point[key] for point in points_of(group) if point[key] is not None]
     return known + ([row["mean"] for one in group["best_of_n"] for row in one["rows"]] if y == "gold" else [])
 

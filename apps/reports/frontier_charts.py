@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from apps.core.axis import Guide
 from apps.core.line_charts import Point, Series, lines
 from apps.reports.charts import Sizes
-from apps.reports.frontier import MOST_N, analytic_rows, best_of_n_win_rate, points_of, values
+from apps.reports.frontier import MOST_N, Y_FIGURES, analytic_rows, best_of_n_win_rate, points_of, values
 from prefloop.stats.best_of_n import kl_bound
 
 COLOURS = 5  # the sixth of line_charts.py is the grey of the references
@@ -119,12 +119,12 @@ def frontier(group: dict[str, Any], *, y: str, slug: str) -> Sizes:
 
 
 def _value(point: dict[str, Any], y: str) -> float | None:
-    found: float | None = point["gold_mean"] if y == "gold" else point["win_rate_vs_initial"]
+    found: float | None = point[Y_FIGURES[y].key]
     return found
 
 
 def _point(point: dict[str, Any], y: str, slug: str) -> Point:
-    low, high = point["gold_ci95" if y == "gold" else "win_rate_ci95"] or (None, None)
+    low, high = point[Y_FIGURES[y].bounds] or (None, None)
     x_low, x_high = point["kl_ci95"] or (None, None)
     page = point["checkpoint_id"]
     return Point(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from apps.reports.frontier import points_of
+from apps.reports.frontier import Y_FIGURES, points_of
 from apps.reports.words import NNBSP, with_interval
-
-KEYS = {"win": ("win_rate_vs_initial", "win_rate_ci95"), "gold": ("gold_mean", "gold_ci95")}
 
 
 def frontier_sentence(report: dict[str, Any], y: str) -> str:
@@ -21,7 +19,7 @@ def frontier_sentence(report: dict[str, Any], y: str) -> str:
 
 def group_sentence(group: dict[str, Any], y: str) -> str:
     """Name the checkpoint with the best result for its KL, the best one, and say whether a loop went too far."""
-    value = KEYS[y][0]
+    value = Y_FIGURES[y].key
     later = [point for point in points_of(group) if point["round"] > 0 and point[value] is not None]
     if not later:
         curves = [one for one in group["best_of_n"] if y == "gold"]
@@ -36,7 +34,7 @@ def falls(group: dict[str, Any], y: str) -> list[tuple[dict[str, Any], dict[str,
     """Find loops that went too far: (their peak, the last later point with a larger KL whose interval is wholly
     below it).
     """
-    value, ends = KEYS[y]
+    value, ends = Y_FIGURES[y].key, Y_FIGURES[y].bounds
     found = []
     for line in group["loops"]:
         known = [point | {"loop": line["loop"]} for point in line["points"] if point[ends] and point["kl"] is not None]
@@ -58,13 +56,13 @@ def name_of(group: dict[str, Any]) -> str:
 
 
 def _said(point: dict[str, Any], y: str) -> str:
-    value, ends = KEYS[y]
+    value, ends = Y_FIGURES[y].key, Y_FIGURES[y].bounds
     return f"{with_interval(point[value], point[ends], percent=y == 'win')} at {point['kl']:.2f}{NNBSP}nats"
 
 
 def _most(later: list[dict[str, Any]], y: str) -> dict[str, Any]:
     """The checkpoint with the highest lower end of its interval, so that luck counts for little."""
-    value, ends = KEYS[y]
+    value, ends = Y_FIGURES[y].key, Y_FIGURES[y].bounds
     return max(later, key=lambda point: (point[ends] or [point[value]])[0])
 
 

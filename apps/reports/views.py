@@ -24,12 +24,11 @@ from apps.reports import access, charts, downloads, figures, selectors, services
 from apps.samples.exposure import labels_shown
 from apps.training.loops.meeting_views import MeetingForm
 from prefloop.stats.board_win_rates import HALF_WIDTH
-from prefloop.types import OUTCOMES
+from prefloop.types import OUTCOME_CODES
 
 PAGE = 25
 MOST_PAIRS = 200  # of models on the page; the files have all
 WIDTHS = (1, 2, 3, 5, 10)  # per cent
-_CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 
 
 @login_required
@@ -140,9 +139,11 @@ def _disagreements(request: HttpRequest, project: Project, found: services.Agree
     best = words.best_judge(found.report)
     name = request.GET.get("judge") or (best["name"] if best else "")
     truth, said = request.GET.get("truth", ""), request.GET.get("said", "")
-    truth = truth if truth in _CODES else ""
-    said = said if said in _CODES else ""
-    rows = figures.disagreements(found.columns, name, truth_code=_CODES.get(truth), said_code=_CODES.get(said))
+    truth = truth if truth in OUTCOME_CODES else ""
+    said = said if said in OUTCOME_CODES else ""
+    rows = figures.disagreements(
+        found.columns, name, truth_code=OUTCOME_CODES.get(truth), said_code=OUTCOME_CODES.get(said)
+    )
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     ids = found.comparison_ids
     excerpts = selectors.excerpts(project, [int(ids[row.item]) for row in page])

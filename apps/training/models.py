@@ -7,11 +7,14 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.models import TimeStamped
-from apps.jobs.models import Job, JobGroup
+from apps.jobs.models import JobGroup
 from apps.labels.models import Judge, JudgingRun
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
 from apps.samples.models import Comparison, SamplingRun
+
+MAX_ROUNDS = 1000  # of one loop
+MAX_SEED = 2**63 - 1  # what its column holds
 
 
 class LoopState(models.TextChoices):
@@ -144,12 +147,11 @@ class SnapshotItem(models.Model):
 
 
 class TrainingRun(TimeStamped):
-    """One run of `python -m prefloop.engine.train RUN_DIR`."""
+    """One run of `python -m prefloop.engine.train RUN_DIR`. How it is doing is said by its job, `training:PK`."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="training_runs")
     round = models.ForeignKey(Round, null=True, on_delete=models.CASCADE, related_name="training_runs")
     kind = models.CharField(max_length=20)  # sft, reward-model, online, or the name of the loss
-    job = models.OneToOneField(Job, null=True, on_delete=models.SET_NULL, related_name="training_run")
     snapshot = models.ForeignKey(Snapshot, null=True, on_delete=models.PROTECT, related_name="training_runs")
     start = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
     reference = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
@@ -159,8 +161,6 @@ class TrainingRun(TimeStamped):
     events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already taken in
     step = models.PositiveIntegerField(default=0)
     n_steps = models.PositiveIntegerField(default=0)
-    state = models.CharField(max_length=12, default="queued")
-    error = models.TextField(blank=True)
 
     def __str__(self) -> str:
         return f"training run {self.pk} ({self.kind})"

@@ -12,15 +12,12 @@ from prefloop.judging.asking import Question
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.errors import JudgeAnswerTooLong, JudgeBadAnswer, JudgeError, JudgeRejectedItem
 from prefloop.judging.metering import Most, tokens_at_most
-from prefloop.judging.parse import SCORE_RANGES, VERDICT_SCHEMA, ParsedScore, parse_reply, parse_score
+from prefloop.judging.modes import MODES, SCORE_MODES, VERDICT_MODES, JudgeMode, VerdictMode
+from prefloop.judging.parse import VERDICT_SCHEMA, ParsedScore, parse_reply, parse_score
 from prefloop.judging.render import (
-    SCORE_MODES,
-    VERDICT_MODES,
-    JudgeMode,
     Message,
     Template,
     TemplateError,
-    VerdictMode,
     new_delimiter,
     render,
     render_score,
@@ -195,7 +192,7 @@ class LlmScorer(_LlmJudge):
     def __init__(self, endpoint: Endpoint, template: Template, *args: Any, **options: Any) -> None:
         if template.mode not in SCORE_MODES:
             raise TemplateError(f"template {template.name} compares answers; it does not grade them")
-        self._range = SCORE_RANGES[template.mode]
+        self._range = MODES[template.mode].range
         super().__init__(endpoint, template, *args, **options)
 
     def score(self, *, prompt: str, answer: str, sample: int = 0) -> ScoredAnswer:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from prefloop.judging.asking import CALLS_AT_ONCE
 from prefloop.judging.by_scores import ByScores, by_coin, by_grades, by_rules, by_sigmoid
-from prefloop.judging.render import JUDGE_MODES, SCORE_MODES, JudgeMode
+from prefloop.judging.modes import JUDGE_MODES, SCORE_MODES, JudgeMode
 from prefloop.judging.rules.scoring import checked_options
 from prefloop.types import OrderPolicy, PrefloopError
 

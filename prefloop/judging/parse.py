@@ -13,14 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prefloop.judging.render import LABELS, ScoreMode, VerdictMode
+from prefloop.judging.modes import MODES, VerdictMode
 from prefloop.judging.replies import ChatReply, TokenLogprob
 from prefloop.preference import sigmoid
 from prefloop.thoughts import after_thoughts
 
 ShownChoice = Literal["A", "B", "C"]  # C: equally good
-
-SCORE_RANGES: dict[ScoreMode, tuple[int, int]] = {"additive": (0, 5), "rubric": (1, 10)}
 
 LONGEST_REPLY = 64_000  # characters; more is no reasoned verdict
 MOST_MASS = 1.05  # of probabilities that sum to one, rounded as servers round; more are none
@@ -251,7 +249,7 @@ def parse_logprobs(
 
 def parse_reply(reply: ChatReply, mode: VerdictMode) -> ParsedVerdict:
     if mode in ("logprob", "soft"):
-        return parse_logprobs(reply.top_logprobs, labels=LABELS[mode])
+        return parse_logprobs(reply.top_logprobs, labels=MODES[mode].labels)
     if reply.finish_reason == "length":
         return _unparseable("cut off at the token limit")
     return {"five": parse_five, "json": parse_json, "text": parse_text}[mode](reply.text)

@@ -13,38 +13,12 @@ import re
 import secrets
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal, get_args
 
 from prefloop.control_tokens import CONTROL_TOKEN, defuse
+from prefloop.judging.modes import JUDGE_MODES, MODES, SCORE_MODES, JudgeMode
 from prefloop.types import PrefloopError
 
 Message = dict[str, str]
-VerdictMode = Literal["text", "json", "logprob", "soft", "five"]
-ScoreMode = Literal["additive", "rubric"]
-JudgeMode = Literal["text", "json", "logprob", "soft", "five", "additive", "rubric"]
-JUDGE_MODES: tuple[JudgeMode, ...] = get_args(JudgeMode)
-VERDICT_MODES: tuple[VerdictMode, ...] = get_args(VerdictMode)
-SCORE_MODES: tuple[ScoreMode, ...] = get_args(ScoreMode)
-
-LABELS: dict[JudgeMode, tuple[str, str]] = {
-    "text": ("A", "B"),
-    "json": ("A", "B"),
-    "logprob": ("A", "B"),
-    "soft": ("k", "K"),
-    "five": ("A", "B"),
-}
-"""What the answer shown first and the one shown second are called. For `soft` names that suggest no order."""
-
-BUILT_IN: dict[str, tuple[str, JudgeMode]] = {
-    "pairwise": ("pairwise.v1.txt", "text"),
-    "pairwise-json": ("pairwise-json.v1.txt", "json"),
-    "pairwise-logprob": ("pairwise-logprob.v1.txt", "logprob"),
-    "pairwise-soft": ("pairwise-soft.v1.txt", "soft"),
-    "pairwise-five": ("pairwise-five.v1.txt", "five"),
-    "additive": ("additive.v1.txt", "additive"),
-    "rubric": ("rubric.v1.txt", "rubric"),
-}
-BUILT_IN_OF_MODE: dict[JudgeMode, str] = {mode: name for name, (_, mode) in BUILT_IN.items()}
 MOST_TEMPLATE_CHARS = 20_000
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
@@ -77,7 +51,7 @@ def fenced_of(mode: JudgeMode) -> dict[str, str]:
     """The placeholders of a mode's templates whose values come from others, and the labels of their fences."""
     if mode in SCORE_MODES:
         return {"criterion": "CRITERION", "prompt": "REQUEST", "answer": "ANSWER"}
-    first, second = LABELS[mode]
+    first, second = MODES[mode].labels
     answers = {"first_shown": f"ANSWER {first}", "second_shown": f"ANSWER {second}"}
     return {"criterion": "CRITERION", "prompt": "REQUEST", **answers}
 
@@ -118,12 +92,13 @@ def template_from_text(text: str, *, name: str, mode: JudgeMode, version: str | 
 
 
 def load_template(name: str) -> Template:
-    """Return a built-in template, by its name in `BUILT_IN`. Raises TemplateError."""
-    if name not in BUILT_IN:
-        raise TemplateError(f"no template named {name!r}; there are {', '.join(BUILT_IN)}")
-    file, mode = BUILT_IN[name]
-    text = resources.files("prefloop.judging").joinpath("templates", file).read_text("utf-8")
-    return template_from_text(text, name=name, mode=mode, version=file.split(".")[1].removeprefix("v"))
+    """Return a built-in template by its name. Raises TemplateError."""
+    for mode, declared in MODES.items():
+        if declared.template == name:
+            text = resources.files("prefloop.judging").joinpath("templates", declared.file).read_text("utf-8")
+            version = declared.file.split(".")[1].removeprefix("v")
+            return template_from_text(text, name=name, mode=mode, version=version)
+    raise TemplateError(f"no template named {name!r}; there are {', '.join(one.template for one in MODES.values())}")
 
 
 def template_text(template: Template) -> str:

@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from prefloop.config import ConfigError
-from prefloop.judging.render import JudgeMode
+from prefloop.judging.modes import JudgeMode
 from prefloop.types import OrderPolicy
 
 _YOUNGER = ("key", "json_schema", "top_p", "checkpoint", "rules", "members", "rule", "weights")  # than some runs

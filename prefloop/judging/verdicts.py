@@ -19,8 +19,8 @@ Order = tuple[int, int]
 AS_STORED: Order = (0, 1)
 SWAPPED: Order = (1, 0)
 BOTH_ORDERS: tuple[Order, Order] = (AS_STORED, SWAPPED)
-
-_SAME = 1e-12  # two probabilities closer than this are equal
+ORDER_CODES: dict[Order, str] = {AS_STORED: "01", SWAPPED: "10"}  # as rows and logs hold them
+ORDER_OF_CODE: dict[str, Order] = {code: order for order, code in ORDER_CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefloop.stats.agreement import MISSING
-from prefloop.types import OUTCOMES, Outcome, VerdictState
+from prefloop.types import OUTCOME_CODES, OUTCOMES, Outcome, VerdictState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -22,8 +22,7 @@ SKIP = MISSING  # a skipped vote, like a missing one, says nothing
 UNPARSEABLE, FAILED, OTHER_STATE = -2, -3, -4
 K = len(OUTCOMES)
 
-_CODE: dict[str | None, int] = {o: i for i, o in enumerate(OUTCOMES)}
-_STATE_CODE: dict[str, int] = {"unparseable": UNPARSEABLE, "error": FAILED}
+STATE_CODES: dict[str, int] = {"unparseable": UNPARSEABLE, "error": FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +125,14 @@ def columns_of(
     judge_code = {name: i for i, name in enumerate(judges)}
     item = _ints(place[v.item] for v in vote_rows)
     rater = _ints(rater_code[v.rater] for v in vote_rows)
-    outcome = _ints(SKIP if v.outcome == "skip" else _CODE[v.outcome] for v in vote_rows)
+    outcome = _ints(SKIP if v.outcome == "skip" else OUTCOME_CODES[v.outcome] for v in vote_rows)
     keep = _last_of_each(item * max(len(names), 1) + rater)
     models = sorted({name for i in items for name in (i.model_first, i.model_second) if name})
     model_code = {name: i for i, name in enumerate(models)}
     rounds = list(dict.fromkeys(i.round for i in items if i.round))
     round_code = {name: i for i, name in enumerate(rounds)}
     return AgreementColumns(
-        gold=_ints(MISSING if i.gold is None else _CODE[i.gold] for i in items),
+        gold=_ints(MISSING if i.gold is None else OUTCOME_CODES[i.gold] for i in items),
         length_first=_ints(i.length_first for i in items),
         length_second=_ints(i.length_second for i in items),
         raters=tuple(names),
@@ -161,8 +160,8 @@ def _verdict_code(verdict: ReportVerdict) -> int:
     if verdict.state == "ok":
         if verdict.outcome is None:
             raise ValueError(f"a verdict of {verdict.judge} is ok without an outcome")
-        return _CODE[verdict.outcome]
-    return _STATE_CODE.get(verdict.state, OTHER_STATE)
+        return OUTCOME_CODES[verdict.outcome]
+    return STATE_CODES.get(verdict.state, OTHER_STATE)
 
 
 def _ints(values: Iterable[int]) -> Ints:

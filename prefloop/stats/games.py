@@ -9,15 +9,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from prefloop.preference import SCORE_OF_OUTCOME
 from prefloop.stats.agreement import MISSING
-from prefloop.types import Outcome
+from prefloop.types import OUTCOMES, Outcome
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 HUMAN = -1  # the source of a game that a person decided; judges are numbered from 0
-_SCORE: dict[Outcome | None, float] = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5, None: np.nan}
-SCORE_OF_CODE = np.array([1.0, 0.0, 0.5, 0.5])  # by place in prefloop.types.OUTCOMES
+SCORE_OF_CODE = np.array([SCORE_OF_OUTCOME[outcome] for outcome in OUTCOMES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,9 @@ def columns_of_games(games: Iterable[Game]) -> GameColumns:
         models=tuple(names),
         a=np.fromiter((place[g.a] for g in rows), dtype=np.int64, count=n),
         b=np.fromiter((place[g.b] for g in rows), dtype=np.int64, count=n),
-        score=np.fromiter((_SCORE[g.outcome] for g in rows), dtype=np.float64, count=n),
+        score=np.fromiter(
+            (np.nan if g.outcome is None else SCORE_OF_OUTCOME[g.outcome] for g in rows), dtype=np.float64, count=n
+        ),
         shown=np.fromiter(((g.first_shown == "a") - (g.first_shown == "b") for g in rows), dtype=np.float64, count=n),
         item=np.fromiter(
             (items.setdefault((i,) if g.item is None else (g.item, ""), len(items)) for i, g in enumerate(rows)),

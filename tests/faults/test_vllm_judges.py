@@ -23,7 +23,6 @@ from apps.jobs.models import Job, JobState
 from apps.judging.services import judge_create, judging_run_create
 from apps.labels.models import Preference, Score, Verdict
 from apps.labels.selectors import judge_labels
-from apps.labels.types import ORDER_CODES
 from apps.policies.endpoints import endpoint_create, endpoint_probe
 from apps.policies.models import Spend
 from apps.projects.models import Project
@@ -31,7 +30,7 @@ from apps.samples.models import Comparison
 from prefloop.judging.asking import CALLS_AT_ONCE
 from prefloop.judging.parse import parse_score
 from prefloop.judging.render import new_delimiter, render, render_score, template_from_text
-from prefloop.judging.verdicts import BOTH_ORDERS, as_shown
+from prefloop.judging.verdicts import BOTH_ORDERS, ORDER_CODES, as_shown
 from prefloop.records.write import write_record
 from prefloop.worlds.letters import corpus, eft
 from prefloop.worlds.letters.world import LettersWorld

@@ -17,7 +17,6 @@ from apps.judging.specs import asked_with, spec_of
 from apps.judging.trials import DRAFTED, RAW_CHARS, TRIAL_PAIRS
 from apps.labels.models import Judge, Verdict
 from apps.labels.selectors import judge_labels, scores_of
-from apps.labels.types import ORDER_CODES
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.spending import calls_cost
 from apps.projects.models import Project
@@ -32,7 +31,7 @@ from prefloop.judging.metering import Call
 from prefloop.judging.opened import Compute, Places, ToJudge, open_judge
 from prefloop.judging.render import suspicions
 from prefloop.judging.spec import JudgeSpec
-from prefloop.judging.verdicts import EffectiveLabel, Order, OrderedVerdict, combine
+from prefloop.judging.verdicts import ORDER_CODES, EffectiveLabel, Order, OrderedVerdict, combine
 from prefloop.types import LabelledVerdict, OrderPolicy, Outcome
 from workers.asking import EndpointMeter, NotAskable, ask_and_write, failures, meter_of, opened
 from workers.judges.policy import policy_endpoint

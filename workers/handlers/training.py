@@ -147,7 +147,7 @@ def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
             # a project's first reward model scores from now on; a loop's policy becomes the default by hand
             make_default=role == "reward" and not (loop is not None and run.round is None),
         )
-        TrainingRun.objects.filter(pk=run.pk).update(output=checkpoint, state="succeeded")
+        TrainingRun.objects.filter(pk=run.pk).update(output=checkpoint)
     return checkpoint
 
 

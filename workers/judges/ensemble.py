@@ -10,9 +10,8 @@ from apps.judging.specs import members_of
 from apps.labels.models import Judge, JudgingRun
 from apps.labels.selectors import judge_labels
 from apps.labels.services import NewVerdict, verdicts_add
-from apps.labels.types import ORDER_CODES
 from prefloop.judging.ensemble import MemberLabel, together
-from prefloop.judging.verdicts import EffectiveLabel
+from prefloop.judging.verdicts import ORDER_CODES, EffectiveLabel
 from workers import judges
 from workers.judges.stored import Item, unasked
 

@@ -12,13 +12,12 @@ from apps.judging.services import orders_for
 from apps.judging.specs import spec_of
 from apps.labels.models import Judge, JudgingRun, Score, Verdict
 from apps.labels.services import NewScore, NewVerdict, scores_add, verdicts_add
-from apps.labels.types import ORDER_CODES
 from apps.samples.models import Comparison, Completion
 from apps.samples.services import EVALUATION
 from prefloop.judging.asking import Asked, Question
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.judge import Endpoint, pair_judge
-from prefloop.judging.verdicts import Order
+from prefloop.judging.verdicts import ORDER_CODES, Order
 from prefloop.types import LabelledVerdict, VerdictState
 from workers.asking import EndpointMeter, ask_and_write
 

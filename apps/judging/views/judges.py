@@ -33,7 +33,7 @@ from apps.samples.live import live
 from apps.samples.progress import version_of
 from apps.samples.selectors import comparison_list
 from prefloop.judging.kinds import ASKING, ATTACK
-from prefloop.judging.render import SCORE_MODES
+from prefloop.judging.modes import SCORE_MODES
 from prefloop.types import PrefloopError
 
 VERDICTS_A_PAGE = 20

@@ -27,15 +27,8 @@ from apps.samples.exposure import labels_shown
 from apps.samples.live import live
 from apps.samples.models import Comparison
 from apps.samples.selectors import comparison_list
-from prefloop.judging.render import (
-    SCORE_MODES,
-    Message,
-    judge_mode,
-    new_delimiter,
-    render,
-    render_score,
-    template_from_text,
-)
+from prefloop.judging.modes import SCORE_MODES
+from prefloop.judging.render import Message, judge_mode, new_delimiter, render, render_score, template_from_text
 from prefloop.types import PrefloopError
 
 

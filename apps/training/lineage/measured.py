@@ -6,28 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from apps.projects.models import Project
+from apps.training.lineage.figures import FIGURES
 from apps.training.models import Counterfactual, CounterfactualState, Round, Stage, TrainingRun
-
-FIGURES = (  # key of a round's result, key of its interval, name, unit
-    ("win_rate_vs_initial", "win_rate_ci95", "win rate against the start", "%"),
-    ("lc_win_rate_vs_initial", "lc_win_rate_ci95", "win rate against the start at equal lengths", "%"),
-    ("win_rate_vs_previous", "win_rate_vs_previous_ci95", "win rate against the round before", "%"),
-    (
-        "lc_win_rate_vs_previous",
-        "lc_win_rate_vs_previous_ci95",
-        "win rate against the round before at equal lengths",
-        "%",
-    ),
-    ("gold_mean", "gold_ci95", "gold score", ""),
-    ("kl", "kl_ci95", "KL from the start", "nats"),
-    ("mean_length", None, "length", "characters"),
-    ("accuracy", "accuracy_ci95", "accuracy on held-out comparisons", "%"),
-    ("judge_accuracy", "judge_accuracy_ci95", "accuracy as a judge of held-out pairs", "%"),
-)
-
-
-OF_A_START = ("gold_mean", "mean_length")  # what says something of a start, which is measured against itself
-ON_A_NODE = (("gold_mean", "gold"), ("win_rate_vs_initial", "win"), ("kl", "KL"), ("accuracy", "accuracy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +39,11 @@ class Measured:
 def measured(round_: Round, result: dict[str, Any]) -> Measured:
     """Read the result of a round, or of its counterfactual."""
     figures = []
-    for key, bounds, name, unit in FIGURES:
-        value = result.get(key)
+    for one in FIGURES:
+        value = result.get(one.key)
         if value is not None:
-            low, high = (result.get(bounds) if bounds else None) or (None, None)
-            figures.append(Figure(key, name, value, low, high, unit))
+            low, high = result.get(one.bounds) or (None, None)
+            figures.append(Figure(one.key, one.name, value, low, high, one.unit))
     return Measured(
         loop_id=round_.loop_id,
         round=round_.index,
@@ -79,12 +59,13 @@ def measured_of(project: Project) -> dict[int, Measured]:
     Three queries.
     """
     found: dict[int, Measured] = {}
+    of_a_start = {figure.key for figure in FIGURES if figure.of_a_start}
     done = Round.objects.filter(loop__project=project, stage=Stage.DONE, output__isnull=False)
     for row in done.order_by("index", "id").only("loop_id", "index", "output_id", "result"):
         if row.output_id is not None:  # a round that made it comes after those that begin with it
             one = measured(row, row.result)
             if row.index == 0:
-                one = replace(one, figures=tuple(figure for figure in one.figures if figure.key in OF_A_START))
+                one = replace(one, figures=tuple(figure for figure in one.figures if figure.key in of_a_start))
             found[row.output_id] = one
     rewards = TrainingRun.objects.filter(project=project, output__role="reward", round__stage=Stage.DONE)
     for run in rewards.select_related("round", "output").defer("spec", "output__manifest"):
@@ -108,11 +89,11 @@ def in_words(figure: Figure) -> str:
 def in_short(one: Measured) -> str:
     """The figures that fit into a node of the lineage: "gold 3.10 · win 62.5 % · KL 0.26"."""
     parts = []
-    for key, name in ON_A_NODE:
-        figure = one.figure(key)
+    for declared in FIGURES:
+        figure = one.figure(declared.key) if declared.short else None
         if figure is not None:
             number = _number(figure, figure.value).replace("-", "\u2212")
-            parts.append(f"{name} {number}" + ("\u202f%" if figure.unit == "%" else ""))
+            parts.append(f"{declared.short} {number}" + ("\u202f%" if figure.unit == "%" else ""))
     return " · ".join(parts)
 
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_noop
 from apps.core.axis import Guide
 from apps.core.line_charts import Point, Series, lines
 from apps.training.changes import recipe_of
+from apps.training.lineage.figures import FIGURES, WIN_RATE
 from apps.training.lineage.selectors import curves, loop_rows
 from apps.training.models import Loop
 from prefloop.config import describe
@@ -28,13 +29,6 @@ BY_STEP = (
     ("objective/scores", gettext_noop("Score of fresh answers"), ""),
     ("objective/kl", gettext_noop("KL of fresh answers from the initial policy"), ""),
     ("objective/entropy", gettext_noop("Entropy of fresh answers"), ""),
-)
-BY_ROUND = (
-    ("gold_mean", "gold_ci95", gettext_noop("Gold score"), ""),
-    ("win_rate_vs_initial", "win_rate_ci95", gettext_noop("Win rate against the start"), "%"),
-    ("kl", "kl_ci95", gettext_noop("KL from the start, nats"), ""),
-    ("mean_length", "", gettext_noop("Length, characters"), ""),
-    ("accuracy", "accuracy_ci95", gettext_noop("Accuracy on held-out comparisons"), "%"),
 )
 
 
@@ -64,12 +58,15 @@ def overlay(loops: Sequence[Loop]) -> list[Chart]:
     points = {loop.pk: _by_step(loop) for loop in loops}
     rows = {loop.pk: loop_rows(loop) for loop in loops}
     charts = []
-    for key, bounds, title, unit in BY_ROUND:
-        series = [
-            Series(loop_name(loop), _round_points(rows[loop.pk], key, bounds), series=at)
-            for at, loop in enumerate(loops)
-        ]
-        charts += _chart(series, _(title), unit, _("round"), guide=0.5 if key == "win_rate_vs_initial" else None)
+    for figure in FIGURES:
+        if figure.charted:
+            series = [
+                Series(loop_name(loop), _round_points(rows[loop.pk], figure.key, figure.bounds), series=at)
+                for at, loop in enumerate(loops)
+            ]
+            guide = 0.5 if figure is WIN_RATE else None
+            unit = "%" if figure.unit == "%" else ""  # another stands in the title
+            charts += _chart(series, figure.title_with_unit, unit, _("round"), guide=guide)
     for key, title, unit in BY_STEP:
         series = [
             Series(loop_name(loop), _step_points(points[loop.pk], key), series=at) for at, loop in enumerate(loops)

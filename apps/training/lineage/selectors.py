@@ -9,7 +9,6 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
 from apps.core.models import AuditEvent
@@ -18,6 +17,7 @@ from apps.jobs.models import Job
 from apps.projects.models import Project
 from apps.training.changes import recipe_of
 from apps.training.lineage.failures import failure_in_words
+from apps.training.lineage.figures import FIGURES, PAIRS
 from apps.training.models import Counterfactual, Loop, LoopState, Metric, Round, Snapshot, Stage
 from apps.training.rounds import stations
 from apps.training.rounds.review import gate_judge, reviewed_ids
@@ -173,28 +173,18 @@ class WithAndWithout:
     without_bounds: Sequence[float | None]
 
 
-BESIDE = (
-    ("gold_mean", "gold_ci95", _lazy("Gold score"), ""),
-    ("win_rate_vs_initial", "win_rate_ci95", _lazy("Win rate against the start"), "%"),
-    ("accuracy", "accuracy_ci95", _lazy("Accuracy"), "%"),
-    ("kl", "kl_ci95", _lazy("KL from the start"), _lazy("nats")),
-    ("mean_length", "", _lazy("Length"), _lazy("characters")),
-    ("n_pairs", "", _lazy("Pairs"), ""),
-)
-
-
 def counterfactuals_of(loop: Loop) -> list[tuple[Counterfactual, list[WithAndWithout]]]:
     """The rounds trained without overrides, each with the results of both versions on the same prompts."""
     rows = Counterfactual.objects.filter(round__loop=loop).select_related("round", "run__output", "started_by")
     found = []
     for row in rows.order_by("round__index"):
         figures = []
-        for key, bounds, name, unit in BESIDE:
-            real, without = row.round.result.get(key), row.result.get(key)
+        for one in (*FIGURES, PAIRS):
+            real, without = row.round.result.get(one.key), row.result.get(one.key)
             if real is not None and without is not None:
-                real_bounds = row.round.result.get(bounds) or (None, None)
-                bare_bounds = row.result.get(bounds) or (None, None)
-                figures.append(WithAndWithout(str(name), str(unit), real, real_bounds, without, bare_bounds))
+                real_bounds = row.round.result.get(one.bounds) or (None, None)
+                bare_bounds = row.result.get(one.bounds) or (None, None)
+                figures.append(WithAndWithout(one.title, one.unit, real, real_bounds, without, bare_bounds))
         found.append((row, figures))
     return found
 
@@ -222,17 +212,6 @@ def history_of(loop: Loop, *, limit: int = 100) -> list[AuditEvent]:
     return list(rows.order_by("-id")[:limit])
 
 
-BOUNDS = (
-    "gold_ci95",
-    "win_rate_ci95",
-    "lc_win_rate_ci95",
-    "win_rate_vs_previous_ci95",
-    "kl_ci95",
-    "accuracy_ci95",
-    "judge_accuracy_ci95",
-)
-
-
 def round_table(loop: Loop) -> list[dict[str, Any]]:
     """The rows of `loop_rows` with their intervals and the checkpoints' ids, for the page."""
     made = dict(loop.rounds.filter(output__isnull=False).values_list("index", "output_id"))
@@ -240,9 +219,9 @@ def round_table(loop: Loop) -> list[dict[str, Any]]:
     rows = []
     for row in loop_rows(loop):
         bounds = {}
-        for key in BOUNDS:
-            low, high = row.get(key) or (None, None)
-            bounds[key] = {"low": low, "high": high}
+        for figure in FIGURES:
+            low, high = row.get(figure.bounds) or (None, None)
+            bounds[figure.bounds] = {"low": low, "high": high}
         rows.append(
             {**row, "bounds": bounds, "checkpoint_id": made.get(row["round"]), "branch": branches.get(row["round"])}
         )

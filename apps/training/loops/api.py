@@ -17,10 +17,8 @@ from apps.training import access
 from apps.training.lineage import selectors
 from apps.training.lineage.measurers import evaluation_of
 from apps.training.loops.starting import loop_start
-from apps.training.models import Loop
+from apps.training.models import MAX_ROUNDS, MAX_SEED, Loop
 from apps.training.rounds.stations import current_round
-
-MAX_ROUNDS, MAX_SEED = 1000, 2**63 - 1
 
 
 class SettingField(serializers.Field):  # type: ignore[type-arg]

@@ -16,7 +16,7 @@ from apps.policies.selectors import checkpoint_default, checkpoint_list, endpoin
 from apps.projects.models import Project
 from apps.prompts.models import PromptSet
 from apps.training.changes import bare_key, changeable, chosen_of, recipe_of, with_stored
-from apps.training.models import Loop, Round
+from apps.training.models import MAX_ROUNDS, MAX_SEED, Loop, Round
 from apps.training.rounds.evaluators import can_measure
 from apps.training.rounds.loop_judge import REWARD_MODEL_JUDGE
 from prefloop.config import ConfigError, KeyInfo, Value, apply_settings, describe
@@ -24,9 +24,6 @@ from prefloop.judging.kinds import SCORES, STEP_LABELS, STEP_SCORES, STORED_LABE
 from prefloop.recipes.engines import ENDPOINT_PREFIX
 from prefloop.recipes.evaluation import NOBODY, TRUTH
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
-
-MAX_ROUNDS = 1000
-MAX_SEED = 2**31 - 1
 
 # part -> its title, its icon, what it decides
 PARTS: dict[str, tuple[Promise | str, str, Promise | str]] = {

@@ -13,14 +13,12 @@ from apps.jobs.models import Job
 from apps.jobs.services import job_cancel
 from apps.training.changes import bare_key, changeable, recipe_of
 from apps.training.loops.starting import check_ingredients, with_evaluator
-from apps.training.models import ACTIVE, UNDER_WAY, Loop, LoopChange, LoopState, Round, Stage
+from apps.training.models import ACTIVE, MAX_ROUNDS, UNDER_WAY, Loop, LoopChange, LoopState, Round, Stage
 from apps.training.rounds.advance import advance_enqueue
 from apps.training.rounds.loop_judge import LoopRefused
 from prefloop.config import Value, apply_settings, describe
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
-
-MOST_ROUNDS = 1000
 
 
 class LoopNotActive(PrefloopError):
@@ -141,5 +139,5 @@ def _refuse_rounds(loop: Loop, offline: bool, rounds: int, begun: int) -> None:
         return
     if offline:
         raise LoopRefused(f"{loop.recipe} trains once, on existing data: rounds must be 1, not {rounds}")
-    if not max(begun, 1) <= rounds <= MOST_ROUNDS:
-        raise LoopRefused(f"rounds must be between {max(begun, 1)}, which has started, and {MOST_ROUNDS}, not {rounds}")
+    if not max(begun, 1) <= rounds <= MAX_ROUNDS:
+        raise LoopRefused(f"rounds must be between {max(begun, 1)}, which has started, and {MAX_ROUNDS}, not {rounds}")

@@ -9,12 +9,12 @@ from apps.judging.services import orders_for
 from apps.labels.models import Judge
 from apps.labels.selectors import label_judge, labels_of, scores_of
 from apps.labels.services import NewVerdict, verdicts_add
-from apps.labels.types import ORDER_CODES
 from apps.samples.models import Comparison, Completion
 from apps.samples.services import GAMES_ORIGIN, comparisons_create
 from apps.training.models import Loop, Round
 from apps.training.rounds.labels import round_origin, stored_of
 from prefloop.answers import same_answer
+from prefloop.judging.verdicts import ORDER_CODES
 from prefloop.preference import sigmoid, verdict_at
 from prefloop.recipes.filters import apply_filter, keep_above, rising_thresholds
 from prefloop.recipes.pairing import make_pairs

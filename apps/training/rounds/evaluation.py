@@ -30,6 +30,7 @@ from apps.samples.models import Comparison, Completion, Engine, SamplingRun
 from apps.samples.services import EVALUATION, comparisons_create
 from apps.training.models import Loop, Round
 from apps.training.rounds.evaluators import Evaluator
+from prefloop.preference import SCORE_OF_OUTCOME
 from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed, sampler_seed
 from prefloop.stats.head_to_head import (
@@ -44,7 +45,6 @@ from prefloop.stats.head_to_head import (
 from prefloop.stats.ppi import Rate
 from prefloop.types import OUTCOMES
 
-SCORE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 SIDES = ("initial", "previous")
 
 
@@ -288,7 +288,7 @@ def _judged(told: Mapping[str, Any], ids: Sequence[int]) -> dict[int, float]:
     for part in chunks(ids, 500):
         rows = Verdict.objects.filter(judge=told["judge"], comparison_id__in=part, state="ok")
         for pk, outcome in rows.order_by("id").values_list("comparison_id", "outcome"):
-            said[pk].append(SCORE[outcome])
+            said[pk].append(SCORE_OF_OUTCOME[outcome])
     return {pk: sum(scores) / len(scores) for pk, scores in said.items()}
 
 
@@ -297,7 +297,7 @@ def _voted(ids: Sequence[int]) -> dict[int, float]:
     for part in chunks(ids, 500):
         votes = standing_votes().filter(comparison_id__in=part, choice__in=OUTCOMES)
         for pk, choice in votes.order_by("id").values_list("comparison_id", "choice"):
-            said[pk].append(SCORE[choice])
+            said[pk].append(SCORE_OF_OUTCOME[choice])
     return {pk: sum(scores) / len(scores) for pk, scores in said.items()}
 
 

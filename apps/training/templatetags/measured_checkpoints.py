@@ -8,22 +8,16 @@ from django import template
 from django.utils.translation import gettext as _
 
 from apps.projects.models import Project
+from apps.training.lineage.figures import FIGURES
 from apps.training.lineage.measured import Figure, Measured, in_short, in_words, measured_of
 
 register = template.Library()
-
-COLUMNS = (  # key of a figure, its term in apps/core/terms.py, head of the column
-    ("gold_mean", "gold", "Gold"),
-    ("win_rate_vs_initial", "win rate", "Win rate"),
-    ("kl", "kl", "KL"),
-    ("accuracy", "accuracy", "Accuracy"),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredCheckpoints:
     by_id: dict[int, Measured]
-    columns: tuple[tuple[str, str, str], ...]  # those of COLUMNS of which something is known
+    columns: tuple[tuple[str, str, str], ...]  # of which something is known: key, term, head
 
 
 @register.simple_tag
@@ -31,7 +25,8 @@ def measured_checkpoints(project: Project) -> MeasuredCheckpoints:
     """Gather what was measured of the project's checkpoints."""
     by_id = measured_of(project)
     known = {figure.key for one in by_id.values() for figure in one.figures}
-    return MeasuredCheckpoints(by_id, tuple(column for column in COLUMNS if column[0] in known))
+    shown = [figure for figure in FIGURES if figure.head and figure.key in known]
+    return MeasuredCheckpoints(by_id, tuple((one.key, one.head.lower(), _(one.head)) for one in shown))
 
 
 @register.filter

@@ -20,13 +20,12 @@ from prefloop.engine.online.objectives import Answers
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.metering import Call
 from prefloop.judging.opened import Places, ToJudge
-from prefloop.judging.verdicts import Order, OrderedVerdict
+from prefloop.judging.verdicts import ORDER_CODES, Order, OrderedVerdict
 from prefloop.recipes.events import Event, EventWriter, drop_superseded, read_events
 from prefloop.recipes.recipe import Memory
 from prefloop.seeds import shuffler_seed
 from prefloop.types import Completion, Group, LabelledVerdict, Pair, PrefloopError
 
-ORDER_CODES: dict[Order, str] = {(0, 1): "01", (1, 0): "10"}
 Key = tuple[str, int, int, int, int, str]  # judge, step, row, i, j, order
 S = TypeVar("S", LabelledVerdict, ScoredAnswer)
 

@@ -115,7 +115,7 @@ def fakes(monkeypatch):
         if run.kind == "online":  # what the next block goes on from
             (store_path(run.run_dir) / "step-000002").mkdir(parents=True, exist_ok=True)
         run.output = _checkpoint(run.project, name, role="reward" if reward else "policy", parent=run.start)
-        run.step, run.n_steps, run.state = 2, 2, "done"
+        run.step, run.n_steps = 2, 2
         run.save()
 
     def drawn(checkpoint, prompt_ids, recipe):

@@ -37,7 +37,7 @@ def test_a_node_shows_what_its_round_measured_and_says_it_in_full(start, drive, 
         second.pk: "gold 4.00 · win 70.0 % · KL 0.40",
         scorer.pk: "not measured",
     }
-    said = f"round 2 of loop {loop.pk}: win rate against the start 70.0 % [65.0, 75.0], gold score 4.00, "
+    said = f"round 2 of loop {loop.pk}: gold score 4.00, win rate against the start 70.0 % [65.0, 75.0], "
     assert said + "KL from the start 0.40 nats" in nodes[second.pk][0]
     assert nodes[scorer.pk][0].endswith("; not measured")
 

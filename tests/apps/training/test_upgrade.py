@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from apps.jobs.models import Job
@@ -99,6 +100,22 @@ def test_loops_half_done_in_an_earlier_version_go_on_to_their_ends(earlier, fake
         assert run.output is not None
     for one in Round.objects.filter(index__gt=0):
         assert TrainingRun.objects.filter(round=one).count() == 1
+
+
+def test_a_run_s_state_goes_and_comes_back_with_what_it_held(earlier):
+    """The column repeated what `output` says; `error` and `job` were empty in every row."""
+    runs = earlier["trainingrun"]
+    assert {(row["error"], row["job_id"]) for row in runs.values()} == {("", None)}
+    assert {row["output_id"] is not None for row in runs.values()} == {True, False}
+    call_command("migrate", verbosity=0)
+    call_command("migrate", "training", "0005", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute("select id, state, error, job_id, output_id from training_trainingrun")
+        back = {pk: rest for pk, *rest in cursor.fetchall()}
+    assert back == {
+        pk: ["queued" if row["output_id"] is None else "succeeded", "", None, row["output_id"]]
+        for pk, row in runs.items()
+    }
 
 
 def loops():

@@ -17,7 +17,8 @@ from typing_extensions import override
 from prefloop.engine import train
 from prefloop.engine.online.judges import Connection
 from prefloop.judging.kinds import KINDS, STEP_LABELS, STEP_SCORES, kind_of, refusal
-from prefloop.judging.render import BUILT_IN_OF_MODE, load_template, template_text
+from prefloop.judging.modes import MODES
+from prefloop.judging.render import load_template, template_text
 from prefloop.judging.spec import JudgeSpec
 from prefloop.policy.loading import save_model
 from prefloop.policy.tiny import tiny_policy
@@ -101,7 +102,7 @@ def judge_of(judging_policy_dir: Path, reward_model_dir: Path) -> Callable[..., 
         if declared.weights:
             more["checkpoint"] = str(judging_policy_dir if declared.weights == "policy" else reward_model_dir)
         if declared.modes:
-            more |= ASKED | {"mode": mode, "template": template_text(load_template(BUILT_IN_OF_MODE[mode]))}  # type: ignore[index]
+            more |= ASKED | {"mode": mode, "template": template_text(load_template(MODES[mode].template))}  # type: ignore[index]
         if declared.endpoint:
             more["model"] = "m"
         if declared.world:

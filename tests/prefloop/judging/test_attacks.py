@@ -12,17 +12,9 @@ from prefloop.judging.asking import Question
 from prefloop.judging.attacks import CONTROL, Attack, attacks, is_flipped, worse_side
 from prefloop.judging.client import Limits
 from prefloop.judging.judge import LlmPairJudge, LlmScorer
+from prefloop.judging.modes import MODES, VERDICT_MODES
 from prefloop.judging.parse import parse_five, parse_json, parse_score, parse_text
-from prefloop.judging.render import (
-    BUILT_IN_OF_MODE,
-    SUSPICIONS,
-    VERDICT_MODES,
-    load_template,
-    new_delimiter,
-    render,
-    render_score,
-    suspicions,
-)
+from prefloop.judging.render import SUSPICIONS, load_template, new_delimiter, render, render_score, suspicions
 from prefloop.judging.verdicts import BOTH_ORDERS, EffectiveLabel
 
 ANSWER = "Dear Maria, thank you for the flowers."
@@ -46,7 +38,7 @@ def test_the_corpus_has_a_control_first_and_no_name_twice() -> None:
 def test_an_attacked_answer_stays_within_its_fence_on_either_side(name: str, mode: Any, side: str) -> None:
     texts = {"first_shown": ANSWER, "second_shown": OTHER} | {side: ONE[name].on(ANSWER)}
     code = new_delimiter("Write.", *texts.values(), "kind", seed=3)
-    _, user = render(load_template(BUILT_IN_OF_MODE[mode]), prompt="Write.", criterion="kind", delimiter=code, **texts)
+    _, user = render(load_template(MODES[mode].template), prompt="Write.", criterion="kind", delimiter=code, **texts)
     marks = [found.group(1, 2) for found in LINE.finditer(user["content"]) if found[3] == code]
     labels = (
         ["CRITERION", "REQUEST", "ANSWER k", "ANSWER K"]

@@ -5,16 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefloop.control_tokens import defuse
-from prefloop.judging.render import (
-    BUILT_IN,
-    VERDICT_MODES,
-    TemplateError,
-    load_template,
-    new_delimiter,
-    render,
-    suspicions,
-    template_from_text,
-)
+from prefloop.judging.modes import MODES, VERDICT_MODES
+from prefloop.judging.render import TemplateError, load_template, new_delimiter, render, suspicions, template_from_text
 
 CODE = "0123456789abcdef"
 PLAIN = "[system]\nJudge.\n[user]\n{{criterion}} {{prompt}} {{first_shown}} {{second_shown}}\n"
@@ -39,9 +31,7 @@ def test_a_template_is_filled_as_by_hand() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"), [(name, mode) for name, (_, mode) in BUILT_IN.items() if mode in VERDICT_MODES]
-)
+@pytest.mark.parametrize(("name", "mode"), [(MODES[mode].template, mode) for mode in VERDICT_MODES])
 def test_our_templates_carry_the_code_in_their_rules_and_each_text_once(name: str, mode: str) -> None:
     template = load_template(name)
     assert (template.mode, template.version) == (mode, "1")

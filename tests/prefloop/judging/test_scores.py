@@ -15,8 +15,9 @@ from prefloop.judging.asking import Question
 from prefloop.judging.by_scores import ScoredAnswer, by_grades
 from prefloop.judging.client import Limits
 from prefloop.judging.judge import LlmPairJudge, LlmScorer
-from prefloop.judging.parse import SCORE_RANGES, ParsedScore, mean_score, parse_five, parse_logprobs, parse_score
-from prefloop.judging.render import BUILT_IN_OF_MODE, SCORE_MODES, TemplateError, load_template, render_score
+from prefloop.judging.modes import MODES, SCORE_MODES
+from prefloop.judging.parse import ParsedScore, mean_score, parse_five, parse_logprobs, parse_score
+from prefloop.judging.render import TemplateError, load_template, render_score
 from prefloop.judging.replies import TokenLogprob
 from prefloop.judging.spec import JudgeSpec
 from prefloop.judging.verdicts import AS_STORED, SWAPPED, EffectiveLabel, OrderedVerdict, combine, labelled
@@ -137,10 +138,10 @@ def test_names_that_differ_only_in_case_are_told_apart() -> None:
 
 @pytest.mark.parametrize("mode", SCORE_MODES)
 def test_a_grading_template_shows_each_text_once_and_names_its_range(mode: Any) -> None:
-    template = load_template(BUILT_IN_OF_MODE[mode])
+    template = load_template(MODES[mode].template)
     system, user = render_score(template, prompt="P-p", answer="F-f", criterion="C-c", delimiter=CODE)
     assert [user["content"].count(text) for text in ("C-c", "P-p", "F-f")] == [1, 1, 1]
-    assert all(str(end) in system["content"] for end in SCORE_RANGES[mode])
+    assert all(str(end) in system["content"] for end in MODES[mode].range)
     assert CODE in system["content"]
     assert "{{" not in system["content"] + user["content"]
     with pytest.raises(ValueError, match="delimiter occurs"):
