@@ -21,6 +21,7 @@ from apps.samples import selectors, services
 from apps.samples.access import sampling_run_for_read, sampling_run_for_write
 from apps.samples.forms import CompareForm, SampleForm
 from apps.samples.live import live
+from apps.samples.next_steps import next_steps
 from apps.samples.pairs import MadeComparisons, comparisons_from_answers, comparisons_from_run
 from apps.samples.progress import version_of
 from prefloop.types import PrefloopError
@@ -69,6 +70,7 @@ def _run_page(request: HttpRequest, slug: str, pk: int, form: CompareForm, *, st
         "row": row,
         "form": form,
         "may_write": has_role(person(request), found.project, Role.ENGINEER),
+        "next_steps": next_steps(found.project) if row.progress.state == "done" else None,
     }
     return live(
         request,
