@@ -79,7 +79,7 @@ def _here(loop: Loop) -> str:
         LoopState.QUEUED: "queued",
         LoopState.RUNNING: "running",
         LoopState.WAITING: "waiting",
-        LoopState.PAUSED: "waiting",
+        LoopState.PAUSED: "cancelled",
         LoopState.FAILED: "failed",
         LoopState.CANCELLED: "cancelled",
         LoopState.DONE: "done",
