@@ -107,6 +107,10 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/judges/endpoints/<int:pk>/": OBJECT,
     # policies
     "p/<slug:slug>/policies/": LEAD,
+    "p/<slug:slug>/policies/uploads/": POST,
+    "p/<slug:slug>/policies/uploads/<str:name>/": POST,
+    "p/<slug:slug>/policies/uploads/<str:name>/finish/": POST,
+    "p/<slug:slug>/policies/uploads/<str:name>/drop/": POST,
     "p/<slug:slug>/policies/import/": LEAD,
     "p/<slug:slug>/policies/endpoints/new/": LEAD,
     "p/<slug:slug>/policies/<int:pk>/": OBJECT,

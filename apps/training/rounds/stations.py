@@ -79,7 +79,7 @@ def _here(loop: Loop) -> str:
         LoopState.QUEUED: "queued",
         LoopState.RUNNING: "running",
         LoopState.WAITING: "waiting",
-        LoopState.PAUSED: "waiting",
+        LoopState.PAUSED: "cancelled",
         LoopState.FAILED: "failed",
         LoopState.CANCELLED: "cancelled",
         LoopState.DONE: "done",
@@ -137,11 +137,13 @@ def loop_version(loop: Loop) -> str:
         .order_by("id")
         .values_list("pk", "step", "n_steps", "snapshot_id", "events_offset")
     )
-    beside = list(
+    counterfactuals = list(
         Counterfactual.objects.filter(round__loop=loop)
         .order_by("id")
         .values_list("state", "run__step", "group__open_count", "run__output_id")
     )
     changes = loop.changes.count()
-    shown = repr([loop.state, loop.error, loop.n_rounds, rounds, jobs, samples, decided, runs, beside, changes])
+    shown = repr(
+        [loop.state, loop.error, loop.n_rounds, rounds, jobs, samples, decided, runs, counterfactuals, changes]
+    )
     return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()
