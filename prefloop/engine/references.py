@@ -15,7 +15,7 @@ from typing import Any
 
 from prefloop.engine.context import RunContext
 from prefloop.engine.examples import batch_of, steps_of
-from prefloop.engine.online.rows import Piece, Row, pieces_of, token_logps
+from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
 
 FILE = "reference/sums.jsonl"
 MISMATCHED_FILE = "reference/mismatched.jsonl"

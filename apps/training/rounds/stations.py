@@ -140,11 +140,13 @@ def loop_version(loop: Loop) -> str:
         .order_by("id")
         .values_list("pk", "step", "n_steps", "snapshot_id", "events_offset")
     )
-    beside = list(
+    counterfactuals = list(
         Counterfactual.objects.filter(round__loop=loop)
         .order_by("id")
         .values_list("state", "run__step", "group__open_count", "run__output_id")
     )
     changes = loop.changes.count()
-    shown = repr([loop.state, loop.error, loop.n_rounds, rounds, jobs, samples, decided, runs, beside, changes])
+    shown = repr(
+        [loop.state, loop.error, loop.n_rounds, rounds, jobs, samples, decided, runs, counterfactuals, changes]
+    )
     return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()
