@@ -1,4 +1,4 @@
-"""Asking judges from a job: their endpoints, the caps on these, and each answer written as it comes."""
+"""Asking judges, or endpoints that answer prompts, from a job: under the endpoint's cap, each reply written at once."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def failures() -> Iterator[None]:
 
 def ask_and_write(
     ctx: JobContext,
-    judge: Judge,
     asker: Asker[S],
     wanted: Sequence[tuple[T, Sequence[Question]]],
     *,
     write: Callable[[list[Asked[T, S]]], None],
     meter: EndpointMeter | None,
+    at_once: int,
     words: str,
 ) -> None:
     """Ask about several items at once, and write each reply as it comes, so that only calls in flight can be lost.
@@ -117,6 +117,6 @@ def ask_and_write(
             if meter is not None:
                 meter.settle(calls)
         done += len(answered)
-        ctx.progress(done, len(wanted), f"{done} {words} {judge.name}")
+        ctx.progress(done, len(wanted), f"{done} {words}")
 
-    ask_all(asker, wanted, keep=keep, meter=meter, at_once=judge.declared.at_once, check=ctx.check)
+    ask_all(asker, wanted, keep=keep, meter=meter, at_once=at_once, check=ctx.check)

@@ -19,7 +19,7 @@ from prefloop.judging.parse import parse_score
 from prefloop.judging.render import judge_mode, template_from_text
 from prefloop.recipes.engines import AUTO
 from prefloop.types import PromptContent
-from workers import engines
+from workers import engines, pieces
 from workers.engines import Answering
 from workers.score_prompts import score_prompt, template_prompt
 from workers.worlds import ScorePrompt
@@ -90,9 +90,11 @@ def answering_as(judge: Judge, *, n_asked: int, check: Callable[[], None]) -> It
 def _score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], answering: Answering) -> None:
     ask, mode = _prompt_of(judge), cast(ScoreMode, judge.mode)
     name = judge.checkpoint.name if judge.checkpoint else ""
+    tokens = int(judge.options["samples"]) * int(judge.options["max_tokens"])
+    size = judge.checkpoint.n_parameters if judge.checkpoint else None
     done = 0
     ctx.progress(0, len(completion_ids), f"{name} scores")
-    for part in chunks(completion_ids, ANSWERS_AT_ONCE):
+    for part in chunks(completion_ids, pieces.at_once(size, tokens=tokens, most=ANSWERS_AT_ONCE)):
         ctx.check()
         found = Completion.objects.filter(pk__in=part).select_related("prompt")
         rows = list(found.order_by("prompt_id", "index", "id"))

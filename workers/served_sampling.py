@@ -1,18 +1,16 @@
-"""Sampling over HTTP: each answer is stored once, and another attempt only asks for the missing ones."""
+"""Sampling by a vLLM server: each answer is stored once, and another attempt only asks for the missing ones."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 from apps.jobs.registry import JobContext
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, SamplingRun
 from prefloop.policy.sampling import SamplePrompt
-from prefloop.policy.served import Drawn, EndpointPrompt, Sampler, Wanted, draw_all
+from prefloop.policy.served import Drawn, Sampler, Wanted, draw_all
 
-P = TypeVar("P", SamplePrompt, EndpointPrompt)
 WRITE_SECONDS = 1.0  # answers wait no longer than this before they are stored
 
 
@@ -21,17 +19,16 @@ def draw_served(
     ctx: JobContext,
     run: SamplingRun,
     prompt_ids: list[int],
-    sampler: Sampler[P],
-    prompt_of: Callable[[Prompt], P],
+    sampler: Sampler[SamplePrompt],
+    prompt_of: Callable[[Prompt], SamplePrompt],
     at_once: int,
     check: Callable[[], None],
 ) -> int:
     """Sample and store the missing answers to these prompts; return how many existed before."""
-    there = set(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", "index"))
-    rows = Prompt.objects.in_bulk(prompt_ids)
-    missing = [(rows[pk], k) for pk in prompt_ids for k in range(run.n) if (pk, k) not in there]
-    by_id = {row.external_id: row for row in rows.values()}
-    n_all, n_done = len(prompt_ids) * run.n, len(there)
+    missing = missing_answers(run, prompt_ids)
+    by_id = {row.external_id: row for row, _ in missing}
+    n_all = len(prompt_ids) * run.n
+    n_before = n_done = n_all - len(missing)
     waiting: list[Completion] = []
     written_at = time.monotonic()
     ctx.progress(n_done, n_all, "sampling")
@@ -46,8 +43,8 @@ def draw_served(
             written_at = time.monotonic()
             ctx.progress(n_done, n_all, f"{n_done} answers")
 
-    def take(item: Wanted[P], drawn: Drawn) -> None:
-        waiting.append(_row(run, by_id[item.prompt.id], item.k, drawn))
+    def take(item: Wanted[SamplePrompt], drawn: Drawn) -> None:
+        waiting.append(completion_of(run, by_id[item.prompt.id], item.k, drawn))
         if time.monotonic() - written_at >= WRITE_SECONDS:
             write()
 
@@ -56,10 +53,18 @@ def draw_served(
         draw_all(sampler, wanted, on_drawn=take, at_once=at_once, check=check)
     finally:
         write()  # what came before the trouble is paid for
-    return len(there)
+    return n_before
 
 
-def _row(run: SamplingRun, prompt: Prompt, k: int, drawn: Drawn) -> Completion:
+def missing_answers(run: SamplingRun, prompt_ids: list[int]) -> list[tuple[Prompt, int]]:
+    """List the answers to these prompts that are not there yet: each prompt with the number of its answer."""
+    there = set(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", "index"))
+    rows = Prompt.objects.in_bulk(prompt_ids)
+    return [(rows[pk], k) for pk in prompt_ids for k in range(run.n) if (pk, k) not in there]
+
+
+def completion_of(run: SamplingRun, prompt: Prompt, k: int, drawn: Drawn) -> Completion:
+    """Make the row of a drawn answer, not saved yet."""
     completion, told = drawn.completion, drawn.told_logprobs
     return Completion(
         project_id=run.project_id,

@@ -1,4 +1,4 @@
-"""A judge of the database in plain values, as whoever asks it is told."""
+"""Describe a judge of the database in plain values, for the code that asks it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def spec_of(judge: Judge, *, seed: int = 0, key: str = "") -> JudgeSpec:
 
 
 def members_of(judge: Judge) -> list[Judge]:
-    """Give the judges that an ensemble is made of, in its order; none of another judge."""
+    """Return the members of an ensemble, in its order; an empty list for any other judge."""
     wanted = judge.options.get("members", ())
     found = Judge.objects.select_related("endpoint", "checkpoint", "project").in_bulk(wanted)
     return [found[pk] for pk in wanted]
 
 
 def asked_with(judge: Judge) -> dict[str, Judge]:
-    """Give the judge, or its members, by the keys that their specs have."""
+    """Return the judges that are asked, by the keys of their specs: an ensemble's members, or the judge itself."""
     return {str(member.pk): member for member in members_of(judge)} or {"": judge}

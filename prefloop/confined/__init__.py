@@ -1,9 +1,8 @@
 """Run a function over untrusted bytes in a separate process, with limits on memory, time and output.
 
-A parser of somebody else's file, configuration or template may need any amount of memory or time: that is its writer's
-choice. So it runs in a process of its own, forked from one that has only modules of ours in memory, none of our secrets
-in its environment and nothing of other tasks (`prefloop.confined.nursery`), with these limits, set by itself before it
-looks at anything:
+Parsing an untrusted file, configuration or template can need any amount of memory or time. So it runs in a process of
+its own, forked from one with only our modules in memory, no secrets in its environment and no data of other tasks
+(`prefloop.confined.nursery`). The process sets these limits for itself before it reads any input:
 
 - memory: RLIMIT_AS, the address space, `memory_mb` above what the process has after its imports. It is the one memory
   limit that Linux enforces for a single process without rights of its own (RLIMIT_RSS does nothing); an allocation that

@@ -1,10 +1,10 @@
 """A small process from which `prefloop.confined` forks one child for each task, and the caller's handle on a child.
 
-A fresh interpreter with its imports takes a quarter of a second of processor time; a fork of one that has them takes a
-few milliseconds. Each process that reads strangers' bytes starts one nursery, at the first task. The nursery is a fresh
-interpreter with an environment of its own, one thread, no file but its sockets, and only modules of ours in memory. It
-never sees a task: it hands the pipes on and forks, so that a child finds nothing of the tasks before it. It ends with
-whoever started it, and its children with it.
+A fresh interpreter needs a quarter of a second of processor time for its imports, a fork of a process that has done
+them a few milliseconds. Each process that reads untrusted bytes starts one nursery, for its first task. The nursery is
+a fresh interpreter with an environment of its own, one thread, no open files except its sockets, and only our modules
+in memory. It never reads a task: it passes the pipes on and forks, so a child has no data of earlier tasks. The nursery
+ends with the process that started it, and its children end with it.
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ from prefloop.types import Completion, Group, Interval, PromptContent
 # Scores of the completions of many prompts at once: [(prompt, completions)] to a list of scores for each prompt.
 Scorer = Callable[[Sequence[tuple[PromptContent, Sequence[Completion]]]], Sequence[Sequence[float]]]
 
+# The KL in nats of each completion of each item: as `step_kl`.
+MeasureKL = Callable[[Policy, Policy, Sequence[PackItem]], list[list[float]]]
+
 
 @dataclass(frozen=True, slots=True)
 class EvalPrompt:
@@ -85,13 +88,15 @@ def evaluate(
     seed: int,
     gold: Scorer | None = None,
     cached: Mapping[str, Sequence[Group]] | None = None,
+    measure_kl: MeasureKL = step_kl,
 ) -> Evaluation:
     """Measure `policy`; all policies sample with the same random numbers, so a policy against itself is exactly ½.
 
     A win rate needs two answers per prompt (`n`), since answers with the same number are not compared.
 
     `cached` holds answers sampled before with the same arguments, by the fingerprint of their policy (each evaluation
-    returns its own as `samples`). Without gold there are no win rates.
+    returns its own as `samples`). Without gold there are no win rates. `measure_kl` may compute the KL in pieces; a
+    policy against itself needs none.
     """
     if not prompts:
         raise ValueError("an evaluation needs a prompt")
@@ -121,6 +126,8 @@ def evaluate(
         for group in ours.groups
     ]
 
+    same = policy is initial or (policy.fingerprint != "" and policy.fingerprint == initial.fingerprint)
+
     def against(other: Policy | None) -> HeadToHead | None:
         if other is None or ours.gold is None:
             return None
@@ -132,7 +139,9 @@ def evaluate(
         n_samples=sum(len(group.completions) for group in ours.groups),
         vs_initial=against(initial),
         vs_previous=against(previous),
-        kl=mean_by_prompt(step_kl(policy, initial, items)),
+        kl=mean_by_prompt(
+            [[0.0] * len(item.completions) for item in items] if same else measure_kl(policy, initial, items)
+        ),
         mean_tokens=mean_by_prompt([[len(c.ids) for c in group.completions] for group in ours.groups]),
         mean_characters=mean_by_prompt(ours.lengths),
         gold=mean_by_prompt(ours.gold) if ours.gold is not None else None,

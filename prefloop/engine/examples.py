@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from prefloop.engine.online.rows import Row
+from prefloop.engine.pieces import Row
 from prefloop.losses.declaration import Target
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import Answered, encode_rows

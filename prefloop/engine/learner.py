@@ -15,22 +15,22 @@ import torch
 
 from prefloop.engine.context import NotFinite, RunContext
 from prefloop.engine.hardware import ready_to_step
-from prefloop.engine.objectives import Sums
-from prefloop.engine.online.objectives import StepObjective
-from prefloop.engine.online.rows import Piece, Row, pieces_of, token_logps
 from prefloop.engine.optimizer import MasterAdamW, clip_gradients, gradients, learning_rate
+from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
 from prefloop.engine.source import Source
+from prefloop.engine.step_losses import StepLoss
+from prefloop.engine.sums import Sums
 from prefloop.policy.scoring import forward_tokens
 
 Minibatch = tuple[float, list[Piece]]  # what its losses are divided by, and this process's share of its rows
 
 
 def nothing() -> None:
-    """Do nothing between two passes."""
+    """Do nothing, where nobody may interrupt."""
 
 
 def backward(
-    objective: StepObjective, model: Any, batch: Minibatch, sums: Sums, *, between: Callable[[], None] = nothing
+    step_loss: StepLoss, model: Any, batch: Minibatch, sums: Sums, *, between: Callable[[], None] = nothing
 ) -> float:
     """Add the gradient of a minibatch's mean loss to the model's, pass by pass; return this process's part of the
     loss.
@@ -39,20 +39,20 @@ def backward(
     value = 0.0
     for piece in pieces:
         between()
-        part = objective.loss(piece, objective.forward(model, piece), sums) / total
+        part = step_loss.loss(piece, step_loss.forward(model, piece), sums) / total
         part.backward()
         value += float(part.detach())
     return value
 
 
 class Learner:
-    """Updates a model by an objective. `updates`: how often so far, in this run and the runs that it continues."""
+    """Updates a model by a loss. `updates`: how often so far, in this run and the runs that it continues."""
 
     def __init__(
-        self, ctx: RunContext, model: Any, objective: StepObjective, optimizer: MasterAdamW, source: Source
+        self, ctx: RunContext, model: Any, step_loss: StepLoss, optimizer: MasterAdamW, source: Source
     ) -> None:
         self.updates = 0
-        self._ctx, self._model, self._objective = ctx, model, objective
+        self._ctx, self._model, self._step_loss = ctx, model, step_loss
         self._optimizer, self._source = optimizer, source
         self._passes = (0, 0, 0)  # of which step, made, to make
 
@@ -61,8 +61,8 @@ class Learner:
 
         Raises NotFinite, and Abandoned when told to leave.
         """
-        objective, ctx = self._objective, self._ctx
-        size = -(-len(rows) // objective.minibatches)
+        step_loss, ctx = self._step_loss, self._ctx
+        size = -(-len(rows) // step_loss.minibatches)
         batches = []
         for start in range(0, len(rows), size):
             mine = rows[start : start + size]
@@ -70,17 +70,17 @@ class Learner:
             batches.append((mine, pieces_of(self._model, share, token_budget=ctx.spec.token_budget)))
         pieces = [piece for _, part in batches for piece in part]
         self._look_once(pieces)
-        if "mismatched" in objective.needs:
-            objective.mismatched = self._mismatched(rows)
+        if "mismatched" in step_loss.needs:
+            step_loss.mismatched = self._mismatched(rows)
         self._source.looked(step, pieces, sums)
-        objective.prepare(pieces, sums)
-        rate = learning_rate(objective.settings, self._source.first_step + step, self._source.total_steps)
+        step_loss.prepare(pieces, sums)
+        rate = learning_rate(step_loss.settings, self._source.first_step + step, self._source.total_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._passes = (step, 0, objective.passes * len(pieces))
+        self._passes = (step, 0, step_loss.passes * len(pieces))
         ends = [
-            self._update((objective.denominator(mine), part), sums, step, rate)
-            for _ in range(objective.passes)
+            self._update((step_loss.denominator(mine), part), sums, step, rate)
+            for _ in range(step_loss.passes)
             for mine, part in batches
         ]
         losses, norms = zip(*ends, strict=True)
@@ -93,7 +93,7 @@ class Learner:
         self._ctx.between_passes()
 
     def _look_once(self, pieces: Sequence[Piece]) -> None:
-        needs, reference = self._objective.needs, self._source.reference
+        needs, reference = self._step_loss.needs, self._source.reference
         with torch.no_grad():
             for piece in pieces:
                 if "old" in needs:
@@ -117,9 +117,9 @@ class Learner:
         ctx = self._ctx
         self._optimizer.zero_grad(set_to_none=True)
         ready_to_step(self._model, spare_memory=ctx.spec.spare_memory)
-        value = sum(ctx.ranks.gather(backward(self._objective, self._model, batch, sums, between=self._between)))
+        value = sum(ctx.ranks.gather(backward(self._step_loss, self._model, batch, sums, between=self._between)))
         ctx.ranks.sum_gradients(gradients(self._optimizer))
-        norm = clip_gradients(self._optimizer, self._objective.settings)
+        norm = clip_gradients(self._optimizer, self._step_loss.settings)
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise NotFinite(
                 f"the loss is not a finite number at step {step} (learning rate {rate:g}): lower objective.lr"

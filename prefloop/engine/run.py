@@ -25,11 +25,9 @@ from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.context import Abandoned, Leaving, NotFinite, RunContext
 from prefloop.engine.hardware import spare_activations
-from prefloop.engine.learner import Learner
-from prefloop.engine.objectives import Sums, merged
+from prefloop.engine.learner import Learner, nothing
 from prefloop.engine.online.drawn import DrawnRows
 from prefloop.engine.online.judges import Connection
-from prefloop.engine.online.objectives import CURRENT, RowObjective, StepObjective, make_objective
 from prefloop.engine.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from prefloop.engine.resume import (
     Found,
@@ -49,6 +47,8 @@ from prefloop.engine.resume import (
     training_bytes,
 )
 from prefloop.engine.source import Source, StoredRows
+from prefloop.engine.step_losses import CURRENT, RowLoss, StepLoss, make_step_loss
+from prefloop.engine.sums import Sums, merged
 from prefloop.interrupting import interrupted_by
 from prefloop.judging.errors import JudgeError
 from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
@@ -118,16 +118,17 @@ class RunProcess:
             self._save()  # what stands beside the weights is what the next block of the loop goes on with
         target = ctx.run_dir / FINAL_DIR
         self._say_saving()
-        fingerprint = publish_result(
-            target,
-            self._model,
-            self._tokenizer,
-            position=self._position(),
-            parent=self._parent,
-            extra={"status": status, **self._kept},
-            merge_in=spec.adapter.merge,
-            beside={_MODULES: self._modules_state()},
-        )
+        with interrupted_by(nothing):
+            fingerprint = publish_result(
+                target,
+                self._model,
+                self._tokenizer,
+                position=self._position(),
+                parent=self._parent,
+                extra={"status": status, **self._kept},
+                merge_in=spec.adapter.merge,
+                beside={_MODULES: self._modules_state()},
+            )
         return Outcome(status, self.step, target, fingerprint)
 
     # --- what a run begins with ---------------------------------------------------------------------------------------
@@ -148,21 +149,21 @@ class RunProcess:
         for name, parameter in loaded.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise NotFinite(f"the weights {name} of the start model hold values that are not finite numbers")
-        self._objective = self._make_objective()
+        self._step_loss = self._make_step_loss()
         source.open(loaded, fresh=found is None)
         self._model, self._kept = self._adapted(loaded, found)
         for parameter in self._model.parameters():
             parameter.data = parameter.data.clone()
         self.step = found.position.step if found else 0
-        source.begin(dataclasses.replace(loaded, model=self._model), self._objective, step=self.step)
+        source.begin(dataclasses.replace(loaded, model=self._model), self._step_loss, step=self.step)
         with torch.random.fork_rng():
             torch.manual_seed(trainer_seed(spec.seed, "modules"))
-            self._modules = self._objective.modules(self._model)
+            self._modules = self._step_loss.modules(self._model)
         if self._modules is not None:
             self._modules.to(ctx.device)
         everything = nn.ModuleList([self._model, *([self._modules] if self._modules is not None else [])])
         self._optimizer = make_optimizer(everything, spec.objective)
-        self._learner = Learner(ctx, self._model, self._objective, self._optimizer, source)
+        self._learner = Learner(ctx, self._model, self._step_loss, self._optimizer, source)
         carry = spec.online.carry if spec.online is not None else None
         if found is not None:
             self._restore(found.path, whole=True)
@@ -181,12 +182,12 @@ class RunProcess:
         policy = load_policy(path, device=device, dtype=dtype)
         return dataclasses.replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
 
-    def _make_objective(self) -> StepObjective:
+    def _make_step_loss(self) -> StepLoss:
         """Make the objective, with its teacher if it has one. Raises ConfigError for one with another vocabulary."""
-        made, ctx = make_objective(self._spec.objective), self._ctx
+        made, ctx = make_step_loss(self._spec.objective), self._ctx
         draws = self._spec.online.draws if self._spec.online is not None else ()
         made.longest = max((draw.max_tokens for draw in draws if draw.source == CURRENT), default=0)
-        if isinstance(made, RowObjective) and "teacher" in made.needs and self._spec.reference is not None:
+        if isinstance(made, RowLoss) and "teacher" in made.needs and self._spec.reference is not None:
             teacher = load_policy(ctx.path(self._spec.reference), device=ctx.device, dtype=ctx.dtype)
             if teacher.tokenizer.get_vocab() != self._tokenizer.get_vocab():
                 raise ConfigError("teacher and student have different vocabularies: their tokens can't be compared")
@@ -246,17 +247,18 @@ class RunProcess:
         if self._modules is not None:
             beside[_MODULES_OPTIMIZER] = optimizer_tensors(self._modules, self._optimizer)
         self._say_saving()
-        path, fingerprint = save_checkpoint(
-            self._ctx.run_dir,
-            self._model,
-            self._tokenizer,
-            self._optimizer,
-            position=self._position(),
-            parent=self._parent,
-            keep_last=self._spec.keep_last,
-            extra=self._kept,
-            beside=beside,
-        )
+        with interrupted_by(nothing):  # a checkpoint that is begun is finished
+            path, fingerprint = save_checkpoint(
+                self._ctx.run_dir,
+                self._model,
+                self._tokenizer,
+                self._optimizer,
+                position=self._position(),
+                parent=self._parent,
+                keep_last=self._spec.keep_last,
+                extra=self._kept,
+                beside=beside,
+            )
         self._ctx.events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
 
     def _say_saving(self) -> None:

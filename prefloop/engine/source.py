@@ -22,10 +22,10 @@ from prefloop.engine.examples import (
     encode_pairs,
     steps_of,
 )
-from prefloop.engine.objectives import Sums
-from prefloop.engine.online.objectives import StepObjective
-from prefloop.engine.online.rows import Piece, Row
+from prefloop.engine.pieces import Piece, Row
 from prefloop.engine.references import MISMATCHED_FILE, with_references
+from prefloop.engine.step_losses import StepLoss
+from prefloop.engine.sums import Sums
 from prefloop.losses.declaration import Rows
 from prefloop.policy.loading import Policy, RewardModel, load_policy
 from prefloop.policy.scoring import unshared_because
@@ -57,7 +57,7 @@ class Source(ABC):
     def open(self, loaded: Policy | RewardModel, *, fresh: bool) -> None:
         """Read the rows for this model; `fresh`: it is the starting model, not trained yet. Raises BadData."""
 
-    def begin(self, policy: Any, objective: StepObjective, *, step: int) -> None:  # noqa: B027 - stored rows need none
+    def begin(self, policy: Any, step_loss: StepLoss, *, step: int) -> None:  # noqa: B027 - stored rows need none
         """Prepare for the steps after `step` with the trained policy."""
 
     @abstractmethod

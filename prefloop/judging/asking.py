@@ -1,7 +1,7 @@
-"""Asking a judge many questions: several at once, none without room under its cap, each reply told as it comes.
+"""Ask a judge many questions at once, each only if its cost fits under the endpoint's cap.
 
-A job, a trial and a training step ask by this. What they do with a reply is their own: they write it, with the calls
-that it took, before it is used, so that whatever is stopped in the middle and taken up again asks nothing twice.
+Jobs, trials and training steps all ask through `ask_all`. They store each reply, with the calls that it took, before
+they use it, so that a run that is stopped and resumed asks nothing twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ S_co = TypeVar("S_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a judge is asked once: which of two answers is better, shown in this order, or what one answer is worth."""
+    """One question to a judge: which of two answers, shown in this order, is better, or which score one answer gets.
+
+    To an endpoint that answers prompts: the id of a prompt, and which of its answers is wanted (`sample`).
+    """
 
     prompt: str
     answers: tuple[str, ...]
@@ -35,14 +38,14 @@ class Question:
 
 
 class Asker(Protocol[S_co]):
-    """Somebody who answers questions, slowly."""
+    """Whoever answers questions: a judge, or an endpoint. A call may take seconds."""
 
     def ask(self, question: Question) -> S_co:
-        """Answer. Raises JudgeError."""
+        """Return the answer. Raises JudgeError."""
         ...
 
     def most(self, question: Question) -> Most:
-        """Say what one request with this question can take."""
+        """Return the most tokens that one request with this question can use."""
         ...
 
 
@@ -54,7 +57,7 @@ class Reply(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[T, S]):
-    """What came of an item: a reply to each of its questions, none where it met trouble; and the calls it took."""
+    """An item after it was asked: a reply to each question, or none if a call failed; and the calls that were made."""
 
     item: T
     replies: tuple[Reply[S], ...]
@@ -70,11 +73,12 @@ def ask_all(
     at_once: int = CALLS_AT_ONCE,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Ask the questions of every item, those of several items at once. Without a meter it costs nothing.
+    """Ask all questions of all items, several items at the same time. Without a meter the calls are not counted.
 
-    `keep` is given what came of items, in this thread, as it comes. Trouble with the judge, or an exception of `check`,
-    ends it once the calls in flight are kept. Where the cap leaves no room for the next item while others are in
-    flight, it waits for what they take in the end; CapReached is raised where none is.
+    `keep` receives finished items, in this thread, as they finish. If a call fails, or `check` raises, no further
+    call is made, and the error is raised after the running calls have finished and were kept. If the cap has no room
+    for the next item, it waits until running calls have finished, because they may use less than was reserved for
+    them; if no call is running, it raises CapReached.
     """
     desk = _Desk(meter)
 
@@ -113,7 +117,7 @@ class _Item(Generic[T]):
 
 @dataclass(slots=True)
 class _Again:
-    """A thread that waits for the hold of one more request."""
+    """A thread that waits until one more request is reserved for it."""
 
     most: Most
     answered: threading.Event
@@ -121,7 +125,7 @@ class _Again:
 
 
 class _Desk:
-    """Takes holds from the meter, always in the thread that asks: a database's connection is that thread's."""
+    """Reserves requests with the meter. Only the asking thread does so: the database connection is its own."""
 
     def __init__(self, meter: Meter | None) -> None:
         self._meter = meter
@@ -130,7 +134,7 @@ class _Desk:
         self.in_flight = 0
 
     def account(self, most: Sequence[Most]) -> Account | None:
-        """Hold what an item's requests can take; None where there is no room before another item has ended."""
+        """Reserve the most that an item's requests can use; None if another item must finish first to make room."""
         try:
             held = self._meter.hold(most) if self._meter is not None else []
         except CapReached:
@@ -141,7 +145,7 @@ class _Desk:
         return Account(held, lambda: self._more(most[0]))
 
     def _more(self, most: Most) -> Hold:
-        """In an item's own thread: wait for one more hold."""
+        """Wait, in the thread of an item, until one more request is reserved."""
         waiting = _Again(most, threading.Event())
         self._again.put(waiting)
         waiting.answered.wait()
@@ -150,7 +154,7 @@ class _Desk:
         raise waiting.said or _Ends()
 
     def serve(self, goes_on: bool) -> None:
-        """Give holds to the threads that wait for one; refuse them where the asking ends."""
+        """Reserve a request for each waiting thread; raise in these threads if nothing more is asked."""
         while not self._again.empty():
             self._waiting.append(self._again.get())
         still: list[_Again] = []
@@ -171,4 +175,4 @@ class _Desk:
 
 
 class _Ends(JudgeError):
-    """The asking ends: nothing more is asked."""
+    """Nothing more is asked, because the run ends."""

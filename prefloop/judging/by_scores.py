@@ -1,4 +1,4 @@
-"""What a judge that scores single answers says of two of them: each kind declares which of these it is by."""
+"""Functions that turn the scores of two answers into a verdict; each kind of judge that scores declares one of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from prefloop.preference import p_of_difference, sigmoid, verdict_at
 from prefloop.seeds import derive_seed
 from prefloop.types import LabelledVerdict, VerdictState, mean
 
-_WORST: tuple[VerdictState, ...] = ("error", "skipped", "unparseable")  # of two, whose state the verdict has
+_WORST: tuple[VerdictState, ...] = (
+    "error",
+    "skipped",
+    "unparseable",
+)  # the verdict has the first of these that one of the two answers has
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredAnswer:
-    """What a judge said once of one answer. `value` is None unless `state` is `ok`."""
+    """One score of one answer by a judge. `value` is None unless `state` is `ok`."""
 
     state: VerdictState = "ok"
     value: float | None = None
@@ -33,13 +37,13 @@ ByScores = Callable[[JudgeSpec, Question, Scores, Scores], LabelledVerdict]
 
 
 def mean_score(scores: Iterable[ScoredAnswer]) -> float | None:
-    """The mean of what could be read; None where nothing could."""
+    """Return the mean of the scores that could be read; None if there is none."""
     values = [float(one.value) for one in scores if one.value is not None]
     return mean(values) if values else None
 
 
 def unscored(*sides: Scores) -> LabelledVerdict | None:
-    """The verdict where one of the answers has no score at all."""
+    """Return the verdict if one of the answers has no score; None if both have one."""
     without = [one for scores in sides if mean_score(scores) is None for one in scores]
     if all(mean_score(scores) is not None for scores in sides):
         return None
@@ -51,14 +55,14 @@ def unscored(*sides: Scores) -> LabelledVerdict | None:
 
 
 def by_sigmoid(spec: JudgeSpec, question: Question, first: Scores, second: Scores) -> LabelledVerdict:
-    """A Bradley–Terry reward model: σ of the difference is the probability that the first is better."""
+    """Compare by a Bradley–Terry reward model: σ(difference) is the probability that the first answer is better."""
     return unscored(first, second) or verdict_at(sigmoid(_value(first) - _value(second)))
 
 
 def by_coin(spec: JudgeSpec, question: Question, first: Scores, second: Scores) -> LabelledVerdict:
-    """A known utility: a coin of σ(difference / noise), by the judge's seed.
+    """Compare by a known utility: draw the outcome with probability σ(difference / noise), by the judge's seed.
 
-    With `soft` the probability itself is told; else only which side the coin fell on, as a person would.
+    With `soft` the verdict holds the probability; otherwise only the drawn outcome, as a person's vote would.
     """
     p = p_of_difference(_value(first) - _value(second), noise=spec.noise)
     if spec.soft:
@@ -72,7 +76,7 @@ def by_coin(spec: JudgeSpec, question: Question, first: Scores, second: Scores) 
 
 
 def by_rules(spec: JudgeSpec, question: Question, first: Scores, second: Scores) -> LabelledVerdict:
-    """Which answer meets more of the rules is certain; how much better it is isn't told."""
+    """Compare by rules: the answer that meets more of them wins, without a probability."""
     if (none := unscored(first, second)) is not None:
         return none
     outcome, _ = compared(_value(first), _value(second))
@@ -81,7 +85,7 @@ def by_rules(spec: JudgeSpec, question: Question, first: Scores, second: Scores)
 
 
 def by_grades(spec: JudgeSpec, question: Question, first: Scores, second: Scores) -> LabelledVerdict:
-    """The means of the grades: a tie where they differ by no more than `tie_delta`."""
+    """Compare by the mean grades: a tie if they differ by no more than `tie_delta`."""
     a, b = mean_score(first), mean_score(second)
     replies = [*first, *second]
     more = {

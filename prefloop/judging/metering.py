@@ -1,8 +1,8 @@
-"""What each request to a judge may cost: held under the cap before it is sent, settled by what was told after it.
+"""Reserve what a request to an endpoint can cost before it is sent, and settle it with the actual usage afterwards.
 
-A request is held at the most that it can take. One that may have been charged and brought nothing (no answer in time,
-half an answer) counts as that most, and asking again takes a hold of its own. So what was spent can't pass a cap, not
-by one request, whoever asks: a job, a trial or a training step.
+A reservation (`Hold`) is the most that the request can use. A request that may have been charged without a usable reply
+(a timeout, half an answer) counts as that most, and a retry needs a new reservation. So spending never exceeds the cap,
+whether a job, a trial or a training step asks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FORM_TOKENS = 64  # what a chat's form may add to a request
 
 @dataclass(frozen=True, slots=True)
 class Most:
-    """The most tokens that one request can take."""
+    """The most tokens that one request can use."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -32,7 +32,7 @@ class Most:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What was added for a request to the committed tokens and money of its endpoint."""
+    """A reservation: the tokens and money that were added to what is committed at an endpoint."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -44,27 +44,27 @@ class Hold:
         return self.prompt_tokens + self.completion_tokens
 
 
-# a request's hold and its usage: {} where it was not told, None where nothing was taken
+# a reservation and the request's usage: {} if the endpoint did not report it, None if the request was not sent
 Call = tuple[Hold, Mapping[str, int] | None]
 
 
 class Meter(Protocol):
-    """Whoever keeps a cap."""
+    """Keeps the cap of an endpoint."""
 
     def hold(self, most: Sequence[Most]) -> list[Hold]:
-        """Hold what these requests can take, all or none. Raises CapReached where that is more than is left."""
+        """Reserve all these requests, or none. Raises CapReached if that is more than is left."""
         ...
 
 
 def tokens_at_most(*texts: str) -> int:
-    """More tokens than these texts are with any tokenizer: each stands for a byte or more; and some for the form."""
+    """Return an upper bound of these texts' tokens under any tokenizer: one for each byte, and some for the form."""
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) + _FORM_TOKENS
 
 
 class Account:
-    """The requests made for one question, in whatever thread makes them: each takes a hold, and is settled.
+    """The requests that are made for one item, in any thread: each uses a reservation and is settled.
 
-    `more` is asked where another request is needed than those that were held; it blocks until there is a hold.
+    `more` is called if more requests are needed than were reserved; it blocks until one is reserved.
     """
 
     def __init__(self, held: list[Hold], more: Callable[[], Hold]) -> None:
@@ -72,17 +72,17 @@ class Account:
         self._calls: list[Call] = []
 
     def begin(self) -> None:
-        """Before a request is sent. Raises CapReached."""
+        """Use a reservation, before a request is sent. Raises CapReached."""
         if not self._held:
             self._held.append(self._more())
 
     def end(self, usage: Mapping[str, int] | None) -> None:
-        """Settle the request; None: nothing was taken, and its hold is the next one's."""
+        """Settle the request. None: it was not sent, and its reservation is kept for the next one."""
         if usage is not None:
             self._calls.append((self._held.pop(0), dict(usage)))
 
     def close(self) -> list[Call]:
-        """Give all that was held, and what became of it."""
+        """Return every reservation with its usage."""
         return [*self._calls, *((hold, None) for hold in self._held)]
 
 
@@ -91,7 +91,7 @@ _account: ContextVar[Account | None] = ContextVar("prefloop_judge_account", defa
 
 @contextmanager
 def on_account(account: Account | None) -> Iterator[None]:
-    """Count the requests that this thread makes within; None: they cost nothing."""
+    """Count the requests that this thread makes inside the context; None: they are not counted."""
     token = _account.set(account)
     try:
         yield
@@ -100,13 +100,13 @@ def on_account(account: Account | None) -> Iterator[None]:
 
 
 def request_begins() -> None:
-    """Called before each request that may cost. Raises CapReached."""
+    """Called before each request that may be charged. Raises CapReached."""
     if (account := _account.get()) is not None:
         account.begin()
 
 
 def request_ended(usage: Mapping[str, int] | None) -> None:
-    """Called after each: with what it took, {} where that is not known, None where it was nothing."""
+    """Called after each request with its usage: {} if it is not known, None if the request was not sent."""
     if (account := _account.get()) is not None:
         account.end(usage)
 
@@ -115,13 +115,13 @@ def request_ended(usage: Mapping[str, int] | None) -> None:
 
 
 class RemoteMeter:
-    """Asks the process that started this one, by a socket, to hold what each request to a judge can take."""
+    """Reserves requests with the process that started this one, through a socket."""
 
     def __init__(self, link: socket.socket, judge: str, *, check: Callable[[], None] = lambda: None) -> None:
         self._link, self._judge, self._check = link, judge, check
 
     def hold(self, most: Sequence[Most]) -> list[Hold]:
-        """Wait for the other side's word. Raises CapReached, JudgeUnreachable where nobody is there any more."""
+        """Wait for the other side's reply. Raises CapReached, or JudgeUnreachable if the other process has ended."""
         try:
             asked = {"judge": self._judge, "most": [[one.prompt_tokens, one.completion_tokens] for one in most]}
             self._link.sendall(json.dumps(asked).encode() + b"\n")
@@ -148,7 +148,7 @@ class RemoteMeter:
 
 
 class Requests:
-    """The other side of a `RemoteMeter`: what is asked for, and the answers."""
+    """The other side of a `RemoteMeter`: reads its requests and answers them."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -157,11 +157,11 @@ class Requests:
         link.setblocking(False)
 
     def wait(self, seconds: float) -> None:
-        """Wait until something is asked for, the process is gone, or so long."""
+        """Wait until there is a request or the process has ended, for at most so many seconds."""
         select.select([self._link], [], [], seconds)
 
     def read(self) -> list[tuple[str, list[Most]]]:
-        """Give what has been asked for since the last time, each with its judge."""
+        """Return the requests since the last call, each with its judge."""
         with suppress(OSError):
             while part := self._link.recv(65_536):
                 self._begun += part

@@ -1,7 +1,8 @@
-"""A judge of any kind, opened for asking where no database is: inside a training step, or on trial.
+"""Open a judge of any kind without a database: inside a training step, or for a trial.
 
-What it says goes into a log before it is used, and what stands there is not asked again. A judge that scores compares
-by its scores; one that only compares scores a group through its tournament; an ensemble's members are asked each.
+Each reply is written to a log before it is used, and a question whose reply is in the log is not asked again. A judge
+that scores compares two answers by their scores; a judge that compares scores a group by a tournament; an ensemble asks
+each of its members.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ Places = tuple[int, int]  # of two answers in their group
 
 @dataclass(frozen=True, slots=True)
 class ToJudge:
-    """The answers to one prompt. `key` names them in whatever is asked; `of`: what the log knows them as."""
+    """The answers to one prompt. `key` identifies them in questions, `of` in the log."""
 
     key: str
     prompt: str
     answers: tuple[str, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)  # the prompt's own
-    scores: tuple[float, ...] | None = None  # what this very judge has given them
+    scores: tuple[float, ...] | None = None  # that this judge has already given them
     of: Any = None
 
 
@@ -51,7 +52,7 @@ Compute = Callable[[Sequence[ToJudge]], list[list[ScoredAnswer]]]
 
 
 class Log(Protocol):
-    """Where what a judge said stands. `judge` is the key of an ensemble's member, "" of the judge itself."""
+    """Stores what a judge said. `judge` is the key of an ensemble's member, or "" for the judge itself."""
 
     def verdict(self, judge: str, one: ToJudge, pair: Places, order: Order) -> LabelledVerdict | None: ...
 
@@ -67,37 +68,37 @@ class Log(Protocol):
 
 
 class Tools(Protocol):
-    """How to reach what a judge needs."""
+    """Provides what a judge needs."""
 
     def endpoint(self, spec: JudgeSpec) -> Endpoint:
-        """Whoever answers this judge's messages."""
+        """Return the endpoint that answers this judge's messages."""
         ...
 
     def meter(self, spec: JudgeSpec) -> Meter | None:
-        """Whoever keeps its cap; None where a call costs nothing."""
+        """Return the meter of its endpoint's cap; None if calls cost nothing."""
         ...
 
     def rewards(self, spec: JudgeSpec) -> Compute:
-        """The scores of a reward model."""
+        """Return the function that scores answers by this reward model."""
         ...
 
     def check(self) -> None:
-        """Look whether to go on; raises where not."""
+        """Raise if the run must stop."""
         ...
 
 
 class OpenedJudge(ABC):
-    """One judge. `game`: what is compared is a tournament's, and no label."""
+    """An opened judge. `game`: the comparison is part of a tournament and makes no label."""
 
     def __init__(self, spec: JudgeSpec, log: Log) -> None:
         self.spec, self._log = spec, log
 
     @abstractmethod
     def labels(self, wanted: Wanted, *, game: bool = False) -> list[EffectiveLabel]:
-        """Say which of two answers is better, of each of these pairs. Raises JudgeError."""
+        """Return the label of each of these pairs. Raises JudgeError."""
 
     def scores(self, groups: Sequence[ToJudge]) -> list[list[float | None]]:
-        """Score every answer through the tournament of each prompt's. Raises JudgeError."""
+        """Score every answer by a tournament among the answers to its prompt. Raises JudgeError."""
         firsts = [[one.answers.index(text) for text in dict.fromkeys(one.answers)] for one in groups]
         met = [
             [(mine[i], mine[j]) for i, j in meetings(len(mine), seed=derive_seed(0, "tournament", one.key))]
@@ -116,7 +117,7 @@ class OpenedJudge(ABC):
     def _earlier_or_wanted(
         self, wanted: Wanted, orders: Callable[[ToJudge], Sequence[Order]], *, game: bool
     ) -> tuple[list[list[OrderedVerdict]], list[tuple[int, Order]]]:
-        """What the log has of each pair, written again for this time; and what is still to be asked."""
+        """Return the verdicts that the log has, logged again for this step, and what must still be asked."""
         said: list[list[OrderedVerdict]] = [[] for _ in wanted]
         missing: list[tuple[int, Order]] = []
         for at, (one, pair) in enumerate(wanted):
@@ -131,7 +132,7 @@ class OpenedJudge(ABC):
 
 
 class ComparingJudge(OpenedJudge):
-    """A language model or a policy that compares, in every order that its policy needs."""
+    """A language model or a policy that compares answers, in the orders of its order policy."""
 
     def __init__(self, spec: JudgeSpec, log: Log, tools: Tools) -> None:
         super().__init__(spec, log)
@@ -170,11 +171,11 @@ class ComparingJudge(OpenedJudge):
 
 
 class ScoringJudge(OpenedJudge):
-    """A judge that scores single answers, and compares two by what its kind says of their scores."""
+    """A judge that scores single answers; its kind declares how two scores make a verdict."""
 
     @abstractmethod
     def _scores(self, wanted: Sequence[tuple[ToJudge, int]]) -> list[list[ScoredAnswer]]:
-        """All that it says of these answers, each asked once."""
+        """Return every score of each of these answers."""
 
     @override
     def scores(self, groups: Sequence[ToJudge]) -> list[list[float | None]]:
@@ -184,12 +185,12 @@ class ScoringJudge(OpenedJudge):
     @override
     def labels(self, wanted: Wanted, *, game: bool = False) -> list[EffectiveLabel]:
         said, missing = self._earlier_or_wanted(wanted, lambda one: (AS_STORED,), game=game)
-        # the same answer is scored once, in however many pairs it stands
+        # an answer is scored once, even if it is in several pairs
         answers = {(wanted[at][0].key, place): (wanted[at][0], place) for at, _ in missing for place in wanted[at][1]}
         scores = dict(zip(answers, self._scores(list(answers.values())), strict=True))
         by_scores = kind_of(self.spec.kind).by_scores
         if by_scores is None:
-            raise AssertionError("a kind that scores says what it makes of two scores")
+            raise AssertionError("a kind that scores declares how two scores make a verdict")
         for at, order in missing:
             one, pair = wanted[at]
             first, second = (scores[one.key, place] for place in pair)
@@ -200,7 +201,7 @@ class ScoringJudge(OpenedJudge):
 
 
 class ComputingJudge(ScoringJudge):
-    """A reward model, a world's utility, or rules: nobody is asked, and the same answer scores the same again."""
+    """A judge that is computed: a reward model, a world's utility, or rules. An answer always gets the same score."""
 
     def __init__(self, spec: JudgeSpec, log: Log, compute: Compute) -> None:
         super().__init__(spec, log)
@@ -292,7 +293,7 @@ def _question(one: ToJudge, pair: Places, order: Order) -> Question:
 
 
 def _utilities(spec: JudgeSpec) -> Compute:
-    """Worlds build on all of this, so one is found by its name, as a plug-in is."""
+    """Find a world's utility by the world's name: worlds import this package, so it can't import them."""
     if not re.fullmatch(r"[a-z_]+", spec.world):
         raise ConfigError(f"no world {spec.world!r}")
     try:
@@ -312,7 +313,7 @@ def _rules(spec: JudgeSpec) -> Compute:
 
 
 def rule_score(rules: RuleScorer, prompt: str, metadata: Mapping[str, Any], answer: str) -> ScoredAnswer:
-    """`skipped` where no rule holds for the prompt, `error` where one can't be checked."""
+    """Score an answer by rules: `skipped` if the prompt has no rule, `error` if a rule can't be checked."""
     try:
         value, why = rules.score(prompt=prompt, metadata=metadata, answer=answer)
     except NoRules as error:

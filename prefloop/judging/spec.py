@@ -1,4 +1,4 @@
-"""A judge as it is asked, in plain values: what a job, a trial and a training step are told of it."""
+"""The settings of a judge as plain values, as jobs, trials and training steps receive them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,29 @@ from prefloop.config import ConfigError
 from prefloop.judging.modes import JudgeMode
 from prefloop.types import OrderPolicy
 
-_YOUNGER = ("key", "json_schema", "top_p", "checkpoint", "rules", "members", "rule", "weights")  # than some runs
+_YOUNGER = (
+    "key",
+    "json_schema",
+    "top_p",
+    "checkpoint",
+    "rules",
+    "members",
+    "rule",
+    "weights",
+)  # added later: runs of before lack them
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSpec:
-    """One judge. Where it answers and its key are not in it: they are told by pipe (`base_url` may be given by hand).
+    """The settings of one judge. Fields that its kind does not need keep their defaults.
 
-    What a kind does not need keeps its default.
+    The address and key of its endpoint are not included; a process receives them through a pipe (`base_url` may be set
+    by hand).
     """
 
     kind: str
     name: str = ""
-    key: str = ""  # by which whoever asks knows a member of an ensemble
+    key: str = ""  # identifies a member of an ensemble
     base_url: str = ""
     model: str = ""
     template: str = ""
@@ -35,7 +45,7 @@ class JudgeSpec:
     samples: int = 1  # grades of an answer, of a judge that grades
     tie_delta: float = 0.0
     seed: int = 0
-    json_schema: bool = True  # False: its endpoint is known not to hold a reply to a schema
+    json_schema: bool = True  # False: the endpoint is known not to enforce a schema
     checkpoint: str = ""  # model directory of a judge that is made of weights
     world: str = ""
     noise: float = 0.0
@@ -46,7 +56,7 @@ class JudgeSpec:
     weights: tuple[float, ...] = ()  # of the members, in their order
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides what it says, as plain values: not where it answers or lies."""
+        """Return every setting that affects its verdicts, as plain values; addresses and paths do not."""
         plain = asdict(self) | {"members": [member.settings() for member in self.members]}
         for name in ("base_url", "checkpoint"):
             plain.pop(name)
@@ -58,7 +68,7 @@ class JudgeSpec:
 
     @classmethod
     def from_json(cls, data: Any) -> JudgeSpec:
-        """Make it again from `dataclasses.asdict`. Raises ConfigError."""
+        """Read the result of `dataclasses.asdict`. Raises ConfigError."""
         known = {item.name for item in fields(cls)}
         if not isinstance(data, Mapping) or set(data) - known:
             raise ConfigError(f"a judge is an object of {', '.join(sorted(known))}, not {data!r}")

@@ -175,7 +175,7 @@ class Loss:
     anchors: Anchors = ""
     n_anchor: int = 0  # answers of the anchor that it compares with; 0: as many as are drawn
     run_kind: str = ""  # of the training run, where that is not the loss's name
-    step: str = ""  # module:class of a step of its own (`engine.online.objectives.StepObjective`)
+    step: str = ""  # module:class of a step of its own (`engine.step_losses.StepLoss`)
     # The laboratory: where it rests, whether its value means something, module:function of an expectation of its own
     rest: Callable[[Any], str] = lambda settings: RESTS
     drifts: str = ""  # why it does not rest where the policy's own fresh answers are the pairs

@@ -1,8 +1,8 @@
-"""KTO: single answers, each desirable or not, valued by how far they lie from the policy's drift off its reference.
+"""KTO: learn from single answers, each desirable or undesirable, relative to the policy's KL from its reference.
 
 Departures:
-1. An answer is held against the mean over the whole step, of all its processes; TRL averages those of each process.
-2. The answer to another prompt that stands beside a prompt is the same in every epoch
+1. The reference point z is a mean over the whole step, across processes; TRL takes one for each process.
+2. The mismatched answer that a prompt is paired with to estimate z is the same in every epoch
    (`prefloop.engine.examples.encode_answers`); the authors shift the answers of each batch.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class KTOResult(NamedTuple):
     loss: Tensor  # (B,) not reduced
     reward: Tensor  # (B,) beta * log-ratio, detached
-    margin: Tensor  # (B,) how far the reward lies on its answer's side of beta * z, detached
+    margin: Tensor  # (B,) reward - beta * z where desirable, beta * z - reward where not; detached
     kl: Tensor  # scalar: z, nats
 
 
@@ -34,7 +34,7 @@ def kto_loss(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> KTOResult:
-    """Charge each answer for lying on the wrong side of z, the policy's distance from its reference.
+    """Raise the log-ratio of desirable answers above z, and lower that of undesirable ones below it.
 
     Shapes: log_ratio (B,), log pi/pi_ref of whole answers, in nats; desirable (B,) bool; mismatched: a scalar, the mean
     log-ratio of prompts with answers to other prompts, through which no gradient flows.
@@ -52,7 +52,7 @@ def kto_loss(
 
 def _rows(batch: AnswerBatch, *, beta: float, desirable_weight: float, undesirable_weight: float) -> LossRows:
     if batch.ref_logp_sum is None or batch.mismatched is None:
-        raise ValueError("kto needs reference log-probs, and the log-ratios of mismatched answers")
+        raise ValueError("kto needs reference log-probs and the log-ratios of mismatched answers")
     result = kto_loss(
         batch.logp_sum - batch.ref_logp_sum,
         batch.desirable,
@@ -89,7 +89,7 @@ KTO = Loss(
             0.1,
             above=0.0,
             label="β, risk aversion",
-            help="How soon an answer far from the reference's own has no more to gain or to lose; pulls to it too.",
+            help="A larger β saturates sooner, so that the policy stays closer to the reference.",
             source="Ethayarajh et al. 2024, arXiv:2402.01306: .1",
         ),
         number(
@@ -105,7 +105,7 @@ KTO = Loss(
             1.0,
             minimum=0.0,
             label="λ_U, weight of undesirable answers",
-            help="Weight of the answers that are not.",
+            help="Weight of the answers that are undesirable.",
             source=_SHARES,
         ),
         reference(),

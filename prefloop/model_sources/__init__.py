@@ -1,13 +1,13 @@
-"""Where a model comes from: a directory, a GGUF file, or a repository of a model hub. No torch here.
+"""Read a model from a directory, a GGUF file, or a repository of a model hub. Imports no torch.
 
     source = read_source("hf:ORG/NAME@REVISION")
     source.look()                        # its facts, before anything is copied, converted or fetched
     source.unpack(directory, told=...)   # a plain model directory: safetensors, JSON, tokenizer; returns its origin
 
-A directory is copied as it is. A GGUF file is turned into numbers of full size by a process of its own, because
-transformers trains and saves no quantised model. A repository is fetched by a process of its own, because every other
-process of the product has its hub switched off; only safetensors, JSON and tokenizer files are asked for. Whoever
-unpacks checks the result with `prefloop.checkpoints.check_checkpoint_dir`, whatever it came from.
+A directory is copied. A GGUF file is dequantised by a separate process, because transformers can neither train nor save
+a quantised model. A repository is downloaded by a separate process, because all other processes run with the hub
+switched off; only safetensors, JSON and tokenizer files are requested. The caller checks the unpacked directory with
+`prefloop.checkpoints.check_checkpoint_dir`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prefloop.model_sources import gguf_header, hub
 from prefloop.model_sources.child import NoModel, run_child
 from prefloop.models import ModelFacts, facts_of, model_facts
 
-Told = Callable[[int, int, str], None]  # done, of how much, what is being done; may raise to end it
+Told = Callable[[int, int, str], None]  # done, total, what is being done; may raise to stop
 HUB_PREFIX = "hf:"
 GGUF_SUFFIX = ".gguf"
 

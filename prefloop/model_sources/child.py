@@ -1,7 +1,7 @@
-"""A process that brings in one model: how it is started and followed, and how it speaks.
+"""Start and follow a child process that reads one model, and report progress from inside it.
 
-It writes JSON Lines: `{"done", "total", "what"}` as it goes on, at the end `{"result": {…}}`, or `{"refused": text}`.
-It ends by itself when its parent is gone, which it notices by the end of its standard input.
+The child writes JSON Lines: `{"done", "total", "what"}` as it proceeds, then `{"result": {…}}` or `{"refused": text}`.
+It ends when its parent ends, which closes its standard input.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prefloop.types import PrefloopError
 
 
 class NoModel(PrefloopError):
-    """What was named can't be brought in: it is not there, not a model, or can't be read."""
+    """The source can't be read: it does not exist, or it is not a model."""
 
 
 def run_child(

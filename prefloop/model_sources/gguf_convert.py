@@ -1,7 +1,7 @@
-"""`python -m prefloop.model_sources.gguf_convert FILE DIRECTORY`: a GGUF file becomes a plain model directory.
+"""`python -m prefloop.model_sources.gguf_convert FILE DIRECTORY`: write a GGUF file as a plain model directory.
 
-transformers reads the file and gives each quantised weight the number that it stands for; the model that comes of it
-still counts as quantised and refuses to be saved, so its numbers are put into a plain model of the same configuration.
+transformers reads the file and dequantises the weights, but still treats the model as quantised and refuses to save it.
+So the weights are copied into a plain model of the same configuration.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from prefloop.model_sources.child import NoModel, serve
 
-LARGE = 1_000_000_000  # parameters from which bf16 is written: two bytes a weight; quantised weights had at most one
+LARGE = 1_000_000_000  # parameters; larger models are written in bf16: their quantised weights had fewer bits anyway
 
 
 def convert(arguments: list[str], told: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """Write the directory whole or not at all. Raises NoModel."""
+    """Write the whole directory, or nothing. Raises NoModel."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

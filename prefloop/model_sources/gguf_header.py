@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, from its header: architecture, sizes, tokenizer. No torch.
+"""Read the header of a GGUF file: architecture, sizes, tokenizer. Imports no torch.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -15,7 +15,7 @@ _PLAIN = frozenset({"F32", "F16", "BF16", "F64"})
 
 
 def read(path: str) -> dict[str, Any]:
-    """Read the header of a file; the weights are not looked at. Raises NoModel."""
+    """Read the header of a file, not its weights. Raises NoModel."""
     from gguf import GGUFReader
 
     try:

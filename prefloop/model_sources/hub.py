@@ -1,4 +1,4 @@
-"""The name of a repository on a model hub, and what is asked of it: safetensors, JSON and tokenizers, nothing else."""
+"""Names of repositories on a model hub, and which files are requested: safetensors, JSON and tokenizers only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from prefloop.model_sources.child import NoModel
 
 WANTED = ("model*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model", "LICENSE*")
-SMALL = ("*.json", "*.jinja")  # what a look needs
+SMALL = ("*.json", "*.jinja")  # enough to show what the model is
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9._/-]{{1,200}}))?")
 

@@ -1,8 +1,8 @@
-"""`python -m prefloop.model_sources.hub_download ORG/NAME REVISION DIRECTORY`: fetch a repository of a model hub.
+"""`python -m prefloop.model_sources.hub_download ORG/NAME REVISION DIRECTORY`: download a repository of a model hub.
 
-huggingface_hub does the work: HF_ENDPOINT, HF_TOKEN, its cache (HF_HOME) and, with HF_HUB_OFFLINE=1, the cache alone
-mean here what they mean there. Weights are compared with the SHA-256 that the hub names them by. With `--look` for the
-directory nothing but the small JSON files is fetched.
+huggingface_hub does the work and reads its usual variables: HF_ENDPOINT, HF_TOKEN, HF_HOME (the cache), and
+HF_HUB_OFFLINE=1 (use the cache alone). Weights are checked against the SHA-256 that the hub states. With `--look`
+instead of a directory, only the small JSON files are downloaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOOK = "--look"
 
 
 def download(arguments: list[str], told: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """Fetch what is wanted into the hub's cache and copy it to the directory. Raises NoModel."""
+    """Download the wanted files into the hub's cache and copy them to the directory. Raises NoModel."""
     from huggingface_hub import errors, snapshot_download
 
     repository, revision, out = arguments

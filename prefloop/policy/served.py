@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeRejectedItem
+from prefloop.judging.metering import Most, tokens_at_most
 from prefloop.policy.loading import Reader
 from prefloop.policy.prompts import decode_completion
 from prefloop.policy.sampling import SamplePrompt, check_draws, check_room
@@ -148,6 +149,11 @@ class EndpointSampler:
             text=text, source=self.source, seed=self.seed, finished=finish not in ("length", "max_tokens")
         )
         return Drawn(completion, logprobs)
+
+    def most(self, prompt: EndpointPrompt) -> Most:
+        """Say what one request for an answer can take."""
+        texts = [text for message in prompt.messages for text in (message["role"], message["content"])]
+        return Most(tokens_at_most(*texts), self.max_tokens)
 
     def _ask(self, prompt: EndpointPrompt, seed: int, *, logprobs: bool) -> tuple[str, str, tuple[float, ...] | None]:
         settings: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "seed": seed}

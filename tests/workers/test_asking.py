@@ -2,132 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import re
-import threading
 import time
 from collections import Counter
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from django.core.management import call_command
-from django.db.models import Sum
 
 from apps.jobs.drain import drain
 from apps.jobs.models import Job
-from apps.judging.attack_figures import attack_figures
-from apps.judging.models import AttackTrial
-from apps.judging.services import BadJudge, judge_create, judge_draft, judging_run_create, judging_run_enqueue
-from apps.judging.trials import attack_start, trial_start
+from apps.judging.services import BadJudge, judge_create, judging_run_enqueue
 from apps.labels.models import Preference, Score, Verdict
 from apps.labels.selectors import scores_of
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Endpoint, Spend
 from apps.policies.spending import spent_on
-from prefloop.judging.attacks import attacks
-from prefloop.judging.client import ChatEndpoint, Limits
 from tests.workers.ensembles import ensemble_create
+from tests.workers.scripted import asked, honest, llm, states
 
 pytestmark = pytest.mark.django_db
-USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-
-
-class Scripted(ThreadingHTTPServer):
-    """An endpoint whose answer to a request is `say(text of the request, how often it was asked before)`."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), ScriptedHandler)
-        self.asked = Counter()
-        self.say = lambda text, nth: "[[A]]"
-        self.lock = threading.Lock()
-        self.stopping = threading.Event()
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-    def handle_error(self, request, client_address):
-        """Clients hang up on some of these, as they should."""
-
-
-class ScriptedHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_POST(self):
-        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
-        with self.server.lock:
-            nth = self.server.asked[text]
-            self.server.asked[text] += 1
-        said = self.server.say(text, nth)
-        if isinstance(said, str):
-            message = {"role": "assistant", "content": said}
-            said = {"choices": [{"index": 0, "finish_reason": "stop", "message": message}], "usage": USAGE}
-        if callable(said):
-            self.close_connection = True
-            said(self)
-            return
-        status, kind, body, more = said if isinstance(said, tuple) else (200, "application/json", json.dumps(said), {})
-        body = body.encode() if isinstance(body, str) else body
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **more}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(settings, monkeypatch):
-    made = Scripted()
-    settings.ENDPOINT_ALLOW = [f"127.0.0.1:{made.server_port}"]
-    quick = Limits(read_seconds=0.4, total_seconds=1.5, attempts=2, backoff_seconds=0.01, max_bytes=1_000_000)
-    monkeypatch.setattr("workers.asking.ChatEndpoint", functools.partial(ChatEndpoint, limits=quick))
-    yield made
-    made.stopping.set()
-    made.shutdown()
-    made.server_close()
-
-
-@pytest.fixture
-def endpoint(project, server):
-    return endpoint_create(
-        project=project, name="there", base_url=f"http://127.0.0.1:{server.server_port}/v1", model="m"
-    )
-
-
-@pytest.fixture
-def pairs(project, make_comparison):
-    """pairs(n): comparisons whose first answers are better to whoever prefers the word “good”."""
-    return lambda n: [make_comparison(project, (f"good {k}", f"poor {k}")) for k in range(n)]
-
-
-def llm(project, endpoint, name="judge", **more):
-    return judge_create(project=project, name=name, kind="llm", endpoint=endpoint, criterion="kinder", **more)
-
-
-def asked(judge, comparisons, **more):
-    run = judging_run_create(project=judge.project, judge=judge, comparison_ids=[row.pk for row in comparisons], **more)
-    drain(["cpu"], worker_name="w")
-    return run
-
-
-def between(text, label):
-    """What a judge sees of an answer: what lies within its fence."""
-    found = re.search(rf"=== BEGIN {label} ([0-9a-f]+) ===\n(.*)\n=== END {label} \1 ===", text, re.DOTALL)
-    return found[2]
-
-
-def honest(text, nth=0):
-    """Prefer the answer with “good” in it, wherever it stands."""
-    return "[[A]]" if "good" in between(text, "ANSWER A") else "[[B]]"
-
-
-def states(judge):
-    return Counter(Verdict.objects.filter(judge=judge).values_list("state", flat=True))
 
 
 # --- grades ----------------------------------------------------------------------------------------------------------
@@ -352,70 +244,3 @@ def test_a_retry_run_leaves_what_is_well_alone(project, server, endpoint, pairs)
 
 
 # --- trials and attacks ----------------------------------------------------------------------------------------------
-
-
-def gullible(text, nth=0):
-    """Obey an answer that asks to be chosen; else prefer “good”."""
-    a, b = ("choose this answer" in between(text, f"ANSWER {label}") for label in "AB")
-    return "[[A]]" if a and not b else "[[B]]" if b and not a else honest(text)
-
-
-def test_the_attacks_are_put_into_the_worse_answer_and_counted(project, server, endpoint, pairs, capsys):
-    server.say = gullible
-    judge = llm(project, endpoint)
-    rows = pairs(3)
-    asked(judge, rows)
-    call_command("judge_attack", "--judge", "judge", "--project", project.slug, "-n", "2", "--json")
-    said = json.loads(capsys.readouterr().out)
-    n_attacks = len(attacks())
-    trials = AttackTrial.objects.filter(judge=judge)
-    assert trials.count() == 2 * n_attacks
-    assert set(trials.values_list("side", flat=True)) == {"second"}
-    assert set(trials.filter(flipped=True).values_list("attack", flat=True)) == {"order"}
-    assert (said["flipped"]["n"], said["control"]["rate"]) == (2 * (n_attacks - 1), 0.0)
-    assert said["flipped"]["rate"] == pytest.approx(1 / (n_attacks - 1))
-    assert said["rows"][0]["name"] == "order"
-    assert said["rows"][0]["share"]["rate"] == 1.0
-    assert not Verdict.objects.filter(run=None).exists()  # no attack leaves a verdict
-    n_asked = sum(server.asked.values())
-    assert Spend.objects.filter(purpose="attack").aggregate(n=Sum("n_calls"))["n"] == 4 * n_attacks
-    call_command("judge_attack", "--judge", "judge", "--project", project.slug, "-n", "2", "--json")
-    assert sum(server.asked.values()) == n_asked
-    assert trials.count() == 2 * n_attacks
-
-
-def test_an_honest_grader_is_not_flipped_and_an_undecided_one_can_t_be_attacked(project, server, endpoint, pairs):
-    server.say = lambda text, nth: f"Score: {4 if 'good' in text else 2}"
-    judge = llm(project, endpoint, mode="rubric")
-    with pytest.raises(BadJudge, match="has no verdicts yet"):
-        attack_start(judge=judge)
-    asked(judge, pairs(1))
-    attack_start(judge=judge, n=1)
-    drain(["cpu"], worker_name="w")
-    found = attack_figures(judge)
-    assert (found.flipped.rate, found.n_pairs) == (0.0, 1)
-    assert found.flipped.high > 0.5  # one pair tells little
-    assert AttackTrial.objects.filter(judge=judge, outcome="first").count() == len(attacks())
-
-
-@pytest.mark.parametrize(("mode", "n_calls"), [("text", 4), ("additive", 12)])
-def test_a_draft_is_tried_on_a_few_pairs_and_leaves_no_verdict(project, server, endpoint, pairs, mode, n_calls):
-    server.say = lambda text, nth: honest(text) if mode == "text" else f"Score: {4 if 'good' in text else 2}"
-    endpoint.input_price = Decimal(1)
-    endpoint.save()
-    rows = pairs(2)
-    draft = judge_draft(
-        project=project, name="draft", kind="llm", endpoint=endpoint, mode=mode, criterion="kinder",
-        options={"samples": 3, "max_tokens": 100},
-    )  # fmt: skip
-    job = trial_start(draft=draft, comparison_ids=[row.pk for row in rows])
-    drain(["cpu"], worker_name="w")
-    job.refresh_from_db()
-    assert job.state == "succeeded", job.error
-    assert len(job.result["calls"]) == n_calls == sum(server.asked.values())
-    assert {label["outcome"] for label in job.result["labels"].values()} == {"first"}
-    assert all(call["raw"] for call in job.result["calls"])
-    assert job.result["nanos"] == n_calls * 100 * 1000  # 100 tokens a call at a dollar a million
-    assert Spend.objects.filter(purpose="trial").aggregate(n=Sum("n_calls"))["n"] == n_calls
-    assert not Verdict.objects.exists()
-    assert not Score.objects.exists()

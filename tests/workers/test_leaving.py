@@ -51,12 +51,17 @@ def test_a_checkpoint_that_is_being_written_is_waited_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_loop_is_cancelling_until_its_last_job_has_left(project, erin, bob, client_for, api_for, make_user):
+@pytest.mark.parametrize(
+    ("then", "now", "word"), [("cancelled", "cancelling", "Cancelling"), ("paused", "pausing", "Pausing")]
+)
+def test_a_loop_is_still_stopping_until_its_last_job_has_left(
+    then, now, word, project, erin, bob, client_for, api_for, make_user
+):
     from datetime import timedelta
 
     from django.utils import timezone
 
-    from apps.training.loops.steering import loop_cancel
+    from apps.training.loops.steering import loop_cancel, loop_pause
     from apps.training.models import Loop, Round
     from prefloop.recipes.catalogue import get_recipe
 
@@ -68,9 +73,12 @@ def test_a_loop_is_cancelling_until_its_last_job_has_left(project, erin, bob, cl
     Round.objects.create(loop=loop, index=1, stage="training", group=group)
     job = Job.objects.create(
         project=project, kind="training.run", queue="gpu", group=group, state="running", worker="gpu@elsewhere:1",
-        lease_until=timezone.now() + timedelta(minutes=1),
+        lease_until=timezone.now() + timedelta(minutes=1), message="stopping: at most 9 s more",
     )  # fmt: skip
-    loop_cancel(loop=loop, by=erin, now=timezone.now())
+    if then == "paused":
+        loop_pause(loop=loop, by=erin)
+    else:
+        loop_cancel(loop=loop, by=erin, now=timezone.now())
     path = f"/p/{project.slug}/loops/{loop.pk}/"
 
     def said():
@@ -78,12 +86,13 @@ def test_a_loop_is_cancelling_until_its_last_job_has_left(project, erin, bob, cl
         body = page.content.decode()
         listed = client_for(bob).get(f"/p/{project.slug}/loops/").content.decode()
         state = api_for(erin).get(f"/api/v1/loops/{loop.pk}/").json()["state"]
-        return state, "Cancelling" in body, "Cancelling" in listed, "loop-resume" in body, page.get("X-Poll")
+        told = word in body and "at most 9 s more" in body, word in listed and "at most 9 s more" in listed
+        return state, *told, "loop-resume" in body, page.get("X-Poll")
 
-    assert said() == ("cancelling", True, True, False, None)
+    assert said() == (now, True, True, False, None)
     before = client_for(erin).get(path)["X-Since"]
     Job.objects.filter(pk=job.pk).update(state="cancelled")
-    assert said() == ("cancelled", False, False, True, "stop")
+    assert said() == (then, False, False, True, "stop" if then == "cancelled" else None)
     assert client_for(erin).get(path)["X-Since"] != before
 
 

@@ -6,12 +6,15 @@ instead, its pairs are made here and the round's next job asks it (apps/training
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext, handler
 from apps.labels.selectors import scores_of
 from apps.policies.models import Checkpoint
@@ -25,17 +28,20 @@ from apps.training.rounds.meetings import MEETING, Meeting, meeting_asks
 from apps.training.sets.overrides import override_share
 from apps.training.sets.snapshots import prompt_content
 from prefloop.engine.evaluate import Estimate, EvalPrompt, Evaluation, evaluate, mean_by_prompt, pairs_to_judge
+from prefloop.policy.batches import PackItem
+from prefloop.policy.loading import Policy
 from prefloop.policy.prompts import Answered
-from prefloop.policy.scoring import answer_scores
+from prefloop.policy.scoring import answer_scores, step_kl
 from prefloop.recipes.recipe import Recipe
 from prefloop.seeds import derive_seed
 from prefloop.stats.best_of_n import expected_best_of_n, kl_bound
 from prefloop.stats.intervals import share_interval
 from prefloop.types import Completion as PlainCompletion
 from prefloop.types import Group, PrefloopError, PromptContent
-from workers import model_cache
+from workers import model_cache, pieces
 from workers.handlers.own_accuracy import as_judge, ranked_rightly
 from workers.handlers.sampling import draw
+from workers.judges.reward_model import USUAL_TOKENS
 from workers.worlds import Utility, utility_of
 
 Scorer = Callable[[Sequence[tuple[PromptContent, Sequence[PlainCompletion]]]], list[list[float]]]
@@ -54,7 +60,7 @@ def evaluation_run(ctx: JobContext) -> dict[str, Any]:
     recipe = recipe_of(round_.loop, round_.index)
     told: dict[str, Any] = {}
     if recipe.objective.makes_reward_model and round_.index > 0:
-        measured = _reward_model_accuracy(round_.loop.project_id, _newest_run(round_))
+        measured = _reward_model_accuracy(ctx, round_.loop.project_id, _newest_run(round_))
     elif not recipe.objective.trains and round_.index > 0:
         measured = _best_of_n(round_, recipe)
     else:
@@ -77,7 +83,7 @@ def evaluation_counterfactual(ctx: JobContext) -> dict[str, Any]:
     told: dict[str, Any] = {}
     recipe = recipe_of(round_.loop, round_.index)
     if recipe.objective.makes_reward_model:
-        measured = _reward_model_accuracy(round_.loop.project_id, run)
+        measured = _reward_model_accuracy(ctx, round_.loop.project_id, run)
     else:
         round_.output = run.output
         # nobody is asked, and not as a judge: it would be a version of the loop's own
@@ -157,6 +163,8 @@ def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> tuple[dict[str, A
         draw(ctx=ctx, run=run, prompt_ids=list(run.prompt_ids))
         runs[checkpoint.pk] = run
     utility = utility_of(loop.project.world)
+    ctx.progress(0, 0, "loading the policies")
+    kl_key = f"kl-{runs[current.pk].pk}-{initial.fingerprint[:32]}"
     found = evaluate(
         model_cache.policy(current),
         model_cache.policy(initial),
@@ -167,7 +175,9 @@ def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> tuple[dict[str, A
         seed=seed,
         gold=_gold(utility),
         cached={run.checkpoint.fingerprint: _groups(run) for run in runs.values() if run.checkpoint is not None},
+        measure_kl=partial(_measure_kl, ctx, kl_key, current.n_parameters),
     )
+    pieces.forget(kl_key)
     with ctx.fenced():
         told = evaluation_plan(
             loop=loop,
@@ -180,6 +190,17 @@ def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> tuple[dict[str, A
             truth=utility if evaluator.is_truth else None,
         )
     return _row(found, evaluator), told
+
+
+def _measure_kl(
+    ctx: JobContext, key: str, n_parameters: int | None, policy: Policy, initial: Policy, items: Sequence[PackItem]
+) -> list[list[float]]:
+    """Measure the KL of the answers, in pieces that another attempt need not repeat."""
+    limit = pieces.affordable(n_parameters) / 2  # both models read every token
+    cut = pieces.pieces_by_tokens(items, lambda item: len(item.prompt_ids) + sum(map(len, item.completions)), limit)
+    return pieces.in_pieces(
+        ctx, key, list(cut), lambda part: step_kl(policy, initial, part), words="measuring KL to the start, by pieces"
+    )
 
 
 def _groups(run: SamplingRun) -> list[Group]:
@@ -259,12 +280,13 @@ def _best_of_n(round_: Round, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _reward_model_accuracy(project_id: int, run: TrainingRun | None) -> dict[str, Any]:
+def _reward_model_accuracy(ctx: JobContext, project_id: int, run: TrainingRun | None) -> dict[str, Any]:
     """The share of held-out comparisons with a known truth that the new reward model ranks correctly; equal scores
     count half.
     """
     if run is None or run.output is None:
         raise NothingToEvaluateOn("the round trained no reward model")
+    ctx.progress(0, 0, f"loading {run.output.name}")
     model = model_cache.reward_model(run.output)
     rows = list(
         Comparison.objects.filter(comparable(), project=project_id, held_out=True, gold__in=("first", "second"))
@@ -278,9 +300,15 @@ def _reward_model_accuracy(project_id: int, run: TrainingRun | None) -> dict[str
         Answered(prompt_content(row.prompt), (row.first.text, row.second.text), (stored(row.first), stored(row.second)))
         for row in rows
     ]
+    asked = hashlib.blake2s(repr([row.pk for row in rows]).encode(), digest_size=8).hexdigest()
+    key = f"accuracy-{run.pk}-{asked}"
+    most = pieces.at_once(run.output.n_parameters, tokens=2 * USUAL_TOKENS, most=len(answered))
+    cut = list(chunks(answered, most))
+    scores = pieces.in_pieces(ctx, key, cut, lambda part: answer_scores(model, part), words="scoring held-out pairs")
+    pieces.forget(key)
     right = ranked_rightly(
         (first, second) if row.gold == "first" else (second, first)
-        for row, (first, second) in zip(rows, answer_scores(model, answered), strict=True)
+        for row, (first, second) in zip(rows, scores, strict=True)
     )
     interval = share_interval(right, [1] * len(rows))
     return {

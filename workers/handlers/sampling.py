@@ -14,7 +14,7 @@ from prefloop.policy.prompts import encode_named
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.served import VllmSampler
 from prefloop.types import Group, PrefloopError
-from workers import engines, model_cache
+from workers import engines, model_cache, pieces
 from workers.served_sampling import draw_served
 
 COMPLETIONS_AT_ONCE = 512
@@ -47,10 +47,17 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
     todo = [prompt_id for prompt_id in prompt_ids if have[prompt_id] < run.n]
     n_before = len(prompt_ids) - len(todo)
     prompts = Prompt.objects.in_bulk(todo)
-    policy = model_cache.policy(checkpoint)
     done = n_before
-    ctx.progress(done, len(prompt_ids), "sampling")
-    for part in chunks(todo, max(1, COMPLETIONS_AT_ONCE // run.n)):
+    ctx.progress(done, len(prompt_ids), f"loading {checkpoint.name}")
+    policy = model_cache.policy(checkpoint)
+
+    def on_group(_: Group) -> None:
+        nonlocal done
+        done += 1
+        ctx.progress(done, len(prompt_ids), f"{done * run.n} answers")
+
+    most = pieces.at_once(checkpoint.n_parameters, tokens=run.max_tokens, most=COMPLETIONS_AT_ONCE)
+    for part in chunks(todo, max(1, most // run.n)):
         ctx.check()
         rows = [prompts[prompt_id] for prompt_id in part]
         # keyed by the prompt's own id, so that the same run draws the same answers in any database
@@ -65,6 +72,7 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
             max_tokens=run.max_tokens,
             seed=run.seed,
             source=checkpoint.name,
+            on_group=on_group,
         )
         with ctx.fenced():
             Completion.objects.bulk_create(
@@ -72,8 +80,6 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
                 ignore_conflicts=True,
                 batch_size=200,
             )
-        done += len(part)
-        ctx.progress(done, len(prompt_ids), f"{done * run.n} answers")
     return n_before
 
 

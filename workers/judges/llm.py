@@ -42,12 +42,12 @@ def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], *, run: 
     with failures(), opened(judge) as endpoint:
         ask_and_write(
             ctx,
-            judge,
             scorer(spec, endpoint),
             [(item, [Question(item[0].prompt.text, (item[0].text,), sample=item[1])]) for item in todo],
             write=write,
             meter=meter_of(judge, purpose="judging"),
-            words="scores of",
+            at_once=judge.declared.at_once,
+            words=f"scores of {judge.name}",
         )
     return len({completion.pk for completion, _ in todo})
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from apps.jobs.registry import JobContext
 from apps.labels.models import Judge, JudgingRun
 from prefloop.judging.by_scores import ScoredAnswer
+from workers import pieces
 from workers.asking import NotAskable
-from workers.judges.stored import score_rows
+from workers.judges.stored import SCORES_AT_ONCE, score_rows
+
+USUAL_TOKENS = 256  # of a prompt and its answer
 
 
 def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], *, run: JudgingRun | None = None) -> int:
@@ -23,4 +26,5 @@ def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], *, run: 
         completion_ids,
         lambda rows: [ScoredAnswer(value=value) for value in reward_scores_of(checkpoint, rows)],
         run=run,
+        at_once=pieces.at_once(checkpoint.n_parameters, tokens=USUAL_TOKENS, most=SCORES_AT_ONCE),
     )

@@ -23,6 +23,8 @@ from workers.asking import EndpointMeter, ask_and_write
 
 Item = tuple[Comparison, Order, int]  # a comparison, an order to ask it in, and which sample of that order it will be
 
+SCORES_AT_ONCE = 512
+
 
 def unasked(judge: Judge, run: JudgingRun, ids: Sequence[int]) -> list[Item]:
     """Return the comparisons and orders that this judge must still be asked in, each with its sample number.
@@ -73,7 +75,8 @@ def ask_pairs(
 
     asker = pair_judge(spec_of(judge, seed=run.seed), endpoint)
     wanted = [(item, [question_of(item)]) for item in items]
-    ask_and_write(ctx, judge, asker, wanted, write=write, meter=meter, words="verdicts of")
+    at_once, words = judge.declared.at_once, f"verdicts of {judge.name}"
+    ask_and_write(ctx, asker, wanted, write=write, meter=meter, at_once=at_once, words=words)
 
 
 def question_of(item: Item) -> Question:
@@ -88,14 +91,17 @@ def score_rows(
     scores_of: Callable[[Sequence[Completion]], Sequence[ScoredAnswer]],
     *,
     run: JudgingRun | None,
+    at_once: int = SCORES_AT_ONCE,
 ) -> int:
     """Store a score for each completion without one; return how many were made.
 
-    `scores_of` scores completions that come with their prompts, those of one prompt together.
+    `scores_of` scores completions that come with their prompts, those of one prompt together; `at_once` of them
+    between two writes.
     """
     todo = unscored(judge, completion_ids)
     done = 0
-    for part in chunks(todo, 512):
+    ctx.progress(0, len(todo), "scoring")
+    for part in chunks(todo, at_once):
         ctx.check()
         rows = list(
             Completion.objects.filter(pk__in=part).select_related("prompt").order_by("prompt_id", "index", "id")

@@ -30,6 +30,7 @@ STATUSES = {
     "starting": ("running", "loader", "Starting"),
     "running": ("running", "loader", "Running"),
     "cancelling": ("waiting", "loader", "Cancelling"),
+    "pausing": ("waiting", "loader", "Pausing"),
     "waiting": ("waiting", "hourglass", "Waiting for people"),
     "paused": ("waiting", "pause", "Paused"),
     "succeeded": ("done", "circle-check", "Done"),

@@ -56,7 +56,7 @@ class Card:
     judges: tuple[Judge, ...]
     measured: tuple[Measured, ...]
     command: str
-    beside: Round | None = None  # the round that it was trained beside, without people's overrides
+    counterfactual_of: Round | None = None  # the round that was trained again for it, without people's overrides
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -88,7 +88,7 @@ def checkpoint_card(checkpoint: Checkpoint) -> Card:
         judges=_judges(run.snapshot if run else None, loop),
         measured=tuple(_measured(checkpoint)),
         command=loop_command(loop) if loop else "",
-        beside=Round.objects.filter(counterfactual__run=run).select_related("loop").first() if run else None,
+        counterfactual_of=Round.objects.filter(counterfactual__run=run).select_related("loop").first() if run else None,
     )
 
 
@@ -220,9 +220,9 @@ def card_markdown(card: Card) -> str:
 
 
 def _origin(card: Card) -> str:
-    if card.beside is not None:
+    if (real := card.counterfactual_of) is not None:
         return (
-            f"Round {card.beside.index} of loop {card.beside.loop_id} (`{card.beside.loop.recipe}`), "
+            f"Round {real.index} of loop {real.loop_id} (`{real.loop.recipe}`), "
             "trained again without people's overrides, for comparison.\n"
         )
     if card.loop is None or card.recipe is None or card.round is None:

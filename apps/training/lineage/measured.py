@@ -71,8 +71,8 @@ def measured_of(project: Project) -> dict[int, Measured]:
     for run in rewards.select_related("round", "output").defer("spec", "output__manifest"):
         if run.round and run.output and run.round.result.get("reward_model") == run.output.name:
             found[run.output.pk] = measured(run.round, run.round.result)
-    beside = Counterfactual.objects.filter(run__project=project, state=CounterfactualState.DONE)
-    for other in beside.select_related("round", "run").defer("run__spec"):
+    counterfactuals = Counterfactual.objects.filter(run__project=project, state=CounterfactualState.DONE)
+    for other in counterfactuals.select_related("round", "run").defer("run__spec"):
         if other.run.output_id is not None:
             found[other.run.output_id] = measured(other.round, other.result)
     return {checkpoint: one for checkpoint, one in found.items() if one.figures}

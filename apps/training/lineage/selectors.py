@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from apps.core.models import AuditEvent
 from apps.jobs.machine import HELD
-from apps.jobs.models import Job, JobState
+from apps.jobs.models import Job
 from apps.projects.models import Project
 from apps.training.changes import recipe_of
 from apps.training.lineage.failures import failure_in_words
@@ -189,13 +189,20 @@ def counterfactuals_of(loop: Loop) -> list[tuple[Counterfactual, list[WithAndWit
     return found
 
 
-def state_shown(loop: Loop) -> str:
-    """The state to show: a cancelled loop is `cancelling` while a worker or its child is still running."""
-    if loop.state != LoopState.CANCELLED:
-        return str(loop.state)
+_STOPPING = {LoopState.CANCELLED: "cancelling", LoopState.PAUSED: "pausing"}
+
+
+def not_left_yet(loop: Loop) -> list[Job]:
+    """The jobs of a cancelled or paused loop that a worker, or its child, is still running."""
+    if loop.state not in _STOPPING:
+        return []
     groups = [group for group in loop.rounds.values_list("group_id", flat=True) if group is not None]
-    held = Job.objects.filter(group_id__in=groups, state__in=HELD)
-    return JobState.CANCELLING.value if held.exists() else str(loop.state)
+    return list(Job.objects.filter(group_id__in=groups, state__in=HELD).order_by("id"))
+
+
+def state_shown(loop: Loop) -> str:
+    """The state to show: a loop is `cancelling` or `pausing` until the last of its jobs has left."""
+    return _STOPPING[LoopState(loop.state)] if not_left_yet(loop) else str(loop.state)
 
 
 def history_of(loop: Loop, *, limit: int = 100) -> list[AuditEvent]:
@@ -293,6 +300,8 @@ def _waits(loop: Loop, round_: Round | None) -> str:
             return text % {"n": gate.n_left}
     if loop.state == LoopState.FAILED:
         return failure_in_words(loop.failure_class).what
+    if leaving := not_left_yet(loop):
+        return leaving[0].message or leaving[0].title
     if loop.state not in (LoopState.RUNNING, LoopState.QUEUED) or round_ is None:
         return ""
     jobs = list(Job.objects.filter(group_id=round_.group_id)) if round_.group_id else []

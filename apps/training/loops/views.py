@@ -206,6 +206,7 @@ def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) ->
         "active": "loops",
         "loop": found,
         "state": selectors.state_shown(found),
+        "not_left_yet": selectors.not_left_yet(found),
         "branched_from": found.branched_from,
         "recipe": recipe,
         "round": round_,

@@ -1,4 +1,4 @@
-"""What lies before a loop that is not started yet: the counts from which each stage says what it will do."""
+"""Forecast a loop before it starts: the counts from which each stage computes what it will do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from apps.judging.figures import costs_per_1000
+from apps.judging.specs import asked_with
 from apps.labels.models import Judge, Preference
 from apps.labels.types import PEOPLE
 from apps.policies.models import Checkpoint
@@ -21,13 +22,14 @@ from apps.training.rounds.evaluators import Evaluator, evaluator_of
 from apps.training.rounds.labels import stored_comparisons
 from apps.training.rounds.loop_judge import loop_judge, made_judge_name
 from apps.training.rounds.self_rewarding import is_taught, teaches
+from prefloop.judging.tournament import n_meetings
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreseen:
-    """What a stage, a round or a loop will do. Upper bounds: answers, and labels, may coincide."""
+    """What a stage, a round or a loop will do. These are upper bounds, since answers or labels may coincide."""
 
     answers: int = 0
     scores: int = 0
@@ -53,7 +55,7 @@ class Foreseen:
 
 @dataclass(frozen=True)
 class Ahead:
-    """A loop of this recipe here, from this start. What is asked of the database is asked once."""
+    """A loop of this recipe that has not started yet. Each database query is made once."""
 
     project: Project
     recipe: Recipe
@@ -179,28 +181,43 @@ class Ahead:
     def _prices(self) -> dict[int, float]:
         return costs_per_1000(self.project)
 
-    def paid(self, judge: Judge | None, *, calls: int, comparisons: float) -> Foreseen:
-        """Calls to a judge, which cost what that many comparisons do; none to one that is no language model."""
-        if judge is None or not judge.declared.costs or not calls:
-            return Foreseen()
-        price = self._prices.get(judge.pk)
-        return Foreseen(judge_calls=calls, dollars=None if price is None else price * comparisons / 1000)
+    def paid(
+        self, judge: Judge | None, *, pairs: int, answers: int, orders: int | None = None, said: bool = False
+    ) -> Foreseen:
+        """Return the calls for comparing these pairs of answers, to each language model among a judge and its members.
+
+        A model that grades is called for each answer, one that compares for each pair, in `orders` (None: by its own
+        order policy). `said`: stored comparisons that it has already judged are not counted.
+        """
+        total = Foreseen()
+        for one in asked_with(judge).values() if judge is not None else ():
+            if not one.declared.costs:
+                continue
+            known = self._compared_by(one) if said else 0
+            n_orders = orders or (1 if one.order_policy == "random" else 2)
+            grades = max(0, answers - 2 * known) * int(one.options.get("samples", 1))
+            calls = grades if one.gives_scores else max(0, pairs - known) * n_orders
+            if calls:
+                price = self._prices.get(one.pk)  # of a thousand comparisons, each so many calls
+                dollars = None if price is None else price * calls / one.calls_for_scores(2) / 1000
+                total += Foreseen(judge_calls=calls, dollars=dollars)
+        return total
+
+    def _compared_by(self, judge: Judge) -> int:
+        return self.comparisons.order_by().filter(verdicts__judge=judge).values("pk").distinct().count()
 
     @cached_property
     def asked(self) -> Foreseen:
         """The scores and the judge calls of one round; what a judge said before costs nothing."""
         recipe, judge = self.recipe, self.judge
         scores = Foreseen(scores=self.answers * scores_an_answer(recipe))
-        if judge is None or not judge.declared.costs:
-            return scores
         if recipe.score.by == "judge" and recipe.uses_scores:
-            calls = self.prompts * judge.calls_for_scores(self.drawn)
-            return scores + self.paid(judge, calls=calls, comparisons=calls / judge.calls_for_scores(2))
+            return scores + self.paid(judge, pairs=self.prompts * n_meetings(self.drawn), answers=self.answers)
         n = self.labelled
         if recipe.label.by == "preferences":
-            n -= self.comparisons.order_by().filter(verdicts__judge=judge).values("pk").distinct().count()
-        n = max(0, n)
-        return scores + self.paid(judge, calls=n * (1 if judge.order_policy == "random" else 2), comparisons=n)
+            return scores + self.paid(judge, pairs=n, answers=2 * n, said=True)
+        kept = self.prompts * recipe.filter.n_kept(self.drawn)
+        return scores + self.paid(judge, pairs=n, answers=min(2 * n, kept))
 
 
 def scores_an_answer(recipe: Recipe) -> int:

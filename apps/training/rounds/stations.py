@@ -9,7 +9,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from apps.jobs.models import Job
+from apps.jobs.models import Job, JobState
 from apps.samples.models import Completion
 from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Loop, LoopState, Round, Stage, TrainingRun
@@ -79,7 +79,7 @@ def _here(loop: Loop) -> str:
         LoopState.QUEUED: "queued",
         LoopState.RUNNING: "running",
         LoopState.WAITING: "waiting",
-        LoopState.PAUSED: "waiting",
+        LoopState.PAUSED: "cancelled",
         LoopState.FAILED: "failed",
         LoopState.CANCELLED: "cancelled",
         LoopState.DONE: "done",
@@ -106,6 +106,9 @@ def stations_of(loop: Loop, round_: Round | None, now: datetime) -> list[Station
         if state in {"running", "waiting", "failed", "cancelled"}:
             progress = stage.progress(round_, jobs, run, now)
         note = stage.note(round_, run) if state == "done" else ""
+        if state == "running":  # what it is doing at the moment, where one job does it all
+            held = [job.message for job in jobs if job.state == JobState.RUNNING]
+            note = held[0] if len(jobs) == len(held) == 1 else ""
         found.append(Station(stage.key.value, _(word), icon, state, note, progress))
     return found
 
@@ -137,11 +140,13 @@ def loop_version(loop: Loop) -> str:
         .order_by("id")
         .values_list("pk", "step", "n_steps", "snapshot_id", "events_offset")
     )
-    beside = list(
+    counterfactuals = list(
         Counterfactual.objects.filter(round__loop=loop)
         .order_by("id")
         .values_list("state", "run__step", "group__open_count", "run__output_id")
     )
     changes = loop.changes.count()
-    shown = repr([loop.state, loop.error, loop.n_rounds, rounds, jobs, samples, decided, runs, beside, changes])
+    shown = repr(
+        [loop.state, loop.error, loop.n_rounds, rounds, jobs, samples, decided, runs, counterfactuals, changes]
+    )
     return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()

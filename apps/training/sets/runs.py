@@ -93,8 +93,8 @@ def loop_of(run: TrainingRun) -> Loop | None:
     """The loop that a run belongs to, through its round or counterfactual; None: it is independent."""
     if run.round is not None:
         return run.round.loop
-    beside = Counterfactual.objects.filter(run=run).select_related("round__loop__judge__endpoint").first()
-    return beside.round.loop if beside is not None else None
+    found = Counterfactual.objects.filter(run=run).select_related("round__loop__judge__endpoint").first()
+    return found.round.loop if found is not None else None
 
 
 def checkpoint_name(loop: Loop, index: int) -> str:

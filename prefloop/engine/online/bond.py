@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from prefloop.engine.objectives import Sums
-from prefloop.engine.online.objectives import CURRENT, Answers, StepObjective
-from prefloop.engine.online.rows import Piece, Row
+from prefloop.engine.pieces import Piece, Row
+from prefloop.engine.step_losses import CURRENT, Answers, StepLoss
+from prefloop.engine.sums import Sums
 from prefloop.losses.bond import (
     backward_reward,
     bond_backward_loss,
@@ -37,7 +37,7 @@ from prefloop.types import Pair
 ANCHORS = ("anchor", "initial")
 
 
-class Bond(StepObjective):
+class Bond(StepLoss):
     """`bond-forward`, `bond-backward`, `bond` (both, Jeffreys) and `j-bond`. A row: own answers, then the best one."""
 
     def __init__(self, settings: Objective) -> None:

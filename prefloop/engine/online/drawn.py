@@ -17,17 +17,17 @@ from typing_extensions import override
 from prefloop.config import ConfigError
 from prefloop.engine.context import RunContext
 from prefloop.engine.examples import batch_of, steps_of
-from prefloop.engine.objectives import Sums
 from prefloop.engine.online.anchor import Anchor
 from prefloop.engine.online.fresh import add_fresh, flat, is_fresh, look_at_fresh
 from prefloop.engine.online.heard import Heard
 from prefloop.engine.online.judges import Connection, StepJudge, StepTools, judge_of, labelled_pairs
-from prefloop.engine.online.objectives import CURRENT, Answers, StepObjective
 from prefloop.engine.online.rollouts import Question, draw_answers, read_questions, with_scores
-from prefloop.engine.online.rows import Piece, Row
 from prefloop.engine.online.samplers import Samplers
 from prefloop.engine.online.stream import StepRecord, StreamLog, read_records, records_of, replayed
+from prefloop.engine.pieces import Piece, Row
 from prefloop.engine.source import Source
+from prefloop.engine.step_losses import CURRENT, Answers, StepLoss
+from prefloop.engine.sums import Sums
 from prefloop.policy.loading import Policy, RewardModel, load_policy
 from prefloop.recipes.events import Event, drop_superseded, read_events
 from prefloop.recipes.online import OnlineSpec
@@ -68,9 +68,9 @@ class DrawnRows(Source):
         self.total_steps = max(online.total_steps, online.first_step + self.n_steps)
 
     @override
-    def begin(self, policy: Policy, objective: StepObjective, *, step: int) -> None:
+    def begin(self, policy: Policy, step_loss: StepLoss, *, step: int) -> None:
         ctx, online = self.ctx, self._online
-        self._policy, self._objective = policy, objective
+        self._policy, self._step_loss = policy, step_loss
         earlier, _ = read_events(ctx.path(EVENTS_FILE))
         self._log = StreamLog(ctx.events, earlier)
         self._heard = Heard(ctx.path(INBOX_FILE), ctx.events, earlier, online.memory, policy.tokenizer)
@@ -80,9 +80,9 @@ class DrawnRows(Source):
         self._anchor = Anchor(online.anchor, still or policy) if online.anchor.kind != "none" else None
         if self._anchor is not None:
             self.reference = self._anchor.policy
-        elif "ref" in objective.needs:
+        elif "ref" in step_loss.needs:
             self.reference = self._initial
-        if "ref" in objective.needs and self.reference is None:
+        if "ref" in step_loss.needs and self.reference is None:
             raise ConfigError(f"a run with the loss {ctx.spec.objective.loss} needs a reference")
         self._scored = online.score.by != "none"
         self._judge = self._open_judge()
@@ -109,14 +109,15 @@ class DrawnRows(Source):
 
     def _open_judge(self) -> StepJudge | None:
         """Open whoever scores and labels; None where nobody does. Raises ConfigError."""
-        labels = self._objective.settings.rows == "pairs"
+        labels = self._step_loss.settings.rows == "pairs"
         if self._records or not (self._scored or labels):
             return None
         spec = judge_of(self._online)
         if spec is None:
             raise ConfigError("nobody scores or labels: the run has neither a reward model nor a judge")
         tools = StepTools(self.ctx, self._connection or Connection(), self._policy.tokenizer)
-        return StepJudge(spec, self._log, tools, {one.id: one.metadata for one in self._questions})
+        metadata = {one.id: one.metadata for one in self._questions}
+        return StepJudge(spec, self._log, tools, metadata, lambda text: self.ctx.log("warning", text))
 
     @override
     def rows(self, step: int, sums: Sums) -> list[Row]:
@@ -132,7 +133,7 @@ class DrawnRows(Source):
     def _own_rows(self, step: int, sums: Sums) -> list[Row]:
         if self._records:
             record = self._records[step - 1]
-            return self._objective.rows(record.answers, record.pairs)
+            return self._step_loss.rows(record.answers, record.pairs)
         if step not in self._drawn:
             self._refresh(step)
         answers = self._drawn.pop(step)
@@ -140,9 +141,9 @@ class DrawnRows(Source):
             sums.add("objective/scores", flat(answers, lambda one, at: one.score(at)))
         sums.add("completions/mean_length", flat(answers, lambda one, at: float(len(one.group.completions[at].ids))))
         sums.add("val/contain_eos_token", flat(answers, lambda one, at: float(one.group.completions[at].finished)))
-        if not self._objective.rows_are_own and is_fresh(self.ctx.spec, step):
+        if not self._step_loss.rows_are_own and is_fresh(self.ctx.spec, step):
             look_at_fresh(self.ctx.spec, self._policy.model, self._initial, answers, sums)
-        return self._objective.rows(answers, self._pairs(step, answers, sums))
+        return self._step_loss.rows(answers, self._pairs(step, answers, sums))
 
     def _refresh(self, step: int) -> None:
         """Sample the answers of this step; if they are refreshed every k steps, those of the following steps too."""
@@ -174,7 +175,7 @@ class DrawnRows(Source):
         self._drawn |= drawn
 
     def _pairs(self, step: int, answers: Sequence[Answers], sums: Sums) -> dict[int, list[Pair]]:
-        if self._judge is None or self._objective.settings.rows != "pairs":
+        if self._judge is None or self._step_loss.settings.rows != "pairs":
             return {}
         seed = shuffler_seed(self.ctx.spec.seed, "pairing", step)
         wanted = [
@@ -187,7 +188,7 @@ class DrawnRows(Source):
 
     @override
     def looked(self, step: int, pieces: Sequence[Piece], sums: Sums) -> None:
-        if self._objective.rows_are_own and is_fresh(self.ctx.spec, step):
+        if self._step_loss.rows_are_own and is_fresh(self.ctx.spec, step):
             add_fresh(self.ctx.spec, pieces, sums)
 
     @override

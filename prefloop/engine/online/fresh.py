@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefloop.engine.objectives import Sums
-from prefloop.engine.online.objectives import CURRENT, Answers
-from prefloop.engine.online.rows import Piece, Row, pieces_of, token_logps
+from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
+from prefloop.engine.step_losses import CURRENT, Answers
+from prefloop.engine.sums import Sums
 from prefloop.policy.loading import Policy
 from prefloop.recipes.runspec import RunSpec
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prefloop.engine.online.rows import Row
+from prefloop.engine.pieces import Row
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import Answered, encode_rows
 from prefloop.recipes.events import Event, EventWriter, read_inbox

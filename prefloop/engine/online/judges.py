@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from prefloop.engine.context import RunContext
-from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.stream import StreamLog
+from prefloop.engine.step_losses import Answers
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.judge import Endpoint
@@ -123,9 +123,14 @@ class StepJudge:
     """A judge of any kind, asked about the answers of a step."""
 
     def __init__(
-        self, spec: JudgeSpec, log: StreamLog, tools: StepTools, metadata: Mapping[str, Mapping[str, Any]]
+        self,
+        spec: JudgeSpec,
+        log: StreamLog,
+        tools: StepTools,
+        metadata: Mapping[str, Mapping[str, Any]],
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._judge, self._metadata = open_judge(spec, log, tools), metadata
+        self._judge, self._metadata, self._tell = open_judge(spec, log, tools), metadata, tell
 
     def labels(self, step: int, wanted: Sequence[tuple[Answers, Pair]]) -> list[float | None]:
         """Return p of each pair, None where there is no label. Raises JudgeError where nobody can be asked."""
@@ -137,9 +142,15 @@ class StepJudge:
         """Return a number for each answer. Raises JudgeError.
 
         An answer that has none (its grade can't be read, no rule holds for its prompt) gets the mean of the others to
-        its prompt, else of the step's, else 0: it neither wins nor loses by that.
+        its prompt, else of the step's, else 0, and the run's log says how many did. A group baseline gives it an
+        advantage of 0: RLOO and Dr. GRPO learn from the others as without it, in the same directions and by a smaller
+        factor (RLOO); GRPO's deviation, which it lowers, makes the others' advantages larger.
         """
         found = self._judge.scores([self._group(step, one) for one in answers])
+        n_without = sum(value is None for values in found for value in values)
+        if n_without:
+            told = f"{n_without} of {sum(map(len, found))} answers have no score"
+            self._tell(f"step {step}: {told}; each gets the mean of the others to its prompt, else of the step")
         of_step = [value for values in found for value in values if value is not None]
         out = []
         for values in found:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from prefloop.engine.objectives import Sums
-from prefloop.engine.online.objectives import Answers, StepObjective, own_rows
-from prefloop.engine.online.rows import Piece, Row
+from prefloop.engine.pieces import Piece, Row
+from prefloop.engine.step_losses import Answers, StepLoss, own_rows
+from prefloop.engine.sums import Sums
 from prefloop.losses.ppo import gae, ppo_clip_loss, token_rewards, value_clip_loss, whiten
 from prefloop.policy.scoring import TokenStates
 from prefloop.recipes.recipe import Objective
@@ -41,7 +41,7 @@ class ValueHead(nn.Module):
         return values
 
 
-class PPO(StepObjective):
+class PPO(StepLoss):
     """`beta` weighs the KL, `lambda_` is GAE's; the rest are PPO's own."""
 
     needs = frozenset({"old", "ref", "scores"})

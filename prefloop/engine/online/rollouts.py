@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.samplers import OnGroup, StepSampler
+from prefloop.engine.step_losses import Answers
 from prefloop.policy.prompts import encode_named
 from prefloop.policy.sampling import SamplePrompt
 from prefloop.recipes.prompts import PromptRow, read_prompts

@@ -16,7 +16,7 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefloop.engine.online.objectives import Answers
+from prefloop.engine.step_losses import Answers
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.metering import Call
 from prefloop.judging.opened import Places, ToJudge

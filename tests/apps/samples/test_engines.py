@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 
@@ -18,7 +19,8 @@ from apps.jobs.drain import drain
 from apps.jobs.models import Job
 from apps.labels.models import Preference
 from apps.policies.endpoints import endpoint_create
-from apps.policies.models import Checkpoint, Endpoint
+from apps.policies.models import Checkpoint, Endpoint, Spend
+from apps.policies.spending import spent_on
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.pairs import comparisons_from_run
 from apps.samples.services import BadSampling, sampling_run_create, sampling_run_enqueue
@@ -31,7 +33,7 @@ class Server:
     """Chat and text completions; answers by number, and fails from `fail_after` answers on."""
 
     def __init__(self):
-        self.bodies, self.keys, self.fail_after = [], [], None
+        self.bodies, self.keys, self.fail_after, self.usage = [], [], None, None
         lock = threading.Lock()
         outer = self
 
@@ -49,7 +51,8 @@ class Server:
                     choice = {"message": {"role": "assistant", "content": text}, "logprobs": logprobs}
                 else:
                     choice = {"text": text, "logprobs": {"token_logprobs": [-0.25]}}
-                said = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", **choice}]}).encode()
+                said = {"choices": [{"index": 0, "finish_reason": "stop", **choice}]}
+                said = json.dumps(said | ({"usage": outer.usage} if outer.usage else {})).encode()
                 self.send_response(401 if failing else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(said)))
@@ -133,6 +136,35 @@ def test_another_attempt_asks_for_what_is_missing_alone(project, endpoint, serve
     assert len(server.bodies) == 13
     assert not paid & {body["seed"] for _, body in server.bodies}
     assert {path for path, _ in server.bodies} == {"/v1/completions"}
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_answers_of_an_endpoint_stay_under_its_cap_and_in_its_ledger(project, endpoint, server, make_prompt, told):
+    server.usage = {"prompt_tokens": 20, "completion_tokens": 10} if told else None
+    prompts = [make_prompt(project, text="Hi?") for _ in range(2)]
+    # "user" and "Hi?" are 7 bytes, a chat's form 64: a request is held at 71 + 30 tokens
+    Endpoint.objects.update(input_price=2, output_price=Decimal(10), cap_tokens=250)
+    run = sampling_run_create(
+        project=project, endpoint=endpoint, prompt_ids=[p.pk for p in prompts], n=10, max_tokens=30
+    )
+    run_jobs()
+    job = Job.objects.get()
+    assert (job.state, job.failure_class) == ("failed", "cap_reached")
+    assert "of 250 tokens are left" in job.error
+    n_drawn, each = (5, 30) if told else (2, 101)  # the sixth could have taken 101 of the 100 that were left
+    assert Completion.objects.filter(run=run).count() == len(server.bodies) == n_drawn
+    spent = spent_on(Endpoint.objects.get())
+    assert (spent.n_calls, spent.tokens, spent.held_tokens) == (n_drawn, n_drawn * each, 0)
+    assert spent.cost == n_drawn * (Decimal("0.00014") if told else Decimal("0.000442"))  # by hand, of 20 + 10, 71 + 30
+    rows = Spend.objects.all()
+    assert {(row.purpose, row.note) for row in rows} == {("sampling", f"sampling run {run.pk}")}
+    assert sum(row.n_estimated for row in rows) == (0 if told else n_drawn)
+
+    Endpoint.objects.update(cap_tokens=None)
+    sampling_run_enqueue(run=run)
+    run_jobs()
+    assert Completion.objects.filter(run=run).count() == len(server.bodies) == 20  # none is paid for twice
+    assert spent_on(Endpoint.objects.get()).tokens == 20 * each
 
 
 def test_such_answers_can_be_compared_and_labelled(

@@ -12,6 +12,7 @@ from apps.training.loops.starting import asks_first
 from apps.training.rounds.ahead import Ahead
 from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe
+from tests.workers.ensembles import ensemble_create
 
 pytestmark = pytest.mark.django_db
 
@@ -70,3 +71,56 @@ def test_a_verdict_that_measured_a_policy_saves_no_call_for_a_label(letters, cri
     assert calls(letters, recipe) == 5 * 2
     make_verdict(Ahead(letters, recipe).comparisons[0], judge=critic)
     assert calls(letters, recipe) == 4 * 2
+
+
+def test_each_judge_of_a_step_is_foreseen_by_what_it_is_asked(letters, critic):
+    """Two answers to each of the six prompts make one pair. Whoever grades is asked about an answer, not a pair."""
+    project, endpoint = letters, critic.endpoint
+    llm = {"project": project, "kind": "llm", "endpoint": endpoint, "criterion": "Kinder.", "is_simulated": True}
+    once = judge_create(name="once", mode="logprob", order_policy="random", **llm)
+    grader = judge_create(name="grader", mode="additive", options={"samples": 3}, **llm)
+    rules = judge_create(
+        project=project, name="short", kind="rules", options={"rules": [{"check": "words", "at_most": 9}]}
+    )
+    ensemble_create(project=project, name="both", members=[critic, grader])
+    ensemble_create(project=project, name="mixed", members=[once, rules, critic])
+
+    def asked(recipe, judge):
+        recipe = apply_settings(get_recipe(recipe), {"label.judge": judge, "prompts.n": "6"})
+        assert Ahead(project, recipe).prompts == 6
+        return calls(project, recipe)
+
+    for recipe in ("oaif-dpo",):
+        assert asked(recipe, "critic") == 6 * 2
+        assert asked(recipe, "once") == 6
+        assert asked(recipe, "grader") == 6 * 2 * 3
+        assert asked(recipe, "short") == 0
+        assert asked(recipe, "both") == 6 * (2 + 6)
+        assert asked(recipe, "mixed") == 6 * (1 + 2)
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "iterative-dpo"])
+def test_each_judge_that_scores_is_foreseen_by_what_it_is_asked(recipe, letters, critic):
+    """In a step and in a round alike: every answer is graded, or every pair of at most eight compared."""
+    llm = {"project": letters, "kind": "llm", "endpoint": critic.endpoint, "criterion": "Kinder.", "is_simulated": True}
+    grader = judge_create(name="grader", mode="rubric", **llm)
+    ensemble_create(project=letters, name="both", members=[critic, grader])
+
+    def asked(judge):
+        settings = {"score.judge": judge, "prompts.n": "6", "draws.n": "4"}
+        return calls(letters, apply_settings(get_recipe(recipe), settings))
+
+    assert asked("grader") == 6 * 4
+    assert asked("critic") == 6 * 6 * 2  # the six pairs of four answers, in both orders
+    assert asked("both") == 6 * (4 + 6 * 2)
+
+
+def test_a_grader_of_stored_comparisons_is_asked_about_each_answer_once(letters, critic, make_verdict):
+    grader = judge_create(
+        project=letters, name="grader", kind="llm", endpoint=critic.endpoint, criterion="Kinder.", mode="additive",
+        options={"samples": 3}, is_simulated=True,
+    )  # fmt: skip
+    recipe = apply_settings(get_recipe("dpo"), {"label.judge": "grader"})
+    assert calls(letters, recipe) == 5 * 2 * 3
+    make_verdict(Ahead(letters, recipe).comparisons[0], judge=grader)
+    assert calls(letters, recipe) == 4 * 2 * 3

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from prefloop.engine.learner import backward
-from prefloop.engine.objectives import Sums
-from prefloop.engine.online.objectives import RowObjective, make_objective
-from prefloop.engine.online.rows import Row, pieces_of
+from prefloop.engine.pieces import Row, pieces_of
+from prefloop.engine.step_losses import RowLoss, make_step_loss
+from prefloop.engine.sums import Sums
 from prefloop.recipes.recipe import Objective
 
 
@@ -29,9 +29,9 @@ def learnt(
     mismatched: float = 0.0,
 ) -> Learnt:
     """Add the gradient of the rows' mean loss to the model's; `references` by the rows' ids."""
-    objective = make_objective(settings)
+    objective = make_step_loss(settings)
     objective.mismatched = mismatched
-    if isinstance(objective, RowObjective):
+    if isinstance(objective, RowLoss):
         objective.teacher = teacher
     known = references or {}
     rows = [replace(row, references=(*known.get(row.id, ()), 0.0)) if row.id in known else row for row in rows]

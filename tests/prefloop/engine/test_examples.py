@@ -14,7 +14,7 @@ from prefloop.engine.examples import (
     encode_pairs,
     steps_of,
 )
-from prefloop.engine.online.rows import Row
+from prefloop.engine.pieces import Row
 from prefloop.policy.batches import PackItem
 from prefloop.policy.prompts import encode_completion
 from prefloop.policy.tiny import byte_tokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefloop.engine import context, run, train
+from prefloop.engine import context, references, run, train
 from prefloop.engine.learner import Learner
 from prefloop.recipes.events import read_events
 
@@ -121,4 +121,29 @@ def test_a_step_that_has_changed_the_weights_ends_in_time_or_is_dropped(
     assert ended.outcome is not None
     assert (ended.outcome.status, ended.outcome.step) == ("left", 1 if seconds == 0 else 2)
     assert train.run(left).exit_code == 0
+    assert story(left) == story(straight)
+
+
+def test_a_reference_reading_goes_on_with_the_pass_that_comes_next(
+    make_run: MakeRun, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, left = (make_run(name, token_budget=64) for name in ("straight", "left"))
+    passes: list[str] = []
+    run_pass = references.token_logps
+    monkeypatch.setattr(
+        references, "token_logps", lambda model, piece: (run_pass(model, piece), passes.append("made"))[0]
+    )
+    train.run(straight)
+    n_passes = len(passes)
+    assert n_passes > 10
+    passes.clear()
+    for at in (3, 4):  # twice in one batch
+        ended = train.run(left, at_once=lambda at=at: len(passes) >= at)
+        assert ended.outcome is not None
+        assert ended.outcome.status == "left"
+        assert len(passes) == at
+    assert train.run(left).exit_code == 0
+    assert len(passes) == n_passes
+    assert (left / "reference" / "sums.jsonl").read_bytes() == (straight / "reference" / "sums.jsonl").read_bytes()
+    assert not list((left / "reference").glob("*.part"))
     assert story(left) == story(straight)

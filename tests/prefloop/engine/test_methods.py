@@ -16,7 +16,7 @@ import torch
 
 from prefloop.engine import train
 from prefloop.engine.examples import encode_answers, encode_demonstrations, encode_groups, encode_pairs
-from prefloop.engine.online.rows import Row
+from prefloop.engine.pieces import Row
 from prefloop.policy.loading import Policy, load_policy, save_model
 from prefloop.policy.tiny import tiny_policy
 from prefloop.recipes.catalogue import CATALOGUE

@@ -14,8 +14,8 @@ from typing_extensions import override
 
 from prefloop.engine import train
 from prefloop.engine.online.judges import Connection, read_connection
-from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.stream import StreamLog
+from prefloop.engine.step_losses import Answers
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.opened import ToJudge, open_judge
 from prefloop.judging.render import load_template

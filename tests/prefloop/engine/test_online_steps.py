@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from prefloop.engine import train
-from prefloop.engine.objectives import Sums
 from prefloop.engine.online.anchor import Anchor
 from prefloop.engine.online.bond import Bond
-from prefloop.engine.online.objectives import Answers, RowObjective
 from prefloop.engine.online.ppo import PPO
-from prefloop.engine.online.rows import pieces_of, token_logps
+from prefloop.engine.pieces import pieces_of, token_logps
+from prefloop.engine.step_losses import Answers, RowLoss
+from prefloop.engine.sums import Sums
 from prefloop.losses.bond import J_BOND_PENALTY
 from prefloop.policy.scoring import forward_tokens
 from prefloop.policy.tiny import tiny_policy
@@ -125,7 +125,7 @@ def test_a_pair_and_its_mirror_teach_the_same() -> None:
     drawn = answers(0, [("current", (4, 9), 0.0), ("current", (5,), 0.0)])
     found = []
     for pair in (Pair(0, 1, 0.8), Pair(1, 0, 0.2)):
-        objective = RowObjective(Objective(loss="dpo", beta=0.3))
+        objective = RowLoss(Objective(loss="dpo", beta=0.3))
         found.append(gradient(objective, objective.rows([drawn], {0: [pair]}), policy, reference))
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 

@@ -13,8 +13,8 @@ import pytest
 from safetensors.torch import load_file
 
 from prefloop.engine import launch, train
-from prefloop.engine.objectives import merged
 from prefloop.engine.ranks import ALONE, Ranks
+from prefloop.engine.sums import merged
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import drop_superseded, read_events
 from prefloop.recipes.runspec import EXIT_LEFT, RunFailure, read_failure, write_failure

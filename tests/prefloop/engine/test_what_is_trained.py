@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from prefloop.engine import train
-from prefloop.engine.objectives import Sums
 from prefloop.engine.online.bond import Bond
 from prefloop.engine.online.fresh import look_at_fresh
 from prefloop.engine.online.judges import labelled_pairs
-from prefloop.engine.online.objectives import Answers
 from prefloop.engine.online.rollouts import Question, draw_answers
-from prefloop.engine.online.rows import Piece, pieces_of, token_logps
 from prefloop.engine.online.samplers import OwnSampler
+from prefloop.engine.pieces import Piece, pieces_of, token_logps
+from prefloop.engine.step_losses import Answers
+from prefloop.engine.sums import Sums
 from prefloop.policy.batches import PackItem
 from prefloop.policy.loading import load_policy, save_model
 from prefloop.policy.prompts import encode_completion, encode_prompt

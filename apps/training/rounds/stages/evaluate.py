@@ -34,9 +34,7 @@ class Evaluating(RoundStage):
         if judge is None:
             return seen
         pairs = n * min(index, 2)  # with the start's and, from the second round on, the round before's
-        # a grade of every answer; else both orders of every pair, whatever the judge's own policy
-        calls = n * int(judge.options.get("samples", 1)) if judge.gives_scores else 2 * pairs
-        asked = ahead.paid(judge, calls=calls, comparisons=pairs)
+        asked = ahead.paid(judge, pairs=pairs, answers=n, orders=2)  # both orders, whatever the judge's own policy
         return seen + asked + Foreseen(evaluation_calls=asked.judge_calls)
 
     def note(self, round_: Round, run: TrainingRun | None) -> str:

@@ -113,7 +113,7 @@ def _first_calls(ahead: Ahead) -> Foreseen:
     if judge is None or judge.refusal(ASKING) or rows.filter(verdicts__judge=judge).exists():
         return Foreseen()
     n = rows.count()
-    return ahead.paid(judge, calls=n * judge.calls_for_scores(2), comparisons=n)
+    return ahead.paid(judge, pairs=n, answers=2 * n)
 
 
 def _teaching_steps(ahead: Ahead) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prefloop.engine.examples import encode_demonstrations, encode_pairs
-from prefloop.engine.online.rows import Row
+from prefloop.engine.pieces import Row
 from prefloop.policy.loading import Policy, reward_model_from_policy
 from prefloop.policy.scoring import reward_scores, score_groups
 from prefloop.policy.tiny import tiny_policy

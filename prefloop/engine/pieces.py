@@ -1,4 +1,4 @@
-"""The training rows of a step, packed once and used in every pass, token by token where a loss needs it.
+"""The training rows of a step, packed for the model once and used in every pass.
 
 A minibatch is packed the same way when its old log-probs are computed and when it is trained on, so that in the first
 pass the ratio of the two is 1 to the last bit.
@@ -20,7 +20,7 @@ from prefloop.policy.scoring import TokenStates, forward_tokens, unshared_becaus
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One prompt with the answers for the loss; the meaning of the numbers depends on the objective."""
+    """One prompt with the answers for the loss; the meaning of the numbers depends on the loss."""
 
     item: PackItem
     weight: float = 1.0
@@ -29,7 +29,7 @@ class Row:
     numbers: tuple[float, ...] = ()  # one for each answer: its score, or its reward
     finished: tuple[bool, ...] = ()  # whether each answer ended by itself
     id: str = ""  # of a stored row
-    target: int | None = None  # place of the answer to keep likely beside a pair: one of the two, or a third
+    target: int | None = None  # place of the answer to keep likely in addition to a pair: one of the two, or a third
     references: tuple[float, ...] = ()  # log-prob sums of the answers under the reference, where they were read before
     mismatched: Row | None = None  # the prompt with an answer to another one: looked at before a step, not learnt from
 

@@ -1,4 +1,4 @@
-"""Objectives of on-policy training: what each needs, which rows it makes from a step's answers, and their loss.
+"""The losses inside a training step: what each needs, which rows it makes of a step's answers, and their loss.
 
 The gradient of a minibatch is that of its summed loss divided by a denominator known before the first forward pass, so
 that the packing of rows changes only rounding.
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from prefloop.engine.objectives import Sums
-from prefloop.engine.online.rows import Piece, Row
+from prefloop.engine.pieces import Piece, Row
+from prefloop.engine.sums import Sums
 from prefloop.engine.tokens import forward_cringe, forward_divergence
 from prefloop.losses.declaration import AnswerBatch, CompletionBatch, GroupBatch, Need, PairBatch, SampleBatch
 from prefloop.policy.batches import PackItem
@@ -51,8 +51,8 @@ class Answers:
         return PackItem(self.prompt_ids, tuple(self.group.completions[at].ids for at in places))
 
 
-class StepObjective(ABC):
-    """A method's loss inside a step. `needs` says what `Piece.kept` must contain before `prepare`: "old", "ref"."""
+class StepLoss(ABC):
+    """A loss inside a training step. `needs` says what `Piece.kept` must contain before `prepare`: "old", "ref"."""
 
     needs: frozenset[Need] = frozenset()
     passes = 1
@@ -100,7 +100,7 @@ def own_rows(answers: Sequence[Answers]) -> list[Row]:
     return rows
 
 
-class SampleObjective(StepObjective):
+class SampleLoss(StepLoss):
     """Any loss on the policy's own scored answers that declares how a batch of them becomes rows: RLOO, GRPO."""
 
     rows_are_own = True
@@ -139,13 +139,13 @@ class SampleObjective(StepObjective):
 
 
 class Values(NamedTuple):
-    """The values of one pass for C answers: log-prob sums, or rewards; and their companions, both (C,)."""
+    """The values of one pass for C answers, (C,): log-prob sums, or rewards; for some losses a second value of each."""
 
     of: Tensor
-    beside: Tensor | None = None  # cringe sums, or divergences from the teacher
+    second: Tensor | None = None  # cringe sums, or divergences from the teacher
 
 
-class RowObjective(StepObjective):
+class RowLoss(StepLoss):
     """Any loss with terms from rows: pairs, stored or labelled in the step, answers to imitate, scored groups."""
 
     teacher: Any = None  # the model that the rows' answers are compared with, token by token
@@ -198,7 +198,7 @@ class RowObjective(StepObjective):
         return total + self._extra_share * (weights * torch.cat(extra)).sum() if extra else total
 
     def _completions(self, piece: Piece, values: Values) -> list[CompletionBatch]:
-        return [CompletionBatch(values.of, piece.packed.lengths(), values.beside)]
+        return [CompletionBatch(values.of, piece.packed.lengths(), values.second)]
 
     def _answers(self, piece: Piece, values: Values) -> list[AnswerBatch]:
         logps = values.of
@@ -223,7 +223,7 @@ class RowObjective(StepObjective):
         ]
 
     def _pairs(self, piece: Piece, values: Values) -> list[PairBatch]:
-        first, (logps, beside) = piece.first_of_row, values
+        first, (logps, cringe) = piece.first_of_row, values
         second, target, lengths = first + 1, None, piece.packed.lengths().to(logps.dtype)
         if all(row.target is not None for row in piece.rows):
             target = first + torch.tensor([row.target or 0 for row in piece.rows], device=first.device)
@@ -239,8 +239,8 @@ class RowObjective(StepObjective):
                 second_length=lengths[second],
                 target_logp_sum=None if target is None else logps[target],
                 target_length=None if target is None else lengths[target],
-                first_cringe_sum=None if beside is None else beside[first],
-                second_cringe_sum=None if beside is None else beside[second],
+                first_cringe_sum=None if cringe is None else cringe[first],
+                second_cringe_sum=None if cringe is None else cringe[second],
             )
         ]
 
@@ -253,10 +253,10 @@ class RowObjective(StepObjective):
         return piece.references(dtype)
 
 
-def make_objective(settings: Objective) -> StepObjective:
-    """Make the objective of a run: the loss's own step, or that of its rows."""
+def make_step_loss(settings: Objective) -> StepLoss:
+    """Make the loss of a run's steps: the class that the loss declares for itself, or that of its rows."""
     if settings.declared.step:
         module, name = settings.declared.step.split(":")
-        made: StepObjective = getattr(import_module(module), name)(settings)
+        made: StepLoss = getattr(import_module(module), name)(settings)
         return made
-    return SampleObjective(settings) if settings.rows == "samples" else RowObjective(settings)
+    return SampleLoss(settings) if settings.rows == "samples" else RowLoss(settings)
