@@ -16,6 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from prefloop import interrupting
 from prefloop.types import PrefloopError
 
 MANIFEST = "manifest.json"
@@ -38,6 +39,7 @@ _IDENTITY_FILES = frozenset(
     }
 )
 _WEIGHTS = re.compile(r"^(adapter_)?model(-\d+-of-\d+)?\.safetensors$")  # the names transformers and peft load
+_READ_BYTES = 8 << 20
 _CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
 # transformers fetches a kernel from the hub, which is code, for any other name in these keys
 _ATTENTION = re.compile(r"^_?attn_implementation(_internal)?$")
@@ -336,7 +338,11 @@ def _find_code_key(content: object) -> str | None:
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while part := stream.read(_READ_BYTES):
+            digest.update(part)
+            interrupting.ask()  # weights take seconds, or minutes on a busy machine
+        return digest.hexdigest()
 
 
 def _fsync(path: Path) -> None:

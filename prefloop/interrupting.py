@@ -37,7 +37,8 @@ def make_interruptible(layers: Iterable[Any]) -> None:
         layer.register_forward_pre_hook(_before_layer)
 
 
-def _ask() -> None:
+def ask() -> None:
+    """Call the current check, if there is one for this thread."""
     if _checks and _checks[-1][0] == threading.get_ident():
         _checks[-1][1]()
 
@@ -45,11 +46,11 @@ def _ask() -> None:
 def _before_layer(_layer: Any, inputs: tuple[Any, ...]) -> None:
     if not _checks:
         return
-    _ask()
+    ask()
     if inputs and getattr(inputs[0], "requires_grad", False):
         inputs[0].register_hook(_within_backward)
 
 
 def _within_backward(_gradient: Any) -> None:
     """Run between a layer's backward pass and that of the layer before it."""
-    _ask()
+    ask()

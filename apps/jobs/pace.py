@@ -33,8 +33,12 @@ def pace_words(each: float | None, n_left: int) -> str:
     """Say the pace and the time left: "2.4/s, about 3 min left", "42 s each, about 5 min left"; "" for no pace."""
     if not each or n_left <= 0:
         return ""
-    rate = f"{1 / each:.1f}/s" if each < 1 else f"{each:.1f} s each" if each < 10 else f"{each:.0f} s each"
-    return f"{rate}, about {length_words(n_left * each)} left"
+    return f"{rate_words(each)}, about {length_words(n_left * each)} left"
+
+
+def rate_words(each: float) -> str:
+    """Write seconds a step: "8.0/s" where a step takes less than a second, else "2.5 s each"."""
+    return f"{1 / each:.1f}/s" if each < 1 else f"{each:.1f} s each" if each < 10 else f"{each:.0f} s each"
 
 
 def length_words(seconds: float) -> str:

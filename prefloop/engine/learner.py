@@ -26,7 +26,7 @@ Minibatch = tuple[float, list[Piece]]  # what its losses are divided by, and thi
 
 
 def nothing() -> None:
-    """Do nothing between two passes."""
+    """Do nothing, where nobody may interrupt."""
 
 
 def backward(

@@ -25,7 +25,7 @@ from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.context import Abandoned, Leaving, NotFinite, RunContext
 from prefloop.engine.hardware import spare_activations
-from prefloop.engine.learner import Learner
+from prefloop.engine.learner import Learner, nothing
 from prefloop.engine.online.drawn import DrawnRows
 from prefloop.engine.online.judges import Connection
 from prefloop.engine.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
@@ -118,16 +118,17 @@ class RunProcess:
             self._save()  # what stands beside the weights is what the next block of the loop goes on with
         target = ctx.run_dir / FINAL_DIR
         self._say_saving()
-        fingerprint = publish_result(
-            target,
-            self._model,
-            self._tokenizer,
-            position=self._position(),
-            parent=self._parent,
-            extra={"status": status, **self._kept},
-            merge_in=spec.adapter.merge,
-            beside={_MODULES: self._modules_state()},
-        )
+        with interrupted_by(nothing):
+            fingerprint = publish_result(
+                target,
+                self._model,
+                self._tokenizer,
+                position=self._position(),
+                parent=self._parent,
+                extra={"status": status, **self._kept},
+                merge_in=spec.adapter.merge,
+                beside={_MODULES: self._modules_state()},
+            )
         return Outcome(status, self.step, target, fingerprint)
 
     # --- what a run begins with ---------------------------------------------------------------------------------------
@@ -246,17 +247,18 @@ class RunProcess:
         if self._modules is not None:
             beside[_MODULES_OPTIMIZER] = optimizer_tensors(self._modules, self._optimizer)
         self._say_saving()
-        path, fingerprint = save_checkpoint(
-            self._ctx.run_dir,
-            self._model,
-            self._tokenizer,
-            self._optimizer,
-            position=self._position(),
-            parent=self._parent,
-            keep_last=self._spec.keep_last,
-            extra=self._kept,
-            beside=beside,
-        )
+        with interrupted_by(nothing):  # a checkpoint that is begun is finished
+            path, fingerprint = save_checkpoint(
+                self._ctx.run_dir,
+                self._model,
+                self._tokenizer,
+                self._optimizer,
+                position=self._position(),
+                parent=self._parent,
+                keep_last=self._spec.keep_last,
+                extra=self._kept,
+                beside=beside,
+            )
         self._ctx.events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
 
     def _say_saving(self) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from apps.jobs.errors import JobCancelled
+from apps.jobs.models import Job, JobGroup
 from apps.jobs.pace import Pace, length_words, pace_words
 from workers import pieces
+
+pytestmark = pytest.mark.django_db
 
 
 class Context:
@@ -83,3 +86,29 @@ def test_the_pace_is_that_of_the_phase_under_way_and_told_in_seconds_where_steps
     assert pace_words(2.5, 1) == "2.5 s each, about 2 s left"
     assert pace_words(None, 6) == pace_words(42.0, 0) == ""
     assert length_words(7_500) == "2 h 5 min"
+
+
+@pytest.mark.parametrize(("each", "pace"), [(42.0, "42 s each"), (0.125, "8.0/s")])
+def test_a_stage_goes_at_the_pace_of_its_phase_and_says_what_it_does(each, pace, project, erin):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from apps.training.models import Loop, Round
+    from apps.training.rounds.stations import stations_of
+    from prefloop.recipes.catalogue import get_recipe
+
+    recipe, now = get_recipe("dpo"), timezone.now()
+    loop = Loop.objects.create(
+        project=project, recipe="dpo", config=recipe.to_json(), n_rounds=1, state="running", started_by=erin
+    )
+    group = JobGroup.objects.create(project=project, name="evaluation", open_count=1)
+    round_ = Round.objects.create(loop=loop, index=1, stage="evaluation", group=group)
+    Job.objects.create(
+        project=project, kind="evaluation.run", queue="gpu", group=group, state="running", message="measuring KL",
+        step=2, n_steps=8, seconds_each=each, started_at=now - timedelta(hours=1),
+    )  # fmt: skip
+    (station,) = [one for one in stations_of(loop, round_, now) if one.state == "running"]
+    assert station.note == "measuring KL"
+    assert station.progress is not None
+    assert (station.progress.pace, station.progress.left) == (pace, 6 * each)

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from apps.jobs.models import Job
+from apps.jobs.models import Job, JobState
 from apps.samples.models import Completion
 from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Loop, LoopState, Round, Stage, TrainingRun
@@ -106,6 +106,9 @@ def stations_of(loop: Loop, round_: Round | None, now: datetime) -> list[Station
         if state in {"running", "waiting", "failed", "cancelled"}:
             progress = stage.progress(round_, jobs, run, now)
         note = stage.note(round_, run) if state == "done" else ""
+        if state == "running":  # what it is doing at the moment, where one job does it all
+            held = [job.message for job in jobs if job.state == JobState.RUNNING]
+            note = held[0] if len(jobs) == len(held) == 1 else ""
         found.append(Station(stage.key.value, _(word), icon, state, note, progress))
     return found
 

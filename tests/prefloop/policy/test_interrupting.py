@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from prefloop.checkpoints import fingerprint
 from prefloop.engine.hardware import spare_activations
 from prefloop.interrupting import interrupted_by, make_interruptible
 from prefloop.policy.loading import layers_of, load_policy
@@ -92,3 +93,10 @@ def test_a_check_is_for_the_thread_that_asked(tiny_policy_dir: Any) -> None:
         thread.start()
         thread.join()
     assert said == ["done"]
+
+
+def test_reading_a_checkpoint_can_be_ended_and_writing_one_can_not(tiny_policy_dir: Any) -> None:
+    with interrupted_by(at(1)), pytest.raises(Told):
+        fingerprint(tiny_policy_dir)
+    with interrupted_by(at(1)), interrupted_by(lambda: None):
+        assert fingerprint(tiny_policy_dir) == fingerprint(tiny_policy_dir)

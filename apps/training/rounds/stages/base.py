@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils.translation import ngettext
 
 from apps.jobs.models import Job, JobGroup, JobState
+from apps.jobs.pace import rate_words
 from apps.policies.models import Checkpoint
 from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.rounds.ahead import Ahead, Foreseen
@@ -32,6 +33,11 @@ class Progress:
     total: int
     rate: float | None = None
     left: float | None = None
+
+    @property
+    def pace(self) -> str:
+        """The rate in words, in seconds a unit where that is slow; "" where it can't be said."""
+        return rate_words(1 / self.rate) if self.rate else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +130,11 @@ class RoundStage:
         done, total = count
         started = min((job.started_at for job in jobs if job.started_at), default=None)
         seconds = (now - started).total_seconds() if started else 0.0
-        under_way = any(not job.is_terminal for job in jobs)
+        under_way = any(not job.is_terminal and job.state != JobState.CANCELLING for job in jobs)
         rate = done / seconds if under_way and done and seconds > 0.5 else None
+        held = [job for job in jobs if job.state == JobState.RUNNING]
+        if len(jobs) == len(held) == 1 and held[0].seconds_each and held[0].n_steps == total:
+            rate = 1 / held[0].seconds_each  # of its phase alone: what came before was no such step
         return Progress(done, total, rate, (total - done) / rate if rate else None)
 
     def count(self, round_: Round, run: TrainingRun | None) -> tuple[int, int] | None:
