@@ -14,7 +14,7 @@ WORKERS ?= 3
 run: $(VENV)/.run
 	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
 
-# The demo project of a real chat model: a download of 93 MB, then five minutes or so on two cores.
+# The demo project of a real chat model: a download of 93 MB, then it answers and judges here.
 chat-demo: $(VENV)/.run
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@PREFLOOP_THREADS=$${PREFLOOP_THREADS:-$$(getconf _NPROCESSORS_ONLN)} $(BIN)/python manage.py seed_demo chat

@@ -44,7 +44,7 @@ class Bench:
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# Two answers a prompt are enough to see ten points, and take a quarter of the default's time.
+# Fewer answers than by default, as long as the demo's, since each takes a CPU long.
 _QUICK = ("evaluation.n=2", "draws.max_tokens=80")
 BENCHES = {
     "letters": Bench(limit=360, first=("reward-model",)),
