@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
-_spec = importlib.util.spec_from_file_location("mutations", Path(__file__).with_name("mutations.py"))
-assert _spec is not None
-assert _spec.loader is not None
-mutations = sys.modules["mutations"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(mutations)
+
+def _loaded(name: str) -> ModuleType:
+    """Import a module that stands beside this one, as running the command finds it."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+planted_faults, mutations = _loaded("planted_faults"), _loaded("mutations")
 
 
 def test_the_text_of_every_fault_is_there_and_its_tests_are_named() -> None:
