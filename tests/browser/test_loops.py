@@ -116,7 +116,7 @@ def running(ready, erin):
     snapshot = Snapshot.objects.create(project=ready, name="set", path="set", sha256="ab" * 32, n_pairs=1)
     SnapshotItem.objects.create(snapshot=snapshot, comparison=comparison, p_first=1.0, source="judge:reward-model")
     run = TrainingRun.objects.create(
-        project=ready, round=round_, kind="dpo", job=job, snapshot=snapshot, run_dir="runs/1", n_steps=20, step=10
+        project=ready, round=round_, kind="dpo", snapshot=snapshot, run_dir="runs/1", n_steps=20, step=10
     )
     for step in range(1, 11):
         values = {

@@ -110,7 +110,7 @@ def imported(page, model, shoot, fits):
     page.set_viewport_size({"width": 360, "height": 780})
     fits(page)
     page.set_viewport_size(size)
-    page.get_by_label("Name").fill("chat")
+    page.get_by_label("Name", exact=True).fill("chat")
     page.get_by_role("button", name="Import", exact=True).click()
     page.wait_for_url("**/jobs/*/")
     run_until(lambda: Checkpoint.objects.exists(), quiet=True)

@@ -22,7 +22,7 @@ from prefloop.config import apply_settings, describe
 from prefloop.recipes.catalogue import CATALOGUE
 from prefloop.worlds.letters import eft
 from prefloop.worlds.letters.utility import parts
-from workers import worlds
+from workers import score_prompts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400), pytest.mark.django_db(transaction=True)]
 
@@ -70,7 +70,7 @@ def plain_project(make_letters_project: Any, monkeypatch: pytest.MonkeyPatch) ->
             judge=grader, completion=row, value=eft.score_of(found.total), raw=eft.judgement(row.text, found)
         )
     # so small a model learns to judge in few words only
-    monkeypatch.setitem(worlds.SCORE_PROMPTS, "", eft.score_prompt)
+    monkeypatch.setattr(score_prompts, "score_prompt_of", lambda world: eft.score_prompt)
     return project
 
 
