@@ -100,7 +100,7 @@ def running(ready, erin):
     )
     Verdict.objects.create(judge=judge, comparison=comparison, order="01", state="ok", outcome="first", p_first=0.83)
     group = JobGroup.objects.create(project=ready, name="training", open_count=1)
-    job = Job.objects.create(
+    Job.objects.create(
         project=ready,
         group=group,
         kind="training.run",
