@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefloop.engine.context import RunContext
 from prefloop.engine.examples import batch_of, steps_of
 from prefloop.engine.online.rows import Row, pieces_of, token_logps
+from prefloop.engine.passes import fitting
 
 FILE = "reference/sums.jsonl"
 MISMATCHED_FILE = "reference/mismatched.jsonl"
@@ -42,7 +44,7 @@ def with_references(ctx: RunContext, rows: Sequence[Row], load: Callable[[], Any
             ctx.leave_if_asked()
             model = load() if model is None else model
             new = [row for row in mine if any(key not in known for key in _keys(row))]
-            parts = ctx.ranks.gather(_sums(ctx, model, ctx.ranks.share(new)))
+            parts = ctx.ranks.gather(fitting(ctx, partial(_sums, ctx, model, ctx.ranks.share(new))))
             for rank, part in enumerate(parts):
                 _remember(known, new[rank :: ctx.ranks.size], part)
             sums = [tuple(known[key] for key in _keys(row)) for row in mine]
@@ -57,7 +59,7 @@ def with_references(ctx: RunContext, rows: Sequence[Row], load: Callable[[], Any
 def _sums(ctx: RunContext, model: Any, rows: Sequence[Row]) -> list[Sums]:
     found: list[dict[int, float]] = [{} for _ in rows]
     place = {id(row): at for at, row in enumerate(rows)}
-    for piece in pieces_of(model, rows, token_budget=ctx.spec.token_budget):
+    for piece in pieces_of(model, rows, token_budget=ctx.passes.tokens):
         ctx.between_passes()
         values = piece.sums(token_logps(model, piece)).tolist()
         for (at, answer), value in zip(piece.answers(), values, strict=True):
