@@ -34,9 +34,9 @@ def part(request: dict[str, str]) -> dict[str, int]:
 
     django.setup()
     from apps.projects.models import Project
-    from workers import demo
+    from prefloop.demos import LETTERS
 
-    return {"judge": judge_make(Project.objects.get(slug=demo.SLUG), **request).pk}
+    return {"judge": judge_make(Project.objects.get(slug=LETTERS.world), **request).pk}
 
 
 def run(folder: Path, name: str, *, rounds: int | None, seed: int) -> list[dict[str, Any]]:

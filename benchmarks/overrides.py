@@ -45,11 +45,11 @@ def judge(length_bias: float, noise: float) -> dict[str, Any]:
     from apps.projects.models import Project
     from apps.samples.models import Completion
     from apps.samples.services import comparisons_create
-    from workers import demo
+    from prefloop.demos import LETTERS
     from workers.foreground import run_group
 
-    project = Project.objects.get(slug=demo.SLUG)
-    made = judge_make(project, JUDGE, demo.CRITERION, {"length_bias": length_bias, "noise": noise})
+    project = Project.objects.get(slug=LETTERS.world)
+    made = judge_make(project, JUDGE, LETTERS.second.criterion, {"length_bias": length_bias, "noise": noise})
     # pairs of their own, which no other judge has an opinion on: the gate has only this judge to go by
     by_prompt: dict[int, list[Any]] = {}
     first = project.sampling_runs.order_by("id").first()
@@ -80,10 +80,10 @@ def train(mode: str, budget: int, seed: int) -> dict[str, Any]:
     from apps.training.lineage.selectors import loop_rows
     from apps.training.loops.starting import loop_start
     from apps.training.models import ACTIVE
-    from workers import demo
+    from prefloop.demos import LETTERS
     from workers.foreground import run_until
 
-    project = Project.objects.get(slug=demo.SLUG)
+    project = Project.objects.get(slug=LETTERS.world)
     user, _ = User.objects.get_or_create(username="someone-who-knows")
     settings: dict[str, Any] = {"label.judge": JUDGE, "review.mode": mode}
     if mode != "none":

@@ -197,6 +197,7 @@ VLLM_IDLE_SECONDS = env.env_int("PREFLOOP_VLLM_IDLE_SECONDS", 300)  # then a ser
 # What reading a stranger's file may take, in a process of its own; a large file may take more (docs/operating.md).
 READER_MEMORY_MB = env.env_int("PREFLOOP_READER_MEMORY_MB", 1024, minimum=64)
 UPLOAD_QUOTA_MB = env.env_int("PREFLOOP_UPLOAD_QUOTA_MB", 2048, minimum=1)  # of files that wait, a project
+MODEL_UPLOAD_GB = env.env_int("PREFLOOP_MODEL_UPLOAD_GB", 20, minimum=1)  # of models that arrive, a project
 READER_SECONDS = env.env_int("PREFLOOP_READER_SECONDS", 10, minimum=1)  # of processor time
 # One core stays free for the web and the other worker: threads that wait for each other on busy cores are far slower
 # than one thread alone. Part of what makes a run repeatable.

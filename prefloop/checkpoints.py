@@ -99,20 +99,23 @@ def check_checkpoint_dir(path: str | Path) -> None:
             check_safetensors(file)
             weights += file.parent == root and bool(_WEIGHTS.match(file.name))
         elif file.suffix == ".json" and file.parent == root:
-            _check_json(file, name)
+            check_json(file, name)
     if not any((root / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise UnsafeCheckpoint("config.json is missing: not a model directory")
     if not weights:
         raise UnsafeCheckpoint("model.safetensors is missing: no weights in safetensors format")
 
 
-def check_safetensors(file: Path) -> None:
-    """Check a safetensors header against the file's size; raises UnsafeCheckpoint with what is wrong."""
+def check_safetensors(file: Path, *, n_bytes: int | None = None) -> None:
+    """Check a safetensors header against the file's size; raises UnsafeCheckpoint with what is wrong.
+
+    `n_bytes` is the size that a file will have of which only the beginning is there.
+    """
 
     def refuse(why: str) -> UnsafeCheckpoint:
         return UnsafeCheckpoint(f"{file.name} is not a valid safetensors file: {why}")
 
-    size = file.stat().st_size
+    size = file.stat().st_size if n_bytes is None else n_bytes
     with file.open("rb") as stream:
         head = stream.read(8)
         if len(head) < 8:
@@ -286,7 +289,8 @@ def _files(root: Path) -> list[Path]:
     return sorted(file for file in _walk(root) if file.is_file() and file != root / MANIFEST)
 
 
-def _check_json(file: Path, name: str) -> None:
+def check_json(file: Path, name: str) -> None:
+    """Refuse a JSON file of a model that is too large, is not JSON, or asks for code. Raises UnsafeCheckpoint."""
     if file.stat().st_size > _MAX_JSON_BYTES:
         raise UnsafeCheckpoint(f"{name} is too large for a JSON file of a model")
     try:

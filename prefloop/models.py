@@ -18,6 +18,8 @@ from prefloop.recipes.adapter import AUTO_PARAMETERS
 
 # The architectures that are tested to score, sample and train as transformers does.
 TESTED = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "gpt2")
+# plain sampling, and what a value may be
+_SAMPLING = {"temperature": (1.0, 0.0, 10.0), "top_p": (1.0, 0.0001, 1.0), "top_k": (0, 0, 1_000_000)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,35 @@ def model_facts(directory: str | Path, *, n_parameters: int) -> ModelFacts:
         has_template=bool(told.get("chat_template")) or (root / "chat_template.jinja").is_file(),
         has_end=bool(told.get("eos_token")) or config.get("eos_token_id") is not None,
         config=config,
+        notes=_of_sampling(shipped_sampling(root)),
     )
+
+
+def shipped_sampling(directory: str | Path) -> dict[str, float]:
+    """Return the temperature, top_p and top_k that a model directory ships, where they differ from plain sampling.
+
+    They are offered to whoever samples, and never applied by themselves: a training method learns from the model's own
+    probabilities.
+    """
+    try:
+        told = json.loads((Path(directory) / "generation_config.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(told, dict) or told.get("do_sample") is False:
+        return {}
+    found = {}
+    for name, (plain, low, high) in _SAMPLING.items():
+        value = told.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and value != plain:
+            found[name] = value
+    return found
+
+
+def _of_sampling(shipped: dict[str, float]) -> list[str]:
+    if not shipped:
+        return []
+    said = ", ".join(f"{name} {value:g}" for name, value in shipped.items())
+    return [f"it ships settings for sampling ({said}): they are offered where answers are sampled, not applied"]
 
 
 def facts_of(

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_noop, ngettext
 
 from apps.accounts.models import User
 from apps.core.models import AuditEvent
+from apps.dashboard.demos import seed_states
 from apps.jobs.models import Job
 from apps.jobs.selectors import running_jobs
 from apps.labels.models import Judge, Override, Verdict, Vote
@@ -27,8 +28,6 @@ from apps.training.models import ACTIVE, Loop, LoopState, Round, Stage, Training
 from apps.training.rounds.stages.base import Progress
 from apps.training.rounds.stations import current_round, stations_of
 
-SEED_PREFIX = "letters.seed"
-SEED_FINISH = "letters.seed.finish"
 STATION_OF_STAGE = {
     Stage.PREPARE: "training",
     Stage.SAMPLING: "samples",
@@ -193,43 +192,6 @@ def jobs_under_way(project: Project, *, now: datetime, limit: int = 5) -> list[J
     return lines
 
 
-# the demo's steps, in the words of the panel
-_SEED_STEPS = (
-    gettext_noop("Train a policy of letters"),
-    gettext_noop("Let it answer"),
-    gettext_noop("Pair the answers and ask the world's judge"),
-    gettext_noop("Ask the simulated judge"),
-    gettext_noop("Derive the labels"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class SeedStep:
-    word: str
-    state: str  # done | running | failed | next
-
-
-def seeding(project: Project) -> list[SeedStep]:
-    """The steps of the demo's set-up while it runs (or after it failed); empty if there is none, or it is done."""
-    seeds = Job.objects.filter(project=project, kind__startswith=SEED_PREFIX)
-    states = {kind: state for kind, state in seeds.order_by("id").values_list("kind", "state")}
-    if not states or states.get(SEED_FINISH) == "succeeded":
-        return []
-    done = [
-        states.get("letters.seed") == "succeeded",
-        "letters.seed.compare" in states,
-        states.get("letters.seed.compare") == "succeeded" and "letters.seed.simulated" in states,
-        SEED_FINISH in states,
-        False,
-    ]
-    failed = any(state in ("failed", "cancelled") for state in states.values())
-    at = done.index(False)
-    return [
-        SeedStep(_(word), "done" if place < at else ("failed" if failed else "running") if place == at else "next")
-        for place, word in enumerate(_SEED_STEPS)
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class EventLine:
     at: datetime
@@ -359,6 +321,6 @@ def version(project: Project, user: User) -> str:
         )
     ]
     newest.append(AuditEvent.objects.filter(project_slug=project.slug).aggregate(last=Max("pk"))["last"])
-    seeds = list(Job.objects.filter(project=project, kind__startswith=SEED_PREFIX).values_list("kind", "state"))
+    seeds = seed_states(project)
     shown = repr([user.pk, jobs, loops, rounds, newest, seeds])
     return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()

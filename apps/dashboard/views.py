@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
-from apps.dashboard import belief, charts, selectors
+from apps.dashboard import belief, charts, demos, selectors
 from apps.dashboard.finding import palette_find
 from apps.jobs.selectors import running_jobs
 from apps.projects import access
 from apps.projects.models import Project, Role
 from apps.rankings.access import may_review
+from prefloop.demos import DEMOS
 
 # station -> the least role that its page serves
 LEAST = {"people": Role.ANNOTATOR}
@@ -48,6 +50,20 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @login_required
+@require_POST
+def demo(request: HttpRequest, world: str) -> HttpResponse:
+    """Make a demo project, if the operator allows projects to this user and there is no such project yet."""
+    user = person(request)
+    if world not in DEMOS or not access.may_create_project(user):
+        raise Http404("no such page")
+    if Project.objects.filter(slug=world).exists():
+        messages.error(request, _("There is a project with the address “%(slug)s” already.") % {"slug": world})
+        return redirect("/")
+    demos.demo_seed(DEMOS[world], owner=user)
+    return redirect("dashboard:overview", world)
+
+
+@login_required
 @never_cache
 @require_GET
 def belief_part(request: HttpRequest, slug: str) -> HttpResponse:
@@ -73,7 +89,7 @@ def _context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "ring": ring,
         "needs": selectors.needs(project, user, now=now, may_review=reviews),
         "jobs": selectors.jobs_under_way(project, now=now),
-        "seeding": selectors.seeding(project),
+        "seeding": demos.seeding(project),
         "is_empty": not ring.stations[0]["n"],
     }
     if is_lead:

@@ -1,4 +1,4 @@
-"""The import of a large file, as a job with progress."""
+"""The import of a large file, and the fetching of a hub's data set, as jobs with progress."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from apps.exchange.fetching import FETCH, hub_fetch
 from apps.exchange.lock import ImportBusy
 from apps.exchange.models import Upload
 from apps.exchange.services import import_file
@@ -46,3 +47,23 @@ def run(ctx: JobContext) -> dict[str, Any] | None:
     Upload.objects.filter(pk=upload.pk).update(batch=batch)
     upload_path(upload).unlink(missing_ok=True)
     return {"batch": batch.pk, "n_records": batch.n_records, "n_unchanged": batch.n_unchanged}
+
+
+@handler(FETCH, queue="cpu")
+def fetch(ctx: JobContext) -> dict[str, Any]:
+    """Fetch a data set from its hub. After a lost worker it starts again; what lies in the hub's cache is kept."""
+    upload = Upload.objects.filter(token=ctx.payload["token"]).select_related("project").first()
+    if upload is None:
+        raise JobFailure("user_config", "the waiting file was removed before it was fetched")
+    if upload.n_bytes:  # the worker was lost after the fetching and before it could say so
+        return {"upload": upload.pk}
+
+    def told(done: int, total: int, what: str) -> None:
+        ctx.check()
+        ctx.progress(done, total, what)
+
+    try:
+        fetched = hub_fetch(upload=upload, address=str(ctx.payload["address"]), told=told, in_transaction=ctx.fenced)
+    except PrefloopError as error:
+        raise JobFailure("user_config", str(error)) from error
+    return {"upload": upload.pk, "commit": fetched.commit, "config": fetched.config, "split": fetched.split}

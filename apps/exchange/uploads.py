@@ -61,6 +61,10 @@ class QuotaReached(UploadRefused):
 
     http_status = 413
 
+    @classmethod
+    def of(cls, project: Project) -> QuotaReached:
+        return cls(_used(project))
+
     def __init__(self, used: int) -> None:
         mb = f"{used / 2**20:,.0f} of {settings.UPLOAD_QUOTA_MB:,} MB"
         super().__init__(f"files waiting in this project take {mb}: import or remove some of them first")
@@ -149,7 +153,7 @@ def upload_create(*, project: Project, name: str, chunks: Iterable[bytes], creat
     """
     token = secrets.token_urlsafe(24) + suffix_of(name)
     path = _folder() / token
-    n_bytes, room = 0, _room(project)
+    n_bytes, room = 0, room_for_files(project)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for chunk in chunks:
@@ -157,13 +161,13 @@ def upload_create(*, project: Project, name: str, chunks: Iterable[bytes], creat
                 if n_bytes > MAX_BYTES:
                     raise UploadTooLarge
                 if n_bytes > room:
-                    raise QuotaReached(_used(project))
+                    raise QuotaReached.of(project)
                 file.write(chunk)
         shown = name.replace("\\", "/").rsplit("/", 1)[-1][-200:]
         with transaction.atomic():
             Project.objects.select_for_update().get(pk=project.pk)  # others may have come in meanwhile
-            if n_bytes > _room(project):
-                raise QuotaReached(_used(project))
+            if n_bytes > room_for_files(project):
+                raise QuotaReached.of(project)
             return Upload.objects.create(
                 project=project, created_by=created_by, token=token, name=shown, n_bytes=n_bytes
             )
@@ -177,7 +181,7 @@ def _used(project: Project) -> int:
     return waiting.aggregate(total=Sum("n_bytes"))["total"] or 0
 
 
-def _room(project: Project) -> int:
+def room_for_files(project: Project) -> int:
     """Bytes available for more files of this project. Raises QuotaReached if there are none."""
     used = _used(project)
     if used >= settings.UPLOAD_QUOTA_MB * 2**20:

@@ -21,10 +21,12 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.accounts.views import person
 from apps.core.middleware import large_body
 from apps.exchange import access, exports, selectors, uploads
+from apps.exchange.fetching import FETCH, hub_fetch_start
 from apps.exchange.files import KINDS, csv_lines
 from apps.exchange.models import Upload
-from apps.jobs.models import Job
+from apps.jobs.models import Job, JobState
 from apps.projects.models import Project
+from apps.samples.next_steps import next_steps
 from prefloop.formats import Mapping
 from prefloop.records import RecordsError
 from prefloop.types import PrefloopError
@@ -57,6 +59,7 @@ def _data_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "project": project,
         "active": "data",
         "may_exchange": may_exchange,
+        "next_steps": next_steps(project) if may_exchange else None,
         "uploads": uploads.upload_list(project) if may_exchange else [],
         "imports": selectors.import_list(project),
         "suffixes": uploads.SUFFIXES,
@@ -142,12 +145,32 @@ def _upload(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @never_cache
+@require_POST
+def fetch(request: HttpRequest, slug: str) -> HttpResponse:
+    """Start to fetch a data set from a hub, and show how it goes on."""
+    project = access.project_for_exchange(person(request), slug)
+    try:
+        made = hub_fetch_start(
+            project=project, address=request.POST.get("address", "").strip(), started_by=person(request)
+        )
+    except PrefloopError as error:
+        messages.error(request, str(error))
+        return redirect("exchange:data", slug=slug)
+    return redirect("exchange:preview", slug=slug, token=made.token)
+
+
+@login_required
+@never_cache
 @require_GET
 def preview(request: HttpRequest, slug: str, token: str) -> HttpResponse:
-    """The preview of a file: format, first rows, problems by line; and the progress while it is imported."""
+    """The preview of a file: format, first rows, problems by line; and the progress while it is fetched or imported."""
     found = access.upload_for(person(request), slug, token)
     if found.job is not None:
         return _running(request, found, found.job)
+    if "since" in request.GET:  # the page that showed how the fetching went on
+        response = render(request, "exchange/_fetched.html", {"project": found.project, "upload": found})
+        response["X-Poll"] = "stop"
+        return response
     shown = uploads.upload_preview(found)
     context = {"project": found.project, "active": "data", "upload": found, "preview": shown}
     return render(request, "exchange/preview.html", context)
@@ -155,7 +178,15 @@ def preview(request: HttpRequest, slug: str, token: str) -> HttpResponse:
 
 def _running(request: HttpRequest, found: Upload, job: Job) -> HttpResponse:
     version = f"{job.state}:{job.step}:{job.message}"
-    context = {"project": found.project, "active": "data", "upload": found, "job": job, "version": version}
+    context = {
+        "project": found.project,
+        "active": "data",
+        "upload": found,
+        "job": job,
+        "version": version,
+        "is_fetch": job.kind == FETCH,
+        "next_steps": next_steps(found.project) if job.state == JobState.SUCCEEDED else None,
+    }
     since = request.GET.get("since")
     if since == version:
         response = HttpResponse(status=204)

@@ -19,6 +19,7 @@ from apps.jobs.services import job_enqueue
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_default
 from apps.policies.store import check_base, check_name, checkpoint_relative_path, import_source, store_path
+from apps.policies.uploads import upload_imported
 from apps.projects.access import is_operator
 from apps.projects.models import Project
 from prefloop.checkpoints import check_checkpoint_dir, count_parameters, publish, verify_manifest
@@ -173,7 +174,9 @@ def checkpoint_import_start(*, project: Project, name: str, role: str, path: str
     if isinstance(source, Directory):
         source.look()
     if isinstance(source, Directory) and source.n_bytes <= AT_ONCE_BYTES:
-        return checkpoint_import(project=project, name=name, role=role, source=source, created_by=created_by)
+        made = checkpoint_import(project=project, name=name, role=role, source=source, created_by=created_by)
+        upload_imported(source.path)
+        return made
     if Checkpoint.objects.filter(project=project, name=name).exists():
         raise CheckpointExists(f"checkpoint {name!r} already exists")
     with transaction.atomic():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from apps.accounts.models import User
@@ -11,8 +12,10 @@ from apps.jobs.registry import JobContext, handler
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_import
 from apps.policies.store import checkpoint_relative_path, import_source, store_path
+from apps.policies.uploads import upload_imported
 from apps.projects.access import is_operator
 from apps.projects.models import Project
+from prefloop.model_sources import HUB_PREFIX
 
 
 @handler("policies.import", queue="cpu")
@@ -29,6 +32,8 @@ def import_checkpoint(ctx: JobContext) -> dict[str, Any]:
         source = import_source(str(ctx.payload["path"]), project=project, is_operator=operator)
         role = str(ctx.payload["role"])
         done = checkpoint_import(project=project, name=name, role=role, source=source, told=_tell(ctx))
+        if not source.address.startswith(HUB_PREFIX):
+            upload_imported(Path(source.address))
     return {"checkpoint": done.pk}
 
 

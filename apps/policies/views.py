@@ -23,6 +23,7 @@ from apps.policies.endpoints import endpoint_create, endpoint_test
 from apps.policies.forms import ImportForm, NewEndpointForm
 from apps.policies.lineage import draw_lineage, short_count
 from apps.policies.store import import_folders
+from apps.policies.uploads import upload_list
 from apps.projects.access import has_role, is_operator, project_for
 from apps.projects.models import Role
 from prefloop.types import PrefloopError
@@ -111,7 +112,8 @@ def withdraw_approval(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def import_(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(person(request), slug, Role.ENGINEER)
-    form = ImportForm(posted(request))
+    given = {key: request.GET[key] for key in ("path", "name") if key in request.GET}  # of an upload that is whole
+    form = ImportForm(posted(request), initial=given)
     look: services.ModelLook | None = None
     if request.method == "POST" and request.POST.get("action") == "look":
         form.fields["name"].required = False  # a name is not needed to look
@@ -138,6 +140,8 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
         "folders": import_folders(project, is_operator=operator),
         "is_operator": operator,
         "look": look,
+        "uploads": upload_list(project),
+        "uploaded": given.get("path", ""),
     }
     return render(request, "policies/import.html", context, status=400 if form.errors else 200)
 

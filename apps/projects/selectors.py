@@ -10,6 +10,7 @@ from django.db.models import Count, QuerySet
 
 from apps.projects.access import Person, projects_for
 from apps.projects.models import Guideline, Invitation, Membership, Project, Role
+from prefloop.demos import DEMOS, Demo
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +64,9 @@ def guideline_name(project: Project) -> str:
     """Name the current version of the guidelines, as votes store it; "" before the first."""
     guideline = guideline_current(project)
     return guideline.name if guideline is not None else ""
+
+
+def demos_to_make() -> list[Demo]:
+    """Return the demos that this installation has no project of."""
+    there = set(Project.objects.filter(slug__in=DEMOS).values_list("slug", flat=True))
+    return [demo for demo in DEMOS.values() if demo.world not in there]

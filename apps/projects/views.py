@@ -37,7 +37,11 @@ SETTINGS_TABS = ("general", "labels", "guidelines", "members")
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
     user = person(request)
-    context = {"cards": selectors.project_cards(user), "may_create": access.may_create_project(user)}
+    context = {
+        "cards": selectors.project_cards(user),
+        "may_create": access.may_create_project(user),
+        "demos": selectors.demos_to_make(),
+    }
     return render(request, "projects/home.html", context)
 
 

@@ -103,6 +103,11 @@ class Completion(TimeStamped):
         ]
         indexes = [models.Index(fields=["project", "model_name", "n_characters", "id"], name="completion_by_model")]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it reached the longest answer before it ended."""
+        return not self.finished
+
     def __str__(self) -> str:
         return self.text[:80]
 

@@ -122,7 +122,8 @@ class Reading:
             frames.close()  # type: ignore[attr-defined]
 
     def _start(self) -> None:
-        imports = ["pyarrow.parquet"] if self.path.suffix.lower() == ".parquet" else []
+        paths = self.path.iterdir() if self.path.is_dir() else [self.path]
+        imports = ["pyarrow.parquet"] if any(path.suffix.lower() == ".parquet" for path in paths) else []
         mapping = asdict(self._mapping) if self._mapping else None
         arguments = (str(self.path.absolute()), self._asked, mapping)
         self._frames = confined.stream(written, *arguments, limits=self._limits, what=self.path.name, imports=imports)

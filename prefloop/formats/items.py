@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from prefloop.formats.opening import UnreadableFile
-from prefloop.formats.rows import DATASET, Numbered, Row, numbered_rows
+from prefloop.formats.rows import DATASET, Numbered, Row, numbered_rows, parts_of
 from prefloop.formats.source import Source
 from prefloop.records import InvalidRecord, LineError, Record, RecordsError, parse_record
 from prefloop.records.form import MAX_ERRORS
@@ -122,7 +122,8 @@ def groups_to_records(
 
 def refuse_large(source: Source) -> None:
     """Raises UnreadableFile if a file is too large for its rows to be held in memory."""
-    if source.path.stat().st_size > MAX_HELD_BYTES:
+    files = parts_of(source.path) if source.path.is_dir() else [source.path]
+    if sum(file.stat().st_size for file in files) > MAX_HELD_BYTES:
         raise UnreadableFile(f"{source.path.name}: is larger than {MAX_HELD_BYTES:,} bytes; import it in parts")
 
 

@@ -23,7 +23,7 @@ from prefloop.formats import (
 from prefloop.formats.columns import Mapping
 from prefloop.formats.items import rows_to_records
 from prefloop.formats.opening import suffix_of
-from prefloop.formats.rows import Row, first_row, header_of
+from prefloop.formats.rows import SUFFIXES, Row, first_row, header_of, parts_of
 from prefloop.formats.source import Notes, Source, open_utf8
 from prefloop.records import InvalidRecord, Record, read_records
 from prefloop.types import PrefloopError
@@ -114,8 +114,10 @@ def read_file(
         raise UnknownFormat(f"unknown format {name!r}; known: auto, {', '.join(READERS)}")
     if not path.exists():
         raise UnknownFormat(f"{path}: no such file or directory")
-    if path.is_dir() != (name in DIRECTORIES):
-        raise UnknownFormat(f"{path}: {name} is read from a {'file' if path.is_dir() else 'directory'}")
+    if name in DIRECTORIES and not path.is_dir():
+        raise UnknownFormat(f"{path}: {name} is read from a directory")
+    if name not in DIRECTORIES and path.is_dir() and not parts_of(path):
+        raise UnknownFormat(f"{path}: {name} is read from a file, or a directory of files of one kind")
     source = Source(path, mapping.encoding if mapping else "", Notes() if notes is None else notes)
     return read_table(source, mapping) if name == TABLE else READERS[name](source)
 
@@ -156,11 +158,13 @@ def detect_format(path: str | Path) -> str:
         raise UnknownFormat(f"{path}: no such file or directory")
     if path.is_dir():
         name = next((name for name, is_one in DIRECTORIES.items() if is_one(path)), None)
-        if name is None:
+        if name is not None:
+            return name
+        if not parts_of(path):
             raise UnknownFormat(
-                f"{path}: neither dataset.json (llmbar) nor question.jsonl and answer/ (vicuna) is in it"
+                f"{path}: neither dataset.json (llmbar) nor question.jsonl and answer/ (vicuna) is in it, and its "
+                f"files are not all of one kind ({', '.join(SUFFIXES)})"
             )
-        return name
     row = _first(Source(path))
     name = next((name for name, matches in _MATCHES if matches(row)), None)
     if name is None:

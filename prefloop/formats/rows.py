@@ -1,4 +1,7 @@
-"""Rows of JSON, JSON Lines, CSV and Parquet files; all values pass `prefloop.records.values`."""
+"""Rows of JSON, JSON Lines, CSV and Parquet files; all values pass `prefloop.records.values`.
+
+A directory whose files are all of one of these kinds is read as one table, file after file in the order of their names.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from prefloop.formats.bounds import MAX_COLUMNS, parquet_rows, too_wide
@@ -36,23 +40,32 @@ class Numbered:
 
 
 def numbered_rows(source: Source) -> Iterator[Numbered]:
-    """Read rows by the file's suffix (.jsonl .ndjson .json .csv .tsv, .gz; .parquet). Raises UnreadableFile."""
+    """Read rows by the file's suffix (.jsonl .ndjson .json .csv .tsv, .gz; .parquet). Raises UnreadableFile.
+
+    In a directory of parts rows are counted through all of them.
+    """
+    if source.path.is_dir():
+        number = 0
+        for part in parts_of(source.path):
+            for numbered in numbered_rows(replace(source, path=part)):
+                number += 1
+                yield replace(numbered, number=number, unit="row")
+        return
     path = source.path
-    readers = {
-        ".jsonl": _json_lines,
-        ".ndjson": _json_lines,
-        ".json": _json,
-        ".csv": _csv,
-        ".tsv": _csv,
-        ".parquet": _parquet,
-    }
-    reader = readers.get(suffix_of(path))
+    reader = _READERS.get(suffix_of(path))
     if reader is None or (path.suffix.lower() == ".gz" and reader is _parquet):
-        raise UnreadableFile(f"{path.name}: its name ends in none of {', '.join(readers)}")
+        raise UnreadableFile(f"{path.name}: its name ends in none of {', '.join(_READERS)}")
     try:
         yield from reader(source)
     except OSError as error:
         raise UnreadableFile(f"{path.name}: {error.strerror or error}") from None
+
+
+def parts_of(directory: Path) -> list[Path]:
+    """List the files of a directory that together are one table, by name; empty if its files are anything else."""
+    files = sorted(file for file in directory.iterdir() if not file.name.startswith("."))
+    kinds = {suffix_of(file) if file.is_file() else "" for file in files}
+    return files if len(kinds) == 1 and kinds <= _READERS.keys() else []
 
 
 def first_row(source: Source) -> Numbered | None:
@@ -63,6 +76,8 @@ def first_row(source: Source) -> Numbered | None:
 
 def header_of(source: Source) -> list[str]:
     """Name the columns of a CSV, whether or not its rows can be read; nothing for other files."""
+    if source.path.is_dir():
+        return next((header_of(replace(source, path=part)) for part in parts_of(source.path)), [])
     if suffix_of(source.path) not in (".csv", ".tsv"):
         return []
     with _text(source) as stream:
@@ -256,3 +271,14 @@ def _bounded_lines(stream: io.TextIOWrapper, source: Source) -> Iterator[str]:
 def _parquet(source: Source) -> Iterator[Numbered]:
     for number, row in enumerate(parquet_rows(source.path), start=1):
         yield _checked(number, "row", row)
+
+
+_READERS = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+}
+SUFFIXES = tuple(_READERS)

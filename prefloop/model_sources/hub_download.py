@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,18 +35,18 @@ def download(arguments: list[str], told: Callable[[int, int, str], None]) -> dic
         if out == _LOOK:
             return _look(small, _files(snapshot))
         files = _files(snapshot)
-        _check_room(files, Path(out).parent)
+        check_room(files, Path(out).parent)
         total = max(1, sum(file.file_size for file in files))
         told(0, total, "fetching")
         done = 0
         for file in files:  # one by one: each piece is progress, and a whole file is never fetched again
             folder = Path(snapshot(allow_patterns=[file.filename]))
-            _check_hash(folder / file.filename)
+            check_hash(folder / file.filename)
             done += file.file_size
             told(done, total, f"fetched {file.filename}")
         folder = Path(snapshot(allow_patterns=list(WANTED)))
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError) as error:
-        raise NoModel(_reason(repository, revision, error)) from error
+        raise NoModel(reason_of(repository, revision, error)) from error
     shutil.copytree(folder, out, symlinks=False)
     return {"commit": folder.name}
 
@@ -83,16 +83,19 @@ def _look(folder: Path, files: list[Any]) -> dict[str, Any]:
     }
 
 
-def _check_room(files: list[Any], where: Path) -> None:
-    """Refuse what the disk has no room for: the file in the hub's cache and its copy in the store."""
+def check_room(files: Sequence[Any], where: Path) -> None:
+    """Refuse what the disk has no room for: the file in the hub's cache and its copy in the store. Raises NoModel."""
     missing = sum(file.file_size * (2 if file.will_download else 1) for file in files)
     free = shutil.disk_usage(where).free
     if missing > free:
         raise NoModel(f"it needs {missing / 1e9:.1f} GB of disk with the hub's cache, and {free / 1e9:.1f} are free")
 
 
-def _check_hash(file: Path) -> None:
-    """Compare a large file with its name in the cache, which is its SHA-256; small ones are named by git."""
+def check_hash(file: Path) -> None:
+    """Compare a large file with its name in the cache, which is its SHA-256; small ones are named by git.
+
+    Raises NoModel and removes a damaged one, so that it is fetched again.
+    """
     blob = file.resolve()
     if len(blob.name) != 64:
         return
@@ -105,7 +108,8 @@ def _check_hash(file: Path) -> None:
         raise NoModel(f"{file.name} arrived damaged: its SHA-256 is not the one that the hub names; try again")
 
 
-def _reason(repository: str, revision: str, error: Exception) -> str:
+def reason_of(repository: str, revision: str, error: Exception) -> str:
+    """Say in one sentence why a hub did not give a repository."""
     from huggingface_hub import constants, errors
 
     where = constants.ENDPOINT

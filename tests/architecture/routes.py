@@ -54,6 +54,7 @@ ROUTES: dict[str, Row] = {
     "account/tokens/": SIGNED_IN,
     "account/tokens/revoke/": SIGNED_IN_POST,
     ".well-known/change-password": (302, 302, 302),
+    "demo/<slug:world>/": SIGNED_IN_POST,
     # projects
     "": SIGNED_IN,
     "projects/new/": ("login", 404, 404),  # for admins, unless the operator lets everyone
@@ -106,6 +107,10 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/judges/endpoints/<int:pk>/": OBJECT,
     # policies
     "p/<slug:slug>/policies/": LEAD,
+    "p/<slug:slug>/policies/uploads/": POST,
+    "p/<slug:slug>/policies/uploads/<str:name>/": POST,
+    "p/<slug:slug>/policies/uploads/<str:name>/finish/": POST,
+    "p/<slug:slug>/policies/uploads/<str:name>/drop/": POST,
     "p/<slug:slug>/policies/import/": LEAD,
     "p/<slug:slug>/policies/endpoints/new/": LEAD,
     "p/<slug:slug>/policies/<int:pk>/": OBJECT,
@@ -123,6 +128,7 @@ ROUTES: dict[str, Row] = {
     # exchange
     "p/<slug:slug>/data/": LEAD,
     "p/<slug:slug>/data/export/": LEAD,
+    "p/<slug:slug>/data/hub/": POST,
     "p/<slug:slug>/data/uploads/": POST,
     "p/<slug:slug>/data/uploads/<str:token>/": OBJECT,
     "p/<slug:slug>/data/uploads/<str:token>/import/": POST,

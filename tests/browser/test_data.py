@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from apps.jobs.drain import drain
+from tests.prefloop.model_sources.small_hub import small_hub
+
 pytestmark = pytest.mark.django_db(transaction=True)
 LOOKS = [("wide", "light"), ("phone", "dark")]
 
@@ -78,6 +81,34 @@ def test_a_broken_line_is_named_and_nothing_comes_in(project, erin, page_for, a_
     axe(page)
     page.get_by_role("button", name="Remove the file").click()
     assert page.get_by_text("Nothing was imported").is_visible()
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_a_data_set_of_a_hub_is_fetched_while_one_watches(
+    project, erin, page_for, axe, shoot, fits, monkeypatch, tmp_path, width, theme
+):
+    with small_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("PREFLOOP_HUB_OFFLINE", "0")
+        row = {"prompt": "Thank Maria", "chosen": "Dear Maria", "rejected": "Hey"}
+        hub.repositories["datasets/acme/pairs"] = {"train.jsonl": (json.dumps(row) + "\n").encode()}
+        page = page_for(erin, width=width, theme=theme)
+        page.goto("/p/letters-test/data/")
+        page.get_by_label("Or a data set on a hub").fill("hf:acme/pairs")
+        fits(page)
+        shoot(page, f"data-hub-{width}-{theme}")
+        page.get_by_role("button", name="Fetch").click()
+        page.get_by_text("waiting for a worker").wait_for()
+        axe(page)
+        drain(["cpu"], worker_name="test")
+        page.get_by_role("link", name="Show the preview").wait_for()
+        axe(page)
+        fits(page)
+        shoot(page, f"data-hub-fetched-{width}-{theme}")
+        page.get_by_role("link", name="Show the preview").click()
+    page.get_by_role("button", name="Import 1 record").click()
+    assert page.get_by_text("1 record is imported.").is_visible()
 
 
 def test_the_whole_way_without_scripts(project, erin, page_for, a_file):

@@ -93,7 +93,7 @@ def test_everybody_can_use_it_on_every_screen(page_for, bob, ann, busy, axe, fit
         axe(page)
         fits(page)
         shoot(page, f"overview-{name}-{width}-{theme}")
-    Job.objects.create(project=busy, kind="letters.seed", queue="gpu", state="running", title="Demo", n_steps=9)
+    Job.objects.create(project=busy, kind="demo.seed", queue="gpu", state="running", title="Demo", n_steps=9)
     page = page_for(bob, theme=theme, width=width)
     page.goto(PAGE)
     axe(page)

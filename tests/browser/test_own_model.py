@@ -133,7 +133,7 @@ def given_data(page, pairs):
 def started(page, shoot):
     page.goto("/p/letters-test/loops/new/iterative-dpo/")
     forecast = page.locator("[data-forecast]")
-    assert "All 104,042,496 parameters of chat train" in forecast.inner_text()
+    assert "All 104,042,496 parameters of chat are trained" in forecast.inner_text()
     page.evaluate("() => document.querySelectorAll('main details').forEach(more => { more.open = true })")
     for name, value in SETTINGS.items():
         page.locator(f"[name='{name}']").fill(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,21 @@ PASSWORD = "seven brown foxes at noon"
 def demo_letters(transactional_db: None, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The demo project, small, seeded by its own jobs; its policy is the suite's shared one."""
     from apps.accounts.services import user_create
+    from apps.dashboard.demos import demo_is_seeded, demo_seed
+    from prefloop.demos import DEMOS, LETTERS
     from prefloop.worlds.letters.cache import cached_letters_policy
-    from workers import demo
     from workers.foreground import run_until
 
     settings.STORE_DIR = tmp_path / "store"
     settings.WORKER_THREADS = 1
-    for name, value in {"N_TRAIN_PROMPTS": 40, "N_EVAL_PROMPTS": 10, "N_SIMULATED": 20}.items():
-        monkeypatch.setattr(demo, name, value)
+    monkeypatch.setitem(DEMOS, "letters", replace(LETTERS, n_train=40, n_eval=10, n_second=20))
     policy = cached_letters_policy(ROOT / "var" / "test-cache", size="tiny")
-    target = settings.STORE_DIR / "letters" / "checkpoints" / demo.POLICY
+    target = settings.STORE_DIR / "letters" / "checkpoints" / LETTERS.policy
     target.parent.mkdir(parents=True)
     shutil.copytree(policy, target)
     admin = user_create(username="admin")
-    demo.demo_seed(owner=admin)
-    run_until(demo.demo_is_seeded, quiet=True)
+    demo_seed(LETTERS, owner=admin)
+    run_until(lambda: demo_is_seeded(LETTERS), quiet=True)
     return admin
 
 

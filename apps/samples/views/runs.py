@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -14,15 +16,18 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.views import person, posted
 from apps.policies.selectors import checkpoint_default, checkpoint_list
+from apps.policies.store import store_path
 from apps.projects.access import has_role, project_for
-from apps.projects.models import Role
+from apps.projects.models import Project, Role
 from apps.prompts.selectors import prompt_list, prompt_set_list
 from apps.samples import selectors, services
 from apps.samples.access import sampling_run_for_read, sampling_run_for_write
 from apps.samples.forms import CompareForm, SampleForm
 from apps.samples.live import live
+from apps.samples.next_steps import next_steps
 from apps.samples.pairs import MadeComparisons, comparisons_from_answers, comparisons_from_run
 from apps.samples.progress import version_of
+from prefloop.models import shipped_sampling
 from prefloop.types import PrefloopError
 
 PAGE = 25
@@ -69,6 +74,7 @@ def _run_page(request: HttpRequest, slug: str, pk: int, form: CompareForm, *, st
         "row": row,
         "form": form,
         "may_write": has_role(person(request), found.project, Role.ENGINEER),
+        "next_steps": next_steps(found.project) if row.progress.state == "done" else None,
     }
     return live(
         request,
@@ -128,9 +134,11 @@ def _made_in_words(made: MadeComparisons) -> str:
 def new(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     project = project_for(user, slug, Role.ENGINEER)
-    initial = {"checkpoint": request.GET.get("checkpoint") or checkpoint_default(project, "policy")}
+    default = checkpoint_default(project, "policy")
+    initial = {"checkpoint": request.GET.get("checkpoint") or (default.pk if default is not None else None)}
     if request.GET.get("endpoint") or not checkpoint_list(project).filter(role="policy").exists():
         initial |= {"engine": "endpoint", "endpoint": request.GET.get("endpoint")}
+    initial |= {name: request.GET[name] for name in ("temperature", "top_p", "top_k") if name in request.GET}
     form = SampleForm(posted(request), project=project, initial=initial)
     if request.method == "POST" and form.is_valid():
         data = dict(form.cleaned_data)
@@ -151,5 +159,16 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         "has_source": any(form.fields[name].queryset.exists() for name in ("checkpoint", "endpoint")),  # type: ignore[attr-defined]
         "has_endpoint": form.fields["endpoint"].queryset.exists(),  # type: ignore[attr-defined]
         "has_prompts": bool(sets),
+        "shipped": _shipped(project, str(form["checkpoint"].value() or "")),
     }
     return render(request, "samples/new.html", context, status=400 if form.errors else 200)
+
+
+def _shipped(project: Project, checkpoint: str) -> dict[str, str] | None:
+    """The settings for sampling that a checkpoint ships: in words, and as the query that puts them into the form."""
+    chosen = checkpoint_list(project).filter(pk=checkpoint).first() if checkpoint.isdigit() else None
+    settings = shipped_sampling(store_path(chosen.path)) if chosen is not None else {}
+    if chosen is None or not settings:
+        return None
+    said = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in settings.items())
+    return {"name": chosen.name, "said": said, "query": urlencode({"checkpoint": chosen.pk, **settings})}

@@ -302,3 +302,9 @@ def _waits(loop: Loop, round_: Round | None) -> str:
     if any(job.state == "queued" for job in jobs):
         return _("waits for a free %(queue)s worker") % {"queue": jobs[0].queue}
     return _("the next step starts soon")
+
+
+def last_trained(loop: Loop) -> Round | None:
+    """Return the last round that made a policy other than the one the loop started from."""
+    rounds = loop.rounds.filter(output__isnull=False).exclude(output=loop.initial_id)
+    return rounds.select_related("output").order_by("index").last()

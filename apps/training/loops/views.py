@@ -221,6 +221,7 @@ def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) ->
             "failure": failure_in_words(found.failure_class) if found.state == LoopState.FAILED else None,
             "gate": selectors.gate_of(found, round_) if found.state == LoopState.WAITING else None,
             "jobs": selectors.stage_jobs(round_) if round_ is not None and round_.stage != Stage.DONE else [],
+            "trained": selectors.last_trained(found) if found.state == LoopState.DONE else None,
             "held": (JobState.STARTING, JobState.RUNNING, JobState.CANCELLING),
         }
     if part in {"", "side"}:

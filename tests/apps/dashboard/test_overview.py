@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from apps.core.services import audit
-from apps.dashboard import selectors
+from apps.dashboard import demos, selectors
 from apps.dashboard.belief import belief
 from apps.jobs import services as jobs
 from apps.jobs.models import Job
@@ -197,25 +197,25 @@ def test_the_page_asks_once_and_then_hears_204_until_something_happens(project, 
 
 
 def test_the_demo_tells_which_of_its_steps_it_is_at(project, bob, client_for):
-    assert selectors.seeding(project) == []
+    assert demos.seeding(project) == []
 
     def job(kind, state):
         Job.objects.create(project=project, kind=kind, queue="cpu", state=state)
 
     def states():
-        return [step.state for step in selectors.seeding(project)]
+        return [step.state for step in demos.seeding(project)]
 
-    job("letters.seed", "running")
+    job("demo.seed", "running")
     assert states() == ["running", "next", "next", "next", "next"]
     assert "The demo is being set up" in client_for(bob).get(PAGE).content.decode()
     Job.objects.update(state="succeeded")
     assert states() == ["done", "running", "next", "next", "next"]
-    job("letters.seed.compare", "succeeded")
+    job("demo.seed.compare", "succeeded")
     assert states() == ["done", "done", "running", "next", "next"]
-    job("letters.seed.simulated", "failed")
+    job("demo.seed.second", "failed")
     assert states() == ["done", "done", "done", "failed", "next"]
-    Job.objects.filter(kind="letters.seed.simulated").update(state="succeeded")
-    job("letters.seed.finish", "running")
+    Job.objects.filter(kind="demo.seed.second").update(state="succeeded")
+    job("demo.seed.finish", "running")
     assert states() == ["done", "done", "done", "done", "running"]
     Job.objects.update(state="succeeded")
     assert states() == []

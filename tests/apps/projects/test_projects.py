@@ -88,10 +88,28 @@ def test_the_start_page_shows_ones_own_projects_with_their_numbers(
 def test_without_projects_the_start_page_says_the_next_step(client_for, make_user):
     page = client_for(make_user(is_superuser=True)).get("/").content
     assert b"No projects yet" in page
-    assert b"seed_letters" in page
+    assert b"/demo/chat/" in page
     page = client_for(make_user()).get("/").content
     assert b"for an invitation" in page
-    assert b"seed_letters" not in page
+    assert b"/demo/chat/" not in page
+
+
+def test_the_first_page_makes_a_demo_once_and_only_for_who_may_make_projects(client_for, make_user):
+    root, bob = make_user(is_superuser=True), make_user()
+    assert client_for(bob).post("/demo/chat/").status_code == 404
+    assert client_for(root).post("/demo/no-such/").status_code == 404
+    assert not Project.objects.exists()
+    assert client_for(root).post("/demo/chat/").headers["Location"] == "/p/chat/"
+    project = Project.objects.get()
+    assert (project.slug, project.world, project.label_judge) == ("chat", "chat", "rules")
+    assert project.memberships.get().user == root
+    assert [job.kind for job in project.jobs.all()] == ["demo.seed"]
+    again = client_for(make_user(is_superuser=True)).post("/demo/chat/", follow=True).content.decode()
+    assert "address “chat” already" in again
+    assert project.memberships.count() == project.jobs.count() == 1
+    page = client_for(root).get("/").content
+    assert b"/demo/chat/" not in page
+    assert b"/demo/letters/" in page
 
 
 # --- who may change what ---------------------------------------------------------------------------------------------

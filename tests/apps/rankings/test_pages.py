@@ -150,3 +150,16 @@ def test_a_round_shows_what_it_asks_people_about(client_for, bob, project, judge
 def test_the_desk_is_never_cached(client_for, ann, project, make_comparison):
     make_comparison(project)
     assert "no-store" in client_for(ann).get(DESK)["Cache-Control"]
+
+
+@pytest.mark.parametrize("page", ["annotate/{}/", "review/{}/", "comparisons/{}/"])
+def test_an_answer_that_was_cut_is_marked_where_it_is_compared(
+    project, bob, client_for, make_comparison, make_verdict, page
+):
+    comparison = make_comparison(project)
+    make_verdict(comparison, "first")
+    url = f"/p/{project.slug}/{page.format(comparison.pk)}"
+    mark = "It reached the longest answer before it ended"
+    assert mark not in client_for(bob).get(url).content.decode()
+    type(comparison.first).objects.filter(pk=comparison.second_id).update(finished=False)
+    assert client_for(bob).get(url).content.decode().count(mark) == 1

@@ -227,3 +227,22 @@ def test_pages_cost_the_same_for_more_rows(path, make_run, make_judge, project, 
     for completion in Completion.objects.exclude(scores__isnull=False):
         make_judge(project).scores.create(completion=completion, value=1.0)
     assert cost() == few
+
+
+def test_settings_that_a_model_ships_are_offered_and_not_applied(
+    policy, erin, make_prompt, client_for, settings, tmp_path
+):
+    settings.STORE_DIR = tmp_path
+    make_prompt(policy.project)
+    page = client_for(erin).get(f"{BASE}new/").content.decode()
+    assert "settings of its own" not in page
+    (tmp_path / policy.path).mkdir()
+    (tmp_path / policy.path / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.9}', "utf-8")
+    response = client_for(erin).get(f"{BASE}new/")
+    page = response.content.decode()
+    assert "sft comes with settings of its own: temperature 0.6, top-p 0.9." in page
+    assert response.context["form"]["temperature"].value() == 1.0
+    query = f"checkpoint={policy.pk}&temperature=0.6&top_p=0.9"
+    assert query.replace("&", "&amp;") in page
+    filled = client_for(erin).get(f"{BASE}new/?{query}").context["form"]
+    assert (filled["temperature"].value(), filled["top_p"].value(), filled["top_k"].value()) == ("0.6", "0.9", 0)

@@ -282,8 +282,9 @@ def test_a_format_that_is_not_known_or_does_not_fit_is_refused(tmp_path):
         read_file(path, format_name="x")
     with pytest.raises(UnknownFormat, match="llmbar is read from a directory"):
         read_file(path, format_name="llmbar")
-    with pytest.raises(UnknownFormat, match="trl is read from a file"):
-        read_file(tmp_path, format_name="trl")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnknownFormat, match="trl is read from a file, or a directory of files of one kind"):
+        read_file(tmp_path / "empty", format_name="trl")
 
 
 def test_every_reader_answers_rubbish_with_one_clear_line(tmp_path):

@@ -18,7 +18,10 @@ LARGE = 1024  # bytes from which a file is kept by its SHA-256, as on the real h
 
 @dataclass
 class SmallHub:
-    """`repositories`: name → {file name: content}. `asked`: every path, in order. `damaged`: files sent changed."""
+    """`repositories`: name → {file name: content}, of a data set under `datasets/NAME`.
+
+    `asked`: every path, in order. `damaged`: files sent changed.
+    """
 
     url: str = ""
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -65,8 +68,9 @@ def small_hub() -> Iterator[SmallHub]:
             path = unquote(urlsplit(self.path).path)
             hub.asked.append(f"{self.command} {path}")
             hub.tokens.append(self.headers.get("Authorization", ""))
-            parts = path.strip("/").split("/")
-            name = "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
+            kind = "datasets/" if "datasets" in path.split("/")[1:3] else ""
+            parts = path.strip("/").removeprefix("datasets/").split("/")
+            name = kind + "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
             files = hub.repositories.get(name)
             revision = parts[5 if parts[0] == "api" else 3] if len(parts) > 3 else ""
             if files is None:
@@ -74,7 +78,14 @@ def small_hub() -> Iterator[SmallHub]:
             if revision not in ("main", COMMIT):
                 return self._send(404, b"{}", X_Error_Code="RevisionNotFound", Content_Type="application/json")
             if parts[0] == "api" and parts[4] == "revision":
-                said = {"id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [], "downloads": 0}
+                said = {
+                    "id": name.removeprefix(kind),
+                    "modelId": name,
+                    "sha": COMMIT,
+                    "private": False,
+                    "tags": [],
+                    "downloads": 0,
+                }
                 siblings = [{"rfilename": file} for file in files]
                 return self._send(200, json.dumps(said | {"siblings": siblings}).encode())
             if parts[0] == "api":
@@ -86,7 +97,7 @@ def small_hub() -> Iterator[SmallHub]:
             content = files.get("/".join(parts[4:]))
             if content is None:
                 return self._send(404, b"", X_Error_Code="EntryNotFound")
-            sent = content[:-1] + bytes([content[-1] ^ 1]) if parts[4] in hub.damaged else content
+            sent = content[:-1] + bytes([content[-1] ^ 1]) if "/".join(parts[4:]) in hub.damaged else content
             return self._send(200, sent, ETag=f'"{_etag(content)}"', X_Repo_Commit=COMMIT, X_Linked_ETag=_etag(content))
 
         do_HEAD = do_GET

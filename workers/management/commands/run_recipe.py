@@ -62,6 +62,7 @@ class Command(BaseCommand):
             self.stdout.write(shown)
         if said := measurer_in_words(loop):
             self.stdout.write(said)
+        self.stdout.write(f"Next: read and compare its answers at /p/{loop.project.slug}/loops/{loop.pk}/")
 
     def _start(self, options: dict[str, Any]) -> Loop:
         project = Project.objects.filter(slug=options["project"]).first()

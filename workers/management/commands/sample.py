@@ -10,6 +10,7 @@ from apps.policies.selectors import checkpoint_by_name, endpoint_by_name
 from apps.projects.models import Project
 from apps.prompts.selectors import prompt_list, prompt_set_by_name
 from apps.samples.models import Completion
+from apps.samples.next_steps import in_a_line, next_steps
 from apps.samples.pairs import MadeComparisons, comparisons_from_run, pairing_of
 from apps.samples.services import APIS, sampling_run_create
 from prefloop.recipes.engines import OURS, TRANSFORMERS
@@ -100,8 +101,8 @@ class Command(BaseCommand):
             if made is not None:
                 same = f"; {made.n_same} pairs were left out: both answers say the same" if made.n_same else ""
                 self.stdout.write(f"{made.n_new} comparisons wait at /p/{project.slug}/annotate/{same}")
-            elif options["n"] > 1:
-                self.stdout.write(f"make comparisons of them at /p/{project.slug}/annotate/, or sample with --pairs")
+            elif found := next_steps(project):
+                self.stdout.write(in_a_line(found))
 
 
 def _project(slug: str, checkpoint: str, endpoint: str) -> Project:

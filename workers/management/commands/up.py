@@ -16,11 +16,12 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.accounts.services import admin_grant, login_link_create, user_create
+from apps.dashboard.demos import demo_is_seeded, demo_seed
 from apps.jobs.models import Job, JobState
 from apps.projects.models import Project, Role
 from apps.projects.services import member_add
+from prefloop.demos import LETTERS
 from prefloop.types import PrefloopError
-from workers import demo
 from workers.addresses import Addresses, addresses, require_free
 from workers.supervisor import Supervisor
 
@@ -63,7 +64,7 @@ class Command(BaseCommand):
             admin = self._admin(place)
             self._adopt(admin)
             if seeding:
-                demo.demo_seed(owner=admin)
+                demo_seed(LETTERS, owner=admin)
                 self.say("demo: seeding the project “letters”; the page already answers")
             follow = Follow(say=self.say) if seeding and not options["no_worker"] else None
             if not supervisor.stopping.is_set():
@@ -148,7 +149,7 @@ class Command(BaseCommand):
 
     def _demo_wanted(self) -> bool:
         """On a first start, and again until the demo is complete, unless other projects were made since."""
-        return not Project.objects.exclude(slug=demo.SLUG).exists() and not demo.demo_is_seeded()
+        return not Project.objects.exclude(slug=LETTERS.world).exists() and not demo_is_seeded(LETTERS)
 
 
 class Follow:
@@ -170,9 +171,9 @@ class Follow:
             return
         self._looked = now
         try:
-            for job in Job.objects.filter(project__slug=demo.SLUG).exclude(state=JobState.QUEUED).order_by("id"):
+            for job in Job.objects.filter(project__slug=LETTERS.world).exclude(state=JobState.QUEUED).order_by("id"):
                 self._tell(job, now)
-            if demo.demo_is_seeded():
+            if demo_is_seeded(LETTERS):
                 self._done = True
                 self.say("demo: complete")
         except DatabaseError as error:

@@ -1,9 +1,16 @@
-"""`manage.py import_records FILE_OR_DIR --project SLUG`: import records and other data sets, all or nothing."""
+"""`manage.py import_records FILE_OR_DIR --project SLUG`: import records and other data sets, all or nothing.
+
+`hf:ORG/NAME[@REVISION][:CONFIG][:SPLIT]` for the file fetches a data set from a hub.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,12 +18,15 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.core.json import dumps
+from apps.exchange.fetching import name_of
 from apps.exchange.reading import formats
 from apps.exchange.selectors import batch_counts, batch_notes
 from apps.exchange.services import import_file
 from apps.projects.models import Project
 from apps.projects.services import project_create
+from apps.samples.next_steps import in_a_line, next_steps
 from prefloop.formats import Mapping
+from prefloop.hub_data import is_address, read_address
 from prefloop.records import RecordsError
 from prefloop.types import PrefloopError
 
@@ -25,7 +35,7 @@ class Command(BaseCommand):
     help = "Import a file or directory in prefloop's or another format. Creates the project if it is missing."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("path", metavar="FILE_OR_DIR")
+        parser.add_argument("path", metavar="FILE_OR_DIR", help="or hf:ORG/NAME[@REVISION][:CONFIG][:SPLIT]")
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--format", default="auto", help=f"auto (default), {', '.join(formats())}")
         parser.add_argument(
@@ -38,7 +48,6 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the counts, or the errors by line, as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path = Path(options["path"])
         slug = options["project"]
 
         def make() -> Project:
@@ -46,16 +55,17 @@ class Command(BaseCommand):
             return project_create(name=slug, slug=slug, owner=owner)
 
         try:
-            batch = import_file(
-                project=Project.objects.filter(slug=slug).first() or make,
-                path=path,
-                format=options["format"],
-                mapping=Mapping.parse(options["map"]) if options["map"] else None,
-                name=path.resolve().name,
-                created_by=None,
-                now=timezone.now(),
-                progress=self._progress if sys.stderr.isatty() else lambda step, n_steps, message: None,
-            )
+            with self._found(options["path"]) as (path, name):
+                batch = import_file(
+                    project=Project.objects.filter(slug=slug).first() or make,
+                    path=path,
+                    format=options["format"],
+                    mapping=Mapping.parse(options["map"]) if options["map"] else None,
+                    name=name,
+                    created_by=None,
+                    now=timezone.now(),
+                    progress=self._progress,
+                )
         except RecordsError as error:
             if options["json"]:
                 rows = [{"line": e.line, "unit": e.unit, "message": e.message} for e in error.errors]
@@ -86,7 +96,24 @@ class Command(BaseCommand):
             )
         for note in notes:
             self.stdout.write(f"Note: {note}")
+        if found := next_steps(batch.project):
+            self.stdout.write(in_a_line(found))
+
+    @contextmanager
+    def _found(self, text: str) -> Iterator[tuple[Path, str]]:
+        """Give the path to read and what to call it; a hub's data set lies there while the block runs."""
+        if not is_address(text):
+            path = Path(text)
+            yield path, path.resolve().name
+            return
+        data = read_address(text)
+        with TemporaryDirectory(prefix="prefloop-hub-") as folder:
+            most_bytes = shutil.disk_usage(folder).free
+            fetched = data.fetch(Path(folder), told=self._progress, most_bytes=most_bytes)
+            yield fetched.path, name_of(data, fetched)
 
     def _progress(self, step: int, n_steps: int, message: str) -> None:
+        if not sys.stderr.isatty():
+            return
         self.stderr.write(f"\x1b[K  {message}\r", ending="")
         self.stderr.flush()

@@ -1,9 +1,10 @@
-"""The demo's later steps: comparisons, judges, verdicts, labels. Each is an ordinary run with an ordinary follow-up."""
+"""A demo's later steps: comparisons, judges, verdicts, labels. Each is an ordinary run with an ordinary follow-up."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from apps.dashboard import demos
 from apps.jobs.clock import database_now
 from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, handler
@@ -12,19 +13,21 @@ from apps.labels.models import Judge
 from apps.labels.services import preferences_derive
 from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_create
 from apps.policies.models import Endpoint
+from apps.policies.selectors import checkpoint_default
 from apps.projects.models import Project
 from apps.samples.models import Comparison, Completion
 from apps.samples.services import comparisons_create
 from prefloop.answers import same_answer
-from prefloop.worlds.letters.world import WORLD_JUDGE, LettersWorld
-from workers import demo
+from prefloop.demos import DEMOS, DemoJudge
+from prefloop.judging.kinds import kind_of
+from workers.worlds import WORLDS
 
 
-@handler("letters.seed.compare", queue="cpu")
+@handler(demos.COMPARE, queue="cpu")
 def compare(ctx: JobContext) -> dict[str, Any]:
     """Pair the answers, mark the truth of the held-out ones, make the two judges and ask the first."""
     project, seed = _project(ctx)
-    world = LettersWorld(seed)
+    demo, world = DEMOS[project.world], WORLDS[project.world]
     by_prompt: dict[int, list[Completion]] = {}
     for row in Completion.objects.filter(project=project).select_related("prompt").order_by("prompt_id", "index"):
         by_prompt.setdefault(row.prompt_id, []).append(row)
@@ -40,41 +43,42 @@ def compare(ctx: JobContext) -> dict[str, Any]:
         for comparison in held_out:
             comparison.gold = world.gold(comparison.prompt.text, comparison.first.text, comparison.second.text)
         Comparison.objects.bulk_update(held_out, ["gold"], batch_size=200)
-        judge = _world_judge(project)
-        _simulated_judge(project)
+        judge = _judge(project, demo.labels)
+        _judge(project, demo.second)
         judging_run_create(
             project=project,
             judge=judge,
             comparison_ids=[comparison.pk for comparison in made],
             seed=seed,
-            follow_up_kind="letters.seed.simulated",
+            follow_up_kind=demos.SECOND,
             follow_up_payload={"project": project.pk, "seed": seed},
         )
     return {"n_comparisons": len(made)}
 
 
-@handler("letters.seed.simulated", queue="cpu")
-def simulated(ctx: JobContext) -> dict[str, Any]:
-    """Ask the simulated language model about every held-out comparison and some of the others, in both orders."""
+@handler(demos.SECOND, queue="cpu")
+def second(ctx: JobContext) -> dict[str, Any]:
+    """Ask the second judge about every held-out comparison and some of the others, in both orders."""
     project, seed = _project(ctx)
+    demo = DEMOS[project.world]
     rows = Comparison.objects.filter(project=project, origin="seed").order_by("id")
     ids = [
-        *rows.filter(held_out=False).values_list("id", flat=True)[: demo.N_SIMULATED],
+        *rows.filter(held_out=False).values_list("id", flat=True)[: demo.n_second],
         *rows.filter(held_out=True).values_list("id", flat=True),
     ]
     with ctx.fenced():
         judging_run_create(
             project=project,
-            judge=_simulated_judge(project),
+            judge=_judge(project, demo.second),
             comparison_ids=ids,
             seed=seed,
-            follow_up_kind=demo.FINISH_KIND,
+            follow_up_kind=demos.FINISH,
             follow_up_payload={"project": project.pk, "seed": seed},
         )
     return {"n_comparisons": len(ids)}
 
 
-@handler(demo.FINISH_KIND, queue="cpu")
+@handler(demos.FINISH, queue="cpu")
 def finish(ctx: JobContext) -> dict[str, Any]:
     """Derive the labels: the demo is ready."""
     project, _ = _project(ctx)
@@ -87,29 +91,32 @@ def _project(ctx: JobContext) -> tuple[Project, int]:
     return Project.objects.get(pk=ctx.payload["project"]), int(ctx.payload["seed"])
 
 
-def _world_judge(project: Project) -> Judge:
-    return Judge.objects.filter(project=project, name=WORLD_JUDGE).first() or judge_create(
-        project=project, name=WORLD_JUDGE, kind="world", options={"noise": demo.WORLD_NOISE}
-    )
-
-
-def _simulated_judge(project: Project) -> Judge:
-    found = Judge.objects.filter(project=project, name=demo.SIMULATED_JUDGE).first()
+def _judge(project: Project, declared: DemoJudge) -> Judge:
+    found = Judge.objects.filter(project=project, name=declared.name).first()
     if found is not None:
         return found
-    endpoint = Endpoint.objects.filter(project=project, name=demo.SIMULATED_JUDGE).first() or endpoint_create(
-        project=project,
-        name=demo.SIMULATED_JUDGE,
-        base_url=f"{SIMULATED_SCHEME}letters",
-        model="simulated-judge",
-        is_simulated=True,
-    )
-    Endpoint.objects.filter(pk=endpoint.pk).update(capabilities={"biases": demo.BIASES})
+    needs = kind_of(declared.kind)
     return judge_create(
         project=project,
-        name=demo.SIMULATED_JUDGE,
-        kind="llm",
-        endpoint=endpoint,
-        criterion=demo.CRITERION,
+        name=declared.name,
+        kind=declared.kind,
+        mode=declared.mode,
+        criterion=declared.criterion,
+        options=dict(declared.options),
+        endpoint=_simulated(project, declared) if needs.endpoint else None,
+        checkpoint=checkpoint_default(project, needs.weights) if needs.weights else None,
+        is_simulated=needs.endpoint,
+    )
+
+
+def _simulated(project: Project, declared: DemoJudge) -> Endpoint:
+    """Return the endpoint of a judge that is simulated here, with its known biases."""
+    endpoint = Endpoint.objects.filter(project=project, name=declared.name).first() or endpoint_create(
+        project=project,
+        name=declared.name,
+        base_url=f"{SIMULATED_SCHEME}{project.world}",
+        model=declared.name,
         is_simulated=True,
     )
+    Endpoint.objects.filter(pk=endpoint.pk).update(capabilities={"biases": dict(declared.biases or {})})
+    return endpoint

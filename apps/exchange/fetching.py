@@ -1,0 +1,76 @@
+"""A data set that a hub has, fetched by a job and kept as a waiting file: previewed and imported like an upload."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.exchange.models import Upload
+from apps.exchange.services import Transaction
+from apps.exchange.uploads import QuotaReached, room_for_files, upload_path
+from apps.jobs.services import job_enqueue
+from apps.projects.models import Project
+from prefloop.hub_data import Fetched, HubData, Told, read_address
+
+FETCH = "exchange.fetch"
+
+
+def hub_fetch_start(*, project: Project, address: str, started_by: User) -> Upload:
+    """Start the job that fetches a data set. Raises NoData for an address that can't be one, and QuotaReached."""
+    data = read_address(address)
+    room_for_files(project)
+    token = secrets.token_urlsafe(24) + ".zip"
+    with transaction.atomic():
+        job = job_enqueue(
+            kind=FETCH,
+            queue="cpu",
+            payload={"address": data.address, "token": token},
+            project=project,
+            title=f"Fetch {data.address}",
+            started_by=started_by,
+        )
+        return Upload.objects.create(
+            project=project,
+            created_by=started_by,
+            token=token,
+            name=data.address[:200],
+            n_bytes=0,
+            job=job,
+        )
+
+
+def hub_fetch(*, upload: Upload, address: str, told: Told, in_transaction: Transaction = transaction.atomic) -> Fetched:
+    """Fetch a data set into a waiting file. Raises NoData and QuotaReached; the file is whole or not there.
+
+    `in_transaction` opens the transaction; a worker passes one with its fencing token.
+    """
+    data = read_address(address)
+    path = upload_path(upload)
+    with TemporaryDirectory(prefix="prefloop-hub-", dir=path.parent) as folder:
+        inside = Path(folder) / "files"
+        inside.mkdir()
+        fetched = data.fetch(inside, told=told, most_bytes=room_for_files(upload.project))
+        packed = Path(folder) / "packed.zip"
+        with os.fdopen(os.open(packed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for part in sorted(inside.iterdir()):
+                    archive.write(part, part.name)
+            n_bytes = file.tell()
+        with in_transaction():
+            Project.objects.select_for_update().get(pk=upload.project_id)  # other files may have come in meanwhile
+            if n_bytes > room_for_files(upload.project):
+                raise QuotaReached.of(upload.project)
+            packed.replace(path)
+            Upload.objects.filter(pk=upload.pk).update(name=name_of(data, fetched), n_bytes=n_bytes, job=None)
+    return fetched
+
+
+def name_of(data: HubData, fetched: Fetched) -> str:
+    """Name what was fetched by its commit, so that an import says where its records came from."""
+    return f"hf:{data.repository}@{fetched.commit}:{fetched.config}:{fetched.split}"[:200]
