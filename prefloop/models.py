@@ -1,26 +1,25 @@
 """Facts about a model directory and its requirements, from its JSON files and headers alone: no torch.
 
-Memory is an estimate, in bytes, without activations, which depend on `token_budget` and `spare_memory`: a weight takes
-2 bytes in bf16 (on a GPU) and 4 in fp32 (on a CPU); training also keeps its gradient, its two moments and, in bf16, an
-fp32 copy, 4 bytes each.
+Memory is what a process holds at most, in bytes, as `memory.py` computes it: in bf16 on a GPU and in fp32 on a CPU,
+there with the process itself; with the activations of a prompt and its answers of together 512 tokens.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prefloop.checkpoints import ADAPTER_CONFIG, UnloadableModel, check_checkpoint_dir
+from prefloop.memory import DEFAULT_TOKENS, PLENTY, PROCESS_BYTES, ROW_TOKENS, Memory, Passes, Shape
 from prefloop.recipes.adapter import AUTO_PARAMETERS
 
 # The architectures that are tested to score, sample and train as transformers does.
 TESTED = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "gpt2")
 # plain sampling, and what a value may be
 _SAMPLING = {"temperature": (1.0, 0.0, 10.0), "top_p": (1.0, 0.0001, 1.0), "top_k": (0, 0, 1_000_000)}
-_LORA_SHARE = 0.02  # of the weights: rank 16 on all linear layers of models of 0.1 to 8 billion parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,13 @@ class ModelFacts:
     sampling_bytes: int
     training_bytes: int
     lora_bytes: int
+    shape: Shape
     notes: tuple[str, ...]
 
     @property
     def on_gpu(self) -> ModelFacts:
-        """The same in bf16, in which a copy in fp32 is kept of each weight that is trained."""
-        return replace(self, **_memory(self.n_parameters, weight=2, kept=16))  # type: ignore[arg-type]
+        """The same on a GPU, without what a process holds beside it."""
+        return replace(self, **_memory(self.shape, on_gpu=True))  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "notes": list(self.notes)}
@@ -66,6 +66,7 @@ def model_facts(directory: str | Path, *, n_parameters: int) -> ModelFacts:
         has_tokenizer=any((root / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")),
         has_template=bool(told.get("chat_template")) or (root / "chat_template.jinja").is_file(),
         has_end=bool(told.get("eos_token")) or config.get("eos_token_id") is not None,
+        config=config,
         notes=_of_sampling(shipped_sampling(root)),
     )
 
@@ -105,10 +106,15 @@ def facts_of(
     has_tokenizer: bool,
     has_template: bool,
     has_end: bool,
+    config: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> ModelFacts:
     """Say what a model takes and lacks, from what its files say of it. `notes`: what is to be said first."""
     said = list(notes)
+    shape = Shape.of(config, n_parameters)
+    if shape is None:
+        said.append("its config.json does not tell its sizes: its memory is given without activations")
+        shape = Shape(n_parameters)
     if kind not in TESTED:
         said.append(f"the architecture {kind or '?'} is not among those that are tested ({', '.join(TESTED)})")
     if not has_tokenizer:
@@ -125,14 +131,22 @@ def facts_of(
         has_chat_template=has_template,
         trains_by_default="LoRA" if n_parameters > AUTO_PARAMETERS else "all weights",
         notes=tuple(said),
-        **_memory(n_parameters, weight=4, kept=12),  # kept: gradient and two moments
+        shape=shape,
+        **_memory(shape, on_gpu=False),
     )
 
 
-def _memory(n_parameters: int, *, weight: int, kept: int) -> dict[str, int]:
-    adapter = 16 * int(n_parameters * _LORA_SHARE)  # in fp32 everywhere
+def _memory(shape: Shape, *, on_gpu: bool) -> dict[str, int]:
+    width, process = (2, 0) if on_gpu else (4, PROCESS_BYTES)
+    all_weights, lora = Memory(shape, width), Memory(shape, width, lora=True)
+
+    def training(memory: Memory) -> int:
+        # of an accelerator that is one row: it takes larger passes where there is room
+        passes = Passes(1, ROW_TOKENS) if on_gpu else memory.passes(PLENTY, most=DEFAULT_TOKENS, on_cpu=True)
+        return memory.peak(passes, process=process)
+
     return {
-        "sampling_bytes": weight * n_parameters,
-        "training_bytes": (weight + kept) * n_parameters,
-        "lora_bytes": weight * n_parameters + adapter,
+        "sampling_bytes": all_weights.sampling(process=process),
+        "training_bytes": training(all_weights),
+        "lora_bytes": training(lora),
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from django.db.models import QuerySet
 
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
+from prefloop.memory import Shape
 from prefloop.types import PrefloopError
 
 
@@ -25,6 +28,15 @@ def checkpoint_default(project: Project, role: str) -> Checkpoint | None:
 def checkpoint_bytes(checkpoint: Checkpoint) -> int:
     """Return the size of a checkpoint's files; 0 if its directory is gone."""
     return sum(file.stat().st_size for file in store_path(checkpoint.path).rglob("*") if file.is_file())
+
+
+def checkpoint_shape(checkpoint: Checkpoint) -> Shape | None:
+    """Read the sizes that a checkpoint's memory depends on; None if its files don't tell them."""
+    try:
+        config = json.loads((store_path(checkpoint.path) / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return Shape.of(config, checkpoint.n_parameters or 0)
 
 
 def checkpoint_by_name(project: Project, name: str, role: str = "policy") -> Checkpoint:

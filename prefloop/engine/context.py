@@ -11,6 +11,7 @@ import torch
 
 from prefloop.engine.hardware import device_of, dtype_of
 from prefloop.engine.ranks import ALONE, Ranks
+from prefloop.memory import Passes
 from prefloop.recipes.events import EventWriter
 from prefloop.recipes.runspec import RunSpec
 from prefloop.types import PrefloopError
@@ -39,7 +40,7 @@ def _never() -> bool:
 class RunContext:
     """One process of a run. `should_leave` is asked before every step, `at_once` also within it.
 
-    `moved`: whether the step under way has changed the weights.
+    `moved`: whether the step under way has changed the weights. `passes`: how rows are divided (`passes.py`).
     """
 
     run_dir: Path
@@ -50,8 +51,12 @@ class RunContext:
     ranks: Ranks = ALONE
     resumed: bool = False
     moved: bool = False
+    passes: Passes = None  # type: ignore[assignment] # until it is planned what the specification says
     _asked_at: float | None = field(default=None)
     _told_at: float = field(default=float("-inf"))
+
+    def __post_init__(self) -> None:
+        self.passes = self.passes or Passes(self.spec.token_budget, longest_kept=self.spec.token_budget)
 
     @property
     def device(self) -> torch.device:

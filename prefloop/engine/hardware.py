@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from prefloop.policy.flat_rows import recomputing
 from prefloop.policy.loading import UnloadableModel
 from prefloop.recipes.runspec import RunSpec
 
@@ -33,10 +34,12 @@ def dtype_named(precision: str, device_type: str) -> torch.dtype:
 
 
 def spare_activations(model: Any) -> None:
-    """Recompute the layers' activations in the backward pass instead of keeping them. Raises UnloadableModel."""
+    """Let the layers recompute their activations in the backward pass instead of keeping them; `ready_to_step` says
+    when they do. Raises UnloadableModel.
+    """
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise UnloadableModel(f"{type(model).__name__} can't recompute its activations: set spare_memory to false")
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=recomputing(model.config.get_text_config()))
 
 
 def ready_to_step(model: Any, *, spare_memory: bool) -> None:
@@ -49,5 +52,5 @@ def ready_to_step(model: Any, *, spare_memory: bool) -> None:
         if dropouts is not None:
             for dropout in dropouts.values():
                 dropout.training = True
-        elif spare_memory and isinstance(module, GradientCheckpointingLayer):
-            module.training = True  # its own flag alone: its parts stay as they are
+        elif isinstance(module, GradientCheckpointingLayer):
+            module.training = spare_memory  # its own flag alone: its parts stay as they are

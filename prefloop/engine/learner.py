@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from prefloop.engine.context import NotFinite, RunContext
-from prefloop.engine.hardware import ready_to_step
+from prefloop.engine.hardware import ready_to_step, spare_activations
 from prefloop.engine.optimizer import MasterAdamW, clip_gradients, gradients, learning_rate
+from prefloop.engine.passes import recomputes
 from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
 from prefloop.engine.source import Source
 from prefloop.engine.step_losses import StepLoss
@@ -67,7 +68,7 @@ class Learner:
         for start in range(0, len(rows), size):
             mine = rows[start : start + size]
             share = ctx.ranks.share(mine)
-            batches.append((mine, pieces_of(self._model, share, token_budget=ctx.spec.token_budget)))
+            batches.append((mine, pieces_of(self._model, share, token_budget=ctx.passes.tokens)))
         pieces = [piece for _, part in batches for piece in part]
         self._look_once(pieces)
         if "mismatched" in step_loss.needs:
@@ -106,7 +107,7 @@ class Learner:
         """Measure policy and reference on the step's prompts with answers to other ones, over all processes."""
         mixed = [row.mismatched for row in self._ctx.ranks.share(rows) if row.mismatched is not None]
         total = 0.0
-        for piece in pieces_of(self._model, mixed, token_budget=self._ctx.spec.token_budget):
+        for piece in pieces_of(self._model, mixed, token_budget=self._ctx.passes.tokens):
             self._ctx.between_passes()
             logps = piece.sums(token_logps(self._model, piece))
             total += float((logps - piece.references(logps.dtype)).double().sum())
@@ -116,7 +117,10 @@ class Learner:
     def _update(self, batch: Minibatch, sums: Sums, step: int, rate: float) -> tuple[float, float]:
         ctx = self._ctx
         self._optimizer.zero_grad(set_to_none=True)
-        ready_to_step(self._model, spare_memory=ctx.spec.spare_memory)
+        again = recomputes(ctx, [piece.packed.n_tokens for piece in batch[1]])
+        if again:
+            spare_activations(self._model)
+        ready_to_step(self._model, spare_memory=again)
         value = sum(ctx.ranks.gather(backward(self._step_loss, self._model, batch, sums, between=self._between)))
         ctx.ranks.sum_gradients(gradients(self._optimizer))
         norm = clip_gradients(self._optimizer, self._step_loss.settings)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefloop.engine.context import RunContext
 from prefloop.engine.examples import batch_of, steps_of
+from prefloop.engine.passes import fitting
 from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
 
 FILE = "reference/sums.jsonl"
@@ -44,7 +46,7 @@ def with_references(ctx: RunContext, rows: Sequence[Row], load: Callable[[], Any
             model = load() if model is None else model
             new = [row for row in mine if any(key not in known for key in _keys(row))]
             kept = Passes(path.with_name(f"{path.name}.part"), number) if ctx.ranks.size == 1 else None
-            parts = ctx.ranks.gather(_sums(ctx, model, ctx.ranks.share(new), kept))
+            parts = ctx.ranks.gather(fitting(ctx, partial(_sums, ctx, model, ctx.ranks.share(new), kept)))
             for rank, part in enumerate(parts):
                 _remember(known, new[rank :: ctx.ranks.size], part)
             sums = [tuple(known[key] for key in _keys(row)) for row in mine]
@@ -77,7 +79,7 @@ class Passes:
 def _sums(ctx: RunContext, model: Any, rows: Sequence[Row], kept: Passes | None) -> list[Sums]:
     found: list[dict[int, float]] = [{} for _ in rows]
     place = {id(row): at for at, row in enumerate(rows)}
-    pieces = pieces_of(model, rows, token_budget=ctx.spec.token_budget)
+    pieces = pieces_of(model, rows, token_budget=ctx.passes.tokens)
     for number, piece in enumerate(pieces):
         ctx.between_passes()
 

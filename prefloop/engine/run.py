@@ -12,8 +12,11 @@ run equal an undisturbed one, bit for bit on one machine and thread count:
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,11 +27,12 @@ from torch import Tensor, nn
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.context import Abandoned, Leaving, NotFinite, RunContext
-from prefloop.engine.hardware import spare_activations
 from prefloop.engine.learner import Learner, nothing
 from prefloop.engine.online.drawn import DrawnRows
 from prefloop.engine.online.judges import Connection
 from prefloop.engine.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from prefloop.engine.passes import fitting, plan_passes
+from prefloop.engine.pieces import Row
 from prefloop.engine.resume import (
     Found,
     OtherRun,
@@ -150,6 +154,7 @@ class RunProcess:
             if not bool(torch.isfinite(parameter).all()):
                 raise NotFinite(f"the weights {name} of the start model hold values that are not finite numbers")
         self._step_loss = self._make_step_loss()
+        plan_passes(ctx, loaded.model)
         source.open(loaded, fresh=found is None)
         self._model, self._kept = self._adapted(loaded, found)
         for parameter in self._model.parameters():
@@ -197,8 +202,6 @@ class RunProcess:
     def _adapted(self, loaded: Policy | RewardModel, found: Found | None) -> tuple[Any, dict[str, Any]]:
         """Add the adapter to the model, if the run has one; return what checkpoints must record about it."""
         model, spec = loaded.model, self._spec
-        if spec.spare_memory:
-            spare_activations(model)
         n_parameters = count_parameters(model)[1]
         settings = spec.adapter.resolved(n_parameters)
         if settings.kind == "none":
@@ -329,10 +332,21 @@ class RunProcess:
         step, source, sums = self.step, self._source, Sums()
         self._ctx.step_begins()
         rows = source.rows(step, sums)
-        values = self._learner.learn(rows, step, sums) if rows else {}
+        values = fitting(self._ctx, partial(self._learn, rows, step, sums)) if rows else {}
         source.after(step, self._model)
         values |= merged(self._ctx.ranks.gather(sums)).means() | source.values(step)
         self._ctx.events.write("metric", step=step, values=values)
+
+    def _learn(self, rows: Sequence[Row], step: int, sums: Sums) -> dict[str, float]:
+        """Learn from the step's rows; a try that runs out of memory leaves neither sums nor draws behind."""
+        before, generators = copy.deepcopy(sums), generator_states()
+        try:
+            return self._learner.learn(rows, step, sums)
+        except torch.OutOfMemoryError:
+            sums.totals, sums.counts = before.totals, before.counts
+            restore_generators(*generators)
+            self._model.zero_grad(set_to_none=True)
+            raise
 
 
 def _is_reward_model(path: Path) -> bool:

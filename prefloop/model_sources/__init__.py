@@ -99,6 +99,7 @@ class GgufFile(_OnDisk):
             has_tokenizer=header["has_tokenizer"],
             has_template=header["has_template"],
             has_end=header["has_end"],
+            config=header["config"],
             notes=[
                 f"its weights are quantised ({header['quantised']}): they are imported as the numbers they stand for"
             ]

@@ -79,6 +79,7 @@ def _look(folder: Path, files: list[Any]) -> dict[str, Any]:
         "has_tokenizer": bool(names & {"tokenizer.json", "tokenizer.model", "vocab.json"}),
         "has_template": bool(told.get("chat_template")) or "chat_template.jinja" in names,
         "has_end": bool(told.get("eos_token")) or config.get("eos_token_id") is not None,
+        "config": config,
     }
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ class FlatRows:
 def run_flat(body: Any, packed: PackedBatch) -> tuple[Tensor, Tensor]:
     """Run a model's body over the rows of `packed`; returns its states (N, H) and where each row begins, (R,)."""
     rows = FlatRows.of(packed, next(body.parameters()).dtype)
-    with _attending_by_rows(body.config.get_text_config()):
+    with _attending(body.config.get_text_config(), _NAME):
         out = body(
             input_ids=packed.input_ids.flatten()[rows.index][None],
             position_ids=packed.position_ids.flatten()[rows.index][None],
@@ -73,11 +74,29 @@ def run_flat(body: Any, packed: PackedBatch) -> tuple[Tensor, Tensor]:
     return out.last_hidden_state[0], rows.starts
 
 
+def recomputing(config: Any) -> dict[str, Any]:
+    """Make the settings for layers that compute their activations again in the backward pass, as they did before.
+
+    By then the model has its own attention function again.
+    """
+    return {"use_reentrant": False, "context_fn": partial(_as_now, config)}
+
+
+def recomputes_rows(layer: Any) -> bool:
+    """Say whether a layer that computes its activations again was set up by `recomputing`."""
+    settings = getattr(getattr(layer, "_gradient_checkpointing_func", None), "keywords", {})
+    return getattr(settings.get("context_fn"), "func", None) is _as_now
+
+
+def _as_now(config: Any) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _attending(config, config._attn_implementation)
+
+
 @contextmanager
-def _attending_by_rows(config: Any) -> Iterator[None]:
+def _attending(config: Any, name: str) -> Iterator[None]:
     # The attention function is a setting of the model's config that its layers read at every call.
     before = config._attn_implementation
-    config._attn_implementation = _NAME
+    config._attn_implementation = name
     try:
         yield
     finally:

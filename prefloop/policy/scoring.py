@@ -15,7 +15,7 @@ from typing_extensions import override
 from prefloop.losses.logps import completion_logps, sum_by_sequence
 from prefloop.losses.precision import full_dtype, in_full
 from prefloop.policy.batches import PackedBatch, PackItem, pack_groups, scatter
-from prefloop.policy.flat_rows import run_flat
+from prefloop.policy.flat_rows import recomputes_rows, run_flat
 from prefloop.policy.loading import Policy, RewardModel, UnloadableModel, reward_head
 from prefloop.policy.prompts import Answered, encode_rows
 
@@ -234,12 +234,13 @@ def _probe(model: Any) -> bool:
 def runs_flat(model: Any) -> bool:
     """Say whether rows can be concatenated without padding (`flat_rows`): on a CPU, if attention can be replaced.
 
-    Compared once with plain rows on a tiny input. Layers that recompute their activations in the backward pass look up
-    the attention function then, when it is the model's own again, so such a model takes padded rows.
+    Compared once with plain rows on a tiny input. Layers that compute their activations again in the backward pass must
+    find this attention then (`flat_rows.recomputing`); others take padded rows.
     """
     if next(model.parameters()).device.type != "cpu":
         return False
-    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+    recomputing = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+    if not all(map(recomputes_rows, recomputing)):
         return False
     known = _flat_works.get(model)
     if known is None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prefloop.config import ConfigError, check_fields, setting
+from prefloop.memory import DEFAULT_TOKENS, LEAST_TOKENS
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.recipe import Objective, objective_from_json, part_from_json
@@ -101,14 +102,20 @@ class RunSpec:
         1, minimum=1, maximum=1024, help="Processes that share the rows of each step, on one machine."
     )
     spare_memory: bool = setting(
-        False, help="Recompute activations in the backward pass instead of keeping them: slower, but less memory."
+        False,
+        help="Always recompute activations in the backward pass: slower, but less memory. Rows that would not fit do "
+        "so anyway.",
     )
     adapter: Adapter = dataclasses.field(default_factory=Adapter)
     save_every: int = setting(0, minimum=0, help="Steps between checkpoints; 0 goes by time alone.")
     save_seconds: float = setting(
         120.0, minimum=0.0, help="Seconds of steps between checkpoints: no kill loses more, except one longer step."
     )
-    token_budget: int = setting(8192, minimum=64, help="Tokens in one forward pass; affects memory, not the result.")
+    token_budget: int = setting(
+        DEFAULT_TOKENS,
+        minimum=LEAST_TOKENS,
+        help="Most tokens in one forward pass; fewer where memory asks for it. Affects memory, not the result.",
+    )
     keep_last: int = setting(2, minimum=1, maximum=1000, help="Checkpoints kept for resuming.")
     parent: str = ""  # the checkpoint that this run descends from, as its owner names it
     online: OnlineSpec | None = None  # for the kind `online`, and only for it

@@ -9,12 +9,13 @@ from django.db.models import Q
 
 from apps.jobs.models import JobState
 from apps.policies.models import Checkpoint
-from apps.policies.selectors import checkpoint_bytes, checkpoint_default
+from apps.policies.selectors import checkpoint_bytes, checkpoint_default, checkpoint_shape
 from apps.projects.models import Project
 from apps.samples.models import Engine, SamplingRun
 from apps.training.models import Loop, Round
 from apps.training.rounds.ahead import Ahead, Foreseen, scores_an_answer
 from apps.training.rounds.plan import foresee
+from prefloop.memory import DEFAULT_TOKENS, PLENTY, PROMPT_TOKENS, Memory
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.evaluation import NOBODY, TRUTH
 from prefloop.recipes.recipe import Recipe
@@ -28,7 +29,8 @@ class Forecast(Foreseen):
 
     `rows_are`: what a loss says it learns from, or "". `seconds`: from finished rounds of the recipe, by how much they
     did; where there is none, roughly, from answers sampled here, without the judge's calls; or None. `bytes`: of the
-    checkpoints that it keeps, or None where the start is not there.
+    checkpoints that it keeps, or None where the start is not there. `memory`: what a training process on a CPU holds at
+    most, or None where nothing is trained or the start's sizes are not known.
     """
 
     rounds: int
@@ -45,6 +47,7 @@ class Forecast(Foreseen):
     seconds_from: int  # how many finished rounds that is from
     seconds_from_answers: int  # how many sampled answers, where it is from no round
     bytes: int | None
+    memory: int | None
 
     @property
     def by_truth(self) -> bool:
@@ -80,6 +83,7 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = ""
         seconds_from=n_before,
         seconds_from_answers=n_sampled,
         bytes=None if begin is None else total.checkpoints * _bytes(begin),
+        memory=None if begin is None else _memory(recipe, begin),
     )
 
 
@@ -142,6 +146,18 @@ def _rough_seconds(project: Project, start: Checkpoint | None, work: float) -> t
 def _bytes(start: Checkpoint) -> int:
     """The size of a checkpoint trained from this one: on a CPU its weights are fp32, whatever they were before."""
     return max(checkpoint_bytes(start), 4 * (start.n_parameters or 0))
+
+
+def _memory(recipe: Recipe, start: Checkpoint) -> int | None:
+    """The most that a training process holds on a CPU, if all answers are as long as they may be."""
+    shape = checkpoint_shape(start)
+    if not recipe.objective.trains or shape is None:
+        return None
+    answers = {"pairs": 2, "groups": max((draw.n for draw in recipe.draws), default=1)}.get(recipe.objective.rows, 1)
+    longest = PROMPT_TOKENS + answers * max((draw.max_tokens for draw in recipe.draws), default=0)
+    plan = Memory(shape, lora=recipe.adapter.resolved(start.n_parameters).kind == "lora")
+    others = recipe.n_models - 1 if recipe.learns_in_steps else 0  # else references are read before the optimizer is
+    return plan.peak(plan.passes(PLENTY, most=DEFAULT_TOKENS, on_cpu=True), longest) + others * plan.weights()
 
 
 def _work(recipe: Recipe, start: Checkpoint | None, seen: Foreseen) -> float:

@@ -142,7 +142,14 @@ class DrawnRows(Source):
         sums.add("completions/mean_length", flat(answers, lambda one, at: float(len(one.group.completions[at].ids))))
         sums.add("val/contain_eos_token", flat(answers, lambda one, at: float(one.group.completions[at].finished)))
         if not self._step_loss.rows_are_own and is_fresh(self.ctx.spec, step):
-            look_at_fresh(self.ctx.spec, self._policy.model, self._initial, answers, sums)
+            look_at_fresh(
+                self.ctx.spec,
+                self._policy.model,
+                self._initial,
+                answers,
+                sums,
+                token_budget=self.ctx.passes.tokens,
+            )
         return self._step_loss.rows(answers, self._pairs(step, answers, sums))
 
     def _refresh(self, step: int) -> None:

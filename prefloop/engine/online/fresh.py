@@ -30,12 +30,14 @@ def is_fresh(spec: RunSpec, step: int) -> bool:
     return bool(own) and all(draw.temperature == 1.0 and draw.top_p == 1.0 and not draw.top_k for draw in own)
 
 
-def look_at_fresh(spec: RunSpec, model: Any, initial: Policy | None, answers: Sequence[Answers], sums: Sums) -> None:
+def look_at_fresh(
+    spec: RunSpec, model: Any, initial: Policy | None, answers: Sequence[Answers], sums: Sums, *, token_budget: int
+) -> None:
     """Evaluate the policy's own answers among these once more, under it and under the fixed policy."""
     rows = [Row(one.item(places)) for one in answers if (places := one.by(CURRENT))]
     if not rows:
         return
-    pieces = pieces_of(model, rows, token_budget=spec.token_budget)
+    pieces = pieces_of(model, rows, token_budget=token_budget)
     for piece in pieces:
         piece.kept["old"] = token_logps(model, piece)
         if initial is not None and spec.objective.reference == "initial":

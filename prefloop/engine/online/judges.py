@@ -113,7 +113,7 @@ class StepTools:
                 for one in groups
                 for _, asked in [one.of]
             ]
-            scores = answer_scores(model, rows, token_budget=self._ctx.spec.token_budget)
+            scores = answer_scores(model, rows, token_budget=self._ctx.passes.tokens)
             return [[ScoredAnswer(value=value) for value in values] for values in scores]
 
         return compute

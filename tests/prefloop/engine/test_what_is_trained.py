@@ -145,7 +145,7 @@ def test_the_kl_that_a_step_reports_is_that_of_its_answers() -> None:
     with_anchor = [answers(one.row, [*_flat(one), ("anchor", (1,), 0.5)]) for one in drawn]
     sums = Sums()
     with torch.no_grad():
-        look_at_fresh(SPEC, policy.model, reference, with_anchor, sums)
+        look_at_fresh(SPEC, policy.model, reference, with_anchor, sums, token_budget=4096)
     items = [PackItem(one.prompt_ids, tuple(answer.ids for answer in one.group.completions)) for one in drawn]
     gaps = [
         a - b

@@ -66,7 +66,7 @@ class Command(BaseCommand):
         gib = 2**30
         self.stdout.write(f"{facts.architecture}, {facts.n_parameters:,} parameters, {facts.n_bytes / gib:.2f} GiB")
         self.stdout.write(
-            f"on a CPU, without activations: sampling {facts.sampling_bytes / gib:.2f} GiB, training all weights "
+            f"memory at most, on a CPU: sampling {facts.sampling_bytes / gib:.2f} GiB, training all weights "
             f"{facts.training_bytes / gib:.2f} GiB, LoRA {facts.lora_bytes / gib:.2f} GiB"
         )
         self.stdout.write(f"trains by default: {facts.trains_by_default} (adapter.kind)")

@@ -1,0 +1,90 @@
+"""How a run's rows are divided into passes that fit into memory, and what happens when one does not fit.
+
+The plan follows from the model and the memory that is free when the run begins. It is kept in the run's directory: a
+resumed run makes the same passes, so that its numbers round alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import torch
+
+from prefloop.engine.context import RunContext
+from prefloop.memory import Memory, Passes, Shape, available_bytes, room_for
+from prefloop.policy.adapters import count_parameters
+
+FILE = "passes.json"
+T = TypeVar("T")
+
+
+def plan_passes(ctx: RunContext, model: Any) -> Memory | None:
+    """Plan the run's passes from the loaded model, or read the plan that the run began with; return what it is based
+    on (None for a model that does not tell its sizes).
+    """
+    count = count_parameters(model)[1]
+    shape = Shape.of(model.config.get_text_config().to_dict(), count)
+    memory = None
+    if shape is not None:
+        memory = Memory(shape, width=ctx.dtype.itemsize, lora=ctx.spec.adapter.resolved(count).kind == "lora")
+    planned = None
+    path = ctx.path(FILE)
+    if ctx.ranks.is_main:
+        if path.exists():
+            planned = Passes(**json.loads(path.read_text("utf-8")))
+        elif memory is not None:
+            planned = memory.passes(_room(ctx, memory, model), most=ctx.spec.token_budget, on_cpu=_on_cpu(ctx))
+    (planned, *_) = ctx.ranks.gather(planned)
+    if planned is not None:
+        _use(ctx, planned)
+    return memory
+
+
+def fitting(ctx: RunContext, work: Callable[[], T]) -> T:
+    """Do work in passes; where the accelerator has no memory for one, halve the passes and begin the work again.
+
+    Raises torch.OutOfMemoryError where that is impossible: at the smallest passes, after the step has changed the
+    weights, or with several processes, which must make the same passes.
+    """
+    while True:
+        try:
+            return work()
+        except torch.OutOfMemoryError:
+            smaller = ctx.passes.halved()
+            if smaller is None or ctx.moved or ctx.ranks.size > 1:
+                raise
+        # outside of the handler: the error's frames hold the tensors of the pass
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        again = "" if smaller.longest_kept else "; layers compute their activations again"
+        ctx.log("warning", f"out of memory: passes have at most {smaller.tokens} tokens from now on{again}")
+        _use(ctx, smaller)
+
+
+def recomputes(ctx: RunContext, passes: Sequence[int]) -> bool:
+    """Say whether the layers compute their activations again in passes of these numbers of tokens."""
+    return ctx.spec.spare_memory or any(map(ctx.passes.again, passes))
+
+
+def _use(ctx: RunContext, passes: Passes) -> None:
+    ctx.passes = passes
+    if ctx.ranks.is_main:
+        path = ctx.path(FILE)
+        temporary = path.with_name(f"{FILE}.tmp")
+        temporary.write_text(json.dumps(asdict(passes)), "utf-8")
+        temporary.replace(path)
+
+
+def _on_cpu(ctx: RunContext) -> bool:
+    return ctx.device.type == "cpu"
+
+
+def _room(ctx: RunContext, memory: Memory, model: Any) -> int:
+    if ctx.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(ctx.device)
+        return room_for(memory, free, held=sum(parameter.nbytes for parameter in model.parameters()))
+    # weights that were just loaded are pages of their file, which count as free
+    return room_for(memory, available_bytes(), held=0) // ctx.ranks.size
