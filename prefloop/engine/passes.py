@@ -6,6 +6,7 @@ resumed run makes the same passes, so that its numbers round alike.
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,12 +19,13 @@ from prefloop.memory import Memory, Passes, Shape, available_bytes, room_for
 from prefloop.policy.adapters import count_parameters
 
 FILE = "passes.json"
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 T = TypeVar("T")
 
 
-def plan_passes(ctx: RunContext, model: Any) -> Memory | None:
-    """Plan the run's passes from the loaded model, or read the plan that the run began with; return what it is based
-    on (None for a model that does not tell its sizes).
+def plan_passes(ctx: RunContext, model: Any) -> None:
+    """Plan the run's passes from the loaded model, or read the plan that the run began with. A model that does not
+    tell its sizes keeps what the specification says.
     """
     count = count_parameters(model)[1]
     shape = Shape.of(model.config.get_text_config().to_dict(), count)
@@ -40,7 +42,8 @@ def plan_passes(ctx: RunContext, model: Any) -> Memory | None:
     (planned, *_) = ctx.ranks.gather(planned)
     if planned is not None:
         _use(ctx, planned)
-    return memory
+        if planned.tokens < ctx.spec.token_budget and _on_cpu(ctx):
+            _give_memory_back()
 
 
 def fitting(ctx: RunContext, work: Callable[[], T]) -> T:
@@ -76,6 +79,17 @@ def _use(ctx: RunContext, passes: Passes) -> None:
         temporary = path.with_name(f"{FILE}.tmp")
         temporary.write_text(json.dumps(asdict(passes)), "utf-8")
         temporary.replace(path)
+
+
+def _give_memory_back() -> None:
+    """Let tensors of 256 KiB and more go back to the system as soon as they are freed, where the C library can.
+
+    Else it raises that limit up to 32 MiB by itself, and what lies between the tensors still in use stays taken: 0.36
+    GB of 3.67 in a DPO run on SmolLM2-135M, whose steps took no longer with the limit. Small models keep the default.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 18)
 
 
 def _on_cpu(ctx: RunContext) -> bool:
