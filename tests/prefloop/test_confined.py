@@ -163,6 +163,7 @@ def test_it_knows_no_secret_and_leaves_no_file(monkeypatch: pytest.MonkeyPatch, 
 def test_a_nursery_has_one_thread_and_no_file_but_its_sockets() -> None:
     """Whatever of ours was imported into it: a fork takes one thread along, and every open file."""
     modules = ["prefloop.formats.guarded", "prefloop.chat_templates.child", "prefloop.judging.rules.limited_child"]
+    nursery._close()  # other tests may have left helpers that stay, each with two files in the nursery
     told = call(functions.surroundings, imports=[*modules, "pyarrow.parquet", "jsonschema"])
     assert told["nursery_threads"] == 1
     # null and control; the child's life as a socket and as a file to wait on; the pipes of no child

@@ -52,6 +52,7 @@ class Server(ThreadingHTTPServer):
     """A judge that counts the requests that reach it; `trouble(text, nth)` says what goes wrong with one."""
 
     daemon_threads = True
+    request_queue_size = 128  # with the default of 5, a busy machine loses connections of those who ask at once
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
