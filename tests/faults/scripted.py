@@ -12,6 +12,7 @@ class Scripted(ThreadingHTTPServer):
     """An OpenAI-compatible endpoint that counts what it is asked, and prefers what it is told to, holds, or lies."""
 
     daemon_threads = True
+    request_queue_size = 128  # the default of 5 loses connections on a busy machine
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), ScriptedHandler)

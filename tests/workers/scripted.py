@@ -19,6 +19,7 @@ class Scripted(ThreadingHTTPServer):
     """An endpoint whose answer to a request is `say(text of the request, how often it was asked before)`."""
 
     daemon_threads = True
+    request_queue_size = 128  # the default of 5 loses connections on a busy machine
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), ScriptedHandler)

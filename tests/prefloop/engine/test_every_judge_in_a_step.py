@@ -35,6 +35,7 @@ class Server(ThreadingHTTPServer):
     """Compares by one token's log-probs, or grades, as the text of the request falls out; counts what it is asked."""
 
     daemon_threads = True
+    request_queue_size = 128  # the default of 5 loses connections on a busy machine
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
