@@ -63,7 +63,7 @@ def test_the_memory_table_is_what_check_computes():
             one for on in (facts, facts.on_gpu) for one in (on.sampling_bytes, on.lora_bytes, on.training_bytes)
         ]
         said = [float(number) for number in told.replace("|", " ").split()]
-        assert said == pytest.approx([one / 1e9 for one in computed], abs=0.06, rel=1.2e-2)
+        assert said == pytest.approx([one / 1e9 for one in computed], abs=0.06, rel=2.5e-2)
 
 
 def test_every_command_of_the_page_does_what_it_says(
