@@ -70,15 +70,15 @@ class Arriving:
 
 @dataclass(frozen=True, slots=True)
 class ModelUpload:
-    """An upload on its way. `left_out`: files that no model needs, or that could run code."""
+    """A model that is being uploaded, or was. `left_out`: files that no model needs, or that could run code.
+
+    `path` is what the import form takes, once the upload was finished and checked; "" before.
+    """
 
     name: str
     files: tuple[Arriving, ...]
     left_out: tuple[str, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        return all(file.have == file.n_bytes for file in self.files)
+    path: str = ""
 
 
 def upload_start(*, project: Project, name: str, sizes: dict[str, int]) -> ModelUpload:
@@ -151,18 +151,18 @@ def upload_finish(*, project: Project, name: str) -> str:
         final.mkdir()
         only.replace(final / only.name)
         shutil.rmtree(part)
-        return f"{FOLDER}/{name}/{only.name}"
+        return _import_path(final)
     if only.suffix.lower() == ".zip":
         with unpacked(only, name) as inside:
             check_checkpoint_dir(inside)
             shutil.copytree(inside, part / "unpacked", symlinks=True)
         (part / "unpacked").replace(final)
         shutil.rmtree(part)
-        return f"{FOLDER}/{name}"
+        return _import_path(final)
     check_checkpoint_dir(part)
     (part / _PLAN).unlink()
     part.replace(final)
-    return f"{FOLDER}/{name}"
+    return _import_path(final)
 
 
 def upload_drop(*, project: Project, name: str) -> None:
@@ -189,9 +189,16 @@ def upload_list(project: Project) -> list[ModelUpload]:
             if sizes is not None:
                 found.append(ModelUpload(path.name.removeprefix(".").removesuffix(".part"), _arriving(path, sizes)))
         elif path.is_dir():
-            files = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
-            found.append(ModelUpload(path.name, tuple(Arriving(file, n, n) for file, n in sorted(files.items()))))
+            sizes = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
+            files = tuple(Arriving(name, n, n) for name, n in sorted(sizes.items()))
+            found.append(ModelUpload(path.name, files, path=_import_path(path)))
     return found
+
+
+def _import_path(final: Path) -> str:
+    """Name a finished upload as the import form takes it: its directory, or its GGUF file."""
+    file = next((file for file in final.iterdir() if file.suffix.lower() == GGUF_SUFFIX), None)
+    return f"{FOLDER}/{final.name}" + (f"/{file.name}" if file is not None else "")
 
 
 def _is_wanted(name: str) -> bool:
@@ -279,14 +286,15 @@ def _held(path: Path) -> Iterator[BinaryIO]:
 def _check_room(project: Project, n_bytes: int) -> None:
     folder = _folder(project)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    waiting = sum(file.n_bytes for upload in upload_list(project) for file in upload.files)
+    files = [file for upload in upload_list(project) for file in upload.files]
+    waiting = sum(file.n_bytes for file in files)
     limit = settings.MODEL_UPLOAD_GB * 2**30
     if waiting + n_bytes > limit:
         raise UploadRefused(
             f"it has {n_bytes / 2**30:,.1f} GiB, and {waiting / 2**30:,.1f} wait for import already; uploads of a "
             f"project may take {settings.MODEL_UPLOAD_GB:,} (PREFLOOP_MODEL_UPLOAD_GB)"
         )
-    on_its_way = sum(file.n_bytes - file.have for upload in upload_list(project) for file in upload.files)
+    on_its_way = sum(file.n_bytes - file.have for file in files)
     if n_bytes + on_its_way + _FREE_BYTES > shutil.disk_usage(folder).free:
         raise UploadRefused("the disk of the server has no room for it")
 

@@ -133,6 +133,7 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
             messages.success(request, _("%(name)s is imported.") % {"name": made.name})
             return redirect("policies:checkpoint", slug=slug, pk=made.pk)
     operator = is_operator(person(request))
+    uploads = upload_list(project)
     context = {
         "project": project,
         "active": "policies",
@@ -140,8 +141,8 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
         "folders": import_folders(project, is_operator=operator),
         "is_operator": operator,
         "look": look,
-        "uploads": upload_list(project),
-        "uploaded": given.get("path", ""),
+        "uploads": uploads,
+        "uploaded": any(given.get("path") == upload.path for upload in uploads),
     }
     return render(request, "policies/import.html", context, status=400 if form.errors else 200)
 

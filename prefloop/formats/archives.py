@@ -82,15 +82,7 @@ def _extract(path: Path, root: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, target.open("xb") as out:
                     left -= _copy(source, out, left, path)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except _BROKEN as error:
         raise UnreadableFile(f"{path.name}: is not a complete zip file: {str(error)[:200]}") from None
     if not n:
         raise UnreadableFile(f"{path.name}: there is no file in it")

@@ -61,6 +61,10 @@ def test_a_model_arrives_in_pieces_and_is_imported_by_its_path(project, roots, e
     following = client.post(f"{URL}tiny/finish/").json()["next"]
     page = client.get(following).content.decode()
     assert 'value="uploads/tiny"' in page
+    assert "The upload has arrived" in page
+    # of a page that was closed meanwhile, and of an address that somebody made up
+    assert "?path=uploads/tiny&amp;name=tiny" in client.get(following.partition("?")[0]).content.decode()
+    assert "The upload has arrived" not in client.get(following.replace("tiny", "other")).content.decode()
     assert "has arrived" in page
     sent = {"path": "uploads/tiny", "name": "tiny", "role": "policy"}
     assert (
@@ -145,6 +149,17 @@ def test_a_zip_of_a_model_becomes_its_directory(project, roots, model):
         uploads.upload_start(project=project, name="z", sizes={"tiny.zip": 5})
 
 
+def test_a_gguf_file_is_named_by_itself(project, roots):
+    content = b"GGUF" + bytes(60)
+    uploads.upload_start(project=project, name="q", sizes={"q4.gguf": len(content)})
+    uploads.upload_piece(project=project, name="q", file="q4.gguf", offset=0, piece=content)
+    assert uploads.upload_finish(project=project, name="q") == "uploads/q/q4.gguf"
+    (upload,) = uploads.upload_list(project)
+    assert (upload.name, upload.path) == ("q", "uploads/q/q4.gguf")
+    uploads.upload_imported(roots / "projects" / project.slug / upload.path)
+    assert uploads.upload_list(project) == []
+
+
 def test_a_zip_of_something_else_is_refused_and_can_be_removed(project, roots):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -168,7 +183,7 @@ def test_there_is_a_limit_for_what_waits(project, roots, settings):
         uploads.upload_start(project=project, name="b", sizes=files)
     (upload,) = uploads.upload_list(project)
     assert isinstance(upload, ModelUpload)
-    assert not upload.is_whole
+    assert upload.path == ""
 
 
 def test_only_engineers_of_the_project_upload(project, roots, bob, charlie, client_for, model):
