@@ -311,6 +311,7 @@ def make_completion(make_prompt: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def make_comparison(make_prompt: Callable[..., Any], make_completion: Callable[..., Any]) -> Callable[..., Any]:
     """make_comparison(project, texts=("a", "b"), prompt=None, models=("", ""), **fields): canonical order."""
+    from apps.rankings.services import seats_settle
     from apps.samples.models import Comparison
 
     def make(
@@ -324,7 +325,9 @@ def make_comparison(make_prompt: Callable[..., Any], make_completion: Callable[.
         prompt = prompt or make_prompt(project)
         first = make_completion(prompt, texts[0], model_name=models[0])
         second = make_completion(prompt, texts[1], model_name=models[1])
-        return Comparison.objects.create(project=project, prompt=prompt, first=first, second=second, **fields)
+        made = Comparison.objects.create(project=project, prompt=prompt, first=first, second=second, **fields)
+        seats_settle(project=project, comparison_ids=[made.pk])
+        return made
 
     return make
 
@@ -357,10 +360,15 @@ def make_verdict(make_judge: Callable[..., Any]) -> Callable[..., Any]:
 def make_vote(db: None) -> Callable[..., Any]:
     """make_vote(comparison, "first", user=None, rater="", **fields): a blind vote of a person."""
     from apps.labels.models import Vote
+    from apps.rankings.services.counts import counted
+    from apps.rankings.services.seats import seats_fill
 
     def make(comparison: Any, choice: str = "first", *, user: Any = None, rater: str = "", **fields: Any) -> Any:
         rater = rater or (user.username if user is not None else f"rater{next(_numbers)}")
         fields.setdefault("order", "01")
-        return Vote.objects.create(comparison=comparison, user=user, rater=rater, choice=choice, **fields)
+        with counted(comparison.project_id, [comparison.pk]):
+            made = Vote.objects.create(comparison=comparison, user=user, rater=rater, choice=choice, **fields)
+            seats_fill(comparison.project_id, [comparison.pk])
+        return made
 
     return make

@@ -38,6 +38,7 @@ from apps.labels.selectors import label_judge
 from apps.labels.services import preferences_derive
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet, ready
+from apps.rankings.services import seats_of_new, seats_settle
 from apps.samples.models import Comparison
 from prefloop.formats import READERS, Mapping, UnknownFormat
 from prefloop.formats.guarded import Located, Reading
@@ -165,6 +166,9 @@ def _bring(
             batch.ready = True
             batch.save(update_fields=["added", "ready"])
             preferences_derive(project=project, comparison_ids=touched, now=now)
+            seats_settle(project=project, comparison_ids=touched)
+            new = Comparison.objects.filter(batch=batch).values_list("id", flat=True)
+            seats_of_new(project=project, comparison_ids=list(new))
             data = {"format": found.format, "sha256": found.sha256, "n_records": found.n_new}
             audit(
                 actor=created_by,

@@ -216,7 +216,10 @@ class Vote(TimeStamped):
     # vote_latest begins with it
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="votes", db_index=False)
     assignment = models.ForeignKey("rankings.Assignment", null=True, on_delete=models.SET_NULL, related_name="votes")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="votes")
+    # vote_of_person begins with it
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="votes", db_index=False
+    )
     rater = models.CharField(max_length=150)  # the username, or the name an import gave
     choice = models.CharField(max_length=10, choices=VOTE_CHOICES)
     order = models.CharField(max_length=2, blank=True)
@@ -240,6 +243,7 @@ class Vote(TimeStamped):
         ]
         indexes = [
             models.Index(fields=["comparison", "rater", "id"], name="vote_latest"),
+            models.Index(fields=["user", "id"], condition=Q(user__isnull=False), name="vote_of_person"),
             models.Index(fields=["ranking"], condition=Q(ranking__isnull=False), name="vote_of_ranking"),
         ]
 

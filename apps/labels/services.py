@@ -15,9 +15,10 @@ from apps.core.bulk import rows_insert
 from apps.core.chunks import chunks
 from apps.core.services import audit
 from apps.jobs.services import job_enqueue
+from apps.labels.derive import derive
 from apps.labels.models import Judge, JudgingRun, Override, Preference, Score, Verdict, Vote
 from apps.labels.selectors import CHUNK, among, label_judge, labels_derived
-from apps.labels.types import Label
+from apps.labels.types import Label, VoteEvent
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison, comparable
@@ -109,6 +110,18 @@ def vote_append(*, vote: Vote, now: datetime) -> Vote:
     return vote
 
 
+def first_vote_append(*, vote: Vote, now: datetime) -> Vote:
+    """Append a person's vote on a comparison that has no other vote and no override, so that it is the label.
+
+    The caller has locked the comparison and knows that people may be asked about it.
+    """
+    vote.save(force_insert=True)
+    label = derive(votes=[VoteEvent(vote.pk, vote.rater, vote.choice, vote.at or now)], overrides=(), judge=None)
+    if label is not None:
+        _preferences_write([_row(vote.comparison_id, label, now)])
+    return vote
+
+
 def vote_withdraw(*, vote: Vote, now: datetime) -> Vote:
     """Append that a person takes their vote back, and derive the label anew. The caller has locked the comparison."""
     taken_back = Vote(
@@ -197,15 +210,19 @@ def _derive_chunk(rows: QuerySet[Comparison], ids: Sequence[int], judge: Judge |
     ]
     gone = [key for key in before if key not in labels]
     rows_insert(Preference, _PREFERENCE, new)  # nobody else makes them: the comparisons are locked
+    _preferences_write(changed)
+    if gone:
+        Preference.objects.filter(comparison_id__in=gone).delete()
+    return len(new) + len(changed) + len(gone)
+
+
+def _preferences_write(rows: list[Preference]) -> None:
     Preference.objects.bulk_create(
-        changed,
+        rows,
         update_conflicts=True,
         unique_fields=["comparison"],
         update_fields=["outcome", "p_first", "source", "label_ids", "derived_at"],
     )
-    if gone:
-        Preference.objects.filter(comparison_id__in=gone).delete()
-    return len(new) + len(changed) + len(gone)
 
 
 def _row(comparison_id: int, label: Label, now: datetime) -> Preference:

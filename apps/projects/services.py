@@ -16,6 +16,7 @@ from django.utils.text import slugify
 
 from apps.accounts.models import User
 from apps.accounts.services import user_create
+from apps.core.listeners import Listeners
 from apps.core.services import audit
 from apps.projects.access import has_role
 from apps.projects.models import Guideline, Invitation, Membership, Project, Role
@@ -23,6 +24,7 @@ from prefloop.types import PrefloopError
 
 INVITATION_LIFETIME = timedelta(days=7)
 MAX_VOTES = 25
+WANTED_VOTES_CHANGED: Listeners[[Project]] = Listeners()
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -88,9 +90,12 @@ def label_policy_set(
     if not 1 <= votes_per_comparison <= MAX_VOTES:
         raise ProjectRefused(f"Votes for each comparison must be between 1 and {MAX_VOTES}.")
     with transaction.atomic():
+        changes_votes = project.votes_per_comparison != votes_per_comparison
         project.votes_per_comparison = votes_per_comparison
         project.annotators_may_override = annotators_may_override
         project.save(update_fields=["votes_per_comparison", "annotators_may_override"])
+        if changes_votes:
+            WANTED_VOTES_CHANGED.tell(project)
         audit(
             actor=actor,
             verb="project.label_policy",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from django.db.models import F, FilteredRelation, OuterRef, Q, Subquery
 from django.http import Http404
 
 from apps.accounts.models import User
 from apps.projects import access
 from apps.projects.access import Person
-from apps.projects.models import Project, Role
+from apps.projects.models import Guideline, Project, Role
 from apps.prompts.models import ready
-from apps.rankings.models import Assignment
+from apps.rankings.models import Assignment, Place
 from apps.samples.models import Comparison
+
+_PLACE = ("id", "reached", "recent", "rater", "n_done", "n_blocked")
 
 
 def person(user: Person) -> User:
@@ -62,11 +65,25 @@ def _comparison(project: Project, comparison_id: int) -> Comparison:
 
 
 def assignment_for_write(user: Person, assignment_id: int, slug: str | None = None) -> Assignment:
-    """A person's own assignment in a project they still belong to."""
-    rows = Assignment.objects.filter(pk=assignment_id, user=person(user)).select_related("project", "user")
+    """A person's own assignment in a project they still belong to, with their place in its queue."""
+    holder = person(user)
+    newest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("version")[:1]
+    rows = (
+        Assignment.objects.filter(pk=assignment_id, user=holder, project__memberships__user=holder)
+        .select_related("project", "user")
+        .annotate(
+            at=FilteredRelation("project__places", condition=Q(project__places__user=holder)),
+            version=Subquery(newest),
+            **{f"at_{name}": F(f"at__{name}") for name in _PLACE},
+        )
+    )
     if slug is not None:
         rows = rows.filter(project__slug=slug)
-    assignment = rows.first()
-    if assignment is None or not access.has_role(user, assignment.project, Role.ANNOTATOR):
+    assignment = rows.first() if holder.is_active else None
+    if assignment is None:
         raise Http404("no such assignment")
+    if assignment.at_id is not None:
+        there = {name: getattr(assignment, f"at_{name}") for name in _PLACE}
+        assignment.place = Place(project_id=assignment.project_id, user_id=holder.pk, **there)
+    assignment.guideline_now = "" if assignment.version is None else f"v{assignment.version}"
     return assignment

@@ -14,10 +14,37 @@ from rest_framework.views import APIView
 
 from apps.accounts.models import Scope
 from apps.rankings import access, selectors, services
+from apps.rankings.models import Assignment
 
 
 class TextSerializer(serializers.Serializer[Any]):
     text = serializers.CharField()
+
+
+class LeasedSerializer(serializers.Serializer[Any]):
+    assignment = serializers.IntegerField()
+    comparison = serializers.IntegerField()
+    prompt = serializers.CharField()
+    left = TextSerializer()
+    right = TextSerializer()
+    guideline = serializers.CharField(
+        allow_blank=True, help_text="The version of the guideline that applies to this comparison."
+    )
+    lease_until = serializers.DateTimeField()
+
+
+def leased(assignment: Assignment) -> dict[str, Any]:
+    """What a program gets of a comparison that is leased to its user."""
+    pair = selectors.pair_of(assignment)
+    return {
+        "assignment": pair.assignment,
+        "comparison": pair.comparison,
+        "prompt": pair.prompt,
+        "left": {"text": pair.left},
+        "right": {"text": pair.right},
+        "guideline": assignment.guideline,
+        "lease_until": pair.lease_until,
+    }
 
 
 class NextComparison(APIView):
@@ -25,19 +52,8 @@ class NextComparison(APIView):
 
     scope = Scope.ANNOTATE
 
-    class OutputSerializer(serializers.Serializer[Any]):
-        assignment = serializers.IntegerField()
-        comparison = serializers.IntegerField()
-        prompt = serializers.CharField()
-        left = TextSerializer()
-        right = TextSerializer()
-        guideline = serializers.CharField(
-            allow_blank=True, help_text="The version of the guideline that applies to this comparison."
-        )
-        lease_until = serializers.DateTimeField()
-
     @extend_schema(
-        request=None, responses={200: OutputSerializer, 204: OpenApiResponse(description="Nothing is left.")}
+        request=None, responses={200: LeasedSerializer, 204: OpenApiResponse(description="Nothing is left.")}
     )
     def post(self, request: Request, slug: str) -> Response:
         user = access.person(request.user)
@@ -45,17 +61,7 @@ class NextComparison(APIView):
         assignment = services.assignment_next(project=project, user=user, now=timezone.now(), rng=SystemRandom())
         if assignment is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        pair = selectors.pair_of(assignment)
-        shown = {
-            "assignment": pair.assignment,
-            "comparison": pair.comparison,
-            "prompt": pair.prompt,
-            "left": {"text": pair.left},
-            "right": {"text": pair.right},
-            "guideline": assignment.guideline,
-            "lease_until": pair.lease_until,
-        }
-        return Response(self.OutputSerializer(shown).data)
+        return Response(LeasedSerializer(leased(assignment)).data)
 
 
 class VoteCreate(APIView):
@@ -78,12 +84,16 @@ class VoteCreate(APIView):
             max_length=40,
             help_text="The version that the person saw; if left out, the one that came with the comparison.",
         )
+        next = serializers.BooleanField(
+            required=False, default=False, help_text="Lease the next comparison too, and return it with the vote."
+        )
 
     class OutputSerializer(serializers.Serializer[Any]):
         vote = serializers.IntegerField()
         assignment = serializers.IntegerField()
         choice = serializers.ChoiceField(choices=services.CHOICES)
         guideline = serializers.CharField(allow_blank=True)
+        next = LeasedSerializer(allow_null=True, help_text="The next comparison; null if none is left or asked for.")
 
     @extend_schema(
         request=InputSerializer,
@@ -101,19 +111,19 @@ class VoteCreate(APIView):
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         assignment = access.assignment_for_write(access.person(request.user), values["assignment"])
-        voted = services.vote_create(
-            assignment=assignment,
-            choice=values["choice"],
-            reason=values["reason"],
-            seconds=values["seconds"],
-            guideline=values["guideline"],
-            now=timezone.now(),
-        )
+        said = {name: values[name] for name in ("choice", "reason", "seconds", "guideline")}
+        said |= {"assignment": assignment, "now": timezone.now()}
+        taken = None
+        if values["next"]:
+            voted, taken = services.vote_and_next(**said, rng=SystemRandom())
+        else:
+            voted = services.vote_create(**said)
         body = {
             "vote": voted.vote.pk,
             "assignment": assignment.pk,
             "choice": values["choice"],
             "guideline": voted.vote.guideline,
+            "next": None if taken is None else leased(taken.assignment),
         }
         code = status.HTTP_201_CREATED if voted.created else status.HTTP_200_OK
         return Response(self.OutputSerializer(body).data, status=code)

@@ -13,7 +13,11 @@ class RankingsConfig(AppConfig):
         from django.utils import timezone
 
         from apps.core.shell import register_count
+        from apps.projects.services import WANTED_VOTES_CHANGED
         from apps.rankings import selectors
+        from apps.rankings.services.seats import comparisons_made, labels_seen, wanted_votes_changed
+        from apps.samples.exposure import register_recorder
+        from apps.samples.services import COMPARISONS_MADE
 
         def annotate(user: Any, project: Any) -> int:
             return selectors.n_wanting(project=project, user=user, now=timezone.now()) if project is not None else 0
@@ -21,5 +25,8 @@ class RankingsConfig(AppConfig):
         def review(_user: Any, project: Any) -> int:
             return selectors.n_to_review(project) if project is not None else 0
 
+        COMPARISONS_MADE.register(comparisons_made)
+        WANTED_VOTES_CHANGED.register(wanted_votes_changed)
+        register_recorder(labels_seen)
         register_count("annotate", annotate)
         register_count("review", review)

@@ -1,4 +1,4 @@
-"""Leases: which comparison a person looks at."""
+"""Seats: one for each vote that is wanted, and how far each person is in the order in which they are given."""
 
 from __future__ import annotations
 
@@ -10,33 +10,82 @@ from apps.core.models import TimeStamped
 from apps.projects.models import Project
 from apps.samples.models import Comparison
 
+FREE, OPEN, DONE, EXPIRED = "free", "open", "done", "expired"
+MEASURING, ORDINARY = 0, 1
+PRIORITIES = (MEASURING, ORDINARY)  # the order in which seats are given; within one, by id
+
 
 class Assignment(TimeStamped):
-    """A comparison leased to one person, with the sides as they will see them.
+    """A seat: one vote that is wanted. Free until somebody takes it; then leased to them, with the sides as they see
+    them, until they vote.
 
-    It ends by itself when its holder is shown a label of the comparison (apps/samples/exposure.py).
+    A seat that is not voted on (its lease ends, it is skipped, its holder is shown a label of the comparison) stays as
+    a record, and a new one takes its place. Only apps/rankings/services writes seats.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="assignments")
-    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="assignments")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="assignments")
-    order = models.CharField(max_length=2)  # "01": the canonical first is shown left
-    lease_until = models.DateTimeField()
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="assignments", db_index=False)
+    # assignment_by_comparison begins with it
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="assignments", db_index=False)
+    # assignment_by_person begins with it
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="assignments", db_index=False
+    )
+    priority = models.PositiveSmallIntegerField(default=ORDINARY)  # one of PRIORITIES
+    order = models.CharField(max_length=2, blank=True)  # "01": the canonical first is shown left
+    lease_until = models.DateTimeField(null=True)
     guideline = models.CharField(  # the version that went with the pair when it was last given
         max_length=40, blank=True
     )
-    state = models.CharField(max_length=8, default="open", choices=[(s, s) for s in ("open", "done", "expired")])
+    state = models.CharField(max_length=8, default=OPEN, choices=[(s, s) for s in (FREE, OPEN, DONE, EXPIRED)])
+
+    # read with it, where a vote follows (apps/rankings/access.py)
+    place: Place | None = None
+    guideline_now: str | None = None
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["comparison", "user"], condition=Q(state="open"), name="assignment_open_once_per_person"
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(state=FREE, user__isnull=True)
+                | (~Q(state=FREE) & Q(user__isnull=False, lease_until__isnull=False)),
+                name="assignment_free_is_nobodys",
+            ),
         ]
         indexes = [
             models.Index(fields=["comparison", "state"], name="assignment_by_comparison"),
-            models.Index(fields=["user", "state"], name="assignment_by_person"),
+            models.Index(fields=["user", "state"], condition=Q(user__isnull=False), name="assignment_by_person"),
+            # by the missing person rather than by the state: SQLite uses it only where the condition is no parameter
+            models.Index(fields=["project", "priority", "id"], condition=Q(user__isnull=True), name="assignment_free"),
+            models.Index(fields=["project", "lease_until"], condition=Q(state=OPEN), name="assignment_held"),
         ]
 
     def __str__(self) -> str:
         return f"assignment {self.pk}"
+
+
+class Place(models.Model):
+    """How far a person is in a project's queue, and their counts; the row without a person has the project's count.
+
+    The counts are changed in the transactions that change what they count (apps/rankings/services/counts.py).
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="places", db_index=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="places")
+    # by priority, the last seat they took: every seat up to it was taken, or is of a pair that is not for them
+    reached = models.JSONField(default=dict)
+    n_open = models.IntegerField(default=0)  # of the project: comparisons with a free seat
+    n_blocked = models.IntegerField(default=0)  # of them, those that this person answered, holds, or saw a label of
+    n_done = models.IntegerField(default=0)  # comparisons that this person has answered, with skips
+    rater = models.CharField(max_length=150, blank=True)  # the name under which their last vote is stored
+    recent = models.JSONField(default=list)  # their last votes, latest first: seconds, and when
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "user"], name="place_once_per_person"),
+            models.UniqueConstraint(fields=["project"], condition=Q(user__isnull=True), name="place_of_project_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"place of {self.user_id} in {self.project_id}"

@@ -9,7 +9,8 @@ route against its declaration.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -19,7 +20,16 @@ from django.http import HttpRequest
 from apps.core.chunks import chunks
 from apps.samples.models import Comparison, Exposure
 
+Recorder = Callable[[int, Sequence[int]], AbstractContextManager[None]]
+
 _CHUNK = 500
+
+
+def _alone(_user_id: int, _comparison_ids: Sequence[int]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+_recorder: Recorder = _alone
 
 
 def labels_shown(request: HttpRequest, comparison_ids: Iterable[int]) -> None:
@@ -37,8 +47,22 @@ def shown(*, user_id: int | None, comparison_ids: Iterable[int], where: str) -> 
         return
     for ids in chunks(sorted(set(comparison_ids)), _CHUNK):
         known = set(Exposure.objects.filter(user=user_id, comparison__in=ids).values_list("comparison_id", flat=True))
-        new = [Exposure(user_id=user_id, comparison_id=key, where=where[:60]) for key in ids if key not in known]
-        Exposure.objects.bulk_create(new, ignore_conflicts=True)
+        new = [key for key in ids if key not in known]
+        if new:
+            with _recorder(user_id, new):
+                Exposure.objects.bulk_create(
+                    [Exposure(user_id=user_id, comparison_id=key, where=where[:60]) for key in new],
+                    ignore_conflicts=True,
+                )
+
+
+def register_recorder(recorder: Recorder) -> None:
+    """Let `recorder(user_id, comparison_ids)` be entered before exposures are written, and left after it.
+
+    Register in `AppConfig.ready()`; registering again replaces.
+    """
+    global _recorder
+    _recorder = recorder
 
 
 def scores_shown(request: HttpRequest, completion_ids: Iterable[int]) -> None:
@@ -68,13 +92,16 @@ def seen_among(*, user: AbstractBaseUser | None, comparison_ids: Iterable[int]) 
     return found
 
 
+def who_saw(*, comparison_ids: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """Return (user, comparison) for everybody who was shown a label of one of these; at most a few thousand ids."""
+    return Exposure.objects.filter(comparison__in=comparison_ids).values_list("user_id", "comparison_id")
+
+
+def seen_by_anybody(comparison: str = "pk") -> Any:
+    """Return the condition that somebody was shown a label of a row's comparison (found at `comparison`)."""
+    return Exists(Exposure.objects.filter(comparison=OuterRef(comparison)))
+
+
 def unseen_by(user: AbstractBaseUser, comparison: str = "pk") -> Any:
     """Return the condition that this person was not shown a label of a row's comparison (found at `comparison`)."""
     return ~Exists(Exposure.objects.filter(user=user.pk, comparison=OuterRef(comparison)))
-
-
-def held_blind() -> Any:
-    """Return the condition that the holder of a lease (`comparison`, `user`) may still vote blind; otherwise the
-    lease is void.
-    """
-    return ~Exists(Exposure.objects.filter(user=OuterRef("user"), comparison=OuterRef("comparison")))

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from apps.accounts.models import User
 from apps.core.chunks import chunks
+from apps.core.listeners import Listeners
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint, Endpoint
@@ -21,6 +22,7 @@ from prefloop.types import PrefloopError
 PROMPTS_PER_JOB = 128
 EVALUATION = "evaluation"  # how the origin of a comparison begins that was made to measure
 APIS = ("chat", "completions")
+COMPARISONS_MADE: Listeners[[Project, Sequence[int]]] = Listeners()  # with the ids; known ones may be among them
 
 
 class BadSampling(PrefloopError):
@@ -171,13 +173,15 @@ def comparisons_create(
         held_out |= set(Prompt.objects.filter(pk__in=chunk, split="eval").values_list("pk", flat=True))
     for comparison in wanted.values():
         comparison.held_out = measures or comparison.prompt_id in held_out
+    made: list[Comparison] = []
     with transaction.atomic():
         Comparison.objects.bulk_create(wanted.values(), ignore_conflicts=True, batch_size=500)
-    made: list[Comparison] = []
-    for keys in chunks(list(wanted), 200):
-        rows = {
-            (row.first_id, row.second_id): row
-            for row in Comparison.objects.filter(first_id__in=[a for a, _ in keys]).select_related(None)
-        }
-        made += [rows[key] for key in keys]
+        for keys in chunks(list(wanted), 200):
+            rows = {
+                (row.first_id, row.second_id): row
+                for row in Comparison.objects.filter(first_id__in=[a for a, _ in keys]).select_related(None)
+            }
+            made += [rows[key] for key in keys]
+        if not measures:
+            COMPARISONS_MADE.tell(project, [row.pk for row in made])
     return made

@@ -11,7 +11,7 @@ from apps.rankings.selectors.queue import (
     n_wanting,
     open_assignments,
     progress,
-    wanting_votes,
+    progress_from,
 )
 from apps.rankings.selectors.review import (
     LETTER,
@@ -43,11 +43,11 @@ __all__ = [
     "open_assignments",
     "pair_of",
     "progress",
+    "progress_from",
     "quoted_spans",
     "review_detail",
     "review_judge",
     "review_queue",
     "said_by_judges",
     "uncertainty",
-    "wanting_votes",
 ]

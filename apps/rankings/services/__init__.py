@@ -15,6 +15,8 @@ from apps.rankings.services.decide import (
     override_undo,
     override_withdraw,
 )
+from apps.rankings.services.seats import seats_of_new, seats_settle
+from apps.rankings.services.take import Taken
 from apps.rankings.services.vote import (
     CHOICES,
     MAX_REASON,
@@ -23,6 +25,7 @@ from apps.rankings.services.vote import (
     LeaseLost,
     NothingToUndo,
     Voted,
+    vote_and_next,
     vote_create,
     vote_undo,
 )
@@ -37,6 +40,7 @@ __all__ = [
     "LeaseLost",
     "NoDecision",
     "NothingToUndo",
+    "Taken",
     "Voted",
     "assignment_for_comparison",
     "assignment_next",
@@ -44,6 +48,9 @@ __all__ = [
     "override_create",
     "override_undo",
     "override_withdraw",
+    "seats_of_new",
+    "seats_settle",
+    "vote_and_next",
     "vote_create",
     "vote_undo",
 ]

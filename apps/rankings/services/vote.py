@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from random import Random
 
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 
 from apps.accounts.models import User
-from apps.labels.models import Vote
+from apps.labels.models import Override, Vote
 from apps.labels.raters import rater_name
 from apps.labels.selectors import last_vote
-from apps.labels.services import vote_append, vote_withdraw
+from apps.labels.services import first_vote_append, vote_append, vote_withdraw
 from apps.projects.models import Project
-from apps.rankings.models import Assignment
-from apps.rankings.selectors.queue import history, with_room
-from apps.rankings.services.assign import LEASE
+from apps.projects.selectors import guideline_name
+from apps.rankings.models import DONE, OPEN, Assignment, Place
+from apps.rankings.selectors.queue import history
+from apps.rankings.services.counts import Answer, comparisons_lock, counted, place_of, places_change
+from apps.rankings.services.seats import leases_sweep, seats_fill
+from apps.rankings.services.take import LEASE, Taken, asking, seat_take, seat_take_within
 from apps.samples.exposure import has_seen
-from apps.samples.models import Comparison
+from apps.samples.models import Exposure
 from prefloop.types import PrefloopError
 
 CHOICES = ("left", "right", "tie", "both_bad", "skip")
@@ -68,41 +72,153 @@ def vote_create(
     Raises LeaseLost if they were shown a label of it meanwhile, or if the lease ran out and somebody else got the
     place, AlreadyAnswered if this assignment has a different answer, and BadVote for an invalid vote.
     """
+    _check(choice, reason)
+    said = _Said(assignment, _outcome(choice, assignment.order), now, reason, seconds, guideline, said_at)
+    place = assignment.place or place_of(assignment.project, assignment.user)
+    with transaction.atomic():
+        voted, answer = _append(said, place)
+        if answer is not None:
+            places_change(place, answer=answer)
+    return voted
+
+
+def vote_and_next(
+    *,
+    assignment: Assignment,
+    choice: str,
+    now: datetime,
+    rng: Random,
+    reason: str = "",
+    seconds: float | None = None,
+    guideline: str | None = None,
+    said_at: datetime | None = None,
+) -> tuple[Voted, Taken | None]:
+    """Record a vote, as `vote_create` does, and lease one more pair to the same person, in one transaction.
+
+    A vote that was stored before is returned without another pair.
+    """
+    _check(choice, reason)
+    said = _Said(assignment, _outcome(choice, assignment.order), now, reason, seconds, guideline, said_at)
+    project, user = assignment.project, assignment.user
+    name = guideline_name(project) if assignment.guideline_now is None else assignment.guideline_now
+    asked = asking(project=project, user=user, now=now, rng=rng, guideline=name, place=assignment.place)
+    try:
+        with transaction.atomic():
+            voted, answer = _append(said, asked.place)
+            taken = seat_take_within(asked, answer) if voted.created else None
+            if taken is None and answer is not None:
+                places_change(asked.place, answer=answer)
+    except IntegrityError:  # another tab of theirs was given a seat of the same comparison: the vote comes first
+        voted = vote_create(
+            assignment=assignment,
+            choice=choice,
+            now=now,
+            reason=reason,
+            seconds=seconds,
+            guideline=guideline,
+            said_at=said_at,
+        )
+        taken = None
+    if taken is None and voted.created:
+        leases_sweep(project=project, now=now, but_of=user.pk)
+        taken = seat_take(replace(asked, place=place_of(project, user)))
+    return voted, taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    assignment: Assignment
+    outcome: str  # canonical, or "skip"
+    now: datetime
+    reason: str
+    seconds: float | None
+    guideline: str | None
+    said_at: datetime | None
+
+
+def _check(choice: str, reason: str) -> None:
     if choice not in CHOICES:
         raise BadVote(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
     if len(reason) > MAX_REASON:
         raise BadVote(f"a note has at most {MAX_REASON:,} characters")
-    outcome = _outcome(choice, assignment.order)
-    user = assignment.user
-    with transaction.atomic():
-        comparison = (
-            Comparison.objects.select_for_update(no_key=True, of=("self",))
-            .select_related("project")
-            .get(pk=assignment.comparison_id)
-        )
-        assignment = Assignment.objects.get(pk=assignment.pk)
-        head = last_vote(comparison, user)
-        if assignment.state == "done":
-            return Voted(_same_again(head, assignment, outcome), created=False)
-        _check_lease(assignment, comparison, user, now)
-        if head is not None and head.choice != "withdrawn":
-            raise AlreadyAnswered("you have answered this comparison already; undo that first")
-        vote = Vote(
-            comparison=comparison,
-            assignment=assignment,
-            user=user,
-            rater=rater_name(user, comparison) if head is None else head.rater,
-            choice=outcome,
-            order=assignment.order,
-            at=_when(said_at, now),
-            seconds=None if seconds is None else min(max(seconds, 0.0), _MAX_SECONDS),
-            guideline=_guideline(comparison.project, assignment, guideline),
-            reason=reason.strip(),
-            supersedes=head,
-        )
-        vote_append(vote=vote, now=now)
-        Assignment.objects.filter(pk=assignment.pk).update(state="done")
-    return Voted(vote, created=True)
+
+
+def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
+    """Finish the seat and write the vote. With it comes what the person's place has to remember."""
+    given, key = said.assignment, said.assignment.comparison_id
+    comparisons_lock([key])
+    skips = said.outcome == "skip"
+    if not skips and (alone := _finish(given)) is not None:
+        return _written(said, place, alone=alone)
+    with counted(given.project_id, [key]):
+        if not skips or _finish(given) is None:
+            held = Assignment.objects.get(pk=given.pk)
+            if held.state == DONE:
+                again = _same_again(last_vote(given.comparison, given.user), held, said.outcome)
+                return Voted(again, created=False), None
+            _take_back(held)
+        voted, answer = _written(said, place, alone=False)
+        if skips:
+            seats_fill(given.project_id, [key])  # somebody else's, now
+    return voted, replace(answer, counts=False)
+
+
+def _written(said: _Said, place: Place, *, alone: bool) -> tuple[Voted, Answer]:
+    """Write the vote. `alone`: the comparison has no other and no override, so that its label follows from this one."""
+    given, user = said.assignment, said.assignment.user
+    head = None if alone else last_vote(given.comparison, user)
+    if head is not None and head.choice != "withdrawn":
+        raise AlreadyAnswered("you have answered this comparison already; undo that first")
+    rater = place.rater if alone else head.rater if head is not None else ""
+    vote = Vote(
+        comparison_id=given.comparison_id,
+        assignment=given,
+        user=user,
+        rater=rater or rater_name(user, given.comparison),
+        choice=said.outcome,
+        order=given.order,
+        at=_when(said.said_at, said.now),
+        seconds=None if said.seconds is None else min(max(said.seconds, 0.0), _MAX_SECONDS),
+        guideline=_guideline(given.project, given, said.guideline),
+        reason=said.reason.strip(),
+        supersedes=head,
+    )
+    append = first_vote_append if alone else vote_append
+    append(vote=vote, now=said.now)
+    return Voted(vote, created=True), Answer(vote.rater, vote.seconds, vote.at or said.now)
+
+
+def _finish(given: Assignment) -> bool | None:
+    """Finish a held seat by one conditional statement; None if it is not held, or its holder may not vote blind.
+
+    Whether the comparison has no other vote and no override is returned with it.
+    """
+    quote = connection.ops.quote_name
+    seats, votes, overrides, exposures = (
+        quote(model._meta.db_table) for model in (Assignment, Vote, Override, Exposure)
+    )
+    statement = (
+        f"UPDATE {seats} SET state = 'done' WHERE id = %s AND state = 'open' AND NOT EXISTS "  # noqa: S608 - no value is in it
+        f"(SELECT 1 FROM {exposures} e WHERE e.user_id = %s AND e.comparison_id = %s) RETURNING "
+        f"NOT EXISTS (SELECT 1 FROM {votes} v WHERE v.comparison_id = %s) "
+        f"AND NOT EXISTS (SELECT 1 FROM {overrides} o WHERE o.comparison_id = %s)"
+    )
+    key = given.comparison_id
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [given.pk, given.user_id, key, key, key])
+        found = cursor.fetchone()
+    return None if found is None else bool(found[0])
+
+
+def _take_back(late: Assignment) -> None:
+    """Give an ended lease its seat back, if nobody else was given it meanwhile. Raises LeaseLost."""
+    if late.user is not None and has_seen(comparison_id=late.comparison_id, user=late.user):
+        raise LeaseLost("you have been shown a label of this comparison: a vote would no longer be blind")
+    for seat in Assignment.objects.filter(comparison=late.comparison_id, user=None).values_list("pk", flat=True):
+        if Assignment.objects.filter(pk=seat, user=None).delete()[0]:
+            Assignment.objects.filter(pk=late.pk).update(state=DONE)
+            return
+    raise LeaseLost("your time for this comparison ran out, and it was given to somebody else")
 
 
 def vote_undo(*, project: Project, user: User, now: datetime, assignment: Assignment | None = None) -> Assignment:
@@ -120,13 +236,13 @@ def vote_undo(*, project: Project, user: User, now: datetime, assignment: Assign
         vote = next((vote for vote in last if vote.assignment_id == assignment.pk), None)
     if vote is None or vote.assignment_id is None:
         raise NothingToUndo("there is nothing to undo among your last ten answers")
-    with transaction.atomic():
-        Comparison.objects.select_for_update(no_key=True).get(pk=vote.comparison_id)
+    with counted(project.pk, [vote.comparison_id]):
         if has_seen(comparison_id=vote.comparison_id, user=user):
             raise NothingToUndo("you have been shown a label of it since: a new vote would no longer be blind")
         if last_vote(vote.comparison, user) == vote:
             vote_withdraw(vote=vote, now=now)
-            Assignment.objects.filter(pk=vote.assignment_id, state="done").update(state="open", lease_until=now + LEASE)
+            Assignment.objects.filter(pk=vote.assignment_id, state=DONE).update(state=OPEN, lease_until=now + LEASE)
+            seats_fill(project.pk, [vote.comparison_id])  # the place that a skip had left
     return Assignment.objects.select_related("comparison").get(pk=vote.assignment_id)
 
 
@@ -142,16 +258,6 @@ def _same_again(head: Vote | None, assignment: Assignment, outcome: str) -> Vote
     return head
 
 
-def _check_lease(assignment: Assignment, comparison: Comparison, user: User, now: datetime) -> None:
-    if has_seen(comparison_id=comparison.pk, user=user):
-        raise LeaseLost("you have been shown a label of this comparison: a vote would no longer be blind")
-    if assignment.state == "open" and assignment.lease_until >= now:
-        return
-    # It ran out. That alone loses nothing: the vote counts unless somebody else was given the place meanwhile.
-    if not with_room(Comparison.objects.filter(pk=comparison.pk), user=user, now=now).exists():
-        raise LeaseLost("your time for this comparison ran out, and it was given to somebody else")
-
-
 def _when(said_at: datetime | None, now: datetime) -> datetime:
     """A client's time is accepted if it is in the last week, but not in the future or the distant past."""
     if said_at is None or not now - timedelta(days=7) <= said_at <= now:
@@ -161,7 +267,7 @@ def _when(said_at: datetime | None, now: datetime) -> datetime:
 
 def _guideline(project: Project, assignment: Assignment, shown: str | None) -> str:
     """The version that the person read, which need not be the current one. Raises BadVote for an unknown one."""
-    if shown is None:
+    if shown is None or shown == assignment.guideline:
         return assignment.guideline
     if shown and shown not in {guideline.name for guideline in project.guidelines.only("version")}:
         raise BadVote(f"this project has no guideline {shown!r}")

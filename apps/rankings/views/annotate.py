@@ -97,27 +97,38 @@ def lease(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_POST
 def vote(request: HttpRequest, slug: str) -> HttpResponse:
+    """Store an answer; with `next`, lease one more pair and send it along."""
     user = access.person(request.user)
     assignment = access.assignment_for_write(user, _id(request), slug)
+    said = {
+        "assignment": assignment,
+        "choice": request.POST.get("choice", ""),
+        "reason": request.POST.get("reason", ""),
+        "seconds": _seconds(request.POST.get("seconds", "")),
+        "guideline": request.POST.get("guideline"),
+        "said_at": _moment(request.POST.get("said_at", "")),
+        "now": timezone.now(),
+    }
+    taken = None
     try:
-        voted = services.vote_create(
-            assignment=assignment,
-            choice=request.POST.get("choice", ""),
-            reason=request.POST.get("reason", ""),
-            seconds=_seconds(request.POST.get("seconds", "")),
-            guideline=request.POST.get("guideline"),
-            said_at=_moment(request.POST.get("said_at", "")),
-            now=timezone.now(),
-        )
+        if request.POST.get("next"):
+            voted, taken = services.vote_and_next(**said, rng=SystemRandom())
+        else:
+            voted = services.vote_create(**said)
     except PrefloopError as error:
         return _refused(request, slug, error)
     if not _wants_json(request):
         return redirect("rankings:annotate", slug=slug)
     project = assignment.project
+    if taken is None:
+        progress = _progress(project, user, timezone.now())
+    else:
+        progress = _numbers(selectors.progress_from(mine=taken.place, shared=taken.shared, n_held=taken.n_held))
     body = {
         "vote": voted.vote.pk,
-        "progress": _progress(project, user, timezone.now()),
-        "guide": _guide(request, project),
+        "progress": progress,
+        "guide": _guide(request, project, assignment.guideline_now),
+        "html": "" if taken is None else _pair_html(request, project, taken.assignment),
     }
     return JsonResponse(body, status=201 if voted.created else 200)
 
@@ -199,9 +210,9 @@ def _pair_html(request: HttpRequest, project: Project, assignment: Assignment) -
     return render_to_string("rankings/_pair.html", context, request)
 
 
-def _guide(request: HttpRequest, project: Project) -> dict[str, str] | None:
-    """The current guideline, if the page shows another version of it; None if the page has it already."""
-    version = guideline_name(project)
+def _guide(request: HttpRequest, project: Project, version: str | None = None) -> dict[str, str] | None:
+    """The current guideline (its `version`, where it is known), if the page shows another one; else None."""
+    version = guideline_name(project) if version is None else version
     if request.POST.get("guideline", version) == version:
         return None
     context = {"project": project, "guideline": guideline_current(project), "guideline_version": version}
@@ -209,7 +220,10 @@ def _guide(request: HttpRequest, project: Project) -> dict[str, str] | None:
 
 
 def _progress(project: Project, user: User, now: datetime) -> dict[str, int | None]:
-    progress = selectors.progress(project=project, user=user, now=now)
+    return _numbers(selectors.progress(project=project, user=user, now=now))
+
+
+def _numbers(progress: selectors.Progress) -> dict[str, int | None]:
     return {"done": progress.done, "total": progress.total, "minutes_left": progress.minutes_left}
 
 

@@ -17,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from django.db import transaction
+
 from apps.core.chunks import chunks
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
@@ -26,6 +28,7 @@ from apps.labels.selectors import standing_votes
 from apps.policies.models import Checkpoint
 from apps.prompts.models import Prompt
 from apps.prompts.selectors import chosen_prompts
+from apps.rankings.services import seats_settle
 from apps.samples.models import Comparison, Completion, Engine, SamplingRun
 from apps.samples.services import EVALUATION, comparisons_create
 from apps.training.models import Loop, Round
@@ -157,7 +160,9 @@ def people_choose(rows: Sequence[Comparison], k: int, *, seed: int) -> list[int]
             by_prompt[row.prompt_id].append(row.pk)
     chosen = games_for_people([by_prompt[key] for key in sorted(by_prompt)], k, seed=seed)
     for ids in chunks(chosen, 500):
-        Comparison.objects.filter(pk__in=ids).update(for_people=True)
+        with transaction.atomic():
+            Comparison.objects.filter(pk__in=ids).update(for_people=True)
+            seats_settle(project=rows[0].project, comparison_ids=ids)
     return chosen
 
 

@@ -216,6 +216,7 @@ class AnnotatePair extends HTMLElement {
       seconds: (this.elapsed / 1000).toFixed(2),
       guideline: this.guide.version,
       said_at: new Date().toISOString(),
+      next: this.queue.length <= AHEAD + 1 ? 1 : "", // the reply brings the pair that takes this one's place
     };
     this.notice("");
     this.queue.shift();
@@ -229,7 +230,7 @@ class AnnotatePair extends HTMLElement {
     const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";
     if (!isGuideNew) this.announce(`${said}. ${next}`);
     this.outbox.push(op);
-    this.topUp();
+    if (this.queue.length < AHEAD) this.topUp();
   }
 
   keep(article) {
@@ -278,6 +279,8 @@ class AnnotatePair extends HTMLElement {
     if (reply.ok) {
       this.guide.hear(reply.body?.guide);
       this.minutes = reply.body?.progress?.minutes_left ?? this.minutes;
+      const fresh = reply.body?.html ? this.take(reply.body.html) : [];
+      if (this.queue.push(...fresh) === fresh.length && fresh.length) this.show(); // it was waited for
       return "done";
     }
     if (reply.signedOut) return "signed-out";

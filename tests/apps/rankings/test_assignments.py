@@ -181,10 +181,11 @@ def test_imported_votes_fill_places_and_unfinished_imports_are_not_given(project
 
     make_vote(make_comparison(project), "first", rater="somebody")
     batch = ImportBatch.objects.create(project=project, name="half", format="records", ready=False)
-    make_comparison(project, batch=batch)
+    waiting = make_comparison(project, batch=batch)
     assert lease(project, ann) is None
     batch.ready = True
     batch.save()
+    services.seats_of_new(project=project, comparison_ids=[waiting.pk])
     assert lease(project, ann) is not None
 
 

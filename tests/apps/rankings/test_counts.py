@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 
-from apps.labels.models import Override
+from apps.labels.models import Override, Vote
+from apps.projects.services import label_policy_set
 from apps.prompts.models import ImportBatch
 from apps.rankings import selectors
-from apps.rankings.models import Assignment
-from apps.rankings.selectors.queue import wanting_votes
+from apps.rankings.models import Assignment, Place
+from apps.rankings.services.counts import counted, differences
+from apps.rankings.services.seats import seats_fill
+from tests.apps.rankings.queue_oracle import left_for
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,11 +39,16 @@ def happened(project, other_project, ann, bob, make_comparison, make_vote, make_
                     make_vote(c, choice, user=person, rater=before.rater, supersedes=before)
         for person in (ann, bob):
             if rng.random() < 0.2:
-                state, late = rng.choice([("open", 1), ("open", -1), ("seen", -1), ("expired", 1)])
-                Assignment.objects.create(
-                    project=c.project, comparison=c, user=person, order="01", state=state,
-                    lease_until=T0 + timedelta(hours=late),
-                )  # fmt: skip
+                state, late = rng.choice([("open", 1), ("open", -1), ("expired", -1), ("expired", 1)])
+                answered = c.votes.filter(user=person, superseded_by=None).exclude(choice="withdrawn").exists()
+                if answered or not c.for_people or c.batch:
+                    state = "expired"  # nobody holds what they answered, or what is not for people
+                with counted(c.project_id, [c.pk]):
+                    Assignment.objects.create(
+                        project=c.project, comparison=c, user=person, order="01", state=state,
+                        lease_until=T0 + timedelta(hours=late),
+                    )  # fmt: skip
+                    seats_fill(c.project_id, [c.pk])
         for order in ("01", "10"):
             if rng.random() < 0.6 and c.project == project:
                 make_verdict(c, "first", judge=judge, order=order)
@@ -52,12 +62,31 @@ def happened(project, other_project, ann, bob, make_comparison, make_vote, make_
 
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 def test_the_number_beside_annotate_is_what_the_queue_holds(project, happened, ann, bob, wanted):
-    project.votes_per_comparison = wanted
-    project.save()
-    for user in (ann, bob):
-        n = wanting_votes(project=project, user=user, now=T0).count()
-        assert selectors.n_wanting(project=project, user=user, now=T0) == n
-        assert 0 < n < 50
+    label_policy_set(project=project, actor=None, votes_per_comparison=wanted, annotators_may_override=True)
+    assert differences(project) == {}
+    for user, left in left_for(project, [ann, bob], T0).items():
+        assert selectors.n_wanting(project=project, user=user, now=T0) == len(left)
+        assert 0 < len(left) < 50
+
+
+def test_an_earlier_database_gets_its_seats_and_its_counts(project, other_project, happened, ann):
+    def seats():
+        return sorted(Assignment.objects.filter(state="free").values_list("comparison_id", "priority"))
+
+    before, places = seats(), set(Place.objects.values_list("project_id", "user_id", "n_open", "n_done"))
+    Assignment.objects.filter(state="free").delete()
+    Place.objects.all().delete()
+    migration = import_module("apps.rankings.migrations.0008_fill_seats")
+    for _ in range(2):  # again changes nothing
+        migration.fill(apps, None)
+        assert seats() == before
+        for one in (project, other_project):
+            assert differences(one) == {}
+    there = Place.objects.values_list("project_id", "user_id", "n_open", "n_done")
+    assert {row for row in there if any(row[2:])} == {row for row in places if any(row[2:])}
+    hers = Place.objects.get(project=project, user=ann)
+    last = Vote.objects.filter(user=ann, comparison__project=project).latest("id")
+    assert (hers.rater, hers.recent[0][0]) == (last.rater, last.seconds)
 
 
 def test_the_number_beside_review_is_what_the_queue_holds(project, happened):

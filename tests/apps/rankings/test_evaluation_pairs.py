@@ -29,6 +29,11 @@ def measuring(project, make_prompt, make_completion):
     )
 
 
+def give_to_people(project, comparison):
+    Comparison.objects.filter(pk=comparison.pk).update(for_people=True)
+    services.seats_settle(project=project, comparison_ids=[comparison.pk])
+
+
 def lease(project, user):
     return services.assignment_next(project=project, user=user, now=T0, rng=random.Random(0))
 
@@ -42,7 +47,7 @@ def test_a_comparison_made_to_measure_is_held_out_and_the_database_keeps_it_so(m
 
 def test_what_people_say_of_it_never_enters_a_training_set_or_a_training_file(project, ann, measuring):
     chosen = measuring[0]
-    Comparison.objects.filter(pk=chosen.pk).update(for_people=True)
+    give_to_people(project, chosen)
     services.vote_create(assignment=lease(project, ann), choice="left", now=T0)
     preferences_derive(project=project, now=T0)
     assert Preference.objects.get(comparison=chosen).source == "human"
@@ -59,7 +64,7 @@ def test_annotate_gives_the_chosen_ones_before_all_others_and_the_rest_not_at_al
     other = make_comparison(project)
     assert selectors.n_wanting(project=project, user=ann, now=T0) == 1
     assert lease(project, ann).comparison_id == other.pk
-    Comparison.objects.filter(pk=measuring[2].pk).update(for_people=True)
+    give_to_people(project, measuring[2])
     services.vote_create(assignment=lease(project, ann), choice="left", now=T0)
     another = make_comparison(project)
     assert selectors.n_wanting(project=project, user=ann, now=T0) == 2

@@ -17,7 +17,10 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from apps.jobs.models import Job
+from apps.labels.models import Vote
 from apps.policies.store import store_path
+from apps.rankings.models import Assignment
+from apps.samples.models import Comparison
 from apps.training.changes import recipe_of
 from apps.training.loops.steering import loop_continue
 from apps.training.models import Loop, LoopState, Round, Snapshot, Stage, TrainingRun
@@ -100,6 +103,16 @@ def test_loops_half_done_in_an_earlier_version_go_on_to_their_ends(earlier, fake
         assert run.output is not None
     for one in Round.objects.filter(index__gt=0):
         assert TrainingRun.objects.filter(round=one).count() == 1
+
+
+def test_every_vote_that_an_earlier_version_wanted_has_a_seat_and_is_counted(earlier):
+    call_command("migrate", verbosity=0)
+    call_command("check_queue", verbosity=0)
+    wanted = Comparison.objects.filter(same_answers=False, for_people=True)
+    assert wanted.exists()
+    assert {one.pk for one in wanted} == set(
+        Assignment.objects.filter(state="free").values_list("comparison_id", flat=True)
+    ) | set(Vote.objects.values_list("comparison_id", flat=True))
 
 
 def test_a_run_s_state_goes_and_comes_back_with_what_it_held(earlier):

@@ -1,0 +1,164 @@
+"""Taking the next free seat, by one conditional statement, from where a person is in the project's order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+
+from apps.accounts.models import User
+from apps.labels.selectors import standing_votes
+from apps.projects.models import Project
+from apps.rankings.models import OPEN, PRIORITIES, Assignment, Place
+from apps.rankings.selectors.queue import open_assignments
+from apps.rankings.services.counts import Answer, counts_add, place_of, places_change, tally
+from apps.samples.exposure import seen_by_anybody, unseen_by
+from apps.samples.models import Comparison
+
+LEASE = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks for a pair, and with what it is given."""
+
+    place: Place
+    project: Project
+    user: User
+    now: datetime
+    order: str  # how the sides will be shown
+    guideline: str
+    comparison: Comparison | None = None  # this one and no other
+    waits: bool = False  # for seats that somebody else has locked, rather than passing over them
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    assignment: Assignment
+    place: Place  # as it is now
+    shared: Place  # the project's
+    n_held: int
+
+
+def asking(
+    *, project: Project, user: User, now: datetime, rng: Random, guideline: str, place: Place | None = None
+) -> Asking:
+    return Asking(place or place_of(project, user), project, user, now, rng.choice(("01", "10")), guideline)
+
+
+def seat_take(asked: Asking) -> Taken | None:
+    """Lease the next seat to this person; None if there is none for them.
+
+    It looks only at seats past those that they or others have dealt with. What was passed over because somebody else
+    had it locked is found at the end, when their counts say that something is left.
+    """
+    taken = _take_alone(asked)
+    if taken is not None or not asked.place.reached:
+        return taken
+    shared = Place.objects.filter(project=asked.project, user=None).first()
+    place = place_of(asked.project, asked.user)
+    if shared is None or shared.n_open <= place.n_blocked:
+        return None
+    place.reached = {}
+    return _take_alone(replace(asked, place=place, waits=True))
+
+
+def seat_take_of(asked: Asking, comparison: Comparison) -> Taken | None:
+    """Lease a seat of exactly this comparison; None if it has none for this person."""
+    return _take_alone(replace(asked, comparison=comparison, waits=True))
+
+
+def _take_alone(asked: Asking) -> Taken | None:
+    try:
+        with transaction.atomic():
+            return seat_take_within(asked)
+    except IntegrityError:  # the same person, in another tab, took a seat of the same comparison
+        return None
+
+
+def seat_take_within(asked: Asking, answer: Answer | None = None) -> Taken | None:
+    """Take the next seat in the caller's transaction, and write `answer` to the place with it.
+
+    Raises IntegrityError if the same person takes a seat of the same comparison elsewhere.
+    """
+    seat = _seat_update(asked)
+    if seat is None:
+        return None
+    taken = _read(asked, seat)
+    place = asked.place
+    reached = dict(place.reached)
+    if asked.comparison is None:
+        reached[str(taken.priority)] = taken.pk
+    n_open = -1
+    if taken.others_met:  # type: ignore[attr-defined] # annotated
+        n_open = 0
+        counts_add(asked.project.pk, _changes(taken))
+    now_there = places_change(place, n_open=n_open, reached=reached, answer=answer)
+    return Taken(taken, now_there[asked.user.pk], now_there[None], taken.n_held)  # type: ignore[attr-defined]
+
+
+def _seat_update(asked: Asking) -> int | None:
+    """The statement: on PostgreSQL it passes over seats, and comparisons, that others have locked."""
+    params: list[Any] = []
+    parts = []
+    for priority in PRIORITIES:
+        rows = _free_for(asked.project, asked.user).filter(priority=priority)
+        if asked.comparison is None:
+            rows = rows.filter(pk__gt=asked.place.reached.get(str(priority), 0))
+        else:
+            rows = rows.filter(comparison=asked.comparison)
+        sql, values = rows.order_by("pk").values("pk")[:1].query.sql_with_params()
+        parts.append(f"({sql}{_lock(waits=asked.waits)})")
+        params += values
+    table = connection.ops.quote_name(Assignment._meta.db_table)
+    statement = (
+        f'UPDATE {table} SET user_id = %s, "order" = %s, lease_until = %s, guideline = %s, state = %s '  # noqa: S608 - no value is in it
+        f"WHERE id = COALESCE({', '.join(parts)}) AND user_id IS NULL RETURNING id"
+    )
+    until = connection.ops.adapt_datetimefield_value(asked.now + LEASE)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [asked.user.pk, asked.order, until, asked.guideline, OPEN, *params])
+        found = cursor.fetchone()
+    return None if found is None else int(found[0])
+
+
+def _free_for(project: Project, user: User) -> QuerySet[Assignment]:
+    mine = standing_votes().filter(comparison=OuterRef("comparison"), user=user)
+    holding = Assignment.objects.filter(comparison=OuterRef("comparison"), user=user, state=OPEN)
+    # by the comparison's project too, so that the comparison is in the statement and can be locked
+    rows = Assignment.objects.filter(project=project, user=None, comparison__project=project)
+    return rows.filter(~Exists(mine), ~Exists(holding), unseen_by(user, "comparison"))
+
+
+def _lock(*, waits: bool) -> str:
+    if not connection.features.has_select_for_update:
+        return ""
+    tables = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in (Assignment, Comparison))
+    return f" FOR NO KEY UPDATE OF {tables}{'' if waits else ' SKIP LOCKED'}"
+
+
+def _read(asked: Asking, seat: int) -> Assignment:
+    """Read the seat just taken as `open_assignments` does, and whether others' counts change by it."""
+    here = Q(comparison=OuterRef("comparison"))
+    mine = Assignment.objects.filter(project=asked.project, user=asked.user, state=OPEN).order_by().values("user")
+    rows = open_assignments(project=asked.project, user=asked.user).annotate(
+        others_met=Exists(standing_votes().filter(here, user__isnull=False))
+        | Exists(Assignment.objects.filter(here).exclude(pk=OuterRef("pk")))
+        | seen_by_anybody("comparison"),
+        n_held=Subquery(mine.annotate(n=Count("pk")).values("n")),
+    )
+    return rows.get(pk=seat)
+
+
+def _changes(taken: Assignment) -> Counter[tuple[int | None, str]]:
+    """How the counts change by this seat taken, where the comparison has other seats or others have met it."""
+    after = tally([taken.comparison_id])
+    if taken.comparison_id in after.open:
+        return Counter({(taken.user_id, "n_blocked"): 1})
+    others = {user for user, _ in after.met if user != taken.user_id}
+    return Counter({(None, "n_open"): -1} | {(user, "n_blocked"): -1 for user in others})
