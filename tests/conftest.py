@@ -347,11 +347,13 @@ def make_judge(db: None) -> Callable[..., Any]:
 def make_verdict(make_judge: Callable[..., Any]) -> Callable[..., Any]:
     """make_verdict(comparison, "first", judge=None, order="01", state="ok", **fields)."""
     from apps.labels.models import Verdict
+    from apps.labels.review_counts import reviews_counted
 
     def make(comparison: Any, outcome: str = "first", *, judge: Any = None, order: str = "01", **fields: Any) -> Any:
         judge = judge or make_judge(comparison.project)
         fields.setdefault("state", "ok" if outcome else "unparseable")
-        return Verdict.objects.create(judge=judge, comparison=comparison, order=order, outcome=outcome, **fields)
+        with reviews_counted([comparison.pk]):
+            return Verdict.objects.create(judge=judge, comparison=comparison, order=order, outcome=outcome, **fields)
 
     return make
 

@@ -18,6 +18,7 @@ from django.db.models import Max
 
 from apps.accounts.models import User
 from apps.core.bulk import file_not_mapped
+from apps.core.chunks import chunks
 from apps.core.services import audit
 from apps.exchange import writing
 from apps.exchange.lock import import_lock
@@ -34,11 +35,14 @@ from apps.exchange.reading import (
 )
 from apps.labels.as_records import UNNAMED_JUDGE
 from apps.labels.models import Judge, Vote
+from apps.labels.review_counts import counts_add as review_counts_add
+from apps.labels.review_counts import tally as review_tally
 from apps.labels.selectors import label_judge
 from apps.labels.services import preferences_derive
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet, ready
 from apps.rankings.services import seats_of_new, seats_settle
+from apps.samples.locks import comparisons_lock
 from apps.samples.models import Comparison
 from prefloop.formats import READERS, Mapping, UnknownFormat
 from prefloop.formats.guarded import Located, Reading
@@ -161,14 +165,20 @@ def _bring(
     try:
         judges = _write(file, found, project=project, batch=batch, progress=progress, opened=in_transaction, now=now)
         with in_transaction():
+            known = _compared(found.additions)
+            comparisons_lock(known)
+            before_them = review_tally(known)
             touched = writing.write_additions(found.additions, project=project, batch=batch, judges=judges)
             batch.added = _counts(found.additions)
             batch.ready = True
             batch.save(update_fields=["added", "ready"])
             preferences_derive(project=project, comparison_ids=touched, now=now)
             seats_settle(project=project, comparison_ids=touched)
-            new = Comparison.objects.filter(batch=batch).values_list("id", flat=True)
-            seats_of_new(project=project, comparison_ids=list(new))
+            new = list(Comparison.objects.filter(batch=batch).order_by("id").values_list("id", flat=True))
+            seats_of_new(project=project, comparison_ids=new)
+            changes = review_tally([*known, *new])
+            changes.subtract(before_them)
+            review_counts_add(changes)
             data = {"format": found.format, "sha256": found.sha256, "n_records": found.n_new}
             audit(
                 actor=created_by,
@@ -185,6 +195,15 @@ def _bring(
     progress(found.n_new, found.n_new, "deriving labels")
     _derive(project=project, before=before, now=now)
     return batch
+
+
+def _compared(additions: Sequence[Addition]) -> list[int]:
+    """The comparisons of known records to which something is added."""
+    found: list[int] = []
+    for some in chunks(additions, _SWEEP):
+        rows = Comparison.objects.filter(prompt__in=[one.prompt for one in some]).order_by("id")
+        found += rows.values_list("id", flat=True)
+    return found
 
 
 def _counts(additions: Sequence[Addition]) -> dict[str, int]:

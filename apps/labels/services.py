@@ -17,6 +17,7 @@ from apps.core.services import audit
 from apps.jobs.services import job_enqueue
 from apps.labels.derive import derive
 from apps.labels.models import Judge, JudgingRun, Override, Preference, Score, Verdict, Vote
+from apps.labels.review_counts import reviews_counted
 from apps.labels.selectors import CHUNK, among, label_judge, labels_derived
 from apps.labels.types import Label, VoteEvent
 from apps.projects.models import Project
@@ -56,6 +57,13 @@ class NewScore:
 
 def verdicts_add(*, judge: Judge, run: JudgingRun | None, verdicts: Iterable[NewVerdict]) -> None:
     """Append verdicts; one for the same judge, comparison, order and sample is not stored twice."""
+    verdicts = list(verdicts)
+    for some in chunks(verdicts, CHUNK):
+        with reviews_counted(sorted({new.comparison_id for new in some})):
+            _verdicts_insert(judge, run, some)
+
+
+def _verdicts_insert(judge: Judge, run: JudgingRun | None, verdicts: Iterable[NewVerdict]) -> None:
     Verdict.objects.bulk_create(
         [
             Verdict(
@@ -140,7 +148,8 @@ def vote_withdraw(*, vote: Vote, now: datetime) -> Vote:
 
 def override_append(*, override: Override, now: datetime) -> Override:
     """Append a person's decision, and derive the label anew. The caller has locked the comparison."""
-    override.save(force_insert=True)
+    with reviews_counted([override.comparison_id]):
+        override.save(force_insert=True)
     preferences_derive(project=override.comparison.project, comparison_ids=[override.comparison_id], now=now)
     return override
 

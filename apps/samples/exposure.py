@@ -1,8 +1,8 @@
 """Blindness in one rule: a person who was shown another label of a comparison may not vote blind on it.
 
 Every page, response and file that shows a verdict, a score, a vote, an override, a frozen label or the gold of single
-comparisons calls `labels_shown` (a service: `shown`) before it responds. Leases and votes ask `unseen_by`, `has_seen`
-and `held_blind`. Figures over many comparisons (agreement, win rates, counts, charts) don't count as labels of one.
+comparisons calls `labels_shown` (a service: `shown`) before it responds. Leases and votes ask `unseen_by` and
+`has_seen`. Figures over many comparisons (agreement, win rates, counts, charts) don't count as labels of one.
 tests/architecture/routes.py declares which routes show labels, and tests/architecture/test_blindness.py checks every
 route against its declaration.
 """

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, ready
@@ -52,10 +53,12 @@ def comparison_list(project: Project) -> QuerySet[Comparison]:
 
 
 def sampling_run_list(project: Project) -> QuerySet[SamplingRun]:
+    # counted run by run, so that a page counts the answers of its own runs only
+    answers = Completion.objects.filter(run=OuterRef("pk")).order_by().values("run").annotate(n=Count("pk")).values("n")
     return (
         SamplingRun.objects.filter(project=project)
         .select_related("checkpoint", "endpoint", "prompt_set", "group")
-        .annotate(n_completions=Count("completions"))
+        .annotate(n_completions=Coalesce(Subquery(answers), 0))
         .order_by("-id")
     )
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.jobs.models import Job, JobGroup
 from apps.labels.models import Judge, Verdict
+from apps.labels.review_counts import reviews_counted
 from apps.policies.models import Checkpoint
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.training.loops.steering import loop_change
@@ -98,7 +99,9 @@ def running(ready, erin):
     comparison = Comparison.objects.create(
         project=ready, prompt=prompt, first=first, second=second, origin=f"loop:{loop.pk}:2"
     )
-    Verdict.objects.create(judge=judge, comparison=comparison, order="01", state="ok", outcome="first", p_first=0.83)
+    with reviews_counted([comparison.pk]):
+        said = {"order": "01", "state": "ok", "outcome": "first", "p_first": 0.83}
+        Verdict.objects.create(judge=judge, comparison=comparison, **said)
     group = JobGroup.objects.create(project=ready, name="training", open_count=1)
     Job.objects.create(
         project=ready,

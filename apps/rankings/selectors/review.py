@@ -7,19 +7,18 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.labels.models import Judge, Verdict
+from apps.labels.review_counts import n_waiting
 from apps.labels.selectors import (
     CHUNK,
     decisions_among,
     label_judge,
     labels_of_verdicts,
     majorities,
-    standing_decisions,
     verdicts_by_judge,
 )
 from apps.labels.types import JudgeLabel
@@ -138,8 +137,8 @@ def review_judge(project: Project, name: str = "", *, comparison_ids: Sequence[i
     chosen = label_judge(project)
     if chosen is not None:
         return chosen
-    counts = Counter(Verdict.objects.filter(judge__project=project).values_list("judge_id", flat=True))
-    return judges.filter(pk=counts.most_common(1)[0][0]).first() if counts else None
+    spoken = judges.filter(review_count__n_verdicts__gt=0)
+    return spoken.order_by("-review_count__n_verdicts", "pk").first()
 
 
 def _has_said(judge: Judge, comparison_ids: Sequence[int]) -> bool:
@@ -204,14 +203,12 @@ def n_to_review(project: Project, *, judge: Judge | None = None, comparison_ids:
         judge = review_judge(project)
     if judge is None:
         return 0
-    judged = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False)
     if comparison_ids is None:
-        judged = judged.filter(Exists(Verdict.objects.filter(judge=judge, comparison=OuterRef("pk"))))
-    else:
-        judged = judged.filter(pk__in=set(comparison_ids))
-    decided = set(standing_decisions().filter(comparison__project=project).values_list("comparison_id", flat=True))
-    n_decided = sum(judged.filter(pk__in=ids).count() for ids in chunks(sorted(decided), CHUNK))
-    return judged.count() - n_decided
+        return n_waiting(judge)
+    asked = list(set(comparison_ids))
+    there = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False)
+    ids = [key for part in chunks(asked, CHUNK) for key in there.filter(pk__in=part).values_list("pk", flat=True)]
+    return len(ids) - len(decisions_among(ids))
 
 
 def _prompts(ids: Sequence[int]) -> dict[int, str]:

@@ -24,6 +24,7 @@ from apps.labels.selectors import CHUNK, standing_votes
 from apps.projects.models import Project
 from apps.rankings.models import FREE, OPEN, Assignment, Place
 from apps.samples.exposure import who_saw
+from apps.samples.locks import comparisons_lock
 from apps.samples.models import Comparison
 
 COUNTS = ("n_open", "n_blocked", "n_done")
@@ -81,13 +82,6 @@ def counted(project_id: int, comparison_ids: Sequence[int]) -> Iterator[None]:
         after = tally(comparison_ids).counts()
         after.subtract(before)
         counts_add(project_id, after)
-
-
-def comparisons_lock(comparison_ids: Sequence[int]) -> None:
-    """Lock these comparisons, in one order; on SQLite the transaction holds the only write lock already."""
-    if connection.features.has_select_for_update:
-        rows = Comparison.objects.filter(pk__in=comparison_ids).select_for_update(no_key=True, of=("self",))
-        list(rows.order_by("pk").values_list("pk", flat=True))
 
 
 def counts_add(project_id: int, changes: Counter[tuple[int | None, str]]) -> None:

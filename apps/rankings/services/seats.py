@@ -21,7 +21,8 @@ from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.rankings.models import EXPIRED, FREE, MEASURING, OPEN, ORDINARY, Assignment
 from apps.rankings.selectors.queue import held
-from apps.rankings.services.counts import comparisons_lock, counted, counts_add
+from apps.rankings.services.counts import counted, counts_add
+from apps.samples.locks import comparisons_lock
 from apps.samples.models import Comparison, annotatable
 from apps.samples.services import EVALUATION
 from prefloop.types import OUTCOMES

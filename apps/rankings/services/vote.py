@@ -17,10 +17,11 @@ from apps.projects.models import Project
 from apps.projects.selectors import guideline_name
 from apps.rankings.models import DONE, OPEN, Assignment, Place
 from apps.rankings.selectors.queue import history
-from apps.rankings.services.counts import Answer, comparisons_lock, counted, place_of, places_change
+from apps.rankings.services.counts import Answer, counted, place_of, places_change
 from apps.rankings.services.seats import leases_sweep, seats_fill
 from apps.rankings.services.take import LEASE, Taken, asking, seat_take, seat_take_within
 from apps.samples.exposure import has_seen
+from apps.samples.locks import comparisons_lock
 from apps.samples.models import Exposure
 from prefloop.types import PrefloopError
 

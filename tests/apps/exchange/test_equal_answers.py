@@ -14,10 +14,12 @@ from apps.judging.selectors import unjudged
 from apps.labels.models import Preference, Vote
 from apps.labels.selectors import label_judge, labels_of
 from apps.labels.services import preferences_derive
-from apps.rankings.selectors import n_to_review, n_wanting, review_queue, wanting_votes
+from apps.rankings.models import Assignment
+from apps.rankings.selectors import n_to_review, n_wanting, review_queue
 from apps.reports.services import agreement_report
 from apps.samples.models import Comparison
 from prefloop.answers import same_answer
+from tests.apps.rankings.queue_oracle import left_for
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -72,9 +74,8 @@ def test_equal_answers_get_no_label_however_they_are_derived(with_equal):
 
 def test_nobody_is_asked_about_equal_answers(with_equal, member, make_judge):
     ann, judge = member("new", "annotator"), make_judge(with_equal, "other")
-    asked = wanting_votes(project=with_equal, user=ann, now=NOW)
-    assert not asked.filter(same_answers=True).exists()
-    assert n_wanting(project=with_equal, user=ann, now=NOW) == asked.count()
+    assert not Assignment.objects.filter(comparison__same_answers=True).exists()
+    assert n_wanting(project=with_equal, user=ann, now=NOW) == len(left_for(with_equal, [ann], NOW)[ann])
     assert not unjudged(judge).filter(same_answers=True).exists()
     assert len(review_queue(with_equal)) == n_to_review(with_equal) == 1
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from apps.labels.models import Preference, Ranking, Verdict, Vote
 from apps.labels.selectors import label_judge, labels_of, standing_votes
 from apps.labels.services import preferences_derive
-from apps.rankings.selectors import n_wanting, wanting_votes
+from apps.projects.services import label_policy_set
+from apps.rankings.selectors import n_wanting
 from apps.reports.services import agreement_report, leaderboard_report
 from apps.samples.models import Comparison
 from prefloop.records import ranked_pairs
@@ -116,13 +117,10 @@ def test_the_leaderboard_counts_rankings_as_games(project, bring, write_lines):
 
 def test_who_has_ranked_is_one_of_the_votes_wanted(project, member, bring, write_lines):
     dora = member("dora", "annotator")
-    project.votes_per_comparison = 2
-    project.save()
+    label_policy_set(project=project, actor=None, votes_per_comparison=2, annotators_may_override=True)
     bring(write_lines([asked(1, "a", "b", "c", rankings=[{"rater": "ann-e", "groups": [[0], [1], [2]]}])]))
-    assert wanting_votes(project=project, user=dora, now=NOW).count() == 3
-    project.votes_per_comparison = 1
-    project.save()
-    assert wanting_votes(project=project, user=dora, now=NOW).count() == 0
+    assert n_wanting(project=project, user=dora, now=NOW) == 3
+    label_policy_set(project=project, actor=None, votes_per_comparison=1, annotators_may_override=True)
     assert n_wanting(project=project, user=dora, now=NOW) == 0
 
 

@@ -9,7 +9,9 @@ from importlib import import_module
 import pytest
 from django.apps import apps
 
-from apps.labels.models import Override, Vote
+from apps.labels.models import Override, ReviewCount, Vote
+from apps.labels.review_counts import review_counts_repair, review_differences
+from apps.labels.services import override_append
 from apps.projects.services import label_policy_set
 from apps.prompts.models import ImportBatch
 from apps.rankings import selectors
@@ -55,9 +57,11 @@ def happened(project, other_project, ann, bob, make_comparison, make_vote, make_
         if rng.random() < 0.3:
             kind = rng.choice(["agree", "override", "withdrawn"])
             said = {"kind": kind, "choice": "tie", "user": rng.choice([ann, bob]), "rater": "r"}
-            before = Override.objects.create(comparison=c, judge=judge, **said)
+            before = Override(comparison=c, judge=judge, **said)
+            override_append(override=before, now=T0)
             if rng.random() < 0.4:
-                Override.objects.create(comparison=c, judge=judge, supersedes=before, **said | {"kind": "withdrawn"})
+                back = Override(comparison=c, judge=judge, supersedes=before, **said | {"kind": "withdrawn"})
+                override_append(override=back, now=T0)
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3])
@@ -92,3 +96,9 @@ def test_an_earlier_database_gets_its_seats_and_its_counts(project, other_projec
 def test_the_number_beside_review_is_what_the_queue_holds(project, happened):
     queue = selectors.review_queue(project, judge=project.judges.get())
     assert selectors.n_to_review(project) == len(queue) > 10
+    assert review_differences(project) == {}
+    ids = [item.comparison_id for item in queue][:7]
+    assert selectors.n_to_review(project, comparison_ids=ids) == 7
+    ReviewCount.objects.update(n_to_review=1)
+    assert list(review_counts_repair(project).values()) == [(1, len(queue))]
+    assert selectors.n_to_review(project) == len(queue)

@@ -10,6 +10,7 @@ import pytest
 from apps.jobs import registry
 from apps.jobs.drain import drain
 from apps.labels.models import Judge, JudgingRun, Score, Verdict
+from apps.labels.review_counts import reviews_counted
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.prompts.models import Prompt
@@ -173,21 +174,22 @@ def fakes(monkeypatch):
         run = JudgingRun.objects.select_related("judge").get(pk=ctx.payload["run"])
         ids = run.comparison_ids[ctx.payload["start"] : ctx.payload["stop"]]
         rows = list(Comparison.objects.filter(pk__in=ids).order_by("prompt_id", "id"))
-        Verdict.objects.bulk_create(
-            [
-                Verdict(
-                    judge=run.judge,
-                    comparison=row,
-                    run=run,
-                    order=order,
-                    state="ok",
-                    outcome="tie" if row.prompt_id == rows[-1].prompt_id else "second",
-                )
-                for row in rows
-                for order in ("01", "10")
-            ],
-            ignore_conflicts=True,
-        )
+        with reviews_counted([row.pk for row in rows]):
+            Verdict.objects.bulk_create(
+                [
+                    Verdict(
+                        judge=run.judge,
+                        comparison=row,
+                        run=run,
+                        order=order,
+                        state="ok",
+                        outcome="tie" if row.prompt_id == rows[-1].prompt_id else "second",
+                    )
+                    for row in rows
+                    for order in ("01", "10")
+                ],
+                ignore_conflicts=True,
+            )
 
     def counterfactual(ctx):
         found = Counterfactual.objects.select_related("run__snapshot", "run__output").get(

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.accounts.models import User
+from apps.labels.models import Judge
+from apps.labels.review_counts import review_counts_repair, review_differences
 from apps.projects.models import Project
 from apps.rankings.services import seats_settle
 from apps.rankings.services.counts import counts_repair, differences
@@ -32,11 +34,14 @@ class Command(BaseCommand):
             if options["repair"]:
                 seats_settle(project=project)
             wrong = counts_repair(project) if options["repair"] else differences(project)
-            names = dict(User.objects.filter(pk__in=[user for user, _ in wrong if user]).values_list("pk", "username"))
-            for (user, name), (says, counted) in sorted(wrong.items(), key=lambda item: (item[0][0] or 0, item[0][1])):
-                whose = "the project" if user is None else names.get(user, f"user {user}")
-                self.stdout.write(f"{project.slug}: {name} of {whose} is kept as {says:,}, counted {counted:,}")
-            n_wrong += len(wrong)
+            people = dict(User.objects.filter(pk__in=[user for user, _ in wrong if user]).values_list("pk", "username"))
+            said = [("the project" if user is None else people[user], name, two) for (user, name), two in wrong.items()]
+            of_judges = review_counts_repair(project) if options["repair"] else review_differences(project)
+            judges = Judge.objects.in_bulk([judge for judge, _ in of_judges])
+            said += [(f"judge {judges[judge].name}", name, two) for (judge, name), two in of_judges.items()]
+            for whose, name, (kept, counted) in sorted(said):
+                self.stdout.write(f"{project.slug}: {name} of {whose} is kept as {kept:,}, counted {counted:,}")
+            n_wrong += len(said)
         if n_wrong and not options["repair"]:
             raise CommandError(f"{n_wrong:,} of the kept numbers are wrong; --repair corrects them")
         self.stdout.write(f"{n_wrong:,} corrected" if n_wrong else "every number is right")

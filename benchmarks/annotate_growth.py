@@ -1,0 +1,217 @@
+"""Whether the desk gets slower with what is done: `python benchmarks/annotate_growth.py [--sizes 1000,100000]`.
+
+Projects of several sizes, 95 % of whose pairs are judged and voted on, are made by bulk insert; then `next`, a vote
+with the next pair, and the pages of an annotator and a lead are asked for in this process, without a network, and their
+seconds and statements are counted. Wanted: at the largest size at most 1.2 times the smallest's time, and a page in
+150 ms. SQLite, or with `DATABASE_URL` set whatever it names: a new database, which stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = (1_000, 100_000)
+DONE = 0.95
+GROWTH, PAGE_MS = 1.2, 150.0
+REPEATS = 30
+CHUNK = 10_000
+
+
+def make(n: int, slug: str) -> None:
+    """Make a project of n pairs: all judged, 95 % of them voted on by an account, the rest with free seats."""
+    from django.db import transaction
+    from django.utils import timezone
+
+    from apps.accounts.services import user_create
+    from apps.core.bulk import rows_insert
+    from apps.labels.models import Judge, Preference, Verdict, Vote
+    from apps.labels.review_counts import review_counts_repair
+    from apps.projects.models import Role
+    from apps.projects.services import member_add, project_create
+    from apps.prompts.models import Prompt, PromptSet
+    from apps.rankings.models import Assignment
+    from apps.rankings.services.counts import counts_repair
+    from apps.samples.models import Comparison, Completion
+
+    project = project_create(name=slug, slug=slug, owner=None)
+    people = {role: user_create(username=f"{slug}-{role}") for role in (Role.ANNOTATOR, Role.LEAD)}
+    for role, user in people.items():
+        member_add(project=project, user=user, role=role, actor=None)
+    judge = Judge.objects.create(project=project, name="judge", kind="imported")
+    prompts = PromptSet.objects.create(project=project, name="prompts")
+    voter, now = people[Role.ANNOTATOR], timezone.now()
+    for start in range(0, n, CHUNK):
+        size = min(CHUNK, n - start)
+        n_done = min(max(0, int(n * DONE) - start), size)
+        with transaction.atomic():
+            names = ("project_id", "prompt_set_id", "external_id", "text")
+            asked = rows_insert(
+                Prompt,
+                names,
+                [(project.pk, prompts.pk, f"p{start + i}", f"Question {start + i}?") for i in range(size)],
+            )
+            answers = rows_insert(
+                Completion,
+                ("project_id", "prompt_id", "index", "text"),
+                [(project.pk, key, k, f"Answer {k} to {key}. " * 10) for key in asked for k in (0, 1)],
+            )
+            compared = rows_insert(
+                Comparison,
+                ("project_id", "prompt_id", "first_id", "second_id"),
+                [(project.pk, key, answers[2 * i], answers[2 * i + 1]) for i, key in enumerate(asked)],
+            )
+            seats = rows_insert(
+                Assignment,
+                ("project_id", "comparison_id", "user_id", "state", "order", "lease_until"),
+                [
+                    (project.pk, key, voter.pk, "done", "01", now)
+                    if i < n_done
+                    else (project.pk, key, None, "free", "", None)
+                    for i, key in enumerate(compared)
+                ],
+            )
+            votes = rows_insert(
+                Vote,
+                ("comparison_id", "assignment_id", "user_id", "rater", "choice", "order", "at"),
+                [
+                    (key, seat, voter.pk, voter.username, "first", "01", now)
+                    for key, seat in zip(compared[:n_done], seats[:n_done], strict=True)
+                ],
+            )
+            rows_insert(
+                Preference,
+                ("comparison_id", "outcome", "p_first", "source", "label_ids", "derived_at"),
+                [
+                    (key, "first", 1.0, "human", [f"vote:{vote}"], now)
+                    for key, vote in zip(compared[:n_done], votes, strict=True)
+                ],
+            )
+            rows_insert(
+                Verdict,
+                ("judge_id", "comparison_id", "order", "state", "outcome", "p_first"),
+                [(judge.pk, key, order, "ok", "first", 0.8) for key in compared for order in ("01", "10")],
+            )
+    counts_repair(project)
+    review_counts_repair(project)
+
+
+def measured(slug: str) -> Iterator[tuple[str, float, int]]:
+    """Yield what was asked for, the median of its milliseconds, and its statements."""
+    from django.db import connection
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext
+
+    from apps.accounts.models import Scope, User
+    from apps.accounts.services import token_create
+
+    def asked(do: Callable[[], Any], repeats: int) -> tuple[float, int]:
+        do()
+        taken = []
+        with CaptureQueriesContext(connection) as queries:
+            do()
+        for _ in range(repeats):
+            start = time.perf_counter()
+            do()
+            taken.append(1000 * (time.perf_counter() - start))
+        return statistics.median(taken), len(queries)
+
+    annotator, lead = (User.objects.get(username=f"{slug}-{role}") for role in ("annotator", "lead"))
+    token = {"HTTP_AUTHORIZATION": f"Token {token_create(user=annotator, scope=Scope.ANNOTATE)[1]}"}
+    program = Client()
+    held: dict[str, Any] = {}
+
+    def following() -> None:
+        reply = program.post(f"/api/v1/projects/{slug}/next/", **token)
+        assert reply.status_code == 200, reply.content[:200]
+        held.update(reply.json())
+
+    def vote() -> None:
+        body = {"assignment": held["assignment"], "choice": "left", "next": True}
+        reply = program.post("/api/v1/votes/", json.dumps(body), content_type="application/json", **token)
+        assert reply.status_code == 201, reply.content[:200]
+        held.update(reply.json()["next"])
+
+    yield "next", *asked(following, REPEATS)
+    yield "vote with next", *asked(vote, REPEATS)
+    for who, user, path in (
+        ("desk", annotator, "annotate/"),
+        ("overview", lead, ""),
+        ("review", lead, "review/"),
+        ("samples", lead, "samples/"),
+    ):
+        browser = Client()
+        browser.force_login(user)
+
+        def page(browser: Client = browser, path: str = path) -> None:
+            reply = browser.get(f"/p/{slug}/{path}")
+            assert reply.status_code == 200, (path, reply.status_code)
+
+        yield who, *asked(page, 5)
+
+
+def inside(sizes: list[int]) -> list[dict[str, Any]]:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    import django
+
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.db import connection
+
+    settings.ALLOWED_HOSTS = ["*"]
+    call_command("migrate", verbosity=0)
+    rows = []
+    for n in sizes:
+        make(n, f"g{n}")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    for n in sizes:
+        for what, milliseconds, statements in measured(f"g{n}"):
+            rows.append({"comparisons": n, "what": what, "ms": milliseconds, "statements": statements})
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    sizes = sorted(int(n) for n in given.sizes.split(","))
+    if given.inside:
+        print(json.dumps(inside(sizes)))
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"} | dict(os.environ)
+        env |= {"PREFLOOP_VAR": folder, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, __file__, "--inside", "--sizes", given.sizes]
+        done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    rows = json.loads(done.stdout.splitlines()[-1])
+    first = {row["what"]: row["ms"] for row in rows if row["comparisons"] == sizes[0]}
+    fine = True
+    for row in rows:
+        row["growth"] = row["ms"] / first[row["what"]]
+        row["holds"] = row["growth"] <= GROWTH and (row["what"] in {"next", "vote with next"} or row["ms"] <= PAGE_MS)
+        fine = fine and row["holds"]
+    if given.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            said = f"{row['comparisons']:>9,}  {row['what']:<14} {row['ms']:8.1f} ms  {row['growth']:5.2f} times"
+            print(f"{said}  {row['statements']:3} statements  {'yes' if row['holds'] else 'no'}")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
