@@ -333,11 +333,16 @@ def _override(value: object, at: str, n: int) -> RecordOverride:
 
 
 def _score(value: object, at: str, n: int) -> RecordScore:
-    row = _object(value, at, "judge completion value state")
+    row = _object(value, at, "judge completion value state flag")
     completion = row.get("completion")
     if type(completion) is not int or not 0 <= completion < n:
         raise InvalidRecord(f"{at}.completion is not one of the {n} completions")
     state, score = _state(row, at), _number(row, "value", at, low=-1e300, high=1e300)
     if state == "ok" and score is None:
         raise InvalidRecord(f"{at}.value is missing")
-    return RecordScore(_name(row, "judge", at), completion, score, state)
+    flag = row.get("flag", False)
+    if not isinstance(flag, bool):
+        raise InvalidRecord(f"{at}.flag is neither true nor false")
+    if flag and (state != "ok" or score not in (0, 1)):
+        raise InvalidRecord(f"{at}.value is neither 1 nor 0, as a flag's must be")
+    return RecordScore(_name(row, "judge", at), completion, score, state, flag)

@@ -110,10 +110,13 @@ class RecordOverride:
 
 @dataclass(frozen=True, slots=True)
 class RecordScore:
+    """A judge's score of one answer. `flag`: a value of 1 or 0 that only says whether the answer is desirable."""
+
     judge: str
     completion: int
     value: float | None
     state: RecordState = "ok"
+    flag: bool = False
 
 
 @dataclass(frozen=True, slots=True)
