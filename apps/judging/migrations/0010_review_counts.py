@@ -21,7 +21,7 @@ def count(apps: Apps, _: BaseDatabaseSchemaEditor) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("judging", "0008_modes_by_declaration"),
+        ("judging", "0009_flags_of_answers"),
         ("rankings", "0008_fill_seats"),
         ("samples", "0009_evaluation_pairs"),
     ]
