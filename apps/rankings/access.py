@@ -82,8 +82,9 @@ def assignment_for_write(user: Person, assignment_id: int, slug: str | None = No
     assignment = rows.first() if holder.is_active else None
     if assignment is None:
         raise Http404("no such assignment")
-    if assignment.at_id is not None:
-        there = {name: getattr(assignment, f"at_{name}") for name in _PLACE}
+    read = vars(assignment)
+    if read["at_id"] is not None:
+        there = {name: read[f"at_{name}"] for name in _PLACE}
         assignment.place = Place(project_id=assignment.project_id, user_id=holder.pk, **there)
-    assignment.guideline_now = "" if assignment.version is None else f"v{assignment.version}"
+    assignment.guideline_now = "" if read["version"] is None else f"v{read['version']}"
     return assignment

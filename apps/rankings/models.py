@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from apps.accounts.models import User
 from apps.core.models import TimeStamped
 from apps.projects.models import Project
 from apps.samples.models import Comparison
@@ -63,6 +64,13 @@ class Assignment(TimeStamped):
 
     def __str__(self) -> str:
         return f"assignment {self.pk}"
+
+    @property
+    def holder(self) -> User:
+        """Who holds it, or held it; only a free seat is nobody's."""
+        if self.user is None:
+            raise ValueError(f"nobody holds seat {self.pk}")
+        return self.user
 
 
 class Place(models.Model):

@@ -28,6 +28,8 @@ class ShownPair:
 def pair_of(assignment: Assignment) -> ShownPair:
     comparison = assignment.comparison
     answers = (comparison.first, comparison.second)
+    if assignment.lease_until is None:
+        raise ValueError(f"seat {assignment.pk} is free: it is shown to nobody")
     left, right = answers if assignment.order == "01" else answers[::-1]
     return ShownPair(
         assignment=assignment.pk,

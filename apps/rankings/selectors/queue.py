@@ -69,7 +69,7 @@ def _progress(mine: Place, left: int) -> Progress:
 
 
 def _minutes(recent: Sequence[Any], left: int) -> int | None:
-    paces = [seconds for seconds, _ in recent if seconds]
+    paces: list[float] = [seconds for seconds, _ in recent if seconds]
     if len(paces) < 3:
         moments = [moment for _, at in recent if (moment := parse_datetime(at)) is not None]
         gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(moments)]

@@ -48,8 +48,8 @@ class Tally:
     """What there is to count of some comparisons. `met` holds (user, comparison)."""
 
     open: set[int] = field(default_factory=set)
-    met: set[tuple[int, int]] = field(default_factory=set)
-    done: Counter[int] = field(default_factory=Counter)  # by user
+    met: set[tuple[int | None, int]] = field(default_factory=set)
+    done: Counter[int | None] = field(default_factory=Counter)  # by user
 
     def counts(self) -> Counter[tuple[int | None, str]]:
         """By whose count it is (None: the project's) and its name."""
@@ -120,7 +120,10 @@ def places_lock(project_id: int, users: Sequence[int | None]) -> dict[int | None
 def place_of(project: Project, user: User) -> Place:
     """Return a person's place in a project; made if they have none."""
     place = Place.objects.filter(project=project, user=user).first()
-    return place or places_lock(project.pk, [None, user.pk])[user.pk]
+    if place is None:
+        with transaction.atomic():
+            place = places_lock(project.pk, [None, user.pk])[user.pk]
+    return place
 
 
 def places_change(

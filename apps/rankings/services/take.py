@@ -160,5 +160,6 @@ def _changes(taken: Assignment) -> Counter[tuple[int | None, str]]:
     after = tally([taken.comparison_id])
     if taken.comparison_id in after.open:
         return Counter({(taken.user_id, "n_blocked"): 1})
-    others = {user for user, _ in after.met if user != taken.user_id}
-    return Counter({(None, "n_open"): -1} | {(user, "n_blocked"): -1 for user in others})
+    changes: Counter[tuple[int | None, str]] = Counter({(None, "n_open"): -1})
+    changes.update({(user, "n_blocked"): -1 for user, _ in after.met if user != taken.user_id})
+    return changes

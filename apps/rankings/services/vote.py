@@ -75,7 +75,7 @@ def vote_create(
     """
     _check(choice, reason)
     said = _Said(assignment, _outcome(choice, assignment.order), now, reason, seconds, guideline, said_at)
-    place = assignment.place or place_of(assignment.project, assignment.user)
+    place = assignment.place or place_of(assignment.project, assignment.holder)
     with transaction.atomic():
         voted, answer = _append(said, place)
         if answer is not None:
@@ -100,7 +100,7 @@ def vote_and_next(
     """
     _check(choice, reason)
     said = _Said(assignment, _outcome(choice, assignment.order), now, reason, seconds, guideline, said_at)
-    project, user = assignment.project, assignment.user
+    project, user = assignment.project, assignment.holder
     name = guideline_name(project) if assignment.guideline_now is None else assignment.guideline_now
     asked = asking(project=project, user=user, now=now, rng=rng, guideline=name, place=assignment.place)
     try:
@@ -155,7 +155,7 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
         if not skips or _finish(given) is None:
             held = Assignment.objects.get(pk=given.pk)
             if held.state == DONE:
-                again = _same_again(last_vote(given.comparison, given.user), held, said.outcome)
+                again = _same_again(last_vote(given.comparison, given.holder), held, said.outcome)
                 return Voted(again, created=False), None
             _take_back(held)
         voted, answer = _written(said, place, alone=False)
@@ -166,7 +166,7 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
 
 def _written(said: _Said, place: Place, *, alone: bool) -> tuple[Voted, Answer]:
     """Write the vote. `alone`: the comparison has no other and no override, so that its label follows from this one."""
-    given, user = said.assignment, said.assignment.user
+    given, user = said.assignment, said.assignment.holder
     head = None if alone else last_vote(given.comparison, user)
     if head is not None and head.choice != "withdrawn":
         raise AlreadyAnswered("you have answered this comparison already; undo that first")
@@ -213,7 +213,7 @@ def _finish(given: Assignment) -> bool | None:
 
 def _take_back(late: Assignment) -> None:
     """Give an ended lease its seat back, if nobody else was given it meanwhile. Raises LeaseLost."""
-    if late.user is not None and has_seen(comparison_id=late.comparison_id, user=late.user):
+    if has_seen(comparison_id=late.comparison_id, user=late.holder):
         raise LeaseLost("you have been shown a label of this comparison: a vote would no longer be blind")
     for seat in Assignment.objects.filter(comparison=late.comparison_id, user=None).values_list("pk", flat=True):
         if Assignment.objects.filter(pk=seat, user=None).delete()[0]:

@@ -100,7 +100,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
     """Store an answer; with `next`, lease one more pair and send it along."""
     user = access.person(request.user)
     assignment = access.assignment_for_write(user, _id(request), slug)
-    said = {
+    said: dict[str, Any] = {
         "assignment": assignment,
         "choice": request.POST.get("choice", ""),
         "reason": request.POST.get("reason", ""),
