@@ -42,6 +42,7 @@ PLANS = {
     "letters": Plan("letters", n_prompts=32, max_tokens=96, wanted=2.0),
     "40m": Plan("40m", n_prompts=2, max_tokens=64, wanted=2.0, n_draws=200),
     "0.5b": Plan("0.5b", n_prompts=16, max_tokens=64, wanted=2.0),
+    "smollm2": Plan("smollm2", n_prompts=4, max_tokens=96, wanted=2.5, n_draws=400),
     "tiny": Plan("tiny", n_prompts=2, max_tokens=4, wanted=1.0),
 }
 

@@ -49,6 +49,7 @@ PLANS = {
     "letters": Plan("letters", batch=32, timed=4, lr=1e-4, wanted=3.0),
     "40m": Plan("40m", batch=4, timed=1, lr=1e-5, wanted=2.5, mfu=MFU, memory=0.6),
     "0.5b": Plan("0.5b", batch=16, timed=6, lr=1e-6, wanted=2.5),
+    "smollm2": Plan("smollm2", batch=4, timed=1, lr=1e-6, wanted=3.0, mfu=MFU, memory=0.6),
     "tiny": Plan("tiny", batch=2, timed=1, lr=1e-4, wanted=1.0, memory=1.0),
 }
 

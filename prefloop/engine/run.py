@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.context import Abandoned, Leaving, NotFinite, RunContext
+from prefloop.engine.full import begin_in_full, end_in_full
 from prefloop.engine.learner import Learner, nothing
 from prefloop.engine.online.drawn import DrawnRows
 from prefloop.engine.online.judges import Connection
@@ -123,6 +124,8 @@ class RunProcess:
         target = ctx.run_dir / FINAL_DIR
         self._say_saving()
         with interrupted_by(nothing):
+            if ctx.precision_of(spec.start).keeps_full:
+                end_in_full(self._model, self._optimizer, self._start_in_full())
             fingerprint = publish_result(
                 target,
                 self._model,
@@ -168,6 +171,8 @@ class RunProcess:
             self._modules.to(ctx.device)
         everything = nn.ModuleList([self._model, *([self._modules] if self._modules is not None else [])])
         self._optimizer = make_optimizer(everything, spec.objective)
+        if found is None and ctx.precision_of(spec.start).keeps_full:
+            begin_in_full(self._model, self._optimizer, self._start_in_full())
         self._learner = Learner(ctx, self._model, self._step_loss, self._optimizer, source)
         carry = spec.online.carry if spec.online is not None else None
         if found is not None:
@@ -177,9 +182,12 @@ class RunProcess:
             # the block before merged its adapter into the weights: a new one begins with an optimizer of its own
             self._restore(ctx.path(carry), whole=not self._kept)
 
-    def _load(self, path: Path, *, own: bool) -> Policy | RewardModel:
+    def _start_in_full(self) -> Any:
+        return self._load(self._ctx.path(self._spec.start), own=False, dtype=torch.float32).model
+
+    def _load(self, path: Path, *, own: bool, dtype: torch.dtype | None = None) -> Policy | RewardModel:
         """Load the trained model; a reward model may start from a policy, with a head of zeros."""
-        device, dtype = self._ctx.device, self._ctx.dtype
+        device, dtype = self._ctx.device, dtype or self._ctx.dtype
         if not self._spec.objective.needs("rewards"):
             return load_policy(path, device=device, dtype=dtype)
         if own or _is_reward_model(path):

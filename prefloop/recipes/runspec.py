@@ -96,7 +96,8 @@ class RunSpec:
     precision: str = setting(
         "auto",
         choices=PRECISIONS,
-        help="Type of the weights; auto uses bfloat16 on a GPU. The optimizer keeps at least float32.",
+        help="Type of the weights; auto uses bfloat16 on a GPU, and for large models on a CPU where it is faster. The "
+        "optimizer keeps at least float32.",
     )
     processes: int = setting(
         1, minimum=1, maximum=1024, help="Processes that share the rows of each step, on one machine."

@@ -26,6 +26,7 @@ from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, TrainingRun
 from apps.training.sets.runs import checkpoint_name, events_ingest, loop_of
 from prefloop.child_env import child_environment
+from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, read_failure
 from workers import processes
@@ -62,7 +63,8 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
             stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=child_environment(os.environ) | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env=child_environment(os.environ)
+            | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", VARIABLE: str(settings.VAR_DIR)},
             pass_fds=() if ours is None else (ours.fileno(),),
         )
         if ours is not None:
