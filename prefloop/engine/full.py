@@ -6,6 +6,7 @@ So steps too small for bf16 are not lost between the rounds of a loop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,13 +26,15 @@ def begin_in_full(model: Any, optimizer: MasterAdamW, exact: Any) -> None:
 
 
 @torch.no_grad()
-def end_in_full(model: Any, optimizer: MasterAdamW, exact: Any) -> None:
-    """Turn the trained model into fp32: what was trained as the optimizer has it, the rest as in `exact`. It is no
-    longer the model that the optimizer rounds into.
+def end_in_full(model: Any, optimizer: MasterAdamW, load: Callable[[], Any]) -> None:
+    """Turn the trained model into fp32: what was trained as the optimizer has it, the rest as in the start model, which
+    `load` gives where it is needed. The optimizer can't go on with the model afterwards.
     """
-    weights: dict[str, Tensor] = dict(exact.named_parameters())
+    weights: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         master = optimizer.masters.get(parameter)
+        if master is None and not weights:
+            weights = dict(load().named_parameters())
         parameter.data = weights[_plain(name)].data if master is None else master.data
     model.float()
 

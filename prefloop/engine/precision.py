@@ -56,7 +56,7 @@ def choose(path: Path, *, setting: str, device_type: str, threads: int, folder: 
         return Chosen(setting)
     if device_type == "cuda":
         return Chosen("bfloat16")
-    shape = shape_of(path)
+    shape = shape_of(path) if path.is_dir() else None  # a run that goes on may not need its start any more
     if device_type != "cpu" or shape is None or shape.n_parameters < LEAST_PARAMETERS:
         return Chosen("float32")
     speeds = measured_once(folder, speeds_name(shape), lambda: measure(shape, threads), threads=threads)

@@ -125,7 +125,7 @@ class RunProcess:
         self._say_saving()
         with interrupted_by(nothing):
             if ctx.precision_of(spec.start).keeps_full:
-                end_in_full(self._model, self._optimizer, self._start_in_full())
+                end_in_full(self._model, self._optimizer, self._start_in_full)
             fingerprint = publish_result(
                 target,
                 self._model,
