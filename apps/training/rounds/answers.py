@@ -40,7 +40,7 @@ class Answers:
 
 
 def own_answers(round_: Round, recipe: Recipe) -> QuerySet[Completion]:
-    """Return the answers that the round drew, in order, with their prompts; those that were cut if the recipe takes them."""
+    """Return the answers that the round drew, in order; without those that were cut, if the recipe leaves them out."""
     rows = Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt")
     if recipe.filter.leaves_out_cut:
         rows = rows.filter(finished=True)
