@@ -7,6 +7,7 @@ import json
 import pytest
 from django.utils import timezone
 
+from apps.labels.models import Score
 from apps.labels.services import preferences_derive
 from apps.policies.store import store_path
 from apps.samples.models import Completion
@@ -62,6 +63,20 @@ def test_a_cut_answer_without_ids_is_marked_so_that_it_gets_no_end(drive, with_l
     drive()
     assert [row.get("first_cut", False) for row in rows_of(loop)] == [False, True] * 3
     assert not any(row.get("second_cut") for row in rows_of(loop))
+
+
+@pytest.mark.django_db
+def test_a_flagged_answer_that_was_cut_gets_no_end_or_is_left_out(drive, loop_project, make_judge):
+    judge = make_judge(loop_project, "dataset", order_policy="random")
+    for number, prompt in enumerate(loop_project.prompts.filter(split="train").order_by("id")):
+        answer = Completion.objects.create(
+            project=loop_project, prompt=prompt, index=0, text=f"Thanks {number}", finished=number % 2 == 0
+        )
+        Score.objects.create(judge=judge, completion=answer, value=1.0, flag=True)
+    for settings, expected in (({}, [False, True] * 3), (LEAVE_OUT, [False] * 3)):
+        loop = loop_start(project=loop_project, recipe="kto", settings=settings, n_rounds=1)
+        drive()
+        assert [row.get("cut", False) for row in rows_of(loop)] == expected
 
 
 @pytest.mark.django_db
