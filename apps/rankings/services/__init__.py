@@ -18,6 +18,7 @@ from apps.rankings.services.decide import (
 from apps.rankings.services.vote import (
     CHOICES,
     MAX_REASON,
+    SKIP_REASONS,
     AlreadyAnswered,
     BadVote,
     LeaseLost,
@@ -31,6 +32,7 @@ __all__ = [
     "CHOICES",
     "MAX_REASON",
     "REASONS",
+    "SKIP_REASONS",
     "AlreadyAnswered",
     "BadDecision",
     "BadVote",
