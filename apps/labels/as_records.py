@@ -93,6 +93,7 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                     seconds=row.seconds,
                     guideline=row.guideline,
                     reason=row.reason,
+                    adjudication=row.adjudication,
                 )
             )
     return out

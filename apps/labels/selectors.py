@@ -66,6 +66,12 @@ def last_vote(comparison: Comparison, user: User) -> Vote | None:
     return mine.filter(superseded_by__isnull=True).first()
 
 
+def last_adjudication(comparison: Comparison, user: User) -> Vote | None:
+    """Give the end of this person's line of adjudications on a comparison, which may be a withdrawal."""
+    mine = Vote.objects.filter(comparison=comparison, user=user, adjudication=True)
+    return mine.filter(superseded_by__isnull=True).first()
+
+
 def last_decision(comparison: Comparison, user: User) -> Override | None:
     """Give the end of this person's line of decisions on a comparison, which may be a withdrawal."""
     return Override.objects.filter(comparison=comparison, user=user, superseded_by__isnull=True).order_by("-id").first()

@@ -25,6 +25,8 @@ QUERIES = {
     "p/<slug:slug>/data/": "format=records",
     "p/<slug:slug>/data/export/": "format=records",
     "p/<slug:slug>/review/": "show=all",
+    "p/<slug:slug>/review/split/": "show=done",
+    "api/v1/projects/<slug:slug>/adjudications/": "decided=true",
 }
 NOT_ASKED = {"account/logout/", "login/<str:token>/", "invitation/<str:token>/"}  # nobody's project
 
@@ -55,6 +57,9 @@ def world(project, make_prompt, make_completion, make_comparison, make_judge, se
     project.save()
     Verdict.objects.create(judge=judge, comparison=pair, order="01", state="ok", outcome="first")
     Vote.objects.create(comparison=pair, rater="somebody", choice="first", order="01")
+    Vote.objects.create(comparison=pair, rater="somebody else", choice="first", order="01")
+    Vote.objects.create(comparison=pair, rater="torn", choice="tie", order="01")  # so that people split
+    Vote.objects.create(comparison=pair, rater="a lead", choice="first", adjudication=True)
     Override.objects.create(comparison=pair, judge=judge, rater="someone", kind="override", choice="first")
     for answer in answers:
         Score.objects.create(judge=judge, completion=answer, value=0.0)
@@ -91,7 +96,7 @@ def turn(world, said):
     words = f"because-of-{said}"
     p = 1.0 if said == "first" else 0.0
     Verdict.objects.update(outcome=said, p_first=0.9 * p + 0.05, rationale=words, raw=words)
-    Vote.objects.update(
+    Vote.objects.exclude(rater="torn").update(
         choice=SAID[said == "first"], reason=words
     )  # people see it otherwise: the report names the pair
     Override.objects.update(choice=said, judge_outcome=said)
