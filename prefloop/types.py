@@ -16,6 +16,10 @@ Split = Literal["train", "eval"]
 
 PromptContent = str | tuple[dict[str, Any], ...]  # a text, or messages with a role and a text as content
 
+Order = tuple[int, int]  # of two answers, as they are shown: positions in the canonical pair
+AS_STORED: Order = (0, 1)
+SWAPPED: Order = (1, 0)
+
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 OUTCOME_CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}  # in columns of integers
 

@@ -18,12 +18,12 @@ from apps.core.bulk import file_not_mapped
 from apps.core.services import audit
 from apps.exchange import selectors
 from apps.exchange.files import csv_lines, data_card, kind_of, parquet_write
-from apps.exchange.left_out import LeftOut, left_out, with_repeats
+from apps.exchange.left_out import FLAGS_IN, LeftOut, left_out, with_repeats
 from apps.exchange.stored import record_list
-from apps.exchange.telling import PIECE, told_records, told_rows
+from apps.exchange.telling import PIECE, told_flags, told_records, told_rows
 from apps.projects.models import Project
 from apps.samples.models import Comparison
-from prefloop.formats import WRITERS, write_records
+from prefloop.formats import WRITERS, write_flags, write_records
 from prefloop.types import PrefloopError
 
 
@@ -48,7 +48,12 @@ SHAPES: tuple[Shape, ...] = (
         "chosen and rejected, each beginning with the prompt.",
         "TRL: reward",
     ),
-    Shape("kto", "Unpaired", "prompt, completion and whether it is good: two lines for each comparison.", "TRL: KTO"),
+    Shape(
+        "kto",
+        "Unpaired",
+        "prompt, completion and whether it is good: two lines for each comparison, one for each flagged answer.",
+        "TRL: KTO",
+    ),
     Shape("sft", "Chosen answers", "prompt and better answer, without repeats.", "TRL: SFT"),
     Shape("prompt-only", "Prompts", "All training prompts, labelled or not.", "TRL: GRPO, online DPO"),
 )
@@ -78,7 +83,10 @@ def export_lines(
     if format == "prompt-only":
         return WRITERS[format](selectors.prompt_rows(project))
     rows = selectors.preference_rows(project, labels=labels)
-    return WRITERS[format](rows if reader is None else told_rows(rows, reader=reader, piece=piece))
+    lines = WRITERS[format](rows if reader is None else told_rows(rows, reader=reader, piece=piece))
+    if (format, labels) != FLAGS_IN:
+        return lines
+    return chain(lines, write_flags(told_flags(project, reader=reader, piece=piece)))
 
 
 def export_preview(*, project: Project, format: str, labels: str, reader: User, n: int = 3) -> list[str]:
@@ -215,7 +223,7 @@ def _card(project: Project, format: str, labels: str, n_rows: int) -> str:
         says=shape.says,
         labels=LABELS[labels],
         n_rows=n_rows,
-        sources=selectors.label_sources(project),
+        sources=selectors.label_sources(project, flags=(format, labels) == FLAGS_IN),
     )
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_noop as _
 from django.utils.translation import ngettext
 
 from apps.core.chunks import chunks
+from apps.labels.flags import flags_of
 from apps.labels.models import Preference, Score, Verdict
 from apps.labels.selectors import counting_votes, label_judge, labels_of
 from apps.projects.models import Project
@@ -18,7 +19,7 @@ from apps.prompts.models import Prompt, ready
 from apps.samples.models import Comparison, comparable
 from prefloop.types import OUTCOMES
 
-# In the order in which they are told. What is counted is comparisons but for the last two.
+# In the order in which they are told. What is counted is comparisons but for flags and the last two.
 REASONS: Mapping[str, str] = {
     "held_out": _("held out: gold items and evaluation prompts are never trained on"),
     "same_answers": _("both answers are the same text, so neither is better"),
@@ -29,17 +30,19 @@ REASONS: Mapping[str, str] = {
     "no_label_judge": _("there are verdicts but no label judge: choose the judge whose verdicts are labels"),
     "judge_silent": _("the label judge has no clear verdict"),
     "only_scores": _("the answers have scores but no comparison: scores alone are not a preference"),
+    "flags": _("flags of single answers: the unpaired format holds them, with the current labels"),
     "no_vote": _("no person has voted on them"),
     "no_label": _("nobody has compared them yet"),
     "repeated": _("the same line is in the file already"),
     "prompt_held_out": _("held-out prompts: evaluation prompts and those with gold items are never trained on"),
 }
+FLAGS_IN = ("kto", "effective")  # the format and the labels of an export that holds flags
 _NO_CHOICE = {"kto": ("tie",)}  # where both bad answers are two lines of their own
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """How many comparisons (or prompts) are left out by reason, and how many are in the file."""
+    """How many comparisons, flags or prompts are left out by reason, and how many are in the file."""
 
     counts: Mapping[str, int]
     n_kept: int
@@ -80,7 +83,11 @@ def left_out(*, project: Project, format: str, labels: str = "effective") -> Lef
         held_out=rows.filter(measuring).count(), same_answers=may_train.count() - wanted.count()
     )
     said = _human(wanted) if labels == "human" else _effective(project, wanted)
-    n_kept = 0
+    n_kept, n_flags = 0, flags_of(project).count()
+    if (format, labels) == FLAGS_IN:
+        n_kept = n_flags
+    else:
+        counts["flags"] = n_flags
     for outcome, n in said.items():
         if outcome in ("first", "second") or (outcome in OUTCOMES and outcome not in _not_chosen(format)):
             n_kept += n

@@ -91,7 +91,8 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
         rankings=_new(before.rankings, now.rankings, lambda ranking: ranking),
         verdicts=_new_verdicts(before.verdicts, now, newest),
         overrides=_new(before.overrides, now.overrides, lambda one: (replace(one, at=""), _moment(one.at))),
-        scores=_new(before.scores, now.scores, lambda score: score),
+        # a file of before there were flags has the same scores without the mark
+        scores=_new(before.scores, now.scores, lambda score: replace(score, flag=False)),
     )
 
 

@@ -70,6 +70,7 @@ class Survey:
     notes: Notes = field(default_factory=Notes)  # what was not read though it could matter
     n_labels: int = 0  # that say which of two answers is better, or that neither is
     n_scores: int = 0
+    n_flags: int = 0
 
     @property
     def n_records(self) -> int:
@@ -140,7 +141,9 @@ def survey(
                 errors.append(LineError(located.number, refusal, located.unit))
             _orders(located.record, found.judges, both)
             found.n_labels += labels_in(located.record)
-            found.n_scores += len(located.record.scores)
+            n_flags = sum(score.flag for score in located.record.scores)
+            found.n_flags += n_flags
+            found.n_scores += len(located.record.scores) - n_flags
             n_bytes += located.n_bytes
             if n_bytes > _KEPT_BYTES:
                 found.kept = None
@@ -165,7 +168,7 @@ def survey(
         told = f" ({'; '.join(file.notes.lines)})" if file.notes else ""
         raise NothingToImport(f"{file.path.name}: there is no record in it{told}")
     found.notes = file.notes
-    if not found.n_labels and (found.notes or found.n_scores):
+    if not (found.n_labels or found.n_flags) and (found.notes or found.n_scores):
         found.notes[NO_LABEL] = found.n_records
     found.judges |= dict.fromkeys(both, "both_agree")
     return found

@@ -8,8 +8,10 @@ from django.db.models import Count
 
 from apps.core.chunks import chunks
 from apps.exchange.models import ImportNote
+from apps.labels.flags import flags_of
 from apps.labels.models import Override, Preference, Ranking, Score, Verdict, Vote
 from apps.labels.selectors import labels_of
+from apps.labels.types import FLAGGED
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, ready
 from apps.samples.models import Comparison, Completion, comparable
@@ -93,15 +95,18 @@ def preference_rows(project: Project, *, labels: str = "effective") -> Iterator[
             )
 
 
-def label_sources(project: Project) -> dict[str, int]:
-    """Count the labels for training by source."""
+def label_sources(project: Project, *, flags: bool = False) -> dict[str, int]:
+    """Count the labels for training by source, with or without flags of single answers."""
     rows = Preference.objects.filter(
         ready("comparison__"),
         comparison__project=project,
         comparison__held_out=False,
         comparison__prompt__split="train",
     )
-    return dict(rows.order_by("source").values_list("source").annotate(n=Count("id")))
+    found = dict(rows.order_by("source").values_list("source").annotate(n=Count("id")))
+    for name, n in flags_of(project).order_by().values_list("judge__name").annotate(n=Count("id")) if flags else ():
+        found[f"{FLAGGED}{name}"] = n
+    return found
 
 
 def prompt_rows(project: Project) -> Iterator[PreferenceRow]:

@@ -7,11 +7,13 @@ from itertools import islice
 from typing import TypeVar
 
 from apps.accounts.models import User
+from apps.core.chunks import chunks
+from apps.labels.flags import flags_of
 from apps.labels.selectors import said_by_others
 from apps.projects.models import Project
 from apps.samples import exposure
 from apps.samples.models import Comparison
-from prefloop.formats import PreferenceRow
+from prefloop.formats import FlaggedRow, PreferenceRow
 from prefloop.records import Record
 
 PIECE = 500
@@ -36,6 +38,25 @@ def told_rows(rows: Iterable[PreferenceRow], *, reader: User, piece: int = PIECE
         return [int(row.id.rsplit("-", 1)[1]) for row in some]
 
     return _told(rows, comparisons, reader, piece)
+
+
+def told_flags(project: Project, *, reader: User | None, piece: int = PIECE) -> Iterator[FlaggedRow]:
+    """Yield the project's flagged answers, those of so many prompts at once, after recording each piece of them.
+
+    Two flags show which of two answers is better, as two scores do.
+    """
+    rows = flags_of(project)
+    prompts = sorted(set(rows.order_by().values_list("completion__prompt_id", flat=True)))
+    for some in chunks(prompts, piece):
+        of_some = rows.filter(completion__prompt__in=some).order_by("completion__prompt_id", "completion_id", "id")
+        flags = list(of_some.select_related("completion__prompt"))
+        if reader is not None:
+            ids = exposure.comparisons_between(flag.completion_id for flag in flags)
+            exposure.shown(user_id=reader.pk, comparison_ids=ids, where="exchange:export")
+        for flag in flags:
+            prompt = flag.completion.prompt
+            asked = prompt.text if prompt.messages is None else tuple(prompt.messages)
+            yield FlaggedRow(asked, flag.completion.text, flag.value == 1)
 
 
 def _told(rows: Iterable[T], comparisons: Callable[[Sequence[T]], list[int]], reader: User, piece: int) -> Iterator[T]:

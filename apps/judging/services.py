@@ -23,8 +23,8 @@ from apps.samples.services import PROMPTS_PER_JOB
 from prefloop.judging.kinds import ASKING, SCORES, Joint, kind_of
 from prefloop.judging.modes import MODES
 from prefloop.judging.render import judge_mode, load_template, template_from_text, template_text
-from prefloop.judging.verdicts import BOTH_ORDERS, Order, orders_to_ask
-from prefloop.types import PrefloopError
+from prefloop.judging.verdicts import BOTH_ORDERS, orders_to_ask
+from prefloop.types import Order, PrefloopError
 
 COMPARISONS_PER_JOB = 256
 

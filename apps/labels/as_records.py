@@ -156,9 +156,9 @@ def _overrides(
 def _scores(prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, str]) -> dict[int, list[RecordScore]]:
     out: dict[int, list[RecordScore]] = defaultdict(list)
     rows = Score.objects.filter(completion__prompt__in=prompt_ids).order_by("id")
-    fields = ("completion__prompt_id", "completion_id", "judge_id", "value", "state")
-    for prompt, completion, judge, value, state in rows.values_list(*fields):
-        out[prompt].append(RecordScore(names[judge], place[completion], value, state))
+    fields = ("completion__prompt_id", "completion_id", "judge_id", "value", "state", "flag")
+    for prompt, completion, judge, value, state, flag in rows.values_list(*fields):
+        out[prompt].append(RecordScore(names[judge], place[completion], value, state, flag))
     return out
 
 

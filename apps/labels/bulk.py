@@ -175,8 +175,8 @@ class Annotations:
             for said in record.scores:
                 key = (self.judges[said.judge].pk, answers[said.completion])
                 sample = self.last_score[key] = self.last_score.get(key, -1) + 1
-                rows.append((*key, sample, said.state, said.value))
-        rows_insert(Score, ("judge_id", "completion_id", "sample", "state", "value"), rows)
+                rows.append((*key, sample, said.state, said.value, said.flag))
+        rows_insert(Score, ("judge_id", "completion_id", "sample", "state", "value", "flag"), rows)
 
     def overrides(self) -> None:
         """Whoever chose what the judge's label was at that moment agreed; the rest corrected it."""

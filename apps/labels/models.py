@@ -189,7 +189,10 @@ class Verdict(TimeStamped):
 
 
 class Score(TimeStamped):
-    """A judge's score of one completion. A reward model's scores are never comparable across prompts."""
+    """A judge's score of one completion. A reward model's scores are never comparable across prompts.
+
+    `flag`: the value is 1 or 0 and only says whether the answer is desirable, as imported single answers have it.
+    """
 
     judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="scores")
     completion = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="scores")
@@ -197,6 +200,7 @@ class Score(TimeStamped):
     run = models.ForeignKey(JudgingRun, null=True, on_delete=models.SET_NULL, related_name="scores")
     state = models.CharField(max_length=12, default="ok")
     value = models.FloatField(null=True)
+    flag = models.BooleanField(default=False)
     raw = models.TextField(blank=True)
     rationale = models.TextField(blank=True)
     usage = models.JSONField(default=dict)
@@ -204,7 +208,12 @@ class Score(TimeStamped):
 
     class Meta:
         app_label = "judging"
-        constraints = [models.UniqueConstraint(fields=["judge", "completion", "sample"], name="score_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["judge", "completion", "sample"], name="score_once"),
+            models.CheckConstraint(
+                condition=Q(flag=False) | Q(value__isnull=False, value__in=(0.0, 1.0)), name="score_flag_is_1_or_0"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.judge_id} on {self.completion_id}: {self.value}"

@@ -45,12 +45,17 @@ def scores_shown(request: HttpRequest, completion_ids: Iterable[int]) -> None:
     """Record the comparisons between answers whose scores the person is shown: two scores show which answer is
     better.
     """
+    labels_shown(request, comparisons_between(completion_ids))
+
+
+def comparisons_between(completion_ids: Iterable[int]) -> set[int]:
+    """Return the comparisons both of whose answers are among these."""
     found: set[int] = set()
     wanted = set(completion_ids)
     for ids in chunks(sorted(wanted), _CHUNK):
         rows = Comparison.objects.filter(first__in=ids).values_list("id", "second_id")
         found.update(key for key, second in rows if second in wanted)
-    labels_shown(request, found)
+    return found
 
 
 def has_seen(*, user: AbstractBaseUser, comparison_id: int) -> bool:

@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 from apps.policies.selectors import checkpoint_default, endpoint_list
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, ready
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, Completion
 from apps.samples.pairs import n_comparable
 
 
@@ -41,6 +41,12 @@ def next_steps(project: Project) -> NextSteps | None:
         return NextSteps(
             sentence % {"n": f"{n_labels:,}"} + " " + _("Train on them, or label more."),
             (Step(_("Start a loop"), f"{home}/loops/new/"), Step(_("Annotate"), f"{home}/annotate/")),
+        )
+    if n := Completion.objects.filter(project=project, prompt__split="train", scores__flag=True).distinct().count():
+        sentence = ngettext("%(n)s answer has a flag.", "%(n)s answers have a flag.", n)
+        return NextSteps(
+            sentence % {"n": f"{n:,}"} + " " + _("KTO learns from single answers."),
+            (Step(_("Start a loop"), f"{home}/loops/new/kto/"), Step(_("Answers"), f"{home}/samples/")),
         )
     if n := comparisons.count():
         sentence = ngettext("%(n)s comparison has no label yet.", "%(n)s comparisons have no label yet.", n)

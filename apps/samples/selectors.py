@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
@@ -78,10 +78,11 @@ def model_names(project: Project) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A completion as pages show it. `scores`: (judge's name, mean of its scores)."""
+    """A completion as pages show it. `scores`: (judge's name, mean of its scores); `flags`: (name, desirable)."""
 
     completion: Completion
     scores: tuple[tuple[str, float], ...]
+    flags: tuple[tuple[str, bool], ...]
     n_tokens: int | None
     comparisons: tuple[Comparison, ...] = ()
 
@@ -129,15 +130,20 @@ def answers_of(completion_ids: Iterable[int]) -> list[Answer]:
         .prefetch_related("scores__judge")  # of apps/judging, which lies above: read by name
         .order_by("prompt_id", "run_id", "index")
     )
-    return [Answer(completion=row, scores=_scores(row), n_tokens=len(row.token_ids) or None) for row in rows]
+    return [Answer(row, _scores(row), _flags(row), len(row.token_ids) or None) for row in rows]
 
 
 def _scores(completion: Completion) -> tuple[tuple[str, float], ...]:
     values: dict[str, list[float]] = defaultdict(list)
     for score in completion.scores.all():
-        if score.state == "ok" and score.value is not None:
+        if score.state == "ok" and score.value is not None and not score.flag:
             values[score.judge.name].append(score.value)
     return tuple((name, sum(many) / len(many)) for name, many in sorted(values.items()))
+
+
+def _flags(completion: Completion) -> tuple[tuple[str, bool], ...]:
+    rows = sorted(completion.scores.all(), key=lambda score: score.sample)
+    return tuple(sorted({score.judge.name: score.value == 1 for score in rows if score.flag}.items()))
 
 
 def prompt_answers(prompt: Prompt) -> tuple[PromptAnswers, list[Comparison]]:
@@ -156,10 +162,7 @@ def prompt_answers(prompt: Prompt) -> tuple[PromptAnswers, list[Comparison]]:
     for comparison in comparisons:
         mine[comparison.first_id].append(comparison)
         mine[comparison.second_id].append(comparison)
-    answers = [
-        Answer(answer.completion, answer.scores, answer.n_tokens, tuple(mine[answer.completion.pk]))
-        for answer in answers_of(ids)
-    ]
+    answers = [replace(answer, comparisons=tuple(mine[answer.completion.pk])) for answer in answers_of(ids)]
     n = Completion.objects.filter(ready(), prompt=prompt).count()
     return PromptAnswers(prompt=prompt, answers=answers, n=n), comparisons
 

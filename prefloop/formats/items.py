@@ -142,8 +142,8 @@ def preference(prompt: object, chosen: str, rejected: str, *, metadata: Row) -> 
 
 
 def rated(prompt: object, completion: str, good: bool | None, *, metadata: Row) -> Row:
-    """Make a record of one answer; a good or bad label becomes a score of 1 or 0."""
-    scores = [] if good is None else [{"judge": DATASET, "completion": 0, "value": float(good)}]
+    """Make a record of one answer; a good or bad label becomes a flag: a score of 1 or 0, marked as one."""
+    scores = [] if good is None else [{"judge": DATASET, "completion": 0, "value": float(good), "flag": True}]
     return {"prompt": prompt, "completions": [{"text": completion}], "metadata": metadata, "scores": scores}
 
 

@@ -50,6 +50,15 @@ class PreferenceRow:
         return (self.second, self.first) if self.label == "second" else None
 
 
+@dataclass(frozen=True, slots=True)
+class FlaggedRow:
+    """An answer that is compared with none, and whether it is desirable."""
+
+    prompt: Prompt
+    completion: str
+    desirable: bool
+
+
 Writer = Callable[[Iterable[PreferenceRow]], Iterator[bytes]]
 
 
@@ -105,6 +114,12 @@ def _kto(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:
             continue
         for text, good in ((row.first, label == "first"), (row.second, label == "second")):
             yield _line(prompt=_prompt(row.prompt), completion=_answer(row.prompt, text), label=good)
+
+
+def write_flags(rows: Iterable[FlaggedRow]) -> Iterator[bytes]:
+    """prompt, completion, label: the lines that follow those of comparisons in the unpaired format."""
+    for row in rows:
+        yield _line(prompt=_prompt(row.prompt), completion=_answer(row.prompt, row.completion), label=row.desirable)
 
 
 def _prompt_only(rows: Iterable[PreferenceRow]) -> Iterator[bytes]:

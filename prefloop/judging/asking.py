@@ -15,8 +15,8 @@ from typing import Generic, Protocol, TypeVar
 
 from prefloop.judging.errors import CapReached, JudgeError
 from prefloop.judging.metering import Account, Call, Hold, Meter, Most, on_account
-from prefloop.judging.verdicts import AS_STORED, Order
 from prefloop.pool import call_all
+from prefloop.types import AS_STORED, Order
 
 CALLS_AT_ONCE = 8
 T = TypeVar("T")

@@ -28,9 +28,9 @@ from prefloop.judging.rules import BadRules
 from prefloop.judging.rules.scoring import NoRules, RuleScorer
 from prefloop.judging.spec import JudgeSpec
 from prefloop.judging.tournament import game_of, meetings, strengths
-from prefloop.judging.verdicts import AS_STORED, EffectiveLabel, Order, OrderedVerdict, combine, orders_to_ask
+from prefloop.judging.verdicts import EffectiveLabel, OrderedVerdict, combine, orders_to_ask
 from prefloop.seeds import derive_seed
-from prefloop.types import LabelledVerdict
+from prefloop.types import AS_STORED, LabelledVerdict, Order
 
 Places = tuple[int, int]  # of two answers in their group
 

@@ -13,11 +13,8 @@ from dataclasses import dataclass
 
 from prefloop.judging.parse import ParsedVerdict, ShownChoice
 from prefloop.preference import outcome_at, p_of
-from prefloop.types import LabelledVerdict, OrderPolicy, Outcome, VerdictState, mean
+from prefloop.types import AS_STORED, SWAPPED, LabelledVerdict, Order, OrderPolicy, Outcome, VerdictState, mean
 
-Order = tuple[int, int]
-AS_STORED: Order = (0, 1)
-SWAPPED: Order = (1, 0)
 BOTH_ORDERS: tuple[Order, Order] = (AS_STORED, SWAPPED)
 ORDER_CODES: dict[Order, str] = {AS_STORED: "01", SWAPPED: "10"}  # as rows and logs hold them
 ORDER_OF_CODE: dict[str, Order] = {code: order for order, code in ORDER_CODES.items()}

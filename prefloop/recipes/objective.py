@@ -130,8 +130,8 @@ class Objective(_Numbers):
         return self.declared.rows
 
     @property
-    def takes_both_bad(self) -> bool:
-        """Whether it learns something of a comparison both of whose answers are bad."""
+    def takes_single_answers(self) -> bool:
+        """Whether it learns something of an answer that is compared with none, or of two that are both bad."""
         return self.rows == "answers"
 
     @property

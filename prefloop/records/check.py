@@ -12,8 +12,6 @@ from prefloop.records.form import (
     MAX_COMPLETIONS,
     MAX_DEPTH,
     MAX_NAME,
-    NATURAL,
-    SWAPPED,
     Choice,
     Gold,
     InvalidRecord,
@@ -30,7 +28,7 @@ from prefloop.records.form import (
     VoteChoice,
 )
 from prefloop.records.write import sorted_metadata
-from prefloop.types import Split
+from prefloop.types import AS_STORED, SWAPPED, Split
 
 _Row = TypeVar("_Row")
 _CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice, VoteChoice, RecordState, Split))
@@ -194,7 +192,7 @@ def _pair(row: dict[str, Any], at: str, n: int) -> tuple[PairIndex, bool]:
     pair = row.get("pair")
     if pair is None:
         if n == 2:
-            return NATURAL, False
+            return (0, 1), False
         raise InvalidRecord(f"{at}.pair is missing, and there are {n} completions")
     if not _two_numbers(pair):
         raise InvalidRecord(f"{at}.pair is not two completion indices")
@@ -222,7 +220,7 @@ def _order(row: dict[str, Any], at: str, turned: bool) -> PairIndex | None:
         return None
     if not _two_numbers(value) or value not in ([0, 1], [1, 0]):
         raise InvalidRecord(f"{at}.order is neither [0, 1] nor [1, 0]")
-    return SWAPPED if (value[0] == 1) != turned else NATURAL
+    return SWAPPED if (value[0] == 1) != turned else AS_STORED
 
 
 def _number(row: dict[str, Any], key: str, at: str, *, low: float, high: float) -> float | None:
@@ -318,7 +316,7 @@ def _verdict(value: object, at: str, n: int) -> RecordVerdict:
     return RecordVerdict(
         judge=_name(row, "judge", at),
         pair=pair,
-        order=_order(row, at, turned) or (SWAPPED if turned else NATURAL),
+        order=_order(row, at, turned) or (SWAPPED if turned else AS_STORED),
         sample=sample,
         state=state,
         choice=choice,
@@ -341,11 +339,16 @@ def _override(value: object, at: str, n: int) -> RecordOverride:
 
 
 def _score(value: object, at: str, n: int) -> RecordScore:
-    row = _object(value, at, "judge completion value state")
+    row = _object(value, at, "judge completion value state flag")
     completion = row.get("completion")
     if type(completion) is not int or not 0 <= completion < n:
         raise InvalidRecord(f"{at}.completion is not one of the {n} completions")
     state, score = _state(row, at), _number(row, "value", at, low=-1e300, high=1e300)
     if state == "ok" and score is None:
         raise InvalidRecord(f"{at}.value is missing")
-    return RecordScore(_name(row, "judge", at), completion, score, state)
+    flag = row.get("flag", False)
+    if not isinstance(flag, bool):
+        raise InvalidRecord(f"{at}.flag is neither true nor false")
+    if flag and (state != "ok" or score not in (0, 1)):
+        raise InvalidRecord(f"{at}.value is neither 1 nor 0, as a flag's must be")
+    return RecordScore(_name(row, "judge", at), completion, score, state, flag)

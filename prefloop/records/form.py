@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, Literal, cast
 
 from prefloop.preference import outcome_at
-from prefloop.types import Outcome, PrefloopError, Split
+from prefloop.types import AS_STORED, Order, Outcome, PrefloopError, Split
 
 Choice = Literal[0, 1, "tie", "both_bad"]
 VoteChoice = Literal[0, 1, "tie", "both_bad", "skip"]
@@ -22,8 +22,6 @@ MAX_DEPTH = 64
 MAX_ERRORS = 50
 MAX_COMPLETIONS = 1_000
 MAX_NAME = 200
-NATURAL: PairIndex = (0, 1)
-SWAPPED: PairIndex = (1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class RecordRanking:
 class RecordVerdict:
     judge: str
     pair: PairIndex
-    order: PairIndex = NATURAL
+    order: Order = AS_STORED
     sample: int = 0
     state: RecordState = "ok"
     choice: Choice | None = None
@@ -111,10 +109,13 @@ class RecordOverride:
 
 @dataclass(frozen=True, slots=True)
 class RecordScore:
+    """A judge's score of one answer. `flag`: a value of 1 or 0 that only says whether the answer is desirable."""
+
     judge: str
     completion: int
     value: float | None
     state: RecordState = "ok"
+    flag: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,9 @@ def record_to_dict(record: Record) -> dict[str, Any]:
         ]
     if record.scores:
         out["scores"] = [
-            {"judge": s.judge, "completion": s.completion, "value": s.value, "state": s.state} for s in record.scores
+            {"judge": s.judge, "completion": s.completion, "value": s.value, "state": s.state}
+            | _drop(flag=s.flag or None)
+            for s in record.scores
         ]
     return out
 

@@ -13,7 +13,15 @@ ROOT = Path(__file__).resolve().parents[2]
 AXE = (ROOT / "tests" / "vendor" / "axe.min.js").read_text(encoding="utf-8")
 DEBIAN_CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-WIDTHS = {"wide": (1440, 900), "middle": (1000, 760), "phone": (390, 844)}
+WIDTHS = {
+    "wide": (1440, 900),
+    "middle": (1000, 760),
+    "tablet": (768, 1024),
+    "phone": (390, 844),
+    "small": (360, 640),
+    "doubled": (720, 450),  # 1440 × 900 at 200 % zoom
+    "fourfold": (360, 225),  # and at 400 %
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,7 +51,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page_for(chromium: Any, live_server: Any, client_for: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """page_for(user, width="wide"|"middle"|"phone", theme="light"|"dark", scripts=True): a page of a signed-in person.
+    """page_for(user, width=one of WIDTHS, theme="light"|"dark", scripts=True): a page of a signed-in person.
 
     `page.goto("/p/…")` takes paths; `page.problems` collects script errors and refused content, and must be empty
     at the end of the test (clear it in a test that provokes one).

@@ -87,3 +87,19 @@ def test_without_scripts_a_vote_has_the_guideline_of_its_page(page_for, ann, pro
     page.get_by_role("button", name="A is better", exact=True).click()
     assert "changed" not in page.locator("[data-guide] summary").inner_text()
     assert list(Vote.objects.order_by("id").values_list("guideline", flat=True)) == ["v1", "v2"]
+
+
+def test_the_guideline_is_open_at_the_first_session_and_not_again(page_for, ann, project, comparisons, axe, shoot):
+    guideline_add(project=project, text="Prefer the warmer letter.", actor=None)
+    page = page_for(ann)
+    page.goto(DESK)
+    assert page.get_by_text("Prefer the warmer letter.").is_visible()
+    assert "changed" not in page.locator("[data-guide] summary").inner_text()
+    axe(page)
+    shoot(page, "annotate-first-session")
+    page.reload()
+    assert page.get_by_text("Prefer the warmer letter.").is_visible(), "not read yet"
+    page.keyboard.press("g")
+    page.reload()
+    page.locator("[data-pair]:not([hidden])").wait_for()
+    assert not page.get_by_text("Prefer the warmer letter.").is_visible()

@@ -20,7 +20,9 @@ from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.training.models import Loop, Metric, Round, Snapshot, SnapshotItem
 from apps.training.sets.snapshots import NothingToTrainOn, snapshot_export
 from prefloop.recipes.catalogue import CATALOGUE
-from prefloop.recipes.snapshots import read_pairs
+from prefloop.recipes.snapshots import read_pairs, read_rows
+from prefloop.worlds.letters.corpus import answers
+from prefloop.worlds.letters.world import LettersWorld
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -43,6 +45,7 @@ SMALL = {
     "reward-model": {"objective.batch": "8", "objective.epochs": "3"},
     "best-of-n": {"draws.n": "4", "draws.max_tokens": "24"},
     "dpo": {"objective.batch": "8"},
+    "kto": {"objective.batch": "8"},
     "iterative-dpo": {"prompts.n": "16", "draws.n": "4", "draws.max_tokens": "24", "objective.batch": "8"},
 }
 N_LABELLED = 16
@@ -89,7 +92,7 @@ def repeatable(result):
     return [{key: value for key, value in row.items() if key not in names} for row in result["rounds"]]
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "iterative-dpo"])
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("iterative-dpo", "kto")])
 def test_a_recipe_prints_a_row_a_round_and_the_same_again_for_the_same_seed(letters, name):
     result = run_recipe(name)
     assert set(result) == {"recipe", "evaluation", "rounds"}
@@ -126,6 +129,29 @@ def test_a_recipe_prints_a_row_a_round_and_the_same_again_for_the_same_seed(lett
     if name == "dpo":
         one, other = Snapshot.objects.order_by("id")
         assert snapshot_export(one) == snapshot_export(other)
+
+
+def test_a_file_of_flagged_answers_becomes_a_policy_by_kto(make_letters_project, tmp_path):
+    letters = make_letters_project(n_labelled=0)
+    rows = [
+        {"prompt": prompt.text, "completion": answers(prompt, 2, seed=0)[at % 2], "label": at % 2 == 1}
+        for at, prompt in enumerate(LettersWorld(0).prompts("train")[:16])
+    ]
+    path = tmp_path / "unpaired.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run("import_records", str(path), project=letters.slug)
+    start, end = run_recipe("kto")["rounds"]
+    assert (start["kl"], end["n_pairs"]) == (0, 16)
+    assert end["kl"] > 0
+    made = Checkpoint.objects.get(name=end["checkpoint"])
+    assert (made.recipe, made.parent.name) == ("kto", "tiny")
+    snapshot = Snapshot.objects.get()
+    learnt = read_rows(store_path(snapshot.path), "answers", sha256=snapshot.sha256)
+    assert [(row.prompt, row.completion, row.desirable) for row in learnt] == [tuple(row.values()) for row in rows]
+    metrics = Metric.objects.filter(run__output=made).order_by("-step").first().values
+    assert metrics["rewards/chosen"] > metrics["rewards/rejected"]
+    with pytest.raises(CommandError, match="only flags of single answers, from which kto can learn"):
+        run_recipe("dpo")
 
 
 def test_iterative_dpo_makes_its_reward_model_first_and_learns_from_its_own_answers_round_by_round(letters, overridden):

@@ -312,6 +312,8 @@ def test_a_nul_character_is_refused_and_an_escaped_backslash_is_not_one():
         ({"scores": [{"judge": "j", "completion": 5, "value": 1}]}, "scores[0].completion is not one of the 2"),
         ({"scores": [{"judge": "j", "completion": 0}]}, "scores[0].value is missing"),
         ({"scores": [{"judge": "j", "completion": 0, "value": "7"}]}, "scores[0].value is not a number"),
+        ({"scores": [{"judge": "j", "completion": 0, "value": 1, "flag": 1}]}, "scores[0].flag is neither true nor"),
+        ({"scores": [{"judge": "j", "completion": 0, "value": 2, "flag": True}]}, "scores[0].value is neither 1 nor 0"),
     ],
 )
 def test_each_way_to_be_wrong_is_named(changes, says):

@@ -31,8 +31,8 @@ from prefloop.judging.metering import Call
 from prefloop.judging.opened import Compute, Places, ToJudge, open_judge
 from prefloop.judging.render import suspicions
 from prefloop.judging.spec import JudgeSpec
-from prefloop.judging.verdicts import ORDER_CODES, EffectiveLabel, Order, OrderedVerdict, combine
-from prefloop.types import LabelledVerdict, OrderPolicy, Outcome
+from prefloop.judging.verdicts import ORDER_CODES, EffectiveLabel, OrderedVerdict, combine
+from prefloop.types import LabelledVerdict, Order, OrderPolicy, Outcome
 from workers.asking import EndpointMeter, NotAskable, ask_and_write, failures, meter_of, opened
 from workers.judges.policy import policy_endpoint
 

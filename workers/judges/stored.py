@@ -17,8 +17,8 @@ from apps.samples.services import EVALUATION
 from prefloop.judging.asking import Asked, Question
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.judge import Endpoint, pair_judge
-from prefloop.judging.verdicts import ORDER_CODES, Order
-from prefloop.types import LabelledVerdict, VerdictState
+from prefloop.judging.verdicts import ORDER_CODES
+from prefloop.types import LabelledVerdict, Order, VerdictState
 from workers.asking import EndpointMeter, ask_and_write
 
 Item = tuple[Comparison, Order, int]  # a comparison, an order to ask it in, and which sample of that order it will be

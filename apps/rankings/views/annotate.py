@@ -165,6 +165,7 @@ def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dic
         "progress": selectors.progress(project=project, user=user, now=now),
         "guideline": guideline,
         "guideline_version": version,
+        "guideline_first": bool(version and not last),
         "guideline_changed": bool(last and version and last[0]["vote"].guideline != version),
         "history": last,
         "may_import": access.may_see_people(user, project),

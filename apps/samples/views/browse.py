@@ -38,7 +38,9 @@ def answers(request: HttpRequest, slug: str) -> HttpResponse:
     )
     page = selectors.answered_prompts(project, completions, page=request.GET.get("page"), size=PROMPTS_A_PAGE)
     groups = selectors.page_groups(completions, list(page))
-    scores_shown(request, [answer.completion.pk for group in groups for answer in group.answers if answer.scores])
+    scores_shown(
+        request, [answer.completion.pk for group in groups for answer in group.answers if answer.scores or answer.flags]
+    )
     context = {
         "project": project,
         "active": "samples",
@@ -61,7 +63,7 @@ def answers(request: HttpRequest, slug: str) -> HttpResponse:
 def prompt(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = prompt_for_read(person(request), slug, pk)
     group, comparisons = selectors.prompt_answers(found)
-    scores_shown(request, [answer.completion.pk for answer in group.answers if answer.scores])
+    scores_shown(request, [answer.completion.pk for answer in group.answers if answer.scores or answer.flags])
     labels_shown(request, [row.pk for row in comparisons if hasattr(row, "preference")])
     context = {
         "project": found.project,

@@ -16,6 +16,8 @@ from apps.accounts.models import User
 from apps.core.services import audit
 from apps.jobs.models import Job, JobState
 from apps.jobs.services import JobKeyTaken, JobSpec, group_create
+from apps.labels.types import FLAGGED
+from apps.policies.store import store_path
 from apps.training.changes import recipe_of
 from apps.training.models import (
     Counterfactual,
@@ -35,6 +37,7 @@ from apps.training.sets.runs import training_run_create, training_run_enqueue
 from apps.training.sets.snapshots import LabelledComparison, snapshot_create
 from prefloop.recipes.recipe import Recipe
 from prefloop.recipes.runspec import ONLINE
+from prefloop.recipes.snapshots import Demonstration, read_rows
 from prefloop.types import PrefloopError
 
 ADVANCE = "counterfactual.advance"
@@ -144,7 +147,7 @@ def _run_create(loop: Loop, round_: Round, real: TrainingRun) -> tuple[TrainingR
     recipe = recipe_of(loop, round_.index)
     items = list(SnapshotItem.objects.filter(snapshot=real.snapshot_id).select_related("comparison").order_by("id"))
     labels = labels_without_overrides(loop, round_, recipe, items)
-    material = label_material(loop, round_, recipe, labels)
+    material = label_material(loop, round_, recipe, labels, _flagged(real, recipe))
     if real.start is None:
         raise CounterfactualRefused("the policy that the round started from no longer exists")
     snapshot = snapshot_create(
@@ -168,6 +171,14 @@ def _run_create(loop: Loop, round_: Round, real: TrainingRun) -> tuple[TrainingR
         seed=int(real.spec["seed"]),
     )
     return run, len(corrected(real))
+
+
+def _flagged(run: TrainingRun, recipe: Recipe) -> list[Demonstration]:
+    """Read the flagged answers from a frozen training set: no override changes a flag."""
+    if not recipe.objective.takes_single_answers or run.snapshot is None:
+        return []
+    rows = read_rows(store_path(run.snapshot.path), "answers", sha256=run.snapshot.sha256)
+    return [row for row in rows if row.source.startswith(FLAGGED)]
 
 
 def corrected(run: TrainingRun) -> list[SnapshotItem]:

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from apps.accounts.models import User
 from apps.core.services import audit
+from apps.labels.flags import flags_of
 from apps.labels.models import Judge
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name, checkpoint_default, endpoint_by_name
@@ -23,7 +24,7 @@ from apps.training.rounds.loop_judge import LoopRefused, ai_judge, loop_judge, m
 from apps.training.rounds.self_rewarding import additive_scores, teaches
 from prefloop.config import ConfigError, Value, apply_settings
 from prefloop.judging.kinds import ASKING
-from prefloop.recipes.catalogue import get_recipe
+from prefloop.recipes.catalogue import CATALOGUE, get_recipe
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 from prefloop.types import PrefloopError
 
@@ -205,7 +206,16 @@ def check_ingredients(project: Project, recipe: Recipe) -> None:
     from_labels = from_labels or bool(teaches(recipe) and recipe.teach.ift)
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
         named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
-        if not (named_judge or asks_first(project, recipe) or Ahead(project, recipe).labels.exists()):
+        ahead = Ahead(project, recipe)
+        told = named_judge or asks_first(project, recipe) or ahead.labels.exists() or ahead.told_flags.exists()
+        if not told and flags_of(project).exists() and not recipe.objective.takes_single_answers:
+            able = [one.name for one in CATALOGUE.values() if one.objective.takes_single_answers]
+            raise LoopRefused(
+                f"{recipe.name} needs comparisons with a label, and the project{chosen} has only flags of single "
+                f"answers, from which {' or '.join(able)} can learn: annotate some pairs, or ask a judge",
+                offer="labels",
+            )
+        if not told:
             raise LoopRefused(
                 f"no comparison of the project{chosen} has a label yet: annotate some pairs, ask a judge, or import "
                 "labels",

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 
 from apps.judging.figures import costs_per_1000
 from apps.judging.specs import asked_with
-from apps.labels.models import Judge, Preference
+from apps.labels.models import Judge, Preference, Score
 from apps.labels.types import PEOPLE
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
@@ -19,7 +19,7 @@ from apps.prompts.models import Prompt
 from apps.prompts.selectors import NoSuchPromptSet, chosen_prompts
 from apps.samples.models import Comparison
 from apps.training.rounds.evaluators import Evaluator, evaluator_of
-from apps.training.rounds.labels import stored_comparisons
+from apps.training.rounds.labels import stored_comparisons, told_flags
 from apps.training.rounds.loop_judge import loop_judge, made_judge_name
 from apps.training.rounds.self_rewarding import is_taught, teaches
 from prefloop.judging.tournament import n_meetings
@@ -37,6 +37,7 @@ class Foreseen:
     dollars: float | None = 0.0  # for them, at the price of its latest calls; None: not known yet
     reviews: int = 0
     rows: int = 0  # each once a time that it is trained on
+    flags: int = 0  # those of `rows` that an import calls desirable or not
     steps: int = 0
     evaluation_answers: int = 0
     evaluation_calls: int = 0  # those of `judge_calls` that measure
@@ -147,7 +148,7 @@ class Ahead:
             comparison__held_out=False,
         )
         either = Q(p_first__isnull=False) | Q(outcome="both_bad")
-        rows = rows.filter(either if self.recipe.objective.takes_both_bad else Q(p_first__isnull=False))
+        rows = rows.filter(either if self.recipe.objective.takes_single_answers else Q(p_first__isnull=False))
         if self.recipe.prompts.takes_all:
             return rows
         return rows.filter(comparison__prompt__in=self.meant("train").order_by().values("pk"))
@@ -155,17 +156,42 @@ class Ahead:
     @cached_property
     def stored(self) -> int:
         """Stored comparisons with the label that the recipe asks for; of a judge, all that it will be asked."""
+        return ceil(self._told[0] * self._drawn_share)
+
+    @cached_property
+    def flags(self) -> int:
+        """Stored answers with a flag that the recipe learns from."""
+        return ceil(self.told_flags.count() * self._drawn_share)
+
+    @property
+    def told_flags(self) -> QuerySet[Score]:
+        """The flags that the recipe means; none where it names a prompt set that is not there."""
+        try:
+            return told_flags(self.project, self.recipe)
+        except NoSuchPromptSet:
+            return Score.objects.none()
+
+    @cached_property
+    def _told(self) -> tuple[int, QuerySet[Any, tuple[int]]]:
+        """How many comparisons `stored` counts of all prompts, and their prompts."""
         recipe = self.recipe
         if recipe.label.judge not in ("", "people"):
-            n, n_prompts = self.comparisons.count(), self.comparisons.order_by().values("prompt").distinct().count()
-        else:
-            labels = self.labels
-            if recipe.label.judge == "people":
-                labels = labels.filter(source__in=PEOPLE)
-            if recipe.objective.declared.hard_labels or recipe.objective.rows == "demonstrations":
-                labels = labels.exclude(p_first=0.5)
-            n, n_prompts = labels.count(), labels.values("comparison__prompt").distinct().count()
-        return ceil(n * min(1.0, recipe.prompts.n / n_prompts)) if recipe.prompts.n and n_prompts else n
+            return self.comparisons.count(), self.comparisons.order_by().values_list("prompt")
+        labels = self.labels
+        if recipe.label.judge == "people":
+            labels = labels.filter(source__in=PEOPLE)
+        if recipe.objective.declared.hard_labels or recipe.objective.rows == "demonstrations":
+            labels = labels.exclude(p_first=0.5)
+        return labels.count(), labels.order_by().values_list("comparison__prompt")
+
+    @cached_property
+    def _drawn_share(self) -> float:
+        """The share of the prompts with a label or a flag that `prompts.n` draws."""
+        wanted = self.recipe.prompts.n
+        if not wanted:
+            return 1.0
+        n = self._told[1].union(self.told_flags.order_by().values_list("completion__prompt")).count()
+        return min(1.0, wanted / n) if n else 1.0
 
     @property
     def labelled(self) -> int:

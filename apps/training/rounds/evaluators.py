@@ -6,16 +6,16 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from apps.judging.selectors import judge_by_name
+from apps.labels.flags import flags_of
 from apps.labels.models import Judge, Preference
 from apps.labels.selectors import label_judge
+from apps.labels.types import FLAGGED, JUDGED
 from apps.projects.models import Project
 from apps.training.models import Loop, Snapshot, TrainingRun
 from prefloop.judging.kinds import EVALUATION
 from prefloop.recipes.evaluation import NOBODY, TRUTH
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
-
-JUDGED = "judge:"  # how the source of a label begins that a judge gave
 
 
 class NoEvaluator(PrefloopError):
@@ -86,6 +86,8 @@ def labellers_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop:
         found |= judges_among(sources.values_list("source", flat=True).distinct())
         filler = label_judge(project)
         found |= set(_names(filler)) if filler is not None else set()
+        if recipe.objective.takes_single_answers:
+            found |= set(flags_of(project).order_by().values_list("judge__name", flat=True).distinct())
     if loop is not None:
         sets = Snapshot.objects.filter(training_runs__round__loop=loop)
         found |= {name for sources in sets.values_list("sources", flat=True) for name in judges_among(sources)}
@@ -119,4 +121,5 @@ def _names(judge: Judge) -> frozenset[str]:
 
 def judges_among(sources: Iterable[str]) -> set[str]:
     """Name the judges among the sources of labels."""
-    return {source.removeprefix(JUDGED) for source in sources if source.startswith(JUDGED)}
+    told = (source.partition(":") for source in sources)
+    return {name for kind, colon, name in told if kind + colon in (JUDGED, FLAGGED)}

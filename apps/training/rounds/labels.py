@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from django.db.models import Q, QuerySet
 
-from apps.labels.models import Judge, Override
+from apps.labels.flags import flags_of
+from apps.labels.models import Judge, Override, Score
 from apps.labels.selectors import label_judge, labels_of
 from apps.labels.types import PEOPLE, Label
 from apps.projects.models import Project
@@ -73,7 +74,7 @@ def round_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComp
         own = _data_labels(loop, [round_origin(loop, round_.index)])
     elif recipe.label.by == "scores" and recipe.samples:
         ids = list(trainable(loop).filter(origin=round_origin(loop, round_.index)).values_list("id", flat=True))
-        own = _labels(ids, judge=loop.judge, both_bad=recipe.objective.takes_both_bad)
+        own = _labels(ids, judge=loop.judge, both_bad=recipe.objective.takes_single_answers)
     else:
         own = stored_labels(loop, round_, recipe)
     own = [as_trained(loop, round_, recipe.label, label) for label in own]
@@ -110,22 +111,59 @@ def _is_of(loop: Loop, run: SamplingRun | None) -> bool:
 def stored_labels(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
     """Return the labels of stored comparisons from the recipe's source: the effective label, people, one judge.
 
-    Of as many prompts as `prompts.n`, drawn by the seed among those with a label.
+    Of as many prompts as `prompts.n`, drawn by the seed among those with a label or a flag.
     """
-    both_bad = recipe.objective.takes_both_bad
-    if recipe.label.judge == "people":
-        labels = _labels(_ids(loop), judge=None, both_bad=both_bad)
-        labels = [label for label in labels if label.source in PEOPLE]
-    else:
-        judge = loop.judge if recipe.label.judge else label_judge(loop.project)
-        labels = _labels(_ids(loop), judge=judge, both_bad=both_bad)
+    labels = _stored_labels(loop, recipe)
     if not recipe.prompts.n:
         return labels
     prompt_of = dict(trainable(loop).values_list("id", "prompt_id"))
-    prompts = sorted({prompt_of[label.comparison_id] for label in labels})
-    rng = random.Random(derive_seed(loop.seed, "prompts", round_.index))
-    chosen = set(rng.sample(prompts, min(recipe.prompts.n, len(prompts))))
+    flagged = set(told_flags(loop.project, recipe).order_by().values_list("completion__prompt_id", flat=True))
+    chosen = _drawn(loop, round_, recipe, flagged | {prompt_of[label.comparison_id] for label in labels})
     return [label for label in labels if prompt_of[label.comparison_id] in chosen]
+
+
+def stored_flags(loop: Loop, round_: Round, recipe: Recipe) -> list[Score]:
+    """Return the flags of stored answers from the recipe's source, of the prompts that `stored_labels` draws from too.
+
+    People give no flags, so that their labels alone mean none. A loss that compares answers learns nothing of them.
+    """
+    rows = told_flags(loop.project, recipe)
+    if recipe.prompts.n and rows.exists():
+        compared = {label.comparison_id for label in _stored_labels(loop, recipe)}
+        labelled = {prompt for key, prompt in trainable(loop).values_list("id", "prompt_id") if key in compared}
+        flagged = set(rows.order_by().values_list("completion__prompt_id", flat=True))
+        rows = rows.filter(completion__prompt__in=_drawn(loop, round_, recipe, flagged | labelled))
+    return list(rows.select_related("judge", "completion__prompt"))
+
+
+def told_flags(project: Project, recipe: Recipe) -> QuerySet[Score]:
+    """Return the project's flags that the recipe learns from; none where it compares answers.
+
+    Raises NoSuchPromptSet for an unknown prompt set.
+    """
+    wanted = recipe.label.judge
+    stored = recipe.label.by == "preferences" and not recipe.samples and recipe.memory.kind != "replay"
+    if not stored or not recipe.objective.takes_single_answers or wanted == "people":
+        return Score.objects.none()
+    rows = flags_of(project).filter(judge__name=wanted) if wanted else flags_of(project)
+    if recipe.prompts.takes_all:
+        return rows
+    meant = chosen_prompts(project, recipe.prompts, split="train").order_by().values("pk")
+    return rows.filter(completion__prompt__in=meant)
+
+
+def _stored_labels(loop: Loop, recipe: Recipe) -> list[LabelledComparison]:
+    both_bad = recipe.objective.takes_single_answers
+    if recipe.label.judge == "people":
+        labels = _labels(_ids(loop), judge=None, both_bad=both_bad)
+        return [label for label in labels if label.source in PEOPLE]
+    judge = loop.judge if recipe.label.judge else label_judge(loop.project)
+    return _labels(_ids(loop), judge=judge, both_bad=both_bad)
+
+
+def _drawn(loop: Loop, round_: Round, recipe: Recipe, prompts: set[int]) -> set[int]:
+    rng = random.Random(derive_seed(loop.seed, "prompts", round_.index))
+    return set(rng.sample(sorted(prompts), min(recipe.prompts.n, len(prompts))))
 
 
 def reward_model_labels(loop: Loop, round_: Round) -> list[LabelledComparison]:
@@ -180,7 +218,7 @@ def _p(label: Label | None, *, both_bad: bool) -> float | None:
 
 def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledComparison]:
     """Return past examples: those of the last k rounds, or every overridden comparison of the project."""
-    memory, both_bad = recipe.memory, recipe.objective.takes_both_bad
+    memory, both_bad = recipe.memory, recipe.objective.takes_single_answers
     if memory.kind == "rounds":
         origins = [round_origin(loop, index) for index in range(max(1, round_.index - memory.k), round_.index)]
         ids = list(trainable(loop).filter(origin__in=origins).values_list("id", flat=True))

@@ -13,12 +13,13 @@ from apps.samples.ids import StoredIds
 from apps.samples.models import Completion
 from apps.training.models import Loop, Round
 from apps.training.rounds.answers import best_answers, data_answers, kept_answers, scored_answers
-from apps.training.rounds.labels import round_labels
+from apps.training.rounds.labels import round_labels, stored_flags
 from apps.training.sets.snapshots import (
     HeldOutInTraining,
     LabelledComparison,
     NothingToTrainOn,
     demonstrations,
+    flagged_answers,
     prompt_content,
     single_answers,
     training_pairs,
@@ -48,7 +49,8 @@ def round_material(loop: Loop, round_: Round, recipe: Recipe, *, step: int = 0) 
     elif rows == "demonstrations" and recipe.samples:
         made = _of_completions(_imitated(loop, round_, recipe, step))
     else:
-        made = label_material(loop, round_, recipe, round_labels(loop, round_, recipe))
+        flagged = flagged_answers(stored_flags(loop, round_, recipe), start_of(loop))
+        made = label_material(loop, round_, recipe, round_labels(loop, round_, recipe), flagged)
     if not made.rows:
         raise NothingToTrainOn("there is nothing to train on: this round has no answers or labels left")
     return made
@@ -58,13 +60,19 @@ def _of_completions(rows: Sequence[Demonstration | RankedGroup]) -> Material:
     return Material(list(rows), sources=Counter(row.source for row in rows))
 
 
-def label_material(loop: Loop, round_: Round, recipe: Recipe, labels: Sequence[LabelledComparison]) -> Material:
+def label_material(
+    loop: Loop,
+    round_: Round,
+    recipe: Recipe,
+    labels: Sequence[LabelledComparison],
+    flagged: Sequence[Demonstration] = (),
+) -> Material:
     """Return what labelled comparisons teach: pairs, their better answers, or each answer with whether it is desirable.
 
-    Raises NothingToTrainOn.
+    `flagged`: answers that an import called desirable or not, which come after those. Raises NothingToTrainOn.
     """
     labels = list(labels)
-    if not labels:
+    if not labels and not flagged:
         if recipe.samples and recipe.label.by == "scores":
             raise NothingToTrainOn(
                 "there is nothing to train on: no two answers to a prompt differ in both text and score. "
@@ -74,9 +82,9 @@ def label_material(loop: Loop, round_: Round, recipe: Recipe, labels: Sequence[L
     if recipe.objective.declared.hard_labels:  # a tie makes no pair for a loss that takes no soft labels
         told = [one for one in labels if one.both_bad or outcome_at(one.p_first) != "tie"]
         labels = [replace(one, p_first=hardened(one.p_first)) for one in told]
-    sources = Counter(label.source for label in labels)
+    sources = Counter(label.source for label in labels) + Counter(row.source for row in flagged)
     if recipe.objective.rows == "answers":
-        return Material(list(single_answers(labels, start_of(loop))), labels, sources)
+        return Material([*single_answers(labels, start_of(loop)), *flagged], labels, sources)
     if recipe.objective.rows == "demonstrations":
         return Material(list(demonstrations(labels, start_of(loop))), labels, sources)
     pairs = training_pairs(labels, start_of(loop), targets=_targets(loop, round_, recipe))

@@ -11,6 +11,8 @@ from typing import Any
 from django.db import transaction
 
 from apps.core.chunks import chunks
+from apps.labels.flags import source_of
+from apps.labels.models import Score
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
@@ -142,6 +144,23 @@ def single_answers(labels: Sequence[LabelledComparison], start: Checkpoint) -> l
                 )
             )
     return rows
+
+
+def flagged_answers(flags: Sequence[Score], start: Checkpoint) -> list[Demonstration]:
+    """Return flagged answers as rows, each once for every judge that flagged it."""
+    ids = StoredIds(start)
+    return [
+        Demonstration(
+            id=f"score:{flag.pk}",
+            prompt=prompt_content(flag.completion.prompt),
+            completion=flag.completion.text,
+            completion_ids=ids(flag.completion),
+            source=source_of(flag),
+            label_ids=(f"score:{flag.pk}",),
+            desirable=flag.value == 1,
+        )
+        for flag in flags
+    ]
 
 
 def snapshot_create(

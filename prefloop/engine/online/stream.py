@@ -20,11 +20,11 @@ from prefloop.engine.step_losses import Answers
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.metering import Call
 from prefloop.judging.opened import Places, ToJudge
-from prefloop.judging.verdicts import ORDER_CODES, Order, OrderedVerdict
+from prefloop.judging.verdicts import ORDER_CODES, OrderedVerdict
 from prefloop.recipes.events import Event, EventWriter, drop_superseded, read_events
 from prefloop.recipes.recipe import Memory
 from prefloop.seeds import shuffler_seed
-from prefloop.types import Completion, Group, LabelledVerdict, Pair, PrefloopError
+from prefloop.types import Completion, Group, LabelledVerdict, Order, Pair, PrefloopError
 
 Key = tuple[str, int, int, int, int, str]  # judge, step, row, i, j, order
 S = TypeVar("S", LabelledVerdict, ScoredAnswer)

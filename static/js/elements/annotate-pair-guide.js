@@ -1,4 +1,5 @@
-// The guideline that is on the screen. A new version comes with the next pair, opened, and is marked until it was seen.
+// The guideline that is on the screen. It is opened at a person's first session here. A new version comes with the next
+// pair, opened, and is marked until it was seen.
 
 export class Guide {
   constructor(desk, kept) {
@@ -9,7 +10,11 @@ export class Guide {
     const seen = this.kept.get("guideline"); // the version that this browser showed last
     const isNew = seen ? seen !== this.version : "changed" in this.place.dataset;
     if (this.version && isNew) this.present();
-    else this.seen();
+    else if (!seen && "first" in this.place.dataset) this.present({ changed: false });
+    else {
+      if (this.details) this.details.open = false;
+      this.seen();
+    }
   }
 
   get place() {
@@ -34,6 +39,7 @@ export class Guide {
     const coming = this.coming;
     this.coming = null;
     if (!coming || coming.version === this.version) return false;
+    this.kept.set("guideline", this.version);
     this.place.outerHTML = coming.html;
     this.listen();
     this.present();
@@ -52,9 +58,9 @@ export class Guide {
     });
   }
 
-  present() {
+  present({ changed = true } = {}) {
     this.isPresenting = true;
-    this.mark(true);
+    this.mark(changed);
     if (this.details) this.details.open = true;
   }
 

@@ -18,6 +18,23 @@ export function showView(article, view) {
   article.querySelector(".pair-prompt [data-raw]").hidden = view !== "raw";
 }
 
+// Gives the prompt the room that the answers don't need, and shows its last turn: the one that was answered.
+export function placePrompt(article) {
+  const sides = [...article.querySelectorAll("[data-scroll]")];
+  const free = Math.min(...sides.map((side) => side.clientHeight - contentHeight(side)));
+  const prompt = article.querySelector(".pair-prompt-text");
+  article.style.setProperty("--prompt-room", `${Math.max(0, prompt.clientHeight + free)}px`);
+  const last = prompt.querySelector(".turn:last-child");
+  const above = last ? last.offsetTop - prompt.firstElementChild.offsetTop : 0;
+  prompt.scrollTop = Math.min(above, prompt.scrollHeight - prompt.clientHeight);
+}
+
+function contentHeight(side) {
+  const style = getComputedStyle(side);
+  const shown = [...side.children].find((child) => !child.hidden);
+  return parseFloat(style.paddingTop) + shown.offsetHeight + parseFloat(style.paddingBottom);
+}
+
 // Moves the other side to the same share of its length; that side's own scroll event is then the answer, and ends it.
 export class ScrollTogether {
   follow(from, article) {

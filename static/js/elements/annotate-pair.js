@@ -3,7 +3,8 @@
 import { Outbox } from "./annotate-pair-outbox.js";
 import { Guide } from "./annotate-pair-guide.js";
 import { Kept, Note } from "./annotate-pair-note.js";
-import { ScrollTogether, showView } from "./annotate-pair-reading.js";
+import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.js";
+import { request } from "./annotate-pair-request.js";
 import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
@@ -92,6 +93,7 @@ class AnnotatePair extends HTMLElement {
   onKey(event) {
     if (event.defaultPrevented || event.isComposing || event.keyCode === 229) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.shiftKey && event.key.startsWith("Arrow")) return;
     if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
     if (document.querySelector("dialog[open]")) return;
     const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout" };
@@ -146,6 +148,7 @@ class AnnotatePair extends HTMLElement {
     this.form.querySelector("[data-guideline-field]").value = this.guide.version;
     this.note.show(article.dataset.assignment);
     showView(article, this.view);
+    placePrompt(article);
     this.elapsed = 0;
     this.since = document.visibilityState === "visible" ? performance.now() : null;
     if (hadFocus) article.focus({ preventScroll: true });
@@ -284,20 +287,8 @@ class AnnotatePair extends HTMLElement {
     return "refused";
   }
 
-  async request(url, values) {
-    const body = new URLSearchParams(values);
-    const token = this.form.querySelector("[name=csrfmiddlewaretoken]").value;
-    const headers = { Accept: "application/json", "X-CSRFToken": token };
-    try {
-      const options = { method: "POST", body, headers, redirect: "manual", signal: AbortSignal.timeout(15000) };
-      const response = await fetch(url, options);
-      if (response.type === "opaqueredirect" || response.status === 401 || response.status === 403)
-        return { ok: false, signedOut: true, status: response.status };
-      const json = (response.headers.get("Content-Type") ?? "").includes("application/json");
-      return { ok: response.ok && json, status: response.status, body: json ? await response.json() : null };
-    } catch {
-      return { ok: false, status: 0, body: null };
-    }
+  request(url, values) {
+    return request(url, values, this.form.querySelector("[name=csrfmiddlewaretoken]").value);
   }
 
   // --- the pairs to come -------------------------------------------------------------------------------------------

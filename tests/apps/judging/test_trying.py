@@ -29,7 +29,7 @@ from apps.policies.endpoints import (
 from apps.policies.models import Endpoint, Spend
 from prefloop.judging.asking import Question
 from prefloop.judging.judge import pair_judge
-from prefloop.judging.verdicts import AS_STORED
+from prefloop.types import AS_STORED
 from workers.asking import opened
 
 pytestmark = pytest.mark.django_db

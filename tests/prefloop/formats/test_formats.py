@@ -96,11 +96,11 @@ def test_trl_reads_csv_with_commas_and_line_breaks_in_its_cells(tmp_path):
     assert labelled(record) == ('a, "b"\nc', "x\ny", "")
 
 
-def test_trl_reads_unpaired_rows_as_scores(tmp_path):
+def test_trl_reads_unpaired_rows_as_flags(tmp_path):
     rows = [{"prompt": "Q", "completion": f"a{i}", "label": label} for i, label in enumerate([True, False])]
     for suffix in (".jsonl", ".csv"):
         good, bad = read_file(write(tmp_path / f"d{suffix}", *rows))
-        assert (good.scores[0].value, bad.scores[0].value) == (1.0, 0.0)
+        assert [(row.value, row.flag) for row in (*good.scores, *bad.scores)] == [(1.0, True), (0.0, True)]
         assert (len(good.completions), good.completions[0].text) == (1, "a0")
 
 

@@ -10,8 +10,8 @@ from prefloop.judging.client import Limits
 from prefloop.judging.errors import JudgeBadAnswer, JudgeRefused, JudgeUnreachable
 from prefloop.judging.judge import MOST_TROUBLES_IN_A_ROW, NO_SCHEMA, LlmPairJudge
 from prefloop.judging.render import TemplateError, load_template
-from prefloop.judging.verdicts import AS_STORED, SWAPPED, EffectiveLabel, Order, OrderedVerdict, combine
-from prefloop.types import LabelledVerdict
+from prefloop.judging.verdicts import EffectiveLabel, OrderedVerdict, combine
+from prefloop.types import AS_STORED, SWAPPED, LabelledVerdict, Order
 
 ONCE = Limits(attempts=1, max_bytes=50_000)
 PAIR = {"prompt": "Write to Maria.", "first": "Dear Maria", "second": "Hey"}

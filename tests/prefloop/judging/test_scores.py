@@ -20,8 +20,9 @@ from prefloop.judging.parse import ParsedScore, mean_score, parse_five, parse_lo
 from prefloop.judging.render import TemplateError, load_template, render_score
 from prefloop.judging.replies import TokenLogprob
 from prefloop.judging.spec import JudgeSpec
-from prefloop.judging.verdicts import AS_STORED, SWAPPED, EffectiveLabel, OrderedVerdict, combine, labelled
+from prefloop.judging.verdicts import EffectiveLabel, OrderedVerdict, combine, labelled
 from prefloop.thoughts import after_thoughts
+from prefloop.types import AS_STORED, SWAPPED
 
 ONCE = Limits(attempts=1, max_bytes=50_000)
 CODE = "0123456789abcdef"

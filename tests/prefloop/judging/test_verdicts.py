@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from prefloop.judging.parse import ParsedVerdict
 from prefloop.judging.verdicts import (
-    AS_STORED,
     BOTH_ORDERS,
-    SWAPPED,
     EffectiveLabel,
     OrderedVerdict,
     as_shown,
@@ -20,7 +18,7 @@ from prefloop.judging.verdicts import (
     outcome_of,
     p_first_of,
 )
-from prefloop.types import OUTCOMES, LabelledVerdict, Outcome
+from prefloop.types import AS_STORED, OUTCOMES, SWAPPED, LabelledVerdict, Outcome
 
 
 def said(order: tuple[int, int], outcome: Outcome, p_first: float | None = None) -> OrderedVerdict:

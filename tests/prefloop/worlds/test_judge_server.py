@@ -22,7 +22,7 @@ from prefloop.judging.errors import JudgeRejectedItem
 from prefloop.judging.judge import LlmPairJudge
 from prefloop.judging.parse import parse_json, parse_score
 from prefloop.judging.render import load_template, render, render_score
-from prefloop.judging.verdicts import AS_STORED, SWAPPED
+from prefloop.types import AS_STORED, SWAPPED
 from prefloop.worlds.letters.corpus import answers, prompts
 from prefloop.worlds.letters.judge_server import (
     Asked,

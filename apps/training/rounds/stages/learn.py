@@ -84,7 +84,7 @@ class Freezing(RoundStage):
         if run is None or run.snapshot is None:
             return ""
         n = run.snapshot.n_pairs
-        return ngettext("%(n)s pair", "%(n)s pairs", n) % {"n": f"{n:,}"}
+        return ngettext("%(n)s row", "%(n)s rows", n) % {"n": f"{n:,}"}
 
 
 class Training(RoundStage):
@@ -133,7 +133,7 @@ class Training(RoundStage):
             return made + ahead.asked + Foreseen(answers=ahead.answers, rows=rows, steps=steps)
         trainings = _rows(ahead, index)
         steps = objective.epochs * sum(-(-rows // objective.batch) for rows in trainings)
-        return made + Foreseen(rows=sum(trainings), steps=steps)
+        return made + Foreseen(rows=sum(trainings), flags=ahead.flags, steps=steps)
 
     def count(self, round_: Round, run: TrainingRun | None) -> tuple[int, int] | None:
         return steps_of_run(run)
@@ -187,7 +187,8 @@ def _own_rows(ahead: Ahead) -> int:
         return ahead.prompts
     if objective.rows == "demonstrations" and ahead.recipe.samples:
         return ahead.prompts * ahead.recipe.filter.n_kept(ahead.drawn)
-    return 2 * ahead.labelled if objective.rows == "answers" else ahead.labelled  # both of each comparison
+    # both of each comparison, and the answers that are compared with none
+    return 2 * ahead.labelled + ahead.flags if objective.rows == "answers" else ahead.labelled
 
 
 def _overridden(ahead: Ahead) -> int:
