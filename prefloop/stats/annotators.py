@@ -90,13 +90,8 @@ def _time_ratios(columns: CrewColumns) -> Floats:
     return out
 
 
-def crew_report(columns: CrewColumns) -> list[Report]:
-    """Describe each person, in the order of `raters`; null where there is nothing to say it from."""
-    found = measured(columns)
-    return [person_report(found, person) for person in range(len(columns.raters))]
-
-
 def person_report(found: Measured, person: int) -> Report:
+    """Describe one person, by their place in `raters`; null where there is nothing to say it from."""
     columns = found.columns
     rows = found.order[columns.rater[found.order] == person]
     said = rows[columns.outcome[rows] >= 0]

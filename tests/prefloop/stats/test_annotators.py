@@ -12,7 +12,6 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from prefloop.stats.annotators import (
     CrewColumns,
     chance_of_run,
-    crew_report,
     difference_interval,
     drift,
     first_side,
@@ -20,6 +19,7 @@ from prefloop.stats.annotators import (
     longest_run,
     measured,
     pace,
+    person_report,
     time_of,
 )
 
@@ -56,6 +56,11 @@ def crew():
         ],
         gold=[-1, -1, -1, SECOND],
     )  # fmt: skip
+
+
+def crew_report(columns):
+    found = measured(columns)
+    return [person_report(found, person) for person in range(len(columns.raters))]
 
 
 def test_a_person_is_held_against_gold_or_everybody_else(crew):
