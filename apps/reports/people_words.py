@@ -36,20 +36,22 @@ def _percent(share: float) -> str:
 
 
 def _disagrees(who: str, e: dict[str, Any]) -> str:
-    return _("%(who)s agrees with gold or with most others on %(rate)s of the votes; usual here is %(usual)s.") % {
+    return _("%(who)s agrees with gold or with most others on %(rate)s of %(n)d votes; usual here is %(usual)s.") % {
         "who": who,
-        "rate": with_interval(e["rate"], e["ci95"], n=e["n"]),
+        "rate": with_interval(e["rate"], e["ci95"]),
+        "n": e["n"],
         "usual": _percent(e["usual"]),
     }
 
 
 def _fast(who: str, e: dict[str, Any]) -> str:
     return _(
-        "%(who)s is much faster than the others on the same pairs (%(ratio)s of their time, median %(seconds)s) "
-        "and agrees less: %(agrees)s, usual here is %(usual)s."
+        "%(who)s takes %(ratio)s of the others' time on the same %(n)d pairs (median %(seconds)s) and agrees less: "
+        "%(agrees)s, usual here is %(usual)s."
     ) % {
         "who": who,
-        "ratio": with_interval(e["median"], e["ci95"], n=e["n"]),
+        "ratio": with_interval(e["median"], e["ci95"]),
+        "n": e["n"],
         "seconds": f"{e['seconds']:.1f}{NNBSP}s",
         "agrees": _percent(e["agrees"]),
         "usual": _percent(e["usual"]),
@@ -58,20 +60,23 @@ def _fast(who: str, e: dict[str, Any]) -> str:
 
 def _side(who: str, e: dict[str, Any]) -> str:
     text = (
-        _("%(who)s chooses the answer on the left in %(rate)s of the votes; without a lean it would be about half.")
+        _("%(who)s chooses the answer on the left in %(rate)s of %(n)d votes; without a lean it would be half.")
         if e["rate"] > 0.5
-        else _("%(who)s chooses the answer on the left in only %(rate)s of the votes; without a lean it would be half.")
+        else _(
+            "%(who)s chooses the answer on the left in only %(rate)s of %(n)d votes; without a lean it would be half."
+        )
     )
-    return text % {"who": who, "rate": with_interval(e["rate"], e["ci95"], n=e["n"])}
+    return text % {"who": who, "rate": with_interval(e["rate"], e["ci95"]), "n": e["n"]}
 
 
 def _longer(who: str, e: dict[str, Any]) -> str:
     return _(
-        "%(who)s chooses the longer answer in %(rate)s of the votes, which is %(excess)s more often than gold or most "
-        "others do on the same pairs."
+        "%(who)s chooses the longer answer in %(rate)s of %(n)d votes, which is %(excess)s more often than gold or "
+        "most others do on the same pairs."
     ) % {
         "who": who,
-        "rate": with_interval(e["rate"], e["ci95"], n=e["n"]),
+        "rate": with_interval(e["rate"], e["ci95"]),
+        "n": e["n"],
         "excess": with_interval(e["excess"], e["excess_ci95"]),
     }
 

@@ -248,12 +248,14 @@ def longer(outcome: Ints, reference: Ints, surplus: Ints) -> Report | None:
     theirs = (outcome == FIRST) == (surplus > 0)
     share = share_of(int(theirs[chose].sum()), n)
     both = chose & ((reference == FIRST) | (reference == SECOND))
-    excess, ends = None, None
+    excess, ends, usual = None, None, None
     if both.any():
         difference = theirs[both].astype(np.int64) - ((reference[both] == FIRST) == (surplus[both] > 0))
         excess, ends = float(difference.mean()), mean_interval(difference)
+        usual = float(((reference[both] == FIRST) == (surplus[both] > 0)).mean())
     return share | {
         "n_both": int(both.sum()),
+        "reference_rate": usual,
         "excess": excess,
         "excess_ci95": None if ends is None else [ends.low, ends.high],
     }
