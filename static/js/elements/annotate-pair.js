@@ -77,6 +77,7 @@ class AnnotatePair extends HTMLElement {
       passive: true,
       signal: this.listening.signal,
     });
+    on(this, "settext", (event) => this.current?.contains(event.target) && this.reshow());
     on(this.note.field, "input", () => this.note.keep());
     on(this.note.field, "keydown", (event) => event.key === "Escape" && this.closeNote());
     on(this.querySelector("[data-history]"), "toggle", () => this.loadHistory());
@@ -147,13 +148,17 @@ class AnnotatePair extends HTMLElement {
     this.form.querySelector("[data-assignment-field]").value = article.dataset.assignment;
     this.form.querySelector("[data-guideline-field]").value = this.guide.version;
     this.note.show(article.dataset.assignment);
-    showView(article, this.view);
-    placePrompt(article);
+    this.reshow();
     this.elapsed = 0;
     this.since = document.visibilityState === "visible" ? performance.now() : null;
     if (hadFocus) article.focus({ preventScroll: true });
     if (isGuideNew) this.announce(fill(this.words.guideline, { version: this.guide.version }));
     return isGuideNew;
+  }
+
+  reshow() {
+    showView(this.current, this.view);
+    placePrompt(this.current);
   }
 
   toggle(selector, shown) {
@@ -363,7 +368,7 @@ class AnnotatePair extends HTMLElement {
     for (const name of ["diff", "raw"]) {
       this.querySelector(`button[data-act=${name}]`)?.setAttribute("aria-pressed", String(view === name));
     }
-    if (this.current) showView(this.current, this.view);
+    if (this.current) this.reshow();
     if (view === "diff") this.announce(this.words.diffOn);
   }
 

@@ -85,6 +85,7 @@ def fakes(monkeypatch):
                     index=index,
                     text=f"Answer {index} to {prompt.external_id} of run {run.pk}",
                     token_ids=[1, index],
+                    finished=index < run.n - 2 or not prompt.external_id.endswith(("1", "3", "5")),
                     model_name=run.source_name,
                 )
                 for prompt in Prompt.objects.filter(pk__in=ids).order_by("id")
