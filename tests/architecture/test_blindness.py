@@ -53,7 +53,7 @@ def world(project, make_prompt, make_completion, make_comparison, make_judge, se
 
     pair = Comparison.objects.create(project=project, prompt=prompt, first=answers[0], second=answers[1])
     untouched = make_comparison(project)
-    judge = make_judge(project, "main", checkpoint=None)
+    judge = make_judge(project, "main", checkpoint=None, order_policy="random")  # one order is a label
     project.label_judge = "main"
     project.save()
     Verdict.objects.create(judge=judge, comparison=pair, order="01", state="ok", outcome="first")
