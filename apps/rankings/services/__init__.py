@@ -21,6 +21,7 @@ from apps.rankings.services.decide import (
 from apps.rankings.services.vote import (
     CHOICES,
     MAX_REASON,
+    SKIP_REASONS,
     AlreadyAnswered,
     BadVote,
     LeaseLost,
@@ -35,6 +36,7 @@ __all__ = [
     "MAX_REASON",
     "MOST_TOGETHER",
     "REASONS",
+    "SKIP_REASONS",
     "AlreadyAnswered",
     "BadDecision",
     "BadVote",
