@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Q
 
@@ -35,11 +36,11 @@ def split_pairs(project: Project, *, decided: bool | None = False) -> list[Split
     votes = counting_votes().filter(here, comparison__held_out=False, choice__in=OUTCOMES).order_by()
     counts = {outcome: Count("id", filter=Q(choice=outcome)) for outcome in OUTCOMES}
     rows = votes.values_list("comparison_id").annotate(n=Count("id"), kinds=Count("choice", distinct=True), **counts)
-    rows = rows.filter(kinds__gt=1, n__gte=project.votes_per_comparison)
+    found: Any = rows.filter(kinds__gt=1, n__gte=project.votes_per_comparison)
     given = standing_adjudications().filter(comparison__project=project, choice__in=OUTCOMES)
     settled = {vote.comparison_id: vote for vote in given.order_by("id")}  # the last of several stands
     out = []
-    for key, n, _kinds, *by_outcome in rows:
+    for key, n, _kinds, *by_outcome in found:
         if decided is not None and (key in settled) != decided:
             continue
         largest = sorted(by_outcome, reverse=True)

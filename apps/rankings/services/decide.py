@@ -161,9 +161,10 @@ def override_undo(*, project: Project, user: User, now: datetime) -> Override:
     for last in standing[:_TRIES]:  # one that is taken back in another tab meanwhile gives way to the one before it
         with suppress(NoDecision):
             taken = override_withdraw(comparison=last.comparison, user=user, now=now)
-            for other in standing.filter(together=last.together) if last.together else ():
-                with suppress(NoDecision):
-                    override_withdraw(comparison=other.comparison, user=user, now=now)
+            if last.together:
+                for other in standing.filter(together=last.together):
+                    with suppress(NoDecision):
+                        override_withdraw(comparison=other.comparison, user=user, now=now)
             return taken
     raise NoDecision
 
