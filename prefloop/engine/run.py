@@ -59,7 +59,7 @@ from prefloop.judging.errors import JudgeError
 from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
 from prefloop.recipes.events import EndStatus
-from prefloop.recipes.runspec import FINAL_DIR
+from prefloop.recipes.runspec import FINAL_DIR, KEPT
 from prefloop.seeds import trainer_seed
 
 _MODULES = "modules"  # files beside the optimizer's
@@ -272,6 +272,23 @@ class RunProcess:
             )
         self._ctx.events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
 
+    def _keep(self) -> None:
+        """Keep the policy of this step to be measured; a step that is taken again finds it there."""
+        target = self._ctx.run_dir / f"{KEPT}{self.step:06d}"
+        if not self._ctx.ranks.is_main or target.exists():
+            return
+        self._say_saving()
+        with interrupted_by(nothing):
+            publish_result(
+                target,
+                self._model,
+                self._tokenizer,
+                position=self._position(),
+                parent=self._parent,
+                extra=self._kept,
+                merge_in=False,
+            )
+
     def _say_saving(self) -> None:
         self._ctx.events.write("progress", phase="saving", done=0, total=1, step=self.step)
 
@@ -328,6 +345,8 @@ class RunProcess:
                 if self.step != saved_at:
                     self._save()
                 return "left"
+            if self._spec.keep_every and self.step % self._spec.keep_every == 0 and self.step < n_steps:
+                self._keep()
             is_due = bool(self._spec.save_every) and self.step % self._spec.save_every == 0
             ended = monotonic()  # a checkpoint now, if another step like this one would end too late for one
             is_due |= ended - saved_when + (ended - began) >= self._spec.save_seconds

@@ -22,6 +22,14 @@ from prefloop.types import PrefloopError
 
 CHOICES = ("left", "right", "tie", "both_bad", "skip")
 MAX_REASON = 2000
+# Why somebody leaves a pair to others; what people pick, so that it can be counted. A note may follow.
+SKIP_REASONS = {
+    "knowledge": "I don't know the subject",
+    "language": "I don't read this language",
+    "broken": "The prompt or an answer is broken",
+    "upsetting": "I don't want to read this",
+    "guideline": "The guideline does not say",
+}
 _MAX_SECONDS = 24 * 3600.0
 
 

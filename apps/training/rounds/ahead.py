@@ -44,6 +44,7 @@ class Foreseen:
     people_pairs: int = 0  # given to people blind, to measure
     reward_model_steps: int = 0
     teaching_steps: int = 0  # in which the start learns to judge
+    kept: int = 0  # policies that are measured on the way
     checkpoints: int = 0  # that are kept
 
     def __add__(self, other: Foreseen) -> Foreseen:

@@ -152,6 +152,8 @@ def told_flags(project: Project, recipe: Recipe) -> QuerySet[Score]:
     rows = flags_of(project).filter(judge__name=wanted) if wanted else flags_of(project)
     if recipe.filter.leaves_out_cut:
         rows = rows.filter(completion__finished=True)
+    if recipe.filter.leaves_out_cut:
+        rows = rows.filter(completion__finished=True)
     if recipe.prompts.takes_all:
         return rows
     meant = chosen_prompts(project, recipe.prompts, split="train").order_by().values("pk")

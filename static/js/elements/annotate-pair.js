@@ -5,6 +5,8 @@ import { Guide } from "./annotate-pair-guide.js";
 import { Kept, Note } from "./annotate-pair-note.js";
 import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.js";
 import { request } from "./annotate-pair-request.js";
+import { SkipSheet } from "./annotate-pair-skip.js";
+import { ActiveTime } from "./annotate-pair-time.js";
 import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
@@ -21,6 +23,8 @@ class AnnotatePair extends HTMLElement {
     this.kept = new Kept(this.dataset.key);
     this.note = new Note(this, this.kept);
     this.guide = new Guide(this, this.kept);
+    this.time = new ActiveTime();
+    this.skipSheet = new SkipSheet(this, (why) => this.vote("skip", why));
     this.answered = []; // articles, latest last
     this.done = Number(this.dataset.done);
     this.total = Number(this.dataset.total);
@@ -64,7 +68,7 @@ class AnnotatePair extends HTMLElement {
     on(document, "keydown", (event) => this.onKey(event));
     on(this.form, "submit", (event) => {
       event.preventDefault();
-      if (event.submitter?.value) this.vote(event.submitter.value);
+      if (event.submitter?.value) this.answer(event.submitter.value);
     });
     on(this, "click", (event) => {
       const act = event.target.closest("[data-act]")?.dataset.act;
@@ -83,7 +87,7 @@ class AnnotatePair extends HTMLElement {
     on(this.querySelector("[data-history]"), "toggle", () => this.loadHistory());
     on(window, "online", () => this.outbox.flush().then(() => this.topUp()));
     on(window, "offline", () => this.outbox.set(this.outbox.size ? "offline" : "saved"));
-    on(document, "visibilitychange", () => this.tick());
+    on(document, "visibilitychange", () => this.time.tick());
     on(window, "beforeunload", (event) => {
       if (this.outbox.isBroken && this.outbox.size) event.preventDefault();
     });
@@ -101,7 +105,7 @@ class AnnotatePair extends HTMLElement {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (key in CHOICES) {
       event.preventDefault();
-      if (!event.repeat) this.vote(CHOICES[key]);
+      if (!event.repeat) this.answer(CHOICES[key]);
     } else if (key in act) {
       event.preventDefault();
       if (!event.repeat || act[key] === "undo") this.act(act[key]);
@@ -149,8 +153,7 @@ class AnnotatePair extends HTMLElement {
     this.form.querySelector("[data-guideline-field]").value = this.guide.version;
     this.note.show(article.dataset.assignment);
     this.reshow();
-    this.elapsed = 0;
-    this.since = document.visibilityState === "visible" ? performance.now() : null;
+    this.time.start();
     if (hadFocus) article.focus({ preventScroll: true });
     if (isGuideNew) this.announce(fill(this.words.guideline, { version: this.guide.version }));
     return isGuideNew;
@@ -163,13 +166,6 @@ class AnnotatePair extends HTMLElement {
 
   toggle(selector, shown) {
     this.querySelector(selector).hidden = !shown;
-  }
-
-  // Time counts only while the page is looked at.
-  tick() {
-    const now = performance.now();
-    if (this.since !== null) this.elapsed += now - this.since;
-    this.since = document.visibilityState === "visible" ? now : null;
   }
 
   showProgress() {
@@ -207,18 +203,24 @@ class AnnotatePair extends HTMLElement {
 
   // --- answering ---------------------------------------------------------------------------------------------------
 
-  vote(choice) {
+  answer(choice) {
+    if (!this.current) return;
+    if (choice === "skip") this.skipSheet.open();
+    else this.vote(choice);
+  }
+
+  vote(choice, why = "") {
     const article = this.current;
     if (!article) return;
-    this.tick();
     const assignment = article.dataset.assignment;
     const op = {
       id: `${assignment}:${Date.now()}:${Math.random()}`,
       kind: "vote",
       assignment,
       choice,
+      why,
       reason: this.note.text,
-      seconds: (this.elapsed / 1000).toFixed(2),
+      seconds: this.time.seconds,
       guideline: this.guide.version,
       said_at: new Date().toISOString(),
     };
@@ -382,11 +384,8 @@ class AnnotatePair extends HTMLElement {
     if (this.note.close()) this.current?.focus({ preventScroll: true });
   }
 
-  // --- history ----------------------------------------------------------------------------------------------------
-
   async loadHistory() {
-    const details = this.querySelector("[data-history]");
-    if (!details.open) return;
+    if (!this.querySelector("[data-history]").open) return;
     await this.outbox.flush();
     const response = await fetch(this.dataset.historyUrl, { redirect: "manual" }).catch(() => null);
     if (response?.ok) this.querySelector("[data-history-list]").innerHTML = await response.text();

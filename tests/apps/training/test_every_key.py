@@ -59,6 +59,7 @@ OTHER = {
     "objective.lambda": 1.0,
     "evaluation.judge": "scorer-3",  # one that can be asked, and that no loop takes unless it is named
     "evaluation.prompts": 1,
+    "evaluation.every": 1,
 }
 WITH = {  # what a key waits for
     "filter.kind": {"filter.keep": 2},
@@ -163,6 +164,7 @@ def _run(run):
         "online": online,
         "prompts": (store_path(run.run_dir) / "prompts.jsonl").read_text() if spec.online else "",
         "rows": _plain(json.dumps(rows)),
+        "kept": [one.step for one in run.kept_steps.order_by("step")],
     }
 
 
