@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +127,16 @@ def in_turns(asks: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS) -> dic
         for name in names[first:] + names[:first]:
             answers[name].append(asks[name]())
     return answers
+
+
+def spread(name: str, rates: Mapping[str, Sequence[float]]) -> str:
+    """Say what the rounds of both sides gave: medians, their ratio, and how busy the machine was meanwhile."""
+    middle = {side: median(found) for side, found in rates.items()}
+    ours, peer = middle.values()
+    said = ", ".join(f"{side} {value:.4g}" for side, value in middle.items())
+    return (
+        f"{name}: medians of {len(rates['ours'])} rounds {said}, ratio {ours / peer:.2f}; load {os.getloadavg()[1]:.1f}"
+    )
 
 
 def last_core() -> int:

@@ -1,4 +1,4 @@
-"""The models and the pairs that the benchmarks use, made here from nothing; kept in var/bench-cache."""
+"""The models and the pairs that the benchmarks use, kept in var/bench-cache; all but SmolLM2 is made here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,28 @@ SHAPES = {
 
 
 def model_dir(name: str) -> Path:
-    """Return the directory of a model: `letters` is trained once (under a minute), the others have random weights."""
+    """Return the directory of a model: `letters` is trained once (under a minute), `smollm2` is SmolLM2-135M-Instruct,
+    downloaded once (93 MB), and the others have random weights.
+    """
     if name == "letters":
         from prefloop.worlds.letters.cache import cached_letters_policy
 
         return cached_letters_policy(CACHE, size="full")
+    if name == "smollm2":
+        return _smollm2()
     target = CACHE / f"qwen2-{name}"
     if not (target / "model.safetensors").exists():
         _make(name, target)
+    return target
+
+
+def _smollm2() -> Path:
+    from prefloop.worlds.chat.policy import make_policy
+
+    target = CACHE / "smollm2"
+    if not target.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        make_policy(target, seed=0, threads=1, told=lambda done, total, doing: None)
     return target
 
 
@@ -64,11 +78,12 @@ def _make(name: str, target: Path) -> None:
 
 
 def pairs_file(name: str, n: int) -> Path:
-    """Write n preference pairs as a snapshot: the letters world's own, or random words of the fixed lengths."""
+    """Write n preference pairs as a snapshot: of the letters or the chat world, or random words of fixed lengths."""
     CACHE.mkdir(parents=True, exist_ok=True)
     target = CACHE / f"pairs-{name}-{n}.jsonl"
     if not target.exists():
-        write_snapshot(target, _letters_pairs(n) if name == "letters" else _random_pairs(n))
+        make = {"letters": _letters_pairs, "smollm2": _chat_pairs}.get(name, _random_pairs)
+        write_snapshot(target, make(n))
     return target
 
 
@@ -91,6 +106,17 @@ def _letters_pairs(n: int) -> list[TrainingPair]:
     return pairs[:n]
 
 
+def _chat_pairs(n: int) -> list[TrainingPair]:
+    """Prompts of the chat world with answers of 32 to 96 words, drawn from those prompts: about a token a word."""
+    rng, texts = random.Random(0), prompt_texts("smollm2", n)
+    words = [word for text in prompt_texts("smollm2", 320) for word in text.split()]
+
+    def answer() -> str:
+        return " ".join(rng.choices(words, k=rng.randint(32, 96)))
+
+    return [TrainingPair(f"c{at}", text, answer(), answer(), float(at % 2)) for at, text in enumerate(texts)]
+
+
 def _random_pairs(n: int) -> list[TrainingPair]:
     rng = random.Random(0)
 
@@ -104,9 +130,13 @@ def _random_pairs(n: int) -> list[TrainingPair]:
 
 
 def prompt_texts(name: str, n: int) -> list[str]:
-    """Return n prompts: of the letters world, or random words of the fixed length."""
+    """Return n prompts: of the letters or the chat world, or random words of the fixed length."""
     if name == "letters":
         from prefloop.worlds.letters import corpus
 
         return [prompt.text for prompt in corpus.prompts("train")[:n]]
+    if name == "smollm2":
+        from prefloop.worlds.chat.prompts import prompts
+
+        return [prompt.text for prompt in prompts("train", seed=0)[:n]]
     return [pair.prompt for pair in _random_pairs(n)]

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from benchmarks._harness import now, serve
+from benchmarks._harness import matrix_peak, now, serve
 
 _loaded: dict[tuple[str, str, str], Any] = {}
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     job = dict(request)
-    return {"ours": ours, "transformers": peer, "law": law}[job.pop("do")](**job)
+    return {"ours": ours, "transformers": peer, "law": law, "work": work}[job.pop("do")](**job)
 
 
 def _policy(model: str, device: str, dtype: str) -> Any:
@@ -104,6 +104,12 @@ def law(model: str, prompt: str, device: str, dtype: str, **_: Any) -> dict[str,
     with torch.no_grad():
         logits = policy.model(torch.tensor([ids], device=device)).logits[0, -1].double()
     return {"law": logits.softmax(0).tolist()}
+
+
+def work(model: str, device: str, dtype: str, **_: Any) -> dict[str, Any]:
+    """Say what a sampled token needs at the least, 2 FLOPs a weight, and how fast matrices are multiplied here."""
+    n_weights = _policy(model, device, dtype).model.num_parameters()
+    return {"token_flops": 2 * n_weights, "peak": matrix_peak(device, dtype)}
 
 
 if __name__ == "__main__":

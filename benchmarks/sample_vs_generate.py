@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy import stats
 
-from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, parse, report
+from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, parse, report, spread
 from benchmarks._models import model_dir, prompt_texts
 
 SIDES = "benchmarks._sample_sides"
@@ -42,6 +42,7 @@ PLANS = {
     "letters": Plan("letters", n_prompts=32, max_tokens=96, wanted=2.0),
     "40m": Plan("40m", n_prompts=2, max_tokens=64, wanted=2.0, n_draws=200),
     "0.5b": Plan("0.5b", n_prompts=16, max_tokens=64, wanted=2.0),
+    "smollm2": Plan("smollm2", n_prompts=2, max_tokens=64, wanted=2.5, n_draws=100),
     "tiny": Plan("tiny", n_prompts=2, max_tokens=4, wanted=1.0),
 }
 
@@ -86,7 +87,9 @@ def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[C
             },
             rounds,
         )
-    rates = {side: max(a["tokens"] / a["seconds"] for a in answers) for side, answers in found.items()}
+        work = us.ask(do="work", prompts=prompts, **same)
+    every = {side: [a["tokens"] / a["seconds"] for a in answers] for side, answers in found.items()}
+    rates = {side: max(values) for side, values in every.items()}
     claim = Claim.at_least(
         f"sample {N_SAMPLES} a prompt, {name}", rates["ours"], rates["peer"], "tokens/s", plan.wanted
     )
@@ -95,7 +98,9 @@ def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[C
         f"{name}: chi-squared of {plan.n_draws} draws p = {fits[0]:.2f} (ours), {fits[1]:.2f} (peer); "
         f"{min(lengths):.1f} to {max(lengths):.1f} tokens a sample"
     )
-    return [claim], [note]
+    share = rates["ours"] * work["token_flops"] / work["peak"]
+    peak = f"{name}: MFU {share:.2f} of a measured matrix peak of {work['peak'] / 1e9:.0f} GFLOP/s"
+    return [claim], [note, spread(f"{name}, tokens/s", every), peak]
 
 
 def main() -> int:

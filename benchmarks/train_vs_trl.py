@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, parse, report
+from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, parse, report, spread
 from benchmarks._models import model_dir, pairs_file
 
 SIDES = "benchmarks._train_sides"
@@ -49,6 +49,7 @@ PLANS = {
     "letters": Plan("letters", batch=32, timed=4, lr=1e-4, wanted=3.0),
     "40m": Plan("40m", batch=4, timed=1, lr=1e-5, wanted=2.5, mfu=MFU, memory=0.6),
     "0.5b": Plan("0.5b", batch=16, timed=6, lr=1e-6, wanted=2.5),
+    "smollm2": Plan("smollm2", batch=2, timed=1, lr=1e-6, wanted=3.0, mfu=MFU, memory=0.6),
     "tiny": Plan("tiny", batch=2, timed=1, lr=1e-4, wanted=1.0, memory=1.0),
 }
 
@@ -80,6 +81,11 @@ def measure(
         found = in_turns(asks, rounds)
         peak = us.ask(do="matrix_peak", device=device, dtype=dtype)["flops"]
     n_pairs = plan.timed * plan.batch
+    rates = {
+        "ours": [n_pairs / (a["step_seconds"] + a["reference_seconds"]) for a in found["ours"]],
+        "TRL": [n_pairs / answer["step_seconds"] for answer in found["counted"]],
+    }
+    notes.append(spread(f"{name}, pairs/s, reference counted", rates))
     counted = min(answer["step_seconds"] + answer["reference_seconds"] for answer in found["ours"]) / n_pairs
     stepped = min(answer["step_seconds"] for answer in found["ours"]) / n_pairs
     peers = {key: min(a["step_seconds"] for a in found[key]) / n_pairs for key in ("counted", "precomputed")}

@@ -94,6 +94,10 @@ class TrainingPair:
     label_ids: tuple[str, ...] = ()
     target: str | None = None  # an answer to keep likely beside the pair (SLiC-HF, CLICK); None: the better one
     target_ids: tuple[int, ...] = ()
+    # which of them reached its longest length before it ended, so that it gets no end; ids say it themselves
+    first_cut: bool = False
+    second_cut: bool = False
+    target_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

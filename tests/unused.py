@@ -20,6 +20,7 @@ CALLED = {
     "*/apps.py:*Config": "Django",
     "*/management/commands/*.py:*": "Django",
     "apps/*.py:Meta": "Django",
+    "apps/*.py:as_sqlite": "Django, which compiles expressions for each database",
     "apps/*.py:clean_*": "Django's forms",
     "apps/*.py:label_from_instance": "Django's forms",
     "apps/*.py:to_python": "Django's forms",

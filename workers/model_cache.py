@@ -11,10 +11,9 @@ from django.conf import settings
 
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
-from prefloop.checkpoints import check_checkpoint_dir
-from prefloop.engine.hardware import dtype_named
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model
 from workers import vllm_servers
+from workers.precision import dtype_of
 
 MOST_MODELS = 4
 M = TypeVar("M", Policy, RewardModel)
@@ -26,10 +25,6 @@ _lock = Lock()
 
 def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def dtype() -> torch.dtype:
-    return dtype_named(settings.PRECISION, device())
 
 
 def use_threads() -> None:
@@ -61,8 +56,7 @@ def policy(checkpoint: Checkpoint) -> Policy:
             _make_room()
             use_threads()
             path = store_path(checkpoint.path)
-            check_checkpoint_dir(path)
-            found = load_policy(path, device=device(), dtype=dtype())
+            found = load_policy(path, device=device(), dtype=dtype_of(path, device()))
             _put(_policies, checkpoint.fingerprint, found)
         return found
 
@@ -75,8 +69,7 @@ def reward_model(checkpoint: Checkpoint) -> RewardModel:
             _make_room()
             use_threads()
             path = store_path(checkpoint.path)
-            check_checkpoint_dir(path)
-            found = load_reward_model(path, device=device(), dtype=dtype())
+            found = load_reward_model(path, device=device(), dtype=dtype_of(path, device()))
             _put(_reward_models, checkpoint.fingerprint, found)
         return found
 

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+import torch
 from django.conf import settings
 
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from prefloop.policy.vllm_client import same_shape
 from prefloop.policy.vllm_server import VllmServer, start_vllm
+from workers.precision import dtype_of
 
 log = structlog.get_logger()
 LOOK_SECONDS = 1.0
@@ -104,13 +106,14 @@ def stop() -> None:
 def _start(checkpoint: Checkpoint, device: str, check: Callable[[], None], *, small: bool) -> VllmServer:
     on_cpu = device == "cpu"
     began = time.monotonic()
+    path = store_path(checkpoint.path)
     server = start_vllm(
-        store_path(checkpoint.path),
+        path,
         python=settings.VLLM_PYTHON,
         log_path=Path(settings.VAR_DIR)
         / "vllm"
         / f"{os.environ.get('PREFLOOP_QUEUE', 'foreground')}-{os.getpid()}.log",
-        dtype="float32" if on_cpu else "bfloat16",  # as model_cache loads it
+        dtype="bfloat16" if dtype_of(path, device) == torch.bfloat16 else "float32",  # vLLM has no float64
         eager=on_cpu,
         arguments=(*settings.VLLM_ARGUMENTS, *(("--gpu-memory-utilization", SHARE_BESIDE_TRAINING) if small else ())),
         check=check,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 import nh3
@@ -23,6 +24,8 @@ from pygments.formatters.html import HtmlFormatter  # type: ignore[import-untype
 from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
 from pygments.token import STANDARD_TYPES  # type: ignore[import-untyped]
 from pygments.util import ClassNotFound  # type: ignore[import-untyped]
+
+from apps.core import formulas
 
 MAX_SHOWN = 200_000  # characters; what is longer is cut, and says so
 MAX_MARKDOWN = 20_000  # characters; longer texts are shown as they are: Markdown's worst cases are quadratic
@@ -76,14 +79,25 @@ def _highlight(code: str, language: str, _attributes: str) -> str:
     return str(highlight(code, lexer, HtmlFormatter(nowrap=True)))
 
 
-def _markdown() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False, "highlight": _highlight, "maxNesting": 20})
+class Level(IntEnum):
+    """How a text is shown, by what its length and marks allow. Two answers side by side get the plainer of theirs."""
+
+    FORMULAS = 0
+    MARKDOWN = 1
+    PLAIN = 2
+
+
+def _markdown(level: Level) -> MarkdownIt:
+    # a line break is kept: in letters, poems and lists of models it is part of the answer
+    markdown = MarkdownIt("commonmark", {"html": False, "highlight": _highlight, "maxNesting": 20, "breaks": True})
     markdown.enable(["table", "strikethrough"])
     markdown.add_render_rule("image", _image)
+    if level == Level.FORMULAS:
+        markdown.use(formulas.formulas_plugin)
     return markdown
 
 
-_MARKDOWN = _markdown()
+_MARKDOWN = {level: _markdown(level) for level in (Level.FORMULAS, Level.MARKDOWN)}
 
 
 def _clean(html: str) -> str:
@@ -91,24 +105,36 @@ def _clean(html: str) -> str:
         html,
         tags=_TAGS,
         attributes={"a": {"href", "title"}, "ol": {"start"}},
-        allowed_classes={"span": _CODE_CLASSES | {"no-image"}, "pre": _CODE_CLASSES, "code": _CODE_CLASSES},
+        allowed_classes={
+            "span": _CODE_CLASSES | formulas.CLASSES | {"no-image"},
+            "pre": _CODE_CLASSES,
+            "code": _CODE_CLASSES,
+        },
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow ugc",
         strip_comments=True,
     )
 
 
-def model_text_html(text: str) -> SafeString:
+def level_of(text: str) -> Level:
+    """Texts over MAX_MARKDOWN characters, or with a line over MAX_LINE, are plain; many formulas stay as written."""
+    if len(text) > MAX_MARKDOWN or any(len(line) > MAX_LINE for line in text.split("\n")):
+        return Level.PLAIN
+    return Level.MARKDOWN if formulas.has_too_many(text) else Level.FORMULAS
+
+
+def model_text_html(text: str, beside: str = "") -> SafeString:
     """Render Markdown by a model or an unknown author: never a script, an image, or a disguised character.
 
-    Texts over MAX_MARKDOWN characters, or with a line over MAX_LINE, are shown as plain text; over MAX_SHOWN they are
-    cut.
+    `beside`: the text that it is compared with; both are shown the same way, the plainer one. Texts over MAX_SHOWN
+    characters are cut.
     """
     if not text:
         return mark_safe('<p class="text-empty">(empty answer)</p>')
     n_hidden = len(text) - MAX_SHOWN
     note = f'<p class="text-cut">{n_hidden:,} more characters are not shown.</p>' if n_hidden > 0 else ""
     shown = visible_controls(text[:MAX_SHOWN])
-    if len(shown) > MAX_MARKDOWN or any(len(line) > MAX_LINE for line in shown.split("\n")):
+    level = max(level_of(shown), level_of(visible_controls(beside[:MAX_SHOWN])))
+    if level == Level.PLAIN:
         return mark_safe(f'<pre class="raw">{escape(shown)}</pre>{note}')  # noqa: S308 (escaped)
-    return mark_safe(_clean(_MARKDOWN.render(shown)) + note)  # noqa: S308 (an allow-list over the whole output)
+    return mark_safe(_clean(_MARKDOWN[level].render(shown)) + note)  # noqa: S308 (an allow-list over the whole output)

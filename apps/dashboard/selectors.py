@@ -210,6 +210,10 @@ _VERBS = {
     "review gate left": ("skip", gettext_noop("let %(target)s continue without the remaining labels"), ""),
     "override.create": ("override", gettext_noop("corrected a judge"), gettext_noop("corrected judges %(n)d times")),
     "override.withdraw": ("undo", gettext_noop("undid a correction"), gettext_noop("undid %(n)d corrections")),
+    "adjudication.create": ("check", gettext_noop("decided a split pair"), gettext_noop("decided %(n)d split pairs")),
+    "adjudication.withdraw": ("undo", gettext_noop("undid a decision"), gettext_noop("undid %(n)d decisions")),
+    "annotator.exclude": ("person", gettext_noop("excluded the labels of a person"), ""),
+    "annotator.include": ("undo", gettext_noop("counted a person's labels again"), ""),
     "data.import": ("upload", gettext_noop("imported a file"), gettext_noop("imported %(n)d files")),
     "data.export": ("download", gettext_noop("exported labels"), gettext_noop("exported labels %(n)d times")),
     "guideline.add": (

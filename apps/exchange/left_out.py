@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from apps.core.chunks import chunks
 from apps.labels.flags import flags_of
 from apps.labels.models import Preference, Score, Verdict
-from apps.labels.selectors import label_judge, labels_of, standing_votes
+from apps.labels.selectors import counting_votes, label_judge, labels_of
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, ready
 from apps.samples.models import Comparison, comparable
@@ -114,7 +114,7 @@ def _effective(project: Project, wanted: QuerySet[Comparison]) -> dict[str, int]
     if not without.exists():
         return said
     here = OuterRef("pk")
-    voted = standing_votes().filter(comparison=here, choice__in=OUTCOMES)
+    voted = counting_votes().filter(comparison=here, choice__in=OUTCOMES)
     judged = Verdict.objects.filter(comparison=here)
     scored = Score.objects.filter(Q(completion=OuterRef("first_id")) | Q(completion=OuterRef("second_id")))
     judge = label_judge(project)
@@ -135,7 +135,7 @@ def _human(wanted: QuerySet[Comparison]) -> dict[str, int]:
     for some in chunks(ids, 1_000):
         found = labels_of(comparison_ids=some, judge=None, with_overrides=False)
         said.update(label.outcome for label in found.values())
-        voted = standing_votes().filter(comparison__in=set(some) - found.keys())
+        voted = counting_votes().filter(comparison__in=set(some) - found.keys())
         n_split = voted.filter(choice__in=OUTCOMES).order_by().values("comparison").distinct().count()
         said.update(split=n_split, no_vote=len(some) - len(found) - n_split)
     return dict(said)

@@ -18,7 +18,7 @@ from django.db.models import Count, Max, Sum
 from django.db.models.functions import Length
 
 from apps.labels.models import Verdict
-from apps.labels.selectors import standing_votes
+from apps.labels.selectors import counting_votes
 from apps.policies.spending import NANOS, cost_nanos
 from apps.projects.models import Project
 from apps.prompts.models import ready
@@ -86,6 +86,7 @@ def _version(project: Project) -> str:
         comparisons.aggregate(last=Max("votes__id"))["last"],
         *comparisons.exclude(gold="").aggregate(last=Max("id"), n=Count("id")).values(),
         project.import_batches.filter(ready=True).count(),
+        *project.exclusions.aggregate(last=Max("id"), lifted=Count("lifted_at")).values(),
         *project.endpoints.aggregate(a=Sum("input_price"), b=Sum("output_price")).values(),
     ]
     return "-".join(str(part) for part in parts)
@@ -238,7 +239,7 @@ def _truth(project: Project) -> tuple[dict[int, str], dict[int, str], Share]:
     comparisons = Comparison.objects.filter(ready(), comparable(), project=project).order_by()
     gold = dict(comparisons.exclude(gold="").values_list("id", "gold"))
     counts: dict[int, list[int]] = defaultdict(lambda: [0] * len(OUTCOMES))
-    votes = standing_votes().filter(comparison__in=comparisons.values("pk"), choice__in=OUTCOMES).order_by()
+    votes = counting_votes().filter(comparison__in=comparisons.values("pk"), choice__in=OUTCOMES).order_by()
     for comparison_id, choice, n in votes.values_list("comparison_id", "choice").annotate(n=Count("id")):
         counts[comparison_id][OUTCOME_CODES[choice]] = n
     people: dict[int, str] = {}

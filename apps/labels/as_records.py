@@ -8,6 +8,7 @@ from typing import TypedDict, cast
 
 from apps.core.chunks import chunks
 from apps.labels.models import Override, Ranking, Score, Verdict, Vote
+from apps.labels.selectors import counted
 from prefloop.judging.verdicts import ORDER_OF_CODE
 from prefloop.records import (
     PairIndex,
@@ -63,11 +64,13 @@ def said_of(
 
 
 def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[int, list[RecordVote]]:
-    """Votes for export. Withdrawn votes are left out, and so are votes that come from a ranking."""
+    """Votes for export. Withdrawn votes and those of excluded people are left out, and so are votes that come from a
+    ranking.
+    """
     out: dict[int, list[RecordVote]] = defaultdict(list)
     for ids in chunks(list(pairs), 500):
         given = Vote.objects.filter(comparison__in=ids, ranking__isnull=True)
-        rows = list(given.order_by("comparison__prompt_id", "id"))
+        rows = list((given if taken_back else counted(given)).order_by("comparison__prompt_id", "id"))
         back = {row.pk: row.supersedes_id for row in rows}
         gone: set[int | None] = set()
         for row in rows:
@@ -90,6 +93,7 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                     seconds=row.seconds,
                     guideline=row.guideline,
                     reason=row.reason,
+                    adjudication=row.adjudication,
                 )
             )
     return out
@@ -123,10 +127,13 @@ def _verdicts(pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str]) ->
 def _overrides(
     pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str], with_taken_back: bool
 ) -> dict[int, list[RecordOverride]]:
-    """Decisions for export: current and replaced ones, but not withdrawn ones, nor an agreement without a label."""
+    """Decisions for export: current and replaced ones, but not withdrawn ones, those of excluded people, or an
+    agreement without a label.
+    """
     out: dict[int, list[RecordOverride]] = defaultdict(list)
     for ids in chunks(list(pairs), 500):
-        rows = list(Override.objects.filter(comparison__in=ids).order_by("comparison__prompt_id", "id"))
+        given = Override.objects.filter(comparison__in=ids)
+        rows = list((given if with_taken_back else counted(given)).order_by("comparison__prompt_id", "id"))
         taken_back = set() if with_taken_back else {row.supersedes_id for row in rows if row.kind == "withdrawn"}
         for row in rows:
             if row.kind == "withdrawn" or row.pk in taken_back or not row.choice:

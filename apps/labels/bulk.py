@@ -40,7 +40,8 @@ class Annotations:
     answers: Sequence[Sequence[int]]  # its completions, in the order of the record's answers
     pairs: Sequence[dict[PairIndex, int]]  # its comparisons
     judges: dict[str, Judge]
-    heads: dict[tuple[int, str], _Head] = field(default_factory=dict)  # by comparison and rater
+    # by comparison, rater, and whether it is an adjudication
+    heads: dict[tuple[int, str, bool], _Head] = field(default_factory=dict)
     verdict_keys: set[tuple[int, int, str, int]] = field(default_factory=set)  # judge, comparison, order, sample
     n_ranked: dict[tuple[int, int], int] = field(default_factory=dict)  # verdicts of rankings, by judge and comparison
     last_score: dict[tuple[int, int], int] = field(default_factory=dict)  # sample of it, by judge and answer
@@ -51,8 +52,8 @@ class Annotations:
         votes = Vote.objects.filter(**there, superseded_by__isnull=True)
         given = votes.filter(ranking__isnull=True).exclude(choice="withdrawn")
         spoken = set(given.values_list("id", flat=True))
-        for comparison, rater, pk in votes.values_list("comparison_id", "rater", "id"):
-            self.heads[comparison, rater] = _Head(pk, pk in spoken)
+        for comparison, rater, adjudicates, pk in votes.values_list("comparison_id", "rater", "adjudication", "id"):
+            self.heads[comparison, rater, adjudicates] = _Head(pk, pk in spoken)
         verdicts = Verdict.objects.filter(**there)
         self.verdict_keys = set(verdicts.values_list("judge_id", "comparison_id", "order", "sample"))
         for judge, comparison, order, sample in self.verdict_keys:
@@ -101,15 +102,17 @@ class Annotations:
                     self.n_ranked[whose] = sample + 1
                     verdicts.append((*whose, "", sample, "ok", outcome))
                 else:
-                    votes.append((comparison, ranking.rater, outcome, key))
+                    votes.append((comparison, ranking.rater, False, outcome, key))
         rows_insert(Verdict, ("judge_id", "comparison_id", "order", "sample", "state", "outcome"), verdicts)
         # who has voted on a pair itself has said what they think of it
         spoken = {whose for whose, head in self.heads.items() if head.spoken}
         if votes:
             each = zip(self.records, self.pairs, strict=True)
-            spoken |= {(pairs[vote.pair], vote.rater) for record, pairs in each for vote in record.votes}
-        votes = [row for row in votes if row[:2] not in spoken]
-        self._votes_in_line(("comparison_id", "rater", "choice", "ranking_id"), votes, spoken=False)
+            spoken |= {
+                (pairs[vote.pair], vote.rater, vote.adjudication) for record, pairs in each for vote in record.votes
+            }
+        votes = [row for row in votes if row[:3] not in spoken]
+        self._votes_in_line(("comparison_id", "rater", "adjudication", "choice", "ranking_id"), votes, spoken=False)
 
     def votes(self) -> None:
         """Later votes of one person on one comparison supersede earlier ones; ids stay in the record's order."""
@@ -117,6 +120,7 @@ class Annotations:
             (
                 pairs[vote.pair],
                 vote.rater,
+                vote.adjudication,
                 "skip" if vote.choice == "skip" else outcome_of(vote.choice),
                 _order(vote.order),
                 time_of(vote.at) if vote.at else None,
@@ -127,16 +131,16 @@ class Annotations:
             for record, pairs in zip(self.records, self.pairs, strict=True)
             for vote in record.votes
         ]
-        names = ("comparison_id", "rater", "choice", "order", "at", "seconds", "guideline", "reason")
+        names = ("comparison_id", "rater", "adjudication", "choice", "order", "at", "seconds", "guideline", "reason")
         self._votes_in_line(names, rows, spoken=True)
 
     def _votes_in_line(self, names: tuple[str, ...], rows: list[tuple[Any, ...]], *, spoken: bool) -> None:
-        """Insert votes (comparison and rater first), each in place of its rater's last one on the comparison."""
+        """Insert votes (comparison, rater and adjudication first), each in place of its rater's last."""
         ids = ids_reserve(Vote, len(rows)) if rows else []
         heads = self.heads
         made = []
         for key, row in zip(ids, rows, strict=True):
-            whose = (row[0], row[1])
+            whose = (row[0], row[1], row[2])
             before = heads.get(whose)
             made.append((*row, None if before is None else before.id))
             heads[whose] = _Head(key, spoken)

@@ -12,7 +12,8 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from numpy.typing import NDArray
 
 from apps.core.columns import coded, fetch
-from apps.labels.models import Judge, Verdict, Vote
+from apps.labels.models import Exclusion, Judge, Verdict, Vote
+from apps.labels.selectors import counted
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, ready
 from apps.samples.models import Comparison, Completion, comparable
@@ -25,10 +26,14 @@ from prefloop.types import OUTCOME_CODES, OUTCOMES
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_ORDER = {code: order[0] for code, order in ORDER_OF_CODE.items()}
+ORDER = {code: order[0] for code, order in ORDER_OF_CODE.items()}
 UNKNOWN_ORDER = -1
 # what each code may be: such columns travel together
-_OUTCOMES, _ORDERS, _STATES = range(MISSING, len(OUTCOMES)), range(UNKNOWN_ORDER, 2), range(OTHER_STATE, len(OUTCOMES))
+OUTCOME_RANGE, ORDERS, _STATES = (
+    range(MISSING, len(OUTCOMES)),
+    range(UNKNOWN_ORDER, 2),
+    range(OTHER_STATE, len(OUTCOMES)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def pairs_of(project: Project) -> Pairs:
         id=(int, "id"),
         first=(int, "first_id"),
         second=(int, "second_id"),
-        gold=(_OUTCOMES, coded("gold", OUTCOME_CODES, default=MISSING)),
+        gold=(OUTCOME_RANGE, coded("gold", OUTCOME_CODES, default=MISSING)),
     )
     answers = fetch(
         Completion.objects.filter(project=project),
@@ -107,17 +112,18 @@ def _rounds(project: Project, ids: Ints) -> tuple[tuple[str, ...], Ints]:
 
 
 def votes_of(project: Project, pairs: Pairs) -> Said:
-    """Fetch each person's last vote on each comparison, unless it was withdrawn; by item, then rater."""
-    replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
+    """Fetch each person's last blind vote on each comparison, unless it was withdrawn or does not count (an excluded
+    person's); by item, then rater.
+    """
     rows = fetch(
-        Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, "skip"]).exclude(pk__in=replaced),
+        current_votes(project),
         item=(int, "comparison_id"),
         rater=(str, "rater"),
-        outcome=(_OUTCOMES, coded("choice", OUTCOME_CODES, default=SKIP)),
-        order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
+        outcome=(OUTCOME_RANGE, coded("choice", OUTCOME_CODES, default=SKIP)),
+        order=(ORDERS, coded("order", ORDER, default=UNKNOWN_ORDER)),
     )
     names, rater = rows["rater"]
-    item, known = _places(pairs, rows["item"])
+    item, known = places(pairs, rows["item"])
     order = np.argsort(item[known] * max(len(names), 1) + rater[known])
     kept = known[order]
     n = len(order)
@@ -132,6 +138,14 @@ def votes_of(project: Project, pairs: Pairs) -> Said:
     )
 
 
+def current_votes(project: Project) -> QuerySet[Vote]:
+    """Return the votes that figures are made of; asked so that the database reads the votes once."""
+    replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
+    blind = Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, "skip"], adjudication=False)
+    rows = blind.exclude(pk__in=replaced)
+    return counted(rows) if Exclusion.objects.filter(project=project, lifted_at=None).exists() else rows
+
+
 def verdicts_of(project: Project, pairs: Pairs) -> Said:
     """Fetch every verdict, by item, judge, order and sample."""
     judges = np.sort(np.array(Judge.objects.filter(project=project).values_list("id", flat=True), dtype=np.int64))
@@ -142,14 +156,14 @@ def verdicts_of(project: Project, pairs: Pairs) -> Said:
         Verdict.objects.filter(judge__in=judges.tolist()),
         item=(int, "comparison_id"),
         judge=(range(int(judges[0]), int(judges[-1]) + 1), "judge_id"),
-        order=(_ORDERS, coded("order", _ORDER, default=UNKNOWN_ORDER)),
+        order=(ORDERS, coded("order", ORDER, default=UNKNOWN_ORDER)),
         sample=(range(2**15), "sample"),
         outcome=(_STATES, coded("outcome", OUTCOME_CODES, default=coded("state", STATE_CODES, default=OTHER_STATE))),
         p=(float, "p_first"),
     )
-    item, known = _places(pairs, rows["item"])
+    item, known = places(pairs, rows["item"])
     key = item * len(judges) + np.searchsorted(judges, rows["judge"])
-    key = (key * len(_ORDERS) + rows["order"] - UNKNOWN_ORDER) * 2**15 + rows["sample"]
+    key = (key * len(ORDERS) + rows["order"] - UNKNOWN_ORDER) * 2**15 + rows["sample"]
     kept = known[np.argsort(key[known])]
     return Said(
         item[kept],
@@ -169,7 +183,7 @@ def _distinct(judges: Ints) -> Ints:
     return np.flatnonzero(np.bincount(judges - low)) + low
 
 
-def _places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
+def places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
     """Return each row's index among the pairs, and which rows have one: those of an unfinished import have none."""
     if not len(pairs.id):
         return np.zeros(len(ids), dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -250,6 +264,7 @@ def content_version(project: Project) -> str:
         comparisons.aggregate(last=Max("overrides__id")),
         Verdict.objects.filter(judge__project=project).aggregate(last=Max("id")),
         ImportBatch.objects.filter(project=project, ready=True).aggregate(n=Count("id"), last=Max("id")),
+        Exclusion.objects.filter(project=project).aggregate(last=Max("id"), lifted=Count("lifted_at")),
     ]
     words = "-".join(".".join(str(value or 0) for value in part.values()) for part in parts)
     return hashlib.sha256(words.encode()).hexdigest()[:12]

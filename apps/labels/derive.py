@@ -10,7 +10,8 @@ Rules that are easy to get wrong:
    below what people said blind.
 2. Skips and withdrawn votes are kept but do not count.
 3. Two equal answers have no label, whatever votes or verdicts they have.
-4. A ranking comes with a vote, or with a verdict shown in no order, on each of its pairs; nothing else reads it.
+4. What an excluded person said is kept and does not count: neither votes, nor adjudications, nor decisions.
+5. A ranking comes with a vote, or with a verdict shown in no order, on each of its pairs; nothing else reads it.
 """
 
 from __future__ import annotations
@@ -28,16 +29,19 @@ if TYPE_CHECKING:
     from apps.labels.models import Verdict
 
 
-def vote_of_each(votes: Iterable[VoteEvent]) -> dict[str, VoteEvent]:
-    """Give each person's vote that stands: their last one, unless it took the earlier ones back."""
+def vote_of_each(votes: Iterable[VoteEvent], *, adjudications: bool = False) -> dict[str, VoteEvent]:
+    """Give each person's vote that counts: their last one, unless it took the earlier ones back or they are excluded.
+
+    Blind votes, or the adjudications: a person may have one of each on a comparison.
+    """
     kept: dict[str, VoteEvent] = {}
-    votes = list(votes)
+    votes = [vote for vote in votes if vote.adjudication == adjudications]
     replaced = {vote.supersedes for vote in votes}
     for vote in votes:
         now = kept.get(vote.rater)
         if vote.id not in replaced and (now is None or (vote.at, vote.id) > (now.at, now.id)):
             kept[vote.rater] = vote
-    return {rater: vote for rater, vote in kept.items() if vote.choice != "withdrawn"}
+    return {rater: vote for rater, vote in kept.items() if vote.choice != "withdrawn" and not vote.excluded}
 
 
 def standing_override(overrides: Iterable[OverrideEvent]) -> OverrideEvent | None:
@@ -46,7 +50,9 @@ def standing_override(overrides: Iterable[OverrideEvent]) -> OverrideEvent | Non
     if not overrides:
         return None
     replaced = {event.supersedes for event in overrides}
-    standing = [event for event in overrides if event.id not in replaced and event.kind != "withdrawn"]
+    standing = [
+        event for event in overrides if event.id not in replaced and event.kind != "withdrawn" and not event.excluded
+    ]
     return max(standing, key=lambda event: (event.at, event.id), default=None)
 
 
@@ -63,15 +69,16 @@ def majority(votes: Iterable[VoteEvent]) -> Outcome | None:
 
 def derive(*, votes: Iterable[VoteEvent], overrides: Iterable[OverrideEvent], judge: JudgeLabel | None) -> Label | None:
     """Return the effective label of one comparison; None if it has no votes or verdicts."""
+    votes = list(votes)
     decision = standing_override(overrides)
     if decision is not None and decision.kind == "override":
         without = derive(votes=votes, overrides=(), judge=judge)
         return _hard(decision.choice, "override", [f"override:{decision.id}"], without)
-    standing = vote_of_each(votes).values()
-    settled = [vote for vote in standing if vote.adjudication and vote.choice in OUTCOMES]
+    settled = [vote for vote in vote_of_each(votes, adjudications=True).values() if vote.choice in OUTCOMES]
     if settled:
         last = max(settled, key=lambda vote: (vote.at, vote.id))
         return _hard(last.choice, "adjudication", [f"vote:{last.id}"])
+    standing = vote_of_each(votes).values()
     chosen = majority(standing)
     if chosen is not None:
         counted = sorted(vote.id for vote in standing if vote.choice in OUTCOMES)

@@ -236,7 +236,7 @@ class Vote(TimeStamped):
     seconds = models.FloatField(null=True)
     guideline = models.CharField(max_length=40, blank=True)  # the version that was on the screen
     reason = models.TextField(blank=True)
-    adjudication = models.BooleanField(default=False)
+    adjudication = models.BooleanField(default=False)  # given seeing the votes of people who split; never a blind one
     # where this vote is what a ranking says of the pair, and was not given by itself
     ranking = models.ForeignKey("Ranking", null=True, on_delete=models.CASCADE, related_name="votes", db_index=False)
     supersedes = models.OneToOneField("self", null=True, on_delete=models.PROTECT, related_name="superseded_by")
@@ -245,7 +245,7 @@ class Vote(TimeStamped):
         app_label = "rankings"
         constraints = [
             models.UniqueConstraint(
-                fields=["comparison", "rater"],
+                fields=["comparison", "rater", "adjudication"],
                 condition=Q(supersedes__isnull=True),
                 name="vote_first_once_per_rater",
             ),
@@ -278,6 +278,7 @@ class Override(TimeStamped):
     judge_outcome = models.CharField(max_length=12, blank=True)  # what the judge's label was at that moment
     reason = models.TextField(blank=True)
     at = models.DateTimeField(null=True)
+    together = models.CharField(max_length=32, blank=True)  # shared by decisions made, and undone, in one step
     supersedes = models.OneToOneField("self", null=True, on_delete=models.PROTECT, related_name="superseded_by")
 
     class Meta:
@@ -294,6 +295,30 @@ class Override(TimeStamped):
     def is_correction(self) -> bool:
         """Whether it differs from the judge's label; choosing the judge's own label is agreeing."""
         return self.kind == "override" and self.choice != self.judge_outcome
+
+
+class Exclusion(TimeStamped):
+    """A person whose votes and decisions do not count, from a date or all of them. Nothing is deleted: lifting the
+    exclusion makes them count again.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="exclusions")
+    rater = models.CharField(max_length=150)  # as votes and decisions name them
+    since = models.DateTimeField(null=True)  # when the first label was given that does not count; None: all of them
+    reason = models.TextField(blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    lifted_at = models.DateTimeField(null=True)
+    lifted_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "rater"], condition=Q(lifted_at__isnull=True), name="exclusion_once_per_person"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rater} is excluded from {self.project_id}"
 
 
 class Ranking(TimeStamped):

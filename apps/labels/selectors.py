@@ -4,38 +4,72 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeVar, cast
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.labels.derive import derive, judge_label, majority, standing_override, vote_of_each
-from apps.labels.models import Judge, Override, Score, Verdict, Vote
+from apps.labels.models import Exclusion, Judge, Override, Score, Verdict, Vote
 from apps.labels.types import Events, JudgeLabel, Label, OverrideEvent, VoteEvent
 from apps.projects.models import Project
 from apps.samples.models import Comparison
 from prefloop.types import OrderPolicy, Outcome
 
+Said = TypeVar("Said", bound=Model)
 CHUNK = 1_000  # comparisons a transaction, some 25 ms: SQLite has one writer, and people vote meanwhile
 _CHUNK = 500
-_VOTE = ("comparison_id", "id", "rater", "choice", "made_at", "supersedes_id", "adjudication")
+_VOTE = ("comparison_id", "id", "rater", "choice", "made_at", "supersedes_id", "adjudication", "excluded")
+_OVERRIDE = (
+    "comparison_id", "id", "rater", "judge__name", "kind", "choice", "made_at", "supersedes_id", "excluded",
+)  # fmt: skip
+
+
+def is_excluded() -> Exists:
+    """Say in SQL whether the person of a vote or decision is excluded for the time at which it was given."""
+    given = Coalesce(OuterRef("at"), OuterRef("created_at"))
+    theirs = Exclusion.objects.filter(project=OuterRef("comparison__project"), rater=OuterRef("rater"), lifted_at=None)
+    return Exists(theirs.filter(Q(since=None) | Q(since__lte=given)))
+
+
+def counted(rows: QuerySet[Said]) -> QuerySet[Said]:
+    """Leave out the votes or decisions of excluded people."""
+    return rows.filter(~is_excluded())
 
 
 def standing_votes() -> QuerySet[Vote]:
-    """Return the current votes: neither replaced nor withdrawn."""
-    return Vote.objects.filter(superseded_by__isnull=True).exclude(choice="withdrawn")
+    """Return the current blind votes: neither replaced nor withdrawn, those of excluded people among them."""
+    return Vote.objects.filter(superseded_by__isnull=True, adjudication=False).exclude(choice="withdrawn")
+
+
+def counting_votes() -> QuerySet[Vote]:
+    """Return the current blind votes that labels and reports are made of."""
+    return counted(standing_votes())
+
+
+def standing_adjudications() -> QuerySet[Vote]:
+    """Return the current adjudications that count."""
+    given = Vote.objects.filter(superseded_by__isnull=True, adjudication=True)
+    return counted(given.exclude(choice="withdrawn"))
 
 
 def standing_decisions() -> QuerySet[Override]:
-    """Return the current decisions: neither replaced nor withdrawn."""
-    return Override.objects.filter(superseded_by__isnull=True).exclude(kind="withdrawn")
+    """Return the current decisions that count: not replaced, withdrawn, or by an excluded person."""
+    return counted(Override.objects.filter(superseded_by__isnull=True).exclude(kind="withdrawn"))
 
 
 def last_vote(comparison: Comparison, user: User) -> Vote | None:
     """Give the end of this person's line of votes on a comparison, which may be a withdrawal."""
-    return Vote.objects.filter(comparison=comparison, user=user, superseded_by__isnull=True).first()
+    mine = Vote.objects.filter(comparison=comparison, user=user, adjudication=False)
+    return mine.filter(superseded_by__isnull=True).first()
+
+
+def last_adjudication(comparison: Comparison, user: User) -> Vote | None:
+    """Give the end of this person's line of adjudications on a comparison, which may be a withdrawal."""
+    mine = Vote.objects.filter(comparison=comparison, user=user, adjudication=True)
+    return mine.filter(superseded_by__isnull=True).first()
 
 
 def last_decision(comparison: Comparison, user: User) -> Override | None:
@@ -115,9 +149,9 @@ def vote_events(comparison_ids: Sequence[int]) -> dict[int, list[VoteEvent]]:
     votes: dict[int, list[VoteEvent]] = defaultdict(list)
     for ids in chunks(comparison_ids, CHUNK):
         said = Vote.objects.filter(among("comparison_id", ids)).order_by("id")
-        rows = said.annotate(made_at=Coalesce("at", "created_at")).values_list(*_VOTE)
-        for key, pk, rater, choice, at, supersedes, adjudication in rows:
-            votes[key].append(VoteEvent(pk, rater, choice, at, supersedes, adjudication))
+        rows = said.annotate(made_at=Coalesce("at", "created_at"), excluded=is_excluded()).values_list(*_VOTE)
+        for key, pk, rater, choice, at, supersedes, adjudication, excluded in rows:
+            votes[key].append(VoteEvent(pk, rater, choice, at, supersedes, adjudication, excluded))
     return votes
 
 
@@ -125,10 +159,10 @@ def override_events(comparison_ids: Sequence[int]) -> dict[int, list[OverrideEve
     """Read every decision on these comparisons, replaced and withdrawn ones among them."""
     overrides: dict[int, list[OverrideEvent]] = defaultdict(list)
     for ids in chunks(comparison_ids, CHUNK):
-        for row in Override.objects.filter(among("comparison_id", ids)).select_related("judge").order_by("id"):
-            at = row.at or row.created_at
-            event = OverrideEvent(row.pk, row.rater, row.judge.name, row.kind, row.choice, at, row.supersedes_id)
-            overrides[row.comparison_id].append(event)
+        said = Override.objects.filter(among("comparison_id", ids)).order_by("id")
+        rows = said.annotate(made_at=Coalesce("at", "created_at"), excluded=is_excluded()).values_list(*_OVERRIDE)
+        for key, *event in rows:
+            overrides[key].append(OverrideEvent(*event))
     return overrides
 
 

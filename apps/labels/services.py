@@ -141,6 +141,7 @@ def vote_withdraw(*, vote: Vote, now: datetime) -> Vote:
         order=vote.order,
         at=now,
         guideline=vote.guideline,
+        adjudication=vote.adjudication,
         supersedes=vote,
     )
     return vote_append(vote=taken_back, now=now)

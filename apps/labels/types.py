@@ -22,7 +22,8 @@ class VoteEvent:
     choice: str
     at: datetime
     supersedes: int | None = None
-    adjudication: bool = False
+    adjudication: bool = False  # given seeing the votes of the others, where they split
+    excluded: bool = False  # by a person whose labels do not count (Exclusion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class OverrideEvent:
     choice: str
     at: datetime
     supersedes: int | None = None
+    excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

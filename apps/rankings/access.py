@@ -35,6 +35,15 @@ def project_for_review(user: Person, slug: str) -> Project:
     return project
 
 
+def project_for_adjudication(user: Person, slug: str) -> Project:
+    """The project for leads and above, who see other people's votes and decide where they split."""
+    return access.project_for(user, slug, Role.LEAD)
+
+
+def comparison_for_adjudication(user: Person, slug: str, comparison_id: int) -> Comparison:
+    return comparison_for(user, slug, comparison_id, Role.LEAD)
+
+
 def may_review(user: Person, project: Project) -> bool:
     least = Role.ANNOTATOR if project.annotators_may_override else Role.LEAD
     return access.has_role(user, project, least)

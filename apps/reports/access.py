@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from django.http import Http404
+
+from apps.labels.models import Exclusion
 from apps.projects.access import Person, project_for
 from apps.projects.models import Project, Role
+
+
+def exclusion_for_write(user: Person, slug: str, pk: int) -> Exclusion:
+    """An exclusion of a project in which the person is a lead."""
+    project = project_for_reports(user, slug)
+    found = Exclusion.objects.filter(project=project, pk=pk).select_related("project").first()
+    if found is None:
+        raise Http404("no such exclusion")
+    return found
 
 
 def project_for_reports(user: Person, slug: str) -> Project:

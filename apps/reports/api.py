@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, cast
 
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.views import person
+from apps.labels.exclusions import MAX_REASON, exclusion_create, exclusion_effect, exclusion_lift
 from apps.reports import access, services
+from apps.reports.people import crew_of
 from apps.reports.selectors import ALL
 
 _MAX_SEED = 2**32 - 1
@@ -53,3 +58,61 @@ class LeaderboardReport(APIView):
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         return Response(services.leaderboard_report(project=project, source=values["source"], seed=values["seed"]))
+
+
+class PeopleReport(APIView):
+    """Who labels: how much, how fast, how well, what looks suspicious, and who is excluded."""
+
+    @extend_schema(responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request, slug: str) -> Response:
+        project = access.project_for_reports(request.user, slug)
+        return Response(crew_of(project=project, now=timezone.now()).as_json())
+
+
+class ExclusionCreate(APIView):
+    """Leave a person's labels out. With `dry_run` nothing is done, and the answer says what would change."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        rater = serializers.CharField(max_length=150, help_text="As votes name the person.")
+        since = serializers.DateTimeField(
+            required=False, allow_null=True, default=None, help_text="Labels given then or later; null: all of them."
+        )
+        reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=MAX_REASON)
+        dry_run = serializers.BooleanField(required=False, default=False)
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        exclusion = serializers.IntegerField(allow_null=True)
+        rater = serializers.CharField()
+        since = serializers.DateTimeField(allow_null=True)
+        effect = serializers.DictField(child=serializers.IntegerField())
+
+    @extend_schema(
+        request=InputSerializer,
+        responses={
+            201: OutputSerializer,
+            200: OpenApiResponse(OutputSerializer, description="What would change (dry_run)."),
+            400: OpenApiResponse(description="Nobody of this name has labelled anything."),
+            409: OpenApiResponse(description="The person is excluded already."),
+        },
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        project = access.project_for_reports(request.user, slug)
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = cast(dict[str, Any], given.validated_data)
+        effect = exclusion_effect(project=project, rater=values["rater"], since=values["since"])
+        body = {"exclusion": None, "rater": values["rater"], "since": values["since"], "effect": asdict(effect)}
+        if values.pop("dry_run"):
+            return Response(self.OutputSerializer(body).data)
+        made = exclusion_create(project=project, **values, by=person(request), now=timezone.now())
+        return Response(self.OutputSerializer(body | {"exclusion": made.pk}).data, status=status.HTTP_201_CREATED)
+
+
+class ExclusionLift(APIView):
+    """Undo an exclusion: the person's labels count again."""
+
+    @extend_schema(request=None, responses={204: None, 409: OpenApiResponse(description="It was lifted before.")})
+    def delete(self, request: Request, slug: str, pk: int) -> Response:
+        exclusion = access.exclusion_for_write(request.user, slug, pk)
+        exclusion_lift(exclusion=exclusion, by=person(request), now=timezone.now())
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -59,7 +59,7 @@ def ladder(report: dict[str, Any], base: Baselines) -> Sizes:
         dots.append(Dot(_("Chance"), base.chance, hue="muted", note=_("a guess")))
     if base.commonest is not None:
         c = base.commonest
-        dots.append(Dot(_("Always the commonest"), c.value, c.low, c.high, hue="muted", note=_n(c)))
+        dots.append(Dot(_("Baseline: most frequent outcome"), c.value, c.low, c.high, hue="muted", note=_n(c)))
     for judge in sorted(report["judges"], key=lambda j: (j["accuracy"] is None, j["accuracy"] or 0.0, j["name"])):
         low, high = judge["accuracy_ci95"] or (None, None)
         dots.append(Dot(judge["name"], judge["accuracy"], low, high, note=f"n\u202f=\u202f{judge['n']:,} verdicts"))

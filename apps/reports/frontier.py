@@ -18,7 +18,7 @@ from typing import Any
 from apps.projects.models import Project
 from apps.samples.models import SamplingRun
 from apps.training.lineage.figures import GOLD, WIN_RATE
-from apps.training.lineage.selectors import loop_list, round_row
+from apps.training.lineage.selectors import loop_list, on_the_way, round_row
 from apps.training.models import Loop, Round, Stage
 from prefloop.recipes.evaluation import TRUTH
 from prefloop.seeds import derive_seed, sampler_seed
@@ -26,7 +26,10 @@ from prefloop.stats.best_of_n import kl_bound
 
 POINT_KEYS = (
     "round",
+    "step",  # of a policy that was measured on the way; None: the round's result
     "checkpoint",
+    "checkpoint_id",
+    "ended_at",
     "kl",
     "kl_ci95",
     "win_rate_vs_initial",
@@ -72,6 +75,7 @@ def analytic_rows(most_kl: float) -> list[dict[str, Any]]:
 def frontier_report(*, project: Project) -> dict[str, Any]:
     """Build the report for the page and its JSON: groups of comparable loops, the one with most measurements first."""
     asked = _evaluations(project)
+    kept = on_the_way(run__round__loop__project=project)
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     references: list[tuple[Loop, Round]] = []
     left_out: list[dict[str, Any]] = []
@@ -94,7 +98,7 @@ def frontier_report(*, project: Project) -> dict[str, Any]:
             lines = group["loops"]
             if not lines or lines[-1]["loop"] != loop.pk:
                 lines.append(_loop(loop))
-            lines[-1]["points"].append(point)
+            lines[-1]["points"] += [*(_kept_point(row, start) for row in kept.get(round_.pk, ())), point]
         if not rounds and not best_of_n:
             left_out.append({"loop": loop.pk, "recipe": loop.recipe, "state": loop.state})
     _add_references(groups, references)
@@ -166,14 +170,22 @@ def _loop(loop: Loop) -> dict[str, Any]:
 
 
 def _point(round_: Round, start: dict[str, Any]) -> dict[str, Any]:
-    row = round_row(round_)
+    ended = round_.ended_at.isoformat(timespec="seconds") if round_.ended_at else None
+    return _gains(round_row(round_) | {"checkpoint_id": round_.output_id, "ended_at": ended}, start)
+
+
+def _kept_point(row: dict[str, Any], start: dict[str, Any]) -> dict[str, Any]:
+    """A policy that was measured on the way, before its round's result."""
+    return _gains(row | {"ended_at": None}, start)
+
+
+def _gains(row: dict[str, Any], start: dict[str, Any]) -> dict[str, Any]:
+    """A point, with what it gained over the start for each nat."""
     point = {key: row.get(key) for key in POINT_KEYS}
     kl, win, gold = point["kl"], point["win_rate_vs_initial"], point["gold_mean"]
     begun = start.get("gold_mean")
-    moved = round_.index > 0 and kl is not None and kl > 0
+    moved = bool(point["round"]) and kl is not None and kl > 0
     return point | {
-        "checkpoint_id": round_.output_id,
-        "ended_at": round_.ended_at.isoformat(timespec="seconds") if round_.ended_at else None,
         "win_rate_per_nat": (win - 0.5) / kl if moved and win is not None else None,
         "gold_per_nat": (gold - begun) / kl if moved and gold is not None and begun is not None else None,
     }

@@ -132,8 +132,14 @@ def _point(point: dict[str, Any], y: str, slug: str) -> Point:
         _value(point, y) or 0.0,
         low,
         high,
-        label=_("round %(n)d") % {"n": point["round"]} + (f", {point['checkpoint']}" if point["checkpoint"] else ""),
+        label=_round(point) + (f", {point['checkpoint']}" if point["checkpoint"] else ""),
         href=reverse("policies:checkpoint", args=[slug, page]) if page else "",
         x_low=x_low,
         x_high=x_high,
     )
+
+
+def _round(point: dict[str, Any]) -> str:
+    if point["step"] is None:
+        return _("round %(n)d") % {"n": point["round"]}
+    return _("round %(n)d, step %(step)d") % {"n": point["round"], "step": point["step"]}

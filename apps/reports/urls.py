@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.reports import frontier_views, views
+from apps.reports import frontier_views, people_views, views
 
 app_name = "reports"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -24,6 +24,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
         )
         for form in ("json", "csv", "html")
     ),
+    path("p/<slug:slug>/reports/people/", people_views.people, name="people"),
+    path("p/<slug:slug>/reports/people/exclude/", people_views.exclude, name="people-exclude"),
+    path("p/<slug:slug>/reports/people/exclusions/<int:pk>/lift/", people_views.lift, name="people-lift"),
     path("p/<slug:slug>/reports/frontier/", frontier_views.frontier, name="frontier"),
     *(
         path(

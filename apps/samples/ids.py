@@ -33,6 +33,10 @@ class StoredIds:
     def __call__(self, row: Completion) -> tuple[int, ...]:
         return tuple(row.token_ids) if row.run_id in self._runs else ()
 
+    def hides_cut(self, row: Completion) -> bool:
+        """Whether an answer was cut before it ended and has no ids of which that could be told."""
+        return row.is_cut and not self(row)
+
 
 def _hash(fingerprint: str, path: str) -> str:
     return _hash_of(fingerprint, str(store_path(path)))

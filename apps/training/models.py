@@ -166,6 +166,23 @@ class TrainingRun(TimeStamped):
         return f"training run {self.pk} ({self.kind})"
 
 
+class KeptStep(TimeStamped):
+    """A policy as it was after a step of a round's training, kept and measured like the round's result."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="kept_steps")
+    step = models.PositiveIntegerField()
+    checkpoint = models.OneToOneField(Checkpoint, on_delete=models.PROTECT, related_name="kept_step")
+    evaluation = models.JSONField(default=dict)  # like a round's
+    result = models.JSONField(default=dict)  # like a round's; empty until it is measured
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "step"], name="kept_step_once")]
+
+    def __str__(self) -> str:
+        return f"step {self.step} of training run {self.run_id}"
+
+
 class CounterfactualState(models.TextChoices):
     RUNNING = "running"
     DONE = "done"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import torch
 
-from prefloop.engine.hardware import device_of, dtype_of
+from prefloop.engine.hardware import device_of
+from prefloop.engine.precision import Chosen, Kept, choose
 from prefloop.engine.ranks import ALONE, Ranks
 from prefloop.memory import Passes
 from prefloop.recipes.events import EventWriter
 from prefloop.recipes.runspec import RunSpec
 from prefloop.types import PrefloopError
 
+PRECISION_FILE = "precision.json"
 _TELL_SECONDS = 1.0  # between two words about how far a phase is
 _FINISH_SECONDS = 5.0  # for a step whose weights have changed: one that ends later is dropped all the same
 
@@ -40,7 +43,8 @@ def _never() -> bool:
 class RunContext:
     """One process of a run. `should_leave` is asked before every step, `at_once` also within it.
 
-    `moved`: whether the step under way has changed the weights. `passes`: how rows are divided (`passes.py`).
+    `measured`: the directory that remembers what this machine was measured to do. `moved`: whether the step under way
+    has changed the weights. `passes`: how rows are divided (`passes.py`).
     """
 
     run_dir: Path
@@ -49,11 +53,13 @@ class RunContext:
     should_leave: Callable[[], bool] = _never
     at_once: Callable[[], bool] = _never
     ranks: Ranks = ALONE
+    measured: Path | None = None
     resumed: bool = False
     moved: bool = False
     passes: Passes = None  # type: ignore[assignment] # until it is planned what the specification says
     _asked_at: float | None = field(default=None)
     _told_at: float = field(default=float("-inf"))
+    _chosen: dict[Path, Chosen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.passes = self.passes or Passes(self.spec.token_budget, longest_kept=self.spec.token_budget)
@@ -64,7 +70,28 @@ class RunContext:
 
     @property
     def dtype(self) -> torch.dtype:
-        return dtype_of(self.spec, self.device)
+        """The precision of the trained model, and of those it is compared with."""
+        return self.precision_of(self.spec.start).dtype
+
+    def precision_of(self, model: str) -> Chosen:
+        """Choose the precision of a model as all who load it do; the run keeps what was measured (`precision.json`)."""
+        path = self.path(model)
+        if path not in self._chosen:
+            with self.ranks.main_first():
+                chosen, new = Kept(self.path(PRECISION_FILE)).get(str(path), partial(self._choose, path))
+            self._chosen[path] = chosen
+            if new:
+                self.log("info", f"{path.name} computes in {chosen.why}")
+        return self._chosen[path]
+
+    def _choose(self, path: Path) -> Chosen:
+        return choose(
+            path,
+            setting=self.spec.precision,
+            device_type=self.device.type,
+            threads=self.spec.threads,
+            folder=self.measured,
+        )
 
     def path(self, name: str) -> Path:
         return self.run_dir / name  # an absolute name stays what it is

@@ -31,10 +31,11 @@ def encode_pairs(
     """
     wanted = []
     for row in rows:
-        answers, ids = (row.first, row.second), (row.first_ids, row.second_ids)
+        answers = [(row.first, row.first_ids, row.first_cut), (row.second, row.second_ids, row.second_cut)]
         if target in ("best", "data") and row.target is not None:
-            answers, ids = (*answers, row.target), (*ids, row.target_ids)  # type: ignore[assignment]  # two or three
-        wanted.append(Answered(row.prompt, answers, ids))
+            answers.append((row.target, row.target_ids, row.target_cut))
+        texts, ids, cut = zip(*answers, strict=True)
+        wanted.append(Answered(row.prompt, texts, ids, cut))
     examples = []
     for row, (prompt, (first, second, *more)) in zip(rows, _encoded(tokenizer, rows, wanted), strict=True):
         completions: tuple[tuple[int, ...], ...] = (first, second)
@@ -50,7 +51,7 @@ def encode_pairs(
 
 def encode_groups(rows: Sequence[RankedGroup], tokenizer: Any, *, max_length: int | None) -> list[Row]:
     """Encode ranked groups. Raises UnusableRow."""
-    wanted = [Answered(row.prompt, row.completions, row.completion_ids) for row in rows]
+    wanted = [Answered(row.prompt, row.completions, row.completion_ids, row.cut) for row in rows]
     examples = [
         Row(PackItem(prompt, completions), row.weight, numbers=row.scores, id=row.id)
         for row, (prompt, completions) in zip(rows, _encoded(tokenizer, rows, wanted), strict=True)
@@ -60,7 +61,7 @@ def encode_groups(rows: Sequence[RankedGroup], tokenizer: Any, *, max_length: in
 
 def encode_demonstrations(rows: Sequence[Demonstration], tokenizer: Any, *, max_length: int | None) -> list[Row]:
     """Encode answers to imitate. Raises UnusableRow."""
-    wanted = [Answered(row.prompt, (row.completion,), (row.completion_ids,)) for row in rows]
+    wanted = [Answered(row.prompt, (row.completion,), (row.completion_ids,), (row.cut,)) for row in rows]
     examples = [
         Row(PackItem(prompt, completions), row.weight, id=row.id)
         for row, (prompt, completions) in zip(rows, _encoded(tokenizer, rows, wanted), strict=True)

@@ -1,4 +1,4 @@
-"""The device and precision of a run, and how it fits into memory."""
+"""The device of a run, and how it fits into memory."""
 
 from __future__ import annotations
 
@@ -11,26 +11,12 @@ from prefloop.policy.flat_rows import recomputing
 from prefloop.policy.loading import UnloadableModel
 from prefloop.recipes.runspec import RunSpec
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-
 
 def device_of(spec: RunSpec, local_rank: int = 0) -> torch.device:
     """Resolve `auto`: a GPU if there is one (each process of a machine takes its own), else the CPU."""
     if spec.device != "auto":
         return torch.device(spec.device)
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def dtype_of(spec: RunSpec, device: torch.device) -> torch.dtype:
-    """Give the dtype of a run's weights."""
-    return dtype_named(spec.precision, device.type)
-
-
-def dtype_named(precision: str, device_type: str) -> torch.dtype:
-    """Resolve one of `PRECISIONS`; `auto` is bf16 on a GPU and fp32 on a CPU."""
-    if precision == "auto":
-        return torch.bfloat16 if device_type == "cuda" else torch.float32
-    return DTYPES[precision]
 
 
 def spare_activations(model: Any) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.context import Abandoned, Leaving, NotFinite, RunContext
+from prefloop.engine.full import begin_in_full, end_in_full
 from prefloop.engine.learner import Learner, nothing
 from prefloop.engine.online.drawn import DrawnRows
 from prefloop.engine.online.judges import Connection
@@ -58,7 +59,7 @@ from prefloop.judging.errors import JudgeError
 from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
 from prefloop.recipes.events import EndStatus
-from prefloop.recipes.runspec import FINAL_DIR
+from prefloop.recipes.runspec import FINAL_DIR, KEPT
 from prefloop.seeds import trainer_seed
 
 _MODULES = "modules"  # files beside the optimizer's
@@ -123,6 +124,8 @@ class RunProcess:
         target = ctx.run_dir / FINAL_DIR
         self._say_saving()
         with interrupted_by(nothing):
+            if ctx.precision_of(spec.start).keeps_full:
+                end_in_full(self._model, self._optimizer, self._start_in_full)
             fingerprint = publish_result(
                 target,
                 self._model,
@@ -168,6 +171,8 @@ class RunProcess:
             self._modules.to(ctx.device)
         everything = nn.ModuleList([self._model, *([self._modules] if self._modules is not None else [])])
         self._optimizer = make_optimizer(everything, spec.objective)
+        if found is None and ctx.precision_of(spec.start).keeps_full:
+            begin_in_full(self._model, self._optimizer, self._start_in_full())
         self._learner = Learner(ctx, self._model, self._step_loss, self._optimizer, source)
         carry = spec.online.carry if spec.online is not None else None
         if found is not None:
@@ -177,9 +182,12 @@ class RunProcess:
             # the block before merged its adapter into the weights: a new one begins with an optimizer of its own
             self._restore(ctx.path(carry), whole=not self._kept)
 
-    def _load(self, path: Path, *, own: bool) -> Policy | RewardModel:
+    def _start_in_full(self) -> Any:
+        return self._load(self._ctx.path(self._spec.start), own=False, dtype=torch.float32).model
+
+    def _load(self, path: Path, *, own: bool, dtype: torch.dtype | None = None) -> Policy | RewardModel:
         """Load the trained model; a reward model may start from a policy, with a head of zeros."""
-        device, dtype = self._ctx.device, self._ctx.dtype
+        device, dtype = self._ctx.device, dtype or self._ctx.dtype
         if not self._spec.objective.needs("rewards"):
             return load_policy(path, device=device, dtype=dtype)
         if own or _is_reward_model(path):
@@ -264,6 +272,23 @@ class RunProcess:
             )
         self._ctx.events.write("checkpoint", step=self.step, path=path.name, fingerprint=fingerprint)
 
+    def _keep(self) -> None:
+        """Keep the policy of this step to be measured; a step that is taken again finds it there."""
+        target = self._ctx.run_dir / f"{KEPT}{self.step:06d}"
+        if not self._ctx.ranks.is_main or target.exists():
+            return
+        self._say_saving()
+        with interrupted_by(nothing):
+            publish_result(
+                target,
+                self._model,
+                self._tokenizer,
+                position=self._position(),
+                parent=self._parent,
+                extra=self._kept,
+                merge_in=False,
+            )
+
     def _say_saving(self) -> None:
         self._ctx.events.write("progress", phase="saving", done=0, total=1, step=self.step)
 
@@ -320,6 +345,8 @@ class RunProcess:
                 if self.step != saved_at:
                     self._save()
                 return "left"
+            if self._spec.keep_every and self.step % self._spec.keep_every == 0 and self.step < n_steps:
+                self._keep()
             is_due = bool(self._spec.save_every) and self.step % self._spec.save_every == 0
             ended = monotonic()  # a checkpoint now, if another step like this one would end too late for one
             is_due |= ended - saved_when + (ended - began) >= self._spec.save_seconds

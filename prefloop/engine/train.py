@@ -39,6 +39,7 @@ from prefloop.engine.ranks import ALONE, Ranks, joined
 from prefloop.engine.resume import OtherRun, OutOfDisk, is_disk_error
 from prefloop.engine.run import Outcome, RunProcess
 from prefloop.judging.errors import CapReached, JudgeError, JudgeUnreachable
+from prefloop.measured import VARIABLE
 from prefloop.policy.loading import UnloadableModel
 from prefloop.recipes.events import EventsError, EventWriter
 from prefloop.recipes.runspec import (
@@ -122,7 +123,16 @@ def run(
             (folder / FAILURE_FILE).unlink(missing_ok=True)
         resumed = log.exists() and log.stat().st_size > 0
         events = EventWriter(log if ranks.is_main else None)
-        ctx = RunContext(folder, spec, events, should_leave=should_leave, at_once=at_once, ranks=ranks, resumed=resumed)
+        ctx = RunContext(
+            folder,
+            spec,
+            events,
+            should_leave=should_leave,
+            at_once=at_once,
+            ranks=ranks,
+            measured=Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None,
+            resumed=resumed,
+        )
         training = RunProcess(ctx, connection)
         try:
             outcome = training.run()

@@ -34,11 +34,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A prompt with answers to it. `ids`: for each answer sampled with this tokenizer, else empty."""
+    """A prompt with answers to it. `ids`: for each answer sampled with this tokenizer, else empty.
+
+    `cut`: for each answer without ids whether it stopped before it ended, so that no end follows; empty: none did.
+    """
 
     prompt: Prompt
     answers: tuple[str, ...] = ()
     ids: tuple[tuple[int, ...], ...] = ()
+    cut: tuple[bool, ...] = ()
 
 
 def encode_rows(tokenizer: Any, rows: Sequence[Answered]) -> list[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]]:
@@ -51,11 +55,14 @@ def encode_rows(tokenizer: Any, rows: Sequence[Answered]) -> list[tuple[tuple[in
     if not tokenizer.chat_template:
         return [_plain_row(tokenizer, *one, index) for index, one in enumerate(zip(messages, rows, strict=True))]
     chat = _chat_of(tokenizer)
-    wanted = [[text for text, ids in _pairs(row) if not ids] for row in rows]
+    wanted = [[text for text, ids, _ in _answers(row) if not ids] for row in rows]
     out = []
     for row, (prompt, made, form) in zip(rows, chat.encode(list(zip(messages, wanted, strict=True))), strict=True):
         new = iter(made)
-        completions = tuple(chat.with_end(ids, form) if ids else next(new) for _, ids in _pairs(row))
+        end = chat.end_id(form)
+        completions = tuple(
+            chat.with_end(ids, form) if ids else _as_stopped(next(new), end, cut=cut) for _, ids, cut in _answers(row)
+        )
         out.append((_never_empty(tokenizer, prompt), completions))
     return out
 
@@ -115,8 +122,14 @@ def _is_message(message: Message) -> bool:
     )
 
 
-def _pairs(row: Answered) -> list[tuple[str, tuple[int, ...]]]:
-    return list(zip(row.answers, row.ids or ((),) * len(row.answers), strict=True))
+def _answers(row: Answered) -> list[tuple[str, tuple[int, ...], bool]]:
+    n = len(row.answers)
+    return list(zip(row.answers, row.ids or ((),) * n, row.cut or (False,) * n, strict=True))
+
+
+def _as_stopped(ids: tuple[int, ...], end: int | None, *, cut: bool) -> tuple[int, ...]:
+    """Take the end token from an answer that was cut before it ended, unless nothing else would be left."""
+    return ids[:-1] if cut and len(ids) > 1 and ids[-1] == end else ids
 
 
 def _plain_row(
@@ -128,7 +141,10 @@ def _plain_row(
     if end is None and row.answers:
         raise UnusablePrompt("the tokenizer has no EOS token, so an answer has no end", index=index)
     prompt = _prefix(tokenizer) + encode_text(tokenizer, "\n\n".join(m["content"] for m in messages))
-    completions = tuple(tuple(ids) or (*encode_text(tokenizer, text), int(end)) for text, ids in _pairs(row))
+    completions = tuple(
+        tuple(ids) or _as_stopped((*encode_text(tokenizer, text), int(end)), int(end), cut=cut)
+        for text, ids, cut in _answers(row)
+    )
     return _never_empty(tokenizer, prompt), completions
 
 

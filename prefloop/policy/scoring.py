@@ -189,6 +189,32 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def computing_in_full(model: Any) -> Iterator[None]:
+    """Let a model that a CPU holds in bf16 compute in fp32 for a while, with the same weights.
+
+    Two ways to compute the same are compared so: in bf16 the answer would depend on how sharp the weights are at the
+    time, and a run that goes on could take the other way.
+    """
+    low = [
+        tensor
+        for tensor in (*model.parameters(), *model.buffers())
+        if tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16
+    ]
+    _convert(low, torch.float32)
+    try:
+        yield
+    finally:
+        _convert(low, torch.bfloat16)
+
+
+@torch.inference_mode(mode=False)  # a weight made in that mode could not be trained afterwards
+@torch.no_grad()
+def _convert(tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
+    for tensor in tensors:
+        tensor.data = tensor.data.to(dtype)
+
+
 def body(model: Any) -> Any:
     """Find the module that turns token ids into hidden states, adapters included."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -255,14 +281,15 @@ def _agrees_with_plain_rows(model: Any, run: Callable[[Any, PackedBatch], States
     items = [PackItem(tuple(ids[:4]), (tuple(ids[4:7]), tuple(ids[7:11]))), PackItem(tuple(ids[:3]), (tuple(ids[:1]),))]
     (packed,) = pack_groups(items, token_budget=64, device=next(model.parameters()).device)
     try:
-        with evaluating(model), torch.no_grad():  # dropout would make any two passes differ
+        with evaluating(model), computing_in_full(model), torch.no_grad():  # dropout would make any two passes differ
             plain = packed.unshared()
             a = run(model, packed).at(packed.predict_row, packed.predict_position).float()
             b = _run_padded(model, plain).at(plain.predict_row, plain.predict_position).float()
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
         logger.warning("%s refused %s: %s", type(model).__name__, what, error)
         return False
-    resolution = torch.finfo(next(model.parameters()).dtype).eps / torch.finfo(torch.float32).eps
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    resolution = 1.0 if on_cpu else torch.finfo(next(model.parameters()).dtype).eps / torch.finfo(torch.float32).eps
     tolerance = _PROBE_TOLERANCE * max(1.0, min(resolution / 1000, 50.0))
     return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1.0))
 

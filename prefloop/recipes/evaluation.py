@@ -36,3 +36,10 @@ class Evaluation(Part):
         help="Number of answer pairs, new against starting policy, that people compare blind in Annotate. Their votes "
         "correct the judge's win rate (prediction-powered inference) and are never trained on.",
     )
+    every: int = setting(
+        0,
+        minimum=0,
+        maximum=1_000_000,
+        help="Training steps after which the policy is measured on the way too, each time like the round's result; 0 "
+        "measures the result alone. Each of these policies is kept as a checkpoint.",
+    )

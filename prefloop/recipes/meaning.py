@@ -35,7 +35,7 @@ def meaningless(recipe: Recipe) -> dict[str, str]:
         out["evaluation"] = "a reward model is measured on held-out comparisons with a known truth"
     if recipe.memory.kind == "replay":
         same = "a replay uses the logged steps and rows"
-        out |= {"prompts": same, "objective.batch": same, "objective.epochs": same}
+        out |= {"prompts": same, "filter": same, "objective.batch": same, "objective.epochs": same}
         out |= dict.fromkeys(("label", "review"), "the pairs keep their logged labels")
     return out
 
@@ -76,7 +76,7 @@ def _of_draws(recipe: Recipe) -> dict[str, str]:
 def _of_scores(recipe: Recipe) -> dict[str, str]:
     out: dict[str, str] = {}
     if recipe.score.by == "none":
-        out |= dict.fromkeys(("score", "filter"), "it scores no answers")
+        out |= dict.fromkeys(("score", "filter.kind"), "it scores no answers")
     if recipe.score.by == "judge":
         out["score.samples"] = "a reward model gives an answer one score"
     if recipe.score.by != "policy":
@@ -84,7 +84,7 @@ def _of_scores(recipe: Recipe) -> dict[str, str]:
     if not recipe.objective.trains:
         out["filter"] = "it measures the best answer for each number of answers, and filters none"
     if recipe.objective.rows == "groups":
-        out["filter"] = f"{recipe.objective.loss} ranks all answers to a prompt"
+        out["filter.kind"] = f"{recipe.objective.loss} ranks all answers to a prompt"
     return out
 
 

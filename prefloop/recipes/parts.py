@@ -34,6 +34,8 @@ PAIRINGS = (
 )
 RANKING_PAIRINGS = frozenset({"best-against-worst", "tournament", "all-ranked"})  # they ask the scores who is better
 REPLAY_ORDERS = ("logged", "uniform")
+LEAVE_OUT = "leave-out"
+CUT_ANSWERS = ("keep", LEAVE_OUT)
 
 REWARD_MODEL = "reward-model"  # the project's own, made from its labels where it is missing
 AI_REWARD_MODEL = "ai-reward-model"  # the same from a judge's soft labels alone (RLAIF)
@@ -224,6 +226,13 @@ class Filter(Part):
         help="Rising quantiles of the round's scores, one for each Improve step, which trains on answers above it.",
         source="this project's; the paper raises the threshold at each step (its values are per task)",
     )
+    cut_answers: str = setting(
+        "keep",
+        choices=CUT_ANSWERS,
+        help="Answers that reached draws.max_tokens before they ended: keep trains on them as they are, without an "
+        "end; leave-out trains only on those that ended, and on pairs of such.",
+        source="this project's",
+    )
 
     @override
     def __post_init__(self) -> None:
@@ -244,6 +253,10 @@ class Filter(Part):
                 f"thresholds must be rising numbers from 0 to below 1, like 0.5,0.7,0.9, not {self.thresholds!r}"
             )
         return numbers
+
+    @property
+    def leaves_out_cut(self) -> bool:
+        return self.cut_answers == LEAVE_OUT
 
     @property
     def n_steps(self) -> int:

@@ -186,6 +186,11 @@ class Recipe:
         return any(draw.source != "data" for draw in self.draws)
 
     @property
+    def keep_every(self) -> int:
+        """Training steps after which the policy is measured on the way; 0: nowhere."""
+        return 0 if "evaluation" in self.hidden() else self.evaluation.every
+
+    @property
     def engine(self) -> str:
         """The engine that samples the loop's own policies for evaluation, judging and prompt writing."""
         return next((draw.engine for draw in self.draws if draw.source != "data" and not draw.endpoint), AUTO)

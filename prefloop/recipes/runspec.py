@@ -6,6 +6,7 @@ Layout of a run directory:
     inbox.jsonl       what people correct while the run goes on (`events.py`)
     events.jsonl      what the run says (`events.py`)
     step-000200/      checkpoints: weights, optimizer, position; only the last `keep_last` stay
+    kept-000050/      what is measured on the way, without the optimizer; all of them stay
     final/            the result, published at once, without the optimizer
     failure.json      why it failed, where it did
 """
@@ -46,6 +47,7 @@ EVENTS_FILE = "events.jsonl"
 INBOX_FILE = "inbox.jsonl"
 FAILURE_FILE = "failure.json"
 FINAL_DIR = "final"
+KEPT = "kept-"  # how the name of a directory begins that holds the policy after a step, to be measured
 TEMPORARY = ".tmp-"  # within the name of a directory that is not whole yet
 
 # Exit codes of `python -m prefloop.engine.train`.
@@ -96,7 +98,8 @@ class RunSpec:
     precision: str = setting(
         "auto",
         choices=PRECISIONS,
-        help="Type of the weights; auto uses bfloat16 on a GPU. The optimizer keeps at least float32.",
+        help="Type of the weights; auto uses bfloat16 on a GPU, and for large models on a CPU where it is faster. The "
+        "optimizer keeps at least float32.",
     )
     processes: int = setting(
         1, minimum=1, maximum=1024, help="Processes that share the rows of each step, on one machine."
@@ -117,6 +120,9 @@ class RunSpec:
         help="Most tokens in one forward pass; fewer where memory asks for it. Affects memory, not the result.",
     )
     keep_last: int = setting(2, minimum=1, maximum=1000, help="Checkpoints kept for resuming.")
+    keep_every: int = setting(
+        0, minimum=0, help="Steps after which the policy is kept for good, to be measured; 0 keeps the result alone."
+    )
     parent: str = ""  # the checkpoint that this run descends from, as its owner names it
     online: OnlineSpec | None = None  # for the kind `online`, and only for it
 
@@ -150,6 +156,7 @@ class RunSpec:
             "save_every",
             "save_seconds",
             "keep_last",
+            "keep_every",
             "device",
             "parent",
         ):
@@ -192,6 +199,12 @@ def read_spec(run_dir: str | Path) -> RunSpec:
         return RunSpec(**values)
     except TypeError as error:
         raise ConfigError(f"{SPEC_FILE}: {error}") from None
+
+
+def kept_dirs(run_dir: str | Path) -> dict[int, Path]:
+    """Return the directories of the policies that a run kept to be measured, by step."""
+    found = {path.name.removeprefix(KEPT): path for path in Path(run_dir).glob(f"{KEPT}*")}
+    return {int(step): path for step, path in sorted(found.items()) if step.isdecimal()}
 
 
 def write_failure(run_dir: str | Path, failure: RunFailure) -> None:

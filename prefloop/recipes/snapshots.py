@@ -37,6 +37,7 @@ class Demonstration:
     source: str = ""
     label_ids: tuple[str, ...] = ()
     desirable: bool = True
+    cut: bool = False  # it reached its longest length before it ended, and has no ids to say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class RankedGroup:
     completion_ids: tuple[tuple[int, ...], ...] = ()  # token ids when a policy sampled them; else empty
     source: str = ""
     label_ids: tuple[str, ...] = ()
+    cut: tuple[bool, ...] = ()  # for each without ids whether it was cut; empty: none was
 
 
 Row = TrainingPair | Demonstration | RankedGroup
@@ -62,7 +64,15 @@ _CLASSES: Mapping[Rows, type[Row]] = {
     "groups": RankedGroup,
 }
 # what a row is written with only where it has it, so that older snapshots keep their bytes
-_OPTIONAL = {"target": None, "target_ids": (), "desirable": True}
+_OPTIONAL: Mapping[str, tuple[Any, ...]] = {
+    "target": (None,),
+    "target_ids": ((),),
+    "desirable": (True,),
+    "first_cut": (False,),
+    "second_cut": (False,),
+    "target_cut": (False,),
+    "cut": (False, ()),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ def encode_row(row: Row) -> bytes:
     _check(row, where=f"row {row.id!r}")
     try:
         plain = dataclasses.asdict(row)
-        plain = {key: value for key, value in plain.items() if key not in _OPTIONAL or value != _OPTIONAL[key]}
+        plain = {key: value for key, value in plain.items() if value not in _OPTIONAL.get(key, ())}
         line = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return line.encode("utf-8") + b"\n"
     except UnicodeEncodeError:
@@ -182,7 +192,9 @@ def _are_ids(value: Any) -> bool:
 def _fits(name: str, value: Any, *, grouped: bool) -> bool:
     if name in ("weight", "p_first"):
         return _is_number(value)
-    if name == "desirable":
+    if name == "cut" and grouped:
+        return isinstance(value, tuple) and all(isinstance(part, bool) for part in value)
+    if name == "desirable" or name.endswith("cut"):
         return isinstance(value, bool)
     if name == "scores":
         return isinstance(value, tuple) and all(_is_number(part) for part in value)
@@ -213,7 +225,7 @@ def _check(row: Row, *, where: str) -> None:
         raise SnapshotError(f"{where}: p_first must be in [0, 1], not {row.p_first}")
     if isinstance(row, RankedGroup):
         n = len(row.completions)
-        if n < 2 or len(row.scores) != n or len(row.completion_ids) not in (0, n):
+        if n < 2 or len(row.scores) != n or not {len(row.completion_ids), len(row.cut)} <= {0, n}:
             raise SnapshotError(
                 f"{where}: a group needs at least two completions, a score each, and ids of all or none"
             )

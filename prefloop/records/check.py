@@ -260,7 +260,7 @@ def _gold(value: object, at: str, n: int) -> Gold:
 
 
 def _vote(value: object, at: str, n: int) -> RecordVote:
-    row = _object(value, at, "rater pair choice order at seconds guideline reason")
+    row = _object(value, at, "rater pair choice order at seconds guideline reason adjudication")
     pair, turned = _pair(row, at, n)
     return RecordVote(
         rater=_name(row, "rater", at),
@@ -271,7 +271,15 @@ def _vote(value: object, at: str, n: int) -> RecordVote:
         seconds=_number(row, "seconds", at, low=0.0, high=1e9),
         guideline=_text(row, "guideline", at),
         reason=_text(row, "reason", at),
+        adjudication=_yes(row, "adjudication", at),
     )
+
+
+def _yes(row: dict[str, Any], key: str, at: str) -> bool:
+    value = row.get(key, False)
+    if not isinstance(value, bool):
+        raise InvalidRecord(f"{at}.{key} is neither true nor false")
+    return value
 
 
 def _ranking(value: object, at: str, n: int) -> RecordRanking:

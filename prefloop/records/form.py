@@ -73,6 +73,7 @@ class RecordVote:
     seconds: float | None = None
     guideline: str = ""
     reason: str = ""
+    adjudication: bool = False  # a decision where people split, made seeing their votes
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def record_to_dict(record: Record) -> dict[str, Any]:
                 seconds=v.seconds,
                 guideline=v.guideline or None,
                 reason=v.reason or None,
+                adjudication=v.adjudication or None,
             )
             for v in record.votes
         ]

@@ -4,6 +4,7 @@ import "./elements/theme-switch.js";
 import "./elements/relative-time.js";
 import "./elements/copy-button.js";
 import "./elements/live-region.js";
+import "./rich-text.js";
 
 const setOffline = () => document.body.classList.toggle("is-offline", !navigator.onLine);
 window.addEventListener("online", setOffline);

@@ -25,7 +25,10 @@ QUERIES = {
     "p/<slug:slug>/data/": "format=records",
     "p/<slug:slug>/data/export/": "format=records",
     "p/<slug:slug>/review/": "show=all",
+    "p/<slug:slug>/review/split/": "show=done",
+    "api/v1/projects/<slug:slug>/adjudications/": "decided=true",
 }
+UNDECIDED = {"p/<slug:slug>/review/several/"}  # what lists only pairs that nobody has reviewed
 NOT_ASKED = {"account/logout/", "login/<str:token>/", "invitation/<str:token>/"}  # nobody's project
 
 
@@ -50,11 +53,14 @@ def world(project, make_prompt, make_completion, make_comparison, make_judge, se
 
     pair = Comparison.objects.create(project=project, prompt=prompt, first=answers[0], second=answers[1])
     untouched = make_comparison(project)
-    judge = make_judge(project, "main", checkpoint=None)
+    judge = make_judge(project, "main", checkpoint=None, order_policy="random")  # one order is a label
     project.label_judge = "main"
     project.save()
     Verdict.objects.create(judge=judge, comparison=pair, order="01", state="ok", outcome="first")
     Vote.objects.create(comparison=pair, rater="somebody", choice="first", order="01")
+    Vote.objects.create(comparison=pair, rater="somebody else", choice="first", order="01")
+    Vote.objects.create(comparison=pair, rater="torn", choice="tie", order="01")  # so that people split
+    Vote.objects.create(comparison=pair, rater="a lead", choice="first", adjudication=True)
     Override.objects.create(comparison=pair, judge=judge, rater="someone", kind="override", choice="first")
     for answer in answers:
         Score.objects.create(judge=judge, completion=answer, value=0.0)
@@ -91,7 +97,7 @@ def turn(world, said):
     words = f"because-of-{said}"
     p = 1.0 if said == "first" else 0.0
     Verdict.objects.update(outcome=said, p_first=0.9 * p + 0.05, rationale=words, raw=words)
-    Vote.objects.update(
+    Vote.objects.exclude(rater="torn").update(
         choice=SAID[said == "first"], reason=words
     )  # people see it otherwise: the report names the pair
     Override.objects.update(choice=said, judge_outcome=said)
@@ -149,7 +155,10 @@ def _first(one, other):
 def ask(client, route, world):
     query = QUERIES.get(route, "")
     Exposure.objects.all().delete()
+    decisions = list(Override.objects.all()) if route in UNDECIDED else []
+    Override.objects.filter(pk__in=[one.pk for one in decisions]).delete()
     response = client.get(path_of(route, world) + (f"?{query}" if query else ""))
+    Override.objects.bulk_create(decisions)
     return response.status_code, text_of(response), Exposure.objects.filter(comparison=world.pair).exists()
 
 

@@ -131,6 +131,24 @@ def test_a_recipe_prints_a_row_a_round_and_the_same_again_for_the_same_seed(lett
         assert snapshot_export(one) == snapshot_export(other)
 
 
+def test_a_policy_is_measured_on_the_way_and_ends_as_one_that_was_not(letters):
+    plain = run_recipe("dpo")
+    told = run_recipe("dpo", **{"evaluation.every": "1"})
+    (middle,) = told["rounds"][1].pop("on_the_way")  # of two steps
+    assert repeatable(told) == repeatable(plain)
+    start, end = told["rounds"]
+    assert (middle["round"], middle["step"], middle["n_steps"]) == (1, 1, 2)
+    assert start["kl"] < middle["kl"] != end["kl"]
+    assert middle["n_eval_samples"] == end["n_eval_samples"]
+    low, high = middle["win_rate_ci95"]
+    assert low <= middle["win_rate_vs_initial"] <= high
+    made = Checkpoint.objects.get(name=middle["checkpoint"])
+    assert made.name == end["checkpoint"] + "-at-1"
+    assert made.fingerprint != Checkpoint.objects.get(name=end["checkpoint"]).fingerprint
+    first = Metric.objects.filter(run__kept_steps__checkpoint=made, step=1).get()
+    assert middle["loss"] == first.values["loss"]
+
+
 def test_a_file_of_flagged_answers_becomes_a_policy_by_kto(make_letters_project, tmp_path):
     letters = make_letters_project(n_labelled=0)
     rows = [

@@ -48,6 +48,17 @@ def repeatable(result):
     return [{key: value for key, value in row.items() if key not in names} for row in result["rounds"]]
 
 
+def test_a_block_of_steps_is_measured_on_the_way(letters):
+    first, second = run_recipe("oaif-dpo", rounds=2, **{"evaluation.every": "1"})["rounds"][1:]
+    for row in (first, second):
+        (middle,) = row["on_the_way"]
+        assert (middle["round"], middle["step"], middle["n_steps"]) == (row["round"], 1, 2)
+        assert 0 < middle["kl"] != row["kl"]
+        assert Checkpoint.objects.get(name=middle["checkpoint"]).parent.name == (
+            "tiny" if row is first else first["checkpoint"]
+        )
+
+
 def test_oaif_runs_in_blocks_and_every_answer_label_and_checkpoint_is_there(letters):
     said = run_recipe("oaif-dpo", rounds=2)
     assert [row["round"] for row in said["rounds"]] == [0, 1, 2]

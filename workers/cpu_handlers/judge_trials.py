@@ -130,7 +130,7 @@ class TrialTools:
         return self._meters[spec.key]
 
     def rewards(self, spec: JudgeSpec) -> Compute:
-        from workers.scoring import reward_scores_of
+        from workers.judges.reward_scores import reward_scores_of
 
         checkpoint = self._judges[spec.key].checkpoint
         if checkpoint is None:

@@ -21,10 +21,11 @@ from apps.policies.models import Checkpoint
 from apps.samples.ids import StoredIds
 from apps.samples.models import Comparison, Completion, SamplingRun, comparable
 from apps.training.changes import recipe_of
-from apps.training.models import Counterfactual, Metric, Round, TrainingRun
+from apps.training.models import Counterfactual, KeptStep, Metric, Round, TrainingRun
 from apps.training.rounds.evaluation import answers_run, evaluation_plan, evaluation_prompts, win_rates
 from apps.training.rounds.evaluators import Evaluator, evaluator_of
 from apps.training.rounds.meetings import MEETING, Meeting, meeting_asks
+from apps.training.rounds.on_the_way import MEASURE
 from apps.training.sets.overrides import override_share
 from apps.training.sets.snapshots import prompt_content
 from prefloop.engine.evaluate import Estimate, EvalPrompt, Evaluation, evaluate, mean_by_prompt, pairs_to_judge
@@ -85,13 +86,27 @@ def evaluation_counterfactual(ctx: JobContext) -> dict[str, Any]:
     if recipe.objective.makes_reward_model:
         measured = _reward_model_accuracy(ctx, round_.loop.project_id, run)
     else:
-        round_.output = run.output
-        # nobody is asked, and not as a judge: it would be a version of the loop's own
-        recipe = replace(recipe, evaluation=replace(recipe.evaluation, people=0))
-        measured, told = _policy(ctx, round_, recipe)
+        measured, told = _as_result(ctx, round_, run.output)
     result = _counts(round_, run) | measured
     with ctx.fenced():
         Counterfactual.objects.filter(pk=found.pk).update(result=result, evaluation=told)
+    return result
+
+
+@handler(MEASURE, queue="gpu")
+def evaluation_kept(ctx: JobContext) -> dict[str, Any]:
+    """Measure a policy that a round's training kept on the way, like the round's result: payload {kept}."""
+    kept = KeptStep.objects.select_related(
+        "run__round__loop__project", "run__round__loop__initial", "run__round__loop__judge", "run__round__policy"
+    ).get(pk=ctx.payload["kept"])
+    round_ = kept.run.round
+    if round_ is None:
+        raise NothingToEvaluateOn(f"{kept} belongs to no round")
+    measured, told = _as_result(ctx, round_, kept.checkpoint)
+    logged = Metric.objects.filter(run=kept.run_id, step=kept.step).first()
+    result = measured | {"loss": logged.values.get("loss") if logged else None}
+    with ctx.fenced():
+        KeptStep.objects.filter(pk=kept.pk).update(result=result, evaluation=told)
     return result
 
 
@@ -190,6 +205,14 @@ def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> tuple[dict[str, A
             truth=utility if evaluator.is_truth else None,
         )
     return _row(found, evaluator), told
+
+
+def _as_result(ctx: JobContext, round_: Round, policy: Checkpoint | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measure another policy as if it were the round's result."""
+    recipe = recipe_of(round_.loop, round_.index)
+    round_.output = policy
+    # no people are asked, and not as a judge: it would be a version of the loop's own
+    return _policy(ctx, round_, replace(recipe, evaluation=replace(recipe.evaluation, people=0)))
 
 
 def _measure_kl(

@@ -23,11 +23,12 @@ from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_register
 from apps.policies.store import store_path
 from apps.training.changes import recipe_of
-from apps.training.models import Counterfactual, TrainingRun
+from apps.training.models import Counterfactual, KeptStep, TrainingRun
 from apps.training.sets.runs import checkpoint_name, events_ingest, loop_of
 from prefloop.child_env import child_environment
+from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
-from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, read_failure
+from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure
 from workers import processes
 from workers.online import DatabaseLink
 
@@ -62,7 +63,8 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
             stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=child_environment(os.environ) | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env=child_environment(os.environ)
+            | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", VARIABLE: str(settings.VAR_DIR)},
             pass_fds=() if ours is None else (ours.fileno(),),
         )
         if ours is not None:
@@ -92,6 +94,7 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
         raise _failure(directory, process.returncode, log_path)
     with ctx.fenced():
         link.ended()
+    _register_kept(ctx, run, directory)
     checkpoint = _register(ctx, run, directory / FINAL_DIR)
     return {"checkpoint": checkpoint.name, "steps": run.step}
 
@@ -149,6 +152,21 @@ def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
         )
         TrainingRun.objects.filter(pk=run.pk).update(output=checkpoint)
     return checkpoint
+
+
+def _register_kept(ctx: JobContext, run: TrainingRun, directory: Path) -> None:
+    """Record the policies that the run kept on the way, which the round then measures."""
+    for step, folder in kept_dirs(directory).items():
+        with ctx.fenced():
+            checkpoint = checkpoint_register(
+                project=run.project,
+                name=f"{output_name(run)}-at-{step}",
+                role="policy",
+                directory=folder,
+                parent=run.start,
+                recipe=run.round.loop.recipe if run.round is not None else run.kind,
+            )
+            KeptStep.objects.get_or_create(run=run, step=step, defaults={"checkpoint": checkpoint})
 
 
 def output_name(run: TrainingRun) -> str:

@@ -15,7 +15,7 @@ USUAL_TOKENS = 256  # of a prompt and its answer
 
 
 def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], *, run: JudgingRun | None = None) -> int:
-    from workers.scoring import reward_scores_of
+    from workers.judges.reward_scores import reward_scores_of
 
     checkpoint = judge.checkpoint
     if checkpoint is None:

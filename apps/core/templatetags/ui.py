@@ -67,6 +67,12 @@ def model_text(value: str | None) -> SafeString:
 
 
 @register.filter
+def model_text_beside(value: str | None, other: str | None) -> SafeString:
+    """Render a text that is compared with another: both are rendered, or both are plain."""
+    return core_text.model_text_html(value or "", other or "")
+
+
+@register.filter
 def visible_controls(value: str | None) -> str:
     """Mark invisible characters, for raw text inside <pre class="raw">."""
     return core_text.visible_controls(value or "")

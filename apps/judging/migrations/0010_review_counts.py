@@ -5,11 +5,19 @@ from django.apps.registry import Apps
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models.functions import Coalesce
 
 
 def count(apps: Apps, _: BaseDatabaseSchemaEditor) -> None:
     override = apps.get_model("rankings", "Override")
-    decided = override.objects.filter(comparison=OuterRef("comparison"), superseded_by=None).exclude(kind="withdrawn")
+    excluded = apps.get_model("labels", "Exclusion").objects.filter(
+        Q(since=None) | Q(since__lte=Coalesce(OuterRef("at"), OuterRef("created_at"))),
+        project=OuterRef("comparison__project"),
+        rater=OuterRef("rater"),
+        lifted_at=None,
+    )
+    decided = override.objects.filter(~Exists(excluded), comparison=OuterRef("comparison"), superseded_by=None)
+    decided = decided.exclude(kind="withdrawn")
     there = Q(comparison__batch=None) | Q(comparison__batch__ready=True)
     said = apps.get_model("judging", "Verdict").objects.filter(there).order_by().values("judge")
     waits = said.filter(~Exists(decided), comparison__held_out=False, comparison__same_answers=False)
@@ -22,7 +30,8 @@ def count(apps: Apps, _: BaseDatabaseSchemaEditor) -> None:
 class Migration(migrations.Migration):
     dependencies = [
         ("judging", "0009_flags_of_answers"),
-        ("rankings", "0008_fill_seats"),
+        ("labels", "0001_exclusions"),
+        ("rankings", "0009_fill_seats"),
         ("samples", "0009_evaluation_pairs"),
     ]
 

@@ -24,6 +24,7 @@ from apps.rankings.selectors.review import (
     review_queue,
     uncertainty,
 )
+from apps.rankings.selectors.split import SplitPair, split_pairs
 
 __all__ = [
     "LETTER",
@@ -33,6 +34,7 @@ __all__ = [
     "QueueItem",
     "ReviewDetail",
     "ShownPair",
+    "SplitPair",
     "Worth",
     "conversation",
     "history",
@@ -49,5 +51,6 @@ __all__ = [
     "review_judge",
     "review_queue",
     "said_by_judges",
+    "split_pairs",
     "uncertainty",
 ]

@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from apps.labels.models import Judge, Override, Preference, Verdict, Vote
-from apps.labels.selectors import decision_of, label_by, standing_votes
+from apps.labels.models import Exclusion, Judge, Override, Preference, Verdict, Vote
+from apps.labels.selectors import counting_votes, decision_of, is_excluded, label_by
 from apps.labels.types import JudgeLabel
 from apps.rankings.selectors.review import Worth, quoted_spans, uncertainty
 from apps.samples.models import Comparison
@@ -85,7 +85,7 @@ def review_detail(comparison: Comparison, judge: Judge, *, with_people: bool = T
         said=mine,
         worth=why.get(comparison.pk),
         others=tuple(one for one in said if one.judge.pk != judge.pk),
-        votes=tuple(standing_votes().filter(comparison=comparison).order_by("id")),
+        votes=tuple(counting_votes().filter(comparison=comparison).order_by("id")),
         decision=decision_of(comparison),
         preference=Preference.objects.filter(comparison=comparison).first(),
         quotes=tuple(quotes),
@@ -107,15 +107,47 @@ class Event:
     """One line of a comparison's history."""
 
     at: datetime
-    kind: str  # verdict | vote | override
-    row: Verdict | Vote | Override
+    kind: str  # verdict | vote | adjudication | override | excluded | included
+    row: Verdict | Vote | Override | Exclusion
+    counts: bool = True  # False for what an excluded person said
+
+    @property
+    def name(self) -> str:
+        """The judge or the person; of an exclusion the person it is about."""
+        return self.row.judge.name if isinstance(self.row, Verdict) else self.row.rater
+
+    @property
+    def said(self) -> str:
+        if isinstance(self.row, Exclusion):
+            return ""
+        if isinstance(self.row, Verdict):
+            return self.row.outcome or self.row.state
+        if isinstance(self.row, Override):
+            return self.row.choice or self.row.kind
+        return self.row.choice
+
+    @property
+    def why(self) -> str:
+        return self.row.rationale if isinstance(self.row, Verdict) else self.row.reason
 
 
 def label_history(comparison: Comparison) -> list[Event]:
-    """Every verdict, vote and decision on a comparison, replaced ones included, oldest first."""
+    """Every verdict, vote, adjudication and decision on a comparison, replaced ones included, oldest first; and since
+    when the people who gave them are excluded, or were.
+    """
+    votes = list(comparison.votes.annotate(is_excluded=is_excluded()))
+    decisions = list(comparison.overrides.select_related("judge").annotate(is_excluded=is_excluded()))
+    raters = {vote.rater for vote in votes} | {decision.rater for decision in decisions}
+    excluded = Exclusion.objects.filter(project=comparison.project_id, rater__in=raters)
+    exclusions = list(excluded.select_related("by", "lifted_by"))
     events = [
         *(Event(row.created_at, "verdict", row) for row in comparison.verdicts.select_related("judge")),
-        *(Event(row.at or row.created_at, "vote", row) for row in comparison.votes.all()),
-        *(Event(row.at or row.created_at, "override", row) for row in comparison.overrides.select_related("judge")),
+        *(
+            Event(row.at or row.created_at, "adjudication" if row.adjudication else "vote", row, not row.is_excluded)
+            for row in votes
+        ),
+        *(Event(row.at or row.created_at, "override", row, not row.is_excluded) for row in decisions),
+        *(Event(row.created_at, "excluded", row) for row in exclusions),
+        *(Event(row.lifted_at, "included", row) for row in exclusions if row.lifted_at is not None),
     ]
     return sorted(events, key=lambda event: (event.at, event.row.pk))

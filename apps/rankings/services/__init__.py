@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from apps.rankings.services.adjudicate import adjudication_create, adjudication_undo, adjudication_withdraw
 from apps.rankings.services.assign import (
     assignment_for_comparison,
     assignment_next,
     assignments_lease,
 )
 from apps.rankings.services.decide import (
+    MOST_TOGETHER,
     REASONS,
     BadDecision,
     NoDecision,
+    agree_many,
     override_create,
     override_undo,
     override_withdraw,
@@ -20,6 +23,7 @@ from apps.rankings.services.take import Taken
 from apps.rankings.services.vote import (
     CHOICES,
     MAX_REASON,
+    SKIP_REASONS,
     AlreadyAnswered,
     BadVote,
     LeaseLost,
@@ -33,7 +37,9 @@ from apps.rankings.services.vote import (
 __all__ = [
     "CHOICES",
     "MAX_REASON",
+    "MOST_TOGETHER",
     "REASONS",
+    "SKIP_REASONS",
     "AlreadyAnswered",
     "BadDecision",
     "BadVote",
@@ -42,6 +48,10 @@ __all__ = [
     "NothingToUndo",
     "Taken",
     "Voted",
+    "adjudication_create",
+    "adjudication_undo",
+    "adjudication_withdraw",
+    "agree_many",
     "assignment_for_comparison",
     "assignment_next",
     "assignments_lease",

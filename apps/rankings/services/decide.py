@@ -4,8 +4,10 @@ person.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from uuid import uuid4
 
 from django.db import transaction
 
@@ -13,13 +15,14 @@ from apps.accounts.models import User
 from apps.core.services import audit
 from apps.labels.models import Judge, Override
 from apps.labels.raters import rater_name
-from apps.labels.selectors import judge_labels, last_decision, standing_decisions
+from apps.labels.selectors import decisions_among, judge_labels, last_decision
 from apps.labels.services import override_append
 from apps.projects.models import Project
+from apps.prompts.models import ready
 from apps.rankings.rounds import decision_made
 from apps.rankings.services.vote import MAX_REASON
 from apps.samples import exposure
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, comparable
 from prefloop.types import OUTCOMES, PrefloopError
 
 # Why a label was corrected; what people pick most often, so that it can be counted. Free text may follow.
@@ -35,6 +38,7 @@ REASONS = {
 
 
 _TRIES = 3
+MOST_TOGETHER = 200  # agreements in one step
 
 
 class BadDecision(PrefloopError):
@@ -59,6 +63,7 @@ def override_create(
     kind: str = "override",
     choice: str = "",
     reason: str = "",
+    together: str = "",
 ) -> Override:
     """Record that a person agrees with a judge's label, or what it should have been instead, with the reason.
 
@@ -97,10 +102,32 @@ def override_create(
             judge_outcome="" if label is None else (label.outcome or label.state),
             reason=reason.strip(),
             at=now,
+            together=together,
             supersedes=head,
         )
         _decided(made, user, now)
     return made
+
+
+def agree_many(*, project: Project, judge: Judge, comparison_ids: Sequence[int], user: User, now: datetime) -> int:
+    """Agree with a judge's labels of several comparisons in one step, which one undo takes back.
+
+    Left out: those that somebody has decided meanwhile, and those on which the judge has no label. Returns how many
+    were agreed with. Raises BadDecision.
+    """
+    wanted = sorted(set(comparison_ids))
+    if len(wanted) > MOST_TOGETHER:
+        raise BadDecision(f"at most {MOST_TOGETHER} comparisons in one step, not {len(wanted)}")
+    rows = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False, pk__in=wanted)
+    labels, decided = judge_labels(comparison_ids=wanted, judge=judge), decisions_among(wanted)
+    together, n = uuid4().hex, 0
+    for comparison in rows.select_related("project").order_by("id"):
+        label = labels.get(comparison.pk)
+        if comparison.pk in decided or label is None or label.outcome is None:
+            continue
+        override_create(comparison=comparison, judge=judge, user=user, now=now, kind="agree", together=together)
+        n += 1
+    return n
 
 
 def override_withdraw(*, comparison: Comparison, user: User, now: datetime) -> Override:
@@ -127,13 +154,18 @@ def override_withdraw(*, comparison: Comparison, user: User, now: datetime) -> O
 def override_undo(*, project: Project, user: User, now: datetime) -> Override:
     """Withdraw this person's last current decision in a project; called again, the one before it.
 
-    Raises NoDecision.
+    Decisions that were made in one step are withdrawn in one step. Raises NoDecision.
     """
-    standing = standing_decisions().filter(comparison__project=project, user=user)
-    standing = standing.select_related("comparison").order_by("-id")
+    said = Override.objects.filter(superseded_by__isnull=True, comparison__project=project, user=user)
+    standing = said.exclude(kind="withdrawn").select_related("comparison").order_by("-id")
     for last in standing[:_TRIES]:  # one that is taken back in another tab meanwhile gives way to the one before it
         with suppress(NoDecision):
-            return override_withdraw(comparison=last.comparison, user=user, now=now)
+            taken = override_withdraw(comparison=last.comparison, user=user, now=now)
+            if last.together:
+                for other in standing.filter(together=last.together):
+                    with suppress(NoDecision):
+                        override_withdraw(comparison=other.comparison, user=user, now=now)
+            return taken
     raise NoDecision
 
 

@@ -9,7 +9,7 @@ from random import Random
 from django.db import IntegrityError, connection, transaction
 
 from apps.accounts.models import User
-from apps.labels.models import Override, Vote
+from apps.labels.models import Exclusion, Override, Vote
 from apps.labels.raters import rater_name
 from apps.labels.selectors import last_vote
 from apps.labels.services import first_vote_append, vote_append, vote_withdraw
@@ -27,6 +27,14 @@ from prefloop.types import PrefloopError
 
 CHOICES = ("left", "right", "tie", "both_bad", "skip")
 MAX_REASON = 2000
+# Why somebody leaves a pair to others; what people pick, so that it can be counted. A note may follow.
+SKIP_REASONS = {
+    "knowledge": "I don't know the subject",
+    "language": "I don't read this language",
+    "broken": "The prompt or an answer is broken",
+    "upsetting": "I don't want to read this",
+    "guideline": "The guideline does not say",
+}
 _MAX_SECONDS = 24 * 3600.0
 
 
@@ -149,10 +157,10 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
     given, key = said.assignment, said.assignment.comparison_id
     comparisons_lock([key])
     skips = said.outcome == "skip"
-    if not skips and (alone := _finish(given)) is not None:
+    if not skips and (alone := _finish(given, place)) is not None:
         return _written(said, place, alone=alone)
     with counted(given.project_id, [key]):
-        if not skips or _finish(given) is None:
+        if not skips or _finish(given, place) is None:
             held = Assignment.objects.get(pk=given.pk)
             if held.state == DONE:
                 again = _same_again(last_vote(given.comparison, given.holder), held, said.outcome)
@@ -189,24 +197,25 @@ def _written(said: _Said, place: Place, *, alone: bool) -> tuple[Voted, Answer]:
     return Voted(vote, created=True), Answer(vote.rater, vote.seconds, vote.at or said.now)
 
 
-def _finish(given: Assignment) -> bool | None:
+def _finish(given: Assignment, place: Place) -> bool | None:
     """Finish a held seat by one conditional statement; None if it is not held, or its holder may not vote blind.
 
-    Whether the comparison has no other vote and no override is returned with it.
+    With it is returned whether the comparison has no other vote and no override, and nobody of this name is excluded.
     """
     quote = connection.ops.quote_name
-    seats, votes, overrides, exposures = (
-        quote(model._meta.db_table) for model in (Assignment, Vote, Override, Exposure)
+    seats, votes, overrides, exposures, exclusions = (
+        quote(model._meta.db_table) for model in (Assignment, Vote, Override, Exposure, Exclusion)
     )
     statement = (
         f"UPDATE {seats} SET state = 'done' WHERE id = %s AND state = 'open' AND NOT EXISTS "  # noqa: S608 - no value is in it
         f"(SELECT 1 FROM {exposures} e WHERE e.user_id = %s AND e.comparison_id = %s) RETURNING "
         f"NOT EXISTS (SELECT 1 FROM {votes} v WHERE v.comparison_id = %s) "
-        f"AND NOT EXISTS (SELECT 1 FROM {overrides} o WHERE o.comparison_id = %s)"
+        f"AND NOT EXISTS (SELECT 1 FROM {overrides} o WHERE o.comparison_id = %s) AND NOT EXISTS "
+        f"(SELECT 1 FROM {exclusions} x WHERE x.project_id = %s AND x.rater = %s AND x.lifted_at IS NULL)"
     )
     key = given.comparison_id
     with connection.cursor() as cursor:
-        cursor.execute(statement, [given.pk, given.user_id, key, key, key])
+        cursor.execute(statement, [given.pk, given.user_id, key, key, key, given.project_id, place.rater])
         found = cursor.fetchone()
     return None if found is None else bool(found[0])
 

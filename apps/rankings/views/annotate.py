@@ -25,6 +25,7 @@ from apps.projects.selectors import guideline_current, guideline_name
 from apps.rankings import access, selectors, services
 from apps.rankings.models import Assignment
 from apps.rankings.services.assign import PREFETCH
+from apps.rankings.views.reasons import said_why
 from apps.samples.exposure import has_seen
 from apps.samples.models import Comparison
 from apps.samples.pairs import n_comparable
@@ -103,7 +104,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
     said: dict[str, Any] = {
         "assignment": assignment,
         "choice": request.POST.get("choice", ""),
-        "reason": request.POST.get("reason", ""),
+        "reason": said_why(request, services.SKIP_REASONS if request.POST.get("choice") == "skip" else {}),
         "seconds": _seconds(request.POST.get("seconds", "")),
         "guideline": request.POST.get("guideline"),
         "said_at": _moment(request.POST.get("said_at", "")),
@@ -179,6 +180,7 @@ def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dic
         "guideline_first": bool(version and not last),
         "guideline_changed": bool(last and version and last[0]["vote"].guideline != version),
         "history": last,
+        "skip_reasons": services.SKIP_REASONS,
         "may_import": access.may_see_people(user, project),
         "n_comparable": 0 if leased else _n_comparable(project, user),
     }

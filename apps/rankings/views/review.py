@@ -23,6 +23,7 @@ from apps.labels.models import Judge
 from apps.labels.selectors import decision_of, label_judge
 from apps.projects.models import Project, Role
 from apps.rankings import access, rounds, selectors, services
+from apps.rankings.views.reasons import said_why
 from apps.samples.exposure import labels_shown
 from apps.samples.models import Comparison
 from prefloop.types import PrefloopError
@@ -82,7 +83,7 @@ def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
             user=access.person(request.user),
             kind=request.POST.get("kind") or ("override" if choice else ""),
             choice=choice,
-            reason=_reason(request),
+            reason=said_why(request, services.REASONS),
             now=timezone.now(),
         )
     except PrefloopError as error:
@@ -172,6 +173,7 @@ def _queue_context(request: HttpRequest, project: Project, judge: Judge | None =
         "n_more": max(0, len(items) - SHOWN),
         "effect": override_effect(project, comparison_ids=ids, judge=judge),
         "filters": _filters(request),
+        "may_adjudicate": access.may_see_people(user, project),
     }
 
 
@@ -233,12 +235,6 @@ def _after(items: list[selectors.QueueItem], selected: int | None) -> int | None
         return ids[0] if ids else None
     position = ids.index(selected) + 1
     return ids[position] if position < len(ids) else None
-
-
-def _reason(request: HttpRequest) -> str:
-    """The reasons picked, in plain words, then whatever was written."""
-    picked = [services.REASONS[code] for code in request.POST.getlist("why") if code in services.REASONS]
-    return " — ".join(part for part in ("; ".join(picked), request.POST.get("reason", "").strip()) if part)
 
 
 def _decided(

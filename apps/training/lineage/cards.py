@@ -11,13 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
+
 from apps.core.chunks import chunks
 from apps.labels.models import Judge, Verdict
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_ancestors
 from apps.training.changes import changes_of, recipe_of
 from apps.training.lineage.measured import Measured, in_words, measured
-from apps.training.models import Loop, Round, Snapshot, SnapshotItem, Stage, TrainingRun
+from apps.training.models import KeptStep, Loop, Round, Snapshot, SnapshotItem, Stage, TrainingRun
+from apps.training.rounds.on_the_way import kept_steps
 from apps.training.sets.overrides import OverrideShare, override_share
 from prefloop.config import describe
 from prefloop.recipes.catalogue import UnknownRecipe, get_recipe
@@ -70,7 +73,7 @@ class Card:
 def checkpoint_card(checkpoint: Checkpoint) -> Card:
     """Gather the card of a checkpoint."""
     run = (
-        TrainingRun.objects.filter(output=checkpoint)
+        TrainingRun.objects.filter(Q(output=checkpoint) | Q(kept_steps__checkpoint=checkpoint))
         .select_related("snapshot", "round__loop__judge", "round__loop__initial", "round__loop__project")
         .first()
     )
@@ -133,6 +136,8 @@ def checkpoint_line(checkpoint: Checkpoint) -> tuple[Ancestor, ...]:
         for run in TrainingRun.objects.filter(output__in=chunk).select_related("snapshot"):
             if run.output_id is not None:
                 made[run.output_id] = run.snapshot
+        for kept in KeptStep.objects.filter(checkpoint__in=chunk).select_related("run__snapshot"):
+            made[kept.checkpoint_id] = kept.run.snapshot
     return tuple(Ancestor(row, made.get(row.pk)) for row in rows)
 
 
@@ -166,6 +171,9 @@ def _measured(checkpoint: Checkpoint) -> Iterable[Measured]:
         found = measured(round_, round_.result)
         if found.figures:
             yield found
+    for kept in kept_steps(checkpoint=checkpoint, ended_at__isnull=False).select_related("run__round"):
+        if kept.run.round is not None:
+            yield measured(kept.run.round, kept.result)
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------

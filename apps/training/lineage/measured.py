@@ -8,6 +8,7 @@ from typing import Any
 from apps.projects.models import Project
 from apps.training.lineage.figures import FIGURES
 from apps.training.models import Counterfactual, CounterfactualState, Round, Stage, TrainingRun
+from apps.training.rounds.on_the_way import kept_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def measured(round_: Round, result: dict[str, Any]) -> Measured:
 
 def measured_of(project: Project) -> dict[int, Measured]:
     """The measurements of each checkpoint by the round that made it; for a starting policy, by its newest loop.
-    Three queries.
+    Four queries.
     """
     found: dict[int, Measured] = {}
     of_a_start = {figure.key for figure in FIGURES if figure.of_a_start}
@@ -75,6 +76,9 @@ def measured_of(project: Project) -> dict[int, Measured]:
     for other in counterfactuals.select_related("round", "run").defer("run__spec"):
         if other.run.output_id is not None:
             found[other.run.output_id] = measured(other.round, other.result)
+    for kept in kept_steps(run__project=project, ended_at__isnull=False).select_related("run__round"):
+        if kept.run.round is not None:
+            found[kept.checkpoint_id] = measured(kept.run.round, kept.result)
     return {checkpoint: one for checkpoint, one in found.items() if one.figures}
 
 

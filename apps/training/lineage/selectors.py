@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +19,9 @@ from apps.projects.models import Project
 from apps.training.changes import recipe_of
 from apps.training.lineage.failures import failure_in_words
 from apps.training.lineage.figures import FIGURES, PAIRS
-from apps.training.models import Counterfactual, Loop, LoopState, Metric, Round, Snapshot, Stage
+from apps.training.models import Counterfactual, Loop, LoopState, Metric, Round, Snapshot, Stage, TrainingRun
 from apps.training.rounds import stations
+from apps.training.rounds.on_the_way import kept_steps
 from apps.training.rounds.review import gate_judge, reviewed_ids
 from apps.training.sets.overrides import OverrideShare, overridden_runs, override_share
 
@@ -52,7 +54,26 @@ def loop_list(project: Project) -> QuerySet[Loop]:
 
 def loop_rows(loop: Loop) -> list[dict[str, Any]]:
     """Return the rows of `run_recipe --json`: one per finished round, round 0 the starting policy."""
-    return [round_row(round_) for round_ in loop.rounds.filter(stage="done").select_related("output").order_by("index")]
+    kept = on_the_way(run__round__loop=loop)
+    rounds = loop.rounds.filter(stage="done").select_related("output").order_by("index")
+    return [round_row(one) | ({"on_the_way": kept[one.pk]} if one.pk in kept else {}) for one in rounds]
+
+
+def on_the_way(**of: Any) -> dict[int, list[dict[str, Any]]]:
+    """Return the rows of policies that were measured on the way, by round (its id), in order: keys as of a round's row.
+
+    `of` filters kept steps.
+    """
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for kept in kept_steps(ended_at__isnull=False, **of).select_related("run__round"):
+        if kept.run.round is not None:
+            row = dict.fromkeys(ROW_KEYS, None) | kept.result
+            before = TrainingRun.objects.filter(round=kept.run.round, pk__lt=kept.run_id).count()
+            row |= {"round": kept.run.round.index, "training": before + 1}
+            row |= {"step": kept.step, "n_steps": kept.run.n_steps}
+            row |= {"checkpoint": kept.checkpoint.name, "checkpoint_id": kept.checkpoint_id}
+            found[kept.run.round.pk].append(row)
+    return found
 
 
 def round_row(round_: Round) -> dict[str, Any]:
@@ -94,13 +115,24 @@ def curves_since(loop: Loop, since: str) -> dict[str, Any]:
     reset = seen == 0 or rows.filter(pk__lte=seen).count() != n_seen
     found = curves(loop, since=0 if reset else seen)
     n = rows.count() if reset else n_seen + len(found["points"])
-    rounds = loop_rows(loop)
+    rounds = _measured_rows(loop)
     return {
         "since": f"{found['last']}-{n}-{len(rounds)}",
         "reset": reset,
         "points": found["points"],
         "rounds": rounds,
     }
+
+
+def _measured_rows(loop: Loop) -> list[dict[str, Any]]:
+    """The finished rounds, and between two of them the policies on the way, where their step is among the round's."""
+    rows = [round_row(one) for one in loop.rounds.filter(stage=Stage.DONE).select_related("output")]
+    for kept in on_the_way(run__round__loop=loop).values():
+        for row in kept:
+            trainings = recipe_of(loop, row["round"]).filter.n_steps  # ReST has several in a round
+            part = (row["training"] - 1 + row["step"] / max(row["n_steps"], 1)) / trainings
+            rows.append(row | {"round": round(row["round"] - 1 + part, 3)})
+    return sorted(rows, key=lambda row: float(row["round"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from django.conf import settings
 from django.db.models import Q
 
 from apps.jobs.models import JobState
@@ -16,6 +17,7 @@ from apps.training.models import Loop, Round
 from apps.training.rounds.ahead import Ahead, Foreseen, scores_an_answer
 from apps.training.rounds.plan import foresee
 from prefloop.memory import DEFAULT_TOKENS, PLENTY, PROMPT_TOKENS, Memory
+from prefloop.precision import WIDTHS, on_cpu
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.evaluation import NOBODY, TRUTH
 from prefloop.recipes.recipe import Recipe
@@ -155,7 +157,9 @@ def _memory(recipe: Recipe, start: Checkpoint) -> int | None:
         return None
     answers = {"pairs": 2, "groups": max((draw.n for draw in recipe.draws), default=1)}.get(recipe.objective.rows, 1)
     longest = PROMPT_TOKENS + answers * max((draw.max_tokens for draw in recipe.draws), default=0)
-    plan = Memory(shape, lora=recipe.adapter.resolved(start.n_parameters).kind == "lora")
+    precision = on_cpu(settings.PRECISION, shape, threads=settings.WORKER_THREADS, folder=settings.VAR_DIR)
+    lora = recipe.adapter.resolved(start.n_parameters).kind == "lora"
+    plan = Memory(shape, width=WIDTHS[precision], lora=lora)
     others = recipe.n_models - 1 if recipe.learns_in_steps else 0  # else references are read before the optimizer is
     return plan.peak(plan.passes(PLENTY, most=DEFAULT_TOKENS, on_cpu=True), longest) + others * plan.weights()
 

@@ -142,6 +142,7 @@ LABELS = {
     "evaluation.prompts": _("Held-out prompts"),
     "evaluation.n": _("Answers per held-out prompt"),
     "evaluation.people": _("Pairs given to people"),
+    "evaluation.every": _("Steps between measurements on the way"),
     "anchor.rate": _("EMA rate"),
     "anchor.every": _("Steps between copies"),
 }

@@ -179,7 +179,7 @@ def asks_first(project: Project, recipe: Recipe) -> bool:
     if made_judge_name(recipe) != AI_REWARD_MODEL or recipe.label.by == "preferences":
         return False
     judge = ai_judge(project, recipe)
-    return judge is not None and not judge.refusal(ASKING) and stored_comparisons(project, recipe.prompts).exists()
+    return judge is not None and not judge.refusal(ASKING) and stored_comparisons(project, recipe).exists()
 
 
 def check_ingredients(project: Project, recipe: Recipe) -> None:

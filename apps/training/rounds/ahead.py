@@ -44,6 +44,7 @@ class Foreseen:
     people_pairs: int = 0  # given to people blind, to measure
     reward_model_steps: int = 0
     teaching_steps: int = 0  # in which the start learns to judge
+    kept: int = 0  # policies that are measured on the way
     checkpoints: int = 0  # that are kept
 
     def __add__(self, other: Foreseen) -> Foreseen:
@@ -135,23 +136,16 @@ class Ahead:
     def comparisons(self) -> QuerySet[Comparison]:
         """The stored comparisons that the recipe means; none where it names a prompt set that is not there."""
         try:
-            return stored_comparisons(self.project, self.recipe.prompts)
+            return stored_comparisons(self.project, self.recipe)
         except NoSuchPromptSet:
             return Comparison.objects.none()
 
     @property
     def labels(self) -> QuerySet[Preference]:
         """The labels of stored comparisons that may be trained on."""
-        rows = Preference.objects.filter(
-            ~Q(comparison__prompt__split="eval") & ~Q(comparison__origin__startswith="loop:"),
-            comparison__project=self.project,
-            comparison__held_out=False,
-        )
+        rows = Preference.objects.filter(comparison__in=self.comparisons.order_by().values("pk"))
         either = Q(p_first__isnull=False) | Q(outcome="both_bad")
-        rows = rows.filter(either if self.recipe.objective.takes_single_answers else Q(p_first__isnull=False))
-        if self.recipe.prompts.takes_all:
-            return rows
-        return rows.filter(comparison__prompt__in=self.meant("train").order_by().values("pk"))
+        return rows.filter(either if self.recipe.objective.takes_single_answers else Q(p_first__isnull=False))
 
     @cached_property
     def stored(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from django.db.models import QuerySet
+
 from apps.judging.services import orders_for
 from apps.labels.models import Judge
 from apps.labels.selectors import label_judge, labels_of, scores_of
@@ -37,11 +39,17 @@ class Answers:
         return tuple(row_of[id(plain)] for plain in group.completions)
 
 
-def scored_answers(judge: Judge, round_: Round) -> list[Answers]:
+def own_answers(round_: Round, recipe: Recipe) -> QuerySet[Completion]:
+    """Return the answers that the round drew, in order; without those that were cut, if the recipe leaves them out."""
+    rows = Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt")
+    if recipe.filter.leaves_out_cut:
+        rows = rows.filter(finished=True)
+    return rows.order_by("prompt_id", "index")
+
+
+def scored_answers(judge: Judge, round_: Round, recipe: Recipe) -> list[Answers]:
     """Return the round's answers by prompt, with the judge's mean scores; answers without a score are left out."""
-    rows = list(
-        Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").order_by("prompt_id", "index")
-    )
+    rows = list(own_answers(round_, recipe))
     scores = scores_of(judge, [row.pk for row in rows])
     by_prompt: dict[int, list[Completion]] = {}
     for row in rows:
@@ -67,14 +75,14 @@ def round_pairs_create(*, loop: Loop, round_: Round, recipe: Recipe) -> list[Com
     scale of points only show which answer is better.
     """
     if recipe.label.by == "data":
-        return _real_against_generated(loop, round_)
+        return _real_against_generated(loop, round_, recipe)
     judge = loop.judge
     if judge is None or recipe.pairing.kind in ("none", "as-given"):
         return []
     seed = derive_seed(loop.seed, "pairing", round_.index)
     wanted: list[tuple[Completion, Completion]] = []
     scores: dict[int, float] = {}
-    for answers in scored_answers(judge, round_):
+    for answers in scored_answers(judge, round_, recipe):
         scores |= {row.pk: score for row, score in zip(answers.rows, answers.group.scores or (), strict=True)}
         kept = apply_filter(recipe.filter, answers.group, seed=seed)
         rows = answers.kept(kept)
@@ -106,10 +114,9 @@ def _claimed(made: Sequence[Comparison], origin: str) -> None:
     Comparison.objects.filter(pk__in=games).update(origin=origin)
 
 
-def _real_against_generated(loop: Loop, round_: Round) -> list[Comparison]:
+def _real_against_generated(loop: Loop, round_: Round, recipe: Recipe) -> list[Comparison]:
     """Compare each stored answer with the policy's own; equal texts can't be told apart."""
-    generated = Completion.objects.filter(run_id=round_.sampling_run_id).order_by("prompt_id", "index")
-    rows = list(generated.select_related("prompt"))
+    rows = list(own_answers(round_, recipe))
     real = data_answers(loop, {row.prompt_id for row in rows})
     pairs = [
         (real[row.prompt_id], row)

@@ -24,7 +24,7 @@ from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.judging.services import judging_run_create, judging_run_enqueue
 from apps.labels.models import Judge, JudgingRun, Verdict
-from apps.labels.selectors import standing_votes
+from apps.labels.selectors import counting_votes
 from apps.policies.models import Checkpoint
 from apps.prompts.models import Prompt
 from apps.prompts.selectors import chosen_prompts
@@ -300,7 +300,7 @@ def _judged(told: Mapping[str, Any], ids: Sequence[int]) -> dict[int, float]:
 def _voted(ids: Sequence[int]) -> dict[int, float]:
     said: dict[int, list[float]] = defaultdict(list)
     for part in chunks(ids, 500):
-        votes = standing_votes().filter(comparison_id__in=part, choice__in=OUTCOMES)
+        votes = counting_votes().filter(comparison_id__in=part, choice__in=OUTCOMES)
         for pk, choice in votes.order_by("id").values_list("comparison_id", "choice"):
             said[pk].append(SCORE_OF_OUTCOME[choice])
     return {pk: sum(scores) / len(scores) for pk, scores in said.items()}

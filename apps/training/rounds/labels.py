@@ -20,7 +20,7 @@ from apps.training.models import Loop, Round
 from apps.training.rounds.loop_judge import ai_judge
 from apps.training.sets.snapshots import LabelledComparison, merged
 from prefloop.recipes import labelling
-from prefloop.recipes.recipe import AI_REWARD_MODEL, Prompts, Recipe, ai_label, part_from_json
+from prefloop.recipes.recipe import AI_REWARD_MODEL, Filter, Prompts, Recipe, ai_label, part_from_json
 from prefloop.recipes.recipe import Label as LabelSettings
 from prefloop.seeds import derive_seed, labeller_seed
 
@@ -34,25 +34,27 @@ def round_origin(loop: Loop, index: int) -> str:
 def trainable(loop: Loop) -> QuerySet[Comparison]:
     """Return the comparisons for training, in order: no gold items, evaluation prompts or equal answers.
 
-    Only with prompts that the loop's recipe uses, or made by the loop itself.
+    Only with prompts that the loop's recipe uses, or made by the loop itself; none with an answer that was cut, where
+    the recipe leaves these out.
     """
-    wanted: Prompts = part_from_json(Prompts, (loop.config or {}).get("prompts", {}), "prompts")
-    rows = _trainable(loop.project)
+    config = loop.config or {}
+    wanted: Prompts = part_from_json(Prompts, config.get("prompts", {}), "prompts")
+    rows = _trainable(loop.project, part_from_json(Filter, config.get("filter", {}), "filter"))
     if wanted.takes_all:
         return rows
     meant = chosen_prompts(loop.project, wanted, split="train").order_by().values("pk")
     return rows.filter(Q(prompt__in=meant) | Q(origin__startswith=f"loop:{loop.pk}:"))  # its own were asked as it says
 
 
-def stored_comparisons(project: Project, prompts: Prompts) -> QuerySet[Comparison]:
-    """Return the comparisons of these prompts that may be trained on and that no loop made.
+def stored_comparisons(project: Project, recipe: Recipe) -> QuerySet[Comparison]:
+    """Return the comparisons of the recipe's prompts that may be trained on and that no loop made.
 
     Raises NoSuchPromptSet for an unknown prompt set.
     """
-    rows = _trainable(project).exclude(origin__startswith=LOOP_ORIGIN)
-    if prompts.takes_all:
+    rows = _trainable(project, recipe.filter).exclude(origin__startswith=LOOP_ORIGIN)
+    if recipe.prompts.takes_all:
         return rows
-    return rows.filter(prompt__in=chosen_prompts(project, prompts, split="train").order_by().values("pk"))
+    return rows.filter(prompt__in=chosen_prompts(project, recipe.prompts, split="train").order_by().values("pk"))
 
 
 def stored_of(loop: Loop) -> QuerySet[Comparison]:
@@ -60,8 +62,10 @@ def stored_of(loop: Loop) -> QuerySet[Comparison]:
     return trainable(loop).exclude(origin__startswith=LOOP_ORIGIN)
 
 
-def _trainable(project: Project) -> QuerySet[Comparison]:
+def _trainable(project: Project, filter_: Filter) -> QuerySet[Comparison]:
     rows = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False)
+    if filter_.leaves_out_cut:
+        rows = rows.filter(first__finished=True, second__finished=True)
     return rows.filter(prompt__split="train").order_by("id")
 
 
@@ -146,6 +150,10 @@ def told_flags(project: Project, recipe: Recipe) -> QuerySet[Score]:
     if not stored or not recipe.objective.takes_single_answers or wanted == "people":
         return Score.objects.none()
     rows = flags_of(project).filter(judge__name=wanted) if wanted else flags_of(project)
+    if recipe.filter.leaves_out_cut:
+        rows = rows.filter(completion__finished=True)
+    if recipe.filter.leaves_out_cut:
+        rows = rows.filter(completion__finished=True)
     if recipe.prompts.takes_all:
         return rows
     meant = chosen_prompts(project, recipe.prompts, split="train").order_by().values("pk")

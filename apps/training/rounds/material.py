@@ -12,7 +12,7 @@ from apps.policies.models import Checkpoint
 from apps.samples.ids import StoredIds
 from apps.samples.models import Completion
 from apps.training.models import Loop, Round
-from apps.training.rounds.answers import best_answers, data_answers, kept_answers, scored_answers
+from apps.training.rounds.answers import best_answers, data_answers, kept_answers, own_answers, scored_answers
 from apps.training.rounds.labels import round_labels, stored_flags
 from apps.training.sets.snapshots import (
     HeldOutInTraining,
@@ -43,7 +43,7 @@ def round_material(loop: Loop, round_: Round, recipe: Recipe, *, step: int = 0) 
     """Return the rows of the round's training number `step` (ReST has several). Raises NothingToTrainOn."""
     rows = recipe.objective.rows
     if rows == "groups":
-        made = _of_completions(_groups(loop, round_))
+        made = _of_completions(_groups(loop, round_, recipe))
     elif rows == "demonstrations" and recipe.objective.needs("teacher"):
         made = _of_completions(_distilled(loop, round_, recipe))
     elif rows == "demonstrations" and recipe.samples:
@@ -95,14 +95,14 @@ def _targets(loop: Loop, round_: Round, recipe: Recipe) -> dict[int, Completion]
     """The answer to keep likely in addition to the pairs of each prompt: SLiC-HF's best candidate, CLICK's data."""
     target = recipe.objective.target
     if target == "best" and recipe.samples and loop.judge is not None:
-        return best_answers(scored_answers(loop.judge, round_))
+        return best_answers(scored_answers(loop.judge, round_, recipe))
     return data_answers(loop) if target == "data" else {}
 
 
-def _groups(loop: Loop, round_: Round) -> list[RankedGroup]:
+def _groups(loop: Loop, round_: Round, recipe: Recipe) -> list[RankedGroup]:
     """The scored answers to each prompt; equal texts occur once, and groups with equal scores are left out."""
     found, ids = [], StoredIds(start_of(loop))
-    for answers in scored_answers(_scorer(loop), round_):
+    for answers in scored_answers(_scorer(loop), round_, recipe):
         first_of: dict[str, int] = {}
         for at, row in enumerate(answers.rows):
             first_of.setdefault(row.text, at)
@@ -120,6 +120,7 @@ def _groups(loop: Loop, round_: Round) -> list[RankedGroup]:
                 scores=scores,
                 completion_ids=tuple(known) if all(known := [ids(row) for row in rows]) else (),
                 source="scores",
+                cut=tuple(cut) if any(cut := [row.is_cut for row in rows]) and not all(known) else (),
             )
         )
     return found
@@ -136,7 +137,7 @@ def _imitated(loop: Loop, round_: Round, recipe: Recipe, step: int) -> list[Demo
     for index in sorted(rounds, reverse=True):
         weight = 1.0 if index == round_.index else recipe.memory.weight
         seed = derive_seed(loop.seed, "filter", index)
-        answers = scored_answers(_scorer(loop), rounds[index])
+        answers = scored_answers(_scorer(loop), rounds[index], recipe)
         for row, _ in kept_answers(answers, recipe, step=step, seed=seed):
             chosen.setdefault((row.prompt_id, row.text), _demonstration(row, ids, "scores", weight))
     return list(chosen.values())
@@ -146,9 +147,7 @@ def _distilled(loop: Loop, round_: Round, recipe: Recipe) -> list[Demonstration]
     """For each prompt, by the seed, the student's own answer (a share of λ) or the stored one."""
     ids = StoredIds(start_of(loop))
     rng = random.Random(derive_seed(loop.seed, "own", round_.index))
-    own = (
-        Completion.objects.filter(run_id=round_.sampling_run_id).select_related("prompt").order_by("prompt_id", "index")
-    )
+    own = own_answers(round_, recipe)
     data = data_answers(loop, set(own.values_list("prompt_id", flat=True)))
     rows = []
     for row in own:
@@ -169,6 +168,7 @@ def _demonstration(row: Completion, ids: StoredIds, source: str, weight: float) 
         weight=weight,
         completion_ids=ids(row),
         source=source,
+        cut=ids.hides_cut(row),
     )
 
 

@@ -81,6 +81,7 @@ def online_run_create(
             precision=settings.PRECISION,
             save_every=SAVE_EVERY,
             keep_last=1,
+            keep_every=recipe.keep_every,
             parent=start.name,
         )
         run.spec = {"objective": recipe.to_json()["objective"], "seed": spec.seed, "n_steps": n_steps}
@@ -108,7 +109,7 @@ def online_run_without_overrides(real: TrainingRun) -> TrainingRun:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(store_path(real.run_dir) / PROMPTS_FILE, folder / PROMPTS_FILE)
         online = replace(spec.online, memory=replace(spec.online.memory, kind="none"))
-        write_spec(folder, replace(spec, run_id=f"{real.project.slug}-{run.pk}", online=online))
+        write_spec(folder, replace(spec, run_id=f"{real.project.slug}-{run.pk}", online=online, keep_every=0))
     return run
 
 

@@ -32,8 +32,12 @@ def training_run_create(
     objective: Objective,
     adapter: Adapter,
     seed: int,
+    keep_every: int = 0,
 ) -> TrainingRun:
-    """Make a run, its directory and its spec. The run is not enqueued yet."""
+    """Make a run, its directory and its spec. The run is not enqueued yet.
+
+    `keep_every`: steps after which the policy is kept, to be measured on the way.
+    """
     with transaction.atomic():
         run = TrainingRun.objects.create(
             project=project,
@@ -59,6 +63,7 @@ def training_run_create(
             processes=settings.TRAINING_PROCESSES,
             precision=settings.PRECISION,
             save_every=25,
+            keep_every=keep_every,
             parent=start.name,
         )
         run.spec = {"objective": objective.__dict__ if hasattr(objective, "__dict__") else {}, "seed": seed}

@@ -84,6 +84,9 @@ def training_pairs(
                 label_ids=label.label_ids,
                 target=target.text if target else None,
                 target_ids=ids(target) if target else (),
+                first_cut=ids.hides_cut(comparison.first),
+                second_cut=ids.hides_cut(comparison.second),
+                target_cut=target is not None and ids.hides_cut(target),
             )
         )
     return pairs
@@ -102,6 +105,7 @@ def demonstrations(labels: Sequence[LabelledComparison], start: Checkpoint) -> l
             continue
         first = pair.p_first > 0.5
         text, ids = (pair.first, pair.first_ids) if first else (pair.second, pair.second_ids)
+        cut = pair.first_cut if first else pair.second_cut
         key = hashlib.sha256(f"{pair.prompt}\0{text}".encode()).hexdigest()
         chosen.setdefault(
             key,
@@ -113,6 +117,7 @@ def demonstrations(labels: Sequence[LabelledComparison], start: Checkpoint) -> l
                 completion_ids=ids,
                 source=pair.source,
                 label_ids=pair.label_ids,
+                cut=cut,
             ),
         )
     return list(chosen.values())
@@ -127,9 +132,9 @@ def single_answers(labels: Sequence[LabelledComparison], start: Checkpoint) -> l
     for label, pair in zip(labels, training_pairs(labels, start), strict=True):
         if pair.p_first == 0.5 and not label.both_bad:
             continue
-        for side, text, ids, p in (
-            ("first", pair.first, pair.first_ids, pair.p_first),
-            ("second", pair.second, pair.second_ids, 1 - pair.p_first),
+        for side, text, ids, cut, p in (
+            ("first", pair.first, pair.first_ids, pair.first_cut, pair.p_first),
+            ("second", pair.second, pair.second_ids, pair.second_cut, 1 - pair.p_first),
         ):
             rows.append(
                 Demonstration(
@@ -141,6 +146,7 @@ def single_answers(labels: Sequence[LabelledComparison], start: Checkpoint) -> l
                     source=pair.source,
                     label_ids=pair.label_ids,
                     desirable=p > 0.5,
+                    cut=cut,
                 )
             )
     return rows
@@ -158,6 +164,7 @@ def flagged_answers(flags: Sequence[Score], start: Checkpoint) -> list[Demonstra
             source=source_of(flag),
             label_ids=(f"score:{flag.pk}",),
             desirable=flag.value == 1,
+            cut=ids.hides_cut(flag.completion),
         )
         for flag in flags
     ]

@@ -92,7 +92,7 @@ class StepTools:
             return ChatEndpoint(told.base_url, spec.model, told.api_key, told.allow)
         if spec.checkpoint not in self._loaded:
             path = self._ctx.path(spec.checkpoint)
-            policy = load_policy(path, device=self._ctx.device, dtype=self._ctx.dtype)
+            policy = load_policy(path, device=self._ctx.device, dtype=self._ctx.precision_of(spec.checkpoint).dtype)
             self._loaded[spec.checkpoint] = PolicyEndpoint(policy, top_p=spec.top_p)
         return self._loaded[spec.checkpoint]
 
@@ -104,7 +104,8 @@ class StepTools:
 
     def rewards(self, spec: JudgeSpec) -> Compute:
         """Score by a reward model; token ids are its own where it reads the policy's tokens, else the texts'."""
-        model = load_reward_model(self._ctx.path(spec.checkpoint), device=self._ctx.device, dtype=self._ctx.dtype)
+        dtype = self._ctx.precision_of(spec.checkpoint).dtype  # a worker that scores with it finds the same
+        model = load_reward_model(self._ctx.path(spec.checkpoint), device=self._ctx.device, dtype=dtype)
         same = _same_tokens(model, self._tokenizer)
 
         def compute(groups: Sequence[ToJudge]) -> list[list[ScoredAnswer]]:

@@ -1,71 +1,75 @@
-// Word by word: which words of each text the other does not have in that place (longest common subsequence).
+// Word by word: marks, in two rendered texts, the words that the other does not have in that place (jsdiff).
 
-const TOO_MANY = 4_000_000; // cells of the table; beyond it the texts are compared by their words, whatever the place
+import "../../vendor/diff.min.js";
 
-const words = (text) => text.match(/\s+|[\p{L}\p{N}_'’]+|[^\s\p{L}\p{N}_]/gu) ?? [];
-const blank = (word) => /^\s+$/.test(word);
+const MOST_EDITS = 4000; // beyond it the texts are compared by their words, whatever the place
+const segmenter = globalThis.Intl?.Segmenter && new Intl.Segmenter(undefined, { granularity: "word" });
 
-export function diffWords(left, right) {
-  const a = words(left);
-  const b = words(right);
-  const as = a.filter((word) => !blank(word));
-  const bs = b.filter((word) => !blank(word));
-  const kept = as.length * bs.length > TOO_MANY ? shared(as, bs) : common(as, bs);
-  return [pieces(a, kept[0]), pieces(b, kept[1])];
-}
-
-function common(as, bs) {
-  const width = bs.length + 1;
-  const table = new Uint16Array((as.length + 1) * width);
-  for (let i = as.length - 1; i >= 0; i--) {
-    for (let j = bs.length - 1; j >= 0; j--) {
-      table[i * width + j] =
-        as[i] === bs[j]
-          ? table[(i + 1) * width + j + 1] + 1
-          : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
-    }
+// A formula is one word; buttons are not part of the text.
+function leaves(node, found = []) {
+  for (const child of node.childNodes) {
+    if (child.nodeType === Node.TEXT_NODE) found.push(child);
+    else if (child.matches?.(".math")) found.push(child);
+    else if (!child.matches?.("copy-button")) leaves(child, found);
   }
-  const keptA = new Set();
-  const keptB = new Set();
-  let i = 0;
-  let j = 0;
-  while (i < as.length && j < bs.length) {
-    if (as[i] === bs[j]) {
-      keptA.add(i++);
-      keptB.add(j++);
-    } else if (table[(i + 1) * width + j] >= table[i * width + j + 1]) i++;
-    else j++;
+  return found;
+}
+
+function segments(text) {
+  if (segmenter) return Array.from(segmenter.segment(text), (one) => one.segment);
+  return text.match(/\s+|[\p{L}\p{N}_'’]+|[^\s\p{L}\p{N}_]/gu) ?? [];
+}
+
+// [{leaf, texts}]: the words and blanks of each leaf, in order.
+const piecesOf = (root) =>
+  leaves(root).map((leaf) => {
+    const isText = leaf.nodeType === Node.TEXT_NODE;
+    return { leaf, texts: isText ? segments(leaf.data) : [leaf.dataset.source ?? leaf.textContent] };
+  });
+
+const isBlank = (text) => !text.trim();
+const wordsOf = (pieces) => pieces.flatMap(({ texts }) => texts.filter((text) => !isBlank(text)));
+
+// For each side, whether each of its words is missing on the other.
+function differing(a, b) {
+  const changes = globalThis.Diff.diffArrays(a, b, { maxEditLength: MOST_EDITS });
+  if (!changes) {
+    const [inA, inB] = [new Set(a), new Set(b)];
+    return [a.map((word) => !inB.has(word)), b.map((word) => !inA.has(word))];
   }
-  return [keptA, keptB];
+  const marks = (own, other) =>
+    changes.filter((change) => !change[other]).flatMap((change) => change.value.map(() => Boolean(change[own])));
+  return [marks("removed", "added"), marks("added", "removed")];
 }
 
-function shared(as, bs) {
-  const inA = new Set(as);
-  const inB = new Set(bs);
-  const kept = (list, other) => new Set(list.flatMap((word, at) => (other.has(word) ? [at] : [])));
-  return [kept(as, inB), kept(bs, inA)];
-}
-
-// Runs of text, each with whether the other side lacks it; blanks between two differing words differ too.
-function pieces(list, kept) {
-  const runs = [];
+function mark(pieces, differs) {
   let at = 0;
-  for (const word of list) {
-    const last = runs.at(-1);
-    const differs = blank(word) ? (last?.differs ?? false) : !kept.has(at++);
-    if (last && last.differs === differs) last.text += word;
-    else runs.push({ text: word, differs });
+  for (const { leaf, texts } of pieces) {
+    if (leaf.nodeType !== Node.TEXT_NODE) {
+      if (differs[at++]) leaf.classList.add("is-differing");
+      continue;
+    }
+    const runs = []; // {text, differs}; blanks go with the run before them
+    for (const text of texts) {
+      const isMarked = isBlank(text) ? (runs.at(-1)?.differs ?? false) : differs[at++];
+      if (runs.length && runs.at(-1).differs === isMarked) runs.at(-1).text += text;
+      else runs.push({ text, differs: isMarked });
+    }
+    leaf.replaceWith(...runs.flatMap((run) => (run.differs ? marked(run.text) : [run.text])));
   }
-  return runs;
 }
 
-export function paint(container, runs) {
-  container.replaceChildren(
-    ...runs.flatMap(({ text, differs }) => {
-      if (!differs) return [document.createTextNode(text)];
-      const mark = document.createElement("mark");
-      mark.textContent = text.trimEnd();
-      return [mark, document.createTextNode(text.slice(text.trimEnd().length))];
-    }),
-  );
+function marked(text) {
+  const element = document.createElement("mark");
+  element.textContent = text.trimEnd();
+  return [element, text.slice(text.trimEnd().length)];
+}
+
+// Returns a copy of each of two rendered texts with what differs marked.
+export function diffed(rendered) {
+  const copies = rendered.map((one) => one.cloneNode(true));
+  const pieces = copies.map(piecesOf);
+  const differs = differing(...pieces.map(wordsOf));
+  pieces.forEach((one, at) => mark(one, differs[at]));
+  return copies;
 }

@@ -1,13 +1,13 @@
 // How a pair is read: rendered, as it was written, or word by word against the other; both sides scroll together.
 
-import { diffWords, paint } from "./annotate-pair-diff.js";
+import { diffed } from "./annotate-pair-diff.js";
 
 // view: text | raw | diff
 export function showView(article, view) {
   const sides = [...article.querySelectorAll(".side")];
   if (view === "diff") {
-    const texts = sides.map((side) => side.querySelector("[data-raw]").textContent);
-    diffWords(...texts).forEach((runs, at) => paint(sides[at].querySelector("[data-diff]"), runs));
+    const copies = diffed(sides.map((side) => side.querySelector("[data-rendered]")));
+    copies.forEach((copy, at) => sides[at].querySelector("[data-diff]").replaceChildren(...copy.childNodes));
   }
   for (const side of sides) {
     side.querySelector("[data-rendered]").hidden = view !== "text";

@@ -5,6 +5,8 @@ import { Guide } from "./annotate-pair-guide.js";
 import { Kept, Note } from "./annotate-pair-note.js";
 import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.js";
 import { request } from "./annotate-pair-request.js";
+import { SkipSheet } from "./annotate-pair-skip.js";
+import { ActiveTime } from "./annotate-pair-time.js";
 import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
@@ -21,6 +23,8 @@ class AnnotatePair extends HTMLElement {
     this.kept = new Kept(this.dataset.key);
     this.note = new Note(this, this.kept);
     this.guide = new Guide(this, this.kept);
+    this.time = new ActiveTime();
+    this.skipSheet = new SkipSheet(this, (why) => this.vote("skip", why));
     this.answered = []; // articles, latest last
     this.done = Number(this.dataset.done);
     this.total = Number(this.dataset.total);
@@ -64,7 +68,7 @@ class AnnotatePair extends HTMLElement {
     on(document, "keydown", (event) => this.onKey(event));
     on(this.form, "submit", (event) => {
       event.preventDefault();
-      if (event.submitter?.value) this.vote(event.submitter.value);
+      if (event.submitter?.value) this.answer(event.submitter.value);
     });
     on(this, "click", (event) => {
       const act = event.target.closest("[data-act]")?.dataset.act;
@@ -77,12 +81,13 @@ class AnnotatePair extends HTMLElement {
       passive: true,
       signal: this.listening.signal,
     });
+    on(this, "settext", (event) => this.current?.contains(event.target) && this.reshow());
     on(this.note.field, "input", () => this.note.keep());
     on(this.note.field, "keydown", (event) => event.key === "Escape" && this.closeNote());
     on(this.querySelector("[data-history]"), "toggle", () => this.loadHistory());
     on(window, "online", () => this.outbox.flush().then(() => this.topUp()));
     on(window, "offline", () => this.outbox.set(this.outbox.size ? "offline" : "saved"));
-    on(document, "visibilitychange", () => this.tick());
+    on(document, "visibilitychange", () => this.time.tick());
     on(window, "beforeunload", (event) => {
       if (this.outbox.isBroken && this.outbox.size) event.preventDefault();
     });
@@ -100,7 +105,7 @@ class AnnotatePair extends HTMLElement {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (key in CHOICES) {
       event.preventDefault();
-      if (!event.repeat) this.vote(CHOICES[key]);
+      if (!event.repeat) this.answer(CHOICES[key]);
     } else if (key in act) {
       event.preventDefault();
       if (!event.repeat || act[key] === "undo") this.act(act[key]);
@@ -147,24 +152,20 @@ class AnnotatePair extends HTMLElement {
     this.form.querySelector("[data-assignment-field]").value = article.dataset.assignment;
     this.form.querySelector("[data-guideline-field]").value = this.guide.version;
     this.note.show(article.dataset.assignment);
-    showView(article, this.view);
-    placePrompt(article);
-    this.elapsed = 0;
-    this.since = document.visibilityState === "visible" ? performance.now() : null;
+    this.reshow();
+    this.time.start();
     if (hadFocus) article.focus({ preventScroll: true });
     if (isGuideNew) this.announce(fill(this.words.guideline, { version: this.guide.version }));
     return isGuideNew;
   }
 
-  toggle(selector, shown) {
-    this.querySelector(selector).hidden = !shown;
+  reshow() {
+    showView(this.current, this.view);
+    placePrompt(this.current);
   }
 
-  // Time counts only while the page is looked at.
-  tick() {
-    const now = performance.now();
-    if (this.since !== null) this.elapsed += now - this.since;
-    this.since = document.visibilityState === "visible" ? now : null;
+  toggle(selector, shown) {
+    this.querySelector(selector).hidden = !shown;
   }
 
   showProgress() {
@@ -202,18 +203,24 @@ class AnnotatePair extends HTMLElement {
 
   // --- answering ---------------------------------------------------------------------------------------------------
 
-  vote(choice) {
+  answer(choice) {
+    if (!this.current) return;
+    if (choice === "skip") this.skipSheet.open();
+    else this.vote(choice);
+  }
+
+  vote(choice, why = "") {
     const article = this.current;
     if (!article) return;
-    this.tick();
     const assignment = article.dataset.assignment;
     const op = {
       id: `${assignment}:${Date.now()}:${Math.random()}`,
       kind: "vote",
       assignment,
       choice,
+      why,
       reason: this.note.text,
-      seconds: (this.elapsed / 1000).toFixed(2),
+      seconds: this.time.seconds,
       guideline: this.guide.version,
       said_at: new Date().toISOString(),
       next: this.queue.length <= AHEAD + 1 ? 1 : "", // the reply brings the pair that takes this one's place
@@ -366,7 +373,7 @@ class AnnotatePair extends HTMLElement {
     for (const name of ["diff", "raw"]) {
       this.querySelector(`button[data-act=${name}]`)?.setAttribute("aria-pressed", String(view === name));
     }
-    if (this.current) showView(this.current, this.view);
+    if (this.current) this.reshow();
     if (view === "diff") this.announce(this.words.diffOn);
   }
 
@@ -380,11 +387,8 @@ class AnnotatePair extends HTMLElement {
     if (this.note.close()) this.current?.focus({ preventScroll: true });
   }
 
-  // --- history ----------------------------------------------------------------------------------------------------
-
   async loadHistory() {
-    const details = this.querySelector("[data-history]");
-    if (!details.open) return;
+    if (!this.querySelector("[data-history]").open) return;
     await this.outbox.flush();
     const response = await fetch(this.dataset.historyUrl, { redirect: "manual" }).catch(() => null);
     if (response?.ok) this.querySelector("[data-history-list]").innerHTML = await response.text();

@@ -15,7 +15,7 @@ class CopyButton extends HTMLElement {
     const source = this.getAttribute("from");
     const text = source ? document.getElementById(source)?.textContent.trim() ?? "" : this.getAttribute("text") ?? "";
     const button = this.querySelector("button");
-    const before = this.before ?? (this.before = button.innerHTML);
+    const label = (this.label ??= button.innerHTML); // `before` is a method of every element
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = this.getAttribute("done") || "Copied";
@@ -30,7 +30,7 @@ class CopyButton extends HTMLElement {
       }
     }
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => (button.innerHTML = before), 1600);
+    this.timer = setTimeout(() => (button.innerHTML = label), 1600);
   }
 }
 

@@ -133,7 +133,7 @@ class LoopCurves extends HTMLElement {
       const rows = this.rounds.filter((row) => row[spec.value] !== null && row[spec.value] !== undefined);
       if (rows.length < 1) continue;
       const bounds = rows.map((row) => row[spec.interval] || [null, null]);
-      this.show(spec, [rows.map((row) => row.round), rows.map((row) => row[spec.value])], { bounds, byRound: true });
+      this.show(spec, [rows.map((row) => row.round), rows.map((row) => row[spec.value])], { bounds, rows, byRound: true });
       drawn.push(spec.key);
     }
     this.toggleAttribute("data-empty", drawn.length === 0);
@@ -276,11 +276,17 @@ class LoopCurves extends HTMLElement {
     if (at === undefined || at < 0 || u.data[0][at] === undefined) return;
     const names = spec.names?.map((name) => this.dataset[`name${name[0].toUpperCase()}${name.slice(1)}`] || name);
     const values = u.data.slice(1).map((line, k) => `${names ? `${names[k]} ` : ""}${format(line[at])}`);
-    const where = chart.extra.byRound ? `${this.dataset.wordRound} ${u.data[0][at]}` : this.whereIs(at);
+    const where = chart.extra.byRound ? this.measuredAt(chart.extra.rows[at]) : this.whereIs(at);
     const bounds = chart.extra.bounds?.[at];
     const interval = bounds && bounds[0] !== null ? ` [${format(bounds[0])}, ${format(bounds[1])}]` : "";
     chart.now.textContent = `${values.join(" · ")}${interval.replaceAll(" %", "")}`;
     chart.now.title = where;
+  }
+
+  // a policy on the way stands between two rounds, and belongs to the later one
+  measuredAt(row) {
+    const round = `${this.dataset.wordRound} ${Math.ceil(row.round)}`;
+    return row.step ? `${round}, ${this.dataset.wordStep} ${row.step}` : round;
   }
 
   whereIs(at) {
@@ -293,7 +299,7 @@ class LoopCurves extends HTMLElement {
       const format = spec.percent ? percent : short;
       return [
         [this.dataset.wordRound, spec.value.replaceAll("_", " "), this.dataset.low, this.dataset.high],
-        ...data[0].map((round, at) => [round, format(data[1][at]), format(extra.bounds[at][0]), format(extra.bounds[at][1])]),
+        ...extra.rows.map((row, at) => [row.step ? this.measuredAt(row) : row.round, format(data[1][at]), format(extra.bounds[at][0]), format(extra.bounds[at][1])]),
       ];
     }
     return [

@@ -80,7 +80,7 @@ def test_an_earlier_database_gets_its_seats_and_its_counts(project, other_projec
     before, places = seats(), set(Place.objects.values_list("project_id", "user_id", "n_open", "n_done"))
     Assignment.objects.filter(state="free").delete()
     Place.objects.all().delete()
-    migration = import_module("apps.rankings.migrations.0008_fill_seats")
+    migration = import_module("apps.rankings.migrations.0009_fill_seats")
     for _ in range(2):  # again changes nothing
         migration.fill(apps, None)
         assert seats() == before

@@ -11,7 +11,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.labels.models import Vote
+from apps.labels.exclusions import exclusion_create
+from apps.labels.models import Preference, Vote
 from apps.projects.services import label_policy_set
 from apps.rankings import selectors, services
 from apps.rankings.models import Assignment, Place
@@ -187,6 +188,17 @@ def test_the_command_says_what_is_wrong_and_corrects_it(project, ann, make_compa
     assert differences(project) == {}
     with pytest.raises(CommandError, match="no project"):
         call_command("check_queue", "nowhere", stdout=out)
+
+
+def test_what_an_excluded_person_votes_makes_no_label(project, ann, alice, make_comparison):
+    for _ in range(2):
+        make_comparison(project)
+    services.vote_create(assignment=lease(project, ann), choice="left", now=T0)
+    exclusion_create(project=project, rater="ann", since=None, reason="", by=alice, now=T0)
+    services.vote_create(assignment=lease(project, ann), choice="left", now=T0)
+    assert Vote.objects.count() == 2
+    assert not Preference.objects.exists()
+    assert differences(project) == {}
 
 
 def test_a_lease_that_ran_out_is_anothers_when_they_ask_and_counts_as_left_before(project, ann, bob, make_comparison):

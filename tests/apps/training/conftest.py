@@ -16,10 +16,11 @@ from apps.policies.store import store_path
 from apps.prompts.models import Prompt
 from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.training.changes import recipe_of
-from apps.training.models import Counterfactual, Metric, Round, TrainingRun
+from apps.training.models import Counterfactual, KeptStep, Metric, Round, TrainingRun
 from apps.training.rounds.evaluation import answers_run, evaluation_plan, evaluation_prompts
 from apps.training.rounds.evaluators import evaluator_of
 from apps.training.sets.runs import checkpoint_name
+from prefloop.recipes.runspec import read_spec
 
 SMALL = {"prompts.n": "4", "draws.n": "3"}
 
@@ -86,6 +87,7 @@ def fakes(monkeypatch):
                     index=index,
                     text=f"Answer {index} to {prompt.external_id} of run {run.pk}",
                     token_ids=[1, index],
+                    finished=index < run.n - 2 or not prompt.external_id.endswith(("1", "3", "5")),
                     model_name=run.source_name,
                 )
                 for prompt in Prompt.objects.filter(pk__in=ids).order_by("id")
@@ -118,6 +120,9 @@ def fakes(monkeypatch):
         run.output = _checkpoint(run.project, name, role="reward" if reward else "policy", parent=run.start)
         run.step, run.n_steps = 2, 2
         run.save()
+        if read_spec(store_path(run.run_dir)).keep_every == 1:
+            point = _checkpoint(run.project, f"{run.output.name}-at-1", parent=run.start)
+            KeptStep.objects.create(run=run, step=1, checkpoint=point)
 
     def drawn(checkpoint, prompt_ids, recipe):
         run = answers_run(checkpoint, prompt_ids, seed=0, n=recipe.evaluation.n, max_tokens=9)
@@ -169,6 +174,14 @@ def fakes(monkeypatch):
         }
         round_.save(update_fields=["result", "evaluation"])
 
+    def kept(ctx):
+        found = KeptStep.objects.select_related("run__round__loop").get(pk=ctx.payload["kept"])
+        recipe = recipe_of(found.run.round.loop, found.run.round.index)
+        if state.asks:
+            found.evaluation = measured(found.run.round, found.checkpoint, recipe)
+        found.result = {"gold_mean": 2.2, "win_rate_vs_initial": 0.52, "kl": 0.05, "mean_length": 90.0}
+        found.save(update_fields=["result", "evaluation"])
+
     def judging(ctx):
         """A judge that finds the later answer better on every prompt but the last, where both are alike to it."""
         run = JudgingRun.objects.select_related("judge").get(pk=ctx.payload["run"])
@@ -217,6 +230,7 @@ def fakes(monkeypatch):
         "training.run": ("gpu", training),
         "evaluation.run": ("gpu", evaluation),
         "judging.chunk": ("cpu", judging),
+        "evaluation.kept": ("gpu", kept),
         "evaluation.counterfactual": ("gpu", counterfactual),
     }
     handlers = {kind: registry.Handler(kind, queue, watched(kind, run)) for kind, (queue, run) in known.items()}

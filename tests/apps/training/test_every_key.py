@@ -19,7 +19,7 @@ from apps.labels.services import preferences_derive
 from apps.policies.store import store_path
 from apps.prompts.models import Prompt, PromptSet
 from apps.rankings.services import override_create
-from apps.samples.models import Comparison, SamplingRun
+from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.training.loops.starting import loop_start
 from apps.training.models import Loop, TrainingRun
 from prefloop.config import describe
@@ -59,6 +59,7 @@ OTHER = {
     "objective.lambda": 1.0,
     "evaluation.judge": "scorer-3",  # one that can be asked, and that no loop takes unless it is named
     "evaluation.prompts": 1,
+    "evaluation.every": 1,
 }
 WITH = {  # what a key waits for
     "filter.kind": {"filter.keep": 2},
@@ -90,6 +91,8 @@ def full_project(loop_project, make_checkpoint, make_comparison, make_judge, mak
     for number, prompt in enumerate(loop_project.prompts.filter(split="train").order_by("id")):
         for place in range(2):
             row = make_comparison(loop_project, (f"good {number} {place}", f"bad {number} {place}"), prompt=prompt)
+            if number % 2 and not place:
+                Completion.objects.filter(pk=row.first_id).update(finished=False)
             make_verdict(row, "first", judge=critic, p_first=0.6)
             make_verdict(row, "second", judge=other, p_first=0.1)
     voted = make_comparison(loop_project, ("kind", "rude"), prompt=prompt)
@@ -161,6 +164,7 @@ def _run(run):
         "online": online,
         "prompts": (store_path(run.run_dir) / "prompts.jsonl").read_text() if spec.online else "",
         "rows": _plain(json.dumps(rows)),
+        "kept": [one.step for one in run.kept_steps.order_by("step")],
     }
 
 

@@ -126,6 +126,19 @@ def test_prompts_are_drawn_among_those_with_a_label_or_a_flag(flagged, compared,
     assert forecast(project=flagged, recipe=apply_settings(get_recipe("kto"), {"prompts.n": 3}), n_rounds=1).flags == 3
 
 
+def test_flagged_answers_that_were_cut_are_left_out_where_the_recipe_says_so(flagged, drive):
+    cut = Completion.objects.filter(scores__flag=True).first()
+    Completion.objects.filter(pk=cut.pk).update(finished=False)
+    for settings, kept in (({}, 6), ({"filter.cut_answers": "leave-out"}, 5)):
+        recipe = apply_settings(get_recipe("kto"), settings)
+        assert forecast(project=flagged, recipe=recipe, n_rounds=1).flags == kept
+        loop = loop_start(project=flagged, recipe="kto", settings=settings)
+        drive()
+        rows = trained(loop)[1]
+        assert len(rows) == kept
+        assert [row.completion for row in rows if row.cut] == ([] if settings else [cut.text])
+
+
 def test_the_last_flag_counts_and_held_out_prompts_give_none(flagged, make_judge):
     first, second, third = Completion.objects.filter(scores__flag=True).order_by("id")[:3]
     said = first.scores.get()

@@ -268,7 +268,7 @@ def test_a_round_that_pairs_the_datas_answers_with_its_own_shows_that_nobody_jud
         ("sampling", "Sampling", "done", "4 answers"),
         ("judging", "Pairs", "done", "4 pairs"),
         ("review", "People", "skipped", ""),
-        ("snapshot", "Training set", "done", "4 pairs"),
+        ("snapshot", "Training set", "done", "4 rows"),
     ]
     dots = loop_cards(loop_project, now=timezone.now())[0].strips[0][1]
     assert [word for word, *_ in dots] == ["Sampling", "Pairs", "Training set", "Training", "Evaluation"]

@@ -16,12 +16,17 @@ import pytest
 
 from prefloop.engine import train
 from prefloop.recipes.events import read_events
-from prefloop.recipes.runspec import EXIT_LEFT
+from prefloop.recipes.runspec import EXIT_LEFT, kept_dirs
 
 MakeRun = Callable[..., Path]
 Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
 
 DEADLINE_SECONDS = 120
+
+
+def kept(run_dir: Path) -> dict[int, bytes]:
+    """The weights of the policies that it kept on the way, by step."""
+    return {step: (path / "model.safetensors").read_bytes() for step, path in kept_dirs(run_dir).items()}
 
 
 def wait_for(what: Callable[[], bool], alive: Callable[[], bool]) -> None:
@@ -44,7 +49,7 @@ def last_step(run_dir: Path) -> int:
 def test_a_run_that_is_killed_again_and_again_equals_an_undisturbed_one(
     make_run: MakeRun, story: Story, kind: str
 ) -> None:
-    settings = {"kind": kind, "objective": {"epochs": 8}, "save_every": 2}
+    settings = {"kind": kind, "objective": {"epochs": 8}, "save_every": 2, "keep_every": 3}
     straight, killed = make_run("straight", **settings), make_run("killed", **settings)
     train.run(straight)
     # a server that has imported everything once and forks clean children
@@ -78,6 +83,8 @@ def test_a_run_that_is_killed_again_and_again_equals_an_undisturbed_one(
     process.join(DEADLINE_SECONDS)
     assert process.exitcode == 0
     assert story(killed) == story(straight)
+    assert kept(killed) == kept(straight)
+    assert list(kept(straight)) == list(range(3, last_step(straight), 3))
     resumes = [event for event in read_events(killed / "events.jsonl")[0] if event.type == "resume"]
     assert len(resumes) >= 3, "the kills came too late to disturb anything"
 

@@ -16,7 +16,7 @@ import pytest
 
 from prefloop.engine import train
 from prefloop.recipes.events import read_events
-from prefloop.recipes.runspec import EXIT_LEFT
+from prefloop.recipes.runspec import EXIT_LEFT, kept_dirs
 
 MakeOnline = Callable[..., Path]
 Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
@@ -30,6 +30,11 @@ def last_step(run_dir: Path) -> int:
     return max((event.step or 0 for event in read_events(log)[0] if event.type == "metric"), default=0)
 
 
+def kept(run_dir: Path) -> dict[int, bytes]:
+    """The weights of the policies that it kept on the way, by step."""
+    return {step: (path / "model.safetensors").read_bytes() for step, path in kept_dirs(run_dir).items()}
+
+
 def wait_for(what: Callable[[], bool], alive: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not what() and alive():
@@ -40,7 +45,7 @@ def wait_for(what: Callable[[], bool], alive: Callable[[], bool]) -> None:
 def test_a_run_killed_at_random_steps_equals_an_undisturbed_one(
     make_online: MakeOnline, story: Story, method: str
 ) -> None:
-    settings = {"objective": {"epochs": 6}, "save_every": 2}
+    settings = {"objective": {"epochs": 6}, "save_every": 2, "keep_every": 3}
     straight, killed = make_online(method, "straight", **settings), make_online(method, "killed", **settings)
     train.run(straight)
     context = multiprocessing.get_context("forkserver")
@@ -65,6 +70,8 @@ def test_a_run_killed_at_random_steps_equals_an_undisturbed_one(
         assert process.exitcode in (-signal.SIGKILL, 0)
     assert train.run(killed).exit_code == 0
     assert story(killed) == story(straight)
+    assert kept(killed) == kept(straight)
+    assert list(kept(straight)) == list(range(3, last_step(straight), 3))
     resumes = [event for event in read_events(killed / "events.jsonl")[0] if event.type == "resume"]
     assert len(resumes) >= 2, "the kills came too late to disturb anything"
 

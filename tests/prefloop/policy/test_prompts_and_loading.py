@@ -18,7 +18,14 @@ from prefloop.policy.loading import (
     save_model,
     stop_ids,
 )
-from prefloop.policy.prompts import UnusablePrompt, decode_completion, encode_completion, encode_prompt
+from prefloop.policy.prompts import (
+    Answered,
+    UnusablePrompt,
+    decode_completion,
+    encode_completion,
+    encode_prompt,
+    encode_rows,
+)
 from prefloop.policy.scoring import reward_scores, score_groups
 from prefloop.policy.tiny import byte_tokenizer, tiny_policy
 
@@ -53,6 +60,18 @@ def test_a_control_token_spelled_out_by_a_user_is_text(text: str) -> None:
     assert completion[-1] == END, "the template's own end of a turn"
     assert not {START, END, EOS} & set(completion[:-1])
     assert encode_completion(plain, text)[-1] == EOS
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_an_answer_that_was_cut_gets_no_end(chat: bool) -> None:
+    tokenizer = byte_tokenizer(chat=chat)
+    sampled = tuple(b"Dear Ma")
+    row = Answered("Hi", ("Dear Ma", "Dear Ma", "Dear Ma", ""), ((), (), sampled, ()), (True, False, False, True))
+    ((_, (cut, ended, by_ids, empty)),) = encode_rows(tokenizer, [row])
+    end = END if chat else EOS
+    assert (decode_completion(tokenizer, cut), ended, by_ids) == ("Dear Ma", (*cut, end), sampled)
+    assert end not in cut
+    assert empty, "something must be learnt of an empty answer"
 
 
 def test_an_empty_prompt_still_has_a_token_to_predict_from() -> None:

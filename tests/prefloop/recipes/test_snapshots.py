@@ -183,3 +183,16 @@ def test_a_conversation_is_a_prompt_too_and_reads_back_equal(tmp_path: Path) -> 
     for bad in ((), ({"role": "user"},), ("Why?",), ({"role": "user", "content": 3},)):
         with pytest.raises(SnapshotError, match="prompt can't be"):
             encode_row(pair(prompt=bad))
+
+
+def test_only_what_was_cut_says_so_and_it_comes_back(tmp_path: Path) -> None:
+    whole = Demonstration("1", "Hi", "Dear Maria")
+    cut = dataclasses.replace(whole, cut=True)
+    group = RankedGroup("1", "Hi", ("a", "b"), (0.0, 1.0), cut=(True, False))
+    assert b"cut" not in encode_row(whole)
+    for row, rows in ((cut, "answers"), (group, "groups")):
+        write_snapshot(tmp_path / "t.jsonl", [row])
+        assert read_rows(tmp_path / "t.jsonl", rows) == [row]  # type: ignore[arg-type]  # names of rows
+    for wrong in ((True,), (1, 0)):
+        with pytest.raises(SnapshotError, match=r"a group needs|cut can't be"):
+            encode_row(dataclasses.replace(group, cut=wrong))

@@ -17,6 +17,7 @@ from apps.training.models import Loop, Round, Stage, TrainingRun
 from apps.training.rounds.ahead import Ahead, Foreseen
 from apps.training.rounds.loop_judge import REWARD_MODEL_JUDGE
 from apps.training.rounds.material import round_material, start_of
+from apps.training.rounds.on_the_way import n_kept
 from apps.training.rounds.stages.base import At, RoundStage, need, steps_in_words, steps_of_run
 from apps.training.rounds.stages.sample import drawer, round_prompts
 from apps.training.rounds.stepwise import online_run_create
@@ -77,6 +78,7 @@ class Freezing(RoundStage):
                     objective=replace(recipe.objective, lr=recipe.objective.lr / 2**step),
                     adapter=recipe.adapter,
                     seed=trainer_seed(loop.seed, "round", round_.index, *([step] if step else [])),
+                    keep_every=recipe.keep_every,
                 )
             return at.go_on()
 
@@ -124,16 +126,14 @@ class Training(RoundStage):
 
     def foresee(self, ahead: Ahead, index: int) -> Foreseen:
         recipe, objective = ahead.recipe, ahead.recipe.objective
-        made = Foreseen(checkpoints=recipe.filter.n_steps)
+        made = Foreseen(checkpoints=recipe.filter.n_steps + kept_ahead(ahead, index))
         if recipe.memory.kind == "replay":
             return made + _replayed(ahead)
-        if recipe.is_online:  # a step is a batch of prompts, whatever is made of their answers
-            steps = objective.epochs * -(-ahead.prompts // objective.batch)
+        steps = sum(_steps(ahead, index))
+        if recipe.is_online:
             rows = objective.epochs * ahead.prompts if objective.rows == "pairs" else 0
             return made + ahead.asked + Foreseen(answers=ahead.answers, rows=rows, steps=steps)
-        trainings = _rows(ahead, index)
-        steps = objective.epochs * sum(-(-rows // objective.batch) for rows in trainings)
-        return made + Foreseen(rows=sum(trainings), flags=ahead.flags, steps=steps)
+        return made + Foreseen(rows=sum(_rows(ahead, index)), flags=ahead.flags, steps=steps)
 
     def count(self, round_: Round, run: TrainingRun | None) -> tuple[int, int] | None:
         return steps_of_run(run)
@@ -179,6 +179,22 @@ def _rows(ahead: Ahead, index: int) -> list[int]:
     if recipe.memory.kind == "rounds":
         return [rows * min(index, recipe.memory.k + 1) for rows in own]
     return [rows + _overridden(ahead) for rows in own] if recipe.memory.kind == "overrides" else own
+
+
+def _steps(ahead: Ahead, index: int) -> list[int]:
+    """Steps of each training of a round."""
+    recipe, objective = ahead.recipe, ahead.recipe.objective
+    if recipe.memory.kind == "replay":
+        return [_replayed(ahead).steps]
+    # on-policy, a step is a batch of prompts, whatever is made of their answers
+    trainings = [ahead.prompts] if recipe.is_online else _rows(ahead, index)
+    return [objective.epochs * -(-rows // objective.batch) for rows in trainings]
+
+
+def kept_ahead(ahead: Ahead, index: int) -> int:
+    """Count the policies of a round that will be measured on the way."""
+    recipe = ahead.recipe
+    return sum(n_kept(steps, recipe.keep_every) for steps in _steps(ahead, index)) if index and recipe.keep_every else 0
 
 
 def _own_rows(ahead: Ahead) -> int:

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('projects', '0001_initial'),
-        ('rankings', '0006_assignment_guideline'),
+        ('rankings', '0007_adjudications'),
         ('samples', '0009_evaluation_pairs'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

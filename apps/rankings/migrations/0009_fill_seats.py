@@ -35,7 +35,7 @@ def seats_of(apps, project, rows):
     seat, vote = apps.get_model("rankings", "Assignment"), apps.get_model("rankings", "Vote")
     for_people = rows.filter(Q(batch=None) | Q(batch__ready=True), same_answers=False, for_people=True)
     here = Q(comparison__in=for_people.values("pk"))
-    said = vote.objects.filter(here, superseded_by=None, choice__in=OUTCOMES).values("comparison").order_by()
+    said = vote.objects.filter(here, superseded_by=None, adjudication=False, choice__in=OUTCOMES).values("comparison").order_by()
     n_said = dict(said.annotate(n=Count("pk")).values_list("comparison", "n"))
     taken = seat.objects.filter(here, state__in=("open", "free")).values("comparison").order_by()
     n_taken = dict(taken.annotate(n=Count("pk")).values_list("comparison", "n"))
@@ -56,8 +56,8 @@ def seats_of(apps, project, rows):
 
 def add_counts(apps, first, last, project, open_, counts):
     here = Q(comparison__gte=first, comparison__lte=last, comparison__project=project)
-    votes = apps.get_model("rankings", "Vote").objects.filter(here, superseded_by=None, user__isnull=False)
-    answered = list(votes.exclude(choice="withdrawn").values_list("user_id", "comparison_id"))
+    votes = apps.get_model("rankings", "Vote").objects.filter(here, superseded_by=None, adjudication=False)
+    answered = list(votes.exclude(choice="withdrawn").exclude(user=None).values_list("user_id", "comparison_id"))
     holds = apps.get_model("rankings", "Assignment").objects.filter(here, state="open")
     seen = apps.get_model("samples", "Exposure").objects.filter(here)
     met = {*answered, *holds.values_list("user_id", "comparison_id"), *seen.values_list("user_id", "comparison_id")}
@@ -70,7 +70,7 @@ def add_counts(apps, first, last, project, open_, counts):
 
 def place(apps, project, counts):
     places = apps.get_model("rankings", "Place").objects
-    votes = apps.get_model("rankings", "Vote").objects.filter(comparison__project=project)
+    votes = apps.get_model("rankings", "Vote").objects.filter(comparison__project=project, adjudication=False)
     for user, found in counts.items():
         last = votes.filter(user=user).order_by("-pk") if user else votes.none()
         said = list(last.values_list("rater", "seconds", "at", "created_at")[:N_RECENT])
@@ -90,6 +90,6 @@ def empty(apps: Apps, _: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("rankings", "0007_seats"), ("prompts", "0001_initial")]
+    dependencies = [("rankings", "0008_seats"), ("prompts", "0001_initial")]
 
     operations = [migrations.RunPython(fill, empty)]

@@ -1,0 +1,55 @@
+"""A project's people and their votes as arrays: what the leads' page and its rules are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from django.db.models import FloatField, Func
+from django.db.models.functions import Coalesce
+
+from apps.core.columns import coded, fetch
+from apps.labels.columns import ORDER, ORDERS, OUTCOME_RANGE, UNKNOWN_ORDER, current_votes, pairs_of, places
+from apps.projects.models import Project
+from prefloop.stats.annotators import CrewColumns
+from prefloop.stats.columns import SKIP
+from prefloop.types import OUTCOME_CODES
+
+
+class Epoch(Func):
+    """A moment as seconds since 1970."""
+
+    output_field = FloatField()
+    template = "EXTRACT(EPOCH FROM %(expressions)s)"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **more: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(julianday(%(expressions)s) - 2440587.5) * 86400.0", **more)
+
+
+def crew_columns(project: Project) -> CrewColumns:
+    """Code every blind vote that counts, with its time and active time; names sorted."""
+    pairs = pairs_of(project)
+    rows = fetch(
+        current_votes(project),
+        item=(int, "comparison_id"),
+        rater=(str, "rater"),
+        outcome=(OUTCOME_RANGE, coded("choice", OUTCOME_CODES, default=SKIP)),
+        order=(ORDERS, coded("order", ORDER, default=UNKNOWN_ORDER)),
+        at=(float, Epoch(Coalesce("at", "created_at"))),
+        seconds=(float, "seconds"),
+    )
+    names, rater = rows["rater"]
+    item, known = places(pairs, rows["item"])
+    kept = known[np.lexsort((rater[known], item[known]))]
+    return CrewColumns(
+        raters=tuple(names),
+        gold=pairs.gold,
+        length_first=pairs.length_first,
+        length_second=pairs.length_second,
+        item=item[kept],
+        rater=rater[kept],
+        outcome=rows["outcome"][kept],
+        swapped=rows["order"][kept],
+        at=rows["at"][kept],
+        seconds=rows["seconds"][kept],
+    )

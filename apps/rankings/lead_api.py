@@ -1,0 +1,130 @@
+"""For leads' programs: pairs on which people split, decisions on them, and the whole history of a pair."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.rankings import access, selectors, services
+from apps.samples import exposure
+from prefloop.types import OUTCOMES
+
+
+class SplitPairs(APIView):
+    """The pairs on which people split and nobody has decided, or with `decided` those on which somebody has."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        decided = serializers.BooleanField(required=False, default=False)
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        comparison = serializers.IntegerField(source="comparison_id")
+        n_votes = serializers.IntegerField()
+        n_largest = serializers.IntegerField(help_text="Votes for the most frequent answer.")
+        has_majority = serializers.BooleanField()
+        choice = serializers.CharField(source="adjudication.choice", default="", allow_blank=True)
+        decided_by = serializers.CharField(source="adjudication.rater", default="", allow_blank=True)
+
+    @extend_schema(parameters=[OpenApiParameter("decided", bool)], responses={200: OutputSerializer(many=True)})
+    def get(self, request: Request, slug: str) -> Response:
+        project = access.project_for_adjudication(request.user, slug)
+        given = self.InputSerializer(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        pairs = selectors.split_pairs(project, decided=cast(dict[str, Any], given.validated_data)["decided"])
+        shown = [pair.comparison_id for pair in pairs if pair.adjudication is not None]
+        exposure.shown(user_id=request.user.pk, comparison_ids=shown, where="api-split")
+        return Response(self.OutputSerializer(pairs, many=True).data)
+
+
+class Adjudicate(APIView):
+    """Decide a pair on which people split; DELETE withdraws one's own decision."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        choice = serializers.ChoiceField(choices=OUTCOMES)
+        reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=services.MAX_REASON)
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        vote = serializers.IntegerField(source="pk")
+        comparison = serializers.IntegerField(source="comparison_id")
+        choice = serializers.CharField()
+        reason = serializers.CharField(allow_blank=True)
+
+    @extend_schema(request=InputSerializer, responses={200: OutputSerializer})
+    def put(self, request: Request, slug: str, comparison_id: int) -> Response:
+        comparison = access.comparison_for_adjudication(request.user, slug, comparison_id)
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = cast(dict[str, Any], given.validated_data)
+        made = services.adjudication_create(
+            comparison=comparison, user=access.person(request.user), **values, now=timezone.now()
+        )
+        return Response(self.OutputSerializer(made).data)
+
+    @extend_schema(request=None, responses={204: None, 409: OpenApiResponse(description="There is none of yours.")})
+    def delete(self, request: Request, slug: str, comparison_id: int) -> Response:
+        comparison = access.comparison_for_adjudication(request.user, slug, comparison_id)
+        services.adjudication_withdraw(comparison=comparison, user=access.person(request.user), now=timezone.now())
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class History(APIView):
+    """All that was said of a pair, oldest first, with what does not count and who was excluded when."""
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        at = serializers.DateTimeField()
+        kind = serializers.ChoiceField(choices=["verdict", "vote", "adjudication", "override", "excluded", "included"])
+        id = serializers.IntegerField(source="row.pk")
+        who = serializers.CharField(source="name")
+        said = serializers.CharField(allow_blank=True, help_text="The outcome, or the state where there is none.")
+        reason = serializers.CharField(source="why", allow_blank=True)
+        counts = serializers.BooleanField()
+
+    @extend_schema(responses={200: OutputSerializer(many=True)})
+    def get(self, request: Request, slug: str, comparison_id: int) -> Response:
+        comparison = access.comparison_for_adjudication(request.user, slug, comparison_id)
+        exposure.shown(user_id=request.user.pk, comparison_ids=[comparison.pk], where="api-history")
+        return Response(self.OutputSerializer(selectors.label_history(comparison), many=True).data)
+
+
+class AgreeMany(APIView):
+    """Agree with a judge's labels of several comparisons in one step; DELETE takes back one's last step."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        judge = serializers.CharField(max_length=120)
+        comparisons = serializers.ListField(
+            child=serializers.IntegerField(min_value=1), allow_empty=False, max_length=services.MOST_TOGETHER
+        )
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        n_agreed = serializers.IntegerField(
+            help_text="Without those decided before and those on which the judge has no label."
+        )
+
+    @extend_schema(request=InputSerializer, responses={200: OutputSerializer})
+    def post(self, request: Request, slug: str) -> Response:
+        project = access.project_for_review(request.user, slug)
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = cast(dict[str, Any], given.validated_data)
+        judge = selectors.review_judge(project, values["judge"])
+        if judge is None:
+            raise serializers.ValidationError({"judge": [f"no judge {values['judge']!r} in this project"]})
+        n = services.agree_many(
+            project=project,
+            judge=judge,
+            comparison_ids=values["comparisons"],
+            user=access.person(request.user),
+            now=timezone.now(),
+        )
+        return Response(self.OutputSerializer({"n_agreed": n}).data)
+
+    @extend_schema(request=None, responses={204: None, 409: OpenApiResponse(description="There is none of yours.")})
+    def delete(self, request: Request, slug: str) -> Response:
+        project = access.project_for_review(request.user, slug)
+        services.override_undo(project=project, user=access.person(request.user), now=timezone.now())
+        return Response(status=status.HTTP_204_NO_CONTENT)

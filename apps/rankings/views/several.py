@@ -1,0 +1,61 @@
+"""Agreeing with many of a judge's labels at once: each is shown, and one undo takes them back."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from apps.labels.selectors import judge_labels
+from apps.rankings import access, selectors, services
+from apps.samples.exposure import labels_shown
+from apps.samples.models import Comparison
+from prefloop.types import PrefloopError
+
+SHOWN = 50
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def several(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show the labels that nobody doubts, the surest first; POST agrees with those that are ticked."""
+    project = access.project_for_review(request.user, slug)
+    user = access.person(request.user)
+    judge = selectors.review_judge(project, request.POST.get("judge") or request.GET.get("judge", ""))
+    if request.method == "POST":
+        if judge is None:
+            raise Http404("no such judge")
+        ids = [int(key) for key in request.POST.getlist("id") if key.isascii() and key.isdigit()]
+        try:
+            n = services.agree_many(project=project, judge=judge, comparison_ids=ids, user=user, now=timezone.now())
+        except PrefloopError as error:
+            messages.error(request, _(str(error)))
+        else:
+            said = ngettext("You agreed with %d label.", "You agreed with %d labels.", n) % n
+            messages.success(request, said) if n else messages.info(request, _("Nothing was ticked."))
+        return redirect(request.get_full_path())
+    queue = []
+    if judge is not None:
+        people = access.may_see_people(user, project)
+        queue = selectors.review_queue(project, judge=judge, viewer=user, with_people=people)
+    labels = judge_labels(comparison_ids=[item.comparison_id for item in queue], judge=judge) if judge else {}
+    clear = [(item, labels[item.comparison_id]) for item in reversed(queue) if item.comparison_id in labels]
+    shown = [(item, label) for item, label in clear if label.outcome is not None][:SHOWN]
+    texts = Comparison.objects.filter(pk__in=[item.comparison_id for item, _label in shown])
+    pairs = texts.select_related("prompt", "first", "second").in_bulk()
+    labels_shown(request, pairs)
+    context = {
+        "project": project,
+        "active": "review",
+        "judge": judge,
+        "rows": [(pairs[item.comparison_id], item, label) for item, label in shown],
+        "n_more": len(queue) - len(shown),
+    }
+    return render(request, "rankings/several.html", context)
