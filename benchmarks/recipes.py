@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,26 +37,65 @@ CACHE = ROOT / "var" / "bench-cache"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """How a world's recipes run. `settings`: of recipes whose defaults are for larger models, each with its reason."""
+    """How a world's recipes run. What is run is a recipe's name, and words after it where it runs in two ways.
+
+    `settings`: of recipes whose defaults are for other models. `before`: commands that make what a recipe learns from.
+    """
 
     limit: int  # seconds for each recipe, on two cores
     first: tuple[str, ...] = ()  # recipes whose results the others start from
     recipes: tuple[str, ...] = tuple(CATALOGUE)
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rounds: Mapping[str, int] = field(default_factory=dict)  # else the recipe's own number
 
 
-# Fewer answers than by default, as long as the demo's, since each takes a CPU long.
-_QUICK = ("evaluation.n=2", "draws.max_tokens=80")
+def _chat(*more: str, judge: str = "score.judge=rules", draws: bool = True) -> tuple[str, ...]:
+    """Settings for SmolLM2 on a CPU: fewer and shorter answers than by default, since each takes long.
+
+    The learning rates in `more` are for all weights of 135M parameters, the defaults for the letters' 0.75M.
+    """
+    drawn = ("draws.max_tokens=64",) if draws else ()
+    return ("evaluation.n=2", "objective.batch=8", *([judge] if judge else []), *drawn, *more)
+
+
 BENCHES = {
     "letters": Bench(limit=360, first=("reward-model",)),
     "chat": Bench(
         limit=2400,
-        recipes=("dpo", "iterative-dpo", "rs-ft"),
+        recipes=(
+            "dpo",
+            "iterative-dpo",
+            "rs-ft",
+            "oaif-dpo",
+            "oaif-dpo by the model",
+            "j-bond",
+            "rloo",
+            "self-rewarding",
+        ),
         settings={
-            "dpo": ("evaluation.n=2", "objective.lr=1e-5", "objective.batch=8"),
-            "iterative-dpo": (*_QUICK, "score.judge=rules", "objective.lr=1e-5", "objective.batch=8"),
-            "rs-ft": (*_QUICK, "score.judge=rules", "objective.lr=2e-5", "objective.batch=8"),
+            "dpo": _chat("objective.lr=1e-5", "label.judge=rules", judge="", draws=False),
+            "iterative-dpo": _chat("objective.lr=1e-5", "prompts.n=160", "draws.n=4"),
+            "rs-ft": _chat("objective.lr=5e-5", "prompts.n=160", "draws.n=8", "draws.temperature=0.8"),
+            "oaif-dpo": _chat("objective.lr=1e-5", "prompts.n=160", judge="label.judge=rules"),
+            "oaif-dpo by the model": _chat("objective.lr=1e-5", "prompts.n=80", judge="label.judge=smollm2-itself"),
+            "j-bond": _chat("objective.lr=1e-5", "prompts.n=160"),
+            "rloo": _chat("objective.lr=1e-5", "prompts.n=160"),
+            # it can write no prompts and was taught no scores: what it does by itself
+            "self-rewarding": _chat(
+                "objective.lr=1e-5", "prompts.generator=none", "prompts.n=80", "teach.eft=0", judge=""
+            ),
         },
+        # a stored set to learn from: four answers to each training prompt, every pair of them, labelled by rules
+        before={
+            "dpo": (
+                "sample --project chat --checkpoint smollm2-135m --prompts chat-train -n 4 --max-tokens 64 "
+                "--pairs all:6",
+                "judge --project chat --judge rules",
+            )
+        },
+        rounds={name: 2 for name in ("iterative-dpo", "rs-ft", "oaif-dpo", "j-bond", "rloo", "self-rewarding")}
+        | {"oaif-dpo by the model": 1},
     ),
 }
 # Recipes that learn from what another one left.
@@ -101,14 +141,19 @@ def run(folder: Path, world: str, name: str, *, rounds: int | None, seed: int, c
     if before and not source.exists():
         run(folder, world, before, rounds=rounds, seed=seed, chosen=chosen)
     shutil.copytree(source, home, symlinks=True)
-    words = ["run_recipe", name, "--project", world, "--json", "--seed", str(seed)]
-    for setting in chosen or BENCHES[world].settings.get(name, ()):
+    bench = BENCHES[world]
+    words = ["run_recipe", name.split()[0], "--project", world, "--json", "--seed", str(seed)]
+    for setting in chosen or bench.settings.get(name, ()):
         words += ["--set", setting]
+    rounds = rounds if rounds is not None else bench.rounds.get(name)
     words += ["--rounds", str(rounds)] if rounds is not None else []
     if name == "gkd":
         words += ["--set", f"objective.reference=checkpoint:{_last_checkpoint(folder, before or '')}"]
     began = time.monotonic()
-    done = manage(home, *words)
+    for command in (*bench.before.get(name, ()), shlex.join(words)):
+        done = manage(home, *shlex.split(command))
+        if done.returncode:
+            break
     # of this process's children, the largest so far: of a recipe that runs alone, or is larger than those before it
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     found: dict[str, Any] = {"seconds": time.monotonic() - began, "peak_gib": peak}
@@ -174,7 +219,8 @@ def _number(value: float | None, digits: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", default="letters", choices=BENCHES)
-    parser.add_argument("--recipe", action="append", choices=sorted(CATALOGUE), help="only this one (may be repeated)")
+    every = sorted({*CATALOGUE, *(name for bench in BENCHES.values() for name in bench.recipes)})
+    parser.add_argument("--recipe", action="append", choices=every, help="only this one (may be repeated)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the world's settings"
     )
@@ -187,7 +233,7 @@ def main() -> int:
     bench = BENCHES[options.world]
     folder = options.folder or CACHE / ("recipes" if options.world == "letters" else f"recipes-{options.world}")
     names = options.recipe or list(bench.recipes)
-    names = sorted(names, key=lambda name: (name in AFTER, list(CATALOGUE).index(name)))
+    names = sorted(names, key=lambda name: (name in AFTER, list(CATALOGUE).index(name.split()[0])))
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "results.json"
     results: dict[str, Any] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}

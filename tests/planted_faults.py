@@ -85,8 +85,8 @@ FAULTS = (
     Fault(
         "stored prompts are the first and not drawn",
         "apps/training/rounds/labels.py",
-        "chosen = set(rng.sample(prompts, min(recipe.prompts.n, len(prompts))))",
-        "chosen = set(prompts[: recipe.prompts.n])",
+        "return set(rng.sample(sorted(prompts), min(recipe.prompts.n, len(prompts))))",
+        "return set(sorted(prompts)[: recipe.prompts.n])",
         _ROUND,
     ),
     Fault(

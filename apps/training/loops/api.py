@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,6 +21,7 @@ from apps.training.models import MAX_ROUNDS, MAX_SEED, Loop
 from apps.training.rounds.stations import current_round
 
 
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]})
 class SettingField(serializers.Field):  # type: ignore[type-arg]
     """A setting's value: text, number or flag; the recipe checks it."""
 

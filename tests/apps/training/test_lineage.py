@@ -98,8 +98,8 @@ def test_what_was_trained_without_overrides_shows_its_own_figures(start, drive, 
     assert short(loop_project)[round_.output.name] == "gold 3.00 · win 60.0 % · KL 0.20"
 
 
-def test_figures_take_three_queries_however_many_rounds(start, drive, loop_project, django_assert_num_queries):
+def test_figures_take_four_queries_however_many_rounds(start, drive, loop_project, django_assert_num_queries):
     start(n_rounds=3)
     drive()
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         assert len(measured_of(loop_project)) == 4
