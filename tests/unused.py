@@ -26,7 +26,7 @@ CALLED = {
     "apps/*.py:to_python": "Django's forms",
     "apps/*.py:to_internal_value": "Django REST framework's fields",
     "apps/*.py:to_representation": "Django REST framework's fields",
-    "apps/accounts/schema.py:ScopedSchema": "drf-spectacular",
+    "apps/accounts/schema.py:*": "drf-spectacular",
     "apps/accounts/permissions.py:HasScope": "settings",
     "apps/core/middleware.py:*": "settings",
     "apps/core/server.py:PatientWorker": "gunicorn",
