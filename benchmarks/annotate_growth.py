@@ -120,11 +120,12 @@ def measured(slug: str) -> Iterator[tuple[str, float, int]]:
         taken = []
         with CaptureQueriesContext(connection) as queries:
             do()
+        n_statements = len(queries)
         for _ in range(repeats):
             start = time.perf_counter()
             do()
             taken.append(1000 * (time.perf_counter() - start))
-        return statistics.median(taken), len(queries)
+        return statistics.median(taken), n_statements
 
     annotator, lead = (User.objects.get(username=f"{slug}-{role}") for role in ("annotator", "lead"))
     token = {"HTTP_AUTHORIZATION": f"Token {token_create(user=annotator, scope=Scope.ANNOTATE)[1]}"}
