@@ -183,7 +183,9 @@ def test_a_change_asks_the_policy_otherwise_from_the_next_round_on_and_what_taug
     loop.refresh_from_db()
     assert (loop.state, loop.error) == (LoopState.DONE, "")
     assert [judge.options["samples"] for judge in own_judges(loop)] == [3, 5]
-    assert [judge.checkpoint for judge in own_judges(loop)] == [one.policy for one in loop.rounds.filter(index__gt=0)]
+    assert [judge.checkpoint for judge in own_judges(loop)] == [
+        one.policy for one in loop.rounds.filter(index__gt=0).order_by("index")
+    ]
 
 
 def test_written_prompts_are_kept_with_their_origin_and_are_no_other_loops_prompts(run, start, drive, world):
