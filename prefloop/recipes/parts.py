@@ -20,8 +20,6 @@ from prefloop.recipes.where import Where, read_where
 Scorer = Literal["none", "judge", "policy"]
 Labeller = Literal["none", "preferences", "scores", "judge", "data"]
 
-DRAW_SOURCES = ("data", "initial", "previous", "current", "anchor")
-FILTERS = ("all", "best", "rejection", "thresholds")
 PAIRINGS = (
     "none",
     "as-given",
@@ -33,9 +31,6 @@ PAIRINGS = (
     "real-against-generated",
 )
 RANKING_PAIRINGS = frozenset({"best-against-worst", "tournament", "all-ranked"})  # they ask the scores who is better
-REPLAY_ORDERS = ("logged", "uniform")
-LEAVE_OUT = "leave-out"
-CUT_ANSWERS = ("keep", LEAVE_OUT)
 
 REWARD_MODEL = "reward-model"  # the project's own, made from its labels where it is missing
 AI_REWARD_MODEL = "ai-reward-model"  # the same from a judge's soft labels alone (RLAIF)
@@ -124,7 +119,7 @@ class Draw(Part):
 
     source: str = setting(
         "current",
-        choices=DRAW_SOURCES,
+        choices=("data", "initial", "previous", "current", "anchor"),
         prefixes=("checkpoint:",),
         help="Which model answers: data for stored answers, a policy of this loop, or another checkpoint by its name.",
     )
@@ -204,7 +199,7 @@ class Teach(Part):
 class Filter(Part):
     kind: str = setting(
         "all",
-        choices=FILTERS,
+        choices=("all", "best", "rejection", "thresholds"),
         help="Which answers are kept: all, the best by score, those that rejection sampling accepts, or those above "
         "thresholds that rise within a round.",
     )
@@ -228,10 +223,9 @@ class Filter(Part):
     )
     cut_answers: str = setting(
         "keep",
-        choices=CUT_ANSWERS,
-        help="Answers that reached draws.max_tokens before they ended: keep trains on them as they are, without an "
-        "end; leave-out trains only on those that ended, and on pairs of such.",
-        source="this project's",
+        choices=("keep", "leave-out"),
+        help="Answers that reached their longest length before they ended: keep trains on them without an end; "
+        "leave-out trains only on those that ended, and on pairs of such.",
     )
 
     @override
@@ -256,7 +250,7 @@ class Filter(Part):
 
     @property
     def leaves_out_cut(self) -> bool:
-        return self.cut_answers == LEAVE_OUT
+        return self.cut_answers == "leave-out"
 
     @property
     def n_steps(self) -> int:
@@ -347,7 +341,7 @@ class Memory(Part):
     )
     order: str = setting(
         "uniform",
-        choices=REPLAY_ORDERS,
+        choices=("logged", "uniform"),
         prefixes=("window:",),
         help="Order of the replay: as logged, shuffled within windows of so many batches (window:500), or uniform.",
         source="Tang et al. 2024, arXiv:2405.08448v1: uniform; none, 4 and 500 as ablation",
