@@ -21,7 +21,7 @@ from apps.labels.models import Exclusion, Override, Vote
 from apps.labels.review_counts import reviews_counted
 from apps.labels.selectors import events_of, label_judge
 from apps.labels.services import AT_ONCE, preferences_derive
-from apps.labels.types import Events, Label, OverrideEvent, VoteEvent
+from apps.labels.types import PEOPLE, Events, Label, OverrideEvent, VoteEvent
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison, comparable
@@ -208,4 +208,4 @@ def _label(said: Events) -> Label | None:
 
 
 def _by_people(label: Label | None) -> bool:
-    return label is not None and not label.source.startswith("judge:")
+    return label is not None and label.source in PEOPLE

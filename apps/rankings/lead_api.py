@@ -77,7 +77,7 @@ class History(APIView):
 
     class OutputSerializer(serializers.Serializer[Any]):
         at = serializers.DateTimeField()
-        kind = serializers.ChoiceField(choices=["verdict", "vote", "adjudication", "override", "excluded", "included"])
+        kind = serializers.ChoiceField(choices=selectors.EVENTS)
         id = serializers.IntegerField(source="row.pk")
         who = serializers.CharField(source="name")
         said = serializers.CharField(allow_blank=True, help_text="The outcome, or the state where there is none.")

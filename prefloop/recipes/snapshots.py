@@ -227,5 +227,5 @@ def _check(row: Row, *, where: str) -> None:
         n = len(row.completions)
         if n < 2 or len(row.scores) != n or not {len(row.completion_ids), len(row.cut)} <= {0, n}:
             raise SnapshotError(
-                f"{where}: a group needs at least two completions, a score each, and ids of all or none"
+                f"{where}: a group needs at least two completions, a score each, and ids and marks of all or none"
             )

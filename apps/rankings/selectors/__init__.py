@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.rankings.selectors.detail import JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
+from apps.rankings.selectors.detail import EVENTS, JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
 from apps.rankings.selectors.pair import ShownPair, conversation, pair_of
 from apps.rankings.selectors.queue import (
     N_HISTORY,
@@ -27,6 +27,7 @@ from apps.rankings.selectors.review import (
 from apps.rankings.selectors.split import SplitPair, split_pairs
 
 __all__ = [
+    "EVENTS",
     "LETTER",
     "N_HISTORY",
     "JudgeSaid",

@@ -102,12 +102,15 @@ def said_by_judges(comparison: Comparison) -> list[JudgeSaid]:
     return sorted(said, key=lambda one: (one.judge.name, one.judge.version))
 
 
+EVENTS = ("verdict", "vote", "adjudication", "override", "excluded", "included")
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of a comparison's history."""
 
     at: datetime
-    kind: str  # verdict | vote | adjudication | override | excluded | included
+    kind: str  # one of EVENTS
     row: Verdict | Vote | Override | Exclusion
     counts: bool = True  # False for what an excluded person said
 

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from apps.labels.selectors import label_judge, labels_of
-from apps.labels.types import BLIND, Label
+from apps.labels.types import BLIND, JUDGED, Label
 from apps.policies.store import store_path
 from apps.samples.models import Comparison, Completion
 from apps.training.models import Loop, Round, Snapshot, TrainingRun
@@ -38,7 +38,7 @@ class LabelledPair:
     @property
     def who(self) -> str:
         words = {"override": _("override"), "human": _("people"), "adjudication": _("adjudicated")}
-        return words.get(self.source, self.source.removeprefix("judge:"))
+        return words.get(self.source, self.source.removeprefix(JUDGED))
 
 
 def latest_pairs(loop: Loop, *, limit: int = 6) -> tuple[Round | None, list[LabelledPair]]:

@@ -18,7 +18,7 @@ from prefloop.policy.loading import load_policy, load_reward_model, save_model
 from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.scoring import score_groups
 from prefloop.recipes.events import Event, read_events
-from prefloop.recipes.runspec import EXIT_LEFT, RunFailure, kept_dirs, read_failure, read_spec, write_spec
+from prefloop.recipes.runspec import EXIT_LEFT, RunFailure, read_failure, read_spec, write_spec
 from prefloop.recipes.snapshots import read_pairs
 from prefloop.types import TrainingPair
 
@@ -125,21 +125,6 @@ def test_a_result_has_no_optimizer_and_a_checkpoint_has(make_run: MakeRun) -> No
     assert (run_dir / "step-000004" / "training" / "optimizer.safetensors").exists()
     files = [path for path in run_dir.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".json", ".jsonl", ".safetensors", ".jinja", ".lock"}
-
-
-def test_policies_that_are_kept_on_the_way_stay_and_change_nothing(make_run: MakeRun, story: Story) -> None:
-    plain, keeping = make_run("plain"), make_run("keeping", keep_every=2, save_every=1, keep_last=1)
-    for run_dir in (plain, keeping):
-        assert train.run(run_dir).exit_code == 0
-    assert story(keeping) == story(plain)
-    assert read_spec(keeping).config_hash() == read_spec(plain).config_hash()
-    assert not kept_dirs(plain)
-    kept = kept_dirs(keeping)
-    assert list(kept) == [2, 4]  # of 5 steps: the last is the result
-    marks = {verify_manifest(path)["fingerprint"] for path in (*kept.values(), keeping / "final")}
-    assert len(marks) == 3
-    assert not (kept[2] / "training").exists()
-    assert load_policy(kept[2]).fingerprint in marks
 
 
 @pytest.mark.slow
