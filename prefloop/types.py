@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 Outcome = Literal["first", "second", "tie", "both_bad"]
 VerdictState = Literal["ok", "inconsistent", "unparseable", "error", "skipped"]
+Strength = Literal["better", "much_better"]  # by how much the chosen answer is the better one
 OrderPolicy = Literal["both_agree", "average", "random"]
 Split = Literal["train", "eval"]
 
@@ -21,6 +22,7 @@ AS_STORED: Order = (0, 1)
 SWAPPED: Order = (1, 0)
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+STRENGTHS: tuple[Strength, ...] = get_args(Strength)
 OUTCOME_CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}  # in columns of integers
 
 

@@ -20,7 +20,7 @@ from prefloop.records import (
     choice_of,
     written_time,
 )
-from prefloop.types import Outcome
+from prefloop.types import Outcome, Strength
 
 UNNAMED_JUDGE = "(judge not named)"  # an override in a record need not say whose label it corrects
 _ORDER: dict[str, PairIndex | None] = {**ORDER_OF_CODE, "": None}
@@ -94,6 +94,7 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                     guideline=row.guideline,
                     reason=row.reason,
                     adjudication=row.adjudication,
+                    strength=cast(Strength, row.strength) if row.strength else None,
                 )
             )
     return out

@@ -127,11 +127,13 @@ class Annotations:
                 vote.seconds,
                 vote.guideline,
                 vote.reason,
+                vote.strength or "",
             )
             for record, pairs in zip(self.records, self.pairs, strict=True)
             for vote in record.votes
         ]
-        names = ("comparison_id", "rater", "adjudication", "choice", "order", "at", "seconds", "guideline", "reason")
+        said = ("order", "at", "seconds", "guideline", "reason", "strength")
+        names = ("comparison_id", "rater", "adjudication", "choice", *said)
         self._votes_in_line(names, rows, spoken=True)
 
     def _votes_in_line(self, names: tuple[str, ...], rows: list[tuple[Any, ...]], *, spoken: bool) -> None:

@@ -21,9 +21,10 @@ from apps.samples.models import Comparison, Completion
 from prefloop.judging.kinds import KINDS, LLM, POLICY, REWARD_MODEL, Joint, Kind, kind_of, refusal
 from prefloop.judging.modes import MODES
 from prefloop.judging.tournament import n_meetings
-from prefloop.types import OUTCOMES
+from prefloop.types import OUTCOMES, STRENGTHS
 
 OUTCOME_CHOICES = [(outcome, outcome.replace("_", " ")) for outcome in OUTCOMES]
+STRENGTH_CHOICES = [(strength, strength.replace("_", " ")) for strength in STRENGTHS]
 VOTE_CHOICES = [*OUTCOME_CHOICES, ("skip", "skip"), ("withdrawn", "withdrawn")]
 
 
@@ -231,6 +232,8 @@ class Vote(TimeStamped):
     )
     rater = models.CharField(max_length=150)  # the username, or the name an import gave
     choice = models.CharField(max_length=10, choices=VOTE_CHOICES)
+    # by how much the chosen answer is better; empty where the guideline did not ask
+    strength = models.CharField(max_length=12, blank=True, choices=STRENGTH_CHOICES)
     order = models.CharField(max_length=2, blank=True)
     at = models.DateTimeField(null=True)  # when it was said (an import keeps the original time)
     seconds = models.FloatField(null=True)
@@ -248,6 +251,9 @@ class Vote(TimeStamped):
                 fields=["comparison", "rater", "adjudication"],
                 condition=Q(supersedes__isnull=True),
                 name="vote_first_once_per_rater",
+            ),
+            models.CheckConstraint(
+                condition=Q(strength="") | Q(choice__in=["first", "second"]), name="vote_strength_of_a_better_answer"
             ),
         ]
         indexes = [

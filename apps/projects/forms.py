@@ -56,6 +56,14 @@ class GuidelineForm(forms.Form):
         help_text=_("Markdown. Saving makes a new version; every vote keeps the version it was given under."),
         widget=forms.Textarea(attrs={"rows": 12}),
     )
+    asks_strength = forms.BooleanField(
+        label=_("Ask how much better"),
+        required=False,
+        help_text=_(
+            "Adds “A is much better” and “B is much better” to Annotate (Shift with the answer's key). The strength is "
+            "stored and exported with the vote; labels do not depend on it."
+        ),
+    )
 
 
 class InvitationForm(forms.Form):

@@ -68,6 +68,7 @@ class Guideline(TimeStamped):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="guidelines")
     version = models.PositiveIntegerField()
     text = models.TextField()
+    asks_strength = models.BooleanField(default=False)  # whether people say how much better the better answer is
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:

@@ -66,6 +66,12 @@ def guideline_name(project: Project) -> str:
     return guideline.name if guideline is not None else ""
 
 
+def guideline_asks_strength(project: Project, name: str) -> bool:
+    """Say whether the version of this name asks how much better the better answer is; "" is no version."""
+    asking = project.guidelines.filter(asks_strength=True)
+    return bool(name) and name in {guideline.name for guideline in asking.only("version")}
+
+
 def demos_to_make() -> list[Demo]:
     """Return the demos that this installation has no project of."""
     there = set(Project.objects.filter(slug__in=DEMOS).values_list("slug", flat=True))

@@ -249,20 +249,23 @@ def invitation_accept_new(*, token: str, username: str, password: str, now: date
         return invitation_accept(token=token, user=user, now=now)
 
 
-def guideline_add(*, project: Project, text: str, actor: User | None) -> Guideline:
+def guideline_add(*, project: Project, text: str, actor: User | None, asks_strength: bool = False) -> Guideline:
     """Write the next version; earlier ones stay, since votes name the version they were given under.
 
-    The same text as the current version makes no new one.
+    `asks_strength`: people also say how much better the better answer is. What the current version says already makes
+    no new one.
     """
     if not text.strip():
         raise ProjectRefused("The guidelines are empty: write what annotators should look for.")
     try:
         with transaction.atomic():
             current = project.guidelines.order_by("-version").first()
-            if current is not None and current.text == text:
+            if current is not None and (current.text, current.asks_strength) == (text, asks_strength):
                 return current
             last = project.guidelines.aggregate(last=Max("version"))["last"] or 0
-            guideline = Guideline.objects.create(project=project, version=last + 1, text=text, created_by=actor)
+            guideline = Guideline.objects.create(
+                project=project, version=last + 1, text=text, asks_strength=asks_strength, created_by=actor
+            )
             audit(actor=actor, verb="guideline.add", target=f"guideline:v{guideline.version}", project=project)
     except IntegrityError:
         raise ProjectRefused("Somebody else has just saved a new version. Read it, then save yours again.") from None

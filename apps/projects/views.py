@@ -88,7 +88,9 @@ def _settings_page(request: HttpRequest, project: Project, *, status: int = 200,
         ),
         "guideline": current,
         "guideline_versions": project.guidelines.select_related("created_by").order_by("-version"),
-        "guideline_form": GuidelineForm(initial={"text": current.text if current else ""}),
+        "guideline_form": GuidelineForm(
+            initial={"text": current.text, "asks_strength": current.asks_strength} if current else {}
+        ),
         "members": selectors.members_of(project) if is_lead else [],
         "roles": Role.choices,
         "invitations": selectors.open_invitations(project, timezone.now()) if is_owner else [],
@@ -141,7 +143,7 @@ def guideline_save(request: HttpRequest, slug: str) -> HttpResponse:
     if not form.is_valid():
         return _settings_page(request, project, tab="guidelines", guideline_form=form, status=400)
     try:
-        guideline = services.guideline_add(project=project, actor=person(request), text=form.cleaned_data["text"])
+        guideline = services.guideline_add(project=project, actor=person(request), **form.cleaned_data)
     except PrefloopError as error:
         _refuse(form, error)
         return _settings_page(request, project, tab="guidelines", guideline_form=form, status=400)

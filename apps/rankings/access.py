@@ -76,13 +76,14 @@ def _comparison(project: Project, comparison_id: int) -> Comparison:
 def assignment_for_write(user: Person, assignment_id: int, slug: str | None = None) -> Assignment:
     """A person's own assignment in a project they still belong to, with their place in its queue."""
     holder = person(user)
-    newest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version").values("version")[:1]
+    newest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version")
     rows = (
         Assignment.objects.filter(pk=assignment_id, user=holder, project__memberships__user=holder)
         .select_related("project", "user")
         .annotate(
             at=FilteredRelation("project__places", condition=Q(project__places__user=holder)),
-            version=Subquery(newest),
+            version=Subquery(newest.values("version")[:1]),
+            asks_strength=Subquery(newest.values("asks_strength")[:1]),
             **{f"at_{name}": F(f"at__{name}") for name in _PLACE},
         )
     )
@@ -96,4 +97,5 @@ def assignment_for_write(user: Person, assignment_id: int, slug: str | None = No
         there = {name: read[f"at_{name}"] for name in _PLACE}
         assignment.place = Place(project_id=assignment.project_id, user_id=holder.pk, **there)
     assignment.guideline_now = "" if read["version"] is None else f"v{read['version']}"
+    assignment.strength_now = bool(read["asks_strength"])
     return assignment

@@ -13,8 +13,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import Scope
+from apps.projects.selectors import guideline_asks_strength
 from apps.rankings import access, selectors, services
 from apps.rankings.models import Assignment
+from prefloop.types import STRENGTHS
 
 
 class TextSerializer(serializers.Serializer[Any]):
@@ -30,10 +32,11 @@ class LeasedSerializer(serializers.Serializer[Any]):
     guideline = serializers.CharField(
         allow_blank=True, help_text="The version of the guideline that applies to this comparison."
     )
+    asks_strength = serializers.BooleanField(help_text="Whether that version asks how much better an answer is.")
     lease_until = serializers.DateTimeField()
 
 
-def leased(assignment: Assignment) -> dict[str, Any]:
+def leased(assignment: Assignment, *, asks_strength: bool) -> dict[str, Any]:
     """What a program gets of a comparison that is leased to its user."""
     pair = selectors.pair_of(assignment)
     return {
@@ -43,6 +46,7 @@ def leased(assignment: Assignment) -> dict[str, Any]:
         "left": {"text": pair.left},
         "right": {"text": pair.right},
         "guideline": assignment.guideline,
+        "asks_strength": asks_strength,
         "lease_until": pair.lease_until,
     }
 
@@ -61,7 +65,8 @@ class NextComparison(APIView):
         assignment = services.assignment_next(project=project, user=user, now=timezone.now(), rng=SystemRandom())
         if assignment is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        return Response(LeasedSerializer(leased(assignment)).data)
+        asks = guideline_asks_strength(project, assignment.guideline)
+        return Response(LeasedSerializer(leased(assignment, asks_strength=asks)).data)
 
 
 class VoteCreate(APIView):
@@ -74,6 +79,13 @@ class VoteCreate(APIView):
         choice = serializers.ChoiceField(choices=services.CHOICES)
         reason = serializers.CharField(
             required=False, allow_blank=True, default="", max_length=services.MAX_REASON, trim_whitespace=True
+        )
+        strength = serializers.ChoiceField(
+            choices=STRENGTHS,
+            required=False,
+            allow_blank=True,
+            default="",
+            help_text="How much better the chosen answer is, where the guideline asks.",
         )
         seconds = serializers.FloatField(required=False, allow_null=True, default=None, min_value=0, max_value=86400)
         guideline = serializers.CharField(
@@ -111,7 +123,7 @@ class VoteCreate(APIView):
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         assignment = access.assignment_for_write(access.person(request.user), values["assignment"])
-        said = {name: values[name] for name in ("choice", "reason", "seconds", "guideline")}
+        said = {name: values[name] for name in ("choice", "strength", "reason", "seconds", "guideline")}
         said |= {"assignment": assignment, "now": timezone.now()}
         taken = None
         if values["next"]:
@@ -123,7 +135,7 @@ class VoteCreate(APIView):
             "assignment": assignment.pk,
             "choice": values["choice"],
             "guideline": voted.vote.guideline,
-            "next": None if taken is None else leased(taken.assignment),
+            "next": None if taken is None else leased(taken.assignment, asks_strength=assignment.strength_now),
         }
         code = status.HTTP_201_CREATED if voted.created else status.HTTP_200_OK
         return Response(self.OutputSerializer(body).data, status=code)

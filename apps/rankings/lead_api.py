@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from apps.rankings import access, selectors, services
 from apps.samples import exposure
-from prefloop.types import OUTCOMES
+from prefloop.types import OUTCOMES, STRENGTHS
 
 
 class SplitPairs(APIView):
@@ -81,6 +81,7 @@ class History(APIView):
         id = serializers.IntegerField(source="row.pk")
         who = serializers.CharField(source="name")
         said = serializers.CharField(allow_blank=True, help_text="The outcome, or the state where there is none.")
+        strength = serializers.ChoiceField(choices=STRENGTHS, allow_blank=True)
         reason = serializers.CharField(source="why", allow_blank=True)
         counts = serializers.BooleanField()
 

@@ -42,6 +42,7 @@ class Assignment(TimeStamped):
     # read with it, where a vote follows (apps/rankings/access.py)
     place: Place | None = None
     guideline_now: str | None = None
+    strength_now: bool = False  # whether that guideline asks how much better
 
     class Meta:
         constraints = [

@@ -28,7 +28,7 @@ from prefloop.records.form import (
     VoteChoice,
 )
 from prefloop.records.write import sorted_metadata
-from prefloop.types import AS_STORED, SWAPPED, Split
+from prefloop.types import AS_STORED, STRENGTHS, SWAPPED, Split, Strength
 
 _Row = TypeVar("_Row")
 _CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice, VoteChoice, RecordState, Split))
@@ -260,12 +260,14 @@ def _gold(value: object, at: str, n: int) -> Gold:
 
 
 def _vote(value: object, at: str, n: int) -> RecordVote:
-    row = _object(value, at, "rater pair choice order at seconds guideline reason adjudication")
+    row = _object(value, at, "rater pair choice strength order at seconds guideline reason adjudication")
     pair, turned = _pair(row, at, n)
+    choice = _choice(row, at, turned, _VOTE_CHOICES)
     return RecordVote(
         rater=_name(row, "rater", at),
         pair=pair,
-        choice=_choice(row, at, turned, _VOTE_CHOICES),
+        choice=choice,
+        strength=_strength(row, at, choice),
         order=_order(row, at, turned),
         at=_at(row, at),
         seconds=_number(row, "seconds", at, low=0.0, high=1e9),
@@ -273,6 +275,17 @@ def _vote(value: object, at: str, n: int) -> RecordVote:
         reason=_text(row, "reason", at),
         adjudication=_yes(row, "adjudication", at),
     )
+
+
+def _strength(row: dict[str, Any], at: str, choice: VoteChoice) -> Strength | None:
+    value = row.get("strength")
+    if value is None:
+        return None
+    if value not in STRENGTHS:
+        raise InvalidRecord(f"{at}.strength is not one of {', '.join(map(repr, STRENGTHS))}")
+    if choice not in (0, 1):
+        raise InvalidRecord(f"{at} has a strength, but its choice names no better answer")
+    return cast(Strength, value)
 
 
 def _yes(row: dict[str, Any], key: str, at: str) -> bool:

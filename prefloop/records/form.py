@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, Literal, cast
 
 from prefloop.preference import outcome_at
-from prefloop.types import AS_STORED, Order, Outcome, PrefloopError, Split
+from prefloop.types import AS_STORED, Order, Outcome, PrefloopError, Split, Strength
 
 Choice = Literal[0, 1, "tie", "both_bad"]
 VoteChoice = Literal[0, 1, "tie", "both_bad", "skip"]
@@ -74,6 +74,7 @@ class RecordVote:
     guideline: str = ""
     reason: str = ""
     adjudication: bool = False  # a decision where people split, made seeing their votes
+    strength: Strength | None = None  # of a choice of 0 or 1, where the guideline asks for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def record_to_dict(record: Record) -> dict[str, Any]:
                 rater=v.rater,
                 pair=v.pair,
                 choice=v.choice,
+                strength=v.strength,
                 order=v.order,
                 at=v.at or None,
                 seconds=v.seconds,

@@ -29,7 +29,7 @@ from prefloop.records import (
     write_record,
 )
 from prefloop.records import read as read_module
-from prefloop.types import OUTCOMES, PrefloopError
+from prefloop.types import OUTCOMES, STRENGTHS, PrefloopError
 
 FULL = {
     "id": "q17",
@@ -50,6 +50,7 @@ FULL = {
             "reason": "both rude",
         },
         {"rater": "annotator2", "pair": [1, 2], "choice": "skip"},
+        {"rater": "annotator3", "pair": [0, 2], "choice": 1, "strength": "much_better"},
     ],
     "rankings": [{"rater": "annotator2", "groups": [[2], [0, 1]]}, {"judge": "gpt-4", "groups": [[0], [2]]}],
     "verdicts": [
@@ -159,6 +160,7 @@ def records(draw):
     gold = st.lists(st.builds(Gold, pair, CHOICES), max_size=2, unique_by=lambda g: g.pair)
     vote_choice = CHOICES | st.just("skip")
     vote = st.builds(RecordVote, NAME, pair, vote_choice, st.none() | order, seconds=st.none() | st.floats(0, 1e6))
+    vote |= st.builds(RecordVote, NAME, pair, st.sampled_from([0, 1]), strength=st.sampled_from(STRENGTHS))
     message = st.fixed_dictionaries({"role": NAME, "content": TEXT})
     return Record(
         id=draw(NAME),

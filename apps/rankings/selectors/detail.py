@@ -130,6 +130,11 @@ class Event:
         return self.row.choice
 
     @property
+    def strength(self) -> str:
+        """How much better a voter found the chosen answer, if they were asked."""
+        return self.row.strength if isinstance(self.row, Vote) else ""
+
+    @property
     def why(self) -> str:
         return self.row.rationale if isinstance(self.row, Verdict) else self.row.reason
 

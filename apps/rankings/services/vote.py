@@ -14,7 +14,7 @@ from apps.labels.raters import rater_name
 from apps.labels.selectors import last_vote
 from apps.labels.services import first_vote_append, vote_append, vote_withdraw
 from apps.projects.models import Project
-from apps.projects.selectors import guideline_name
+from apps.projects.selectors import guideline_asks_strength, guideline_name
 from apps.rankings.models import DONE, OPEN, Assignment, Place
 from apps.rankings.selectors.queue import history
 from apps.rankings.services.counts import Answer, counted, place_of, places_change
@@ -23,7 +23,7 @@ from apps.rankings.services.take import LEASE, Taken, asking, seat_take, seat_ta
 from apps.samples.exposure import has_seen
 from apps.samples.locks import comparisons_lock
 from apps.samples.models import Exposure
-from prefloop.types import PrefloopError
+from prefloop.types import STRENGTHS, PrefloopError
 
 CHOICES = ("left", "right", "tie", "both_bad", "skip")
 MAX_REASON = 2000
@@ -70,19 +70,21 @@ def vote_create(
     choice: str,
     now: datetime,
     reason: str = "",
+    strength: str = "",
     seconds: float | None = None,
     guideline: str | None = None,
     said_at: datetime | None = None,
 ) -> Voted:
     """Record a person's vote on the pair they were shown, and its consequences.
 
-    `choice` is in terms of the screen. `said_at`: when they voted, if earlier than now (offline); `seconds`: the time
-    they looked; `guideline`: the version that was on the screen ("": none), None: the one that was given with the pair.
+    `choice` is in terms of the screen. `strength`: how much better the chosen answer is, where the guideline asks.
+    `said_at`: when they voted, if earlier than now (offline); `seconds`: the time they looked; `guideline`: the
+    version that was on the screen ("": none), None: the one that was given with the pair.
     Raises LeaseLost if they were shown a label of it meanwhile, or if the lease ran out and somebody else got the
     place, AlreadyAnswered if this assignment has a different answer, and BadVote for an invalid vote.
     """
-    _check(choice, reason)
-    said = _Said(assignment, _outcome(choice, assignment.order), now, reason, seconds, guideline, said_at)
+    _check(choice, reason, strength)
+    said = _Said(assignment, _outcome(choice, assignment.order), now, reason, strength, seconds, guideline, said_at)
     place = assignment.place or place_of(assignment.project, assignment.holder)
     with transaction.atomic():
         voted, answer = _append(said, place)
@@ -98,6 +100,7 @@ def vote_and_next(
     now: datetime,
     rng: Random,
     reason: str = "",
+    strength: str = "",
     seconds: float | None = None,
     guideline: str | None = None,
     said_at: datetime | None = None,
@@ -106,8 +109,8 @@ def vote_and_next(
 
     A vote that was stored before is returned without another pair.
     """
-    _check(choice, reason)
-    said = _Said(assignment, _outcome(choice, assignment.order), now, reason, seconds, guideline, said_at)
+    _check(choice, reason, strength)
+    said = _Said(assignment, _outcome(choice, assignment.order), now, reason, strength, seconds, guideline, said_at)
     project, user = assignment.project, assignment.holder
     name = guideline_name(project) if assignment.guideline_now is None else assignment.guideline_now
     asked = asking(project=project, user=user, now=now, rng=rng, guideline=name, place=assignment.place)
@@ -123,6 +126,7 @@ def vote_and_next(
             choice=choice,
             now=now,
             reason=reason,
+            strength=strength,
             seconds=seconds,
             guideline=guideline,
             said_at=said_at,
@@ -140,16 +144,21 @@ class _Said:
     outcome: str  # canonical, or "skip"
     now: datetime
     reason: str
+    strength: str
     seconds: float | None
     guideline: str | None
     said_at: datetime | None
 
 
-def _check(choice: str, reason: str) -> None:
+def _check(choice: str, reason: str, strength: str) -> None:
     if choice not in CHOICES:
         raise BadVote(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
     if len(reason) > MAX_REASON:
         raise BadVote(f"a note has at most {MAX_REASON:,} characters")
+    if strength and strength not in STRENGTHS:
+        raise BadVote(f"strength must be one of {', '.join(STRENGTHS)}, not {strength!r}")
+    if strength and choice not in {"left", "right"}:
+        raise BadVote(f"only a better answer has a strength, not {choice!r}")
 
 
 def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
@@ -163,7 +172,7 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
         if not skips or _finish(given, place) is None:
             held = Assignment.objects.get(pk=given.pk)
             if held.state == DONE:
-                again = _same_again(last_vote(given.comparison, given.holder), held, said.outcome)
+                again = _same_again(last_vote(given.comparison, given.holder), held, said.outcome, said.strength)
                 return Voted(again, created=False), None
             _take_back(held)
         voted, answer = _written(said, place, alone=False)
@@ -179,16 +188,18 @@ def _written(said: _Said, place: Place, *, alone: bool) -> tuple[Voted, Answer]:
     if head is not None and head.choice != "withdrawn":
         raise AlreadyAnswered("you have answered this comparison already; undo that first")
     rater = place.rater if alone else head.rater if head is not None else ""
+    guideline = _guideline(given.project, given, said.guideline)
     vote = Vote(
         comparison_id=given.comparison_id,
         assignment=given,
         user=user,
         rater=rater or rater_name(user, given.comparison),
         choice=said.outcome,
+        strength=_strength(given, guideline, said.strength),
         order=given.order,
         at=_when(said.said_at, said.now),
         seconds=None if said.seconds is None else min(max(said.seconds, 0.0), _MAX_SECONDS),
-        guideline=_guideline(given.project, given, said.guideline),
+        guideline=guideline,
         reason=said.reason.strip(),
         supersedes=head,
     )
@@ -262,8 +273,9 @@ def _outcome(choice: str, order: str) -> str:
     return choice
 
 
-def _same_again(head: Vote | None, assignment: Assignment, outcome: str) -> Vote:
-    if head is None or head.assignment_id != assignment.pk or head.choice != outcome:
+def _same_again(head: Vote | None, assignment: Assignment, outcome: str, strength: str) -> Vote:
+    same = head is not None and (head.choice, head.strength) == (outcome, strength)
+    if head is None or head.assignment_id != assignment.pk or not same:
         raise AlreadyAnswered("this comparison has another answer of yours already; undo that first")
     return head
 
@@ -282,3 +294,14 @@ def _guideline(project: Project, assignment: Assignment, shown: str | None) -> s
     if shown and shown not in {guideline.name for guideline in project.guidelines.only("version")}:
         raise BadVote(f"this project has no guideline {shown!r}")
     return shown
+
+
+def _strength(assignment: Assignment, guideline: str, strength: str) -> str:
+    """What the person said of how much better the answer is. Raises BadVote if their guideline did not ask."""
+    if strength and guideline != assignment.guideline_now:
+        asks = guideline_asks_strength(assignment.project, guideline)
+    else:
+        asks = assignment.strength_now
+    if strength and not asks:
+        raise BadVote(f"the guideline {guideline or '(none)'} does not ask how much better an answer is")
+    return strength

@@ -101,10 +101,13 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
     """Store an answer; with `next`, lease one more pair and send it along."""
     user = access.person(request.user)
     assignment = access.assignment_for_write(user, _id(request), slug)
+    # a button can send one value: "left much_better" says both where no script does
+    choice, _space, strength = request.POST.get("choice", "").partition(" ")
     said: dict[str, Any] = {
         "assignment": assignment,
-        "choice": request.POST.get("choice", ""),
-        "reason": said_why(request, services.SKIP_REASONS if request.POST.get("choice") == "skip" else {}),
+        "choice": choice,
+        "strength": strength or request.POST.get("strength", ""),
+        "reason": said_why(request, services.SKIP_REASONS if choice == "skip" else {}),
         "seconds": _seconds(request.POST.get("seconds", "")),
         "guideline": request.POST.get("guideline"),
         "said_at": _moment(request.POST.get("said_at", "")),

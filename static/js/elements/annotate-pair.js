@@ -6,12 +6,12 @@ import { Kept, Note } from "./annotate-pair-note.js";
 import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.js";
 import { request } from "./annotate-pair-request.js";
 import { SkipSheet } from "./annotate-pair-skip.js";
+import { Strength } from "./annotate-pair-strength.js";
+import { AHEAD, Supply } from "./annotate-pair-supply.js";
 import { ActiveTime } from "./annotate-pair-time.js";
 import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
-const AHEAD = 2; // pairs fetched before they are needed
-const RENEW = 4 * 60 * 1000; // ms; leases run 15 minutes
 const CHOICES = { 1: "left", ArrowLeft: "left", 2: "right", ArrowRight: "right", 3: "tie", 4: "both_bad", s: "skip" };
 
 class AnnotatePair extends HTMLElement {
@@ -23,6 +23,8 @@ class AnnotatePair extends HTMLElement {
     this.kept = new Kept(this.dataset.key);
     this.note = new Note(this, this.kept);
     this.guide = new Guide(this, this.kept);
+    this.strength = new Strength(this);
+    this.supply = new Supply(this);
     this.time = new ActiveTime();
     this.skipSheet = new SkipSheet(this, (why) => this.vote("skip", why));
     this.answered = []; // articles, latest last
@@ -41,12 +43,11 @@ class AnnotatePair extends HTMLElement {
     this.show();
     if (this.outbox.size) this.outbox.set("saving");
     this.outbox.flush();
-    this.topUp();
-    this.beat = setInterval(() => document.visibilityState === "visible" && this.renew(), RENEW);
+    this.supply.start();
   }
 
   disconnectedCallback() {
-    clearInterval(this.beat);
+    this.supply.stop();
     this.listening?.abort();
   }
 
@@ -85,7 +86,7 @@ class AnnotatePair extends HTMLElement {
     on(this.note.field, "input", () => this.note.keep());
     on(this.note.field, "keydown", (event) => event.key === "Escape" && this.closeNote());
     on(this.querySelector("[data-history]"), "toggle", () => this.loadHistory());
-    on(window, "online", () => this.outbox.flush().then(() => this.topUp()));
+    on(window, "online", () => this.outbox.flush().then(() => this.supply.topUp()));
     on(window, "offline", () => this.outbox.set(this.outbox.size ? "offline" : "saved"));
     on(document, "visibilitychange", () => this.time.tick());
     on(window, "beforeunload", (event) => {
@@ -98,14 +99,15 @@ class AnnotatePair extends HTMLElement {
   onKey(event) {
     if (event.defaultPrevented || event.isComposing || event.keyCode === 229) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.shiftKey && event.key.startsWith("Arrow")) return;
     if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
     if (document.querySelector("dialog[open]")) return;
+    const much = this.strength.saidBy(event);
+    if (event.shiftKey && event.key.startsWith("Arrow") && !much) return;
     const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout" };
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (key in CHOICES) {
+    if (much || key in CHOICES) {
       event.preventDefault();
-      if (!event.repeat) this.answer(CHOICES[key]);
+      if (!event.repeat) this.answer(much ?? CHOICES[key]);
     } else if (key in act) {
       event.preventDefault();
       if (!event.repeat || act[key] === "undo") this.act(act[key]);
@@ -134,6 +136,7 @@ class AnnotatePair extends HTMLElement {
     const isGuideNew = this.shown !== article && this.guide.turn();
     if (this.shown && this.shown !== article) this.shown.hidden = true;
     this.shown = article;
+    this.strength.show();
     this.toggle("[data-finished]", !article && this.exhausted);
     this.toggle("[data-waiting]", !article && !this.exhausted);
     if (article) this.form.hidden = false;
@@ -209,15 +212,16 @@ class AnnotatePair extends HTMLElement {
     else this.vote(choice);
   }
 
-  vote(choice, why = "") {
+  vote(said, why = "") {
     const article = this.current;
     if (!article) return;
+    const answer = this.strength.parts(said);
     const assignment = article.dataset.assignment;
     const op = {
       id: `${assignment}:${Date.now()}:${Math.random()}`,
       kind: "vote",
       assignment,
-      choice,
+      ...answer,
       why,
       reason: this.note.text,
       seconds: this.time.seconds,
@@ -229,15 +233,14 @@ class AnnotatePair extends HTMLElement {
     this.queue.shift();
     this.keep(article);
     this.done++;
-    this.acknowledge(choice);
+    this.acknowledge(said);
     this.note.forget(assignment);
     this.closeNote();
     const isGuideNew = this.show();
-    const said = this.words[{ both_bad: "bothBad" }[choice] ?? choice];
     const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";
-    if (!isGuideNew) this.announce(`${said}. ${next}`);
+    if (!isGuideNew) this.announce(`${this.words[this.strength.word(answer)]}. ${next}`);
     this.outbox.push(op);
-    if (this.queue.length < AHEAD) this.topUp();
+    if (this.queue.length < AHEAD) this.supply.topUp();
   }
 
   keep(article) {
@@ -263,7 +266,7 @@ class AnnotatePair extends HTMLElement {
     await this.outbox.flush();
     if (!navigator.onLine || this.outbox.size) return this.notice(this.words.undoOffline);
     const reply = await this.request(this.dataset.undoUrl, {});
-    if (reply.ok) this.putBack(this.take(reply.body.html)[0]);
+    if (reply.ok) this.putBack(this.supply.take(reply.body.html)[0]);
     else this.notice(reply.status === 400 ? reply.body?.detail || this.words.noUndo : this.words.undoOffline);
   }
 
@@ -286,7 +289,7 @@ class AnnotatePair extends HTMLElement {
     if (reply.ok) {
       this.guide.hear(reply.body?.guide);
       this.minutes = reply.body?.progress?.minutes_left ?? this.minutes;
-      const fresh = reply.body?.html ? this.take(reply.body.html) : [];
+      const fresh = reply.body?.html ? this.supply.take(reply.body.html) : [];
       if (this.queue.push(...fresh) === fresh.length && fresh.length) this.show(); // it was waited for
       return "done";
     }
@@ -299,71 +302,6 @@ class AnnotatePair extends HTMLElement {
 
   request(url, values) {
     return request(url, values, this.form.querySelector("[name=csrfmiddlewaretoken]").value);
-  }
-
-  // --- the pairs to come -------------------------------------------------------------------------------------------
-
-  async topUp() {
-    if (this.fetching || this.queue.length > AHEAD) return;
-    this.fetching = true;
-    const reply = await this.lease(AHEAD + 1 - this.queue.length);
-    this.fetching = false;
-    if (!reply.ok) {
-      this.show();
-      if (!reply.signedOut) setTimeout(() => this.topUp(), 3000);
-      return;
-    }
-    const fresh = this.take(reply.body.html);
-    this.queue.push(...fresh);
-    if (!fresh.length && this.outbox.size && !this.queue.length) {
-      // What was answered is not counted yet; the server may still think this person holds it.
-      await this.outbox.flush();
-    }
-    this.exhausted = !this.queue.length && !fresh.length;
-    this.adopt(reply);
-    this.show();
-    if (this.exhausted) this.announce(this.words.finished);
-  }
-
-  async lease(n) {
-    const have = [...this.queue, ...this.answered].map((one) => one.dataset.assignment).join(",");
-    const settled = !this.outbox.size;
-    const reply = await this.request(this.dataset.nextUrl, { n, have, guideline: this.guide.version });
-    this.guide.hear(reply.body?.guide);
-    return { ...reply, settled };
-  }
-
-  async renew() {
-    const reply = await this.lease(0);
-    if (!reply.ok) return;
-    const held = new Set(reply.body.held.map(String));
-    const pending = this.outbox.pending();
-    const lost = this.queue.filter((one) => !held.has(one.dataset.assignment) && !pending.has(one.dataset.assignment));
-    const wasCurrent = lost.includes(this.current);
-    this.queue = this.queue.filter((one) => !lost.includes(one));
-    for (const one of lost) one.remove();
-    this.adopt(reply);
-    if (!wasCurrent) return;
-    this.show();
-    this.notice(this.words.given);
-    this.topUp();
-  }
-
-  // The server's count, if all that was said here was in it when it was asked for.
-  adopt({ body, settled }) {
-    if (!settled || this.outbox.size) return;
-    this.done = body.progress.done;
-    this.total = body.progress.total;
-    this.minutes = body.progress.minutes_left;
-    this.showProgress();
-  }
-
-  take(html) {
-    const fragment = document.createRange().createContextualFragment(html);
-    const known = new Set([...this.queue, ...this.answered].map((one) => one.dataset.assignment));
-    const articles = [...fragment.querySelectorAll("[data-pair]")].filter((one) => !known.has(one.dataset.assignment));
-    this.stage.append(...articles);
-    return articles;
   }
 
   // --- reading -----------------------------------------------------------------------------------------------------

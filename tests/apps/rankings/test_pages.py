@@ -29,7 +29,8 @@ def test_a_program_leases_and_votes(api_for, ann, project, make_comparison):
     leased = api.post("/api/v1/projects/letters-test/next/")
     assert leased.status_code == 200
     body = leased.json()
-    assert set(body) == {"assignment", "comparison", "prompt", "left", "right", "guideline", "lease_until"}
+    said_of_guideline = {"guideline", "asks_strength"}
+    assert set(body) == {"assignment", "comparison", "prompt", "left", "right", "lease_until"} | said_of_guideline
     assert {body["left"]["text"], body["right"]["text"]} == {"one", "two"}
     vote = {"assignment": body["assignment"], "choice": "left", "reason": "kinder"}
     first = api.post("/api/v1/votes/", vote, format="json")
