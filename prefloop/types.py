@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 
 Outcome = Literal["first", "second", "tie", "both_bad"]
 VerdictState = Literal["ok", "inconsistent", "unparseable", "error", "skipped"]
+# what a person may say of a pair instead of an outcome: leave it to others, or answer that nobody could tell by it
+Unlabelled = Literal["skip", "cant_judge"]
 Strength = Literal["better", "much_better"]  # by how much the chosen answer is the better one
 OrderPolicy = Literal["both_agree", "average", "random"]
 Split = Literal["train", "eval"]
@@ -22,6 +24,9 @@ AS_STORED: Order = (0, 1)
 SWAPPED: Order = (1, 0)
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+UNLABELLED: tuple[Unlabelled, ...] = get_args(Unlabelled)
+SKIPPED, CANT_JUDGE = UNLABELLED
+ANSWERS = (*OUTCOMES, CANT_JUDGE)  # what a wanted vote may be; a skip leaves it to others
 STRENGTHS: tuple[Strength, ...] = get_args(Strength)
 OUTCOME_CODES: dict[str, int] = {outcome: code for code, outcome in enumerate(OUTCOMES)}  # in columns of integers
 

@@ -21,7 +21,7 @@ from prefloop.formats.guarded import Located, Reading, limits_for
 from prefloop.formats.opening import GZIP, UnreadableFile
 from prefloop.records import InvalidRecord, LineError, PairIndex, Record, RecordsError, n_comparisons, n_ranked, time_of
 from prefloop.records.form import MAX_ERRORS
-from prefloop.types import PrefloopError
+from prefloop.types import UNLABELLED, PrefloopError
 
 MAX_RECORDS = 5_000_000
 MAX_PAIRS = 20_000  # comparisons of one record: "all pairs" of a thousand answers is a mistake, not a wish
@@ -184,8 +184,8 @@ def unstorable(record: Record) -> str | None:
 
 
 def labels_in(record: Record) -> int:
-    """Count a record's labels on which answer is better; skips and unreadable verdicts are none."""
-    votes = sum(vote.choice != "skip" for vote in record.votes)
+    """Count a record's labels on which answer is better; skips, “can't judge” and unreadable verdicts are none."""
+    votes = sum(vote.choice not in UNLABELLED for vote in record.votes)
     verdicts = sum(verdict.state == "ok" for verdict in record.verdicts)
     return len(record.gold) + votes + len(record.rankings) + verdicts + len(record.overrides)
 

@@ -17,10 +17,11 @@ from prefloop.records import (
     RecordScore,
     RecordVerdict,
     RecordVote,
+    VoteChoice,
     choice_of,
     written_time,
 )
-from prefloop.types import Outcome, Strength
+from prefloop.types import UNLABELLED, Outcome, Strength
 
 UNNAMED_JUDGE = "(judge not named)"  # an override in a record need not say whose label it corrects
 _ORDER: dict[str, PairIndex | None] = {**ORDER_OF_CODE, "": None}
@@ -87,7 +88,7 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                 RecordVote(
                     rater=row.rater,
                     pair=pair,
-                    choice="skip" if row.choice == "skip" else choice_of(cast(Outcome, row.choice)),
+                    choice=_choice_of(row.choice),
                     order=_ORDER[row.order],
                     at=written_time(row.at) if row.at else "",
                     seconds=row.seconds,
@@ -98,6 +99,10 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                 )
             )
     return out
+
+
+def _choice_of(said: str) -> VoteChoice:
+    return cast(VoteChoice, said) if said in UNLABELLED else choice_of(cast(Outcome, said))
 
 
 def _verdicts(pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str]) -> dict[int, list[RecordVerdict]]:

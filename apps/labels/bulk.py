@@ -16,7 +16,8 @@ from apps.labels.models import Judge, Override, Ranking, Score, Verdict, Vote
 from apps.labels.selectors import judge_labels
 from prefloop.judging.verdicts import ORDER_CODES
 from prefloop.records import PairIndex, Record, outcome_of, ranked_pairs, time_of
-from prefloop.types import Outcome, PrefloopError
+from prefloop.records.form import Choice, VoteChoice
+from prefloop.types import UNLABELLED, Outcome, PrefloopError
 
 
 class SpokenMeanwhile(PrefloopError):
@@ -121,7 +122,7 @@ class Annotations:
                 pairs[vote.pair],
                 vote.rater,
                 vote.adjudication,
-                "skip" if vote.choice == "skip" else outcome_of(vote.choice),
+                _vote_choice(vote.choice),
                 _order(vote.order),
                 time_of(vote.at) if vote.at else None,
                 vote.seconds,
@@ -205,6 +206,10 @@ class Annotations:
 
 def _outcome(state: str, outcome: Outcome | None) -> str:
     return outcome or "" if state == "ok" else ""
+
+
+def _vote_choice(choice: VoteChoice) -> str | None:
+    return str(choice) if choice in UNLABELLED else outcome_of(cast(Choice, choice))
 
 
 def _order(order: PairIndex | None) -> str:

@@ -21,7 +21,7 @@ from prefloop.judging.verdicts import ORDER_OF_CODE
 from prefloop.stats.agreement import MISSING
 from prefloop.stats.columns import OTHER_STATE, SKIP, STATE_CODES, AgreementColumns, own_models
 from prefloop.stats.games import HUMAN, SCORE_OF_CODE, GameColumns
-from prefloop.types import OUTCOME_CODES, OUTCOMES
+from prefloop.types import OUTCOME_CODES, OUTCOMES, UNLABELLED
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -141,7 +141,7 @@ def votes_of(project: Project, pairs: Pairs) -> Said:
 def current_votes(project: Project) -> QuerySet[Vote]:
     """Return the votes that figures are made of; asked so that the database reads the votes once."""
     replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
-    blind = Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, "skip"], adjudication=False)
+    blind = Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, *UNLABELLED], adjudication=False)
     rows = blind.exclude(pk__in=replaced)
     return counted(rows) if Exclusion.objects.filter(project=project, lifted_at=None).exists() else rows
 

@@ -9,11 +9,13 @@ from django.db.models import FloatField, Func
 from django.db.models.functions import Coalesce
 
 from apps.core.columns import coded, fetch
-from apps.labels.columns import ORDER, ORDERS, OUTCOME_RANGE, UNKNOWN_ORDER, current_votes, pairs_of, places
+from apps.labels.columns import ORDER, ORDERS, UNKNOWN_ORDER, current_votes, pairs_of, places
 from apps.projects.models import Project
-from prefloop.stats.annotators import CrewColumns
+from prefloop.stats.annotators import CANT_JUDGE_CODE, CrewColumns
 from prefloop.stats.columns import SKIP
-from prefloop.types import OUTCOME_CODES
+from prefloop.types import CANT_JUDGE, OUTCOME_CODES, OUTCOMES
+
+_SAID = range(CANT_JUDGE_CODE, len(OUTCOMES))
 
 
 class Epoch(Func):
@@ -33,7 +35,7 @@ def crew_columns(project: Project) -> CrewColumns:
         current_votes(project),
         item=(int, "comparison_id"),
         rater=(str, "rater"),
-        outcome=(OUTCOME_RANGE, coded("choice", OUTCOME_CODES, default=SKIP)),
+        outcome=(_SAID, coded("choice", OUTCOME_CODES | {CANT_JUDGE: CANT_JUDGE_CODE}, default=SKIP)),
         order=(ORDERS, coded("order", ORDER, default=UNKNOWN_ORDER)),
         at=(float, Epoch(Coalesce("at", "created_at"))),
         seconds=(float, "seconds"),

@@ -21,11 +21,11 @@ from apps.samples.models import Comparison, Completion
 from prefloop.judging.kinds import KINDS, LLM, POLICY, REWARD_MODEL, Joint, Kind, kind_of, refusal
 from prefloop.judging.modes import MODES
 from prefloop.judging.tournament import n_meetings
-from prefloop.types import OUTCOMES, STRENGTHS
+from prefloop.types import OUTCOMES, STRENGTHS, UNLABELLED
 
 OUTCOME_CHOICES = [(outcome, outcome.replace("_", " ")) for outcome in OUTCOMES]
 STRENGTH_CHOICES = [(strength, strength.replace("_", " ")) for strength in STRENGTHS]
-VOTE_CHOICES = [*OUTCOME_CHOICES, ("skip", "skip"), ("withdrawn", "withdrawn")]
+VOTE_CHOICES = [*OUTCOME_CHOICES, *((said, said.replace("_", " ")) for said in UNLABELLED), ("withdrawn", "withdrawn")]
 
 
 def kind_choices() -> list[tuple[str, str]]:

@@ -17,7 +17,9 @@ from prefloop.types import OUTCOMES, STRENGTHS
 
 
 class SplitPairs(APIView):
-    """The pairs on which people split and nobody has decided, or with `decided` those on which somebody has."""
+    """The pairs on which people split, or that they could not judge, and nobody has decided; with `decided` those on
+    which somebody has.
+    """
 
     class InputSerializer(serializers.Serializer[Any]):
         decided = serializers.BooleanField(required=False, default=False)
@@ -25,7 +27,8 @@ class SplitPairs(APIView):
     class OutputSerializer(serializers.Serializer[Any]):
         comparison = serializers.IntegerField(source="comparison_id")
         n_votes = serializers.IntegerField()
-        n_largest = serializers.IntegerField(help_text="Votes for the most frequent answer.")
+        n_largest = serializers.IntegerField(help_text="Votes for the most frequent outcome.")
+        n_cant_judge = serializers.IntegerField(help_text="Votes that say “can’t judge”; they are among `n_votes`.")
         has_majority = serializers.BooleanField()
         choice = serializers.CharField(source="adjudication.choice", default="", allow_blank=True)
         decided_by = serializers.CharField(source="adjudication.rater", default="", allow_blank=True)

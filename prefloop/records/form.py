@@ -8,10 +8,10 @@ from itertools import combinations
 from typing import Any, Literal, cast
 
 from prefloop.preference import outcome_at
-from prefloop.types import AS_STORED, Order, Outcome, PrefloopError, Split, Strength
+from prefloop.types import AS_STORED, UNLABELLED, Order, Outcome, PrefloopError, Split, Strength
 
 Choice = Literal[0, 1, "tie", "both_bad"]
-VoteChoice = Literal[0, 1, "tie", "both_bad", "skip"]
+VoteChoice = Literal[0, 1, "tie", "both_bad", "skip", "cant_judge"]
 RecordState = Literal["ok", "unparseable", "error"]
 PairIndex = tuple[int, int]
 Metadata = dict[str, Any]
@@ -168,7 +168,7 @@ def comparisons_of(record: Record) -> tuple[PairIndex, ...]:
     """List the pairs to compare, in index order: those that the record names, else all.
 
     Only labels of pairs restrict a record to the pairs it names. A ranking names all pairs of the answers it orders, in
-    addition. A skipped pair or a discarded ranking restricts nothing.
+    addition. A pair that was skipped or that nobody could judge, or a discarded ranking, restricts nothing.
     """
     if _narrows(record):
         return tuple(sorted(pairs_named(record)))
@@ -189,4 +189,4 @@ def n_ranked(record: Record) -> int:
 
 def _narrows(record: Record) -> bool:
     said = record.gold or record.verdicts or record.overrides
-    return bool(said) or any(vote.choice != "skip" for vote in record.votes)
+    return bool(said) or any(vote.choice not in UNLABELLED for vote in record.votes)

@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Report = dict[str, Any]
 
+CANT_JUDGE_CODE = MISSING - 1  # of an answer that is none of the outcomes
 UNKNOWN = -1  # the order in which the sides were shown
 
 
@@ -40,7 +41,7 @@ class CrewColumns:
     length_second: Ints
     item: Ints  # (votes,)
     rater: Ints  # place in `raters`
-    outcome: Ints  # outcome code, or a negative one for a skip
+    outcome: Ints  # outcome code, or a negative one: CANT_JUDGE_CODE, or that of a skip
     swapped: Ints  # 1: the second answer was shown first, 0: the first was, UNKNOWN
     at: Floats  # seconds since some epoch
     seconds: Floats  # of active time, NaN where it was not measured
@@ -100,7 +101,8 @@ def person_report(found: Measured, person: int) -> Report:
     return {
         "name": columns.raters[person],
         "n": len(said),
-        "n_skipped": len(rows) - len(said),
+        "n_skipped": int((columns.outcome[rows] == MISSING).sum()),
+        "n_cant_judge": int((columns.outcome[rows] == CANT_JUDGE_CODE).sum()),
         "first_at": _at(columns, rows, 0),
         "last_at": _at(columns, rows, -1),
         "seconds": time_of(columns.seconds[rows]),

@@ -59,6 +59,30 @@ def test_a_skip_asks_why_and_keeps_it(page_for, ann, comparisons, axe, fits, sho
     assert votes[2].reason == ""
 
 
+@pytest.mark.parametrize("width", ["wide", "small"])
+def test_cant_judge_is_one_key_or_one_tap_and_is_said(page_for, ann, comparisons, axe, fits, shoot, width):
+    page = page_for(ann, width=width)
+    page.goto(DESK)
+    fits(page)
+    axe(page)
+    shoot(page, f"annotate-cant-judge-{width}")
+    page.keyboard.press("c")
+    settled(page)
+    assert page.locator("#announcer").inner_text().startswith("Can't judge.")
+    button = page.get_by_role("button", name="Can't judge", exact=True)
+    assert width == "wide" or button.bounding_box()["height"] >= 44
+    tops = page.locator(".verdict-tools > :visible").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect().y)"
+    )
+    assert len(set(tops)) == 1, "the tools are in one row"
+    button.click()
+    page.wait_for_function("() => document.querySelector('[data-progress]').textContent.startsWith('2')")
+    settled(page)
+    assert list(Vote.objects.values_list("choice", flat=True)) == ["cant_judge"] * 2
+    page.keyboard.press("?")
+    assert page.get_by_text("Can't judge: it can't be decided which is better").is_visible()
+
+
 def test_a_reason_that_is_not_declared_is_not_stored(client_for, ann, project, comparisons):
     from apps.rankings.models import Assignment
 

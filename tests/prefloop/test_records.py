@@ -29,7 +29,7 @@ from prefloop.records import (
     write_record,
 )
 from prefloop.records import read as read_module
-from prefloop.types import OUTCOMES, STRENGTHS, PrefloopError
+from prefloop.types import OUTCOMES, STRENGTHS, UNLABELLED, PrefloopError
 
 FULL = {
     "id": "q17",
@@ -158,7 +158,7 @@ def records(draw):
     failed = st.builds(RecordVerdict, NAME, pair, order, st.integers(0, 3), st.sampled_from(["unparseable", "error"]))
     unique = st.lists(verdict | failed, max_size=3, unique_by=lambda v: (v.judge, v.pair, v.order, v.sample))
     gold = st.lists(st.builds(Gold, pair, CHOICES), max_size=2, unique_by=lambda g: g.pair)
-    vote_choice = CHOICES | st.just("skip")
+    vote_choice = CHOICES | st.sampled_from(UNLABELLED)
     vote = st.builds(RecordVote, NAME, pair, vote_choice, st.none() | order, seconds=st.none() | st.floats(0, 1e6))
     vote |= st.builds(RecordVote, NAME, pair, st.sampled_from([0, 1]), strength=st.sampled_from(STRENGTHS))
     message = st.fixed_dictionaries({"role": NAME, "content": TEXT})

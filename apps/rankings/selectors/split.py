@@ -5,44 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 
 from apps.labels.models import Vote
 from apps.labels.selectors import counting_votes, standing_adjudications
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import comparable
-from prefloop.types import OUTCOMES
+from prefloop.types import ANSWERS, OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)
 class SplitPair:
-    """A pair on which people gave different answers. `adjudication`: the decision that stands on it."""
+    """A pair on which people gave different answers, or that they could not judge. `adjudication`: the decision that
+    stands on it.
+    """
 
     comparison_id: int
     n_votes: int
-    n_largest: int  # votes for the most frequent answer
+    n_largest: int  # votes for the most frequent outcome
+    n_cant_judge: int
     has_majority: bool
     adjudication: Vote | None
 
 
 def split_pairs(project: Project, *, decided: bool | None = False) -> list[SplitPair]:
-    """List the pairs on which the votes that count differ, those without a majority first, then the closest.
+    """List the pairs on which the votes that count differ, those without a majority first, then the closest; and those
+    that two people, or everybody who was asked, could not judge.
 
     Left out: pairs that still want votes, held-out ones, whose labels are never trained on, and pairs of equal answers.
     `decided`: False leaves out those that are adjudicated, True keeps only them, None gives both.
     """
     here = Q(ready("comparison__"), comparable("comparison__"), comparison__project=project)
-    votes = counting_votes().filter(here, comparison__held_out=False, choice__in=OUTCOMES).order_by()
-    counts = {outcome: Count("id", filter=Q(choice=outcome)) for outcome in OUTCOMES}
-    rows = votes.values_list("comparison_id").annotate(n=Count("id"), kinds=Count("choice", distinct=True), **counts)
-    found: Any = rows.filter(kinds__gt=1, n__gte=project.votes_per_comparison)
+    votes = counting_votes().filter(here, comparison__held_out=False, choice__in=ANSWERS).order_by()
+    counts = {said: Count("id", filter=Q(choice=said)) for said in ANSWERS}
+    rows = votes.values_list("comparison_id").annotate(
+        n=Count("id"), kinds=Count("choice", filter=Q(choice__in=OUTCOMES), distinct=True), **counts
+    )
+    unclear = Q(cant_judge__gt=1) | Q(cant_judge=F("n"))
+    found: Any = rows.filter(Q(kinds__gt=1) | unclear, n__gte=project.votes_per_comparison)
     given = standing_adjudications().filter(comparison__project=project, choice__in=OUTCOMES)
     settled = {vote.comparison_id: vote for vote in given.order_by("id")}  # the last of several stands
     out = []
-    for key, n, _kinds, *by_outcome in found:
+    for key, n, _kinds, *by_outcome, n_cant_judge in found:
         if decided is not None and (key in settled) != decided:
             continue
         largest = sorted(by_outcome, reverse=True)
-        out.append(SplitPair(key, n, largest[0], largest[0] > largest[1], settled.get(key)))
+        out.append(SplitPair(key, n, largest[0], n_cant_judge, largest[0] > largest[1], settled.get(key)))
     return sorted(out, key=lambda one: (one.has_majority, one.n_largest / one.n_votes, one.comparison_id))

@@ -25,7 +25,7 @@ from apps.rankings.services.counts import counted, counts_add
 from apps.samples.locks import comparisons_lock
 from apps.samples.models import Comparison, annotatable
 from apps.samples.services import EVALUATION
-from prefloop.types import OUTCOMES
+from prefloop.types import ANSWERS
 
 
 def seats_settle(*, project: Project, comparison_ids: Sequence[int] | None = None) -> None:
@@ -59,7 +59,7 @@ def seats_fill(project_id: int, comparison_ids: Sequence[int]) -> set[int]:
     rows = here.order_by("pk").values_list(
         "pk",
         "origin",
-        _count(standing_votes().filter(on_this, choice__in=OUTCOMES)),
+        _count(standing_votes().filter(on_this, choice__in=ANSWERS)),
         _count(Assignment.objects.filter(on_this, state=OPEN)),
         _count(Assignment.objects.filter(on_this, state=FREE)),
     )

@@ -23,9 +23,9 @@ from apps.rankings.services.take import LEASE, Taken, asking, seat_take, seat_ta
 from apps.samples.exposure import has_seen
 from apps.samples.locks import comparisons_lock
 from apps.samples.models import Exposure
-from prefloop.types import STRENGTHS, PrefloopError
+from prefloop.types import SKIPPED, STRENGTHS, UNLABELLED, PrefloopError
 
-CHOICES = ("left", "right", "tie", "both_bad", "skip")
+CHOICES = ("left", "right", "tie", "both_bad", *UNLABELLED)
 MAX_REASON = 2000
 # Why somebody leaves a pair to others; what people pick, so that it can be counted. A note may follow.
 SKIP_REASONS = {
@@ -141,7 +141,7 @@ def vote_and_next(
 @dataclass(frozen=True, slots=True)
 class _Said:
     assignment: Assignment
-    outcome: str  # canonical, or "skip"
+    outcome: str  # canonical, or one of UNLABELLED
     now: datetime
     reason: str
     strength: str
@@ -165,7 +165,7 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
     """Finish the seat and write the vote. With it comes what the person's place has to remember."""
     given, key = said.assignment, said.assignment.comparison_id
     comparisons_lock([key])
-    skips = said.outcome == "skip"
+    skips = said.outcome == SKIPPED
     if not skips and (alone := _finish(given, place)) is not None:
         return _written(said, place, alone=alone)
     with counted(given.project_id, [key]):

@@ -29,7 +29,7 @@ from apps.rankings.views.reasons import said_why
 from apps.samples.exposure import has_seen
 from apps.samples.models import Comparison
 from apps.samples.pairs import n_comparable
-from prefloop.types import PrefloopError
+from prefloop.types import SKIPPED, PrefloopError
 
 
 @login_required
@@ -107,7 +107,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
         "assignment": assignment,
         "choice": choice,
         "strength": strength or request.POST.get("strength", ""),
-        "reason": said_why(request, services.SKIP_REASONS if choice == "skip" else {}),
+        "reason": said_why(request, services.SKIP_REASONS if choice == SKIPPED else {}),
         "seconds": _seconds(request.POST.get("seconds", "")),
         "guideline": request.POST.get("guideline"),
         "said_at": _moment(request.POST.get("said_at", "")),

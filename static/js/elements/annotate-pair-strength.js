@@ -32,6 +32,6 @@ export class Strength {
   // The word for the screen reader: a key of the desk's words.
   word({ choice, strength }) {
     if (strength === "much_better") return choice === "left" ? "muchLeft" : "muchRight";
-    return choice === "both_bad" ? "bothBad" : choice;
+    return { both_bad: "bothBad", cant_judge: "cantJudge" }[choice] ?? choice;
   }
 }

@@ -36,6 +36,15 @@ def test_it_goes_round_without_loss_and_changes_no_label(project, bring, take, w
     assert bring(path).added == {}
 
 
+def test_an_answer_that_makes_no_label_goes_round_too(project, bring, take, write_lines, make_project):
+    bring(write_lines([record([VOTES[0] | {"choice": "cant_judge", "strength": None}])]))
+    assert (Vote.objects.get().choice, Preference.objects.count()) == ("cant_judge", 0)
+    out = take(project)
+    other = make_project("other")
+    bring(write_lines([out.decode().rstrip()], "again.jsonl"), project=other)
+    assert take(other) == out
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [

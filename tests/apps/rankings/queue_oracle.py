@@ -8,7 +8,7 @@ from apps.labels.selectors import standing_votes
 from apps.projects.models import Project
 from apps.rankings.models import Assignment
 from apps.samples.models import Comparison, Exposure
-from prefloop.types import OUTCOMES
+from prefloop.types import ANSWERS
 
 
 def left_for(project, people, now):
@@ -17,7 +17,7 @@ def left_for(project, people, now):
     votes = list(standing_votes().values_list("comparison_id", "user_id", "choice"))
     held = list(Assignment.objects.filter(state="open").values_list("comparison_id", "user_id", "lease_until"))
     seen = set(Exposure.objects.values_list("comparison_id", "user_id"))
-    taken = Counter(comparison for comparison, _, choice in votes if choice in OUTCOMES)
+    taken = Counter(comparison for comparison, _, choice in votes if choice in ANSWERS)
     taken.update(comparison for comparison, _, until in held if until >= now)
     for_people = [
         one.pk

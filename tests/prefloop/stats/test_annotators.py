@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from prefloop.stats.annotators import (
+    CANT_JUDGE_CODE,
     CrewColumns,
     chance_of_run,
     difference_interval,
@@ -61,6 +62,14 @@ def crew():
 def crew_report(columns):
     found = measured(columns)
     return [person_report(found, person) for person in range(len(columns.raters))]
+
+
+def test_an_answer_that_is_no_outcome_is_counted_and_held_against_nothing():
+    unclear = [(0, 0, FIRST, 0, 9.0), (0, 1, CANT_JUDGE_CODE, 0, 9.0), (1, 1, SKIP, 0, 9.0), (2, 1, FIRST, 0, 9.0)]
+    ann, ben, _ = crew_report(columns(unclear, gold=[FIRST, FIRST, FIRST, FIRST]))
+    assert (ann["n"], ann["n_skipped"], ann["n_cant_judge"]) == (1, 0, 0)
+    assert (ben["n"], ben["n_skipped"], ben["n_cant_judge"]) == (1, 1, 1)
+    assert (ben["gold"]["n"], ben["each_other"]) == (1, None)
 
 
 def test_a_person_is_held_against_gold_or_everybody_else(crew):
