@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from apps.judging.alignment import MOST_PAIRS, Correction
 from apps.judging.forms import PLAIN, LlmJudgeForm
 from apps.prompts.forms import SPLITS
 
@@ -38,6 +40,41 @@ class SpendingForm(forms.Form):
 
 class AttackForm(forms.Form):
     n = forms.IntegerField(label=_("Pairs"), min_value=1, max_value=200, initial=10)
+
+
+class AlignForm(forms.Form):
+    """What the next version of a judge is shown, and on how many pairs it is tried."""
+
+    examples = forms.MultipleChoiceField(label=_("Pairs that the judge is shown"), required=False)
+    criterion = forms.CharField(
+        label=_("Criterion of the new version"), max_length=8000, widget=forms.Textarea(attrs={"rows": 4})
+    )
+    reasons = forms.MultipleChoiceField(
+        label=_("Add these reasons to the criterion"), required=False, widget=forms.CheckboxSelectMultiple
+    )
+    n = forms.IntegerField(label=_("Try it on how many pairs"), min_value=1, max_value=MOST_PAIRS)
+    seed = forms.IntegerField(label=_("Seed"), min_value=0, max_value=2**62, initial=0, required=False)
+
+    def __init__(
+        self, *args: Any, shown: Sequence[Correction], reasons: Sequence[tuple[str, int]], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["examples"].choices = [(str(one.comparison.pk), "") for one in shown]  # type: ignore[attr-defined]
+        self._reasons = [text for text, _n in reasons]
+        self.fields["reasons"].choices = [  # type: ignore[attr-defined]
+            (str(place), f"{text[:300]} (× {n})" if n > 1 else text[:300]) for place, (text, n) in enumerate(reasons)
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `alignment_start` besides the judge."""
+        data = self.cleaned_data
+        added = [self._reasons[int(place)] for place in data["reasons"]]
+        return {
+            "comparison_ids": [int(key) for key in data["examples"]],
+            "criterion": "\n".join([data["criterion"].rstrip(), *(f"- {text}" for text in added)]),
+            "n": data["n"],
+            "seed": data["seed"] or 0,
+        }
 
 
 class EndpointForm(forms.Form):

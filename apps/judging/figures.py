@@ -3,7 +3,8 @@
 Truth is gold if a comparison has it, else the human majority. The unit of agreement is the comparison: a judge's
 verdicts in both orders of one pair count as one (half right if the orders differ), so that counting a pair twice does
 not make the interval too narrow. If a judge's orders are averaged, the average is its label and is compared with the
-truth too: it can be right although one order was wrong.
+truth too: it can be right although one order was wrong. An aligned judge is measured only on prompts that it may not
+have been shown (`apps.labels.measured`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from django.core.cache import cache
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import Length
 
+from apps.labels.measured import unmeasured
 from apps.labels.models import Verdict
 from apps.labels.selectors import counting_votes
 from apps.policies.spending import NANOS, cost_nanos
@@ -93,7 +95,8 @@ def _version(project: Project) -> str:
 
 
 def _compute(project: Project) -> dict[int, Figures]:
-    gold, people, ceiling = _truth(project)
+    gold, people, ceiling = truths(project)
+    left_out = unmeasured(project)
     costs, lengths, rounds = costs_per_1000(project), _lengths(project), _rounds(project)
     averaging = set(project.judges.filter(order_policy="average").values_list("id", flat=True))
     rows: dict[int, list[tuple[int, str, int, str]]] = defaultdict(list)
@@ -115,15 +118,23 @@ def _compute(project: Project) -> dict[int, Figures]:
         if judge_id in averaging and order:
             verdict = LabelledVerdict(state="ok", outcome=outcome, p_first=p_first)
             said[judge_id][comparison_id].append(OrderedVerdict(ORDER_OF_CODE[order], verdict))
+
+    def truth_for(judge_id: int) -> tuple[dict[int, str], dict[int, str]]:
+        return _without(gold, left_out.get(judge_id)), _without(people, left_out.get(judge_id))
+
     return {
         judge_id: replace(
-            _figures(rows[judge_id], failed[judge_id], gold, people, lengths, rounds),
-            label=_averaged(said[judge_id], gold, people),
+            _figures(rows[judge_id], failed[judge_id], *truth_for(judge_id), lengths, rounds),
+            label=_averaged(said[judge_id], *truth_for(judge_id)),
             ceiling=ceiling,
             cost_per_1000=costs.get(judge_id),
         )
         for judge_id in rows.keys() | failed.keys()
     }
+
+
+def _without(truth: dict[int, str], left_out: set[int] | None) -> dict[int, str]:
+    return {key: said for key, said in truth.items() if key not in left_out} if left_out else truth
 
 
 def _figures(
@@ -234,7 +245,7 @@ def _share(hits: Iterable[tuple[int, float]], *, n_verdicts: int = 0) -> Share:
     return Share(len(rows), rate, interval.low, interval.high, len(of_item), n_verdicts)
 
 
-def _truth(project: Project) -> tuple[dict[int, str], dict[int, str], Share]:
+def truths(project: Project) -> tuple[dict[int, str], dict[int, str], Share]:
     """Give gold, people's strict majorities, and how often two people agree."""
     comparisons = Comparison.objects.filter(ready(), comparable(), project=project).order_by()
     gold = dict(comparisons.exclude(gold="").values_list("id", "gold"))

@@ -10,6 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 from apps.judging.ensembles import RULES as WAYS_TO_DECIDE
 from apps.judging.ensembles import ensemble_options
 from apps.judging.services import BadJudge, built_in_template, judge_create, judge_draft, judge_template
+from apps.labels.measured import ALIGNED
 from apps.labels.models import Judge, mode_choices
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint, Endpoint
@@ -20,6 +21,7 @@ from prefloop.judging.modes import JUDGE_MODES
 from prefloop.judging.render import MOST_TEMPLATE_CHARS, TemplateError, judge_mode, template_from_text
 from prefloop.types import PrefloopError
 
+KEPT_OPTIONS = ("examples", ALIGNED)  # what no field of a form shows, and the next version keeps
 PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 
 
@@ -331,7 +333,9 @@ class LlmJudgeForm(JudgeForm):
             model=data["model"],
             api_key=data["api_key"],
         )
-        options = {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
+        before = self.judge.options if self.judge is not None else {}
+        options = {name: before[name] for name in KEPT_OPTIONS if name in before}
+        options |= {"temperature": data["temperature"], "max_tokens": data["max_tokens"]}
         if LLM.gives_scores(data["mode"]):
             options["samples"] = data["samples"]
         return {

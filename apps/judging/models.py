@@ -1,10 +1,12 @@
-"""Trials of judges by attacks."""
+"""Trials of judges: by attacks, and of a version that is aligned on what people decided."""
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 from apps.core.models import TimeStamped
+from apps.jobs.models import JobGroup
 from apps.labels.models import OUTCOME_CHOICES, Judge
 from apps.samples.models import Comparison
 
@@ -35,3 +37,46 @@ class AttackTrial(TimeStamped):
 
     def __str__(self) -> str:
         return f"{self.attack} on {self.judge_id}: {self.outcome or self.state}"
+
+
+class Alignment(TimeStamped):
+    """A trial of a judge's next version, made from pairs that people corrected, on pairs that it is measured on.
+
+    Nothing of it is a verdict or a label, and nobody uses the version before it is adopted (`made`).
+    """
+
+    judge = models.ForeignKey(Judge, on_delete=models.CASCADE, related_name="alignments")  # the version it starts from
+    criterion = models.TextField()
+    examples = models.JSONField(default=list)  # {"comparison", "prompt", "first", "second", "outcome", "reason"}
+    pairs = models.JSONField(default=list)  # {"comparison", "truth"}: frozen when it starts
+    seed = models.BigIntegerField(default=0)
+    figures = models.JSONField(default=dict)  # empty until both versions were asked about all pairs
+    group = models.ForeignKey(JobGroup, null=True, on_delete=models.SET_NULL, related_name="+")
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    made = models.OneToOneField(Judge, null=True, on_delete=models.SET_NULL, related_name="alignment_made_by")
+
+    def __str__(self) -> str:
+        return f"alignment {self.pk} of judge {self.judge_id}"
+
+
+class AlignmentVerdict(TimeStamped):
+    """What one of the two versions said of a pair in one order, while an alignment was tried."""
+
+    alignment = models.ForeignKey(Alignment, on_delete=models.CASCADE, related_name="verdicts", db_index=False)
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="+")
+    is_new = models.BooleanField()  # by the new version, else by the one that it starts from
+    order = models.CharField(max_length=2)
+    state = models.CharField(max_length=12)
+    outcome = models.CharField(max_length=8, blank=True, choices=OUTCOME_CHOICES)
+    p_first = models.FloatField(null=True)
+    raw = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["alignment", "is_new", "comparison", "order"], name="alignment_verdict_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alignment_id} on {self.comparison_id}: {self.outcome or self.state}"

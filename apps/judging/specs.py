@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from apps.judging.services import judge_template
 from apps.labels.models import Judge
 from apps.policies.endpoints import endpoint_keeps_schema
 from apps.policies.store import store_path
+from prefloop.judging.examples import Example
 from prefloop.judging.spec import JudgeSpec
 
 
@@ -19,6 +21,7 @@ def spec_of(judge: Judge, *, seed: int = 0, key: str = "") -> JudgeSpec:
         told = ("temperature", "top_p", "max_tokens", "samples", "tie_delta")
         more = {name: options[name] for name in told if options.get(name) is not None}
         more |= {"template": judge_template(judge), "mode": judge.mode, "order_policy": judge.order_policy}
+        more["examples"] = tuple(example_of(row) for row in options.get("examples", ()))
     if declared.world:
         more |= {"world": judge.project.world, "noise": options.get("noise", 0.0), "soft": options.get("soft", False)}
     if declared.metadata:
@@ -40,6 +43,11 @@ def spec_of(judge: Judge, *, seed: int = 0, key: str = "") -> JudgeSpec:
         checkpoint=str(store_path(judge.checkpoint.path)) if judge.checkpoint is not None else "",
         **more,
     )
+
+
+def example_of(row: Mapping[str, Any]) -> Example:
+    """Read an example as a judge's options hold it."""
+    return Example(row["prompt"], row["first"], row["second"], row["outcome"], row.get("reason", ""))
 
 
 def members_of(judge: Judge) -> list[Judge]:

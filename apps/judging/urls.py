@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.judging.views import edit, judges, trials
+from apps.judging.views import alignment, edit, judges, trials
 
 app_name = "judging"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -15,6 +15,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/judges/<int:pk>/retry/", judges.retry, name="retry"),
     path("p/<slug:slug>/judges/<int:pk>/runs/<int:run>/go-on/", judges.go_on, name="go-on"),
     path("p/<slug:slug>/judges/<int:pk>/attack/", trials.attack, name="attack"),
+    path("p/<slug:slug>/judges/<int:pk>/align/", alignment.align, name="align"),
+    path("p/<slug:slug>/judges/alignments/<int:pk>/", alignment.alignment, name="alignment"),
+    path("p/<slug:slug>/judges/alignments/<int:pk>/use/", alignment.use, name="alignment-use"),
     path("p/<slug:slug>/judges/trials/<int:pk>/", trials.trial, name="trial"),
     path("p/<slug:slug>/judges/<int:pk>/test/", judges.test_stored, name="test"),
     path("p/<slug:slug>/judges/<int:pk>/retire/", judges.retire, name="retire"),

@@ -12,6 +12,7 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from numpy.typing import NDArray
 
 from apps.core.columns import coded, fetch
+from apps.labels.measured import unmeasured
 from apps.labels.models import Exclusion, Judge, Verdict, Vote
 from apps.labels.selectors import counted
 from apps.projects.models import Project
@@ -197,7 +198,7 @@ def agreement_columns(
     """Code a project for the agreement report; `names` gives the judges' names by id."""
     pairs = pairs_of(project) if pairs is None else pairs
     votes = votes_of(project, pairs)
-    verdicts = verdicts_of(project, pairs) if verdicts is None else verdicts
+    verdicts = _measured(project, pairs, verdicts_of(project, pairs) if verdicts is None else verdicts)
     present = _distinct(verdicts.who)
     judges = sorted({names[key] for key in present.tolist()})
     code = {key: judges.index(names[key]) for key in present.tolist()}
@@ -226,6 +227,16 @@ def agreement_columns(
         rounds=tuple(_round_name(origin) for origin in pairs.rounds),
         round=pairs.round,
     )
+
+
+def _measured(project: Project, pairs: Pairs, verdicts: Said) -> Said:
+    """Leave out what aligned judges said of pairs of prompts that they may have been shown."""
+    for judge, ids in unmeasured(project).items():
+        unmeasured_items = np.isin(pairs.id[verdicts.item], np.array(sorted(ids), dtype=np.int64))
+        kept = np.flatnonzero(~((verdicts.who == judge) & unmeasured_items))
+        columns = {name: getattr(verdicts, name)[kept] for name in ("item", "who", "order", "outcome", "sample", "p")}
+        verdicts = Said(**columns, names=verdicts.names)
+    return verdicts
 
 
 def game_columns(project: Project) -> tuple[GameColumns, tuple[int, ...]]:

@@ -72,7 +72,7 @@ class Spend(TimeStamped):
     """The ledger of an endpoint: what a batch of calls used. Only ever appended."""
 
     endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="spends")
-    purpose = models.CharField(max_length=40)  # judging | sampling | trial | attack | probe
+    purpose = models.CharField(max_length=40)  # judging | sampling | trial | attack | alignment | probe
     note = models.CharField(max_length=200, blank=True)
     n_calls = models.PositiveIntegerField()
     prompt_tokens = models.PositiveBigIntegerField()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from prefloop.judging.asking import Question
 from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.errors import JudgeAnswerTooLong, JudgeBadAnswer, JudgeError, JudgeRejectedItem
+from prefloop.judging.examples import Example, can_show, orders_of, reply_of
 from prefloop.judging.metering import Most, tokens_at_most
 from prefloop.judging.modes import MODES, SCORE_MODES, VERDICT_MODES, JudgeMode, VerdictMode
 from prefloop.judging.parse import VERDICT_SCHEMA, ParsedScore, parse_reply, parse_score
@@ -151,10 +152,13 @@ class _LlmJudge:
 class LlmPairJudge(_LlmJudge):
     """A language model behind a chat endpoint that compares, asked by a template of a verdict mode for a criterion."""
 
-    def __init__(self, endpoint: Endpoint, template: Template, *args: Any, **options: Any) -> None:
+    def __init__(
+        self, endpoint: Endpoint, template: Template, *args: Any, examples: Sequence[Example] = (), **options: Any
+    ) -> None:
         if template.mode not in VERDICT_MODES:
             raise TemplateError(f"template {template.name} grades answers; it does not compare them")
         self._mode: VerdictMode = template.mode
+        self._examples = tuple(one for one in examples if can_show(template.mode, one.outcome))
         super().__init__(endpoint, template, *args, **options)
 
     def most(self, question: Question) -> Most:
@@ -163,14 +167,25 @@ class LlmPairJudge(_LlmJudge):
 
     def _messages(self, question: Question) -> list[Message]:
         first_shown, second_shown = as_shown(question.order, *question.answers)
-        return render(
-            self._template,
-            prompt=question.prompt,
-            first_shown=first_shown,
-            second_shown=second_shown,
-            criterion=self._criterion,
-            delimiter=new_delimiter(question.prompt, first_shown, second_shown, self._criterion, seed=self._seed),
-        )
+        told = [text for one in self._examples for text in (one.prompt, one.first, one.second, one.reason)]
+        code = new_delimiter(question.prompt, first_shown, second_shown, self._criterion, *told, seed=self._seed)
+
+        def asked(prompt: str, first: str, second: str) -> list[Message]:
+            return render(
+                self._template,
+                prompt=prompt,
+                first_shown=first,
+                second_shown=second,
+                criterion=self._criterion,
+                delimiter=code,
+            )
+
+        messages = asked(question.prompt, first_shown, second_shown)
+        turns: list[Message] = []
+        for one, order in zip(self._examples, orders_of(self._examples), strict=True):
+            turns.append(asked(one.prompt, *as_shown(order, one.first, one.second))[-1])
+            turns.append({"role": "assistant", "content": reply_of(self._mode, one, order)})
+        return [*messages[:-1], *turns, messages[-1]]
 
     def ask(self, question: Question) -> LabelledVerdict:
         """Ask which of the two is better."""
@@ -234,7 +249,8 @@ class LlmScorer(_LlmJudge):
 
 def pair_judge(spec: JudgeSpec, endpoint: Endpoint) -> LlmPairJudge:
     """Make the judge that compares as declared. Raises TemplateError."""
-    return LlmPairJudge(endpoint, _template(spec), spec.criterion, json_schema=spec.json_schema, **_settings(spec))
+    more: dict[str, Any] = {"json_schema": spec.json_schema, "examples": spec.examples}
+    return LlmPairJudge(endpoint, _template(spec), spec.criterion, **more, **_settings(spec))
 
 
 def scorer(spec: JudgeSpec, endpoint: Endpoint) -> LlmScorer:

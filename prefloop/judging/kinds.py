@@ -206,6 +206,7 @@ class Joint:
     asks: bool = True  # something new is asked; else what is stored is enough
     scores: bool = False  # a number for each answer is wanted; a judge that compares gives its tournament's
     in_words: bool = False  # it must be one that is asked in words of ours
+    compares_in_words: bool = False  # by a template that shows two answers, whoever answers it
     in_ensemble: bool = False
 
 
@@ -221,12 +222,13 @@ ASKING = Joint(name="asking", about="asking by hand about stored comparisons")
 MEMBER = Joint(name="member", about="one of an ensemble", in_ensemble=True)
 TRIAL = Joint(name="trial", about="trying a draft on a few pairs")
 ATTACK = Joint(name="attack", about="answers that talk to the judge", in_words=True)
+ALIGNING = Joint(name="aligning", about="examples of what people decided", compares_in_words=True)
 
 JOINTS: dict[str, Joint] = {
     joint.name: joint
     for joint in (
         ROUND_LABELS, STEP_LABELS, STEP_SCORES, STORED_LABELS, SCORES, REVIEW, AGREEMENT, EVALUATION, ASKING, MEMBER,
-        TRIAL, ATTACK,
+        TRIAL, ATTACK, ALIGNING,
     )
 }  # fmt: skip
 
@@ -239,4 +241,6 @@ def refusal(kind: Kind, joint: Joint, name: str, mode: str = "") -> str:
         return f"judge {name!r} can't be a member of an ensemble: it can't be asked by itself"
     if joint.in_words and not (kind.modes and kind.endpoint):
         return f"judge {name!r} is no language model: there is nobody in it to talk to"
+    if joint.compares_in_words and (not kind.modes or kind.gives_scores(mode)):
+        return f"judge {name!r} does not compare two answers by a template, so it can't be shown decided pairs"
     return ""

@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from prefloop.config import ConfigError
+from prefloop.judging.examples import Example
 from prefloop.judging.modes import JudgeMode
 from prefloop.types import OrderPolicy
 
@@ -19,6 +20,7 @@ _YOUNGER = (
     "members",
     "rule",
     "weights",
+    "examples",
 )  # added later: runs of before lack them
 
 
@@ -54,6 +56,7 @@ class JudgeSpec:
     members: tuple[JudgeSpec, ...] = ()
     rule: str = "majority"
     weights: tuple[float, ...] = ()  # of the members, in their order
+    examples: tuple[Example, ...] = ()  # pairs that people decided, shown before each question
 
     def settings(self) -> dict[str, Any]:
         """Return every setting that affects its verdicts, as plain values; addresses and paths do not."""
@@ -76,6 +79,7 @@ class JudgeSpec:
         values["members"] = tuple(map(cls.from_json, values.get("members", ())))
         values["weights"] = tuple(map(float, values.get("weights", ())))
         try:
+            values["examples"] = tuple(Example(**one) for one in values.get("examples", ()))
             return cls(**values)
         except TypeError as error:
             raise ConfigError(f"a judge: {error}") from None

@@ -13,9 +13,11 @@ from types import SimpleNamespace
 import pytest
 from django.utils import timezone
 
+from apps.judging.models import Alignment
 from apps.labels.models import Override, Score, Verdict, Vote
 from apps.labels.services import preferences_derive
 from apps.samples.models import Exposure
+from prefloop.judging.examples import may_align
 from tests.architecture.test_routes import FOUND, routes
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +48,8 @@ def world(project, make_prompt, make_completion, make_comparison, make_judge, se
     made = Checkpoint.objects.create(
         project=project, name="made", role="policy", path="y", fingerprint="1" * 64, parent=start
     )
-    prompt = make_prompt(project)
+    text = next(text for n in range(99) if may_align("main", text := f"Thank Maria for the flowers, {n}."))
+    prompt = make_prompt(project, text)
     sampling = SamplingRun.objects.create(project=project, checkpoint=start, n=2, prompt_ids=[prompt.pk])
     answers = [make_completion(prompt, f"answer {k}", run=sampling, index=k) for k in range(2)]
     from apps.samples.models import Comparison
@@ -89,6 +92,14 @@ def world(project, make_prompt, make_completion, make_comparison, make_judge, se
         "seconds": 1.0,
     }
     trial = Job.objects.create(project=project, kind="judging.trial", queue="cpu", state="succeeded")
+    figures = dict.fromkeys(("before", "after", "difference", "n_unread_before", "n_unread_after", "n_changed"), 0.5)
+    figures |= {name: [0.1, 0.9] for name in ("before_ci95", "after_ci95", "difference_ci95")}
+    figures |= {"n": 1, "n_prompts": 1, "consistency_before": None, "consistency_after": None}
+    alignment = Alignment.objects.create(
+        judge=judge, criterion="c", pairs=[{"comparison": pair.pk, "truth": "first"}], figures=figures
+    )
+    for is_new, outcome in ((False, "tie"), (True, "first")):
+        alignment.verdicts.create(comparison=pair, is_new=is_new, order="01", state="ok", outcome=outcome)
     return SimpleNamespace(**locals())
 
 
@@ -100,7 +111,8 @@ def turn(world, said):
     Vote.objects.exclude(rater="torn").update(
         choice=SAID[said == "first"], reason=words
     )  # people see it otherwise: the report names the pair
-    Override.objects.update(choice=said, judge_outcome=said)
+    Override.objects.update(choice=said, judge_outcome=SAID[said == "first"])
+    world.alignment.verdicts.filter(is_new=True).update(outcome=said)
     for score in Score.objects.all():
         better = (score.completion_id == world.pair.first_id) == (said == "first")
         Score.objects.filter(pk=score.pk).update(value=7.25 if better else -3.5)
@@ -119,6 +131,7 @@ def turn(world, said):
 def path_of(route, world):
     for end, value in (
         ("trials/<int:pk>", world.trial.pk),
+        ("alignments/<int:pk>", world.alignment.pk),
         ("runs/<int:pk>", world.sampling.pk),
         ("jobs/<int:job_id>", world.trial.pk),
         ("judges/<int:pk>", world.judge.pk),

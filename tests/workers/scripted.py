@@ -24,6 +24,7 @@ class Scripted(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), ScriptedHandler)
         self.asked = Counter()
+        self.before = {}  # the messages before the question, by its text
         self.say = lambda text, nth: "[[A]]"
         self.lock = threading.Lock()
         self.stopping = threading.Event()
@@ -38,8 +39,10 @@ class ScriptedHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self):
-        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
+        *before, last = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+        text = last["content"]
         with self.server.lock:
+            self.server.before[text] = before
             nth = self.server.asked[text]
             self.server.asked[text] += 1
         said = self.server.say(text, nth)

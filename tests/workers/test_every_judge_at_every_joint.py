@@ -9,6 +9,7 @@ import pytest
 
 from apps.jobs.drain import drain
 from apps.jobs.models import Job
+from apps.judging.alignment import alignment_start
 from apps.judging.figures import judge_figures
 from apps.judging.models import AttackTrial
 from apps.judging.services import (
@@ -23,7 +24,8 @@ from apps.labels.models import Score, Verdict
 from apps.labels.selectors import judge_labels
 from apps.policies.endpoints import SIMULATED_SCHEME, endpoint_create
 from apps.policies.services import checkpoint_import
-from apps.samples.models import SamplingRun
+from apps.prompts.models import Prompt
+from apps.samples.models import Comparison, Completion, SamplingRun
 from apps.samples.services import EVALUATION
 from prefloop.judging.kinds import JOINTS, KINDS, STEP_LABELS, STEP_SCORES, kind_of
 from prefloop.model_sources import Directory
@@ -184,6 +186,22 @@ def attacked(judge, pair):
     assert AttackTrial.objects.filter(judge=judge, comparison=pair).exists()
 
 
+def aligned(judge, pair):
+    """The criterion alone changes, so that no correction is needed; it is measured on two pairs of one prompt."""
+    Prompt.objects.filter(pk=pair.prompt_id).update(split="eval")
+    third = Completion.objects.create(project=judge.project, prompt=pair.prompt, text="Hey.", index=7)
+    Comparison.objects.create(
+        project=judge.project, prompt=pair.prompt, first=pair.first, second=third, held_out=True, gold="first"
+    )
+    Comparison.objects.filter(pk=pair.pk).update(held_out=True, gold="first")
+    made = alignment_start(judge=judge, comparison_ids=[], criterion="kind and correct, always", n=2)
+    work()
+    made.refresh_from_db()
+    assert made.figures["n"] == 2
+    assert made.verdicts.count() == 8  # two versions, two pairs, two orders
+    assert not Verdict.objects.filter(judge=judge).exists()
+
+
 REALLY = {
     "round labels": asks("loop"),
     "stored labels": stored,
@@ -195,6 +213,7 @@ REALLY = {
     "member": belongs,
     "trial": tried,
     "attack": attacked,
+    "aligning": aligned,
 }
 
 
@@ -218,6 +237,7 @@ def test_a_judge_of_this_kind_works_there_or_says_why_not(kind, joint, make_kind
         "asking": lambda: judging_run_create(project=judge.project, judge=judge, comparison_ids=[pair.pk]),
         "trial": lambda: trial_start(draft=judge, comparison_ids=[pair.pk]),
         "attack": lambda: attack_start(judge=judge),
+        "aligning": lambda: alignment_start(judge=judge, comparison_ids=[], criterion="x"),
         "member": lambda: ensemble_create(project=judge.project, name="x", members=[judge, make_kind("world", "w")]),
     }
     if joint in starts:

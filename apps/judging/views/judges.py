@@ -22,6 +22,7 @@ from apps.judging.asking_forms import AskForm, AttackForm
 from apps.judging.attack_figures import attack_figures
 from apps.judging.figures import Figures, judge_figures
 from apps.judging.kind_forms import FORMS
+from apps.labels.measured import ALIGNED
 from apps.labels.models import Judge
 from apps.labels.services import label_judge_set
 from apps.labels.types import RETRIED_STATES
@@ -32,7 +33,7 @@ from apps.samples.exposure import labels_shown
 from apps.samples.live import live
 from apps.samples.progress import version_of
 from apps.samples.selectors import comparison_list
-from prefloop.judging.kinds import ASKING, ATTACK
+from prefloop.judging.kinds import ALIGNING, ASKING, ATTACK
 from prefloop.judging.modes import SCORE_MODES
 from prefloop.types import PrefloopError
 
@@ -84,6 +85,8 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "is_label_judge": project.label_judge == found.name,
         "is_newest": versions[0].pk == found.pk,
         "versions": versions,
+        "n_examples": len(found.options.get("examples", ())),
+        "is_aligned": bool(found.options.get(ALIGNED)),
         "template": services.judge_template(found) if found.declared.criterion else "",
         "keeps_schema": endpoint_keeps_schema(found.endpoint) if found.mode == "json" and found.endpoint else None,
         "rows": rows,
@@ -104,6 +107,7 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "n_orders": n_orders,
         "n_calls": n_unjudged * n_orders,
         "can_be_edited": found.kind in FORMS and found.retired_at is None,
+        "can_be_aligned": not found.refusal(ALIGNING) and found.retired_at is None,
         "can_be_asked": not found.refusal(ASKING) and found.retired_at is None,
         "may_write": has_role(person(request), project, Role.ENGINEER),
         "may_lead": True,  # the page itself is for leads

@@ -10,7 +10,8 @@ fences of our judge templates: the criterion, the request and both answers, or t
 with u the utility of its criterion and lengths in characters; A wins if d > 0, a tie is |d| <= tie_margin, and the
 log-probs are those of P(A) = sigmoid(d). Of five labels it gives a strong one from |d| > 2. A single answer is graded
 by u(A) + length_bias * len(A) / 100 + noise * N(0, 1) on the template's scale. The draw is fixed by the seed and the
-texts, as shown (and by the request's own seed above temperature 0). Standard library only; for this machine, not for
+texts, as shown (and by the request's own seed above temperature 0). It reads the last turn only: examples teach it
+nothing. Standard library only; for this machine, not for
 the internet.
 """
 
@@ -193,7 +194,7 @@ def answer_request(body: Any, biases: Biases) -> dict[str, Any]:
     if not isinstance(messages, list) or not messages:
         raise NotAJudgePrompt("no messages")
     texts = [str(m["content"]) for m in messages if isinstance(m, dict) and m.get("role") == "user" and "content" in m]
-    text = "\n".join(texts)
+    text = texts[-1] if texts else ""  # earlier turns are examples, which it does not learn from
     rules = "\n".join(str(m.get("content")) for m in messages if isinstance(m, dict) and m.get("role") == "system")
     asked = read_request(text)
     draw = body.get("seed") if body.get("temperature") else None
