@@ -212,6 +212,8 @@ _VERBS = {
     "override.withdraw": ("undo", gettext_noop("undid a correction"), gettext_noop("undid %(n)d corrections")),
     "adjudication.create": ("check", gettext_noop("decided a split pair"), gettext_noop("decided %(n)d split pairs")),
     "adjudication.withdraw": ("undo", gettext_noop("undid a decision"), gettext_noop("undid %(n)d decisions")),
+    "flag.resolve": ("flag", gettext_noop("resolved a flag"), gettext_noop("resolved %(n)d flags")),
+    "flag.reopen": ("flag", gettext_noop("opened a flag again"), gettext_noop("opened %(n)d flags again")),
     "annotator.exclude": ("person", gettext_noop("excluded the labels of a person"), ""),
     "annotator.include": ("undo", gettext_noop("counted a person's labels again"), ""),
     "data.import": ("upload", gettext_noop("imported a file"), gettext_noop("imported %(n)d files")),

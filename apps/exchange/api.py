@@ -52,6 +52,7 @@ class Records(APIView):
         n_overrides = serializers.IntegerField()
         n_scores = serializers.IntegerField()
         n_rankings = serializers.IntegerField()
+        n_flags = serializers.IntegerField(help_text="of pairs that need a lead's look")
         notes = serializers.ListField(child=serializers.CharField(), help_text="what was left out, with counts")
 
     @extend_schema(

@@ -38,7 +38,7 @@ class Addition:
     @property
     def is_empty(self) -> bool:
         said = self.record
-        return not (said.votes or said.rankings or said.verdicts or said.overrides or said.scores)
+        return not (said.votes or said.rankings or said.verdicts or said.overrides or said.scores or said.flags)
 
 
 def additions(project: Project, records: Sequence[tuple[Record, str]]) -> list[Addition | InvalidRecord]:
@@ -93,6 +93,8 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
         overrides=_new(before.overrides, now.overrides, lambda one: (replace(one, at=""), _moment(one.at))),
         # a file of before there were flags has the same scores without the mark
         scores=_new(before.scores, now.scores, lambda score: replace(score, flag=False)),
+        # one that was resolved here since is the same flag
+        flags=_new(before.flags, now.flags, lambda flag: replace(flag, resolved="", resolved_by="")),
     )
 
 

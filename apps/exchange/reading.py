@@ -244,6 +244,9 @@ def _check_columns(record: Record) -> None:
         _fits(verdict.judge, "judge", f"verdicts[{i}].judge")
         if verdict.sample > MAX_SAMPLE:
             raise InvalidRecord(f"verdicts[{i}].sample is above {MAX_SAMPLE:,}")
+    for i, flag in enumerate(record.flags):
+        _fits(flag.rater, "rater", f"flags[{i}].rater")
+        _fits(flag.resolved_by, "rater", f"flags[{i}].resolved_by")
     for i, override in enumerate(record.overrides):
         _fits(override.rater, "rater", f"overrides[{i}].rater")
         _fits(override.judge, "judge", f"overrides[{i}].judge")

@@ -9,7 +9,7 @@ from django.db.models import Count
 from apps.core.chunks import chunks
 from apps.exchange.models import ImportNote
 from apps.labels.flags import flags_of
-from apps.labels.models import Override, Preference, Ranking, Score, Verdict, Vote
+from apps.labels.models import Override, PairFlag, Preference, Ranking, Score, Verdict, Vote
 from apps.labels.selectors import labels_of
 from apps.labels.types import FLAGGED
 from apps.projects.models import Project
@@ -45,6 +45,7 @@ def batch_counts(batch: ImportBatch) -> dict[str, int]:
         "verdicts": verdicts.count(),
         "overrides": Override.objects.filter(**{of: batch}).count(),
         "scores": Score.objects.filter(completion__batch=batch).count(),
+        "flags": PairFlag.objects.filter(**{of: batch}).count(),
         "rankings": Ranking.objects.filter(prompt__batch=batch).count(),
     }
     return {

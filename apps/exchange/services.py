@@ -210,7 +210,7 @@ def _counts(additions: Sequence[Addition]) -> dict[str, int]:
     """Count what was added to known records; empty if nothing was."""
     if not additions:
         return {}
-    kinds = ("votes", "rankings", "verdicts", "overrides", "scores")
+    kinds = ("votes", "rankings", "verdicts", "overrides", "scores", "flags")
     return {"records": len(additions)} | {
         kind: sum(len(getattr(one.record, kind)) for one in additions) for kind in kinds
     }

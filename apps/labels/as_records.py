@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict, cast
 
 from apps.core.chunks import chunks
-from apps.labels.models import Override, Ranking, Score, Verdict, Vote
+from apps.labels.models import Override, PairFlag, Ranking, Score, Verdict, Vote
 from apps.labels.selectors import counted
 from prefloop.judging.verdicts import ORDER_OF_CODE
 from prefloop.records import (
     PairIndex,
+    RecordFlag,
     RecordOverride,
     RecordRanking,
     RecordScore,
@@ -35,6 +36,7 @@ class Said(TypedDict):
     verdicts: tuple[RecordVerdict, ...]
     overrides: tuple[RecordOverride, ...]
     scores: tuple[RecordScore, ...]
+    flags: tuple[RecordFlag, ...]
 
 
 def said_of(
@@ -51,7 +53,7 @@ def said_of(
     """
     votes, verdicts = _votes(pairs, taken_back), _verdicts(pairs, names)
     overrides, scores = _overrides(pairs, names, taken_back), _scores(prompt_ids, place, names)
-    rankings = _rankings(prompt_ids, place, names)
+    rankings, flags = _rankings(prompt_ids, place, names), _flags(pairs)
     return {
         key: Said(
             votes=tuple(votes[key]),
@@ -59,6 +61,7 @@ def said_of(
             verdicts=tuple(verdicts[key]),
             overrides=tuple(overrides[key]),
             scores=tuple(scores[key]),
+            flags=tuple(flags[key]),
         )
         for key in prompt_ids
     }
@@ -165,6 +168,16 @@ def _scores(prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, s
     fields = ("completion__prompt_id", "completion_id", "judge_id", "value", "state", "flag")
     for prompt, completion, judge, value, state, flag in rows.values_list(*fields):
         out[prompt].append(RecordScore(names[judge], place[completion], value, state, flag))
+    return out
+
+
+def _flags(pairs: dict[int, tuple[int, PairIndex]]) -> dict[int, list[RecordFlag]]:
+    out: dict[int, list[RecordFlag]] = defaultdict(list)
+    for ids in chunks(list(pairs), 500):
+        for row in PairFlag.objects.filter(comparison__in=ids).order_by("comparison__prompt_id", "id"):
+            prompt, pair = pairs[row.comparison_id]
+            times = [written_time(at) if at else "" for at in (row.at, row.resolved_at)]
+            out[prompt].append(RecordFlag(row.rater, pair, row.reason, row.note, *times, row.resolved_by))
     return out
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 from django.db.models import Max
 
 from apps.core.bulk import ids_reserve, rows_insert
-from apps.labels.models import Judge, Override, Ranking, Score, Verdict, Vote
+from apps.labels.models import Judge, Override, PairFlag, Ranking, Score, Verdict, Vote
 from apps.labels.selectors import judge_labels
 from prefloop.judging.verdicts import ORDER_CODES
 from prefloop.records import PairIndex, Record, outcome_of, ranked_pairs, time_of
@@ -71,6 +71,7 @@ class Annotations:
         self.verdicts()
         self.scores()
         self.overrides()
+        self.flags()
 
     def rankings(self) -> None:
         """Write rankings, and what each says of its pairs: votes of its rater, or verdicts of its judge."""
@@ -202,6 +203,22 @@ class Annotations:
             made.append((comparison, self.judges[said.judge].pk, said.rater, kind, choice, before, said.reason, at))
         names = ("comparison_id", "judge_id", "rater", "kind", "choice", "judge_outcome", "reason", "at")
         rows_insert(Override, names, made)
+
+    def flags(self) -> None:
+        rows = [
+            (
+                pairs[said.pair],
+                said.rater,
+                said.reason,
+                said.note,
+                time_of(said.at) if said.at else None,
+                time_of(said.resolved) if said.resolved else None,
+                said.resolved_by,
+            )
+            for record, pairs in zip(self.records, self.pairs, strict=True)
+            for said in record.flags
+        ]
+        rows_insert(PairFlag, ("comparison_id", "rater", "reason", "note", "at", "resolved_at", "resolved_by"), rows)
 
 
 def _outcome(state: str, outcome: Outcome | None) -> str:

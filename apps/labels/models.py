@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from apps.core.models import TimeStamped
 from apps.jobs.models import JobGroup
+from apps.labels.pair_flags import PairFlag as PairFlag
 from apps.labels.types import BLIND
 from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project

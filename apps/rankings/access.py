@@ -6,6 +6,7 @@ from django.db.models import F, FilteredRelation, OuterRef, Q, Subquery
 from django.http import Http404
 
 from apps.accounts.models import User
+from apps.labels.models import PairFlag
 from apps.projects import access
 from apps.projects.access import Person
 from apps.projects.models import Guideline, Project, Role
@@ -42,6 +43,15 @@ def project_for_adjudication(user: Person, slug: str) -> Project:
 
 def comparison_for_adjudication(user: Person, slug: str, comparison_id: int) -> Comparison:
     return comparison_for(user, slug, comparison_id, Role.LEAD)
+
+
+def flag_for_lead(user: Person, slug: str, pk: int) -> PairFlag:
+    """A flag of a project in which the person is a lead or above."""
+    rows = PairFlag.objects.filter(ready("comparison__"), comparison__project=project_for_adjudication(user, slug))
+    flag = rows.select_related("comparison__project").filter(pk=pk).first()
+    if flag is None:
+        raise Http404("no such flag")
+    return flag
 
 
 def may_review(user: Person, project: Project) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.rankings.views import adjudicate, annotate, review, several
+from apps.rankings.views import adjudicate, annotate, flags, review, several
 
 app_name = "rankings"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -10,12 +10,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/annotate/next/", annotate.lease, name="annotate-next"),
     path("p/<slug:slug>/annotate/vote/", annotate.vote, name="annotate-vote"),
     path("p/<slug:slug>/annotate/undo/", annotate.undo, name="annotate-undo"),
+    path("p/<slug:slug>/annotate/flag/", flags.raise_flag, name="annotate-flag"),
     path("p/<slug:slug>/annotate/history/", annotate.history, name="annotate-history"),
     path("p/<slug:slug>/annotate/<int:comparison_id>/", annotate.item, name="annotate-item"),
     path("p/<slug:slug>/review/", review.queue, name="review"),
     path("p/<slug:slug>/review/split/", adjudicate.queue, name="split"),
     path("p/<slug:slug>/review/split/undo/", adjudicate.undo, name="split-undo"),
     path("p/<slug:slug>/review/split/<int:comparison_id>/", adjudicate.decide, name="split-decide"),
+    path("p/<slug:slug>/review/flags/", flags.flags, name="flags"),
+    path("p/<slug:slug>/review/flags/<int:pk>/resolve/", flags.resolve, name="flag-resolve"),
     path("p/<slug:slug>/review/several/", several.several, name="review-several"),
     path("p/<slug:slug>/review/undo/", review.undo, name="review-undo"),
     path("p/<slug:slug>/review/<int:comparison_id>/", review.item, name="review-item"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from prefloop.records.check import parse_record
 from prefloop.records.form import (
+    FLAG_REASONS,
     Choice,
     Gold,
     InvalidRecord,
@@ -17,6 +18,7 @@ from prefloop.records.form import (
     PairIndex,
     Record,
     RecordCompletion,
+    RecordFlag,
     RecordOverride,
     RecordRanking,
     RecordScore,
@@ -38,6 +40,7 @@ from prefloop.records.times import time_of, written_time
 from prefloop.records.write import content_hash, hash_of, record_to_dict, write_record
 
 __all__ = [
+    "FLAG_REASONS",
     "Choice",
     "Gold",
     "InvalidRecord",
@@ -46,6 +49,7 @@ __all__ = [
     "PairIndex",
     "Record",
     "RecordCompletion",
+    "RecordFlag",
     "RecordOverride",
     "RecordRanking",
     "RecordScore",

@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar, cast, get_args
 
 from prefloop.records.form import (
+    FLAG_REASONS,
     MAX_COMPLETIONS,
     MAX_DEPTH,
     MAX_NAME,
@@ -19,6 +20,7 @@ from prefloop.records.form import (
     PairIndex,
     Record,
     RecordCompletion,
+    RecordFlag,
     RecordOverride,
     RecordRanking,
     RecordScore,
@@ -27,6 +29,7 @@ from prefloop.records.form import (
     RecordVote,
     VoteChoice,
 )
+from prefloop.records.times import time_of, written_time
 from prefloop.records.write import sorted_metadata
 from prefloop.types import AS_STORED, STRENGTHS, SWAPPED, Split, Strength
 
@@ -36,7 +39,7 @@ _CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice,
 
 def parse_record(value: object) -> Record:
     """Check a record in JSON's types and make it canonical. Raises InvalidRecord naming the key at fault."""
-    keys = "id split prompt metadata completions gold votes rankings verdicts overrides scores"  # the whole form
+    keys = "id split prompt metadata completions gold votes rankings verdicts overrides scores flags"  # the whole form
     top = _object(value, "the line", keys)
     record_id = _text(top, "id", "", required=True)
     if not record_id:
@@ -63,6 +66,7 @@ def parse_record(value: object) -> Record:
         verdicts=_each(top, "verdicts", _verdict, n),
         overrides=_each(top, "overrides", _override, n),
         scores=_each(top, "scores", _score, n),
+        flags=_each(top, "flags", _flag, n),
     )
     _refuse_repeats(record)
     return record
@@ -234,13 +238,13 @@ def _number(row: dict[str, Any], key: str, at: str, *, low: float, high: float) 
     return float(value)
 
 
-def _at(row: dict[str, Any], at: str) -> str:
-    value = _text(row, "at", at)
+def _at(row: dict[str, Any], at: str, key: str = "at") -> str:
+    value = _text(row, key, at)
     if value:
         try:
             datetime.fromisoformat(value)
         except ValueError:
-            raise InvalidRecord(f"{at}.at is not an ISO 8601 time") from None
+            raise InvalidRecord(f"{at}.{key} is not an ISO 8601 time") from None
     return value
 
 
@@ -336,6 +340,25 @@ def _verdict(value: object, at: str, n: int) -> RecordVerdict:
         p_first=1.0 - p_first if turned and p_first is not None else p_first,
         raw=_text(row, "raw", at),
     )
+
+
+def _flag(value: object, at: str, n: int) -> RecordFlag:
+    row = _object(value, at, "rater pair reason note at resolved resolved_by")
+    pair, _ = _pair(row, at, n)
+    reason = _text(row, "reason", at, required=True)
+    if reason not in FLAG_REASONS:
+        raise InvalidRecord(f"{at}.reason is not one of {', '.join(map(repr, FLAG_REASONS))}")
+    resolved, resolved_by = _moment(row, at, "resolved"), _text(row, "resolved_by", at)
+    if resolved_by and not resolved:
+        raise InvalidRecord(f"{at} has resolved_by, but no time in resolved")
+    note, when = _text(row, "note", at), _moment(row, at, "at")
+    return RecordFlag(_name(row, "rater", at), pair, reason, note, when, resolved, resolved_by)
+
+
+def _moment(row: dict[str, Any], at: str, key: str) -> str:
+    """A time in the one spelling that the project writes."""
+    value = _at(row, at, key)
+    return written_time(time_of(value)) if value else ""
 
 
 def _override(value: object, at: str, n: int) -> RecordOverride:

@@ -16,6 +16,16 @@ RecordState = Literal["ok", "unparseable", "error"]
 PairIndex = tuple[int, int]
 Metadata = dict[str, Any]
 
+# why somebody flags a pair for a lead, in the words that people pick
+FLAG_REASONS = {
+    "broken": "The prompt or an answer is broken or cut off",
+    "harmful": "It contains something harmful or illegal",
+    "private": "It contains somebody's personal data",
+    "duplicate": "I have seen this pair before",
+    "guideline": "The guideline does not cover this pair",
+    "other": "Something else",
+}
+
 MAX_LINE_BYTES = 20_000_000
 MAX_VALUES = 500_000  # of a row or a record: texts, numbers, lists and objects, at any depth
 MAX_DEPTH = 64
@@ -109,6 +119,19 @@ class RecordOverride:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordFlag:
+    """Somebody's remark that a pair needs a lead's look; no label. `resolved`: when it was, "" while it waits."""
+
+    rater: str
+    pair: PairIndex
+    reason: str  # one of FLAG_REASONS
+    note: str = ""
+    at: str = ""
+    resolved: str = ""
+    resolved_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordScore:
     """A judge's score of one answer. `flag`: a value of 1 or 0 that only says whether the answer is desirable."""
 
@@ -132,6 +155,7 @@ class Record:
     verdicts: tuple[RecordVerdict, ...] = ()
     overrides: tuple[RecordOverride, ...] = ()
     scores: tuple[RecordScore, ...] = ()
+    flags: tuple[RecordFlag, ...] = ()
 
 
 def outcome_of(choice: Choice | None, *, p_first: float | None = None) -> Outcome | None:
@@ -157,8 +181,9 @@ def ranked_pairs(groups: Sequence[Sequence[int]]) -> Iterator[tuple[PairIndex, O
 
 
 def pairs_named(record: Record) -> set[PairIndex]:
-    """Collect the pairs that gold, votes, rankings, verdicts and overrides refer to."""
-    named = {x.pair for rows in (record.gold, record.votes, record.verdicts, record.overrides) for x in rows}
+    """Collect the pairs that gold, votes, rankings, verdicts, overrides and flags refer to."""
+    said = (record.gold, record.votes, record.verdicts, record.overrides, record.flags)
+    named = {x.pair for rows in said for x in rows}
     for ranking in record.rankings:
         named |= {pair for pair, _ in ranked_pairs(ranking.groups)}
     return named

@@ -67,6 +67,12 @@ def record_to_dict(record: Record) -> dict[str, Any]:
             | _drop(flag=s.flag or None)
             for s in record.scores
         ]
+    if record.flags:
+        out["flags"] = [
+            _drop(rater=f.rater, pair=f.pair, reason=f.reason, note=f.note or None, at=f.at or None)
+            | _drop(resolved=f.resolved or None, resolved_by=f.resolved_by or None)
+            for f in record.flags
+        ]
     return out
 
 

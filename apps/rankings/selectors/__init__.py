@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apps.rankings.selectors.detail import EVENTS, JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
+from apps.rankings.selectors.flags import flags_of
 from apps.rankings.selectors.pair import ShownPair, conversation, pair_of
 from apps.rankings.selectors.queue import (
     N_HISTORY,
@@ -38,6 +39,7 @@ __all__ = [
     "SplitPair",
     "Worth",
     "conversation",
+    "flags_of",
     "history",
     "judge_on",
     "label_history",

@@ -6,11 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from apps.labels.models import Exclusion, Judge, Override, Preference, Verdict, Vote
+from apps.labels.models import Exclusion, Judge, Override, PairFlag, Preference, Verdict, Vote
 from apps.labels.selectors import counting_votes, decision_of, is_excluded, label_by
 from apps.labels.types import JudgeLabel
 from apps.rankings.selectors.review import Worth, quoted_spans, uncertainty
 from apps.samples.models import Comparison
+from prefloop.records import FLAG_REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def said_by_judges(comparison: Comparison) -> list[JudgeSaid]:
     return sorted(said, key=lambda one: (one.judge.name, one.judge.version))
 
 
-EVENTS = ("verdict", "vote", "adjudication", "override", "excluded", "included")
+EVENTS = ("verdict", "vote", "adjudication", "override", "flag", "resolved", "excluded", "included")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +112,22 @@ class Event:
 
     at: datetime
     kind: str  # one of EVENTS
-    row: Verdict | Vote | Override | Exclusion
+    row: Verdict | Vote | Override | PairFlag | Exclusion
     counts: bool = True  # False for what an excluded person said
 
     @property
     def name(self) -> str:
         """The judge or the person; of an exclusion the person it is about."""
+        if self.kind == "resolved" and isinstance(self.row, PairFlag):
+            return self.row.resolved_by
         return self.row.judge.name if isinstance(self.row, Verdict) else self.row.rater
 
     @property
     def said(self) -> str:
         if isinstance(self.row, Exclusion):
             return ""
+        if isinstance(self.row, PairFlag):
+            return self.row.reason
         if isinstance(self.row, Verdict):
             return self.row.outcome or self.row.state
         if isinstance(self.row, Override):
@@ -136,18 +141,26 @@ class Event:
 
     @property
     def why(self) -> str:
+        if isinstance(self.row, PairFlag):
+            return self.row.note if self.kind == "flag" else ""
         return self.row.rationale if isinstance(self.row, Verdict) else self.row.reason
+
+    @property
+    def flagged_for(self) -> str:
+        """Why the pair was flagged, in the words that were picked."""
+        return FLAG_REASONS.get(self.said, self.said)
 
 
 def label_history(comparison: Comparison) -> list[Event]:
-    """Every verdict, vote, adjudication and decision on a comparison, replaced ones included, oldest first; and since
-    when the people who gave them are excluded, or were.
+    """Every verdict, vote, adjudication, decision and flag on a comparison, replaced ones included, oldest first; and
+    since when the people who gave them are excluded, or were.
     """
     votes = list(comparison.votes.annotate(is_excluded=is_excluded()))
     decisions = list(comparison.overrides.select_related("judge").annotate(is_excluded=is_excluded()))
     raters = {vote.rater for vote in votes} | {decision.rater for decision in decisions}
     excluded = Exclusion.objects.filter(project=comparison.project_id, rater__in=raters)
     exclusions = list(excluded.select_related("by", "lifted_by"))
+    flags = list(comparison.flags.all())
     events = [
         *(Event(row.created_at, "verdict", row) for row in comparison.verdicts.select_related("judge")),
         *(
@@ -155,6 +168,8 @@ def label_history(comparison: Comparison) -> list[Event]:
             for row in votes
         ),
         *(Event(row.at or row.created_at, "override", row, not row.is_excluded) for row in decisions),
+        *(Event(row.at or row.created_at, "flag", row) for row in flags),
+        *(Event(row.resolved_at, "resolved", row) for row in flags if row.resolved_at is not None),
         *(Event(row.created_at, "excluded", row) for row in exclusions),
         *(Event(row.lifted_at, "included", row) for row in exclusions if row.lifted_at is not None),
     ]

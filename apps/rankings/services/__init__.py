@@ -18,6 +18,7 @@ from apps.rankings.services.decide import (
     override_undo,
     override_withdraw,
 )
+from apps.rankings.services.flag import BadFlag, Flagged, flag_create, flag_resolve
 from apps.rankings.services.seats import seats_of_new, seats_settle
 from apps.rankings.services.take import Taken
 from apps.rankings.services.vote import (
@@ -42,7 +43,9 @@ __all__ = [
     "SKIP_REASONS",
     "AlreadyAnswered",
     "BadDecision",
+    "BadFlag",
     "BadVote",
+    "Flagged",
     "LeaseLost",
     "NoDecision",
     "NothingToUndo",
@@ -55,6 +58,8 @@ __all__ = [
     "assignment_for_comparison",
     "assignment_next",
     "assignments_lease",
+    "flag_create",
+    "flag_resolve",
     "override_create",
     "override_undo",
     "override_withdraw",

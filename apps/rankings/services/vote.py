@@ -197,7 +197,7 @@ def _written(said: _Said, place: Place, *, alone: bool) -> tuple[Voted, Answer]:
         choice=said.outcome,
         strength=_strength(given, guideline, said.strength),
         order=given.order,
-        at=_when(said.said_at, said.now),
+        at=said_when(said.said_at, said.now),
         seconds=None if said.seconds is None else min(max(said.seconds, 0.0), _MAX_SECONDS),
         guideline=guideline,
         reason=said.reason.strip(),
@@ -280,7 +280,7 @@ def _same_again(head: Vote | None, assignment: Assignment, outcome: str, strengt
     return head
 
 
-def _when(said_at: datetime | None, now: datetime) -> datetime:
+def said_when(said_at: datetime | None, now: datetime) -> datetime:
     """A client's time is accepted if it is in the last week, but not in the future or the distant past."""
     if said_at is None or not now - timedelta(days=7) <= said_at <= now:
         return now

@@ -29,6 +29,7 @@ from apps.rankings.views.reasons import said_why
 from apps.samples.exposure import has_seen
 from apps.samples.models import Comparison
 from apps.samples.pairs import n_comparable
+from prefloop.records import FLAG_REASONS
 from prefloop.types import SKIPPED, PrefloopError
 
 
@@ -100,7 +101,7 @@ def lease(request: HttpRequest, slug: str) -> HttpResponse:
 def vote(request: HttpRequest, slug: str) -> HttpResponse:
     """Store an answer; with `next`, lease one more pair and send it along."""
     user = access.person(request.user)
-    assignment = access.assignment_for_write(user, _id(request), slug)
+    assignment = access.assignment_for_write(user, asked_id(request), slug)
     # a button can send one value: "left much_better" says both where no script does
     choice, _space, strength = request.POST.get("choice", "").partition(" ")
     said: dict[str, Any] = {
@@ -110,7 +111,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
         "reason": said_why(request, services.SKIP_REASONS if choice == SKIPPED else {}),
         "seconds": _seconds(request.POST.get("seconds", "")),
         "guideline": request.POST.get("guideline"),
-        "said_at": _moment(request.POST.get("said_at", "")),
+        "said_at": said_at(request),
         "now": timezone.now(),
     }
     taken = None
@@ -144,7 +145,7 @@ def undo(request: HttpRequest, slug: str) -> HttpResponse:
     """Undo the last answer, or the one of `assignment`."""
     user = access.person(request.user)
     project = access.project_for_annotate(user, slug)
-    which = access.assignment_for_write(user, _id(request), slug) if request.POST.get("assignment") else None
+    which = access.assignment_for_write(user, asked_id(request), slug) if request.POST.get("assignment") else None
     try:
         back = services.vote_undo(project=project, user=user, assignment=which, now=timezone.now())
     except PrefloopError as error:
@@ -184,6 +185,7 @@ def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dic
         "guideline_changed": bool(last and version and last[0]["vote"].guideline != version),
         "history": last,
         "skip_reasons": services.SKIP_REASONS,
+        "flag_reasons": FLAG_REASONS,
         "may_import": access.may_see_people(user, project),
         "n_comparable": 0 if leased else _n_comparable(project, user),
     }
@@ -232,7 +234,7 @@ def _numbers(progress: selectors.Progress) -> dict[str, int | None]:
     return {"done": progress.done, "total": progress.total, "minutes_left": progress.minutes_left}
 
 
-def _id(request: HttpRequest) -> int:
+def asked_id(request: HttpRequest) -> int:
     value = request.POST.get("assignment", "")
     return int(value) if value.isascii() and value.isdigit() else 0
 
@@ -245,9 +247,10 @@ def _seconds(text: str) -> float | None:
     return seconds if 0 <= seconds <= 86400 else None
 
 
-def _moment(text: str) -> datetime | None:
+def said_at(request: HttpRequest) -> datetime | None:
+    """When something was said, by the page's clock."""
     try:
-        moment = parse_datetime(text)
+        moment = parse_datetime(request.POST.get("said_at", ""))
     except ValueError:
         return None
     return moment if moment is not None and timezone.is_aware(moment) else None

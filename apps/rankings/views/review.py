@@ -173,7 +173,8 @@ def _queue_context(request: HttpRequest, project: Project, judge: Judge | None =
         "n_more": max(0, len(items) - SHOWN),
         "effect": override_effect(project, comparison_ids=ids, judge=judge),
         "filters": _filters(request),
-        "may_adjudicate": access.may_see_people(user, project),
+        "may_adjudicate": (leads := access.may_see_people(user, project)),
+        "n_flags": selectors.flags_of(project).count() if leads else 0,
     }
 
 

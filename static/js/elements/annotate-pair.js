@@ -1,6 +1,7 @@
 // The annotator's desk. The server renders every pair; this shows one, answers at once, and sends behind the scenes.
 
 import { Outbox } from "./annotate-pair-outbox.js";
+import { FlagSheet } from "./annotate-pair-flag.js";
 import { Guide } from "./annotate-pair-guide.js";
 import { Kept, Note } from "./annotate-pair-note.js";
 import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.js";
@@ -27,6 +28,7 @@ class AnnotatePair extends HTMLElement {
     this.supply = new Supply(this);
     this.time = new ActiveTime();
     this.skipSheet = new SkipSheet(this, (why) => this.vote("skip", why));
+    this.flagSheet = new FlagSheet(this);
     this.answered = []; // articles, latest last
     this.done = Number(this.dataset.done);
     this.total = Number(this.dataset.total);
@@ -103,7 +105,7 @@ class AnnotatePair extends HTMLElement {
     if (document.querySelector("dialog[open]")) return;
     const much = this.strength.saidBy(event);
     if (event.shiftKey && event.key.startsWith("Arrow") && !much) return;
-    const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout" };
+    const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout", f: "flag" };
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (much || key in CHOICES) {
       event.preventDefault();
@@ -122,6 +124,7 @@ class AnnotatePair extends HTMLElement {
     if (name === "layout") this.setLayout(this.classList.contains("is-stacked") ? "side" : "stacked", true);
     if (name === "guide") this.guide.toggle();
     if (name === "note") this.note.toggle();
+    if (name === "flag") this.flagSheet.open();
   }
 
   // --- what is on the screen ---------------------------------------------------------------------------------------
@@ -284,7 +287,7 @@ class AnnotatePair extends HTMLElement {
   }
 
   async post(op) {
-    const url = op.kind === "vote" ? this.dataset.voteUrl : this.dataset.undoUrl;
+    const url = this.dataset[`${op.kind}Url`];
     const reply = await this.request(url, op);
     if (reply.ok) {
       this.guide.hear(reply.body?.guide);

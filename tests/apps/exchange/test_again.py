@@ -36,7 +36,9 @@ def test_a_later_file_adds_what_is_new_and_nothing_twice(project, bring, write_l
     assert Preference.objects.get().outcome == "first"
     batch = bring(write_lines([one(votes=[ANN, BEN, CY])]))
     assert (batch.n_records, batch.n_unchanged) == (0, 0)
-    assert batch.added == {"records": 1, "votes": 2, "rankings": 0, "verdicts": 0, "overrides": 0, "scores": 0}
+    assert batch.added == {"records": 1, "votes": 2, "rankings": 0, "verdicts": 0, "overrides": 0, "scores": 0} | {
+        "flags": 0
+    }
     assert Preference.objects.get().outcome == "second"
     for known in ([ANN], [ANN, BEN, CY], [CY]):
         batch = bring(write_lines([one(votes=known)]))

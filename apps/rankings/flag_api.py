@@ -1,0 +1,89 @@
+"""Flags on pairs: raised by whoever was given the pair, listed and resolved by leads."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.models import Scope
+from apps.rankings import access, selectors, services
+from prefloop.records import FLAG_REASONS
+
+
+class FlagCreate(APIView):
+    """Flag the pair of an assignment for a lead. It is no answer: the pair can be voted on before and after."""
+
+    scope = Scope.ANNOTATE
+
+    class InputSerializer(serializers.Serializer[Any]):
+        assignment = serializers.IntegerField(min_value=1)
+        reason = serializers.ChoiceField(choices=list(FLAG_REASONS.items()))
+        note = serializers.CharField(required=False, allow_blank=True, default="", max_length=services.MAX_REASON)
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        flag = serializers.IntegerField()
+
+    @extend_schema(
+        request=InputSerializer,
+        responses={
+            201: OutputSerializer,
+            200: OpenApiResponse(OutputSerializer, description="The same flag was already stored, and is open."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = cast(dict[str, Any], given.validated_data)
+        assignment = access.assignment_for_write(access.person(request.user), values.pop("assignment"))
+        made = services.flag_create(assignment=assignment, **values, now=timezone.now())
+        code = status.HTTP_201_CREATED if made.created else status.HTTP_200_OK
+        return Response(self.OutputSerializer({"flag": made.flag.pk}).data, status=code)
+
+
+class FlagSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField(source="pk")
+    comparison = serializers.IntegerField(source="comparison_id")
+    rater = serializers.CharField()
+    reason = serializers.ChoiceField(choices=list(FLAG_REASONS.items()))
+    note = serializers.CharField(allow_blank=True)
+    at = serializers.DateTimeField(allow_null=True)
+    resolved_at = serializers.DateTimeField(allow_null=True)
+    resolved_by = serializers.CharField(allow_blank=True)
+
+
+class Flags(APIView):
+    """The flags that wait for a lead, oldest first, or with `resolved` those that are resolved, latest first."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        resolved = serializers.BooleanField(required=False, default=False)
+
+    @extend_schema(parameters=[OpenApiParameter("resolved", bool)], responses={200: FlagSerializer(many=True)})
+    def get(self, request: Request, slug: str) -> Response:
+        project = access.project_for_adjudication(request.user, slug)
+        given = self.InputSerializer(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        rows = selectors.flags_of(project, resolved=cast(dict[str, Any], given.validated_data)["resolved"])
+        return Response(FlagSerializer(rows, many=True).data)
+
+
+class Resolve(APIView):
+    """Resolve a flag, or open it again with `"resolved": false`."""
+
+    class InputSerializer(serializers.Serializer[Any]):
+        resolved = serializers.BooleanField()
+
+    @extend_schema(request=InputSerializer, responses={200: FlagSerializer})
+    def put(self, request: Request, slug: str, pk: int) -> Response:
+        flag = access.flag_for_lead(request.user, slug, pk)
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        resolved = cast(dict[str, Any], given.validated_data)["resolved"]
+        by = access.person(request.user)
+        made = services.flag_resolve(flag=flag, by=by, now=timezone.now(), resolved=resolved)
+        return Response(FlagSerializer(made).data)

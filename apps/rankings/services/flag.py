@@ -1,0 +1,74 @@
+"""Flagging a pair for a lead, and resolving it. The person may answer the pair all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.core.services import audit
+from apps.labels.models import PairFlag
+from apps.labels.raters import rater_name
+from apps.rankings.models import Assignment
+from apps.rankings.services.vote import MAX_REASON, said_when
+from apps.samples.locks import comparisons_lock
+from prefloop.records import FLAG_REASONS
+from prefloop.types import PrefloopError
+
+
+class BadFlag(PrefloopError):
+    """An invalid flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    flag: PairFlag
+    created: bool
+
+
+def flag_create(
+    *, assignment: Assignment, reason: str, now: datetime, note: str = "", said_at: datetime | None = None
+) -> Flagged:
+    """Flag the pair that a person was given; it need not be theirs any more. The same open flag is stored once.
+
+    `said_at`: when they flagged it, if earlier than now (offline). Raises BadFlag.
+    """
+    if reason not in FLAG_REASONS:
+        raise BadFlag(f"reason must be one of {', '.join(FLAG_REASONS)}, not {reason!r}")
+    if len(note) > MAX_REASON:
+        raise BadFlag(f"a note has at most {MAX_REASON:,} characters")
+    user, note = assignment.holder, note.strip()
+    with transaction.atomic():
+        comparisons_lock([assignment.comparison_id])
+        mine = PairFlag.objects.filter(comparison=assignment.comparison_id, user=user, resolved_at=None)
+        same = mine.filter(reason=reason, note=note).first()
+        if same is not None:
+            return Flagged(same, created=False)
+        made = PairFlag.objects.create(
+            comparison_id=assignment.comparison_id,
+            user=user,
+            rater=rater_name(user, assignment.comparison),
+            reason=reason,
+            note=note,
+            at=said_when(said_at, now),
+        )
+    return Flagged(made, created=True)
+
+
+def flag_resolve(*, flag: PairFlag, by: User, now: datetime, resolved: bool = True) -> PairFlag:
+    """Resolve a flag, or open it again. Whoever is second changes nothing."""
+    with transaction.atomic():
+        rows = PairFlag.objects.filter(pk=flag.pk, resolved_at__isnull=resolved)
+        when, who = (now, by.username) if resolved else (None, "")
+        if rows.update(resolved_at=when, resolved_by=who):
+            audit(
+                actor=by,
+                verb="flag.resolve" if resolved else "flag.reopen",
+                target=f"comparison:{flag.comparison_id}",
+                project=flag.comparison.project,
+                data={"flag": flag.pk, "reason": flag.reason},
+            )
+    flag.refresh_from_db()
+    return flag
