@@ -1,9 +1,10 @@
 """Whether the desk gets slower with what is done: `python benchmarks/annotate_growth.py [--sizes 1000,100000]`.
 
-Projects of several sizes, 95 % of whose pairs are judged and voted on, are made by bulk insert; then `next`, a vote
-with the next pair, and the pages of an annotator and a lead are asked for in this process, without a network, and their
-seconds and statements are counted. Wanted: at the largest size at most 1.2 times the smallest's time, and a page in
-150 ms. SQLite, or with `DATABASE_URL` set whatever it names: a new database, which stays.
+Projects of several sizes are made by bulk insert: two judges have labelled every pair, and 95 % of the pairs are voted
+on and reviewed. Then `next`, a vote with the next pair, the pages of an annotator and a lead, and decisions in Review
+are asked for in this process, without a network, and their seconds and statements are counted. Wanted: at the largest
+size at most 1.2 times the smallest's time, and a page in 150 ms. SQLite, or with `DATABASE_URL` set whatever it names:
+a new database, which stays.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ CHUNK = 10_000
 
 
 def make(n: int, slug: str) -> None:
-    """Make a project of n pairs: all judged, 95 % of them voted on by an account, the rest with free seats."""
+    """Make a project of n pairs: all judged, 95 % of them voted on by an account and reviewed, the rest untouched.
+
+    Every tenth label is doubtful: the two orders, the judges, or people and judges disagree.
+    """
     from django.db import transaction
     from django.utils import timezone
 
     from apps.accounts.services import user_create
     from apps.core.bulk import rows_insert
-    from apps.labels.models import Judge, Preference, Verdict, Vote
+    from apps.labels.models import Judge, Override, Preference, Verdict, Vote
     from apps.labels.review_counts import review_counts_repair
     from apps.projects.models import Role
     from apps.projects.services import member_add, project_create
@@ -49,6 +53,9 @@ def make(n: int, slug: str) -> None:
     for role, user in people.items():
         member_add(project=project, user=user, role=role, actor=None)
     judge = Judge.objects.create(project=project, name="judge", kind="imported")
+    other = Judge.objects.create(project=project, name="other", kind="imported")
+    project.label_judge = judge.name
+    project.save(update_fields=["label_judge"])
     prompts = PromptSet.objects.create(project=project, name="prompts")
     voter, now = people[Role.ANNOTATOR], timezone.now()
     for start in range(0, n, CHUNK):
@@ -81,26 +88,42 @@ def make(n: int, slug: str) -> None:
                     for i, key in enumerate(compared)
                 ],
             )
-            votes = rows_insert(
-                Vote,
-                ("comparison_id", "assignment_id", "user_id", "rater", "choice", "order", "at"),
-                [
-                    (key, seat, voter.pk, voter.username, "first", "01", now)
-                    for key, seat in zip(compared[:n_done], seats[:n_done], strict=True)
-                ],
-            )
+            voting = [
+                (key, seat, voter.pk, voter.username, "second" if key % 40 == 3 else "first", "01", now)
+                for key, seat in zip(compared[:n_done], seats[:n_done], strict=True)
+            ]
+            names = ("comparison_id", "assignment_id", "user_id", "rater", "choice", "order", "at")
+            votes = rows_insert(Vote, names, voting)
+            reviewer = people[Role.LEAD]
+            decided = [
+                (key, judge.pk, reviewer.pk, reviewer.username, *said, "first", now)
+                for key in compared[:n_done]
+                for said in ([("override", "second")] if key % 8 == 2 else [("agree", "first")])
+            ]
+            names = ("comparison_id", "judge_id", "user_id", "rater", "kind", "choice", "judge_outcome", "at")
+            decisions = rows_insert(Override, names, decided)
             rows_insert(
                 Preference,
                 ("comparison_id", "outcome", "p_first", "source", "label_ids", "derived_at"),
                 [
-                    (key, "first", 1.0, "human", [f"vote:{vote}"], now)
-                    for key, vote in zip(compared[:n_done], votes, strict=True)
+                    (row[0], "second", 0.0, "override", [f"override:{decision}"], now)
+                    if row[4] == "override"
+                    else (row[0], voted[4], float(voted[4] == "first"), "human", [f"vote:{vote}"], now)
+                    for row, decision, voted, vote in zip(decided, decisions, voting, votes, strict=True)
                 ],
             )
             rows_insert(
                 Verdict,
                 ("judge_id", "comparison_id", "order", "state", "outcome", "p_first"),
-                [(judge.pk, key, order, "ok", "first", 0.8) for key in compared for order in ("01", "10")],
+                [
+                    (who, key, order, "ok", "first" if p > 0.5 else "second", p)
+                    for key in compared
+                    for who, p_01, p_10 in (
+                        (judge.pk, 0.8 + key % 19 / 100, 0.4 if key % 40 == 1 else 0.9),
+                        (other.pk, *((0.2, 0.1) if key % 40 == 2 else (0.7, 0.9))),
+                    )
+                    for order, p in (("01", p_01), ("10", p_10))
+                ],
             )
     counts_repair(project)
     review_counts_repair(project)
@@ -114,6 +137,8 @@ def measured(slug: str) -> Iterator[tuple[str, float, int]]:
 
     from apps.accounts.models import Scope, User
     from apps.accounts.services import token_create
+    from apps.projects.models import Project
+    from apps.rankings import selectors
 
     def asked(do: Callable[[], Any], repeats: int) -> tuple[float, int]:
         do()
@@ -145,11 +170,39 @@ def measured(slug: str) -> Iterator[tuple[str, float, int]]:
 
     yield "next", *asked(following, REPEATS)
     yield "vote with next", *asked(vote, REPEATS)
+    reviewed: list[int] = []
+
+    def decide() -> None:
+        row = waiting.pop(0)
+        reply = browser.post(
+            f"/p/{slug}/review/{row}/decide/", {"kind": "agree"}, headers={"accept": "application/json"}
+        )
+        assert reply.status_code == 200, reply.content[:200]
+        reviewed.append(row)
+
+    def undo() -> None:
+        reply = browser.post(f"/p/{slug}/review/undo/", headers={"accept": "application/json"})
+        assert reply.status_code == 200, reply.content[:200]
+
+    def following_detail() -> None:
+        reply = browser.get(f"/p/{slug}/review/{waiting.pop(0)}/?part=detail")
+        assert reply.status_code == 200, reply.status_code
+
+    browser = Client()
+    browser.force_login(lead)
+    project = Project.objects.get(slug=slug)
+    waiting = [item.comparison_id for item in selectors.review_queue(project, limit=3 * REPEATS)]
+    yield "review: next", *asked(following_detail, 10)
+    yield "review: decide", *asked(decide, 10)
+    yield "review: undo", *asked(undo, 5)
     for who, user, path in (
         ("desk", annotator, "annotate/"),
         ("overview", lead, ""),
         ("review", lead, "review/"),
+        ("review: done", lead, "review/?show=done"),
+        ("several", lead, "review/several/"),
         ("samples", lead, "samples/"),
+        ("samples: runs", lead, "samples/runs/"),
     ):
         browser = Client()
         browser.force_login(user)

@@ -362,6 +362,7 @@ def make_verdict(make_judge: Callable[..., Any]) -> Callable[..., Any]:
 def make_vote(db: None) -> Callable[..., Any]:
     """make_vote(comparison, "first", user=None, rater="", **fields): a blind vote of a person."""
     from apps.labels.models import Vote
+    from apps.labels.review_counts import reviews_settle
     from apps.rankings.services.counts import counted
     from apps.rankings.services.seats import seats_fill
 
@@ -370,6 +371,7 @@ def make_vote(db: None) -> Callable[..., Any]:
         fields.setdefault("order", "01")
         with counted(comparison.project_id, [comparison.pk]):
             made = Vote.objects.create(comparison=comparison, user=user, rater=rater, choice=choice, **fields)
+            reviews_settle([comparison.pk])
             seats_fill(comparison.project_id, [comparison.pk])
         return made
 

@@ -35,8 +35,7 @@ from apps.exchange.reading import (
 )
 from apps.labels.as_records import UNNAMED_JUDGE
 from apps.labels.models import Judge, Vote
-from apps.labels.review_counts import counts_add as review_counts_add
-from apps.labels.review_counts import tally as review_tally
+from apps.labels.review_counts import reviews_complete, reviews_settle
 from apps.labels.selectors import label_judge
 from apps.labels.services import preferences_derive
 from apps.projects.models import Project
@@ -167,18 +166,15 @@ def _bring(
         with in_transaction():
             known = _compared(found.additions)
             comparisons_lock(known)
-            before_them = review_tally(known)
             touched = writing.write_additions(found.additions, project=project, batch=batch, judges=judges)
             batch.added = _counts(found.additions)
             batch.ready = True
             batch.save(update_fields=["added", "ready"])
             preferences_derive(project=project, comparison_ids=touched, now=now)
-            seats_settle(project=project, comparison_ids=touched)
             new = list(Comparison.objects.filter(batch=batch).order_by("id").values_list("id", flat=True))
+            reviews_settle(known)
+            seats_settle(project=project, comparison_ids=touched)
             seats_of_new(project=project, comparison_ids=new)
-            changes = review_tally([*known, *new])
-            changes.subtract(before_them)
-            review_counts_add(changes)
             data = {"format": found.format, "sha256": found.sha256, "n_records": found.n_new}
             audit(
                 actor=created_by,
@@ -194,6 +190,7 @@ def _bring(
         raise
     progress(found.n_new, found.n_new, "deriving labels")
     _derive(project=project, before=before, now=now)
+    reviews_complete(project=project)
     return batch
 
 

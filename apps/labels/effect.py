@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from django.utils.translation import ngettext
 
+from apps.core.chunks import chunks
 from apps.labels.derive import derive, standing_override
-from apps.labels.models import Judge
-from apps.labels.selectors import events_of
+from apps.labels.models import Judge, ReviewCount
+from apps.labels.selectors import CHUNK, events_of
+from apps.labels.types import Events
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison, comparable
@@ -38,40 +40,55 @@ class OverrideEffect:
         return ", ".join(part for part in parts if part)
 
 
-def override_effect(
-    project: Project, *, judge: Judge | None, comparison_ids: Collection[int] | None = None
-) -> OverrideEffect:
-    """Compare the labels with and without people's corrections, for a project or for some of its comparisons."""
-    rows = Comparison.objects.filter(ready(), comparable(), project=project, overrides__isnull=False).distinct()
-    ids = list(rows.values_list("id", flat=True))
-    if comparison_ids is not None:
-        ids = sorted(set(ids) & set(comparison_ids))
+# what a decision changed, and the counts that it belongs to
+COUNTED = {
+    "agreed": ("n_reviewed",),
+    "same": ("n_reviewed", "n_overridden"),
+    "changed": ("n_reviewed", "n_overridden", "n_changed"),
+    "flipped": ("n_reviewed", "n_overridden", "n_changed", "n_flipped"),
+    "added": ("n_reviewed", "n_overridden", "n_changed", "n_added"),
+    "removed": ("n_reviewed", "n_overridden", "n_changed", "n_removed"),
+}
+EFFECTS = ("n_reviewed", "n_overridden", "n_changed", "n_flipped", "n_added", "n_removed")
+
+
+def effect_of(said: Events) -> str:
+    """Say what people's decision changed in one label: one of `COUNTED`, "" if there is no decision."""
+    decision = standing_override(said.overrides)
+    if decision is None:
+        return ""
+    agrees = said.judge is not None and (said.judge.judge, said.judge.outcome) == (decision.judge, decision.choice)
+    if decision.kind != "override" or agrees:
+        return "agreed"
+    label = derive(votes=said.votes, overrides=said.overrides, judge=said.judge)
+    if label is None or (label.replaced is not None and label.replaced.outcome == label.outcome):
+        return "same"
+    before, after = label.p_without_overrides, label.p_first
+    if before is None or after is None:
+        return "added" if after is not None else "removed" if before is not None else "changed"
+    return "flipped" if (before - 0.5) * (after - 0.5) < 0 else "changed"
+
+
+def override_effect(project: Project, *, judge: Judge | None, comparison_ids: Collection[int]) -> OverrideEffect:
+    """Compare the labels of some comparisons with and without people's corrections."""
+    ids = [
+        key
+        for part in chunks(sorted(set(comparison_ids)), CHUNK)
+        for key in Comparison.objects.filter(
+            ready(), comparable(), project=project, overrides__isnull=False, pk__in=part
+        )
+        .order_by("id")
+        .values_list("id", flat=True)
+        .distinct()
+    ]
     events = events_of(comparison_ids=ids, judge=judge)
-    decided = {key: standing_override(said.overrides) for key, said in events.items()}
     counts: Counter[str] = Counter()
-    for key, said in events.items():
-        decision = decided[key]
-        if decision is None:
-            continue
-        counts["reviewed"] += 1
-        agrees = said.judge is not None and (said.judge.judge, said.judge.outcome) == (decision.judge, decision.choice)
-        if decision.kind != "override" or agrees:
-            continue
-        counts["overridden"] += 1
-        label = derive(votes=said.votes, overrides=said.overrides, judge=said.judge)
-        if label is None or (label.replaced is not None and label.replaced.outcome == label.outcome):
-            continue
-        before, after = label.p_without_overrides, label.p_first
-        counts["changed"] += 1
-        if before is not None and after is not None:
-            counts["flipped"] += (before - 0.5) * (after - 0.5) < 0
-        counts["added"] += before is None and after is not None
-        counts["removed"] += before is not None and after is None
-    return OverrideEffect(
-        counts["reviewed"],
-        counts["overridden"],
-        counts["changed"],
-        counts["flipped"],
-        counts["added"],
-        counts["removed"],
-    )
+    for said in events.values():
+        counts.update(COUNTED.get(effect_of(said), ()))
+    return OverrideEffect(**{name: counts[name] for name in EFFECTS})
+
+
+def override_effect_kept(judge: Judge) -> OverrideEffect:
+    """Read what people's corrections changed in the labels of all comparisons that a judge labelled."""
+    kept = ReviewCount.objects.filter(judge=judge).values(*EFFECTS).first()
+    return OverrideEffect(**(kept or dict.fromkeys(EFFECTS, 0)))

@@ -125,7 +125,7 @@ def exclusion_create(
         raise PrefloopError(f"a reason has at most {MAX_REASON:,} characters")
     _known(project, rater)
     try:
-        with reviews_counted(_decided(project, rater)):
+        with reviews_counted(_reviewed(project, rater)):
             made = Exclusion.objects.create(project=project, rater=rater, since=since, reason=reason.strip(), by=by)
             _changed(made, verb="annotator.exclude", by=by, now=now)
     except IntegrityError as error:
@@ -135,15 +135,20 @@ def exclusion_create(
 
 def exclusion_lift(*, exclusion: Exclusion, by: User, now: datetime) -> None:
     """Undo an exclusion: what the person said counts again. Raises NotExcluded."""
-    with reviews_counted(_decided(exclusion.project, exclusion.rater)):
+    with reviews_counted(_reviewed(exclusion.project, exclusion.rater)):
         lifted = Exclusion.objects.filter(pk=exclusion.pk, lifted_at=None).update(lifted_at=now, lifted_by=by)
         if not lifted:
             raise NotExcluded(f"{exclusion.rater} is not excluded any more")
         _changed(exclusion, verb="annotator.include", by=by, now=now)
 
 
-def _decided(project: Project, rater: str) -> list[int]:
-    """Find the comparisons that a person decided on: whether they wait for a review may change."""
+def _reviewed(project: Project, rater: str) -> list[int]:
+    """Find the comparisons whose place in Review may change at once; where they are many, those that the person
+    decided on, which may wait again, and the job that derives the labels sees to the others.
+    """
+    touched = _touched(project, rater)
+    if len(touched) <= AT_ONCE:
+        return touched
     rows = Override.objects.filter(comparison__project=project, rater=rater).order_by("comparison")
     return list(rows.values_list("comparison_id", flat=True).distinct())
 

@@ -14,6 +14,8 @@ from django.db.models import Q
 from apps.core.models import TimeStamped
 from apps.jobs.models import JobGroup
 from apps.labels.pair_flags import PairFlag as PairFlag
+from apps.labels.review_models import ReviewCount as ReviewCount
+from apps.labels.review_models import ReviewItem as ReviewItem
 from apps.labels.types import BLIND
 from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
@@ -374,17 +376,3 @@ class Preference(models.Model):
     def is_human(self) -> bool:
         """Whether it comes from blind votes, which an annotator must not see before their own."""
         return self.source in BLIND
-
-
-class ReviewCount(models.Model):
-    """What a judge has labelled, and how much of it waits for a review (apps/labels/review_counts.py keeps it)."""
-
-    judge = models.OneToOneField(Judge, on_delete=models.CASCADE, related_name="review_count")
-    n_verdicts = models.IntegerField(default=0)
-    n_to_review = models.IntegerField(default=0)  # comparisons with a verdict of its that nobody has decided on
-
-    class Meta:
-        app_label = "judging"
-
-    def __str__(self) -> str:
-        return f"{self.judge_id}: {self.n_to_review} to review"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
@@ -212,9 +212,9 @@ def labels_derived(comparison_ids: Sequence[int], judge: Judge | None, with_over
     return labels
 
 
-def labels_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int, dict[Judge, JudgeLabel]]:
-    """Return the labels of this judge and of the others, without older versions of the same name."""
-    return labels_of_verdicts(verdicts_by_judge(comparison_ids, judge))
+def labels_by_judge(comparison_ids: Sequence[int]) -> dict[int, dict[Judge, JudgeLabel]]:
+    """Return every judge's label of these comparisons."""
+    return labels_of_verdicts(verdicts_by_judge(comparison_ids))
 
 
 def labels_of_verdicts(verdicts: dict[int, dict[int, list[Verdict]]]) -> dict[int, dict[Judge, JudgeLabel]]:
@@ -225,17 +225,18 @@ def labels_of_verdicts(verdicts: dict[int, dict[int, list[Verdict]]]) -> dict[in
     }
 
 
-def verdicts_by_judge(comparison_ids: Sequence[int], judge: Judge) -> dict[int, dict[int, list[Verdict]]]:
-    """Read the verdicts of this judge and of the other judges, older versions of the same name aside."""
+def labels_beside(judge: Judge, labels: Mapping[Judge, JudgeLabel]) -> dict[str, JudgeLabel]:
+    """Return what the other judges say, by name: the newest of the versions that labelled the comparison."""
+    newest = sorted(labels, key=lambda other: other.version)
+    return {other.name: labels[other] for other in newest if other.name != judge.name}
+
+
+def verdicts_by_judge(comparison_ids: Sequence[int]) -> dict[int, dict[int, list[Verdict]]]:
+    """Read every verdict on these comparisons, without the replies."""
     found: dict[int, dict[int, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
-    latest: dict[str, int] = {}
-    for row in Judge.objects.filter(project_id=judge.project_id).order_by("version"):
-        latest[row.name] = row.pk
-    latest[judge.name] = judge.pk
     fields = ("id", "judge_id", "comparison_id", "order", "state", "outcome", "p_first", "flags")
     for ids in chunks(comparison_ids, CHUNK):
-        rows = Verdict.objects.filter(comparison_id__in=ids, judge_id__in=latest.values()).only(*fields)
-        for verdict in rows:
+        for verdict in Verdict.objects.filter(among("comparison_id", ids)).only(*fields):
             found[verdict.comparison_id][verdict.judge_id].append(verdict)
     return found
 

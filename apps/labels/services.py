@@ -17,7 +17,8 @@ from apps.core.services import audit
 from apps.jobs.services import job_enqueue
 from apps.labels.derive import derive
 from apps.labels.models import Judge, JudgingRun, Override, Preference, Score, Verdict, Vote
-from apps.labels.review_counts import reviews_counted
+from apps.labels.review_counts import reviews_counted, reviews_settle
+from apps.labels.review_items import people_said
 from apps.labels.selectors import CHUNK, among, label_judge, labels_derived
 from apps.labels.types import Label, VoteEvent
 from apps.projects.models import Project
@@ -115,18 +116,22 @@ def vote_append(*, vote: Vote, now: datetime) -> Vote:
     """Append a person's vote, and derive the label anew. The caller has locked the comparison."""
     vote.save(force_insert=True)
     preferences_derive(project=vote.comparison.project, comparison_ids=[vote.comparison_id], now=now)
+    reviews_settle([vote.comparison_id])
     return vote
 
 
-def first_vote_append(*, vote: Vote, now: datetime) -> Vote:
+def first_vote_append(*, vote: Vote, now: datetime, judged: bool) -> Vote:
     """Append a person's vote on a comparison that has no other vote and no override, so that it is the label.
 
-    The caller has locked the comparison and knows that people may be asked about it.
+    The caller has locked the comparison and knows that people may be asked about it, and whether judges were
+    (`judged`).
     """
     vote.save(force_insert=True)
     label = derive(votes=[VoteEvent(vote.pk, vote.rater, vote.choice, vote.at or now)], overrides=(), judge=None)
     if label is not None:
         _preferences_write([_row(vote.comparison_id, label, now)])
+        if judged:
+            people_said(vote.comparison_id, label.outcome)
     return vote
 
 

@@ -1,4 +1,4 @@
-"""Deriving labels again, after new verdicts or the choice of another label judge."""
+"""Deriving labels, and what Review reads of them, again: after new verdicts or the choice of another label judge."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext, handler
+from apps.labels.review_counts import reviews_counted
 from apps.labels.services import preferences_derive
 from apps.projects.models import Project
 from apps.samples.models import Comparison
@@ -15,7 +16,9 @@ from apps.samples.models import Comparison
 
 @handler("labels.derive", queue="cpu")
 def derive(ctx: JobContext) -> dict[str, Any]:
-    """Derive the labels of `comparison_ids`, or of the whole project. Repeating it changes nothing."""
+    """Derive the labels of `comparison_ids`, or of the whole project, and their rows in Review. Repeating it changes
+    nothing.
+    """
     project = Project.objects.get(pk=ctx.project_id or 0)
     ids = ctx.payload.get("comparison_ids")
     if ids is None:
@@ -24,6 +27,22 @@ def derive(ctx: JobContext) -> dict[str, Any]:
     for part in chunks(ids, 1000):
         ctx.check()
         n_changed += preferences_derive(project=project, comparison_ids=list(part), now=timezone.now())
+        with reviews_counted(part):
+            pass
         n_done += len(part)
         ctx.progress(n_done, len(ids), "labels")
     return {"n_changed": n_changed}
+
+
+@handler("labels.review", queue="cpu")
+def review(ctx: JobContext) -> dict[str, Any]:
+    """Bring what Review reads of a whole project to what the labels say. Repeating it changes nothing."""
+    ids = list(Comparison.objects.filter(project=ctx.project_id or 0).order_by("id").values_list("id", flat=True))
+    n_done = 0
+    for part in chunks(ids, 1000):
+        ctx.check()
+        with reviews_counted(part):
+            pass
+        n_done += len(part)
+        ctx.progress(n_done, len(ids), "comparisons")
+    return {"n": len(ids)}

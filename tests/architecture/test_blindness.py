@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from apps.judging.models import Alignment
 from apps.labels.models import Override, Score, Verdict, Vote
+from apps.labels.review_counts import reviews_counted
 from apps.labels.services import preferences_derive
 from apps.samples.models import Exposure
 from prefloop.judging.examples import may_align
@@ -65,6 +66,8 @@ def world(project, make_prompt, make_completion, make_comparison, make_judge, se
     Vote.objects.create(comparison=pair, rater="torn", choice="tie", order="01")  # so that people split
     Vote.objects.create(comparison=pair, rater="a lead", choice="first", adjudication=True)
     Override.objects.create(comparison=pair, judge=judge, rater="someone", kind="override", choice="first")
+    with reviews_counted([pair.pk]):
+        pass
     for answer in answers:
         Score.objects.create(judge=judge, completion=answer, value=0.0)
     content = b'{"pair": 1}\n'
@@ -169,9 +172,11 @@ def ask(client, route, world):
     query = QUERIES.get(route, "")
     Exposure.objects.all().delete()
     decisions = list(Override.objects.all()) if route in UNDECIDED else []
-    Override.objects.filter(pk__in=[one.pk for one in decisions]).delete()
+    with reviews_counted([world.pair.pk]):
+        Override.objects.filter(pk__in=[one.pk for one in decisions]).delete()
     response = client.get(path_of(route, world) + (f"?{query}" if query else ""))
-    Override.objects.bulk_create(decisions)
+    with reviews_counted([world.pair.pk]):
+        Override.objects.bulk_create(decisions)
     return response.status_code, text_of(response), Exposure.objects.filter(comparison=world.pair).exists()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from apps.labels.models import Override, Preference
 from apps.labels.services import preferences_derive
+from apps.rankings import selectors
 from apps.samples.models import Exposure
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,10 +75,10 @@ def test_agree_override_undo_and_move_by_keyboard(page_for, bob, judged):
     page.locator("#override-reason").fill("far too long")
     page.keyboard.press("Escape")
     page.keyboard.press("o")
-    page.keyboard.press("2")
+    page.keyboard.press("3")  # no judge said so of any of them, whichever comes third
     moved(page, third)
     changed = Override.objects.get(comparison_id=third)
-    assert (changed.kind, changed.choice) == ("override", "second")
+    assert (changed.kind, changed.choice) == ("override", "tie")
     assert changed.reason == "Fell for length — far too long"
     assert Preference.objects.get(comparison_id=third).source == "override"
     strip = page.locator("[data-strip]").inner_text()
@@ -208,3 +209,24 @@ def test_a_decision_can_be_taken_back_after_a_reload_the_last_one_first(page_for
     page.keyboard.press("u")
     page.get_by_text("There is no decision of yours to take back here.").wait_for()
     assert [row.kind for row in Override.objects.order_by("id")] == ["agree"] * 2 + ["withdrawn"] * 2
+
+
+def test_the_next_pair_is_there_before_it_is_asked_for_and_the_list_goes_on(page_for, bob, judged, monkeypatch):
+    """Each pair is fetched once, ahead of its turn; after the last line the page goes on to what is left."""
+    monkeypatch.setattr(selectors.review_queue, "__kwdefaults__", {**selectors.review_queue.__kwdefaults__, "limit": 2})
+    page = page_for(bob)
+    fetched = []
+    page.on("request", lambda request: fetched.append(request.url) if "part=detail" in request.url else None)
+    with page.expect_response("**part=detail**"):
+        page.goto(REVIEW)
+    assert [f"/{judged[1].pk}/" in url for url in fetched] == [True]
+    assert page.locator("[data-row]").count() == 2
+    page.keyboard.press("Enter")
+    moved(page, judged[0].pk)
+    assert item(page) == judged[1].pk
+    assert len(fetched) == 1
+    page.keyboard.press("Enter")
+    page.wait_for_function("id => Number(document.querySelector('[data-item]')?.dataset.id) !== id", arg=judged[1].pk)
+    assert page.locator("[data-row]").count() == 2
+    assert Override.objects.count() == 2
+    assert "4 comparisons" in page.locator("[data-queue-count]").inner_text()

@@ -9,7 +9,8 @@ from datetime import datetime
 from apps.labels.models import Exclusion, Judge, Override, PairFlag, Preference, Verdict, Vote
 from apps.labels.selectors import counting_votes, decision_of, is_excluded, label_by
 from apps.labels.types import JudgeLabel
-from apps.rankings.selectors.review import Worth, quoted_spans, uncertainty
+from apps.labels.worth import Worth
+from apps.rankings.selectors.review import quoted_spans, uncertainty
 from apps.samples.models import Comparison
 from prefloop.records import FLAG_REASONS
 
@@ -86,7 +87,8 @@ def review_detail(comparison: Comparison, judge: Judge, *, with_people: bool = T
         said=mine,
         worth=why.get(comparison.pk),
         others=tuple(one for one in said if one.judge.pk != judge.pk),
-        votes=tuple(counting_votes().filter(comparison=comparison).order_by("id")),
+        # sorted here: to sort them by id, SQLite would walk every vote that there is
+        votes=tuple(sorted(counting_votes().filter(comparison=comparison).order_by(), key=lambda vote: vote.pk)),
         decision=decision_of(comparison),
         preference=Preference.objects.filter(comparison=comparison).first(),
         quotes=tuple(quotes),

@@ -8,7 +8,7 @@ from django.db.models.functions import Length
 
 from apps.core.chunks import chunks
 from apps.labels.models import Judge, Override
-from apps.labels.selectors import CHUNK, labels_by_judge, standing_decisions
+from apps.labels.selectors import CHUNK, labels_beside, labels_by_judge, standing_decisions
 from apps.samples.models import Comparison
 from prefloop.judging.doubt import LabelTraits, chance_wrong
 
@@ -38,13 +38,11 @@ def _traits(comparison_ids: Sequence[int], judge: Judge) -> dict[int, LabelTrait
         rows = Comparison.objects.filter(pk__in=part).values_list("id", Length("first__text"), Length("second__text"))
         lengths.update({key: (first, second) for key, first, second in rows})
     found = {}
-    for key, labels in labels_by_judge(comparison_ids, judge).items():
+    for key, labels in labels_by_judge(comparison_ids).items():
         own = labels.get(judge)
         if own is None or own.p_first is None or own.outcome is None:
             continue
-        others = [
-            label.outcome for other, label in labels.items() if other.pk != judge.pk and label.outcome is not None
-        ]
+        others = [label.outcome for label in labels_beside(judge, labels).values() if label.outcome is not None]
         against = sum(outcome != own.outcome for outcome in others) / len(others) if others else 0.0
         found[key] = LabelTraits(own.p_first, lengths[key], against)
     return found

@@ -4,43 +4,39 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.utils.translation import gettext as _
+from django.db.models import QuerySet
 
 from apps.accounts.models import User
 from apps.core.chunks import chunks
-from apps.labels.models import Judge, Verdict
+from apps.labels.models import Judge, ReviewCount, ReviewItem, Verdict
 from apps.labels.review_counts import n_waiting
+from apps.labels.review_items import share_of
+from apps.labels.review_models import DECIDED, TODO
 from apps.labels.selectors import (
     CHUNK,
     decisions_among,
     label_judge,
+    labels_beside,
     labels_of_verdicts,
     majorities,
     verdicts_by_judge,
 )
-from apps.labels.types import JudgeLabel
+from apps.labels.worth import ASKED, Worth, worth_against_people, worth_of
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.exposure import seen_among
 from apps.samples.models import Comparison, comparable
-from prefloop.judging.render import SUSPICIONS
-from prefloop.seeds import derive_seed
 
-NARROW = 0.25  # |p − ½| under which a label is a close call
 LETTER = {"first": "A", "second": "B", "tie": "Tie", "both_bad": "Both bad"}
+SHOWN = 50  # lines of the queue at once; the page goes on to the next ones by itself
+MOST_CONTESTED = 500
+_STATES = {False: (TODO,), True: (DECIDED,), None: (TODO, DECIDED)}
+_ITEM = ("comparison_id", "value", "code", "detail", "contested")
 _QUOTED = re.compile(r"[“\"«]([^“”\"«»\n]{3,200})[”\"»]|(?<!\w)['‘]([^'‘’\n]{3,200})['’](?!\w)")
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """How useful a person's review would be (higher first), and why, in words."""
-
-    value: float
-    reason: str
-    code: str  # orders | unreadable | flagged | people | judges | margin | sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,64 +56,22 @@ class QueueItem:
 def uncertainty(
     comparison_ids: Sequence[int], judge: Judge, seed: int = 0, *, without_people: Collection[int] = ()
 ) -> dict[int, Worth]:
-    """Say how much each label of the judge needs a person's review: for queues and for a loop's review gate.
+    """Say how much each label of the judge needs a person's review: for a loop's review gate and for one comparison.
 
-    In order: the judge's two orders disagree; its reply could not be read; an answer was flagged as addressing the
-    judge; people disagree; other judges disagree; a small margin |p − ½|; then the rest in an order drawn by `seed`, so
-    that its head is a random share. Comparisons without a verdict of the judge are left out, and people's votes on
-    those in `without_people` are ignored.
+    `seed` draws the order of those that nobody doubts, so that its head is a random share. Comparisons without a
+    verdict of the judge are left out, and people's votes on those in `without_people` are ignored.
     """
-    verdicts = verdicts_by_judge(comparison_ids, judge)
+    verdicts = verdicts_by_judge(comparison_ids)
     blind = set(without_people)
     people = majorities([key for key in comparison_ids if key not in blind])
     worth: dict[int, Worth] = {}
     for key, labels in labels_of_verdicts(verdicts).items():
-        by_judge = verdicts[key]
-        if judge.pk not in by_judge:
-            continue
-        others = {other: label for other, label in labels.items() if other.pk != judge.pk}
-        share = derive_seed(seed, "review", key) / 2**63
-        worth[key] = _worth(by_judge[judge.pk], labels.get(judge), others, people.get(key), share)
+        if judge.pk in verdicts[key]:
+            label, share = labels.get(judge), share_of(key, seed)
+            weighed = worth_of(verdicts[key][judge.pk], label, labels_beside(judge, labels), share)
+            contested = key in people and label is not None and people[key] != label.outcome
+            worth[key] = worth_against_people(weighed, label, share) if contested else weighed
     return worth
-
-
-def _worth(
-    verdicts: Sequence[Verdict],
-    label: JudgeLabel | None,
-    others: dict[Judge, JudgeLabel],
-    people: str | None,
-    share: float,
-) -> Worth:
-    if _orders_disagree(verdicts) or (label is not None and label.state == "inconsistent"):
-        return Worth(5 + share, _("orders disagree"), "orders")
-    if label is None or label.outcome is None:
-        return Worth(4 + share, _("no readable verdict"), "unreadable")
-    if any(SUSPICIONS & set(verdict.flags) for verdict in verdicts):
-        return Worth(3.5 + share / 100, _("an answer addresses the judge"), "flagged")
-    margin = None if label.p_first is None else abs(label.p_first - 0.5)
-    doubt = 0.0 if margin is None else 0.5 - margin
-    if people is not None and people != label.outcome:
-        return Worth(3 + doubt + share / 100, _("people say otherwise"), "people")
-    said = [(other, one.outcome) for other, one in others.items() if one.outcome is not None]
-    against = [other for other, outcome in said if outcome != label.outcome]
-    if against:
-        n_with = 1 + len(said) - len(against)
-        return Worth(2 + doubt + share / 100, _split(against, n_with), "judges")
-    if margin is not None and margin < NARROW:
-        return Worth(1 + doubt + share / 100, _("margin %(margin).2f") % {"margin": margin}, "margin")
-    return Worth(share, _("random check"), "sample")
-
-
-def _split(against: Sequence[Judge], n_with: int) -> str:
-    if len(against) == 1 and n_with == 1:
-        return _("%(judge)s disagrees") % {"judge": against[0].name}
-    return _("judges split %(with)d:%(against)d") % {"with": n_with, "against": len(against)}
-
-
-def _orders_disagree(verdicts: Sequence[Verdict]) -> bool:
-    """Whether one order was decided for one answer and the other for the other, whatever the order policy."""
-    sides = {v.order: v.outcome for v in verdicts if v.order and v.outcome in {"first", "second"}}
-    return len(set(sides.values())) > 1
 
 
 def review_judge(project: Project, name: str = "", *, comparison_ids: Sequence[int] = ()) -> Judge | None:
@@ -141,6 +95,12 @@ def review_judge(project: Project, name: str = "", *, comparison_ids: Sequence[i
     return spoken.order_by("-review_count__n_verdicts", "pk").first()
 
 
+def judges_to_review(project: Project) -> list[str]:
+    """Name the judges that have given verdicts."""
+    spoken = Judge.objects.filter(project=project, review_count__n_verdicts__gt=0)
+    return sorted(set(spoken.values_list("name", flat=True)))
+
+
 def _has_said(judge: Judge, comparison_ids: Sequence[int]) -> bool:
     return any(
         Verdict.objects.filter(judge=judge, comparison_id__in=ids).exists() for ids in chunks(comparison_ids, CHUNK)
@@ -162,53 +122,122 @@ def review_queue(
     judge: Judge | None = None,
     comparison_ids: Collection[int] | None = None,
     decided: bool | None = False,
-    seed: int = 0,
     viewer: User | None = None,
     with_people: bool = True,
+    limit: int = SHOWN,
 ) -> list[QueueItem]:
     """Comparisons with a judge's label, the most useful first, without held-out ones, whose labels are never trained
-    on.
+    on; at most `limit` of them.
 
     `comparison_ids` asks for just those, judged or not (a round's, for instance). `decided`: False leaves out those
     that somebody has decided, True keeps only them, None gives both. For a `viewer`, people's votes are shown only on
-    those that they were shown already, and never if `with_people` is False.
+    those that they were shown already, and never if `with_people` is False: of the `MOST_CONTESTED` that people
+    contradict and that are doubted most, those that they were shown come by that.
     """
     if judge is None:
         judge = review_judge(project)
     if judge is None:
         return []
-    rows = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False)
     if comparison_ids is None:
-        rows = rows.filter(pk__in=Verdict.objects.filter(judge=judge).values("comparison_id"))
+        worth = _worth_of_all(judge, decided, viewer, with_people=with_people, limit=limit)
     else:
-        rows = rows.filter(pk__in=set(comparison_ids))
-    ids = list(rows.order_by("id").values_list("id", flat=True))
-    decisions = decisions_among(ids)
-    if decided is not None:
-        ids = [key for key in ids if (key in decisions) == decided]
-    seen = set(ids) if viewer is None else seen_among(user=viewer, comparison_ids=ids)
-    worth = uncertainty(ids, judge, seed, without_people=[key for key in ids if not with_people or key not in seen])
-    prompts = _prompts(ids)
+        worth = _worth_of_some(project, judge, comparison_ids, decided, viewer, with_people=with_people)
+    first = sorted(worth, key=lambda key: (-worth[key].value, key))[:limit]
+    decisions, prompts = decisions_among(first), _prompts(first)
+    seen = set(first) if viewer is None else seen_among(user=viewer, comparison_ids=first)
     items = []
-    for key in ids:
+    for key in first:
         decision = decisions.get(key)
         said = ("", "") if decision is None else (decision.kind, decision.rater) if key in seen else ("decided", "")
-        items.append(QueueItem(key, prompts[key], worth.get(key) or Worth(0.0, _("asked for"), "sample"), *said))
-    return sorted(items, key=lambda item: (-item.worth.value, item.comparison_id))
+        items.append(QueueItem(key, prompts[key], worth[key], *said))
+    return items
 
 
-def n_to_review(project: Project, *, judge: Judge | None = None, comparison_ids: Collection[int] | None = None) -> int:
-    """How many comparisons `review_queue` has to review; for the project's own judge, the number in the rail."""
+def _worth_of_all(
+    judge: Judge, decided: bool | None, viewer: User | None, *, with_people: bool, limit: int
+) -> dict[int, Worth]:
+    """The worth of the first `limit` of a judge's labels, each state read in the order of its index."""
+    worth: dict[int, Worth] = {}
+    for state in _STATES[decided]:
+        rows = ReviewItem.objects.filter(judge=judge, state=state)
+        lifted: dict[int, Worth] = {}
+        if with_people:
+            contested = rows.filter(contested__isnull=False).order_by("-contested")
+            lifted = _lifted(contested.values_list(*_ITEM)[:MOST_CONTESTED], viewer)
+        plain = rows.order_by("-value", "comparison").values_list(*_ITEM)[: limit + len(lifted)]
+        worth |= {key: Worth(value, code, detail) for key, value, code, detail, _ in plain} | lifted
+    return worth
+
+
+def _worth_of_some(
+    project: Project,
+    judge: Judge,
+    comparison_ids: Collection[int],
+    decided: bool | None,
+    viewer: User | None,
+    *,
+    with_people: bool,
+) -> dict[int, Worth]:
+    worth: dict[int, Worth] = {}
+    for ids in chunks(_reviewable(project, comparison_ids), CHUNK):
+        wanted = set(ids)
+        if decided is not None:
+            decisions = decisions_among(ids)
+            wanted = {key for key in ids if (key in decisions) == decided}
+        rows: QuerySet[ReviewItem] = ReviewItem.objects.filter(judge=judge, comparison__in=wanted)
+        found = list(rows.values_list(*_ITEM))
+        worth |= dict.fromkeys(wanted, ASKED)
+        worth |= {key: Worth(value, code, detail) for key, value, code, detail, _ in found}
+        if with_people:
+            worth |= _lifted((row for row in found if row[-1] is not None), viewer)
+    return worth
+
+
+def _lifted(contested: Iterable[Sequence[Any]], viewer: User | None) -> dict[int, Worth]:
+    """The worth of labels that people contradict (rows of `_ITEM`), as far as the viewer was shown what they said."""
+    worth = {key: Worth(value, "people") for key, *_, value in contested if value is not None}
+    seen = set(worth) if viewer is None else seen_among(user=viewer, comparison_ids=worth)
+    return {key: worth[key] for key in seen}
+
+
+def least_doubted(judge: Judge, *, viewer: User, with_people: bool, limit: int) -> list[tuple[int, Worth]]:
+    """The labels that wait for a review and need it least, the surest first, without those that people contradict, as
+    far as the viewer was shown what they said.
+    """
+    rows = ReviewItem.objects.filter(judge=judge, state=TODO).exclude(outcome="")
+    found = list(rows.order_by("value", "-comparison").values_list(*_ITEM)[: 2 * limit])
+    lifted = _lifted((row for row in found if row[-1] is not None), viewer) if with_people else {}
+    sure = [(key, Worth(value, code, detail)) for key, value, code, detail, _ in found if key not in lifted]
+    return sure[:limit]
+
+
+def n_to_review(
+    project: Project,
+    *,
+    judge: Judge | None = None,
+    comparison_ids: Collection[int] | None = None,
+    decided: bool | None = False,
+) -> int:
+    """How many comparisons `review_queue` has in all; for the project's own judge, the number in the rail."""
     if judge is None:
         judge = review_judge(project)
     if judge is None:
         return 0
     if comparison_ids is None:
-        return n_waiting(judge)
-    asked = list(set(comparison_ids))
+        if decided is False:
+            return n_waiting(judge)
+        kept = ReviewCount.objects.filter(judge=judge).values_list("n_to_review", "n_decided").first() or (0, 0)
+        return kept[1] if decided else sum(kept)
+    ids = _reviewable(project, comparison_ids)
+    n_decided = 0 if decided is None else len(decisions_among(ids))
+    return n_decided if decided else len(ids) - n_decided
+
+
+def _reviewable(project: Project, comparison_ids: Collection[int]) -> list[int]:
+    """Those of the comparisons that can be reviewed at all."""
+    asked = sorted(set(comparison_ids))
     there = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False)
-    ids = [key for part in chunks(asked, CHUNK) for key in there.filter(pk__in=part).values_list("pk", flat=True)]
-    return len(ids) - len(decisions_among(ids))
+    return [key for part in chunks(asked, CHUNK) for key in there.filter(pk__in=part).values_list("pk", flat=True)]
 
 
 def _prompts(ids: Sequence[int]) -> dict[int, str]:

@@ -9,7 +9,7 @@ from random import Random
 from django.db import IntegrityError, connection, transaction
 
 from apps.accounts.models import User
-from apps.labels.models import Exclusion, Override, Vote
+from apps.labels.models import Exclusion, Override, ReviewItem, Vote
 from apps.labels.raters import rater_name
 from apps.labels.selectors import last_vote
 from apps.labels.services import first_vote_append, vote_append, vote_withdraw
@@ -150,6 +150,16 @@ class _Said:
     said_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A seat that was finished. `alone`: its comparison has no other vote and no override, and nobody of this name is
+    excluded; `judged`: Review has it.
+    """
+
+    alone: bool = False
+    judged: bool = True
+
+
 def _check(choice: str, reason: str, strength: str) -> None:
     if choice not in CHOICES:
         raise BadVote(f"choice must be one of {', '.join(CHOICES)}, not {choice!r}")
@@ -166,8 +176,8 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
     given, key = said.assignment, said.assignment.comparison_id
     comparisons_lock([key])
     skips = said.outcome == SKIPPED
-    if not skips and (alone := _finish(given, place)) is not None:
-        return _written(said, place, alone=alone)
+    if not skips and (found := _finish(given, place)) is not None:
+        return _written(said, place, found)
     with counted(given.project_id, [key]):
         if not skips or _finish(given, place) is None:
             held = Assignment.objects.get(pk=given.pk)
@@ -175,15 +185,15 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
                 again = _same_again(last_vote(given.comparison, given.holder), held, said.outcome, said.strength)
                 return Voted(again, created=False), None
             _take_back(held)
-        voted, answer = _written(said, place, alone=False)
+        voted, answer = _written(said, place, _Finished())
         if skips:
             seats_fill(given.project_id, [key])  # somebody else's, now
     return voted, replace(answer, counts=False)
 
 
-def _written(said: _Said, place: Place, *, alone: bool) -> tuple[Voted, Answer]:
-    """Write the vote. `alone`: the comparison has no other and no override, so that its label follows from this one."""
-    given, user = said.assignment, said.assignment.holder
+def _written(said: _Said, place: Place, found: _Finished) -> tuple[Voted, Answer]:
+    """Write the vote; the label of one that is alone follows from it."""
+    given, user, alone = said.assignment, said.assignment.holder, found.alone
     head = None if alone else last_vote(given.comparison, user)
     if head is not None and head.choice != "withdrawn":
         raise AlreadyAnswered("you have answered this comparison already; undo that first")
@@ -203,32 +213,31 @@ def _written(said: _Said, place: Place, *, alone: bool) -> tuple[Voted, Answer]:
         reason=said.reason.strip(),
         supersedes=head,
     )
-    append = first_vote_append if alone else vote_append
-    append(vote=vote, now=said.now)
+    if alone:
+        first_vote_append(vote=vote, now=said.now, judged=found.judged)
+    else:
+        vote_append(vote=vote, now=said.now)
     return Voted(vote, created=True), Answer(vote.rater, vote.seconds, vote.at or said.now)
 
 
-def _finish(given: Assignment, place: Place) -> bool | None:
-    """Finish a held seat by one conditional statement; None if it is not held, or its holder may not vote blind.
-
-    With it is returned whether the comparison has no other vote and no override, and nobody of this name is excluded.
-    """
+def _finish(given: Assignment, place: Place) -> _Finished | None:
+    """Finish a held seat by one conditional statement; None if it is not held, or its holder may not vote blind."""
     quote = connection.ops.quote_name
-    seats, votes, overrides, exposures, exclusions = (
-        quote(model._meta.db_table) for model in (Assignment, Vote, Override, Exposure, Exclusion)
-    )
+    models = (Assignment, Vote, Override, Exposure, Exclusion, ReviewItem)
+    seats, votes, overrides, exposures, exclusions, reviews = (quote(model._meta.db_table) for model in models)
     statement = (
         f"UPDATE {seats} SET state = 'done' WHERE id = %s AND state = 'open' AND NOT EXISTS "  # noqa: S608 - no value is in it
         f"(SELECT 1 FROM {exposures} e WHERE e.user_id = %s AND e.comparison_id = %s) RETURNING "
         f"NOT EXISTS (SELECT 1 FROM {votes} v WHERE v.comparison_id = %s) "
         f"AND NOT EXISTS (SELECT 1 FROM {overrides} o WHERE o.comparison_id = %s) AND NOT EXISTS "
-        f"(SELECT 1 FROM {exclusions} x WHERE x.project_id = %s AND x.rater = %s AND x.lifted_at IS NULL)"
+        f"(SELECT 1 FROM {exclusions} x WHERE x.project_id = %s AND x.rater = %s AND x.lifted_at IS NULL), "
+        f"EXISTS (SELECT 1 FROM {reviews} r WHERE r.comparison_id = %s)"
     )
     key = given.comparison_id
     with connection.cursor() as cursor:
-        cursor.execute(statement, [given.pk, given.user_id, key, key, key, given.project_id, place.rater])
+        cursor.execute(statement, [given.pk, given.user_id, key, key, key, given.project_id, place.rater, key])
         found = cursor.fetchone()
-    return None if found is None else bool(found[0])
+    return None if found is None else _Finished(bool(found[0]), bool(found[1]))
 
 
 def _take_back(late: Assignment) -> None:

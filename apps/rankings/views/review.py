@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.labels.effect import override_effect
+from apps.labels.effect import OverrideEffect, override_effect, override_effect_kept
 from apps.labels.models import Judge
 from apps.labels.selectors import decision_of, label_judge
 from apps.projects.models import Project, Role
@@ -28,7 +28,6 @@ from apps.samples.exposure import labels_shown
 from apps.samples.models import Comparison
 from prefloop.types import PrefloopError
 
-SHOWN = 200  # lines of the queue in the page; the rest is said in a number
 SHOW = ("todo", "done", "all")
 _DECIDED = {"todo": False, "done": True, "all": None}
 
@@ -148,34 +147,40 @@ def _queue_context(request: HttpRequest, project: Project, judge: Judge | None =
     show = show if show in SHOW else "todo"
     ids = _round_ids(request, project)
     user = access.person(request.user)
-    items = (
-        selectors.review_queue(
+    items: list[selectors.QueueItem] = []
+    n = 0
+    if judge is not None:
+        decided = _DECIDED[show]
+        items = selectors.review_queue(
             project,
             judge=judge,
             comparison_ids=ids,
-            decided=_DECIDED[show],
+            decided=decided,
             viewer=user,
             with_people=access.may_see_people(user, project),
         )
-        if judge
-        else []
-    )
-    names = Judge.objects.filter(project=project, verdicts__isnull=False).values_list("name", flat=True)
+        n = selectors.n_to_review(project, judge=judge, comparison_ids=ids, decided=decided)
     return {
         "project": project,
         "active": "review",
         "judge": judge,
-        "judge_names": sorted(set(names)),
+        "judge_names": selectors.judges_to_review(project),
         "show": show,
         "round_id": request.GET["round"] if ids is not None else "",
-        "items": items[:SHOWN],
-        "count_words": _count_words(len(items)),
-        "n_more": max(0, len(items) - SHOWN),
-        "effect": override_effect(project, comparison_ids=ids, judge=judge),
+        "items": items,
+        "count_words": _count_words(n),
+        "n_more": max(0, n - len(items)),
+        "effect": _effect(project, judge, ids),
         "filters": _filters(request),
         "may_adjudicate": (leads := access.may_see_people(user, project)),
         "n_flags": selectors.flags_of(project).count() if leads else 0,
     }
+
+
+def _effect(project: Project, judge: Judge | None, ids: Sequence[int] | None) -> OverrideEffect | None:
+    if ids is not None:
+        return override_effect(project, comparison_ids=ids, judge=judge)
+    return None if judge is None else override_effect_kept(judge)
 
 
 def _detail_context(request: HttpRequest, comparison: Comparison, judge: Judge) -> dict[str, Any]:
@@ -256,7 +261,7 @@ def _decided(
     decision = decision_of(comparison)
     ids = _round_ids(request, project)
     under_review = _judge(request, project)
-    effect = override_effect(project, comparison_ids=ids, judge=under_review)
+    effect = _effect(project, under_review, ids)
     n_left = selectors.n_to_review(project, judge=under_review, comparison_ids=ids)
     address = reverse("rankings:review-item", args=[project.slug, comparison.pk])
     body = {

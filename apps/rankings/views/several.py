@@ -41,21 +41,16 @@ def several(request: HttpRequest, slug: str) -> HttpResponse:
             said = ngettext("You agreed with %d label.", "You agreed with %d labels.", n) % n
             messages.success(request, said) if n else messages.info(request, _("Nothing was ticked."))
         return redirect(request.get_full_path())
-    queue = []
+    rows = []
+    n_more = 0
     if judge is not None:
         people = access.may_see_people(user, project)
-        queue = selectors.review_queue(project, judge=judge, viewer=user, with_people=people)
-    labels = judge_labels(comparison_ids=[item.comparison_id for item in queue], judge=judge) if judge else {}
-    clear = [(item, labels[item.comparison_id]) for item in reversed(queue) if item.comparison_id in labels]
-    shown = [(item, label) for item, label in clear if label.outcome is not None][:SHOWN]
-    texts = Comparison.objects.filter(pk__in=[item.comparison_id for item, _label in shown])
-    pairs = texts.select_related("prompt", "first", "second").in_bulk()
-    labels_shown(request, pairs)
-    context = {
-        "project": project,
-        "active": "review",
-        "judge": judge,
-        "rows": [(pairs[item.comparison_id], item, label) for item, label in shown],
-        "n_more": len(queue) - len(shown),
-    }
+        sure = selectors.least_doubted(judge, viewer=user, with_people=people, limit=SHOWN)
+        labels = judge_labels(comparison_ids=[key for key, _worth in sure], judge=judge)
+        texts = Comparison.objects.filter(pk__in=labels).select_related("prompt", "first", "second")
+        pairs = texts.defer("first__token_ids", "second__token_ids").in_bulk()
+        rows = [(pairs[key], worth, labels[key]) for key, worth in sure]
+        n_more = selectors.n_to_review(project, judge=judge) - len(rows)
+    labels_shown(request, [pair.pk for pair, *_label in rows])
+    context = {"project": project, "active": "review", "judge": judge, "rows": rows, "n_more": n_more}
     return render(request, "rankings/several.html", context)

@@ -2,8 +2,11 @@
 
 import { countInRail, signInLink, wordsOf } from "./annotate-pair-words.js";
 
+const FRESH_MS = 60_000; // how long a pair fetched ahead is shown as it was
+
 class ReviewQueue extends HTMLElement {
   connectedCallback() {
+    this.ahead = new Map(); // by row id: when it was fetched, and its text
     this.classList.add("is-scripted");
     this.words = wordsOf(this.querySelector("[data-words]"));
     this.pane = this.querySelector("[data-detail-pane]");
@@ -16,6 +19,7 @@ class ReviewQueue extends HTMLElement {
     on(this, "change", (event) => event.target.matches("[data-submit]") && event.target.form.requestSubmit());
     on(window, "popstate", () => location.reload());
     this.markQuotes();
+    this.fetchAhead();
   }
 
   disconnectedCallback() {
@@ -124,6 +128,7 @@ class ReviewQueue extends HTMLElement {
     this.count(reply.body);
     this.mark(row, reply.body.kind);
     if (next) await this.open(next);
+    else if (this.querySelector("[data-list]").dataset.more) return location.assign(this.dataset.queue);
     else {
       await this.load(location.href, row);
       this.notice(this.words.end);
@@ -141,6 +146,7 @@ class ReviewQueue extends HTMLElement {
     this.notice("");
     const row = this.rows.find((one) => one.dataset.id === String(reply.body.comparison));
     if (!row) return location.assign(reply.body.address); // decided in another queue, or before this page was loaded
+    this.ahead.delete(row.dataset.id);
     await this.open(row);
     this.count(reply.body);
     this.mark(row, reply.body.kind);
@@ -178,22 +184,44 @@ class ReviewQueue extends HTMLElement {
   }
 
   async load(href, row) {
-    const url = new URL(href, location.href);
-    url.searchParams.set("part", "detail");
     const asked = (this.asked = Symbol("load"));
-    if (!this.item && row) url.pathname = row.dataset.detail;
     try {
-      const response = await fetch(row ? new URL(row.dataset.detail + url.search, location.href) : url, { redirect: "manual" });
+      const text = await (this.fetchedAhead(row) ?? this.fetchDetail(href, row));
       if (asked !== this.asked) return false; // a later one was asked for meanwhile
-      if (!response.ok) throw new Error(String(response.status));
-      this.pane.innerHTML = await response.text();
+      this.pane.innerHTML = text;
       this.markQuotes();
       this.pane.focus({ preventScroll: true });
+      this.fetchAhead();
       return true;
     } catch {
       if (asked === this.asked) this.notice(this.words.unreached);
       return false;
     }
+  }
+
+  async fetchDetail(href, row) {
+    const url = new URL(href, location.href);
+    url.searchParams.set("part", "detail");
+    const response = await fetch(row ? new URL(row.dataset.detail + url.search, location.href) : url, { redirect: "manual" });
+    if (!response.ok) throw new Error(String(response.status));
+    return response.text();
+  }
+
+  // The pair after the one on the screen, so that a decision shows it at once.
+  fetchAhead() {
+    const rows = this.rows;
+    const next = this.item && rows[rows.indexOf(this.selected) + 1];
+    if (!next || this.ahead.has(next.dataset.id)) return;
+    const text = this.fetchDetail(next.href, next);
+    text.catch(() => this.ahead.delete(next.dataset.id)); // it is asked for again when it is opened
+    this.ahead.set(next.dataset.id, { text, at: Date.now() });
+  }
+
+  fetchedAhead(row) {
+    const held = row && this.ahead.get(row.dataset.id);
+    if (!held) return null;
+    this.ahead.delete(row.dataset.id);
+    return Date.now() - held.at < FRESH_MS ? held.text : null;
   }
 
   mark(row, kind) {

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from apps.core.models import AuditEvent
-from apps.labels.effect import OverrideEffect, override_effect
+from apps.labels.effect import OverrideEffect, override_effect, override_effect_kept
 from apps.labels.models import Override, Preference, Verdict, Vote
+from apps.labels.review_counts import reviews_counted
 from apps.labels.services import preferences_derive
 from apps.rankings import selectors, services
 
@@ -58,7 +59,8 @@ def test_the_queue_puts_the_most_telling_first_and_says_why(
     people = judged(0.9, 0.9)
     make_vote(people, "second")
     unreadable = judged(0.9, 0.9)
-    unreadable.verdicts.update(state="unparseable", outcome="", p_first=None)
+    with reviews_counted([unreadable.pk]):
+        unreadable.verdicts.update(state="unparseable", outcome="", p_first=None)
     queue = selectors.review_queue(project)
     assert [item.comparison_id for item in queue[:3]] == [orders.pk, unreadable.pk, people.pk]
     assert {item.comparison_id for item in queue[3:5]} == {against.pk, split.pk}
@@ -141,10 +143,12 @@ def test_what_overrides_changed_is_counted_against_the_labels_without_them(proje
     decide(added, judge, bob, choice="first")
     decide(removed, judge, bob, choice="both_bad")
     decide(agreed, judge, bob, kind="agree", choice="")
-    effect = override_effect(project, judge=selectors.review_judge(project))
+    effect = override_effect_kept(judge)
     assert effect == OverrideEffect(5, 3, 3, 1, 1, 1)
+    ids = [comparison.pk for comparison in (flipped, same, added, removed, agreed)]
+    assert effect == override_effect(project, judge=judge, comparison_ids=ids)
     assert effect.in_words == "1 flipped, 1 added, 1 taken out"
-    assert override_effect(project, judge=selectors.review_judge(project), comparison_ids=[same.pk]).n_changed == 0
+    assert override_effect(project, judge=judge, comparison_ids=[same.pk]).n_changed == 0
 
 
 @pytest.mark.parametrize(
