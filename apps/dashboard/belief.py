@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from apps.labels.models import Judge, Verdict
+from django.db.models import Sum
+
+from apps.labels.models import Judge, ReviewCount
 from apps.labels.selectors import label_judge
 from apps.projects.models import Project
 from apps.reports.figures import Figure, baselines
@@ -26,7 +28,8 @@ class Belief:
 
 
 def is_quick(project: Project) -> bool:
-    return not Verdict.objects.filter(judge__project=project)[INLINE : INLINE + 1].exists()
+    spoken = ReviewCount.objects.filter(judge__project=project).aggregate(n=Sum("n_verdicts"))
+    return (spoken["n"] or 0) <= INLINE
 
 
 def belief(project: Project, *, now: datetime) -> Belief | None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, F, Max
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from apps.accounts.models import User
+from apps.core.counting import counts_of_added
 from apps.core.models import AuditEvent
 from apps.dashboard.demos import seed_states
 from apps.jobs.models import Job
 from apps.jobs.selectors import running_jobs
-from apps.labels.models import Judge, Override, Verdict, Vote
-from apps.labels.selectors import standing_decisions
+from apps.labels.effect import override_effect_kept
+from apps.labels.models import Judge, ReviewCount, Vote
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, ready
-from apps.rankings.selectors import n_to_review, n_wanting
-from apps.samples.models import Completion
+from apps.rankings.models import Place
+from apps.rankings.selectors import n_to_review, n_wanting, review_judge
+from apps.samples.models import Comparison, Completion
 from apps.training.lineage.selectors import Gate, gate_of, loop_rows
 from apps.training.models import ACTIVE, Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.rounds.stages.base import Progress
@@ -58,11 +61,11 @@ def ring(project: Project, *, now: datetime) -> Ring:
             if station.is_lit:
                 key = STATION_OF_STAGE[Stage(station.key)]
                 lit[key] = (station.state, station.state_word, station.progress)
-    prompts = dict(_counts(Prompt.objects.filter(ready(), project=project), "split"))
+    counts = project_counts(project)
+    prompts = counts.prompts
     n_judges = Judge.objects.filter(project=project, retired_at=None).values("name").distinct().count()
-    n_votes = Vote.objects.filter(comparison__project=project, superseded_by__isnull=True).count()
-    overrides = standing_decisions().filter(comparison__project=project, kind="override")
-    n_overrides = overrides.exclude(choice=F("judge_outcome")).count()
+    reviewed = review_judge(project)
+    n_overrides = override_effect_kept(reviewed).n_overridden if reviewed is not None else 0
     n_runs = TrainingRun.objects.filter(project=project, output__isnull=False).count()
     n_measured = Round.objects.filter(loop__project=project, stage=Stage.DONE).exclude(result={}).count()
     held_out = prompts.get("eval", 0)
@@ -71,10 +74,10 @@ def ring(project: Project, *, now: datetime) -> Ring:
             "n": f"{held_out:,}"
         }),
         ("samples", _("Samples"), "samples", "samples/",
-         Completion.objects.filter(ready(), project=project).count(), _("answers"), ""),
-        ("judges", _("Judges"), "judges", "judges/", Verdict.objects.filter(judge__project=project).count(),
+         counts.n_answers, _("answers"), ""),
+        ("judges", _("Judges"), "judges", "judges/", counts.n_verdicts,
          _("verdicts"), ngettext("%(n)d judge", "%(n)d judges", n_judges) % {"n": n_judges}),
-        ("people", _("People"), "people", "annotate/", n_votes, _("votes"),
+        ("people", _("People"), "people", "annotate/", counts.n_votes, _("votes"),
          ngettext("%(n)d override", "%(n)d overrides", n_overrides) % {"n": n_overrides}),
         ("training", _("Training"), "bolt", "loops/", n_runs, ngettext("run", "runs", n_runs), ""),
         ("evaluation", _("Evaluation"), "graph", "policies/", n_measured,
@@ -105,8 +108,34 @@ def ring(project: Project, *, now: datetime) -> Ring:
     return Ring(stations, loop, round_)
 
 
-def _counts(rows: Any, field: str) -> list[tuple[str, int]]:
-    return list(rows.order_by().values_list(field).annotate(n=Count("pk")))
+@dataclass(frozen=True, slots=True)
+class ProjectCounts:
+    """What a project has. `prompts`: by split."""
+
+    prompts: Counter[str]
+    n_answers: int
+    n_verdicts: int
+    n_votes: int
+
+
+def project_counts(project: Project) -> ProjectCounts:
+    """Count prompts, answers, verdicts and votes, none of them twice."""
+    importing = ImportBatch.objects.filter(project=project, ready=False).exists()
+
+    def added(name: str, rows: QuerySet[Any], by: str) -> Counter[Any]:
+        return counts_of_added(f"overview:{project.pk}:{name}", rows, by, settled=not importing)
+
+    there = ready() if importing else Q()
+    ours = Exists(Comparison.objects.filter(pk=OuterRef("comparison"), project=project))
+    spoken = ReviewCount.objects.filter(judge__project=project).aggregate(n=Sum("n_verdicts"))
+    # each line of votes begins once, whatever replaced its beginning later
+    votes = added("votes", Vote.objects.filter(ours, supersedes__isnull=True), "adjudication")
+    return ProjectCounts(
+        prompts=added("prompts", Prompt.objects.filter(there, project=project), "split"),
+        n_answers=added("answers", Completion.objects.filter(there, project=project), "project").total(),
+        n_verdicts=spoken["n"] or 0,
+        n_votes=votes.total(),
+    )
 
 
 def review_path(gate: Gate) -> str:
@@ -314,18 +343,13 @@ def version(project: Project, user: User) -> str:
     rounds = list(
         Round.objects.filter(loop__project=project).order_by("-id").values_list("pk", "stage", "group_id")[:20]
     )
-    newest = [
-        model.objects.filter(**{path: project}).aggregate(last=Max("pk"))["last"]
-        for model, path in (
-            (Prompt, "project"),
-            (Completion, "project"),
-            (Verdict, "judge__project"),
-            (Vote, "comparison__project"),
-            (Override, "comparison__project"),
-            (ImportBatch, "project"),
-            (TrainingRun, "project"),
-        )
+    newest: list[Any] = [
+        model.objects.filter(project=project).aggregate(last=Max("pk"))["last"]
+        for model in (Prompt, Completion, ImportBatch, TrainingRun)
     ]
+    # what verdicts, decisions and votes change
+    newest += ReviewCount.objects.filter(judge__project=project).order_by("judge").values_list()
+    newest += Place.objects.filter(project=project).order_by("pk").values_list("pk", "n_open", "n_done")
     newest.append(AuditEvent.objects.filter(project_slug=project.slug).aggregate(last=Max("pk"))["last"])
     seeds = seed_states(project)
     shown = repr([user.pk, jobs, loops, rounds, newest, seeds])

@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Page
+from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from apps.core.paging import PagesAhead
 from apps.projects.models import Project
-from apps.prompts.models import Prompt, ready
+from apps.prompts.models import ImportBatch, Prompt, ready
 from apps.samples.models import Comparison, Completion, SamplingRun, comparable
 from apps.samples.progress import GroupProgress, group_progress_of
 
@@ -70,13 +72,21 @@ def recent_run_choices(project: Project) -> list[SamplingRun]:
 
 
 def model_names(project: Project) -> list[str]:
-    return list(
-        Completion.objects.filter(ready(), project=project)
-        .exclude(model_name="")
-        .order_by("model_name")
-        .values_list("model_name", flat=True)
-        .distinct()
+    """Name the models that answered, by one look into the index for each rather than one for each answer."""
+    table = connection.ops.quote_name(Completion._meta.db_table)
+    after = f"SELECT MIN(model_name) FROM {table} WHERE project_id = %s AND model_name > "  # noqa: S608 - no value is in it
+    statement = (
+        f"WITH RECURSIVE named(name) AS ({after} %s UNION ALL "  # noqa: S608 - nor here
+        f"SELECT ({after} named.name) FROM named WHERE named.name IS NOT NULL) "
+        "SELECT name FROM named WHERE name IS NOT NULL"
     )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [project.pk, "", project.pk])
+        names = [str(name) for (name,) in cursor.fetchall()]
+    if ImportBatch.objects.filter(project=project, ready=False).exists():
+        there = Completion.objects.filter(ready(), project=project)
+        names = [name for name in names if there.filter(model_name=name).exists()]
+    return sorted(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ def answered_prompts(
     """Return a page of the prompts with matching completions; their answers come from `page_groups`."""
     theirs = completions.order_by().filter(prompt_id=OuterRef("pk")).values("pk")
     prompts = Prompt.objects.filter(Exists(theirs), project=project).select_related("prompt_set").order_by("id")
-    return Paginator(prompts, size).get_page(page)
+    return PagesAhead(prompts, size).get_page(page)
 
 
 def page_groups(completions: QuerySet[Completion], prompts: Sequence[Prompt]) -> list[PromptAnswers]:
