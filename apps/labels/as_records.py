@@ -176,8 +176,8 @@ def _flags(pairs: dict[int, tuple[int, PairIndex]]) -> dict[int, list[RecordFlag
     for ids in chunks(list(pairs), 500):
         for row in PairFlag.objects.filter(comparison__in=ids).order_by("comparison__prompt_id", "id"):
             prompt, pair = pairs[row.comparison_id]
-            times = [written_time(at) if at else "" for at in (row.at, row.resolved_at)]
-            out[prompt].append(RecordFlag(row.rater, pair, row.reason, row.note, *times, row.resolved_by))
+            flagged, resolved = (written_time(at) if at else "" for at in (row.at, row.resolved_at))
+            out[prompt].append(RecordFlag(row.rater, pair, row.reason, row.note, flagged, resolved, row.resolved_by))
     return out
 
 

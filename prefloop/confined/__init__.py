@@ -2,7 +2,7 @@
 
 Parsing an untrusted file, configuration or template can need any amount of memory or time. So it runs in a process of
 its own, forked from one with only our modules in memory, no secrets in its environment and no data of other tasks
-(`prefloop.confined.nursery`). The process sets these limits for itself before it reads any input:
+(`prefloop.nursery`). The process sets these limits for itself before it reads any input:
 
 - memory: RLIMIT_AS, the address space, `memory_mb` above what the process has after its imports. It is the one memory
   limit that Linux enforces for a single process without rights of its own (RLIMIT_RSS does nothing); an allocation that
@@ -35,7 +35,7 @@ from typing import Any
 import orjson
 
 from prefloop.confined.child import BYTES, DEEP, END, HEAD, JSON, MB, MEMORY, READY, REFUSED
-from prefloop.confined.nursery import Forked
+from prefloop.confined.forked import Forked
 from prefloop.types import PrefloopError
 
 _PIPE_BYTES = 1 << 20

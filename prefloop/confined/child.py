@@ -19,6 +19,15 @@ READY, JSON, BYTES, END, REFUSED, MEMORY, DEEP, FAULT = b"S", b"J", b"B", b"E", 
 MB = 1 << 20
 
 
+def begin(task: dict[str, Any], files: list[int]) -> int:
+    """Serve a caller that reads and writes at the other ends of these two pipes; for the nursery that forked us."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    serve()
+    return 0
+
+
 def serve() -> None:
     """Receive one function, then calls to it until the caller closes the pipe."""
     source, out = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", 1 << 18)

@@ -22,9 +22,10 @@ from prefloop.confined import (
     ReaderFailed,
     TakesTooLong,
     call,
-    nursery,
+    forked,
     stream,
 )
+from prefloop.confined.forked import nursery
 from prefloop.types import PrefloopError
 from tests.prefloop import confined_functions as functions
 
@@ -148,7 +149,7 @@ def test_the_process_ends_when_the_caller_leaves() -> None:
 def test_it_knows_no_secret_and_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET_KEY", "a-canary")
     monkeypatch.setenv("DATABASE_URL", "postgres://a-canary")
-    nursery._close()  # the next is started with this environment around
+    nursery.close()  # the next is started with this environment around
     told = call(functions.surroundings)
     assert "canary" not in str(told["environment"]) + told["at_start"] + told["nursery_at_start"]
     assert "SECRET_KEY" not in told["at_start"] + told["nursery_at_start"]
@@ -163,7 +164,7 @@ def test_it_knows_no_secret_and_leaves_no_file(monkeypatch: pytest.MonkeyPatch, 
 def test_a_nursery_has_one_thread_and_no_file_but_its_sockets() -> None:
     """Whatever of ours was imported into it: a fork takes one thread along, and every open file."""
     modules = ["prefloop.formats.guarded", "prefloop.chat_templates.child", "prefloop.judging.rules.limited_child"]
-    nursery._close()  # other tests may have left helpers that stay, each with two files in the nursery
+    nursery.close()  # other tests may have left helpers that stay, each with two files in the nursery
     told = call(functions.surroundings, imports=[*modules, "pyarrow.parquet", "jsonschema"])
     assert told["nursery_threads"] == 1
     # null and control; the child's life as a socket and as a file to wait on; the pipes of no child
@@ -186,7 +187,7 @@ def test_what_a_child_started_ends_with_it() -> None:
 
 
 def test_a_child_that_closes_its_pipes_is_ended_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nursery, "_END_SECONDS", 0.3)
+    monkeypatch.setattr(forked, "_END_SECONDS", 0.3)
     before = time.monotonic()
     with pytest.raises(ReaderFailed):
         call(functions.hide)
@@ -259,10 +260,10 @@ def test_a_helper_goes_on_after_a_refusal_and_starts_again_after_a_limit() -> No
 def test_a_helper_goes_on_after_its_nursery_has_died() -> None:
     with Helper(functions.double) as helper:
         assert helper.ask(2) == 4
-        process = nursery._nursery
+        process = nursery.process
         assert process is not None
-        process.process.kill()
-        process.process.wait()
+        process.kill()
+        process.wait()
         assert helper.ask(3) == 6
 
 

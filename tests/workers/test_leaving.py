@@ -9,7 +9,8 @@ import pytest
 
 from apps.jobs.errors import JobCancelled, JobInterrupted
 from apps.jobs.models import Job, JobGroup
-from workers.handlers.training import SAVE_SECONDS, Grace, _grace, _is_saving, _kill, _leave
+from workers import training_process
+from workers.handlers.training import SAVE_SECONDS, Grace, _grace, _is_saving, _leave
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +35,7 @@ def test_a_process_that_does_not_listen_is_ended(tmp_path):
     assert process.poll() is None
     assert len(told) > 1
     assert all(0 < left <= 0.4 and saving for left, saving in told)
-    _kill(process)
+    training_process.kill(process)
     assert process.poll() is not None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,8 +28,9 @@ from prefloop.child_env import child_environment
 from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure
-from workers import processes
+from workers import training_process
 from workers.online import DatabaseLink
+from workers.training_process import TrainingProcess
 
 LOOK_SECONDS = 0.25
 CANCEL_SECONDS = 12.0  # to drop a step after SIGTERM, where a person waits for it to end
@@ -55,24 +55,19 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     log_path = directory / "train.log"
     link = DatabaseLink(run)
     link.tell()
-    command = [sys.executable, "-m", "prefloop.engine.train", str(directory)]
     with log_path.open("ab") as log, link.connection(check=ctx.check) as (told, ours):
         # it dies with this worker, so that the next one never meets a second writer
-        process = processes.start(
-            command if told is None else [*command, "--connection-from-stdin"],
-            stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+        process = training_process.start(
+            [str(directory), *(["--connection-from-stdin"] if told is not None else [])],
             env=child_environment(os.environ)
             | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", VARIABLE: str(settings.VAR_DIR)},
+            told=told,
+            log=log,
             pass_fds=() if ours is None else (ours.fileno(),),
         )
         if ours is not None:
             ours.close()  # it is the process's alone: where that ends, we see it closed
         try:
-            if process.stdin is not None and told is not None:
-                with suppress(BrokenPipeError), process.stdin:  # it may have ended already: its exit code says why
-                    process.stdin.write(told)
             _follow(ctx, link, process)
         except JobStop as stop:
             tell = None if isinstance(stop, JobFenced) else partial(_tell_leaving, ctx, run)
@@ -84,14 +79,14 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
             raise
         finally:
             if process.poll() is None:
-                _kill(process)
+                training_process.kill(process)
     _ingest(ctx, link)
     if process.returncode == EXIT_LEFT:
         # not asked by us: a service manager told every process at once, or a killed worker's process is still ending
         ctx.check()
         raise JobFailure(FailureClass.WORKER_LOST, "the training process was told to leave", retry=True)
     if process.returncode != EXIT_DONE:
-        raise _failure(directory, process.returncode, log_path)
+        raise _failure(directory, process.wait(), log_path)
     with ctx.fenced():
         link.ended()
     _register_kept(ctx, run, directory)
@@ -99,7 +94,7 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     return {"checkpoint": checkpoint.name, "steps": run.step}
 
 
-def _follow(ctx: JobContext, link: DatabaseLink, process: subprocess.Popen[bytes]) -> None:
+def _follow(ctx: JobContext, link: DatabaseLink, process: TrainingProcess) -> None:
     run = link.run
     phase: dict[str, Any] | None = None  # what the process is doing before its steps, or in a slow one
     look_at = 0.0
@@ -218,7 +213,7 @@ def _grace(stop: JobStop) -> Grace:
 
 
 def _leave(
-    process: subprocess.Popen[bytes],
+    process: TrainingProcess,
     *,
     grace: Grace,
     is_saving: Callable[[], bool] = lambda: False,
@@ -250,9 +245,3 @@ def _tell_leaving(ctx: JobContext, run: TrainingRun, left: float, saving: bool) 
     with suppress(JobFenced):
         words = f"stopping: the training process {doing}, at most {left:.0f} s more"
         ctx.progress(run.step, max(run.n_steps, run.step, 1), words)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
