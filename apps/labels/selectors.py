@@ -77,6 +77,28 @@ def last_decision(comparison: Comparison, user: User) -> Override | None:
     return Override.objects.filter(comparison=comparison, user=user, superseded_by__isnull=True).order_by("-id").first()
 
 
+def last_standing(events: QuerySet[Said], n: int, *, said: str) -> list[Said]:
+    """Give the last n of a person's events that were neither replaced nor withdrawn, the newest first.
+
+    `said`: the field that says `withdrawn`. Reads from the end, only as far as it has to: a join with what replaced
+    them makes PostgreSQL read them all.
+    """
+    replaced: set[int] = set()
+    found: list[int] = []
+    latest = events.order_by("-pk")
+    rows = list(latest.values_list("pk", "supersedes_id", said)[:_CHUNK])
+    while rows:
+        for pk, supersedes, what in rows:
+            if pk not in replaced and what != "withdrawn":
+                found.append(pk)
+            replaced.add(supersedes)
+        if len(found) >= n or len(rows) < _CHUNK:
+            break
+        rows = list(latest.filter(pk__lt=rows[-1][0]).values_list("pk", "supersedes_id", said)[:_CHUNK])
+    there = events.in_bulk(found[:n])
+    return [there[pk] for pk in found[:n]]
+
+
 def decision_of(comparison: Comparison) -> Override | None:
     """The current decision: the last that was neither replaced nor withdrawn, by anybody."""
     rows = standing_decisions().filter(comparison=comparison).select_related("judge")

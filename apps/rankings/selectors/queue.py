@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 
 from apps.accounts.models import User
 from apps.labels.models import Vote
-from apps.labels.selectors import standing_votes
+from apps.labels.selectors import last_standing, standing_votes
 from apps.projects.models import Project
 from apps.rankings.models import FREE, OPEN, Assignment, Place
 from apps.samples.exposure import seen_among, unseen_by
@@ -83,8 +83,8 @@ def history(*, project: Project, user: User) -> list[Vote]:
     """The person's last current decisions, latest first: those that can still be undone."""
     # the project by a condition rather than a join, which could begin with all of its comparisons
     here = Exists(Comparison.objects.filter(pk=OuterRef("comparison"), project=project))
-    rows = standing_votes().filter(here, user=user, assignment__isnull=False)
-    return list(rows.select_related("comparison__prompt", "assignment").order_by("-id")[:N_HISTORY])
+    rows = Vote.objects.filter(here, user=user, assignment__isnull=False, adjudication=False)
+    return last_standing(rows.select_related("comparison__prompt", "assignment"), N_HISTORY, said="choice")
 
 
 def n_wanting(*, project: Project, user: User, now: datetime) -> int:

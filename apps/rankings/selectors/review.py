@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.models import QuerySet
 
@@ -33,7 +32,7 @@ from apps.samples.models import Comparison, comparable
 
 LETTER = {"first": "A", "second": "B", "tie": "Tie", "both_bad": "Both bad"}
 SHOWN = 50  # lines of the queue at once; the page goes on to the next ones by itself
-MOST_CONTESTED = 500
+MOST_CONTESTED = 100
 _STATES = {False: (TODO,), True: (DECIDED,), None: (TODO, DECIDED)}
 _ITEM = ("comparison_id", "value", "code", "detail", "contested")
 _QUOTED = re.compile(r"[“\"«]([^“”\"«»\n]{3,200})[”\"»]|(?<!\w)['‘]([^'‘’\n]{3,200})['’](?!\w)")
@@ -163,7 +162,7 @@ def _worth_of_all(
         lifted: dict[int, Worth] = {}
         if with_people:
             contested = rows.filter(contested__isnull=False).order_by("-contested")
-            lifted = _lifted(contested.values_list(*_ITEM)[:MOST_CONTESTED], viewer)
+            lifted = _lifted(contested.values_list("comparison_id", "contested")[:MOST_CONTESTED], viewer)
         plain = rows.order_by("-value", "comparison").values_list(*_ITEM)[: limit + len(lifted)]
         worth |= {key: Worth(value, code, detail) for key, value, code, detail, _ in plain} | lifted
     return worth
@@ -189,13 +188,13 @@ def _worth_of_some(
         worth |= dict.fromkeys(wanted, ASKED)
         worth |= {key: Worth(value, code, detail) for key, value, code, detail, _ in found}
         if with_people:
-            worth |= _lifted((row for row in found if row[-1] is not None), viewer)
+            worth |= _lifted(((row[0], row[-1]) for row in found), viewer)
     return worth
 
 
-def _lifted(contested: Iterable[Sequence[Any]], viewer: User | None) -> dict[int, Worth]:
-    """The worth of labels that people contradict (rows of `_ITEM`), as far as the viewer was shown what they said."""
-    worth = {key: Worth(value, "people") for key, *_, value in contested if value is not None}
+def _lifted(contested: Iterable[tuple[int, float | None]], viewer: User | None) -> dict[int, Worth]:
+    """The worth of labels that people contradict, as far as the viewer was shown what they said."""
+    worth = {key: Worth(value, "people") for key, value in contested if value is not None}
     seen = set(worth) if viewer is None else seen_among(user=viewer, comparison_ids=worth)
     return {key: worth[key] for key in seen}
 
@@ -206,7 +205,7 @@ def least_doubted(judge: Judge, *, viewer: User, with_people: bool, limit: int) 
     """
     rows = ReviewItem.objects.filter(judge=judge, state=TODO).exclude(outcome="")
     found = list(rows.order_by("value", "-comparison").values_list(*_ITEM)[: 2 * limit])
-    lifted = _lifted((row for row in found if row[-1] is not None), viewer) if with_people else {}
+    lifted = _lifted(((row[0], row[-1]) for row in found), viewer) if with_people else {}
     sure = [(key, Worth(value, code, detail)) for key, value, code, detail, _ in found if key not in lifted]
     return sure[:limit]
 

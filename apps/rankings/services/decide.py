@@ -15,7 +15,7 @@ from apps.accounts.models import User
 from apps.core.services import audit
 from apps.labels.models import Judge, Override
 from apps.labels.raters import rater_name
-from apps.labels.selectors import decisions_among, judge_labels, last_decision
+from apps.labels.selectors import decisions_among, judge_labels, last_decision, last_standing
 from apps.labels.services import override_append
 from apps.projects.models import Project
 from apps.prompts.models import ready
@@ -156,15 +156,16 @@ def override_undo(*, project: Project, user: User, now: datetime) -> Override:
 
     Decisions that were made in one step are withdrawn in one step. Raises NoDecision.
     """
-    said = Override.objects.filter(superseded_by__isnull=True, comparison__project=project, user=user)
-    standing = said.exclude(kind="withdrawn").select_related("comparison").order_by("-id")
-    for last in standing[:_TRIES]:  # one that is taken back in another tab meanwhile gives way to the one before it
+    said = Override.objects.filter(comparison__project=project, user=user).select_related("comparison")
+    # one that is taken back in another tab meanwhile gives way to the one before it
+    for last in last_standing(said, _TRIES, said="kind"):
         with suppress(NoDecision):
             taken = override_withdraw(comparison=last.comparison, user=user, now=now)
             if last.together:
-                for other in standing.filter(together=last.together):
-                    with suppress(NoDecision):
-                        override_withdraw(comparison=other.comparison, user=user, now=now)
+                for other in last_standing(said, 2 * MOST_TOGETHER, said="kind"):
+                    if other.together == last.together:
+                        with suppress(NoDecision):
+                            override_withdraw(comparison=other.comparison, user=user, now=now)
             return taken
     raise NoDecision
 
