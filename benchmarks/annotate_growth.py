@@ -46,6 +46,7 @@ def make(n: int, slug: str) -> None:
     from apps.prompts.models import Prompt, PromptSet
     from apps.rankings.models import Assignment
     from apps.rankings.services.counts import counts_repair
+    from apps.rankings.services.seats import seats_weigh
     from apps.samples.models import Comparison, Completion
 
     project = project_create(name=slug, slug=slug, owner=None)
@@ -127,6 +128,8 @@ def make(n: int, slug: str) -> None:
             )
     counts_repair(project)
     review_counts_repair(project)
+    with transaction.atomic():
+        seats_weigh(list(Assignment.objects.filter(project=project, user=None).values_list("comparison", flat=True)))
 
 
 def measured(slug: str) -> Iterator[tuple[str, float, int]]:
@@ -170,31 +173,6 @@ def measured(slug: str) -> Iterator[tuple[str, float, int]]:
 
     yield "next", *asked(following, REPEATS)
     yield "vote with next", *asked(vote, REPEATS)
-    reviewed: list[int] = []
-
-    def decide() -> None:
-        row = waiting.pop(0)
-        reply = browser.post(
-            f"/p/{slug}/review/{row}/decide/", {"kind": "agree"}, headers={"accept": "application/json"}
-        )
-        assert reply.status_code == 200, reply.content[:200]
-        reviewed.append(row)
-
-    def undo() -> None:
-        reply = browser.post(f"/p/{slug}/review/undo/", headers={"accept": "application/json"})
-        assert reply.status_code == 200, reply.content[:200]
-
-    def following_detail() -> None:
-        reply = browser.get(f"/p/{slug}/review/{waiting.pop(0)}/?part=detail")
-        assert reply.status_code == 200, reply.status_code
-
-    browser = Client()
-    browser.force_login(lead)
-    project = Project.objects.get(slug=slug)
-    waiting = [item.comparison_id for item in selectors.review_queue(project, limit=3 * REPEATS)]
-    yield "review: next", *asked(following_detail, 10)
-    yield "review: decide", *asked(decide, 10)
-    yield "review: undo", *asked(undo, 5)
     for who, user, path in (
         ("desk", annotator, "annotate/"),
         ("overview", lead, ""),
@@ -211,7 +189,30 @@ def measured(slug: str) -> Iterator[tuple[str, float, int]]:
             reply = browser.get(f"/p/{slug}/{path}")
             assert reply.status_code == 200, (path, reply.status_code)
 
-        yield who, *asked(page, 5)
+        yield who, *asked(page, 9)
+
+    def decide() -> None:
+        row = waiting.pop(0)
+        reply = browser.post(
+            f"/p/{slug}/review/{row}/decide/", {"kind": "agree"}, headers={"accept": "application/json"}
+        )
+        assert reply.status_code == 200, reply.content[:200]
+
+    def undo() -> None:
+        reply = browser.post(f"/p/{slug}/review/undo/", headers={"accept": "application/json"})
+        assert reply.status_code == 200, reply.content[:200]
+
+    def following_detail() -> None:
+        reply = browser.get(f"/p/{slug}/review/{waiting.pop(0)}/?part=detail")
+        assert reply.status_code == 200, reply.status_code
+
+    browser = Client()
+    browser.force_login(lead)
+    project = Project.objects.get(slug=slug)
+    waiting = [item.comparison_id for item in selectors.review_queue(project, limit=3 * REPEATS)]
+    yield "review: next", *asked(following_detail, 10)
+    yield "review: decide", *asked(decide, 10)
+    yield "review: undo", *asked(undo, 5)
 
 
 def inside(sizes: list[int]) -> list[dict[str, Any]]:

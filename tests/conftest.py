@@ -188,6 +188,7 @@ def make_project(db: None) -> Callable[..., Any]:
 
     def make(slug: str = "", *, owner: Any = None, **fields: Any) -> Any:
         slug = slug or f"project-{next(_numbers)}"
+        fields.setdefault("random_share", 0)  # pairs that nobody judged come in the order of their ids
         project = Project.objects.create(slug=slug, name=fields.pop("name", slug.replace("-", " ").title()), **fields)
         if owner is not None:
             Membership.objects.create(project=project, user=owner, role="owner")

@@ -112,12 +112,13 @@ def _rounds(project: Project, ids: Ints) -> tuple[tuple[str, ...], Ints]:
     return tuple(names[code] for code in order), out
 
 
-def votes_of(project: Project, pairs: Pairs) -> Said:
+def votes_of(project: Project, pairs: Pairs, *, unchosen: bool = False) -> Said:
     """Fetch each person's last blind vote on each comparison, unless it was withdrawn or does not count (an excluded
-    person's); by item, then rater.
+    person's); by item, then rater. `unchosen`: without votes on pairs that were chosen by what judges said of them.
     """
+    votes = current_votes(project)
     rows = fetch(
-        current_votes(project),
+        votes.exclude(by_chance=False) if unchosen else votes,
         item=(int, "comparison_id"),
         rater=(str, "rater"),
         outcome=(OUTCOME_RANGE, coded("choice", OUTCOME_CODES, default=SKIP)),
@@ -193,11 +194,16 @@ def places(pairs: Pairs, ids: Ints) -> tuple[Ints, Ints]:
 
 
 def agreement_columns(
-    project: Project, names: Mapping[int, str], *, pairs: Pairs | None = None, verdicts: Said | None = None
+    project: Project,
+    names: Mapping[int, str],
+    *,
+    pairs: Pairs | None = None,
+    verdicts: Said | None = None,
+    unchosen: bool = False,
 ) -> AgreementColumns:
-    """Code a project for the agreement report; `names` gives the judges' names by id."""
+    """Code a project for the agreement report. `names` gives the judges' names by id; `unchosen` as in `votes_of`."""
     pairs = pairs_of(project) if pairs is None else pairs
-    votes = votes_of(project, pairs)
+    votes = votes_of(project, pairs, unchosen=unchosen)
     verdicts = _measured(project, pairs, verdicts_of(project, pairs) if verdicts is None else verdicts)
     present = _distinct(verdicts.who)
     judges = sorted({names[key] for key in present.tolist()})

@@ -243,6 +243,8 @@ class Vote(TimeStamped):
     guideline = models.CharField(max_length=40, blank=True)  # the version that was on the screen
     reason = models.TextField(blank=True)
     adjudication = models.BooleanField(default=False)  # given seeing the votes of people who split; never a blind one
+    # whether the pair was drawn at random, rather than chosen because judges doubt it; None: neither, or not known
+    by_chance = models.BooleanField(null=True)
     # where this vote is what a ranking says of the pair, and was not given by itself
     ranking = models.ForeignKey("Ranking", null=True, on_delete=models.CASCADE, related_name="votes", db_index=False)
     supersedes = models.OneToOneField("self", null=True, on_delete=models.PROTECT, related_name="superseded_by")

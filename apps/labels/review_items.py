@@ -14,6 +14,7 @@ from django.db.models import Case, F, Q, When
 
 from apps.core.bulk import rows_insert
 from apps.core.chunks import chunks
+from apps.core.listeners import Listeners
 from apps.labels.derive import majority, standing_override, vote_of_each
 from apps.labels.effect import COUNTED, effect_of
 from apps.labels.models import Judge
@@ -52,6 +53,8 @@ class Row(NamedTuple):
 
 
 FIELDS = Row._fields
+# told which comparisons, locked, a review of some judge's label is worth for another reason than before
+WORTH_CHANGED: Listeners[[Sequence[int]]] = Listeners()
 Keyed = dict[tuple[int, int], Row]  # by comparison and judge
 
 
@@ -130,9 +133,17 @@ def rows_settle(comparison_ids: Sequence[int]) -> Counts:
         gone = [pk for whose, (pk, _) in kept.items() if whose not in wanted]
         if gone:
             ReviewItem.objects.filter(pk__in=gone).delete()
+        weighed = {key for (key, judge), row in wanted.items() if _code(kept.get((key, judge))) != row.code}
+        weighed |= {key for key, judge in kept if (key, judge) not in wanted}
+        if weighed:
+            WORTH_CHANGED.tell(sorted(weighed))
         changes.update(counts_of(wanted.items()))
         changes.subtract(counts_of((whose, row) for whose, (_, row) in kept.items()))
     return changes
+
+
+def _code(kept: tuple[int, Row] | None) -> str:
+    return "" if kept is None else kept[1].code
 
 
 def counts_of(rows: Iterable[tuple[tuple[int, int], Row]]) -> Counts:

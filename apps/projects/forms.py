@@ -47,6 +47,16 @@ class LabelPolicyForm(forms.Form):
         required=False,
         help_text=_("Otherwise only leads, engineers and owners may."),
     )
+    random_share = forms.IntegerField(
+        label=_("Random share of the pairs to annotate, in %"),
+        required=False,  # empty: as it is
+        min_value=0,
+        max_value=100,
+        help_text=_(
+            "The other pairs come by worth: first those on which judges disagree, then close calls. Figures about "
+            "judges are fair only on pairs that were drawn at random, so some are needed."
+        ),
+    )
 
 
 class GuidelineForm(forms.Form):

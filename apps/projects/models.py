@@ -26,6 +26,7 @@ class Project(TimeStamped):
     world = models.CharField(max_length=40, blank=True)  # "letters" where a known truth exists, else empty
     votes_per_comparison = models.PositiveSmallIntegerField(default=1)
     annotators_may_override = models.BooleanField(default=True)
+    random_share = models.PositiveSmallIntegerField(default=20)  # per cent of the pairs that Annotate gives at random
     # how the judges' labels become one where no person has spoken (DESIGN 3)
     label_judge = models.CharField(max_length=120, blank=True)
 

@@ -24,7 +24,7 @@ from prefloop.types import PrefloopError
 
 INVITATION_LIFETIME = timedelta(days=7)
 MAX_VOTES = 25
-WANTED_VOTES_CHANGED: Listeners[[Project]] = Listeners()
+SEATS_WANTED_CHANGED: Listeners[[Project]] = Listeners()
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -84,24 +84,39 @@ def project_update(*, project: Project, actor: User | None, name: str, descripti
 
 
 def label_policy_set(
-    *, project: Project, actor: User | None, votes_per_comparison: int, annotators_may_override: bool
+    *,
+    project: Project,
+    actor: User | None,
+    votes_per_comparison: int,
+    annotators_may_override: bool,
+    random_share: int | None = None,
 ) -> None:
-    """Set how many people vote on a comparison, and whether annotators may override judges."""
+    """Set how many people vote on a comparison, whether annotators may override judges, and which share of the pairs,
+    in per cent, is given at random (None: as it is).
+    """
+    share = project.random_share if random_share is None else random_share
     if not 1 <= votes_per_comparison <= MAX_VOTES:
         raise ProjectRefused(f"Votes for each comparison must be between 1 and {MAX_VOTES}.")
+    if not 0 <= share <= 100:
+        raise ProjectRefused("The random share must be between 0 and 100 %.")
     with transaction.atomic():
-        changes_votes = project.votes_per_comparison != votes_per_comparison
+        changes_seats = (project.votes_per_comparison, project.random_share) != (votes_per_comparison, share)
         project.votes_per_comparison = votes_per_comparison
         project.annotators_may_override = annotators_may_override
-        project.save(update_fields=["votes_per_comparison", "annotators_may_override"])
-        if changes_votes:
-            WANTED_VOTES_CHANGED.tell(project)
+        project.random_share = share
+        project.save(update_fields=["votes_per_comparison", "annotators_may_override", "random_share"])
+        if changes_seats:
+            SEATS_WANTED_CHANGED.tell(project)
         audit(
             actor=actor,
             verb="project.label_policy",
             target=f"project:{project.slug}",
             project=project,
-            data={"votes_per_comparison": votes_per_comparison, "annotators_may_override": annotators_may_override},
+            data={
+                "votes_per_comparison": votes_per_comparison,
+                "annotators_may_override": annotators_may_override,
+                "random_share": share,
+            },
         )
 
 

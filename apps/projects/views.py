@@ -84,6 +84,7 @@ def _settings_page(request: HttpRequest, project: Project, *, status: int = 200,
             initial={
                 "votes_per_comparison": project.votes_per_comparison,
                 "annotators_may_override": project.annotators_may_override,
+                "random_share": project.random_share,
             }
         ),
         "guideline": current,

@@ -13,9 +13,10 @@ class RankingsConfig(AppConfig):
         from django.utils import timezone
 
         from apps.core.shell import register_count
-        from apps.projects.services import WANTED_VOTES_CHANGED
+        from apps.labels.review_items import WORTH_CHANGED
+        from apps.projects.services import SEATS_WANTED_CHANGED
         from apps.rankings import selectors
-        from apps.rankings.services.seats import comparisons_made, labels_seen, wanted_votes_changed
+        from apps.rankings.services.seats import comparisons_made, labels_seen, seats_wanted_changed, seats_weigh
         from apps.samples.exposure import register_recorder
         from apps.samples.services import COMPARISONS_MADE
 
@@ -26,7 +27,8 @@ class RankingsConfig(AppConfig):
             return selectors.n_to_review(project) if project is not None else 0
 
         COMPARISONS_MADE.register(comparisons_made)
-        WANTED_VOTES_CHANGED.register(wanted_votes_changed)
+        SEATS_WANTED_CHANGED.register(seats_wanted_changed)
+        WORTH_CHANGED.register(seats_weigh)
         register_recorder(labels_seen)
         register_count("annotate", annotate)
         register_count("review", review)

@@ -12,8 +12,15 @@ from apps.projects.models import Project
 from apps.samples.models import Comparison
 
 FREE, OPEN, DONE, EXPIRED = "free", "open", "done", "expired"
-MEASURING, ORDINARY = 0, 1
-PRIORITIES = (MEASURING, ORDINARY)  # the order in which seats are given; within one, by id
+# The lanes of the queue. `CHANCE` has the random share of a project's pairs, the others go by what judges said:
+# they disagree, with each other or with themselves; they are unsure; nobody was asked; they are sure.
+MEASURING, ORDINARY, CHANCE, DISPUTED, CLOSE, SURE = range(6)
+BY_WORTH = (DISPUTED, CLOSE, ORDINARY, SURE)
+
+
+def lanes(*, by_chance: bool) -> tuple[int, ...]:
+    """The order in which seats are given, within a lane by id: in the random share of all draws by chance first."""
+    return (MEASURING, CHANCE, *BY_WORTH) if by_chance else (MEASURING, *BY_WORTH, CHANCE)
 
 
 class Assignment(TimeStamped):
@@ -31,7 +38,7 @@ class Assignment(TimeStamped):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="assignments", db_index=False
     )
-    priority = models.PositiveSmallIntegerField(default=ORDINARY)  # one of PRIORITIES
+    priority = models.PositiveSmallIntegerField(default=ORDINARY)  # its lane
     order = models.CharField(max_length=2, blank=True)  # "01": the canonical first is shown left
     lease_until = models.DateTimeField(null=True)
     guideline = models.CharField(  # the version that went with the pair when it was last given
@@ -65,6 +72,11 @@ class Assignment(TimeStamped):
 
     def __str__(self) -> str:
         return f"assignment {self.pk}"
+
+    @property
+    def by_chance(self) -> bool | None:
+        """Whether the pair is of the random share, rather than chosen by what judges said of it; None: neither."""
+        return {CHANCE: True, DISPUTED: False, CLOSE: False, SURE: False}.get(self.priority)
 
     @property
     def holder(self) -> User:

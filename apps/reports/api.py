@@ -27,14 +27,28 @@ class AgreementReport(APIView):
 
     class InputSerializer(serializers.Serializer[Any]):
         seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=_MAX_SEED)
+        votes = serializers.ChoiceField(
+            [services.ALL_VOTES, services.UNCHOSEN], required=False, default=services.ALL_VOTES
+        )
 
-    @extend_schema(parameters=[OpenApiParameter("seed", int)], responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("seed", int),
+            OpenApiParameter(
+                "votes",
+                enum=[services.ALL_VOTES, services.UNCHOSEN],
+                description="random leaves out votes on pairs that were chosen by what judges said of them",
+            ),
+        ],
+        responses={200: OpenApiTypes.OBJECT},
+    )
     def get(self, request: Request, slug: str) -> Response:
         project = access.project_for_reports(request.user, slug)
         given = self.InputSerializer(data=request.query_params)
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
-        return Response(services.agreement_report(project=project, seed=values["seed"]))
+        unchosen = values["votes"] == services.UNCHOSEN
+        return Response(services.agreement_report(project=project, seed=values["seed"], unchosen=unchosen))
 
 
 class LeaderboardReport(APIView):

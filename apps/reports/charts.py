@@ -80,14 +80,16 @@ def ladder(report: dict[str, Any], base: Baselines) -> Sizes:
     )
 
 
-def confusion(judge: dict[str, Any], *, path: str) -> tuple[SafeString, list[str], list[tuple[str, list[int]]]]:
+def confusion(
+    judge: dict[str, Any], *, path: str, kept: dict[str, str]
+) -> tuple[SafeString, list[str], list[tuple[str, list[int]]]]:
     """Draw truth against the judge's labels, over the outcomes that occur; each cell links to its pairs."""
     table = judge["confusion"]
     used = [o for o in OUTCOMES if any(table[o].values()) or any(table[t][o] for t in OUTCOMES)] or list(OUTCOMES[:2])
     counts = [[table[t][o] for o in used] for t in used]
     words = [WORDS[o] for o in used]
     links = [
-        [f"{path}?{urlencode({'judge': judge['name'], 'truth': t, 'said': o})}#disagreements" for o in used]
+        [f"{path}?{urlencode({'judge': judge['name'], 'truth': t, 'said': o} | kept)}#disagreements" for o in used]
         for t in used
     ]
     drawn = matrix(

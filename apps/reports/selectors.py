@@ -32,10 +32,18 @@ class NoSuchSource(PrefloopError):
     """A leaderboard by an unknown source."""
 
 
-def agreement_columns(project: Project) -> tuple[AgreementColumns, Ints]:
-    """Code a project's comparisons, the current votes, and all verdicts; also returns the items' comparison ids."""
+def agreement_columns(project: Project, *, unchosen: bool = False) -> tuple[AgreementColumns, Ints]:
+    """Code a project's comparisons, the current votes, and all verdicts; also returns the items' comparison ids.
+
+    `unchosen`: without votes on pairs that were chosen by what judges said of them.
+    """
     pairs = columns.pairs_of(project)
-    return columns.agreement_columns(project, judge_names(project), pairs=pairs), pairs.id
+    return columns.agreement_columns(project, judge_names(project), pairs=pairs, unchosen=unchosen), pairs.id
+
+
+def n_chosen_votes(project: Project) -> int:
+    """How many of the votes that count are on pairs that were chosen by what judges said of them."""
+    return columns.current_votes(project).filter(by_chance=False).count()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from prefloop.stats.report import agreement_report_of_columns
 Ints = NDArray[np.int64]
 
 N_BOOTSTRAP = 1000
+ALL_VOTES, UNCHOSEN = "all", "random"  # which votes an agreement report is made of
 KEPT_SECONDS = 3600
 # what a page has time for; beyond it Elo and the bootstrap are a job's
 INLINE_GAMES, INLINE_MODELS, INLINE_UPDATES = 20_000, 40, 4_000_000
@@ -49,22 +50,28 @@ class Agreement:
     overrides: list[selectors.Overrides]
     version: str
     made_at: datetime
+    unchosen: bool  # without votes on pairs that were chosen by what judges said of them
+    n_chosen: int  # such votes
 
 
-def agreement_report(*, project: Project, seed: int = 0) -> dict[str, Any]:
-    """Build the object of `report_agreement --json`."""
-    columns, _ = selectors.agreement_columns(project)
+def agreement_report(*, project: Project, seed: int = 0, unchosen: bool = False) -> dict[str, Any]:
+    """Build the object of `report_agreement --json`.
+
+    `unchosen` leaves out votes on pairs that people were given because judges doubt them, or last because judges are
+    sure: on the others a judge's figures are those that it has on all pairs.
+    """
+    columns, _ = selectors.agreement_columns(project, unchosen=unchosen)
     return agreement_report_of_columns(project=project.slug, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed)
 
 
-def agreement_for_page(*, project: Project, now: datetime, seed: int = 0) -> Agreement:
-    """Build the report and its figures; cached until there is a new label."""
+def agreement_for_page(*, project: Project, now: datetime, seed: int = 0, unchosen: bool = False) -> Agreement:
+    """Build the report and its figures; cached until there is a new label. `unchosen` as in `agreement_report`."""
     version = content_version(project)
-    key = f"agreement:{project.pk}:{seed}:{version}"
+    key = f"agreement:{project.pk}:{seed}:{version}:{unchosen}"
     kept = cache.get(key)
     if isinstance(kept, Agreement):
         return kept
-    columns, comparison_ids = selectors.agreement_columns(project)
+    columns, comparison_ids = selectors.agreement_columns(project, unchosen=unchosen)
     made = Agreement(
         report=agreement_report_of_columns(project=project.slug, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed),
         columns=columns,
@@ -72,14 +79,16 @@ def agreement_for_page(*, project: Project, now: datetime, seed: int = 0) -> Agr
         overrides=selectors.override_list(project),
         version=version,
         made_at=now,
+        unchosen=unchosen,
+        n_chosen=selectors.n_chosen_votes(project),
     )
     cache.set(key, made, KEPT_SECONDS)
     return made
 
 
-def agreement_whole(*, project: Project, now: datetime) -> dict[str, Any]:
+def agreement_whole(*, project: Project, now: datetime, unchosen: bool = False) -> dict[str, Any]:
     """Return the report for a download: its JSON, overrides, every slice, the version of its data and the time."""
-    found = agreement_for_page(project=project, now=now)
+    found = agreement_for_page(project=project, now=now, unchosen=unchosen)
     return found.report | {
         "overrides": [
             {
@@ -94,6 +103,7 @@ def agreement_whole(*, project: Project, now: datetime) -> dict[str, Any]:
             key: slice_report(found, selectors.slices(project, key, found.comparison_ids))
             for key in selectors.slice_keys(found.comparison_ids)
         },
+        "votes": UNCHOSEN if unchosen else ALL_VOTES,
         "version": found.version,
         "made_at": found.made_at.isoformat(),
         "n_bootstrap": N_BOOTSTRAP,

@@ -45,7 +45,7 @@ def reports(request: HttpRequest, slug: str) -> HttpResponse:
 @require_GET
 def agreement(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
-    found = services.agreement_for_page(project=project, now=timezone.now())
+    found = _agreement(request, project)
     return render(request, "reports/agreement.html", _agreement_context(request, project, found, is_page=True))
 
 
@@ -55,8 +55,17 @@ def agreement(request: HttpRequest, slug: str) -> HttpResponse:
 def agreement_slices(request: HttpRequest, slug: str) -> HttpResponse:
     """The part of the page that reads every comparison's metadata, loaded separately."""
     project = access.project_for_reports(person(request), slug)
-    found = services.agreement_for_page(project=project, now=timezone.now())
+    found = _agreement(request, project)
     return render(request, "reports/_slices.html", _slices(request, project, found))
+
+
+def _unchosen(request: HttpRequest) -> bool:
+    return request.GET.get("votes") == services.UNCHOSEN
+
+
+def _agreement(request: HttpRequest, project: Project) -> services.Agreement:
+    """The report of the votes that the address asks for."""
+    return services.agreement_for_page(project=project, now=timezone.now(), unchosen=_unchosen(request))
 
 
 def _agreement_context(
@@ -64,9 +73,10 @@ def _agreement_context(
 ) -> dict[str, Any]:
     report, base, biases = found.report, figures.baselines(found.report), figures.biases(found.report)
     path = reverse("reports:agreement", args=[project.slug])
+    votes = {"votes": services.UNCHOSEN} if found.unchosen else {}
     judges = []
     for judge in report["judges"]:
-        drawn, names, rows = charts.confusion(judge, path=path)
+        drawn, names, rows = charts.confusion(judge, path=path, kept=votes)
         use = words.judge_use(judge, base.ceiling.value if base.ceiling else None)
         judges.append({"report": judge, "matrix": drawn, "words": names, "rows": rows, "use": use})
     soft = [judge for judge in report["judges"] if judge["calibration"]]
@@ -90,6 +100,9 @@ def _agreement_context(
         "judges_chart": charts.judges_with_judges(report["judge_pairs"]) if report["judge_pairs"] else None,
         "overrides": [(o, charts.override_reasons(o) if o.reasons else None) for o in found.overrides],
         "overrides_chart": charts.override_rates(found.overrides) if found.overrides else None,
+        "unchosen": found.unchosen,
+        "n_chosen": found.n_chosen,
+        "votes_query": f"?{urlencode(votes)}" if votes else "",
         "version": found.version,
         "made_at": found.made_at,
         "n_bootstrap": services.N_BOOTSTRAP,
@@ -120,7 +133,8 @@ def _slices(
     if not key:
         return {"slice_keys": []}
     if is_page and "slice" not in request.GET:
-        return {"slice_keys": keys, "slices_at": reverse("reports:agreement-slices", args=[project.slug])}
+        at = reverse("reports:agreement-slices", args=[project.slug])
+        return {"slice_keys": keys, "slices_at": at + (f"?votes={services.UNCHOSEN}" if found.unchosen else "")}
     split = services.slice_report(found, selectors.slices(project, key, found.comparison_ids))
     overall = {judge["name"]: judge["accuracy"] for judge in found.report["judges"]}
     return {
@@ -170,9 +184,9 @@ def agreement_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
     now, name = timezone.now(), f"{project.slug}.agreement.{form}"
     if form == "html":
-        found = services.agreement_for_page(project=project, now=now)
+        found = _agreement(request, project)
         return downloads.page(request, name, "reports/_agreement.html", _agreement_context(request, project, found))
-    whole = services.agreement_whole(project=project, now=now)
+    whole = services.agreement_whole(project=project, now=now, unchosen=_unchosen(request))
     return downloads.answer(downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n", name, form)
 
 

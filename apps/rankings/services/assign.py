@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
 from random import Random
 
@@ -13,7 +12,7 @@ from apps.projects.selectors import guideline_name
 from apps.rankings.models import OPEN, Assignment
 from apps.rankings.selectors.queue import open_assignments
 from apps.rankings.services.seats import lease_end, leases_sweep
-from apps.rankings.services.take import LEASE, asking, seat_take, seat_take_of
+from apps.rankings.services.take import LEASE, asking, asking_again, seat_take, seat_take_of
 from apps.samples.models import Comparison
 
 PREFETCH = 3  # the pair on the screen and the next two
@@ -50,7 +49,7 @@ def assignments_lease(
         asked = asking(project=project, user=user, now=now, rng=rng, guideline=guideline)
         while len(mine) < n and (taken := seat_take(asked)) is not None:
             mine.append(taken.assignment)
-            asked = replace(asked, place=taken.place, order=rng.choice(("01", "10")))
+            asked = asking_again(asked, taken.place, rng)
     _given_with_guideline(guideline, mine)
     return mine
 

@@ -14,18 +14,33 @@ from django.db.models.functions import Coalesce
 from apps.core.bulk import rows_insert
 from apps.core.chunks import chunks
 from apps.jobs.services import job_enqueue
-from apps.labels.models import Vote
+from apps.labels.models import ReviewItem, Vote
 from apps.labels.selectors import CHUNK, standing_votes
 from apps.labels.services import AT_ONCE
 from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.rankings.models import EXPIRED, FREE, MEASURING, OPEN, ORDINARY, Assignment
+from apps.rankings.models import (
+    BY_WORTH,
+    CHANCE,
+    CLOSE,
+    DISPUTED,
+    EXPIRED,
+    FREE,
+    MEASURING,
+    OPEN,
+    ORDINARY,
+    SURE,
+    Assignment,
+)
 from apps.rankings.selectors.queue import held
 from apps.rankings.services.counts import counted, counts_add
 from apps.samples.locks import comparisons_lock
 from apps.samples.models import Comparison, annotatable
 from apps.samples.services import EVALUATION
+from prefloop.seeds import derive_seed
 from prefloop.types import ANSWERS
+
+_LANE_OF_CODE = {"orders": DISPUTED, "judges": DISPUTED, "margin": CLOSE}
 
 
 def seats_settle(*, project: Project, comparison_ids: Sequence[int] | None = None) -> None:
@@ -51,8 +66,11 @@ def seats_of_new(*, project: Project, comparison_ids: Sequence[int]) -> None:
 
 
 def seats_fill(project_id: int, comparison_ids: Sequence[int]) -> set[int]:
-    """Add or remove free seats, and return the comparisons that got some. The caller has locked the comparisons."""
-    wanted = Project.objects.values_list("votes_per_comparison", flat=True).get(pk=project_id)
+    """Add or remove free seats, each in its lane, and return the comparisons that had none and have some.
+
+    The caller has locked the comparisons.
+    """
+    wanted, share = Project.objects.values_list("votes_per_comparison", "random_share").get(pk=project_id)
     here = Comparison.objects.filter(pk__in=comparison_ids, project=project_id)
     for_people = set(here.filter(ready(), annotatable()).values_list("pk", flat=True))
     on_this = Q(comparison=OuterRef("pk"))
@@ -61,27 +79,81 @@ def seats_fill(project_id: int, comparison_ids: Sequence[int]) -> set[int]:
         "origin",
         _count(standing_votes().filter(on_this, choice__in=ANSWERS)),
         _count(Assignment.objects.filter(on_this, state=OPEN)),
-        _count(Assignment.objects.filter(on_this, state=FREE)),
     )
+    free = _free(comparison_ids)
+    n_wanted = {pk: max(0, wanted - n_said - n_held) if pk in for_people else 0 for pk, _, n_said, n_held in rows}
+    lane = _lanes_of([(pk, origin) for pk, origin, *_ in rows if n_wanted[pk]], project_id, share)
     new: list[tuple[int, int, str, int]] = []
-    surplus: dict[int, int] = {}
-    for pk, origin, n_said, n_held, n_free in rows:
-        n = max(0, wanted - n_said - n_held) if pk in for_people else 0
-        # an evaluation's few pairs first: they would come last, and a round is known by them
-        priority = MEASURING if origin.startswith(EVALUATION) else ORDINARY
-        new += [(project_id, pk, FREE, priority)] * (n - n_free)
-        if n_free > n:
-            surplus[pk] = n_free - n
-    rows_insert(Assignment, ("project_id", "comparison_id", "state", "priority"), new)
-    if surplus:
-        free = Assignment.objects.filter(comparison__in=surplus, state=FREE).order_by("-pk")
-        gone = []
-        for pk, comparison in free.values_list("pk", "comparison_id"):
-            if surplus[comparison]:
-                surplus[comparison] -= 1
-                gone.append(pk)
+    gone: list[int] = []
+    for pk, n in n_wanted.items():
+        kept = [seat for seat, priority in free.get(pk, ()) if n and priority == lane[pk]][:n]
+        gone += [seat for seat, _ in free.get(pk, ()) if seat not in kept]
+        new += [(project_id, pk, FREE, lane[pk])] * (n - len(kept)) if n else []
+    if gone:
         Assignment.objects.filter(pk__in=gone, state=FREE).delete()
-    return {comparison for _, comparison, *_ in new}
+    rows_insert(Assignment, ("project_id", "comparison_id", "state", "priority"), new)
+    return {comparison for _, comparison, *_ in new if comparison not in free}
+
+
+def n_misplaced(project: Project) -> int:
+    """How many free seats are in another lane than they should be; only for checks."""
+    rows = list(Comparison.objects.filter(project=project).order_by("pk").values_list("pk", "origin"))
+    n = 0
+    for some in chunks(rows, CHUNK):
+        free = _free([pk for pk, _ in some])
+        lane = _lanes_of([(pk, origin) for pk, origin in some if pk in free], project.pk, project.random_share)
+        n += sum(priority != lane[pk] for pk, seats in free.items() for _, priority in seats)
+    return n
+
+
+def _free(comparison_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+    """The free seats of comparisons, the oldest first, each with its lane."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    rows = Assignment.objects.filter(comparison__in=comparison_ids, state=FREE).order_by("pk")
+    for comparison, seat, priority in rows.values_list("comparison_id", "pk", "priority"):
+        found.setdefault(comparison, []).append((seat, priority))
+    return found
+
+
+def _lanes_of(comparisons: Sequence[tuple[int, str]], project_id: int, share: int) -> dict[int, int]:
+    """The lane of each comparison, given with its origin: an evaluation's, the random share's, or by worth."""
+    worth: dict[int, int] = {}
+    said = ReviewItem.objects.filter(comparison__in=[pk for pk, _ in comparisons])
+    for pk, code in said.values_list("comparison_id", "code"):
+        worth[pk] = min(worth.get(pk, SURE), _LANE_OF_CODE.get(code, SURE), key=BY_WORTH.index)
+    return {
+        # an evaluation's few pairs first: they would come last, and a round is known by them
+        pk: MEASURING
+        if origin.startswith(EVALUATION)
+        else CHANCE
+        if derive_seed(project_id, "annotate", pk) / 2**63 < share / 100
+        else worth.get(pk, ORDINARY)
+        for pk, origin in comparisons
+    }
+
+
+def seats_weigh(comparison_ids: Sequence[int]) -> None:
+    """Put the free seats of comparisons into the lanes of what judges say now; the caller has locked them.
+
+    Seats are given by rising ids, so a seat that changes its lane gets a new one. How many there are stays the same.
+    """
+    for ids in chunks(sorted(set(comparison_ids)), CHUNK):
+        free = _free(ids)
+        here = Comparison.objects.filter(pk__in=free).select_related("project")
+        of_project: dict[Project, list[tuple[int, str]]] = {}
+        for comparison in here.only("origin", "project__random_share").order_by("pk"):
+            of_project.setdefault(comparison.project, []).append((comparison.pk, comparison.origin))
+        for project, some in of_project.items():
+            lane = _lanes_of(some, project.pk, project.random_share)
+            wrong = [seat for pk, _ in some for seat, priority in free[pk] if priority != lane[pk]]
+            # somebody may be about to take one: that one stays theirs
+            moving = Assignment.objects.filter(pk__in=wrong, state=FREE).select_for_update(
+                skip_locked=True, of=("self",)
+            )
+            moved = dict(moving.values_list("pk", "comparison_id"))
+            Assignment.objects.filter(pk__in=moved).delete()
+            new = [(project.pk, pk, FREE, lane[pk]) for _, pk in sorted(moved.items())]
+            rows_insert(Assignment, ("project_id", "comparison_id", "state", "priority"), new)
 
 
 def _count(rows: QuerySet[Vote] | QuerySet[Assignment]) -> Coalesce:
@@ -114,10 +186,10 @@ def comparisons_made(project: Project, comparison_ids: Sequence[int]) -> None:
     seats_of_new(project=project, comparison_ids=comparison_ids)
 
 
-def wanted_votes_changed(project: Project) -> None:
-    """Add or remove seats after the project asks for another number of votes; for many comparisons in a job."""
+def seats_wanted_changed(project: Project) -> None:
+    """Settle the seats after the project asks for another number of votes, or random share; for many in a job."""
     if Comparison.objects.filter(project=project).count() > AT_ONCE:
-        title = "Bring the queue to another number of votes"
+        title = "Bring the queue to the project's new rules"
         job_enqueue(kind="rankings.seats", queue="cpu", payload={}, project=project, title=title)
     else:
         seats_settle(project=project)

@@ -14,13 +14,14 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from apps.accounts.models import User
 from apps.labels.selectors import standing_votes
 from apps.projects.models import Project
-from apps.rankings.models import OPEN, PRIORITIES, Assignment, Place
+from apps.rankings.models import OPEN, Assignment, Place, lanes
 from apps.rankings.selectors.queue import open_assignments
 from apps.rankings.services.counts import Answer, counts_add, place_of, places_change, tally
 from apps.samples.exposure import seen_by_anybody, unseen_by
 from apps.samples.models import Comparison
 
 LEASE = timedelta(minutes=15)
+_LANE, _REACHED = 2**15 - 1, 2**62  # stand for a lane and a seat's id in a query that is filled in
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Asking:
     user: User
     now: datetime
     order: str  # how the sides will be shown
+    lanes: tuple[int, ...]  # where to look, in this order
     guideline: str
     comparison: Comparison | None = None  # this one and no other
     waits: bool = False  # for seats that somebody else has locked, rather than passing over them
@@ -48,7 +50,21 @@ class Taken:
 def asking(
     *, project: Project, user: User, now: datetime, rng: Random, guideline: str, place: Place | None = None
 ) -> Asking:
-    return Asking(place or place_of(project, user), project, user, now, rng.choice(("01", "10")), guideline)
+    place = place or place_of(project, user)
+    return Asking(place, project, user, now, _order(rng), _lanes(project, rng), guideline)
+
+
+def asking_again(asked: Asking, place: Place, rng: Random) -> Asking:
+    """Ask for one more pair, with sides and lanes drawn anew."""
+    return replace(asked, place=place, order=_order(rng), lanes=_lanes(asked.project, rng))
+
+
+def _order(rng: Random) -> str:
+    return rng.choice(("01", "10"))
+
+
+def _lanes(project: Project, rng: Random) -> tuple[int, ...]:
+    return lanes(by_chance=rng.random() < project.random_share / 100)
 
 
 def seat_take(asked: Asking) -> Taken | None:
@@ -104,17 +120,15 @@ def seat_take_within(asked: Asking, answer: Answer | None = None) -> Taken | Non
 
 def _seat_update(asked: Asking) -> int | None:
     """The statement: on PostgreSQL it passes over seats, and comparisons, that others have locked."""
+    rows = _free_for(asked.project, asked.user).filter(priority=_LANE)
+    rows = rows.filter(pk__gt=_REACHED) if asked.comparison is None else rows.filter(comparison=asked.comparison)
+    # written once and filled in for each lane: to put a query together takes longer than to run it
+    sql, values = rows.order_by("pk").values("pk")[:1].query.sql_with_params()
+    parts = [f"({sql}{_lock(waits=asked.waits)})"] * len(asked.lanes)
     params: list[Any] = []
-    parts = []
-    for priority in PRIORITIES:
-        rows = _free_for(asked.project, asked.user).filter(priority=priority)
-        if asked.comparison is None:
-            rows = rows.filter(pk__gt=asked.place.reached.get(str(priority), 0))
-        else:
-            rows = rows.filter(comparison=asked.comparison)
-        sql, values = rows.order_by("pk").values("pk")[:1].query.sql_with_params()
-        parts.append(f"({sql}{_lock(waits=asked.waits)})")
-        params += values
+    for lane in asked.lanes:
+        filled = {_LANE: lane, _REACHED: asked.place.reached.get(str(lane), 0)}
+        params += [filled.get(value, value) for value in values]
     table = connection.ops.quote_name(Assignment._meta.db_table)
     statement = (
         f'UPDATE {table} SET user_id = %s, "order" = %s, lease_until = %s, guideline = %s, state = %s '  # noqa: S608 - no value is in it

@@ -211,6 +211,7 @@ def _written(said: _Said, place: Place, found: _Finished) -> tuple[Voted, Answer
         seconds=None if said.seconds is None else min(max(said.seconds, 0.0), _MAX_SECONDS),
         guideline=guideline,
         reason=said.reason.strip(),
+        by_chance=given.by_chance,
         supersedes=head,
     )
     if alone:

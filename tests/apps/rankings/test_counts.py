@@ -15,7 +15,7 @@ from apps.labels.services import override_append
 from apps.projects.services import label_policy_set
 from apps.prompts.models import ImportBatch
 from apps.rankings import selectors
-from apps.rankings.models import Assignment, Place
+from apps.rankings.models import MEASURING, Assignment, Place
 from apps.rankings.services.counts import counted, differences
 from apps.rankings.services.seats import seats_fill
 from tests.apps.rankings.queue_oracle import left_for
@@ -75,7 +75,8 @@ def test_the_number_beside_annotate_is_what_the_queue_holds(project, happened, a
 
 def test_an_earlier_database_gets_its_seats_and_its_counts(project, other_project, happened, ann):
     def seats():
-        return sorted(Assignment.objects.filter(state="free").values_list("comparison_id", "priority"))
+        free = Assignment.objects.filter(state="free").values_list("comparison_id", "priority")
+        return sorted((comparison, priority == MEASURING) for comparison, priority in free)
 
     before, places = seats(), set(Place.objects.values_list("project_id", "user_id", "n_open", "n_done"))
     Assignment.objects.filter(state="free").delete()

@@ -19,6 +19,8 @@ from apps.labels.models import Exclusion, ReviewCount, ReviewItem
 from apps.labels.review_counts import review_differences
 from apps.labels.services import NewVerdict, verdicts_add
 from apps.rankings import selectors, services
+from apps.rankings.services.counts import differences
+from apps.rankings.services.seats import n_misplaced
 from apps.samples.exposure import shown
 from prefloop.types import LabelledVerdict, PrefloopError
 
@@ -31,6 +33,7 @@ def world(project, ann, bob, erin, make_comparison, make_judge):
     """Forty pairs, three judges, one of them in two versions, and whatever people and judges may do with them."""
     project.votes_per_comparison = 2
     project.label_judge = "main"
+    project.random_share = 30
     project.save()
     judges = [
         make_judge(project, "main"),
@@ -121,6 +124,8 @@ def test_rows_and_counts_follow_whatever_happens(world, seed):
     for _ in range(120):
         done.add(happening.once())
         assert review_differences(happening.project) == {}, done
+        assert differences(happening.project) == {}, done
+        assert n_misplaced(happening.project) == 0, done
     assert len(done - {""}) == 8, "everything happened"
     assert len(set(ReviewItem.objects.values_list("code", flat=True))) >= 4
     assert ReviewItem.objects.filter(contested__isnull=False).exists()

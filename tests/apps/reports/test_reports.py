@@ -337,7 +337,7 @@ def test_page_api_download_and_command_say_the_same(project, told, bob, client_f
     download = client_for(bob).get("/p/letters-test/reports/agreement.json")
     whole = json.loads(download.content)
     assert {key: whole[key] for key in report} == report
-    assert set(whole) - set(report) == {"overrides", "slices", "version", "made_at", "n_bootstrap", "seed"}
+    assert set(whole) - set(report) == {"overrides", "slices", "votes", "version", "made_at", "n_bootstrap", "seed"}
     assert "attachment" in download.headers["Content-Disposition"]
     board = services.leaderboard_report(project=project, source="abe")
     assert api_for(bob).get("/api/v1/projects/letters-test/reports/leaderboard/?source=abe").json() == board

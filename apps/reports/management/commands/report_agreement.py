@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.json import dumps
 from apps.projects.models import Project
-from apps.reports.services import agreement_report
+from apps.reports.services import ALL_VOTES, UNCHOSEN, agreement_report
 from apps.reports.words import agreement_sentence, with_interval
 
 
@@ -18,6 +18,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+        parser.add_argument(
+            "--votes",
+            choices=[ALL_VOTES, UNCHOSEN],
+            default=ALL_VOTES,
+            help="random leaves out votes on pairs that were chosen by what judges said of them",
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -26,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError(f"there is no project {options['project']!r}")
         if options["seed"] < 0:
             raise CommandError("--seed must be 0 or more")
-        report = agreement_report(project=project, seed=options["seed"])
+        report = agreement_report(project=project, seed=options["seed"], unchosen=options["votes"] == UNCHOSEN)
         if options["json"]:
             self.stdout.write(dumps(report))
             return
