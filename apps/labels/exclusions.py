@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from apps.accounts.models import User
+from apps.core.listeners import Listeners
 from apps.core.services import audit
 from apps.jobs.services import job_enqueue
 from apps.labels.derive import derive
@@ -28,6 +29,8 @@ from apps.samples.models import Comparison, comparable
 from prefloop.types import PrefloopError
 
 MAX_REASON = 2000
+# told of the comparisons on which somebody's votes count no more, or count again
+EXCLUSION_CHANGED: Listeners[[Project, Sequence[int]]] = Listeners()
 
 
 class NobodyThere(PrefloopError):
@@ -125,9 +128,11 @@ def exclusion_create(
         raise PrefloopError(f"a reason has at most {MAX_REASON:,} characters")
     _known(project, rater)
     try:
-        with reviews_counted(_reviewed(project, rater)):
-            made = Exclusion.objects.create(project=project, rater=rater, since=since, reason=reason.strip(), by=by)
-            _changed(made, verb="annotator.exclude", by=by, now=now)
+        with transaction.atomic():
+            with reviews_counted(_reviewed(project, rater)):
+                made = Exclusion.objects.create(project=project, rater=rater, since=since, reason=reason.strip(), by=by)
+                ids = _changed(made, verb="annotator.exclude", by=by, now=now)
+            EXCLUSION_CHANGED.tell(project, ids)
     except IntegrityError as error:
         raise AlreadyExcluded(f"{rater} is excluded already; undo that first to choose another date") from error
     return made
@@ -135,11 +140,13 @@ def exclusion_create(
 
 def exclusion_lift(*, exclusion: Exclusion, by: User, now: datetime) -> None:
     """Undo an exclusion: what the person said counts again. Raises NotExcluded."""
-    with reviews_counted(_reviewed(exclusion.project, exclusion.rater)):
-        lifted = Exclusion.objects.filter(pk=exclusion.pk, lifted_at=None).update(lifted_at=now, lifted_by=by)
-        if not lifted:
-            raise NotExcluded(f"{exclusion.rater} is not excluded any more")
-        _changed(exclusion, verb="annotator.include", by=by, now=now)
+    with transaction.atomic():
+        with reviews_counted(_reviewed(exclusion.project, exclusion.rater)):
+            lifted = Exclusion.objects.filter(pk=exclusion.pk, lifted_at=None).update(lifted_at=now, lifted_by=by)
+            if not lifted:
+                raise NotExcluded(f"{exclusion.rater} is not excluded any more")
+            ids = _changed(exclusion, verb="annotator.include", by=by, now=now)
+        EXCLUSION_CHANGED.tell(exclusion.project, ids)
 
 
 def _reviewed(project: Project, rater: str) -> list[int]:
@@ -158,7 +165,8 @@ def _known(project: Project, rater: str) -> None:
         raise NobodyThere(f"nobody called {rater!r} has labelled anything in this project")
 
 
-def _changed(exclusion: Exclusion, *, verb: str, by: User, now: datetime) -> None:
+def _changed(exclusion: Exclusion, *, verb: str, by: User, now: datetime) -> list[int]:
+    """Derive the labels again; returns the comparisons whose labels are derived at once rather than by a job."""
     project, ids = exclusion.project, _touched(exclusion.project, exclusion.rater)
     since = exclusion.since.isoformat() if exclusion.since else ""
     audit(
@@ -172,8 +180,9 @@ def _changed(exclusion: Exclusion, *, verb: str, by: User, now: datetime) -> Non
         title = f"Derive the labels that {exclusion.rater} had a part in"
         payload = {"comparison_ids": ids}
         job_enqueue(kind="labels.derive", queue="cpu", payload=payload, project=project, title=title, started_by=by)
-    else:
-        preferences_derive(project=project, comparison_ids=ids, now=now)
+        return []
+    preferences_derive(project=project, comparison_ids=ids, now=now)
+    return ids
 
 
 def _touched(project: Project, rater: str) -> list[int]:

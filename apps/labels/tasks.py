@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext, handler
+from apps.labels.exclusions import EXCLUSION_CHANGED
 from apps.labels.review_counts import reviews_counted
 from apps.labels.services import preferences_derive
 from apps.projects.models import Project
@@ -20,8 +21,9 @@ def derive(ctx: JobContext) -> dict[str, Any]:
     nothing.
     """
     project = Project.objects.get(pk=ctx.project_id or 0)
-    ids = ctx.payload.get("comparison_ids")
-    if ids is None:
+    only = ctx.payload.get("comparison_ids")  # those of somebody who is excluded, or is no more
+    ids = only
+    if only is None:
         ids = list(Comparison.objects.filter(project=project).order_by("id").values_list("id", flat=True))
     n_changed = n_done = 0
     for part in chunks(ids, 1000):
@@ -29,6 +31,8 @@ def derive(ctx: JobContext) -> dict[str, Any]:
         n_changed += preferences_derive(project=project, comparison_ids=list(part), now=timezone.now())
         with reviews_counted(part):
             pass
+        if only is not None:
+            EXCLUSION_CHANGED.tell(project, part)
         n_done += len(part)
         ctx.progress(n_done, len(ids), "labels")
     return {"n_changed": n_changed}

@@ -13,10 +13,17 @@ class RankingsConfig(AppConfig):
         from django.utils import timezone
 
         from apps.core.shell import register_count
+        from apps.labels.exclusions import EXCLUSION_CHANGED
         from apps.labels.review_items import WORTH_CHANGED
         from apps.projects.services import SEATS_WANTED_CHANGED
         from apps.rankings import selectors
-        from apps.rankings.services.seats import comparisons_made, labels_seen, seats_wanted_changed, seats_weigh
+        from apps.rankings.services.seats import (
+            comparisons_made,
+            labels_seen,
+            seats_wanted_changed,
+            seats_weigh,
+            votes_excluded,
+        )
         from apps.samples.exposure import register_recorder
         from apps.samples.services import COMPARISONS_MADE
 
@@ -29,6 +36,7 @@ class RankingsConfig(AppConfig):
         COMPARISONS_MADE.register(comparisons_made)
         SEATS_WANTED_CHANGED.register(seats_wanted_changed)
         WORTH_CHANGED.register(seats_weigh)
+        EXCLUSION_CHANGED.register(votes_excluded)
         register_recorder(labels_seen)
         register_count("annotate", annotate)
         register_count("review", review)

@@ -1,4 +1,6 @@
-"""Free seats go to their lanes by a job, as soon as a worker runs; until then they come in the order of their ids."""
+"""Free seats go to their lanes, and votes of excluded people are asked for again, by a job as soon as a worker runs; until
+then seats come in the order of their ids.
+"""
 
 from django.apps.registry import Apps
 from django.db import migrations
@@ -7,8 +9,8 @@ from django.db.models import Exists, OuterRef
 
 
 def enqueue(apps: Apps, _: BaseDatabaseSchemaEditor) -> None:
-    free = apps.get_model("rankings", "Assignment").objects.filter(project=OuterRef("pk"), state="free")
-    for project in apps.get_model("projects", "Project").objects.filter(Exists(free)):
+    seats = apps.get_model("rankings", "Assignment").objects.filter(project=OuterRef("pk"))
+    for project in apps.get_model("projects", "Project").objects.filter(Exists(seats)):
         apps.get_model("jobs", "Job").objects.get_or_create(
             unique_key=f"rankings.seats:lanes:{project.pk}",
             defaults={

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
@@ -15,7 +16,7 @@ from apps.core.bulk import rows_insert
 from apps.core.chunks import chunks
 from apps.jobs.services import job_enqueue
 from apps.labels.models import ReviewItem, Vote
-from apps.labels.selectors import CHUNK, standing_votes
+from apps.labels.selectors import CHUNK, counting_votes, standing_votes
 from apps.labels.services import AT_ONCE
 from apps.projects.models import Project
 from apps.prompts.models import ready
@@ -70,6 +71,36 @@ def seats_fill(project_id: int, comparison_ids: Sequence[int]) -> set[int]:
 
     The caller has locked the comparisons.
     """
+    new: list[tuple[int, int, str, int]] = []
+    gone: list[int] = []
+    plans = _plans(project_id, comparison_ids)
+    for pk, plan in plans.items():
+        kept = plan.kept
+        gone += [seat for seat, _ in plan.free if seat not in kept]
+        new += [(project_id, pk, FREE, plan.lane)] * (plan.n - len(kept))
+    if gone:
+        Assignment.objects.filter(pk__in=gone, state=FREE).delete()
+    rows_insert(Assignment, ("project_id", "comparison_id", "state", "priority"), new)
+    return {comparison for _, comparison, *_ in new if not plans[comparison].free}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How many free seats a comparison should have, in which lane, and those that it has: (id, lane)."""
+
+    n: int
+    lane: int
+    free: Sequence[tuple[int, int]]
+
+    @property
+    def kept(self) -> list[int]:
+        return [seat for seat, lane in self.free if lane == self.lane][: self.n]
+
+
+def _plans(project_id: int, comparison_ids: Sequence[int]) -> dict[int, _Plan]:
+    """Plan the free seats of comparisons from the rows themselves. An excluded person's vote is still wanted of
+    somebody else.
+    """
     wanted, share = Project.objects.values_list("votes_per_comparison", "random_share").get(pk=project_id)
     here = Comparison.objects.filter(pk__in=comparison_ids, project=project_id)
     for_people = set(here.filter(ready(), annotatable()).values_list("pk", flat=True))
@@ -77,33 +108,21 @@ def seats_fill(project_id: int, comparison_ids: Sequence[int]) -> set[int]:
     rows = here.order_by("pk").values_list(
         "pk",
         "origin",
-        _count(standing_votes().filter(on_this, choice__in=ANSWERS)),
+        _count(counting_votes().filter(on_this, choice__in=ANSWERS)),
         _count(Assignment.objects.filter(on_this, state=OPEN)),
     )
     free = _free(comparison_ids)
-    n_wanted = {pk: max(0, wanted - n_said - n_held) if pk in for_people else 0 for pk, _, n_said, n_held in rows}
-    lane = _lanes_of([(pk, origin) for pk, origin, *_ in rows if n_wanted[pk]], project_id, share)
-    new: list[tuple[int, int, str, int]] = []
-    gone: list[int] = []
-    for pk, n in n_wanted.items():
-        kept = [seat for seat, priority in free.get(pk, ()) if n and priority == lane[pk]][:n]
-        gone += [seat for seat, _ in free.get(pk, ()) if seat not in kept]
-        new += [(project_id, pk, FREE, lane[pk])] * (n - len(kept)) if n else []
-    if gone:
-        Assignment.objects.filter(pk__in=gone, state=FREE).delete()
-    rows_insert(Assignment, ("project_id", "comparison_id", "state", "priority"), new)
-    return {comparison for _, comparison, *_ in new if comparison not in free}
+    found = list(rows)
+    n_wanted = {pk: max(0, wanted - n_said - n_held) if pk in for_people else 0 for pk, _, n_said, n_held in found}
+    lane = _lanes_of([(pk, origin) for pk, origin, *_ in found if n_wanted[pk]], project_id, share)
+    return {pk: _Plan(n, lane.get(pk, ORDINARY), free.get(pk, ())) for pk, n in n_wanted.items()}
 
 
-def n_misplaced(project: Project) -> int:
-    """How many free seats are in another lane than they should be; only for checks."""
-    rows = list(Comparison.objects.filter(project=project).order_by("pk").values_list("pk", "origin"))
-    n = 0
-    for some in chunks(rows, CHUNK):
-        free = _free([pk for pk, _ in some])
-        lane = _lanes_of([(pk, origin) for pk, origin in some if pk in free], project.pk, project.random_share)
-        n += sum(priority != lane[pk] for pk, seats in free.items() for _, priority in seats)
-    return n
+def n_seats_wrong(project: Project) -> int:
+    """How many free seats are missing, too many, or in another lane than they should be; only for checks."""
+    ids = list(Comparison.objects.filter(project=project).order_by("pk").values_list("pk", flat=True))
+    plans = (plan for some in chunks(ids, CHUNK) for plan in _plans(project.pk, some).values())
+    return sum(max(plan.n, len(plan.free)) - len(plan.kept) for plan in plans)
 
 
 def _free(comparison_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
@@ -193,6 +212,11 @@ def seats_wanted_changed(project: Project) -> None:
         job_enqueue(kind="rankings.seats", queue="cpu", payload={}, project=project, title=title)
     else:
         seats_settle(project=project)
+
+
+def votes_excluded(project: Project, comparison_ids: Sequence[int]) -> None:
+    """Ask for other votes in place of those that count no more, or not after all."""
+    seats_settle(project=project, comparison_ids=comparison_ids)
 
 
 @contextmanager

@@ -152,12 +152,13 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """A seat that was finished. `alone`: its comparison has no other vote and no override, and nobody of this name is
-    excluded; `judged`: Review has it.
+    """A seat that was finished. `alone`: its comparison has no other vote and no override; `judged`: Review has it;
+    `excluded`: somebody of this name is.
     """
 
     alone: bool = False
     judged: bool = True
+    excluded: bool = False
 
 
 def _check(choice: str, reason: str, strength: str) -> None:
@@ -177,7 +178,11 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
     comparisons_lock([key])
     skips = said.outcome == SKIPPED
     if not skips and (found := _finish(given, place)) is not None:
-        return _written(said, place, found)
+        written = _written(said, place, found)
+        if found.excluded:  # it counts for nobody: somebody else is asked
+            with counted(given.project_id, [key]):
+                seats_fill(given.project_id, [key])
+        return written
     with counted(given.project_id, [key]):
         if not skips or _finish(given, place) is None:
             held = Assignment.objects.get(pk=given.pk)
@@ -186,8 +191,7 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
                 return Voted(again, created=False), None
             _take_back(held)
         voted, answer = _written(said, place, _Finished())
-        if skips:
-            seats_fill(given.project_id, [key])  # somebody else's, now
+        seats_fill(given.project_id, [key])  # that of a skip is somebody else's, now
     return voted, replace(answer, counts=False)
 
 
@@ -230,15 +234,18 @@ def _finish(given: Assignment, place: Place) -> _Finished | None:
         f"UPDATE {seats} SET state = 'done' WHERE id = %s AND state = 'open' AND NOT EXISTS "  # noqa: S608 - no value is in it
         f"(SELECT 1 FROM {exposures} e WHERE e.user_id = %s AND e.comparison_id = %s) RETURNING "
         f"NOT EXISTS (SELECT 1 FROM {votes} v WHERE v.comparison_id = %s) "
-        f"AND NOT EXISTS (SELECT 1 FROM {overrides} o WHERE o.comparison_id = %s) AND NOT EXISTS "
-        f"(SELECT 1 FROM {exclusions} x WHERE x.project_id = %s AND x.rater = %s AND x.lifted_at IS NULL), "
-        f"EXISTS (SELECT 1 FROM {reviews} r WHERE r.comparison_id = %s)"
+        f"AND NOT EXISTS (SELECT 1 FROM {overrides} o WHERE o.comparison_id = %s), "
+        f"EXISTS (SELECT 1 FROM {reviews} r WHERE r.comparison_id = %s), "
+        f"EXISTS (SELECT 1 FROM {exclusions} x WHERE x.project_id = %s AND x.rater = %s AND x.lifted_at IS NULL)"
     )
     key = given.comparison_id
     with connection.cursor() as cursor:
-        cursor.execute(statement, [given.pk, given.user_id, key, key, key, given.project_id, place.rater, key])
+        cursor.execute(statement, [given.pk, given.user_id, key, key, key, key, given.project_id, place.rater])
         found = cursor.fetchone()
-    return None if found is None else _Finished(bool(found[0]), bool(found[1]))
+    if found is None:
+        return None
+    alone, judged, excluded = map(bool, found)
+    return _Finished(alone and not excluded, judged, excluded)
 
 
 def _take_back(late: Assignment) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from apps.labels.selectors import standing_votes
+from apps.labels.selectors import counting_votes, standing_votes
 from apps.projects.models import Project
 from apps.rankings.models import Assignment
 from apps.samples.models import Comparison, Exposure
@@ -17,7 +17,8 @@ def left_for(project, people, now):
     votes = list(standing_votes().values_list("comparison_id", "user_id", "choice"))
     held = list(Assignment.objects.filter(state="open").values_list("comparison_id", "user_id", "lease_until"))
     seen = set(Exposure.objects.values_list("comparison_id", "user_id"))
-    taken = Counter(comparison for comparison, _, choice in votes if choice in ANSWERS)
+    counting = counting_votes().values_list("comparison_id", "choice")
+    taken = Counter(comparison for comparison, choice in counting if choice in ANSWERS)
     taken.update(comparison for comparison, _, until in held if until >= now)
     for_people = [
         one.pk

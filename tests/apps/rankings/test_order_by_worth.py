@@ -19,7 +19,7 @@ from apps.projects.services import ProjectRefused, label_policy_set
 from apps.rankings import services
 from apps.rankings.models import CHANCE, Assignment, Place
 from apps.rankings.services.counts import differences
-from apps.rankings.services.seats import n_misplaced
+from apps.rankings.services.seats import n_seats_wrong
 from prefloop.types import LabelledVerdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -118,7 +118,7 @@ def test_another_share_is_drawn_for_what_is_free(project, alice, judged):
     rules = {"votes_per_comparison": 1, "annotators_may_override": True}
     label_policy_set(project=project, actor=alice, random_share=50, **rules)
     assert 8 <= Assignment.objects.filter(priority=CHANCE).count() <= 32
-    assert (n_misplaced(project), differences(project)) == (0, {})
+    assert (n_seats_wrong(project), differences(project)) == (0, {})
     label_policy_set(project=project, actor=alice, **rules)
     assert project.random_share == 50, "as it was"
     with pytest.raises(ProjectRefused):
@@ -130,7 +130,7 @@ def test_check_queue_finds_seats_out_of_turn(project, judged, capsys):
     Assignment.objects.update(priority=CHANCE)
     with pytest.raises(Exception, match="wrong"):
         call_command("check_queue")
-    assert "1 free seats come before or after their turn" in capsys.readouterr().out
+    assert "1 free seats are missing, too many, or out of their turn" in capsys.readouterr().out
     call_command("check_queue", repair=True)
     call_command("check_queue")
     assert "every number is right" in capsys.readouterr().out
@@ -143,7 +143,7 @@ def test_an_earlier_database_s_seats_go_to_their_lanes(project, judged):
         import_module("apps.rankings.migrations.0013_lanes").enqueue(apps, None)
     assert Job.objects.filter(kind="rankings.seats").count() == 1
     drain(["cpu"], worker_name="w")
-    assert n_misplaced(project) == 0
+    assert n_seats_wrong(project) == 0
     assert [seat.comparison_id for seat in Assignment.objects.order_by("priority")] == [rows[1].pk, rows[0].pk]
 
 

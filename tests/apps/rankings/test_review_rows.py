@@ -20,7 +20,7 @@ from apps.labels.review_counts import review_differences
 from apps.labels.services import NewVerdict, verdicts_add
 from apps.rankings import selectors, services
 from apps.rankings.services.counts import differences
-from apps.rankings.services.seats import n_misplaced
+from apps.rankings.services.seats import n_seats_wrong
 from apps.samples.exposure import shown
 from prefloop.types import LabelledVerdict, PrefloopError
 
@@ -125,7 +125,7 @@ def test_rows_and_counts_follow_whatever_happens(world, seed):
         done.add(happening.once())
         assert review_differences(happening.project) == {}, done
         assert differences(happening.project) == {}, done
-        assert n_misplaced(happening.project) == 0, done
+        assert n_seats_wrong(happening.project) == 0, done
     assert len(done - {""}) == 8, "everything happened"
     assert len(set(ReviewItem.objects.values_list("code", flat=True))) >= 4
     assert ReviewItem.objects.filter(contested__isnull=False).exists()

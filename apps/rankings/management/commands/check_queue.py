@@ -12,7 +12,7 @@ from apps.labels.review_counts import review_counts_repair, review_differences
 from apps.projects.models import Project
 from apps.rankings.services import seats_settle
 from apps.rankings.services.counts import counts_repair, differences
-from apps.rankings.services.seats import n_misplaced
+from apps.rankings.services.seats import n_seats_wrong
 
 
 class Command(BaseCommand):
@@ -32,7 +32,7 @@ class Command(BaseCommand):
                 raise CommandError(f"there is no project {options['project']!r}")
         n_wrong = 0
         for project in projects:
-            misplaced = n_misplaced(project)
+            seats = n_seats_wrong(project)
             if options["repair"]:
                 seats_settle(project=project)
             wrong = counts_repair(project) if options["repair"] else differences(project)
@@ -43,9 +43,9 @@ class Command(BaseCommand):
             said += [(f"judge {judges[judge].name}", name, two) for (judge, name), two in of_judges.items()]
             for whose, name, (kept, counted) in sorted(said):
                 self.stdout.write(f"{project.slug}: {name} of {whose} is kept as {kept:,}, counted {counted:,}")
-            if misplaced:
-                self.stdout.write(f"{project.slug}: {misplaced:,} free seats come before or after their turn")
-            n_wrong += len(said) + misplaced
+            if seats:
+                self.stdout.write(f"{project.slug}: {seats:,} free seats are missing, too many, or out of their turn")
+            n_wrong += len(said) + seats
         if n_wrong and not options["repair"]:
             raise CommandError(f"{n_wrong:,} of the kept numbers are wrong; --repair corrects them")
         self.stdout.write(f"{n_wrong:,} corrected" if n_wrong else "every number is right")
