@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+from django.conf import settings
 from django.db.models import QuerySet
 
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
 from prefloop.memory import Shape
+from prefloop.speeds import Speeds, known_speeds, measurement_name
 from prefloop.types import PrefloopError
 
 
@@ -37,6 +39,15 @@ def checkpoint_shape(checkpoint: Checkpoint) -> Shape | None:
     except (OSError, ValueError):
         return None
     return Shape.of(config, checkpoint.n_parameters or 0)
+
+
+def checkpoint_speeds(checkpoint: Checkpoint) -> Speeds | None:
+    """Return how fast models of this size are on this machine; None where no worker has measured it."""
+    shape = checkpoint_shape(checkpoint)
+    if shape is None:
+        return None
+    name = measurement_name(shape, settings.PRECISION)
+    return known_speeds(name, threads=settings.WORKER_THREADS, folder=settings.VAR_DIR)
 
 
 def checkpoint_by_name(project: Project, name: str, role: str = "policy") -> Checkpoint:

@@ -17,7 +17,7 @@ from apps.accounts.models import User
 from apps.jobs.models import Job
 from apps.jobs.services import job_enqueue
 from apps.policies.models import Checkpoint
-from apps.policies.selectors import checkpoint_default
+from apps.policies.selectors import checkpoint_default, checkpoint_speeds
 from apps.policies.store import check_base, check_name, checkpoint_relative_path, import_source, store_path
 from apps.policies.uploads import upload_imported
 from apps.projects.access import is_operator
@@ -128,12 +128,28 @@ def checkpoint_import(
             project=project, name=name, role=role, directory=final, make_default=first, created_by=created_by
         )
         left_behind.clear()
+        if role == "policy":
+            speed_measure(checkpoint=checkpoint)
     except OSError as error:
         raise ImportFailed(f"{source.name} could not be brought in: {error.strerror or error}") from error
     finally:
         for path in left_behind:
             shutil.rmtree(path, ignore_errors=True)
     return checkpoint
+
+
+def speed_measure(*, checkpoint: Checkpoint) -> Job | None:
+    """Have a worker measure how fast models of this size are here, which forecasts use; None where that is known."""
+    if checkpoint_speeds(checkpoint) is not None:
+        return None
+    return job_enqueue(
+        kind="policies.speed",
+        queue="gpu",
+        payload={"checkpoint": checkpoint.pk},
+        project=checkpoint.project,
+        title=f"Measure the speed of {checkpoint.name}",
+        unique_key=f"policies.speed:{checkpoint.pk}",
+    )
 
 
 @dataclass(frozen=True, slots=True)

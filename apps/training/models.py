@@ -50,6 +50,7 @@ class Loop(TimeStamped):
     config = models.JSONField()  # the whole recipe, as it will be run
     chosen = models.JSONField(default=dict)  # what the person set, key by key
     n_rounds = models.PositiveIntegerField()
+    foreseen_seconds = models.FloatField(null=True)  # all rounds from the first on, as forecast at the start
     seed = models.BigIntegerField(default=0)
     state = models.CharField(max_length=10, choices=LoopState.choices, default=LoopState.QUEUED)
     initial = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="loops_from")

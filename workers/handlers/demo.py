@@ -10,7 +10,7 @@ from django.conf import settings
 
 from apps.dashboard import demos
 from apps.jobs.registry import JobContext, handler
-from apps.policies.services import checkpoint_register
+from apps.policies.services import checkpoint_register, speed_measure
 from apps.policies.store import checkpoint_relative_path, store_path
 from apps.projects.models import Project
 from apps.prompts.models import Prompt
@@ -47,6 +47,7 @@ def demo_seed(ctx: JobContext) -> dict[str, Any]:
             recipe="sft",
             make_default=True,
         )
+        speed_measure(checkpoint=checkpoint)
         prompts = Prompt.objects.filter(project=project).order_by("id")
         ids = [
             *prompts.filter(split="train").values_list("id", flat=True)[: demo.n_train],

@@ -59,6 +59,32 @@ def loop_rows(loop: Loop) -> list[dict[str, Any]]:
     return [round_row(one) | ({"on_the_way": kept[one.pk]} if one.pk in kept else {}) for one in rounds]
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """How long the rounds of a loop that is done took, in seconds, beside what was forecast at its start."""
+
+    seconds: float
+    foreseen: float | None
+
+    @property
+    def percent_longer(self) -> int:
+        """How much longer than forecast it took; below zero: shorter."""
+        return round(100 * (self.seconds / self.foreseen - 1)) if self.foreseen else 0
+
+    @property
+    def percent_shorter(self) -> int:
+        return -self.percent_longer
+
+
+def took(loop: Loop) -> Took | None:
+    """Compare the length of the rounds with the forecast, waiting for people included. None before the loop is done."""
+    if loop.state != LoopState.DONE:
+        return None
+    times = loop.rounds.filter(index__gt=0, stage="done").values_list("started_at", "ended_at")
+    seconds = sum((end - start).total_seconds() for start, end in times if start and end)
+    return Took(seconds, loop.foreseen_seconds)
+
+
 def on_the_way(**of: Any) -> dict[int, list[dict[str, Any]]]:
     """Return the rows of policies that were measured on the way, by round (its id), in order: keys as of a round's row.
 

@@ -44,12 +44,16 @@ class LoopSerializer(serializers.Serializer[Any]):
     seed = serializers.IntegerField()
     failure_class = serializers.CharField(allow_blank=True)
     error = serializers.CharField(allow_blank=True)
+    foreseen_seconds = serializers.FloatField(
+        allow_null=True, help_text="All rounds from the first on, as forecast at the start; null where nothing told."
+    )
+    took_seconds = serializers.FloatField(allow_null=True, help_text="What they took; null before the loop is done.")
     evaluation = serializers.DictField()
     rounds = serializers.ListField(child=serializers.DictField())
 
 
 def shown(loop: Loop) -> dict[str, Any]:
-    round_ = current_round(loop)
+    round_, took = current_round(loop), selectors.took(loop)
     body = {
         "id": loop.pk,
         "recipe": loop.recipe,
@@ -60,6 +64,8 @@ def shown(loop: Loop) -> dict[str, Any]:
         "seed": loop.seed,
         "failure_class": loop.failure_class,
         "error": loop.error,
+        "foreseen_seconds": loop.foreseen_seconds,
+        "took_seconds": took.seconds if took is not None else None,
         "evaluation": evaluation_of(loop),
         "rounds": selectors.loop_rows(loop),
     }

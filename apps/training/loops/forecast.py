@@ -10,18 +10,19 @@ from django.db.models import Q
 
 from apps.jobs.models import JobState
 from apps.policies.models import Checkpoint
-from apps.policies.selectors import checkpoint_bytes, checkpoint_default, checkpoint_shape
+from apps.policies.selectors import checkpoint_bytes, checkpoint_default, checkpoint_shape, checkpoint_speeds
 from apps.projects.models import Project
 from apps.samples.models import Engine, SamplingRun
 from apps.training.models import Loop, Round
 from apps.training.rounds.ahead import Ahead, Foreseen, scores_an_answer
-from apps.training.rounds.plan import foresee
-from prefloop.memory import DEFAULT_TOKENS, PLENTY, PROMPT_TOKENS, Memory
+from apps.training.rounds.plan import foresee, plan_of
+from prefloop.memory import DEFAULT_TOKENS, PLENTY, PROMPT_TOKENS, ROW_TOKENS, Memory
 from prefloop.precision import WIDTHS, on_cpu
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.evaluation import NOBODY, TRUTH
 from prefloop.recipes.recipe import Recipe
 
+STAGE_SECONDS = 2.0  # of a round's stage beside its work: its jobs are taken up, a model is loaded, rows are written
 LARGE = 10_000_000  # parameters; the recipes' learning rates were found on models of about 1M
 
 
@@ -30,7 +31,8 @@ class Forecast(Foreseen):
     """Counts are for the whole loop unless they say `a round`.
 
     `rows_are`: what a loss says it learns from, or "". `seconds`: from finished rounds of the recipe, by how much they
-    did; where there is none, roughly, from answers sampled here, without the judge's calls; or None. `bytes`: of the
+    did; where there is none, roughly, from the tokens a second of models of this size, or from answers sampled here,
+    without the judge's calls; or None. `bytes`: of the
     checkpoints that it keeps, or None where the start is not there. `memory`: what a training process on a CPU holds at
     most, or None where nothing is trained or the start's sizes are not known.
     """
@@ -47,7 +49,8 @@ class Forecast(Foreseen):
     start: Checkpoint | None
     seconds: float | None
     seconds_from: int  # how many finished rounds that is from
-    seconds_from_answers: int  # how many sampled answers, where it is from no round
+    seconds_from_speed: bool  # from the tokens a second that were measured, where it is from no round
+    seconds_from_answers: int  # how many sampled answers, where it is from neither
     bytes: int | None
     memory: int | None
 
@@ -66,6 +69,9 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = ""
     work = _work(recipe, begin, rounds) / n_rounds
     seconds, n_before = _seconds(project, recipe, work, ahead.measured)
     n_sampled = 0
+    if seconds is None and begin is not None:
+        seconds = _probed_seconds(recipe, begin, rounds, n_rounds)
+    measured = seconds is not None and not n_before
     if seconds is None:
         seconds, n_sampled = _rough_seconds(project, begin, work)
     rows = recipe.objective.rows
@@ -83,6 +89,7 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = ""
         start=begin,
         seconds=None if seconds is None else seconds * n_rounds,
         seconds_from=n_before,
+        seconds_from_speed=measured,
         seconds_from_answers=n_sampled,
         bytes=None if begin is None else total.checkpoints * _bytes(begin),
         memory=None if begin is None else _memory(recipe, begin),
@@ -119,6 +126,26 @@ def _seconds(project: Project, recipe: Recipe, work: float, measured: int) -> tu
         if done and row.started_at and row.ended_at:
             lengths.append((row.ended_at - row.started_at).total_seconds() * work / done)
     return (median(lengths), len(lengths)) if lengths else (None, 0)
+
+
+def _probed_seconds(recipe: Recipe, start: Checkpoint, seen: Foreseen, n_rounds: int) -> float | None:
+    """A round's length from the tokens a second that models of this size were measured to do here.
+
+    Answers are taken to be as long as they may be, a reward model to be as large as the policy.
+    """
+    speeds = checkpoint_speeds(start)
+    if speeds is None:
+        return None
+    objective = recipe.objective
+    drawn = sum(draw.n for draw in recipe.draws)
+    answer = max((draw.max_tokens for draw in recipe.draws), default=0) or ROW_TOKENS // 2
+    in_a_row = {"pairs": 2, "groups": drawn, "samples": drawn}.get(objective.rows, 1)
+    trained = seen.steps * objective.batch * (PROMPT_TOKENS + in_a_row * answer)
+    references = trained // objective.epochs if objective.needs_reference else 0
+    read = references + (PROMPT_TOKENS + answer) * (seen.scores + 2 * seen.evaluation_answers)
+    sampled = answer * (seen.answers + seen.evaluation_answers)
+    work = speeds.seconds(sampled=sampled, read=read, trained=trained if objective.trains else 0)
+    return work / n_rounds + STAGE_SECONDS * len(plan_of(recipe, 1))
 
 
 def _rough_seconds(project: Project, start: Checkpoint | None, work: float) -> tuple[float | None, int]:

@@ -15,6 +15,7 @@ from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name, checkpoint_default, endpoint_by_name
 from apps.projects.models import Project
 from apps.prompts.selectors import chosen_prompts
+from apps.training.loops.forecast import forecast
 from apps.training.models import Loop, LoopState, Round
 from apps.training.rounds.advance import advance_enqueue
 from apps.training.rounds.ahead import Ahead
@@ -71,11 +72,13 @@ def loop_start(
     check_ingredients(project, made)
     judge = loop_judge(project, made)
     made = with_evaluator(project, made, judge)
+    foreseen = forecast(project=project, recipe=made, n_rounds=rounds, start=initial.name).seconds
     with transaction.atomic():
         loop = Loop.objects.create(
             project=project,
             recipe=made.name,
             config=made.to_json(),
+            foreseen_seconds=foreseen,
             chosen=chosen,
             n_rounds=rounds,
             seed=seed,

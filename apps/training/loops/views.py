@@ -223,6 +223,7 @@ def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) ->
             "gate": selectors.gate_of(found, round_) if found.state == LoopState.WAITING else None,
             "jobs": selectors.stage_jobs(round_) if round_ is not None and round_.stage != Stage.DONE else [],
             "trained": selectors.last_trained(found) if found.state == LoopState.DONE else None,
+            "took": selectors.took(found),
             "held": (JobState.STARTING, JobState.RUNNING, JobState.CANCELLING),
         }
     if part in {"", "side"}:

@@ -148,3 +148,80 @@ def test_finished_rounds_win_over_sampled_answers(sampled, start, drive, loop_pr
     loop.rounds.filter(index=1).update(started_at=at, ended_at=at + timedelta(seconds=10))
     seen = forecast(project=loop_project, recipe=apply_settings(get_recipe("iterative-dpo"), loop.chosen), n_rounds=1)
     assert (seen.seconds, seen.seconds_from, seen.seconds_from_answers) == (10.0, 1, 0)
+
+
+@pytest.fixture
+def probed(loop_project, settings, tmp_path, monkeypatch):
+    """A machine on which models of the start's size were measured: 100 tokens a second sampled, and so on."""
+    from apps.policies import selectors
+    from prefloop.engine.speed import as_values
+    from prefloop.measured import keep
+    from prefloop.memory import Shape
+    from prefloop.speeds import Speeds, measurement_name
+
+    settings.VAR_DIR = tmp_path / "machine"
+    settings.VAR_DIR.mkdir()
+    shape = Shape(1000, layers=2, hidden=8)
+    monkeypatch.setattr(selectors, "checkpoint_shape", lambda checkpoint: shape)
+    speeds = Speeds(sampled=100.0, read=400.0, trained=200.0)
+    keep(
+        settings.VAR_DIR,
+        measurement_name(shape, settings.PRECISION),
+        as_values(speeds),
+        threads=settings.WORKER_THREADS,
+    )
+    return speeds
+
+
+def test_before_anything_ran_the_measured_speed_of_the_model_makes_the_forecast(
+    probed, sampled, loop_project, bob, client_for
+):
+    recipe = apply_settings(get_recipe("iterative-dpo"), EIGHT)
+    seen = forecast(project=loop_project, recipe=recipe, n_rounds=2)
+    from apps.training.loops.forecast import STAGE_SECONDS
+    from prefloop.memory import PROMPT_TOKENS
+
+    steps, batch = seen.steps / 2, recipe.objective.batch
+    trained = steps * batch * (PROMPT_TOKENS + 2 * 128)
+    read = trained / recipe.objective.epochs + (PROMPT_TOKENS + 128) * (32 + 2 * 8)
+    a_round = 128 * (32 + 8) / 100 + read / 400 + trained / 200 + 5 * STAGE_SECONDS
+    assert seen.seconds == pytest.approx(2 * a_round)
+    assert (seen.seconds_from_speed, seen.seconds_from, seen.seconds_from_answers) == (True, 0, 0)
+    page = client_for(bob).get(f"{FORM}forecast/", form_data(loop_project, rounds="2", **EIGHT)).content.decode()
+    assert "from the tokens a second of models of this size on this machine" in page
+
+
+def test_a_loop_that_is_done_says_how_far_its_forecast_was_off(probed, start, drive, bob, client_for, api_for):
+    loop = start(n_rounds=1)
+    assert loop.foreseen_seconds > 0
+    path, api = f"/p/letters-test/loops/{loop.pk}/", f"/api/v1/loops/{loop.pk}/"
+    assert api_for(bob).get(api).json()["took_seconds"] is None
+    assert "loop-took" not in client_for(bob).get(path).content.decode()
+    drive()
+    at = timezone.now()
+    for share, words in ((1.5, "50 % longer"), (0.75, "25 % shorter"), (1.0, "the forecast was")):
+        loop.rounds.filter(index=1).update(
+            started_at=at, ended_at=at + timedelta(seconds=share * loop.foreseen_seconds)
+        )
+        assert api_for(bob).get(api).json()["took_seconds"] == pytest.approx(share * loop.foreseen_seconds, abs=1e-3)
+        page = client_for(bob).get(path).content.decode()
+        assert words in page
+        assert ("longer)" in page, "shorter)" in page) == (share > 1, share < 1)
+
+
+def test_an_import_has_its_speed_measured_once(project, settings, tmp_path):
+    from apps.jobs.drain import drain
+    from apps.policies.selectors import checkpoint_speeds
+    from apps.policies.services import checkpoint_import
+    from prefloop.model_sources import Directory
+    from tests.prefloop.tiny import save_tiny_policy
+
+    settings.STORE_DIR, settings.VAR_DIR = tmp_path / "store", tmp_path / "machine"
+    source = save_tiny_policy(tmp_path / "tiny", seed=0, chat=True)
+    for name in ("one", "two"):
+        made = checkpoint_import(project=project, name=name, role="policy", source=Directory(source))
+        drain(["gpu", "cpu"], worker_name="here")
+    (job,) = Job.objects.filter(kind="policies.speed")
+    assert (job.state, job.title) == ("succeeded", "Measure the speed of one")
+    speeds = checkpoint_speeds(made)
+    assert min(speeds.sampled, speeds.read, speeds.trained) > 0
