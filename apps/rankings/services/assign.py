@@ -9,13 +9,16 @@ from random import Random
 from apps.accounts.models import User
 from apps.projects.models import Project
 from apps.projects.selectors import guideline_name
-from apps.rankings.models import OPEN, Assignment
+from apps.rankings.models import OPEN, Assignment, Place
+from apps.rankings.selectors.queue import held as held_seats
 from apps.rankings.selectors.queue import open_assignments
 from apps.rankings.services.seats import lease_end, leases_sweep
 from apps.rankings.services.take import LEASE, asking, asking_again, seat_take, seat_take_of
+from apps.rankings.services.take_many import seats_take
 from apps.samples.models import Comparison
 
-PREFETCH = 3  # the pair on the screen and the next two
+SHOWN_FIRST = 3  # pairs that the desk's page comes with; it asks for the others when it is open
+PREFETCH = 21  # the pair on the screen and the next twenty, which are there without a connection
 # What a person may hold in a project: a desk's pairs twice, for those whose answers are still on their way, or for a
 # link followed beside the desk. Whatever more is asked for, the next person finds work.
 MOST_HELD = 2 * PREFETCH
@@ -28,10 +31,10 @@ def assignment_next(*, project: Project, user: User, now: datetime, rng: Random)
 
 
 def assignments_lease(
-    *, project: Project, user: User, n: int = PREFETCH, now: datetime, rng: Random, have: Collection[int] = ()
+    *, project: Project, user: User, n: int = SHOWN_FIRST, now: datetime, rng: Random, have: Collection[int] = ()
 ) -> list[Assignment]:
     """Lease up to `n` comparisons besides those of the assignments in `have`: first those the person holds, then new
-    ones.
+    ones. Where others are at work too, nobody gets more than their share of what is free, but for the first few.
 
     Every lease they hold, including `have`, is renewed; with more than `MOST_HELD` the surplus is given back. A pair
     that was given back can still be voted on until somebody else gets it.
@@ -47,11 +50,24 @@ def assignments_lease(
     if len(mine) < n:
         leases_sweep(project=project, now=now, but_of=user.pk)
         asked = asking(project=project, user=user, now=now, rng=rng, guideline=guideline)
+        if n > SHOWN_FIRST:
+            n = min(n, max(SHOWN_FIRST, len(mine) + _share(project, user)))
+        if n - len(mine) > 1:
+            taken_now, place = seats_take(asked, n - len(mine), rng)
+            mine += taken_now
+            asked = asking_again(asked, place, rng)
         while len(mine) < n and (taken := seat_take(asked)) is not None:
             mine.append(taken.assignment)
             asked = asking_again(asked, taken.place, rng)
     _given_with_guideline(guideline, mine)
     return mine
+
+
+def _share(project: Project, user: User) -> int:
+    """How many of the free comparisons are this person's part, with those who hold some now."""
+    n_others = held_seats(project).exclude(user=user).values("user").distinct().count()
+    n_open = Place.objects.filter(project=project, user=None).values_list("n_open", flat=True).first() or 0
+    return -(-n_open // (n_others + 1))
 
 
 def assignment_for_comparison(*, comparison: Comparison, user: User, now: datetime, rng: Random) -> Assignment | None:

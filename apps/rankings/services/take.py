@@ -38,6 +38,10 @@ class Asking:
     comparison: Comparison | None = None  # this one and no other
     waits: bool = False  # for seats that somebody else has locked, rather than passing over them
 
+    @property
+    def until(self) -> datetime:
+        return self.now + LEASE
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -120,11 +124,11 @@ def seat_take_within(asked: Asking, answer: Answer | None = None) -> Taken | Non
 
 def _seat_update(asked: Asking) -> int | None:
     """The statement: on PostgreSQL it passes over seats, and comparisons, that others have locked."""
-    rows = _free_for(asked.project, asked.user).filter(priority=_LANE)
+    rows = free_for(asked.project, asked.user).filter(priority=_LANE)
     rows = rows.filter(pk__gt=_REACHED) if asked.comparison is None else rows.filter(comparison=asked.comparison)
     # written once and filled in for each lane: to put a query together takes longer than to run it
     sql, values = rows.order_by("pk").values("pk")[:1].query.sql_with_params()
-    parts = [f"({sql}{_lock(waits=asked.waits)})"] * len(asked.lanes)
+    parts = [f"({sql}{lock_clause(waits=asked.waits)})"] * len(asked.lanes)
     params: list[Any] = []
     for lane in asked.lanes:
         filled = {_LANE: lane, _REACHED: asked.place.reached.get(str(lane), 0)}
@@ -134,14 +138,14 @@ def _seat_update(asked: Asking) -> int | None:
         f'UPDATE {table} SET user_id = %s, "order" = %s, lease_until = %s, guideline = %s, state = %s '  # noqa: S608 - no value is in it
         f"WHERE id = COALESCE({', '.join(parts)}) AND user_id IS NULL RETURNING id"
     )
-    until = connection.ops.adapt_datetimefield_value(asked.now + LEASE)
+    until = connection.ops.adapt_datetimefield_value(asked.until)
     with connection.cursor() as cursor:
         cursor.execute(statement, [asked.user.pk, asked.order, until, asked.guideline, OPEN, *params])
         found = cursor.fetchone()
     return None if found is None else int(found[0])
 
 
-def _free_for(project: Project, user: User) -> QuerySet[Assignment]:
+def free_for(project: Project, user: User) -> QuerySet[Assignment]:
     mine = standing_votes().filter(comparison=OuterRef("comparison"), user=user)
     holding = Assignment.objects.filter(comparison=OuterRef("comparison"), user=user, state=OPEN)
     # by the comparison's project too, so that the comparison is in the statement and can be locked
@@ -149,7 +153,8 @@ def _free_for(project: Project, user: User) -> QuerySet[Assignment]:
     return rows.filter(~Exists(mine), ~Exists(holding), unseen_by(user, "comparison"))
 
 
-def _lock(*, waits: bool) -> str:
+def lock_clause(*, waits: bool = False) -> str:
+    """What a SELECT of free seats ends with, to lock them and their comparisons; "" where the database has no such."""
     if not connection.features.has_select_for_update:
         return ""
     tables = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in (Assignment, Comparison))

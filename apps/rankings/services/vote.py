@@ -189,7 +189,7 @@ def _append(said: _Said, place: Place) -> tuple[Voted, Answer | None]:
             if held.state == DONE:
                 again = _same_again(last_vote(given.comparison, given.holder), held, said.outcome, said.strength)
                 return Voted(again, created=False), None
-            _take_back(held)
+            _take_back(held, said_when(said.said_at, said.now))
         voted, answer = _written(said, place, _Finished())
         seats_fill(given.project_id, [key])  # that of a skip is somebody else's, now
     return voted, replace(answer, counts=False)
@@ -248,14 +248,19 @@ def _finish(given: Assignment, place: Place) -> _Finished | None:
     return _Finished(alone and not excluded, judged, excluded)
 
 
-def _take_back(late: Assignment) -> None:
-    """Give an ended lease its seat back, if nobody else was given it meanwhile. Raises LeaseLost."""
+def _take_back(late: Assignment, said_at: datetime) -> None:
+    """Give an ended lease its seat back, if nobody else was given it meanwhile, or if the person answered in time and
+    only their answer came late: then it is one more than was wanted. Raises LeaseLost.
+    """
     if has_seen(comparison_id=late.comparison_id, user=late.holder):
         raise LeaseLost("you have been shown a label of this comparison: a vote would no longer be blind")
     for seat in Assignment.objects.filter(comparison=late.comparison_id, user=None).values_list("pk", flat=True):
         if Assignment.objects.filter(pk=seat, user=None).delete()[0]:
             Assignment.objects.filter(pk=late.pk).update(state=DONE)
             return
+    if late.lease_until is not None and said_at <= late.lease_until:
+        Assignment.objects.filter(pk=late.pk).update(state=DONE)
+        return
     raise LeaseLost("your time for this comparison ran out, and it was given to somebody else")
 
 

@@ -24,7 +24,7 @@ from apps.projects.models import Project, Role
 from apps.projects.selectors import guideline_current, guideline_name
 from apps.rankings import access, selectors, services
 from apps.rankings.models import Assignment
-from apps.rankings.services.assign import PREFETCH
+from apps.rankings.services.assign import PREFETCH, SHOWN_FIRST
 from apps.rankings.views.reasons import said_why
 from apps.samples.exposure import has_seen
 from apps.samples.models import Comparison
@@ -54,7 +54,7 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     assignment = services.assignment_for_comparison(comparison=comparison, user=user, now=now, rng=rng)
     if assignment is not None:
         others = services.assignments_lease(
-            project=comparison.project, user=user, n=PREFETCH - 1, now=now, rng=rng, have=[assignment.pk]
+            project=comparison.project, user=user, n=SHOWN_FIRST - 1, now=now, rng=rng, have=[assignment.pk]
         )
         context = _desk_context(comparison.project, user, [assignment, *others])
         return render(request, "rankings/annotate.html", context)

@@ -6,6 +6,7 @@ export class FlagSheet {
     this.note = this.dialog.querySelector("[data-flag-note]");
     const reasons = [...this.dialog.querySelectorAll("[data-reason]")];
     this.dialog.addEventListener("keydown", (event) => {
+      if (!this.dialog.open) return; // it was closed just now, and the next key is for the pair
       if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target === this.note) return;
       const reason = reasons[Number(event.key) - 1];
       if (!reason) return;

@@ -8,6 +8,7 @@ export class SkipSheet {
       skip(choice.dataset.why);
     };
     this.dialog.addEventListener("keydown", (event) => {
+      if (!this.dialog.open) return; // it was closed just now, and the next key is for the pair
       if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
       const choice = event.key.toLowerCase() === "s" ? choices.at(-1) : choices.slice(0, -1)[Number(event.key) - 1];
       if (!choice) return;

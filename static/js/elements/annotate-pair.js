@@ -8,7 +8,7 @@ import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.j
 import { request } from "./annotate-pair-request.js";
 import { SkipSheet } from "./annotate-pair-skip.js";
 import { Strength } from "./annotate-pair-strength.js";
-import { AHEAD, Supply } from "./annotate-pair-supply.js";
+import { Supply } from "./annotate-pair-supply.js";
 import { ActiveTime } from "./annotate-pair-time.js";
 import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
 
@@ -230,7 +230,7 @@ class AnnotatePair extends HTMLElement {
       seconds: this.time.seconds,
       guideline: this.guide.version,
       said_at: new Date().toISOString(),
-      next: this.queue.length <= AHEAD + 1 ? 1 : "", // the reply brings the pair that takes this one's place
+      next: this.supply.takesOne ? 1 : "", // the reply brings the pair that takes this one's place
     };
     this.notice("");
     this.queue.shift();
@@ -243,7 +243,7 @@ class AnnotatePair extends HTMLElement {
     const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";
     if (!isGuideNew) this.announce(`${this.words[this.strength.word(answer)]}. ${next}`);
     this.outbox.push(op);
-    if (this.queue.length < AHEAD) this.supply.topUp();
+    this.supply.refill();
   }
 
   keep(article) {

@@ -1,0 +1,194 @@
+"""Many pairs at once, for a desk that goes on without a connection: the same rules, few statements, fair shares."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from apps.labels.models import Preference, Vote
+from apps.projects.services import label_policy_set
+from apps.rankings import services
+from apps.rankings.models import CHANCE, Assignment
+from apps.rankings.services.assign import MOST_HELD, PREFETCH, SHOWN_FIRST
+from apps.rankings.services.counts import differences
+from apps.rankings.services.take import LEASE
+from tests.apps.rankings.queue_oracle import left_for
+from tests.apps.rankings.test_seats import statements
+
+pytestmark = pytest.mark.django_db
+T0 = datetime(2026, 3, 1, 9, tzinfo=UTC)
+
+
+def lease(project, user, n=PREFETCH, now=T0, seed=1, have=()):
+    return services.assignments_lease(project=project, user=user, n=n, now=now, rng=Random(seed), have=have)
+
+
+def vote(held, now=T0, **more):
+    return services.vote_create(assignment=held, choice="left", now=now, **more)
+
+
+def set_votes(project, n):
+    label_policy_set(project=project, actor=None, votes_per_comparison=n, annotators_may_override=True)
+
+
+def test_twenty_more_are_leased_in_the_projects_order_with_sides_by_lot(project, ann, make_comparison):
+    pairs = [make_comparison(project) for _ in range(30)]
+    held = lease(project, ann)
+    assert [one.comparison_id for one in held] == [pair.pk for pair in pairs[:PREFETCH]]
+    assert PREFETCH > 20
+    assert 3 < sum(one.order == "01" for one in held) < PREFETCH - 3
+    assert {one.lease_until for one in held} == {T0 + LEASE}
+    assert [one.pk for one in lease(project, ann)] == [one.pk for one in held], "what she holds comes again"
+    assert differences(project) == {}
+
+
+def test_the_lot_has_no_pattern_that_tells_the_pair(project, ann, bob, make_comparison):
+    set_votes(project, 2)
+    for _ in range(PREFETCH):
+        make_comparison(project)
+    mine, his = lease(project, ann, seed=1), lease(project, bob, seed=2)
+    assert [one.order for one in mine] != [one.order for one in his]
+
+
+def test_it_takes_the_same_number_of_statements_for_two_and_for_twenty(project, ann, bob, erin, make_comparison):
+    for _ in range(80):
+        make_comparison(project)
+    counts = []
+    for user, n in ((ann, 2), (bob, PREFETCH)):
+        lease(project, user, n=1)
+        have = list(Assignment.objects.filter(user=user, state="open").values_list("pk", flat=True))
+        with CaptureQueriesContext(connection) as queries:
+            assert len(lease(project, user, n=n, have=have)) == n
+        counts.append(len(statements(queries)))
+    assert counts[1] <= counts[0] + 2, "who else is at work, and how much is free"
+    assert counts[1] <= 20
+
+
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_of_several_seats_of_a_pair_a_person_takes_one_and_the_counts_stay_right(
+    project, ann, bob, make_comparison, wanted
+):
+    set_votes(project, wanted)
+    for _ in range(12):
+        make_comparison(project)
+    for held in lease(project, bob, n=3):
+        vote(held)
+    mine = lease(project, ann)
+    assert len(mine) == len({one.comparison_id for one in mine})
+    assert differences(project) == {}
+    for held in mine[:5]:
+        vote(held)
+    assert bool(lease(project, bob)) == (wanted > 1)
+    assert differences(project) == {}
+    for user, found in left_for(project, [ann, bob], T0).items():
+        assert {one.comparison_id for one in lease(project, user, n=MOST_HELD)} <= found
+
+
+def test_pairs_that_measure_a_round_come_first(project, ann, make_comparison):
+    for _ in range(3):
+        make_comparison(project)
+    first = make_comparison(project)
+    Assignment.objects.filter(comparison=first).update(priority=0)
+    assert next(iter(lease(project, ann))).comparison_id == first.pk
+
+
+def test_nobody_gets_more_than_their_share_while_others_are_at_work(project, ann, bob, make_comparison):
+    for _ in range(24):
+        make_comparison(project)
+    lease(project, bob, n=4)
+    assert len(lease(project, ann)) == 10
+    for _ in range(2):
+        make_comparison(project)
+    assert len(lease(project, bob, n=PREFETCH)) == 10, "the four that he holds, and half of the twelve that are free"
+
+
+def test_alone_one_gets_all_and_the_first_few_whatever_others_hold(project, ann, bob, make_comparison):
+    for _ in range(8):
+        make_comparison(project)
+    assert len(lease(project, bob)) == 8
+    for _ in range(SHOWN_FIRST):
+        make_comparison(project)
+    assert len(lease(project, ann)) == SHOWN_FIRST
+
+
+def test_an_answer_given_in_time_is_stored_once_even_if_it_comes_after_the_seat_was_let_again(
+    project, ann, bob, make_comparison
+):
+    for _ in range(2):
+        make_comparison(project)
+    mine = lease(project, ann)
+    later = T0 + LEASE + timedelta(minutes=5)
+    his = lease(project, bob, now=later)
+    assert {one.comparison_id for one in his} == {one.comparison_id for one in mine}
+    vote(his[0], now=later)
+    said = T0 + timedelta(minutes=9)
+    for _ in range(2):
+        made = vote(mine[0], now=later, said_at=said)
+    assert (made.created, made.vote.at, Vote.objects.count()) == (False, said, 2)
+    vote(mine[1], now=later, said_at=said)
+    vote(his[1], now=later)
+    assert Vote.objects.count() == 4
+    assert Preference.objects.count() == 2 - sum(a.order != b.order for a, b in zip(mine, his, strict=True))
+    assert differences(project) == {}
+
+
+def test_an_answer_given_too_late_is_refused_where_somebody_else_has_the_pair(project, ann, bob, make_comparison):
+    make_comparison(project)
+    (mine,) = lease(project, ann)
+    later = T0 + LEASE + timedelta(minutes=5)
+    lease(project, bob, now=later)
+    for said in (None, later, later + timedelta(days=1), T0 - timedelta(days=30)):
+        with pytest.raises(services.LeaseLost):
+            vote(mine, now=later, said_at=said)
+    assert not Vote.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_people_who_ask_for_many_at_once_never_get_the_same_seat(project, make_user, make_comparison):
+    from apps.projects.models import Membership
+
+    crowd = [make_user(f"w{number}") for number in range(4)]
+    for user in crowd:
+        Membership.objects.create(project=project, user=user, role="annotator")
+    for _ in range(40):
+        make_comparison(project)
+    barrier, errors, got = threading.Barrier(len(crowd)), [], []
+
+    def work(user):
+        try:
+            barrier.wait(timeout=30)
+            got.append([one.comparison_id for one in lease(project, user, n=10)])
+        except Exception as error:  # noqa: BLE001 (told below)
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(user,)) for user in crowd]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert errors == []
+    together = [key for keys in got for key in keys]
+    assert len(together) == len(set(together)) >= 30
+    assert differences(project) == {}
+
+
+def test_many_at_once_are_of_the_random_share_as_often_as_single_draws(project, ann, make_comparison):
+    pairs = [make_comparison(project) for _ in range(60)]
+    for pair in pairs[:30]:
+        Assignment.objects.filter(comparison=pair).update(priority=CHANCE)
+    for share, least, most in ((0, 0, 0), (100, 20, 20), (50, 4, 16)):
+        project.random_share = share
+        project.save(update_fields=["random_share"])
+        have = list(Assignment.objects.filter(user=ann, state="open").values_list("pk", flat=True))
+        held = lease(project, ann, n=20, have=have)
+        assert least <= sum(one.priority == CHANCE for one in held) <= most
+        for one in held:
+            vote(one)
+    assert differences(project) == {}
