@@ -169,3 +169,46 @@ def test_an_arrow_with_shift_casts_nothing(page_for, ann, comparisons):
     page.keyboard.press("Shift+ArrowRight")
     assert shown(page).get_attribute("data-assignment") == first
     assert page.locator("[data-progress]").inner_text().startswith("0 of")
+
+
+@pytest.mark.parametrize(("width", "theme"), [("small", "light"), ("tablet", "dark")])
+def test_long_answers_are_shortened_and_shown_in_full_together(
+    page_for, ann, project, make_comparison, axe, fits, shoot, width, theme
+):
+    def heights() -> list[float]:
+        return shown(page, ".side-body").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+
+    for n in range(2):
+        make_comparison(project, (f"Dear Maria, {n}. " * 500, f"Hey, {n}. " * 300))
+    make_comparison(project, ("Dear Maria.", "Hey."))
+    page = page_for(ann, width=width, theme=theme)
+    page.goto(DESK)
+    expand = shown(page, "[data-act=expand]")
+    cut = heights()
+    assert cut[0] == cut[1] < 0.5 * page.viewport_size["height"], "the same for both, and the second is in reach"
+    fits(page)
+    axe(page)
+    shoot(page, f"annotate-shortened-{width}")
+    expand.click()
+    full = heights()
+    assert min(full) > 2 * cut[0]
+    assert full[0] != full[1]
+    assert expand.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("1")
+    saved(page)
+    assert min(heights()) > 2 * cut[0], "it stays as chosen"
+    page.keyboard.press("e")
+    assert heights() == cut
+    page.keyboard.press("1")
+    saved(page)
+    assert not expand.is_visible(), "nothing to shorten"
+
+
+def test_where_the_sides_scroll_nothing_is_shortened(page_for, ann, project, make_comparison):
+    make_comparison(project, ("Dear Maria. " * 500, "Hey. " * 500))
+    page = page_for(ann, width="wide")
+    page.goto(DESK)
+    assert not shown(page, "[data-act=expand]").is_visible()
+    a, b = shown(page, ".side-body").evaluate_all("all => all.map(one => [one.clientHeight, one.scrollHeight])")
+    assert a[0] == b[0]
+    assert a[1] > a[0]

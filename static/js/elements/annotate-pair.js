@@ -1,6 +1,7 @@
 // The annotator's desk. The server renders every pair; this shows one, answers at once, and sends behind the scenes.
 
 import { Outbox } from "./annotate-pair-outbox.js";
+import { Collapse } from "./annotate-pair-collapse.js";
 import { FlagSheet } from "./annotate-pair-flag.js";
 import { Guide } from "./annotate-pair-guide.js";
 import { Kept, Note } from "./annotate-pair-note.js";
@@ -29,6 +30,7 @@ class AnnotatePair extends HTMLElement {
     this.time = new ActiveTime();
     this.skipSheet = new SkipSheet(this, (why) => this.vote("skip", why));
     this.flagSheet = new FlagSheet(this);
+    this.collapse = new Collapse(this, this.kept);
     this.answered = []; // articles, latest last
     this.done = Number(this.dataset.done);
     this.total = Number(this.dataset.total);
@@ -68,6 +70,7 @@ class AnnotatePair extends HTMLElement {
   listen() {
     this.listening = new AbortController();
     const on = (target, name, handler) => target.addEventListener(name, handler, { signal: this.listening.signal });
+    this.collapse.listen(this.listening.signal);
     on(document, "keydown", (event) => this.onKey(event));
     on(this.form, "submit", (event) => {
       event.preventDefault();
@@ -105,7 +108,7 @@ class AnnotatePair extends HTMLElement {
     if (document.querySelector("dialog[open]")) return;
     const much = this.strength.saidBy(event);
     if (event.shiftKey && event.key.startsWith("Arrow") && !much) return;
-    const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout", f: "flag" };
+    const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout", f: "flag", e: "expand" };
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (much || key in CHOICES) {
       event.preventDefault();
@@ -125,6 +128,7 @@ class AnnotatePair extends HTMLElement {
     if (name === "guide") this.guide.toggle();
     if (name === "note") this.note.toggle();
     if (name === "flag") this.flagSheet.open();
+    if (name === "expand") this.collapse.toggle();
   }
 
   // --- what is on the screen ---------------------------------------------------------------------------------------
@@ -167,6 +171,7 @@ class AnnotatePair extends HTMLElement {
 
   reshow() {
     showView(this.current, this.view);
+    this.collapse.show(this.current);
     placePrompt(this.current);
   }
 
