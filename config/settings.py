@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "apps.accounts",
     "apps.projects",
     "apps.jobs",
+    "apps.events",
     "apps.prompts",
     "apps.policies",
     "apps.samples",

@@ -10,6 +10,7 @@ APPS = (
     "accounts",
     "projects",
     "jobs",
+    "events",
     "prompts",
     "policies",
     "samples",

@@ -21,6 +21,7 @@ from apps.jobs import selectors, services
 from apps.jobs.clock import database_now
 from apps.jobs.identity import host_name, worker_is_gone, worker_name
 from apps.jobs.models import Worker
+from apps.jobs.ticks import TICKS
 from workers import shutdown
 
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ class Feed(bootsteps.StartStopStep):
             if now - self._reconciled >= RECONCILE_SECONDS:
                 self._reconciled = now
                 services.reconcile(host=host_name())
+                TICKS.tell(database_now())
             idle = len(state.active_requests) < consumer.pool.num_processes and not shutdown.requested()
             if idle and now - self._rang >= RING_SECONDS and selectors.claimable([self.queue]):
                 self._rang = now

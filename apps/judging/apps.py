@@ -6,3 +6,9 @@ from django.apps import AppConfig
 class JudgingConfig(AppConfig):
     name = "apps.judging"
     label = "judging"
+
+    def ready(self) -> None:
+        from apps.jobs.ticks import TICKS
+        from apps.judging.watch import watches_start
+
+        TICKS.register(watches_start)

@@ -67,6 +67,7 @@ class Judge(TimeStamped):
     options = models.JSONField(default=dict)
     is_simulated = models.BooleanField(default=False)
     retired_at = models.DateTimeField(null=True)
+    below_since = models.DateTimeField(null=True)  # its agreement is below the project's bound; no setting of it
 
     class Meta:
         app_label = "judging"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -12,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.db import transaction
 
+from apps.core.sealed import SecretUnreadable, seal, unseal
 from apps.policies.models import Endpoint
 from apps.policies.spending import call_hold, calls_settle
 from apps.policies.store import check_name
@@ -30,6 +28,7 @@ TEST_LIMITS = Limits(connect_seconds=3.0, read_seconds=8.0, total_seconds=10.0, 
 # a server's first reply of a kind takes longest: vLLM's first log-probs on a CPU were there after 6 seconds
 PROBE_LIMITS = Limits(connect_seconds=3.0, read_seconds=15.0, total_seconds=15.0, max_bytes=1_000_000, attempts=1)
 SIMULATED_SCHEME = "simulated://"
+_PURPOSE = "endpoint"
 # that one web process asks while people wait: the other threads go on answering
 _AT_ONCE = threading.BoundedSemaphore(2)
 
@@ -38,19 +37,13 @@ class EndpointKeyUnreadable(PrefloopError):
     """The stored key was encrypted under another SECRET_KEY."""
 
 
-def _fernet(base_url: str) -> Fernet:
-    # The URL is part of the key: a ciphertext moved to a row with another URL can't be read there.
-    digest = hashlib.sha256(f"prefloop.endpoint\0{settings.SECRET_KEY}\0{base_url}".encode()).digest()
-    return Fernet(base64.urlsafe_b64encode(digest))
-
-
 def endpoint_key(endpoint: Endpoint) -> str:
     """Return the endpoint's API key in clear ("" where it has none). Raises EndpointKeyUnreadable."""
     if not endpoint.encrypted_key:
         return ""
     try:
-        return _fernet(endpoint.base_url).decrypt(endpoint.encrypted_key.encode()).decode()
-    except InvalidToken as error:
+        return unseal(endpoint.encrypted_key, purpose=_PURPOSE, bound_to=endpoint.base_url)
+    except SecretUnreadable as error:
         raise EndpointKeyUnreadable(
             f"the key of endpoint {endpoint.name!r} can't be read (SECRET_KEY or the URL changed): enter it again"
         ) from error
@@ -244,7 +237,7 @@ def endpoint_create(
         name=name,
         base_url=base_url,
         model=model,
-        encrypted_key=_fernet(base_url).encrypt(api_key.encode()).decode() if api_key else "",
+        encrypted_key=seal(api_key, purpose=_PURPOSE, bound_to=base_url) if api_key else "",
         is_simulated=is_simulated,
     )
 
@@ -261,6 +254,6 @@ def endpoint_update(*, endpoint: Endpoint, base_url: str, model: str, api_key: s
         endpoint.base_url = base_url
         endpoint.model = model
         if api_key:
-            endpoint.encrypted_key = _fernet(base_url).encrypt(api_key.encode()).decode()
+            endpoint.encrypted_key = seal(api_key, purpose=_PURPOSE, bound_to=base_url)
         endpoint.save(update_fields=["base_url", "model", "encrypted_key"])
     return endpoint

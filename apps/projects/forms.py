@@ -57,6 +57,20 @@ class LabelPolicyForm(forms.Form):
             "judges are fair only on pairs that were drawn at random, so some are needed."
         ),
     )
+    judge_bound = forms.FloatField(
+        label=_("Lowest agreement of the label judge, in percent"),
+        min_value=1,
+        max_value=100,
+        required=False,
+        help_text=_(
+            "When the interval of its agreement with people lies below this, the event “judge.below_bound” is told. "
+            "Empty: it is not watched."
+        ),
+    )
+
+    def clean_judge_bound(self) -> float | None:
+        percent = self.cleaned_data["judge_bound"]
+        return None if percent is None else float(percent) / 100
 
 
 class GuidelineForm(forms.Form):

@@ -29,6 +29,10 @@ class Project(TimeStamped):
     random_share = models.PositiveSmallIntegerField(default=20)  # per cent of the pairs that Annotate gives at random
     # how the judges' labels become one where no person has spoken (DESIGN 3)
     label_judge = models.CharField(max_length=120, blank=True)
+    # the agreement with people below which the label judge is reported (apps/judging/watch.py); None: it is not watched
+    judge_bound = models.FloatField(null=True)
+    judge_watched_at = models.DateTimeField(null=True)
+    listened = models.JSONField(default=list)  # events that a webhook hears of (apps/events/services.py keeps it)
 
     def __str__(self) -> str:
         return self.name

@@ -90,9 +90,10 @@ def label_policy_set(
     votes_per_comparison: int,
     annotators_may_override: bool,
     random_share: int | None = None,
+    judge_bound: float | None = None,
 ) -> None:
-    """Set how many people vote on a comparison, whether annotators may override judges, and which share of the pairs,
-    in per cent, is given at random (None: as it is).
+    """Set how many people vote on a comparison, whether annotators may override judges, which share of the pairs, in
+    per cent, is given at random (None: as it is), and the label judge's bound (None: it is not watched).
     """
     share = project.random_share if random_share is None else random_share
     if not 1 <= votes_per_comparison <= MAX_VOTES:
@@ -104,7 +105,9 @@ def label_policy_set(
         project.votes_per_comparison = votes_per_comparison
         project.annotators_may_override = annotators_may_override
         project.random_share = share
-        project.save(update_fields=["votes_per_comparison", "annotators_may_override", "random_share"])
+        project.judge_bound, project.judge_watched_at = judge_bound, None  # looked at soon
+        fields = ["votes_per_comparison", "annotators_may_override", "random_share", "judge_bound", "judge_watched_at"]
+        project.save(update_fields=fields)
         if changes_seats:
             SEATS_WANTED_CHANGED.tell(project)
         audit(
@@ -116,6 +119,7 @@ def label_policy_set(
                 "votes_per_comparison": votes_per_comparison,
                 "annotators_may_override": annotators_may_override,
                 "random_share": share,
+                "judge_bound": judge_bound,
             },
         )
 

@@ -85,6 +85,7 @@ def _settings_page(request: HttpRequest, project: Project, *, status: int = 200,
                 "votes_per_comparison": project.votes_per_comparison,
                 "annotators_may_override": project.annotators_may_override,
                 "random_share": project.random_share,
+                "judge_bound": None if project.judge_bound is None else round(100 * project.judge_bound, 2),
             }
         ),
         "guideline": current,

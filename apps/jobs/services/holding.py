@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q
 
+from apps.core.listeners import Listeners
 from apps.jobs.clock import database_now
 from apps.jobs.identity import worker_is_gone
 from apps.jobs.machine import HELD, transition
@@ -22,6 +23,7 @@ from apps.jobs.models import FailureClass, Job, JobState
 
 STATE_DEADLINE = dt.timedelta(seconds=180)  # of STARTING and CANCELLING
 MAX_BACKOFF_SECONDS = 60
+JOB_FAILED: Listeners[int, str, str] = Listeners()  # the job's id, its failure class, its error
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +137,20 @@ def job_fail(
             **_given_back(),
         ):
             return True
-    return transition(
-        job_id=job_id,
-        to=JobState.FAILED,
-        from_states=list(HELD),
-        held_by=token,
-        text=f"{failure}: {error}",
-        failure_class=failure,
-        error=error,
-        **ended_fields(),
-    )
+    with transaction.atomic():
+        failed = transition(
+            job_id=job_id,
+            to=JobState.FAILED,
+            from_states=list(HELD),
+            held_by=token,
+            text=f"{failure}: {error}",
+            failure_class=failure,
+            error=error,
+            **ended_fields(),
+        )
+        if failed:
+            JOB_FAILED.tell(job_id, str(failure), error)
+    return failed
 
 
 def job_leave_cancelled(*, job_id: int, token: uuid.UUID) -> bool:

@@ -12,6 +12,7 @@ from apps.labels.models import Vote
 from apps.labels.raters import rater_name
 from apps.labels.selectors import last_adjudication
 from apps.labels.services import vote_append, vote_withdraw
+from apps.labels.telling import told
 from apps.projects.models import Project
 from apps.rankings.services.decide import BadDecision, NoDecision
 from apps.rankings.services.vote import MAX_REASON
@@ -72,6 +73,8 @@ def adjudication_undo(*, project: Project, user: User, now: datetime) -> Vote:
 
 
 def _told(vote: Vote, user: User, verb: str) -> None:
+    event = "adjudication.withdrawn" if vote.choice == "withdrawn" else "adjudication.created"
+    told(event, vote.comparison.project, vote)
     audit(
         actor=user,
         verb=verb,

@@ -17,6 +17,7 @@ from apps.labels.models import Judge, Override
 from apps.labels.raters import rater_name
 from apps.labels.selectors import decisions_among, judge_labels, last_decision, last_standing
 from apps.labels.services import override_append
+from apps.labels.telling import decision_told
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.rankings.rounds import decision_made
@@ -173,6 +174,7 @@ def override_undo(*, project: Project, user: User, now: datetime) -> Override:
 def _decided(made: Override, user: User, now: datetime) -> None:
     project = made.comparison.project
     override_append(override=made, now=now)
+    decision_told(f"override.{'withdrawn' if made.kind == 'withdrawn' else 'created'}", project, made)
     # a loop at its review gate goes on when the last of its comparisons is decided
     transaction.on_commit(lambda: decision_made(made.comparison_id))
     if made.kind != "agree":

@@ -13,6 +13,7 @@ from apps.labels.models import Exclusion, Override, ReviewItem, Vote
 from apps.labels.raters import rater_name
 from apps.labels.selectors import last_vote
 from apps.labels.services import first_vote_append, vote_append, vote_withdraw
+from apps.labels.telling import told
 from apps.projects.models import Project
 from apps.projects.selectors import guideline_asks_strength, guideline_name
 from apps.rankings.models import DONE, OPEN, Assignment, Place
@@ -222,6 +223,7 @@ def _written(said: _Said, place: Place, found: _Finished) -> tuple[Voted, Answer
         first_vote_append(vote=vote, now=said.now, judged=found.judged)
     else:
         vote_append(vote=vote, now=said.now)
+    told("vote.created", given.project, vote)
     return Voted(vote, created=True), Answer(vote.rater, vote.seconds, vote.at or said.now)
 
 
@@ -284,6 +286,7 @@ def vote_undo(*, project: Project, user: User, now: datetime, assignment: Assign
             raise NothingToUndo("you have been shown a label of it since: a new vote would no longer be blind")
         if last_vote(vote.comparison, user) == vote:
             vote_withdraw(vote=vote, now=now)
+            told("vote.withdrawn", project, vote)
             Assignment.objects.filter(pk=vote.assignment_id, state=DONE).update(state=OPEN, lease_until=now + LEASE)
             seats_fill(project.pk, [vote.comparison_id])  # the place that a skip had left
     return Assignment.objects.select_related("comparison").get(pk=vote.assignment_id)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from apps.events.telling import tell
 from apps.jobs.models import Job, JobGroup, JobState
 from apps.jobs.services import JobKeyTaken, job_enqueue
 from apps.policies.models import Checkpoint
@@ -56,9 +57,10 @@ def advance_enqueue(loop: Loop, *, run_after: datetime | None = None) -> Job:
 
 
 def loop_fail(*, loop: Loop, failure_class: str, error: str, now: datetime) -> None:
-    Loop.objects.filter(pk=loop.pk, state__in=UNDER_WAY).update(
-        state=LoopState.FAILED, failure_class=failure_class, error=error, ended_at=now
-    )
+    under_way = Loop.objects.filter(pk=loop.pk, state__in=UNDER_WAY)
+    with transaction.atomic():
+        if under_way.update(state=LoopState.FAILED, failure_class=failure_class, error=error, ended_at=now):
+            tell("loop.failed", loop.project, loop=loop.pk, error=error)
 
 
 def _step(loop: Loop, round_: Round, now: datetime) -> bool:
@@ -95,7 +97,8 @@ def _next_round(loop: Loop, now: datetime) -> bool:
         last = locked.rounds.order_by("-index").first()
         index = last.index + 1 if last else 0
         if index > locked.n_rounds:
-            Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.DONE, ended_at=now)
+            if Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.DONE, ended_at=now):
+                tell("loop.done", loop.project, loop=loop.pk, rounds=locked.n_rounds)
             return False
         Round.objects.get_or_create(loop=locked, index=index, defaults={"policy": previous_policy(locked, index)})
     return True

@@ -14,6 +14,7 @@ from typing import ClassVar
 from django.db import transaction
 from django.utils.translation import ngettext
 
+from apps.events.telling import tell
 from apps.jobs.models import Job, JobGroup, JobState
 from apps.jobs.pace import rate_words
 from apps.policies.models import Checkpoint
@@ -57,13 +58,16 @@ class At:
 
     def move(self, to: str, **fields: object) -> bool:
         """Go to another stage, or to this one again, if the round is still where we think it is."""
-        if to == Stage.DONE:
-            fields["ended_at"] = self.now
-        return bool(
-            Round.objects.filter(pk=self.round_.pk, stage=self.round_.stage, group_id=self.round_.group_id).update(
-                stage=to, group=None, **fields
-            )
-        )
+        here = Round.objects.filter(pk=self.round_.pk, stage=self.round_.stage, group_id=self.round_.group_id)
+        if to != Stage.DONE:
+            return bool(here.update(stage=to, group=None, **fields))
+        with transaction.atomic():
+            moved = here.update(stage=to, group=None, **(fields | {"ended_at": self.now}))
+            if moved:
+                result = Round.objects.values_list("result", flat=True).get(pk=self.round_.pk)
+                index = self.round_.index
+                tell("round.finished", self.loop.project, loop=self.loop.pk, round=index, result=result)
+        return bool(moved)
 
     def go_on(self, **fields: object) -> bool:
         """Go to the next stage of the plan; after the last one the round is done."""

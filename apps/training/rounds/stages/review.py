@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from apps.events.telling import tell
 from apps.jobs.models import Job
 from apps.training.models import Loop, LoopState, Round, Stage, TrainingRun
 from apps.training.rounds.ahead import Ahead, Foreseen
@@ -33,8 +35,7 @@ class Reviewing(RoundStage):
         if not self.applies(at.recipe, at.round_.index, prepares=False):
             return at.go_on()
         if not review_is_done(at.round_):
-            # resumed while the gate was closed: it waits again
-            here.filter(state=LoopState.RUNNING).update(state=LoopState.WAITING)
+            self._wait(at, len(at.round_.review_comparison_ids))  # resumed while the gate was closed: it waits again
             return False
         chosen = review_choose(loop=at.loop, round_=at.round_, recipe=at.recipe)
         if not chosen:
@@ -42,8 +43,14 @@ class Reviewing(RoundStage):
             return at.go_on()
         asked = [*at.round_.review_comparison_ids, *chosen]
         Round.objects.filter(pk=at.round_.pk).update(review_comparison_ids=asked)
-        here.filter(state=LoopState.RUNNING).update(state=LoopState.WAITING)
+        self._wait(at, len(asked))
         return True  # look again: people may have decided all of it meanwhile, or before
+
+    def _wait(self, at: At, n: int) -> None:
+        """Let the loop wait for people, and tell of it once."""
+        with transaction.atomic():
+            if Loop.objects.filter(pk=at.loop.pk, state=LoopState.RUNNING).update(state=LoopState.WAITING):
+                tell("review.waiting", at.loop.project, loop=at.loop.pk, round=at.round_.index, n=n)
 
     def foresee(self, ahead: Ahead, index: int) -> Foreseen:
         n, review = ahead.labelled, ahead.recipe.review

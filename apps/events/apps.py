@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class EventsConfig(AppConfig):
+    name = "apps.events"
+    label = "events"
+
+    def ready(self) -> None:
+        from apps.events.services import turn
+        from apps.events.telling import job_ended
+        from apps.jobs.services.holding import JOB_FAILED
+        from apps.jobs.ticks import TICKS
+
+        TICKS.register(turn)
+        JOB_FAILED.register(job_ended)

@@ -1,0 +1,61 @@
+"""What the product tells to the outside: every event, declared once.
+
+Webhooks, their form, the API and its description read this list. An event is told by `apps.events.telling.tell` in the
+transaction of what it tells. Its data name rows by their ids; they hold no model names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventKind:
+    """One kind of event. `fields`: what its data hold."""
+
+    name: str
+    about: str | Promise
+    fields: tuple[str, ...]
+
+
+_DECISION = ("comparison", "rater", "choice", "reason")
+
+EVENTS: dict[str, EventKind] = {
+    kind.name: kind
+    for kind in (
+        EventKind(name="vote.created", about=_("Somebody voted"), fields=("vote", *_DECISION)),
+        EventKind(name="vote.withdrawn", about=_("Somebody undid a vote"), fields=("vote", *_DECISION)),
+        EventKind(
+            name="override.created",
+            about=_("Somebody agreed with a judge's label or corrected it"),
+            fields=("override", "judge", "kind", "judge_outcome", *_DECISION),
+        ),
+        EventKind(
+            name="override.withdrawn",
+            about=_("Somebody undid a decision on a judge's label"),
+            fields=("override", "judge", "kind", "judge_outcome", *_DECISION),
+        ),
+        EventKind(name="adjudication.created", about=_("A lead decided a split pair"), fields=("vote", *_DECISION)),
+        EventKind(name="adjudication.withdrawn", about=_("A lead undid such a decision"), fields=("vote", *_DECISION)),
+        EventKind(name="round.finished", about=_("A round of a loop is finished"), fields=("loop", "round", "result")),
+        EventKind(name="review.waiting", about=_("A loop waits for people to review"), fields=("loop", "round", "n")),
+        EventKind(name="loop.done", about=_("A loop is done"), fields=("loop", "rounds")),
+        EventKind(name="loop.failed", about=_("A loop has failed"), fields=("loop", "error")),
+        EventKind(
+            name="judge.below_bound",
+            about=_("A judge agrees with people less than the bound"),
+            fields=("judge", "name", "version", "agreement", "ci95", "bound", "n"),
+        ),
+        EventKind(
+            name="judge.paused",
+            about=_("A judge stopped: its endpoint is down or refuses, or its cap is reached"),
+            fields=("job", "title", "why", "error"),
+        ),
+        EventKind(name="ping", about=_("A test of the webhook"), fields=()),
+    )
+}
+PING = "ping"
+CHOSEN = tuple(name for name in EVENTS if name != PING)  # what a webhook can be told of
