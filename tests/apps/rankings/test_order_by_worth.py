@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from datetime import UTC, datetime
 from importlib import import_module
 
 import pytest
 from django.apps import apps
 from django.core.management import call_command
+from django.db import connection
 
 from apps.jobs.drain import drain
 from apps.jobs.models import Job
 from apps.labels.models import Vote
+from apps.labels.review_counts import review_differences
 from apps.labels.services import NewVerdict, verdicts_add
 from apps.projects.services import ProjectRefused, label_policy_set
 from apps.rankings import services
@@ -194,3 +197,48 @@ def test_a_report_leaves_out_pairs_that_were_chosen_and_says_so(
     Vote.objects.update(by_chance=True)
     make_vote(make_comparison(project), "first", rater="r")  # a new label: another version of the report
     assert "chosen by what judges" not in client_for(bob).get(path).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_people_vote_while_verdicts_move_the_seats(project, make_comparison, make_judge, member):
+    """Nobody waits in a circle, and every pair is voted on once by somebody."""
+    people = [member(f"p{k}", "annotator") for k in range(4)]
+    judges = [make_judge(project, f"j{k}", order_policy="random") for k in range(2)]
+    ids = [make_comparison(project).pk for _ in range(60)]
+    barrier, errors = threading.Barrier(len(people) + len(judges)), []
+
+    def working(work, *args):
+        try:
+            barrier.wait(timeout=30)
+            work(*args)
+        except Exception as error:  # noqa: BLE001 (asserted below)
+            errors.append(error)
+        finally:
+            connection.close()
+
+    def annotate(user, seed):
+        rng = random.Random(seed)
+        seat = services.assignment_next(project=project, user=user, now=T0, rng=rng)
+        while seat is not None:
+            _, taken = services.vote_and_next(assignment=seat, choice="left", now=T0, rng=rng)
+            seat = None if taken is None else taken.assignment
+
+    def judge_all(judge, seed):
+        rng = random.Random(seed)
+        for _ in range(20):
+            outcomes = [(key, rng.choice(["first", "second"])) for key in rng.sample(ids, 5)]
+            said = [
+                NewVerdict(key, "01", LabelledVerdict(state="ok", outcome=outcome), rng.randrange(9))
+                for key, outcome in outcomes
+            ]
+            verdicts_add(judge=judge, run=None, verdicts=said)
+
+    threads = [threading.Thread(target=working, args=(annotate, user, k)) for k, user in enumerate(people)]
+    threads += [threading.Thread(target=working, args=(judge_all, judge, k)) for k, judge in enumerate(judges)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert errors == []
+    assert sorted(Vote.objects.values_list("comparison_id", flat=True)) == ids
+    assert (differences(project), n_seats_wrong(project), review_differences(project)) == ({}, 0, {})
