@@ -70,7 +70,7 @@ def reference(**changes: Any) -> Number:
     given: dict[str, Any] = {
         "label": "Reference",
         "help": "The policy that training is pulled towards.",
-        "source": "of iterative DPO undocumented in its paper: OpenRLHF kept initial, RLHFlow took previous",
+        "source": "the policy that training began with, as in the papers of RLHF and DPO",
         "choices": ("initial", "previous"),
         "prefixes": ("checkpoint:",),
     }

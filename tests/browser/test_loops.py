@@ -144,7 +144,7 @@ def test_from_new_loop_to_a_recipe_by_its_name_to_start(page_for, erin, ready):
     page.get_by_label("Rounds", exact=True).fill("2")
     page.wait_for_function("() => document.querySelector('[data-forecast]').innerText.includes('48')")
     page.get_by_label("Answers a prompt").fill("1")
-    page.wait_for_function("() => document.querySelector('[data-forecast]').innerText.includes('draws.n must be')")
+    page.wait_for_function("() => document.querySelector('[data-forecast]').innerText.includes('“Answers a prompt”')")
     page.get_by_label("Answers a prompt").fill("4")
     page.get_by_role("button", name="Start", exact=True).click()
     page.wait_for_url(f"**{LOOPS}*/")
@@ -158,7 +158,7 @@ def test_a_wrong_setting_is_said_at_its_field_without_scripts(page_for, erin, re
     page.goto(f"{LOOPS}new/iterative-dpo/")
     page.get_by_label("Answers a prompt").fill("1")
     page.get_by_role("button", name="Start", exact=True).click()
-    assert "draws.n must be a whole number ≥ 2" in page.locator("[id='id_draws.n-errors']").inner_text()
+    assert "“Answers a prompt” must be a whole number ≥ 2" in page.locator("[id='id_draws.n-errors']").inner_text()
     assert Loop.objects.count() == 0
 
 
@@ -201,7 +201,7 @@ def test_pausing_changing_and_branching_by_the_page(page_for, erin, running):
     assert page.get_by_label("Whose score").count() == 0
     page.get_by_label("Learning rate").fill("-1")
     page.get_by_role("button", name="Change from round 3 on").click()
-    page.get_by_text("objective.lr must be a number > 0").first.wait_for()
+    page.get_by_text("“Learning rate” must be a number > 0").first.wait_for()
     page.get_by_label("Learning rate").fill("2e-4")
     page.get_by_role("button", name="Change from round 3 on").click()
     page.get_by_text("objective.lr: 0.00017 → 2e-4").wait_for()
@@ -265,7 +265,7 @@ def compared(running):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", ["wide", "middle", "phone"])
+@pytest.mark.parametrize("width", ["wide", "middle", "tablet", "phone"])
 def test_everybody_can_use_it_on_every_screen(page_for, erin, running, compared, axe, fits, shoot, theme, width):
     page = page_for(erin, theme=theme, width=width)
     for name, path in (
@@ -281,6 +281,8 @@ def test_everybody_can_use_it_on_every_screen(page_for, erin, running, compared,
         page.goto(path)
         if name == "loop":
             page.locator("figure.curve canvas").first.wait_for()
+            clipped = page.locator(".stations").evaluate("one => getComputedStyle(one).overflowX")
+            assert clipped == "clip", "the line between two rows of stations ends at the panel"
         axe(page)
         fits(page)
         shoot(page, f"loops-{name}-{width}-{theme}")

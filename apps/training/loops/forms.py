@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -297,13 +298,21 @@ class LoopForm(forms.Form):
                     del chosen[gone]  # it came with a setting that was taken back
                     continue
                 if key not in chosen:
-                    self.add_error(key if key in self.fields else None, str(error))
+                    self.add_error(key if key in self.fields else None, self._in_words(str(error)))
                     return cleaned
-                self.add_error(key, str(error))
+                self.add_error(key, self._in_words(str(error)))
                 del chosen[key]
                 continue
             self.chosen = chosen
             return cleaned
+
+    def _in_words(self, error: str) -> str:
+        """Name settings as the form does, rather than by their keys."""
+
+        def named(key: re.Match[str]) -> str:
+            return f"“{self.fields[key[0]].label}”" if key[0] in self.fields else key[0]
+
+        return re.sub(r"[a-z]+\.[a-z_]+", named, error)
 
     def _differing(self, cleaned: dict[str, Any]) -> dict[str, Value]:
         chosen: dict[str, Value] = {}

@@ -29,6 +29,7 @@ from apps.training.lineage.failures import failure_in_words
 from apps.training.loops import starting
 from apps.training.loops.forecast import forecast
 from apps.training.loops.forms import LoopForm
+from apps.training.loops.suggested import suggestions
 from apps.training.models import ACTIVE, Loop, LoopState, Round, Snapshot, Stage
 from apps.training.rounds import stations
 from apps.training.sets.snapshots import snapshot_export
@@ -79,9 +80,12 @@ def gallery(request: HttpRequest, slug: str) -> HttpResponse:
         }
         for name in RECIPE_GROUPS
     ]
+    cards = {card["recipe"].name: card for group in groups for card in group["cards"]}
+    startable = [name for name, card in cards.items() if card["obstacle"] is None]
     context = {
         "project": project,
         "active": "loops",
+        "suggested": [(cards[one.recipe]["recipe"], one.why) for one in suggestions(project, startable)],
         "groups": [group for group in groups if group["cards"]],
         "may_start": projects_access.has_role(request.user, project, Role.ENGINEER),
     }

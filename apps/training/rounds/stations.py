@@ -26,6 +26,7 @@ STATE_WORDS = {
     "failed": gettext_noop("failed"),
     "cancelled": gettext_noop("stopped"),
     "next": gettext_noop("to come"),
+    "inside": gettext_noop("in every step"),
     "skipped": gettext_noop("not in this recipe"),
 }
 
@@ -99,7 +100,7 @@ def stations_of(loop: Loop, round_: Round | None, now: datetime) -> list[Station
     found = []
     for stage in shown:
         word, icon = stage.shown_as(recipe, round_.index)
-        state = states.get(stage.key, "skipped")
+        state = states.get(stage.key, "inside" if stage.in_each_step(recipe) else "skipped")
         if state == "running" and jobs and not any(job.started_at for job in jobs):
             state = "queued"
         progress = None

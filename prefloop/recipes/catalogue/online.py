@@ -45,6 +45,7 @@ _TWO = (Draw(source="current", n=2, temperature=0.9, max_tokens=96),)
 _OAIF_SOURCES = {
     "draws.temperature": f"{_OAIF}: 0.9",
     "objective.lr": f"{_LETTERS_LR}; {_OAIF}: 5e-7, Adafactor, batch 128",
+    "objective.reference": f"{_OAIF}: the policy that training began with",
 }
 
 

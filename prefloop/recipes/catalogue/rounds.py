@@ -158,6 +158,7 @@ ITERATIVE_DPO = Recipe(
     rounds=3,
     sources={
         "objective.beta": "chosen for letters (docs/experiments.md); Rafailov et al. 2023, arXiv:2305.18290: 0.1",
+        "objective.reference": "undocumented in the paper: OpenRLHF kept initial, RLHFlow took previous",
         "objective.lr": _LETTERS_LR,
     },
     departures=(

@@ -58,7 +58,7 @@ def test_the_forecast_follows_the_form_and_says_what_is_wrong_with_it(loop_proje
     page = client.get(f"{FORM}forecast/", form_data(loop_project, rounds="2")).content.decode()
     assert "<b>96</b>" in page  # 6 prompts × 8 × 2
     page = client.get(f"{FORM}forecast/", form_data(loop_project, **{"draws.n": "1"})).content.decode()
-    assert "draws.n must be a whole number ≥ 2" in page
+    assert "“Answers a prompt” must be a whole number ≥ 2" in page
 
 
 def test_the_forecast_warns_of_a_small_models_learning_rate_for_all_weights_of_a_large_one(

@@ -56,6 +56,17 @@ def test_the_table_says_the_same_with_intervals(start, drive, loop_project, bob,
     assert [("60.0" in row, "0.20" in row) for row in rows] == [(True, True), (False, False), (False, False)]
 
 
+def test_a_checkpoints_own_page_says_it_too(start, drive, loop_project, bob, client_for):
+    loop = start(n_rounds=1)
+    drive()
+    made = loop.rounds.get(index=1).output
+    page = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", client_for(bob).get(f"{POLICIES}{made.pk}/").content.decode()))
+    assert "60.0 % [55.0, 65.0]" in page
+    assert f"round 1 of loop {loop.pk}: gold score 3.00" in page
+    fresh = Checkpoint.objects.create(project=loop_project, name="fresh", role="policy", fingerprint="f" * 64)
+    assert "Not measured yet" in client_for(bob).get(f"{POLICIES}{fresh.pk}/").content.decode()
+
+
 def test_a_later_loop_that_starts_from_a_checkpoint_does_not_replace_its_figures(start, drive, loop_project):
     made = start(n_rounds=1)
     drive()

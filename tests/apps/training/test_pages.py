@@ -6,12 +6,15 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from django.utils import timezone
 
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import JobFailure
+from apps.labels.services import preferences_derive
 from apps.policies.store import store_path
 from apps.samples.models import Completion
 from apps.training.loops.forms import LoopForm
+from apps.training.loops.suggested import MOST, SUGGESTED
 from apps.training.models import Loop, LoopState, Round, Snapshot
 from prefloop.config import describe
 from prefloop.recipes.catalogue import get_recipe, list_recipes
@@ -80,6 +83,24 @@ def test_the_gallery_names_every_recipe_and_what_it_still_lacks(project, loop_pr
     assert "Can start now" in page
 
 
+def test_the_gallery_begins_with_what_suits_the_project(
+    project, loop_project, make_comparison, make_vote, bob, client_for
+):
+    def suggested() -> list[str]:
+        page = client_for(bob).get(f"{LOOPS}new/").content.decode()
+        section = page.partition("Suggested for this project")[2].partition("</section>")[0]
+        return [recipe for recipe, _ in SUGGESTED.values() if f"/loops/new/{recipe}/" in section]
+
+    before = suggested()
+    assert "dpo" not in before, "nothing is labelled"
+    assert 1 <= len(before) <= MOST
+    make_vote(make_comparison(loop_project, ("Thanks!", "No.")), choice="first")
+    preferences_derive(project=loop_project, now=timezone.now())
+    assert suggested()[0] == "dpo"
+    loop_project.checkpoints.all().update(is_default=False)
+    assert suggested() == [], "nothing can start"
+
+
 @pytest.mark.parametrize("recipe", [one.name for one in list_recipes()])
 def test_the_form_has_every_key_that_a_choice_can_change_and_its_defaults_start_the_recipe_itself(loop_project, recipe):
     keys = {info.key for info in describe(get_recipe(recipe)) if len(info.choices) != 1 or info.prefixes}
@@ -106,9 +127,13 @@ def test_start_makes_the_loop_with_what_was_changed(loop_project, erin, client_f
 @pytest.mark.parametrize(
     ("changes", "field", "says"),
     [
-        ({"objective.beta": "-1"}, "objective.beta", "objective.beta must be a number &gt; 0, not &#x27;-1&#x27;"),
-        ({"objective.beta": "nan"}, "objective.beta", "objective.beta must be a number &gt; 0"),
-        ({"draws.n": "1"}, "draws.n", "draws.n must be a whole number ≥ 2"),
+        (
+            {"objective.beta": "-1"},
+            "objective.beta",
+            "“β, the pull to the reference” must be a number &gt; 0, not &#x27;-1&#x27;",
+        ),
+        ({"objective.beta": "nan"}, "objective.beta", "“β, the pull to the reference” must be a number &gt; 0"),
+        ({"draws.n": "1"}, "draws.n", "“Answers a prompt” must be a whole number ≥ 2"),
         ({"draws.n": "<b>"}, "draws.n", "not &#x27;&lt;b&gt;&#x27;"),
         ({"rounds": "0"}, "rounds", "greater than or equal to 1"),
         ({"rounds": "1001"}, "rounds", "less than or equal to 1000"),

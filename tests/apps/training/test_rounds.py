@@ -254,6 +254,21 @@ def test_the_stations_tell_where_a_round_is_and_how_fast(start, fakes, drive):
     assert (by_key["review"].progress.done, by_key["review"].progress.total) == (0, 4)
 
 
+@pytest.mark.parametrize(("corrections", "people"), [("none", "skipped"), ("overrides", "inside")])
+def test_what_an_on_policy_loop_does_in_each_step_is_said_to_be_in_it(start, corrections, people):
+    loop = start("oaif-dpo", n_rounds=1, **{"memory.kind": corrections, "draws.n": "2"})
+    Round.objects.create(loop=loop, index=1, policy=loop.rounds.get(index=0).policy, stage=Stage.TRAINING)
+    found = {one.key: one for one in stations_of(loop, loop.rounds.get(index=1), timezone.now())}
+    assert [found[key].state for key in ("sampling", "judging", "review", "snapshot")] == [
+        "inside",
+        "inside",
+        people,
+        "inside",
+    ]
+    assert found["sampling"].state_word == "in every step"
+    assert found["training"].state == "queued"
+
+
 def test_a_round_that_pairs_the_datas_answers_with_its_own_shows_that_nobody_judges(
     start, drive, loop_project, make_comparison, make_vote
 ):

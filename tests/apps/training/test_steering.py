@@ -333,7 +333,7 @@ def test_leads_see_what_may_change_and_engineers_change_it(start, ann, bob, erin
     assert answer.status_code == 400
     assert "nothing would change" in answer.content.decode()
     answer = client_for(erin).post(path, data | {"objective.beta": "-1"})
-    assert "objective.beta must be a number &gt; 0" in answer.content.decode()
+    assert "must be a number &gt; 0" in answer.content.decode()
     assert client_for(erin).post(path, data | {"objective.beta": "0.9", "rounds": "4"}).status_code == 302
     loop.refresh_from_db()
     assert (loop.n_rounds, loop.changes.get().chosen) == (4, {"objective.beta": "0.9"})

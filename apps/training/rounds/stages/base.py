@@ -100,6 +100,10 @@ class RoundStage:
         """Whether round `index` of this recipe has the stage; `prepares`: the loop makes an ingredient first."""
         raise NotImplementedError
 
+    def in_each_step(self, recipe: Recipe) -> bool:
+        """Whether the training process does this in every step, where a round of the recipe has no such stage."""
+        return False
+
     def has_jobs(self, at: At) -> bool:
         """Whether there are jobs to start, of a round that has none under way."""
         return True

@@ -28,6 +28,9 @@ class Judging(RoundStage):
             return False
         return self._scores(recipe) or _asks_a_judge(recipe) or recipe.label.by == "data"
 
+    def in_each_step(self, recipe: Recipe) -> bool:
+        return recipe.is_online
+
     def _scores(self, recipe: Recipe) -> bool:
         return recipe.score.by == "policy" or (recipe.score.by == "judge" and recipe.samples)
 

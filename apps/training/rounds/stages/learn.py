@@ -36,6 +36,9 @@ class Freezing(RoundStage):
     def applies(self, recipe: Recipe, index: int, *, prepares: bool) -> bool:
         return index > 0 and recipe.objective.trains and not recipe.learns_in_steps
 
+    def in_each_step(self, recipe: Recipe) -> bool:
+        return recipe.is_online
+
     def has_jobs(self, at: At) -> bool:
         return False
 

@@ -26,6 +26,9 @@ class Reviewing(RoundStage):
         asks = recipe.review.mode != "none" and recipe.objective.trains
         return asks and index > 0 and not recipe.learns_in_steps
 
+    def in_each_step(self, recipe: Recipe) -> bool:
+        return recipe.is_online and recipe.memory.kind == "overrides"
+
     def has_jobs(self, at: At) -> bool:
         return False
 

@@ -27,6 +27,9 @@ class Sampling(RoundStage):
     def applies(self, recipe: Recipe, index: int, *, prepares: bool) -> bool:
         return index > 0 and recipe.samples and not recipe.learns_in_steps
 
+    def in_each_step(self, recipe: Recipe) -> bool:
+        return recipe.is_online
+
     def enter(self, at: At) -> JobGroup:
         run = at.round_.sampling_run
         if run is not None:
