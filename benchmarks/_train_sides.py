@@ -206,22 +206,25 @@ def _in_order(model: str, pairs: str, batch: int) -> list[Any]:
 
 
 def _rows(model: str, pairs: str, batch: int) -> list[dict[str, Any]]:
-    """The pairs as TRL's users have them: texts, or messages where the tokenizer has a chat template."""
+    """The pairs as texts; a prompt is rendered with the chat template where the tokenizer has one.
+
+    Of messages TRL would also train on what the template writes after the end of an answer (a line break here).
+    """
     from transformers import AutoTokenizer
 
     from prefloop.recipes.snapshots import read_pairs
 
     by_id = {row.id: row for row in read_pairs(Path(pairs))}
-    chat = bool(AutoTokenizer.from_pretrained(model).chat_template)
-    rows = []
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows: list[dict[str, Any]] = []
     for example in _in_order(model, pairs, batch):
         pair = by_id[example.id]
         chosen, rejected = (pair.first, pair.second) if pair.p_first == 1 else (pair.second, pair.first)
-        row: dict[str, Any] = {"prompt": pair.prompt, "chosen": chosen, "rejected": rejected}
-        if chat:
-            roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
-            row = {key: [{"role": roles[key], "content": text}] for key, text in row.items()}
-        rows.append(row)
+        prompt = pair.prompt
+        if tokenizer.chat_template:
+            asked = [{"role": "user", "content": prompt}]
+            prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
     return rows
 
 
