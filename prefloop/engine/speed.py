@@ -15,9 +15,10 @@ from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.scoring import forward_logps, runs_flat
 from prefloop.speeds import Speeds
 
-PROMPT, ANSWER, ROWS = 32, 48, 32  # tokens of a prompt and of an answer; answers drawn beside each other
+PROMPT, ANSWER = 32, 48  # tokens
+_ROWS, _PAIRS = 256, 32  # answers drawn beside each other, pairs in a pass: as many as small models have
 _WORK = 3e10  # parameters times tokens of one timing: two seconds of training on two cores
-_STEPS = 8  # of sampling, which is timed for so many tokens of each row
+_STEPS = 12  # of sampling, which is timed for so many tokens of each row
 _SECONDS = 2.0  # a timing is repeated within so long, three times at most
 _TOKENS = 1000  # of the vocabulary, from which texts of chance are made
 
@@ -26,8 +27,8 @@ def measure(policy: Policy) -> Speeds:
     """Time the policy on tokens of chance; its weights stay as they are. About five seconds for 100M parameters."""
     n_parameters = sum(weight.numel() for weight in policy.model.parameters())
     tokens = _WORK / n_parameters
-    pairs = max(1, min(8, int(tokens / (PROMPT + 2 * ANSWER))))
-    rows = max(1, min(ROWS, int(tokens / _STEPS)))
+    pairs = max(1, min(_PAIRS, int(tokens / (PROMPT + 2 * ANSWER))))
+    rows = max(1, min(_ROWS, int(tokens / _STEPS)))
     vocabulary = policy.model.config.get_text_config().vocab_size
     chance = torch.Generator().manual_seed(0)
 

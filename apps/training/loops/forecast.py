@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import fmean, median
 
 from django.conf import settings
 from django.db.models import Q
@@ -12,7 +12,7 @@ from apps.jobs.models import JobState
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_bytes, checkpoint_default, checkpoint_shape, checkpoint_speeds
 from apps.projects.models import Project
-from apps.samples.models import Engine, SamplingRun
+from apps.samples.models import Completion, Engine, SamplingRun
 from apps.training.models import Loop, Round
 from apps.training.rounds.ahead import Ahead, Foreseen, scores_an_answer
 from apps.training.rounds.plan import foresee, plan_of
@@ -22,7 +22,8 @@ from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.evaluation import NOBODY, TRUTH
 from prefloop.recipes.recipe import Recipe
 
-STAGE_SECONDS = 2.0  # of a round's stage beside its work: its jobs are taken up, a model is loaded, rows are written
+ANSWERS_LOOKED_AT = 200
+STAGE_SECONDS = 0.5  # of a round's stage beside its work: its jobs are taken up, a model is loaded, rows are written
 LARGE = 10_000_000  # parameters; the recipes' learning rates were found on models of about 1M
 
 
@@ -131,14 +132,15 @@ def _seconds(project: Project, recipe: Recipe, work: float, measured: int) -> tu
 def _probed_seconds(recipe: Recipe, start: Checkpoint, seen: Foreseen, n_rounds: int) -> float | None:
     """A round's length from the tokens a second that models of this size were measured to do here.
 
-    Answers are taken to be as long as they may be, a reward model to be as large as the policy.
+    Answers are taken to be as long as the start's newest ones, and a reward model to be as large as the policy. For the
+    rounds of seven recipes on letters the estimate was 0.7 to 1.9 times the actual time.
     """
     speeds = checkpoint_speeds(start)
     if speeds is None:
         return None
     objective = recipe.objective
     drawn = sum(draw.n for draw in recipe.draws)
-    answer = max((draw.max_tokens for draw in recipe.draws), default=0) or ROW_TOKENS // 2
+    answer = _answer_tokens(start, max((draw.max_tokens for draw in recipe.draws), default=0) or ROW_TOKENS // 2)
     in_a_row = {"pairs": 2, "groups": drawn, "samples": drawn}.get(objective.rows, 1)
     trained = seen.steps * objective.batch * (PROMPT_TOKENS + in_a_row * answer)
     references = trained // objective.epochs if objective.needs_reference else 0
@@ -146,6 +148,13 @@ def _probed_seconds(recipe: Recipe, start: Checkpoint, seen: Foreseen, n_rounds:
     sampled = answer * (seen.answers + seen.evaluation_answers)
     work = speeds.seconds(sampled=sampled, read=read, trained=trained if objective.trains else 0)
     return work / n_rounds + STAGE_SECONDS * len(plan_of(recipe, 1))
+
+
+def _answer_tokens(start: Checkpoint, most: int) -> float:
+    """The mean length of the newest answers of this policy, none longer than `most`; `most` where there are none."""
+    newest = Completion.objects.filter(run__checkpoint=start).order_by("-id")
+    lengths = [min(most, len(ids)) for ids in newest.values_list("token_ids", flat=True)[:ANSWERS_LOOKED_AT]]
+    return fmean(lengths) if lengths else most
 
 
 def _rough_seconds(project: Project, start: Checkpoint | None, work: float) -> tuple[float | None, int]:
