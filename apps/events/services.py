@@ -206,7 +206,8 @@ def delivery_record(*, delivery: Delivery, status: int | None, said: str, now: d
 
 def wait_after(n_failures: int) -> timedelta:
     """How long to wait after so many failures in a row: 10 s, 30 s, 90 s, … six hours."""
-    return min(FIRST_WAIT * 3 ** min(n_failures - 1, 20), LONGEST_WAIT)
+    factor: int = 3 ** min(n_failures - 1, 20)
+    return min(FIRST_WAIT * factor, LONGEST_WAIT)
 
 
 def log_prune(*, webhook: Webhook, now: datetime) -> None:

@@ -22,9 +22,8 @@ def derive(ctx: JobContext) -> dict[str, Any]:
     """
     project = Project.objects.get(pk=ctx.project_id or 0)
     only = ctx.payload.get("comparison_ids")  # those of somebody who is excluded, or is no more
-    ids = only
-    if only is None:
-        ids = list(Comparison.objects.filter(project=project).order_by("id").values_list("id", flat=True))
+    everything = Comparison.objects.filter(project=project).order_by("id").values_list("id", flat=True)
+    ids: list[int] = list(everything) if only is None else only
     n_changed = n_done = 0
     for part in chunks(ids, 1000):
         ctx.check()

@@ -50,8 +50,8 @@ def _taken(asked: Asking, n: int, rng: Random) -> list[Assignment]:
 
 
 def _update(asked: Asking, lane: int, n: int, coins: str) -> list[int]:
-    seats = _first_of_each(free_for(asked.project, asked.user).filter(priority=lane))
-    seats = seats.filter(pk__gt=asked.place.reached.get(str(lane), 0)).order_by("pk").values("pk")[:n]
+    free = _first_of_each(free_for(asked.project, asked.user).filter(priority=lane))
+    seats = free.filter(pk__gt=asked.place.reached.get(str(lane), 0)).order_by("pk").values("pk")[:n]
     sql, values = seats.query.sql_with_params()
     # PostgreSQL may run a sub-select of IN more than once, and with a lock and a limit it would then take more
     these = f"= ANY(ARRAY({sql}{lock_clause()}))" if connection.vendor == "postgresql" else f"IN ({sql})"
