@@ -87,7 +87,7 @@ def lease(request: HttpRequest, slug: str) -> HttpResponse:
     leased = services.assignments_lease(project=project, user=user, n=n, now=now, rng=SystemRandom(), have=have[:50])
     held = selectors.open_assignments(project=project, user=user).values_list("pk", flat=True)
     body = {
-        "html": "".join(_pair_html(request, project, assignment) for assignment in leased),
+        "html": "".join(_pair_html(project, assignment) for assignment in leased),
         "held": list(held),
         "progress": _progress(project, user, now),
         "guide": _guide(request, project),
@@ -133,7 +133,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
         "vote": voted.vote.pk,
         "progress": progress,
         "guide": _guide(request, project, assignment.guideline_now),
-        "html": "" if taken is None else _pair_html(request, project, taken.assignment),
+        "html": "" if taken is None else _pair_html(project, taken.assignment),
     }
     return JsonResponse(body, status=201 if voted.created else 200)
 
@@ -154,7 +154,7 @@ def undo(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect("rankings:annotate-item", slug=slug, comparison_id=back.comparison_id)
     body = {
         "assignment": back.pk,
-        "html": _pair_html(request, project, back),
+        "html": _pair_html(project, back),
         "progress": _progress(project, user, timezone.now()),
     }
     return JsonResponse(body)
@@ -212,9 +212,10 @@ def shown_choice(choice: str, order: str) -> str:
     return choice
 
 
-def _pair_html(request: HttpRequest, project: Project, assignment: Assignment) -> str:
+def _pair_html(project: Project, assignment: Assignment) -> str:
+    """Render a pair without the request: what pages add for their frame costs a count of jobs each time."""
     context = {"pair": selectors.pair_of(assignment), "project": project, "is_hidden": True}
-    return render_to_string("rankings/_pair.html", context, request)
+    return render_to_string("rankings/_pair.html", context)
 
 
 def _guide(request: HttpRequest, project: Project, version: str | None = None) -> dict[str, str] | None:
@@ -223,7 +224,7 @@ def _guide(request: HttpRequest, project: Project, version: str | None = None) -
     if request.POST.get("guideline", version) == version:
         return None
     context = {"project": project, "guideline": guideline_current(project), "guideline_version": version}
-    return {"version": version, "html": render_to_string("rankings/_guide.html", context, request)}
+    return {"version": version, "html": render_to_string("rankings/_guide.html", context)}
 
 
 def _progress(project: Project, user: User, now: datetime) -> dict[str, int | None]:

@@ -192,3 +192,18 @@ def test_many_at_once_are_of_the_random_share_as_often_as_single_draws(project, 
         for one in held:
             vote(one)
     assert differences(project) == {}
+
+
+def test_the_request_of_a_desk_takes_the_same_number_of_statements_too(project, ann, bob, make_comparison, client_for):
+    for _ in range(60):
+        make_comparison(project)
+    counts = []
+    for user, n in ((ann, 2), (bob, 18)):
+        client = client_for(user)
+        client.get(f"/p/{project.slug}/annotate/")
+        have = ",".join(str(one) for one in Assignment.objects.filter(user=user).values_list("pk", flat=True))
+        with CaptureQueriesContext(connection) as queries:
+            reply = client.post(f"/p/{project.slug}/annotate/next/", {"n": n, "have": have})
+        assert reply.json()["html"].count("<article") == n
+        counts.append(len(statements(queries)))
+    assert counts[1] <= counts[0] + 2
