@@ -210,6 +210,15 @@ TRAINING_PROCESSES = env.env_int("PREFLOOP_PROCESSES", 1, minimum=1)
 PRECISION = env.env_choice("PREFLOOP_PRECISION", PRECISIONS)
 KL_ALARM_NATS = env.env_float("PREFLOOP_KL_ALARM", KL_BUDGET, above=0.0)  # from the start, in nats
 
+# Notifications by mail: nothing is sent without a server.
+EMAIL_HOST = env.env_str("EMAIL_HOST")
+EMAIL_PORT = env.env_int("EMAIL_PORT", 587)
+EMAIL_HOST_USER = env.env_str("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.env_str("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.env_bool("EMAIL_USE_TLS", True)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.env_str("DEFAULT_FROM_EMAIL", "prefloop@localhost")
+
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if env.env_str("REDIS_URL"):
     CACHES = {

@@ -67,6 +67,11 @@ class ProfileForm(forms.Form):
     first_name = forms.CharField(label=_("First name"), max_length=150, required=False)
     last_name = forms.CharField(label=_("Last name"), max_length=150, required=False)
     email = forms.EmailField(label=_("E-mail"), required=False)
+    wants_mail = forms.BooleanField(
+        label=_("Send me notifications by mail"),
+        required=False,
+        help_text=_("A review waits, a loop is done or has failed, a judge stopped. On the page you see them anyway."),
+    )
     theme = forms.ChoiceField(
         label=_("Theme"), choices=[("auto", _("As the system")), ("light", _("Light")), ("dark", _("Dark"))]
     )

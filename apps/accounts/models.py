@@ -17,6 +17,8 @@ class User(AbstractUser):
         max_length=8, default="auto", choices=[("auto", "auto"), ("light", "light"), ("dark", "dark")]
     )
 
+    wants_mail = models.BooleanField(default=False)  # of what it is notified of on the page
+
     def __str__(self) -> str:
         return self.get_full_name() or self.username
 

@@ -136,9 +136,11 @@ def theme_set(*, user: User, theme: str) -> None:
     user.save(update_fields=["theme"])
 
 
-def profile_update(*, user: User, first_name: str, last_name: str, email: str) -> None:
+def profile_update(*, user: User, first_name: str, last_name: str, email: str, wants_mail: bool | None = None) -> None:
+    """Change a person's name, address, and whether they want mails (None: as it is)."""
     user.first_name, user.last_name, user.email = first_name.strip(), last_name.strip(), email.strip()
-    user.save(update_fields=["first_name", "last_name", "email"])
+    user.wants_mail = user.wants_mail if wants_mail is None else wants_mail
+    user.save(update_fields=["first_name", "last_name", "email", "wants_mail"])
 
 
 def token_create(

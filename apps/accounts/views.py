@@ -155,12 +155,16 @@ def profile(request: HttpRequest) -> HttpResponse:
     user = person(request)
     form = ProfileForm(
         posted(request),
-        initial={key: getattr(user, key) for key in ("first_name", "last_name", "email", "theme")},
+        initial={key: getattr(user, key) for key in ("first_name", "last_name", "email", "wants_mail", "theme")},
     )
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         services.profile_update(
-            user=user, first_name=data["first_name"], last_name=data["last_name"], email=data["email"]
+            user=user,
+            first_name=data["first_name"],
+            last_name=data["last_name"],
+            email=data["email"],
+            wants_mail=data["wants_mail"],
         )
         services.theme_set(user=user, theme=data["theme"])
         messages.success(request, _("Saved."))

@@ -1,6 +1,7 @@
 """Counts that the page frame shows but that higher apps compute: they register a counter, the frame asks by name.
 
-Names in use: `annotate` and `review` (open work of this person in a project), `jobs` (running jobs).
+Names in use: `annotate` and `review` (open work of this person in a project), `jobs` (running jobs),
+`notifications` (unread ones).
 Register in `AppConfig.ready()`; a counter must be one cheap query.
 """
 

@@ -13,6 +13,8 @@ from rest_framework.views import APIView
 
 from apps.accounts.models import User
 from apps.events import access, selectors, services
+from apps.events.models import Notification
+from apps.events.notifications import notification_list, notifications_read, page_of, sentence
 from apps.events.types import CHOSEN
 
 LOGGED = 200
@@ -114,4 +116,33 @@ class DeliveryAgain(APIView):
     @extend_schema(request=None, responses={204: None, 409: OpenApiResponse(description="It has not failed.")})
     def post(self, request: Request, slug: str, pk: int, delivery: int) -> Response:
         services.delivery_retry(delivery=access.delivery_for(request.user, slug, pk, delivery))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class Notifications(APIView):
+    """What the token's person was notified of, the latest first; POST marks all as read."""
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        id = serializers.IntegerField()
+        kind = serializers.CharField(source="event.kind")
+        project = serializers.CharField(source="event.project.slug")
+        text = serializers.SerializerMethodField()
+        page = serializers.SerializerMethodField()
+        at = serializers.DateTimeField(source="event.created_at")
+        read_at = serializers.DateTimeField(allow_null=True)
+
+        def get_text(self, row: Notification) -> str:
+            return sentence(row.event)
+
+        def get_page(self, row: Notification) -> str:
+            return page_of(row.event)
+
+    @extend_schema(responses={200: OutputSerializer(many=True)})
+    def get(self, request: Request) -> Response:
+        rows = notification_list(cast(User, request.user))[:LOGGED]
+        return Response(self.OutputSerializer(rows, many=True).data)
+
+    @extend_schema(request=None, responses={204: None})
+    def post(self, request: Request) -> Response:
+        notifications_read(user=cast(User, request.user), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)

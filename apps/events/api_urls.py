@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, path
 from apps.events import api
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("notifications/", api.Notifications.as_view(), name="api-notifications"),
     path("projects/<slug:slug>/webhooks/", api.Webhooks.as_view(), name="api-webhooks"),
     path("projects/<slug:slug>/webhooks/<int:pk>/", api.WebhookDetail.as_view(), name="api-webhook"),
     path("projects/<slug:slug>/webhooks/<int:pk>/ping/", api.WebhookPing.as_view(), name="api-webhook-ping"),

@@ -8,10 +8,13 @@ class EventsConfig(AppConfig):
     label = "events"
 
     def ready(self) -> None:
+        from apps.core.shell import register_count
+        from apps.events.notifications import n_unread
         from apps.events.services import turn
         from apps.events.telling import job_ended
         from apps.jobs.services.holding import JOB_FAILED
         from apps.jobs.ticks import TICKS
 
+        register_count("notifications", lambda user, _project: n_unread(user))
         TICKS.register(turn)
         JOB_FAILED.register(job_ended)

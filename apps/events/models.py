@@ -25,6 +25,27 @@ class Event(TimeStamped):
         return f"{self.kind} {self.pk}"
 
 
+class Notification(TimeStamped):
+    """An event that one person is told of, on the page and, if they wish, by mail."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications", db_index=False
+    )
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="notifications")
+    read_at = models.DateTimeField(null=True)
+    mail = models.CharField(max_length=6, blank=True, choices=[("due", "due"), ("sent", "sent"), ("failed", "failed")])
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "event"], name="notification_once")]
+        indexes = [
+            models.Index(fields=["user"], condition=Q(read_at__isnull=True), name="notification_unread"),
+            models.Index(fields=["id"], condition=Q(mail="due"), name="notification_mail_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"event {self.event_id} for {self.user_id}"
+
+
 class Webhook(TimeStamped):
     """An address that is told of events. The secret signs each request; it is shown once."""
 

@@ -19,6 +19,7 @@ from apps.accounts.models import User
 from apps.core.sealed import seal, unseal
 from apps.core.services import audit
 from apps.events.models import Delivery, Event, Webhook
+from apps.events.notifications import mails_start, notifications_make
 from apps.events.types import CHOSEN, PING
 from apps.jobs.models import Job
 from apps.jobs.selectors import OPEN
@@ -126,10 +127,11 @@ def delivery_retry(*, delivery: Delivery) -> None:
 
 
 def turn(now: datetime) -> None:
-    """One turn of a worker: give new events to the webhooks that hear of them, and start what is due."""
+    """One turn of a worker: give new events to the webhooks and people that hear of them, and start what is due."""
     while events_spread(now=now) == SPREAD_AT_ONCE:
         pass
     deliveries_start(now=now)
+    mails_start()
 
 
 def events_spread(*, now: datetime) -> int:
@@ -150,6 +152,7 @@ def events_spread(*, now: datetime) -> int:
             ignore_conflicts=True,
             batch_size=500,
         )
+        notifications_make(events)
         Event.objects.filter(pk__in=[event.pk for event in events]).update(spread_at=now)
     return len(events)
 
@@ -214,7 +217,11 @@ def log_prune(*, webhook: Webhook, now: datetime) -> None:
     """Forget what was sent long ago."""
     Delivery.objects.filter(webhook=webhook, state="sent", created_at__lt=now - KEPT).delete()
     Event.objects.filter(
-        project=webhook.project_id, created_at__lt=now - KEPT, spread_at__isnull=False, deliveries=None
+        project=webhook.project_id,
+        created_at__lt=now - KEPT,
+        spread_at__isnull=False,
+        deliveries=None,
+        notifications=None,
     ).delete()
 
 

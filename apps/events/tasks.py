@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from smtplib import SMTPException
 from typing import Any
 
 from apps.events import services
-from apps.events.models import Webhook
+from apps.events.models import Notification, Webhook
+from apps.events.notifications import MAILS_AT_ONCE, mail_send
 from apps.jobs.clock import database_now
 from apps.jobs.registry import JobContext, handler
 
@@ -35,4 +37,24 @@ def events_deliver(ctx: JobContext) -> dict[str, Any]:
     if webhook is not None:
         with ctx.fenced():
             services.log_prune(webhook=webhook, now=database_now())
+    return {"n_sent": n}
+
+
+@handler("events.mail", queue="cpu")
+def events_mail(ctx: JobContext) -> dict[str, Any]:
+    """Send the mails that are due. Each is marked before it is sent: a killed worker sends none twice."""
+    n = 0
+    for row in Notification.objects.filter(mail="due").select_related("user", "event__project")[:MAILS_AT_ONCE]:
+        ctx.check()
+        with ctx.fenced():
+            mine = Notification.objects.filter(pk=row.pk, mail="due").update(mail="sent")
+        if not mine:
+            continue
+        try:
+            mail_send(row)
+            n += 1
+        except (OSError, SMTPException) as error:
+            with ctx.fenced():
+                Notification.objects.filter(pk=row.pk).update(mail="failed")
+            ctx.log(f"mail to {row.user.username}: {error}")
     return {"n_sent": n}

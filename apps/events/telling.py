@@ -20,7 +20,7 @@ def tell(kind: str, project: Project, /, **data: Any) -> None:
     declared = EVENTS[kind]
     if set(data) != set(declared.fields):
         raise AssertionError(f"{kind} is declared with {declared.fields}, not {tuple(data)}")
-    if kind in project.listened:
+    if declared.notifies is not None or kind in project.listened:
         Event.objects.create(project=project, kind=kind, data=data)
 
 

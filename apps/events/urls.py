@@ -6,6 +6,7 @@ from apps.events import views
 
 app_name = "events"
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("notifications/", views.notifications, name="notifications"),
     path("p/<slug:slug>/settings/webhooks/", views.webhooks, name="webhooks"),
     path("p/<slug:slug>/settings/webhooks/<int:pk>/", views.webhook, name="webhook"),
     path("p/<slug:slug>/settings/webhooks/<int:pk>/switch/", views.switch, name="webhook-switch"),

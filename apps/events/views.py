@@ -14,11 +14,27 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.views import person, posted
 from apps.events import access, selectors, services
+from apps.events import notifications as notices
 from apps.events.forms import WebhookForm
 from apps.events.types import EVENTS
 from prefloop.types import PrefloopError
 
 DELIVERIES_A_PAGE = 50
+NOTIFICATIONS_A_PAGE = 30
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def notifications(request: HttpRequest) -> HttpResponse:
+    """What this person was notified of, the latest first; POST marks all as read."""
+    user = person(request)
+    if request.method == "POST":
+        notices.notifications_read(user=user, now=timezone.now())
+        return redirect("events:notifications")
+    page = Paginator(notices.notification_list(user), NOTIFICATIONS_A_PAGE).get_page(request.GET.get("page"))
+    rows = [(row, notices.sentence(row.event), notices.page_of(row.event)) for row in page]
+    return render(request, "events/notifications.html", {"page": page, "rows": rows})
 
 
 @login_required

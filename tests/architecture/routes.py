@@ -42,6 +42,7 @@ API_SCOPES: dict[str, dict[str, str]] = {
     "api/v1/projects/<slug:slug>/adjudications/": {"get": "read"},
     "api/v1/projects/<slug:slug>/adjudications/<int:comparison_id>/": {"put": "manage", "delete": "manage"},
     "api/v1/projects/<slug:slug>/comparisons/<int:comparison_id>/history/": {"get": "read"},
+    "api/v1/notifications/": {"get": "read", "post": "manage"},
     "api/v1/projects/<slug:slug>/webhooks/": {"get": "read", "post": "manage"},
     "api/v1/projects/<slug:slug>/webhooks/<int:pk>/": {"get": "read", "patch": "manage", "delete": "manage"},
     "api/v1/projects/<slug:slug>/webhooks/<int:pk>/ping/": {"post": "manage"},
@@ -122,6 +123,8 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/samples/runs/<int:pk>/": OBJECT,
     "p/<slug:slug>/samples/runs/<int:pk>/compare/": POST,
     # events
+    "notifications/": SIGNED_IN,
+    "api/v1/notifications/": (401, 200, 200),
     "p/<slug:slug>/settings/webhooks/": LEAD,
     "p/<slug:slug>/settings/webhooks/<int:pk>/": OBJECT,
     "p/<slug:slug>/settings/webhooks/<int:pk>/switch/": POST,
