@@ -68,7 +68,7 @@ def gallery(request: HttpRequest, slug: str) -> HttpResponse:
     """The recipes as cards: the idea, the requirements, and whether it can start now."""
     project = projects_access.project_for(request.user, slug, Role.LEAD)
     recipes = list_recipes()
-    groups = [
+    groups: list[dict[str, Any]] = [
         {
             "name": name,
             "about": _(GROUP_WORDS[name]),
