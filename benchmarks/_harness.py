@@ -55,10 +55,15 @@ class Claim:
 
 
 class Side:
-    """A process that answers requests: `python -m MODULE`, pinned to `core` (None leaves it where it is)."""
+    """A process that answers requests: `python -m MODULE`, pinned to `core` (None leaves it where it is).
 
-    def __init__(self, module: str, *, core: int | None, environment: Mapping[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", module]
+    `interpreter`: of another environment, ours without one.
+    """
+
+    def __init__(
+        self, module: str, *, core: int | None, environment: Mapping[str, str] | None = None, interpreter: str = ""
+    ) -> None:
+        command = [interpreter or sys.executable, "-m", module]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         settings = {**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         settings |= {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}

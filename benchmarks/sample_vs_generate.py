@@ -6,21 +6,39 @@
 Same weights, prompts, precision and limits; one pinned thread a side, in turns, best of five. Only tokens up to a stop
 count. Before anything is timed both sides' draws of the first token of one prompt must pass a chi-squared test against
 the exact law. The exit status is 1 where a claim does not hold.
+
+Where vLLM is installed (`make vllm`) its tokens a second on the same prompts and core are printed too, by the wall's
+clock: it computes in processes of its own.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from scipy import stats
 
-from benchmarks._harness import Claim, NotTheSame, Side, arguments, in_turns, last_core, parse, report, spread
+from benchmarks._harness import (
+    CLOCK,
+    ROOT,
+    Claim,
+    NotTheSame,
+    Side,
+    arguments,
+    in_turns,
+    last_core,
+    parse,
+    report,
+    spread,
+)
 from benchmarks._models import model_dir, prompt_texts
+from config.env import vllm_python
 
 SIDES = "benchmarks._sample_sides"
 N_SAMPLES = 16
@@ -88,6 +106,7 @@ def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[C
             rounds,
         )
         work = us.ask(do="work", prompts=prompts, **same)
+        vllm = _vllm(us, job, core, rounds) if device == "cpu" and os.environ[CLOCK] == "wall" else ""
     every = {side: [a["tokens"] / a["seconds"] for a in answers] for side, answers in found.items()}
     rates = {side: max(values) for side, values in every.items()}
     claim = Claim.at_least(
@@ -100,7 +119,27 @@ def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[C
     )
     share = rates["ours"] * work["token_flops"] / work["peak"]
     peak = f"{name}: MFU {share:.2f} of a measured matrix peak of {work['peak'] / 1e9:.0f} GFLOP/s"
-    return [claim], [note, spread(f"{name}, tokens/s", every), peak]
+    return [claim], [note, spread(f"{name}, tokens/s", every), peak, *([f"{name}: {vllm}"] if vllm else [])]
+
+
+def _vllm(us: Side, job: dict[str, Any], core: int | None, rounds: int) -> str:
+    """Time vLLM's CPU build in turns with ours; "" where it is not installed."""
+    python = vllm_python(ROOT)
+    if not python:
+        return ""
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": str(core), "VLLM_NO_USAGE_STATS": "1"}
+    with Side("benchmarks._vllm_side", core=core, environment=settings, interpreter=python) as theirs:
+        theirs.ask(**job, seed=0)  # warm
+        seeds = iter(range(1, 10**6))
+        found = in_turns(
+            {
+                "ours": lambda: us.ask(do="ours", seed=next(seeds), **job),
+                "vLLM": lambda: theirs.ask(seed=next(seeds), **job),
+            },
+            rounds,
+        )
+    ours, vllm = (max(a["tokens"] / a["seconds"] for a in found[side]) for side in ("ours", "vLLM"))
+    return f"beside vLLM's CPU build: ours {ours:.1f}, vLLM {vllm:.1f} tokens/s, ratio {ours / vllm:.2f}"
 
 
 def main() -> int:
