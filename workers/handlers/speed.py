@@ -9,7 +9,7 @@ from django.conf import settings
 
 from apps.jobs.registry import JobContext, handler
 from apps.policies.models import Checkpoint
-from apps.policies.selectors import checkpoint_shape
+from apps.policies.selectors import checkpoint_shape, checkpoint_speeds
 from prefloop.engine.speed import as_values, measure
 from prefloop.measured import measured_once
 from prefloop.speeds import Speeds, measurement_name
@@ -23,13 +23,14 @@ def model_speed(ctx: JobContext) -> dict[str, Any]:
     shape = checkpoint_shape(checkpoint)
     if shape is None:
         return {}
-    values = measured_once(
-        settings.VAR_DIR,
-        measurement_name(shape, settings.PRECISION),
-        lambda: as_values(measure(model_cache.policy(checkpoint))),
-        threads=settings.WORKER_THREADS,
-    )
-    found = Speeds(**values)
+    found = checkpoint_speeds(checkpoint)
+    if found is None:
+        policy = model_cache.policy(checkpoint)  # first: it may measure its precision, and one measures at a time
+        name = measurement_name(shape, settings.PRECISION)
+        values = measured_once(
+            settings.VAR_DIR, name, lambda: as_values(measure(policy)), threads=settings.WORKER_THREADS
+        )
+        found = Speeds(**values)
     ctx.log(
         f"models of {shape.n_parameters:,} parameters: {found.sampled:,.0f} tokens a second sampled, "
         f"{found.read:,.0f} read, {found.trained:,.0f} trained"

@@ -72,6 +72,8 @@ def loop_project(project, make_prompt, settings, tmp_path):
 def fakes(monkeypatch):
     """Stand in for the workers that need torch; the loop's own handler is the real one."""
     import apps.training.tasks as tasks
+    from apps.labels.tasks import review
+    from apps.rankings.tasks import settle
 
     state = Fakes()
 
@@ -236,6 +238,8 @@ def fakes(monkeypatch):
     handlers = {kind: registry.Handler(kind, queue, watched(kind, run)) for kind, (queue, run) in known.items()}
     handlers["rounds.advance"] = registry.Handler("rounds.advance", "cpu", tasks.rounds_advance)
     handlers["counterfactual.advance"] = registry.Handler("counterfactual.advance", "cpu", tasks.counterfactual_step)
+    for kind, run in (("labels.review", review), ("rankings.seats", settle)):  # what a migration leaves to do
+        handlers[kind] = registry.Handler(kind, "cpu", run)
     monkeypatch.setattr("apps.jobs.drain.load_handlers", lambda queues: None)
     monkeypatch.setattr("apps.jobs.drain.handler_for", handlers.get)
     state.handlers = handlers

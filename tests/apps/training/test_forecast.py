@@ -209,7 +209,10 @@ def test_a_loop_that_is_done_says_how_far_its_forecast_was_off(probed, start, dr
         assert ("longer)" in page, "shorter)" in page) == (share > 1, share < 1)
 
 
-def test_an_import_has_its_speed_measured_once(project, settings, tmp_path):
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("large", [False, True])
+def test_an_import_has_its_speed_measured_once(large, project, settings, tmp_path, monkeypatch):
+    """A large model's precision is measured too, and both measurements wait for others of the machine."""
     from apps.jobs.drain import drain
     from apps.policies.selectors import checkpoint_speeds
     from apps.policies.services import checkpoint_import
@@ -217,7 +220,9 @@ def test_an_import_has_its_speed_measured_once(project, settings, tmp_path):
     from tests.prefloop.tiny import save_tiny_policy
 
     settings.STORE_DIR, settings.VAR_DIR = tmp_path / "store", tmp_path / "machine"
-    source = save_tiny_policy(tmp_path / "tiny", seed=0, chat=True)
+    if large:
+        monkeypatch.setattr("prefloop.engine.precision.LEAST_PARAMETERS", 1)
+    source = save_tiny_policy(tmp_path / "tiny", seed=71 + large, chat=True)  # no model that is loaded already
     for name in ("one", "two"):
         made = checkpoint_import(project=project, name=name, role="policy", source=Directory(source))
         drain(["gpu", "cpu"], worker_name="here")
