@@ -13,7 +13,6 @@ clock: it computes in processes of its own.
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ import numpy as np
 from scipy import stats
 
 from benchmarks._harness import (
-    CLOCK,
     ROOT,
     Claim,
     NotTheSame,
@@ -81,8 +79,11 @@ def p_value(counts: dict[str, int], law: list[float]) -> float:
     return float(stats.chisquare(bins[0], bins[1] * bins[0].sum() / bins[1].sum()).pvalue)
 
 
-def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[Claim], list[str]]:
-    """Check the distributions, then time both; raises NotTheSame where a side does not follow the law."""
+def measure(plan: Plan, *, device: str, dtype: str, rounds: int, vllm_by: str = "") -> tuple[list[Claim], list[str]]:
+    """Check the distributions, then time both; raises NotTheSame where a side does not follow the law.
+
+    `vllm_by`: the interpreter that has vLLM, "" to leave it out.
+    """
     core = last_core() if device == "cpu" else None
     name = f"{plan.model}, {device} {dtype}"
     prompts = prompt_texts(plan.model, plan.n_prompts)
@@ -106,7 +107,7 @@ def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[C
             rounds,
         )
         work = us.ask(do="work", prompts=prompts, **same)
-        vllm = _vllm(us, job, core, rounds) if device == "cpu" and os.environ[CLOCK] == "wall" else ""
+        vllm = _vllm(us, job, core, rounds, vllm_by) if vllm_by else ""
     every = {side: [a["tokens"] / a["seconds"] for a in answers] for side, answers in found.items()}
     rates = {side: max(values) for side, values in every.items()}
     claim = Claim.at_least(
@@ -122,11 +123,8 @@ def measure(plan: Plan, *, device: str, dtype: str, rounds: int) -> tuple[list[C
     return [claim], [note, spread(f"{name}, tokens/s", every), peak, *([f"{name}: {vllm}"] if vllm else [])]
 
 
-def _vllm(us: Side, job: dict[str, Any], core: int | None, rounds: int) -> str:
-    """Time vLLM's CPU build in turns with ours; "" where it is not installed."""
-    python = vllm_python(ROOT)
-    if not python:
-        return ""
+def _vllm(us: Side, job: dict[str, Any], core: int | None, rounds: int, python: str) -> str:
+    """Time vLLM's CPU build in turns with ours."""
     settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": str(core), "VLLM_NO_USAGE_STATS": "1"}
     with Side("benchmarks._vllm_side", core=core, environment=settings, interpreter=python) as theirs:
         theirs.ask(**job, seed=0)  # warm
@@ -146,8 +144,11 @@ def main() -> int:
     options = parse(arguments(__doc__ or ""))
     claims: list[Claim] = []
     notes: list[str] = []
+    vllm_by = vllm_python(ROOT) if options.device == "cpu" and options.clock == "wall" else ""
     for model in options.model or ["letters", "40m"]:
-        found, said = measure(PLANS[model], device=options.device, dtype=options.dtype, rounds=options.rounds)
+        found, said = measure(
+            PLANS[model], device=options.device, dtype=options.dtype, rounds=options.rounds, vllm_by=vllm_by
+        )
         claims, notes = claims + found, notes + said
     return report(claims, notes, as_json=options.json)
 
