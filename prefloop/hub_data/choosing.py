@@ -47,7 +47,7 @@ def choose(files: Sequence[str], card: Mapping[str, Any], words: Sequence[str]) 
     Without words it is the configuration that the card calls default (or the only one) and its split train (or the only
     one). Raises NoData naming what there is.
     """
-    tables = [name for name in files if _is_table(name)]
+    tables = sorted(name for name in files if _is_table(name))  # a hub lists them in any order
     if not tables:
         hint = "; a data set that is only a script often has its tables at @refs/convert/parquet"
         raise NoData(f"there is no table in it ({', '.join(SUFFIXES)}){hint}")
@@ -143,4 +143,4 @@ def _by_names(tables: list[str]) -> Splits:
         words = re.split(r"[-._ /\d]+", name.lower())
         split = next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), "train")
         splits.setdefault(split, []).append(name)
-    return splits
+    return dict(sorted(splits.items(), key=lambda item: (item[0] != "train", item[0])))

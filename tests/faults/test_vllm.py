@@ -62,7 +62,7 @@ def test_a_killed_server_doubles_nothing_and_a_killed_worker_leaves_none(site, s
     run = sampling_run_create(
         project=project, checkpoint=checkpoint, engine="vllm", prompt_ids=ids, n=N, max_tokens=200
     )
-    job = Job.objects.get()
+    job = Job.objects.get(kind="sampling.chunk")
     worker = site.worker(queue="gpu", PREFLOOP_VLLM_PYTHON=django_settings.VLLM_PYTHON)
     marker = str(settings.STORE_DIR)  # stands in the server's command line, and in nobody else's
 

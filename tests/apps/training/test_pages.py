@@ -343,7 +343,7 @@ def test_a_loop_s_page_asks_a_bounded_number_of_questions(start, drive, bob, cli
     loop = start(n_rounds=3)
     drive()
     client = client_for(bob)
-    with django_assert_max_num_queries(90):
+    with django_assert_max_num_queries(91):
         client.get(f"{LOOPS}{loop.pk}/")
     path = f"{LOOPS}{loop.pk}/"
     since = client.get(path)["X-Since"]
