@@ -143,4 +143,5 @@ def _by_names(tables: list[str]) -> Splits:
         words = re.split(r"[-._ /\d]+", name.lower())
         split = next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), "train")
         splits.setdefault(split, []).append(name)
-    return dict(sorted(splits.items(), key=lambda item: (item[0] != "train", item[0])))
+    usual = {name: place for place, name in enumerate(("train", "validation", "test"))}
+    return dict(sorted(splits.items(), key=lambda item: (usual.get(item[0], len(usual)), item[0])))
