@@ -56,6 +56,19 @@ def test_its_output_is_in_the_log_and_its_status_is_the_command_s(tmp_path, env)
     assert "arguments are required: run_dir" in (tmp_path / "train.log").read_text()
 
 
+def test_where_a_driver_can_not_be_forked_it_is_a_fresh_interpreter(tmp_path, env, monkeypatch):
+    monkeypatch.setattr(training_process.model_cache, "device", lambda: "cuda")
+    process = start(
+        tmp_path, env, str(tmp_path / "no-run"), "--connection-from-stdin", told=b'{"base_url": "http://127.0.0.1:9"}\n'
+    )
+    assert isinstance(process, subprocess.Popen)
+    assert process.wait(60) == 2
+    assert "user_config: spec.json is missing" in (tmp_path / "train.log").read_text()
+    process = start(tmp_path, env, str(tmp_path / "no-run"))
+    training_process.kill(process)
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_it_has_the_environment_of_its_run_and_nothing_of_ours(tmp_path, env, monkeypatch):
     """Who forks it was started with that environment too: whoever reads /proc finds no secret there."""
     monkeypatch.setenv("SECRET_KEY", CANARY)
