@@ -30,7 +30,7 @@ CALLED = {
     "apps/accounts/permissions.py:HasScope": "settings",
     "apps/core/middleware.py:*": "settings",
     "apps/core/server.py:PatientWorker": "gunicorn",
-    "apps/judging/api.py:get_*": "Django REST framework's method fields",
+    "apps/*/api.py:get_*": "Django REST framework's method fields",
     "apps/judging/*forms.py:*Form": "the Judges page, which finds the form of each kind",
     "apps/judging/forms.py:EnsembleForm": "the Judges page",
     "prefloop/formats/*.py:read*": "Python's readers of files",
