@@ -13,6 +13,8 @@ import pytest
 
 from workers import training_process
 
+pytestmark = pytest.mark.slow  # each imports torch anew
+
 CANARY = "a-canary"
 
 

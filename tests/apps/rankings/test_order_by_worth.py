@@ -89,6 +89,7 @@ def test_a_verdict_moves_what_is_free_and_nobody_misses_it(project, ann, bob, ma
     call_command("check_queue")
 
 
+@pytest.mark.slow
 def test_the_random_share_is_drawn_without_a_look_at_the_verdicts_and_marked(project, ann, judged):
     project.random_share = 30
     project.save()

@@ -118,6 +118,7 @@ class Happening:
         shown(user_id=self.rng.choice(self.people).pk, comparison_ids=[self.rng.choice(self.pairs).pk], where="test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_rows_and_counts_follow_whatever_happens(world, seed):
     happening, done = Happening(world, seed), set()

@@ -106,6 +106,7 @@ def test_loops_half_done_in_an_earlier_version_go_on_to_their_ends(earlier, fake
         assert TrainingRun.objects.filter(round=one).count() == 1
 
 
+@pytest.mark.slow
 def test_every_vote_that_an_earlier_version_wanted_has_a_seat_and_is_counted(earlier):
     call_command("migrate", verbosity=0)
     Job.objects.exclude(kind__in=["labels.review", "rankings.seats"]).delete()
@@ -118,6 +119,7 @@ def test_every_vote_that_an_earlier_version_wanted_has_a_seat_and_is_counted(ear
     ) | set(Vote.objects.values_list("comparison_id", flat=True))
 
 
+@pytest.mark.slow
 def test_a_run_s_state_goes_and_comes_back_with_what_it_held(earlier):
     """The column repeated what `output` says; `error` and `job` were empty in every row."""
     runs = earlier["trainingrun"]
