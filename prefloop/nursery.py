@@ -43,10 +43,10 @@ class Nursery:
     ends with the status that it returns. `isolated`: the interpreter reads no setting of the environment.
     """
 
-    def __init__(self, entry: str, environment: Mapping[str, str], *, isolated: bool = False, quiet: bool = True):
+    def __init__(self, entry: str, environment: Mapping[str, str], *, isolated: bool = False):
         self._entry = entry
         self._environment = dict(environment)
-        self._isolated, self._quiet = isolated, quiet
+        self._isolated = isolated
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -85,7 +85,7 @@ class Nursery:
                 [sys.executable, *(["-I", "-B"] if self._isolated else []), "-c", start],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL if self._quiet else None,
+                stderr=subprocess.DEVNULL,
                 env=self._environment,
                 cwd="/",
                 process_group=0,

@@ -145,6 +145,14 @@ def migrated_database() -> Path | None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_nursery_for_all_tests() -> None:
+    """Let training runs of different tests be forked from one process: pytest names the test in the environment."""
+    from workers.processes import OF_A_RUN
+
+    OF_A_RUN.add("PYTEST_CURRENT_TEST")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cheap_password_hashes() -> None:
     """Hash passwords as the product does, at a thousandth of the cost: its cost is what it is for, and no test's."""
     from django.contrib.auth.hashers import ScryptPasswordHasher

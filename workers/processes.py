@@ -13,7 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from prefloop.measured import VARIABLE
+
 PR_SET_PDEATHSIG = 1
+# variables that no import depends on: training runs that differ in them are forked from one process
+OF_A_RUN = {VARIABLE}
 
 
 def start(

@@ -16,12 +16,10 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO, Protocol
 
-from prefloop.measured import VARIABLE
 from prefloop.nursery import Life, Nursery
 from workers import model_cache, processes
 
 ENTRY = "prefloop.engine.forked:begin"
-OF_A_RUN = {VARIABLE}  # variables that the imports do not depend on: runs that differ in them share a nursery
 _nurseries: dict[frozenset[tuple[str, str]], Nursery] = {}
 _running: weakref.WeakSet[_Forked] = weakref.WeakSet()
 _lock = threading.Lock()
@@ -85,7 +83,7 @@ def kill(process: TrainingProcess) -> None:
 
 def _nursery(env: Mapping[str, str]) -> Nursery:
     """Return the nursery for this environment, without what differs from run to run."""
-    shared = {name: value for name, value in env.items() if name not in OF_A_RUN}
+    shared = {name: value for name, value in env.items() if name not in processes.OF_A_RUN}
     key = frozenset(shared.items())
     with _lock:
         if key not in _nurseries:

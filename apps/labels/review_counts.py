@@ -44,14 +44,19 @@ def reviews_settle(comparison_ids: Sequence[int]) -> None:
     counts_add(rows_settle(comparison_ids))
 
 
+def reviews_refresh(comparison_ids: Sequence[int]) -> None:
+    """Bring what Review reads of some comparisons to what their labels say, in a transaction of its own."""
+    with reviews_counted(comparison_ids):
+        pass
+
+
 def reviews_complete(*, project: Project) -> None:
     """Settle the comparisons that have verdicts and no rows: of an import, and of one that was killed before this."""
     judged = Exists(Verdict.objects.filter(comparison=OuterRef("pk")))
     known = Exists(ReviewItem.objects.filter(comparison=OuterRef("pk")))
     new = Comparison.objects.filter(ready(), judged, ~known, project=project).order_by("id")
     for ids in chunks(list(new.values_list("id", flat=True)), CHUNK):
-        with reviews_counted(ids):
-            pass
+        reviews_refresh(ids)
 
 
 def counts_add(changes: Counts) -> None:
@@ -83,8 +88,7 @@ def review_counts_repair(project: Project) -> dict[tuple[int, str], tuple[int, i
     """Replace rows and counts that are wrong by what the labels say; returns them."""
     wrong, ids = review_differences(project), _comparisons(project)
     for part in chunks(ids, CHUNK):
-        with reviews_counted(part):
-            pass
+        reviews_refresh(part)
     with transaction.atomic():
         counts_add(Counter({key: counted - kept for key, (kept, counted) in _miscounted(project, ids).items()}))
     return wrong

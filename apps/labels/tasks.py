@@ -9,7 +9,7 @@ from django.utils import timezone
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext, handler
 from apps.labels.exclusions import EXCLUSION_CHANGED
-from apps.labels.review_counts import reviews_counted
+from apps.labels.review_counts import reviews_refresh
 from apps.labels.services import preferences_derive
 from apps.projects.models import Project
 from apps.samples.models import Comparison
@@ -28,8 +28,7 @@ def derive(ctx: JobContext) -> dict[str, Any]:
     for part in chunks(ids, 1000):
         ctx.check()
         n_changed += preferences_derive(project=project, comparison_ids=list(part), now=timezone.now())
-        with reviews_counted(part):
-            pass
+        reviews_refresh(part)
         if only is not None:
             EXCLUSION_CHANGED.tell(project, part)
         n_done += len(part)
@@ -44,8 +43,7 @@ def review(ctx: JobContext) -> dict[str, Any]:
     n_done = 0
     for part in chunks(ids, 1000):
         ctx.check()
-        with reviews_counted(part):
-            pass
+        reviews_refresh(part)
         n_done += len(part)
         ctx.progress(n_done, len(ids), "comparisons")
     return {"n": len(ids)}
