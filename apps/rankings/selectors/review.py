@@ -200,7 +200,7 @@ def _lifted(contested: Iterable[tuple[int, float | None]], viewer: User | None) 
 
 
 def least_doubted(judge: Judge, *, viewer: User, with_people: bool, limit: int) -> list[tuple[int, Worth]]:
-    """The labels that wait for a review and need it least, the surest first, without those that people contradict, as
+    """The labels that wait for a review and need it least, without those that people contradict, as
     far as the viewer was shown what they said.
     """
     rows = ReviewItem.objects.filter(judge=judge, state=TODO).exclude(outcome="")

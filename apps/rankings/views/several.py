@@ -25,7 +25,7 @@ SHOWN = 50
 @never_cache
 @require_http_methods(["GET", "POST"])
 def several(request: HttpRequest, slug: str) -> HttpResponse:
-    """Show the labels that nobody doubts, the surest first; POST agrees with those that are ticked."""
+    """Show the labels that need a review least; POST agrees with those that are ticked."""
     project = access.project_for_review(request.user, slug)
     user = access.person(request.user)
     judge = selectors.review_judge(project, request.POST.get("judge") or request.GET.get("judge", ""))
