@@ -8,8 +8,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TESTS ?= tests
 # for two cores: half of a worker's time is waiting, for processes and for the disk
 WORKERS ?= 3
+QUICK := -m "not slow and not browser and not faults and not gpu"
+# Each pytest process imports all that its tests import, and torch with transformers takes three times as long as all of
+# the rest: these tests run in a process of their own, and the others without it.
+WITH_TORCH := tests/benchmarks tests/flows tests/golden tests/workers tests/prefloop/test_answers.py \
+  tests/prefloop/test_memory.py $(addprefix tests/prefloop/,engine losses model_sources policy tabular worlds)
+# Compiled modules are kept, whatever the environment says: compiling them, and rewriting the tests' assertions, again in
+# each process took longer than many a test.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run chat-demo test mutations vllm check static quick format bench-setup clean-venv
+.PHONY: run chat-demo test mutations vllm check static quick quick-torch quick-rest format bench-setup clean-venv
 
 run: $(VENV)/.run
 	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
@@ -32,7 +40,7 @@ vllm: | $(VENV)/bin/python
 	@$(BIN)/python tests/vllm_setup.py
 
 check: $(VENV)/.test
-	@$(MAKE) --no-print-directory -j 2 static quick
+	@$(MAKE) --no-print-directory -j 3 static quick-torch quick-rest
 
 # What needs no test to run; mypy reads again only what changed since the last time.
 static: $(VENV)/.test
@@ -44,7 +52,13 @@ static: $(VENV)/.test
 	$(BIN)/mypy
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadgroup --durations=20 -m "not slow and not browser and not faults and not gpu"
+	@$(MAKE) --no-print-directory -j 2 quick-torch quick-rest
+
+quick-torch: $(VENV)/.test
+	$(BIN)/python -m pytest $(WITH_TORCH) --durations=10 $(QUICK)
+
+quick-rest: $(VENV)/.test
+	$(BIN)/python -m pytest tests $(WITH_TORCH:%=--ignore=%) -n 2 --dist loadgroup --durations=10 $(QUICK)
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .

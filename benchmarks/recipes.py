@@ -74,23 +74,34 @@ BENCHES = {
             "self-rewarding",
         ),
         settings={
-            "dpo": _chat("objective.lr=1e-5", "label.judge=rules", judge="", draws=False),
-            "iterative-dpo": _chat("objective.lr=1e-5", "prompts.n=160", "draws.n=4"),
+            "dpo": _chat(
+                "objective.lr=2e-5", "filter.cut_answers=leave-out", "label.judge=rules", judge="", draws=False
+            ),
+            "iterative-dpo": _chat(
+                "objective.lr=2e-5",
+                "objective.beta=0.1",
+                "objective.epochs=2",
+                "prompts.n=160",
+                "draws.n=8",
+                "filter.cut_answers=leave-out",
+            ),
             "rs-ft": _chat("objective.lr=5e-5", "prompts.n=160", "draws.n=8", "draws.temperature=0.8"),
-            "oaif-dpo": _chat("objective.lr=1e-5", "prompts.n=160", judge="label.judge=rules"),
+            "oaif-dpo": _chat(
+                "objective.lr=3e-5", "prompts.n=160", "draws.n=4", "pairing.kind=first-round", judge="label.judge=rules"
+            ),
             "oaif-dpo by the model": _chat("objective.lr=1e-5", "prompts.n=80", judge="label.judge=smollm2-itself"),
             "j-bond": _chat("objective.lr=1e-5", "prompts.n=160"),
-            "rloo": _chat("objective.lr=1e-5", "prompts.n=160"),
+            "rloo": _chat("objective.lr=3e-5", "prompts.n=160"),
             # it can write no prompts and was taught no scores: what it does by itself
             "self-rewarding": _chat(
                 "objective.lr=1e-5", "prompts.generator=none", "prompts.n=80", "teach.eft=0", judge=""
             ),
         },
-        # a stored set to learn from: four answers to each training prompt, every pair of them, labelled by rules
+        # a stored set to learn from: four answers to each training prompt, two of their pairs, labelled by rules
         before={
             "dpo": (
                 "sample --project chat --checkpoint smollm2-135m --prompts chat-train -n 4 --max-tokens 64 "
-                "--pairs all:6",
+                "--pairs random:2",
                 "judge --project chat --judge rules",
             )
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,6 +51,7 @@ INSTALLED_APPS = [
     "apps.labels",
     "apps.judging",
     "apps.rankings",
+    "apps.ratings",
     "apps.exchange",
     "apps.training",
     "apps.reports",
@@ -71,6 +73,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "apps.accounts.middleware.language_of_person",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -149,6 +152,10 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ko", "한국어"), ("ja", "日本語")]  # each as it calls itself
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
@@ -171,7 +178,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["knox.auth.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["apps.accounts.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["apps.core.parsers.BodyParser"],
     "DEFAULT_SCHEMA_CLASS": "apps.accounts.schema.ScopedSchema",
     "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
 }
@@ -189,6 +196,7 @@ SPECTACULAR_SETTINGS = {
 # Empty: every worker has a memory:// broker of its own, fed from the table.
 CELERY_BROKER_URL = env.env_str("CELERY_BROKER_URL")
 JOB_LEASE_SECONDS = env.env_int("PREFLOOP_JOB_LEASE_SECONDS", 90)  # a worker beats every sixth of it
+PROJECT_JOBS = env.env_int("PREFLOOP_PROJECT_JOBS", 0)  # jobs of one project that run at once on a queue; 0: no limit
 WORKER_GRACE_SECONDS = env.env_int("PREFLOOP_WORKER_GRACE_SECONDS", 30)  # for a running job to checkpoint and leave
 JOB_MODULES = env.env_list("PREFLOOP_JOB_MODULES")  # modules of one's own that register job handlers
 ENDPOINT_ALLOW = env.env_list("PREFLOOP_ENDPOINT_ALLOW")
@@ -235,6 +243,7 @@ structlog.configure(
         if env.env_bool("LOG_JSON", not DEBUG)
         else structlog.dev.ConsoleRenderer(colors=False),
     ],
+    logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # what a command prints is its answer alone
     cache_logger_on_first_use=True,
 )
 LOGGING = {

@@ -16,6 +16,7 @@ APPS = (
     "samples",
     "judging",
     "rankings",
+    "ratings",
     "exchange",
     "training",
     "reports",

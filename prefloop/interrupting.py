@@ -15,7 +15,15 @@ from typing import Any
 
 Check = Callable[[], None]
 
-_checks: list[tuple[int, Check]] = []  # with the thread that each is for: a check may use its database connection
+
+class _OfThread(threading.local):
+    """The checks of one thread, the current one last: a check may use its thread's database connection."""
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+
+
+_thread = _OfThread()
 
 
 @contextmanager
@@ -23,12 +31,12 @@ def interrupted_by(check: Check) -> Iterator[None]:
     """Call `check` before each layer of any loaded model while the block lasts, in this thread; what it raises ends
     the pass.
     """
-    entry = (threading.get_ident(), check)
-    _checks.append(entry)
+    checks = _thread.checks
+    checks.append(check)
     try:
         yield
     finally:
-        _checks.remove(entry)
+        checks.pop()
 
 
 def make_interruptible(layers: Iterable[Any]) -> None:
@@ -39,12 +47,12 @@ def make_interruptible(layers: Iterable[Any]) -> None:
 
 def ask() -> None:
     """Call the current check, if there is one for this thread."""
-    if _checks and _checks[-1][0] == threading.get_ident():
-        _checks[-1][1]()
+    if _thread.checks:
+        _thread.checks[-1]()
 
 
 def _before_layer(_layer: Any, inputs: tuple[Any, ...]) -> None:
-    if not _checks:
+    if not _thread.checks:
         return
     ask()
     if inputs and getattr(inputs[0], "requires_grad", False):

@@ -18,7 +18,7 @@ from typing import Any
 PROCESS_BYTES = 400_000_000
 # On a CPU a pass with more activations than this is no faster: its matrices are large enough, its memory new.
 ENOUGH_BYTES = 384 * 2**20
-HEAD_BYTES = 128 * 2**20  # logits of a chunk, twice, and the probabilities that are kept (`losses/logps.py`)
+HEAD_BYTES = 128 * 2**20  # logits of a chunk, twice, and the probabilities that are kept (`policy/logps.py`)
 ROW_TOKENS = 512  # a prompt with its two answers, where nothing else is known
 CACHE_TOKENS = 16_384  # keys and values that sampling on a CPU holds at once
 LEAST_TOKENS = 64
@@ -179,6 +179,18 @@ def available_bytes() -> int:
     if limit.isdigit() and used.isdigit():
         free = min(free, max(0, int(limit) - int(used)))
     return free
+
+
+def most_held_bytes() -> int:
+    """Find the most memory that this process has held so far; 0 where the system does not tell.
+
+    Not `getrusage`: its figure goes on counting what the process held before it became this program, which, started
+    from a large one, is that one's.
+    """
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _read(path: str) -> str:

@@ -1,16 +1,26 @@
-"""Calls to something slow, several at once: judges, samplers. Results are handled in one thread."""
+"""Calls to something slow, several at once: judges, samplers. Results are handled in one thread.
+
+A call to a server that was made is waited for. One that computes here, with a model of this process, may take minutes
+and is dropped where the caller's check says to stop.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from prefloop.interrupting import interrupted_by
 from prefloop.types import PrefloopError
 
 T = TypeVar("T")
 R = TypeVar("R")
 _LOOK_SECONDS = 0.5  # between two looks whether to go on
+
+
+class _Stopped(PrefloopError):
+    """A call that was dropped in the middle of its computation."""
 
 
 def call_all(
@@ -26,7 +36,8 @@ def call_all(
 
     `on_ended` is told in this thread, as they end, of items with their results, and of items whose call met trouble.
     Trouble (a PrefloopError of a call, any of the next item), or an exception of `check`, which is asked twice a
-    second, ends it: calls in flight are waited for and told of first. Then it is raised. An item None: the next one
+    second, ends it: calls in flight are waited for and told of first. Then it is raised. After `check` raised, a call
+    that is in a pass of a model drops it and counts as one that met trouble. An item None: the next one
     can't be called before a call has ended. `meanwhile` is called as often as `check`, also while the last calls are
     waited for, then with False.
     """
@@ -34,6 +45,16 @@ def call_all(
     running: dict[Future[R], T] = {}
     trouble: BaseException | None = None
     answered = False
+    told_to_stop = threading.Event()
+
+    def look() -> None:
+        if told_to_stop.is_set():
+            raise _Stopped("told to stop")
+
+    def interruptible(item: T) -> R:
+        with interrupted_by(look):
+            return call(item)
+
     with ThreadPoolExecutor(at_once) as pool:
         while True:
             # one alone first: a wrong URL, or a server that is down, is found by one call
@@ -47,7 +68,7 @@ def call_all(
                     break
                 if item is None:
                     break
-                running[pool.submit(call, item)] = item
+                running[pool.submit(interruptible, item)] = item
             if not running:
                 break
             ended, _ = wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
@@ -69,5 +90,6 @@ def call_all(
                     check()
                 except BaseException as stop:  # noqa: BLE001 - a job's stop is no Exception; it is raised below
                     trouble = stop
+                    told_to_stop.set()
     if trouble is not None:
         raise trouble

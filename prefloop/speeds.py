@@ -11,6 +11,16 @@ from pathlib import Path
 from prefloop.measured import remembered
 from prefloop.memory import Shape
 
+SLOW_FLOPS = 20e9  # of a processor core, in fp32, with other work beside it
+
+
+def tokens_in(seconds: float, n_parameters: int) -> float:
+    """Count the tokens that a forward pass of a model of this size reads in that time on a slow CPU.
+
+    Not a measurement: work that is cut by it is cut alike on every machine.
+    """
+    return seconds * SLOW_FLOPS / (2 * max(1, n_parameters))
+
 
 @dataclass(frozen=True, slots=True)
 class Speeds:

@@ -22,6 +22,16 @@ from typing import Any
 import django
 import pytest
 
+from tests.factories import (  # noqa: F401 - fixtures
+    at_once,
+    make_comparison,
+    make_completion,
+    make_judge,
+    make_prompt,
+    make_verdict,
+    make_vote,
+    unsettled,
+)
 from tests.letters_project import letters_policy_dir, make_letters_project  # noqa: F401 - fixtures
 
 ALLOWED_SKIPS = ("gpu", "docker", "shared-data")
@@ -160,6 +170,22 @@ def cheap_password_hashes() -> None:
     ScryptPasswordHasher.work_factor = 2**4
 
 
+@pytest.fixture(scope="session", autouse=True)
+def static_files_are_found_once() -> None:
+    """Let each test client take over what the first one found: looking through the folders cost more than a page."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    look, found = WhiteNoiseMiddleware.add_files_from_finders, {}
+
+    def add_files_from_finders(self: Any) -> None:
+        if not found:
+            look(self)
+            found.update(self.files)
+        self.files.update(found)
+
+    WhiteNoiseMiddleware.add_files_from_finders = add_files_from_finders
+
+
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
     """Let no test see figures that another kept: a database that is emptied gives the same ids again."""
@@ -281,107 +307,5 @@ def api_for() -> Callable[..., Any]:
             _, token = token_create(user=user, scope=Scope(scope))
             client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
         return client
-
-    return make
-
-
-# --- factories of what a project holds -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def make_prompt(db: None) -> Callable[..., Any]:
-    """make_prompt(project, text="…", split="train", prompt_set="main", **fields)."""
-    from apps.prompts.models import Prompt, PromptSet
-
-    def make(project: Any, text: str = "", *, prompt_set: Any = "main", **fields: Any) -> Any:
-        if isinstance(prompt_set, str):
-            prompt_set, _ = PromptSet.objects.get_or_create(project=project, name=prompt_set)
-        number = next(_numbers)
-        fields.setdefault("external_id", f"p{number}")
-        text = text or f"Write a thank-you note to Maria about the flowers ({number})."
-        return Prompt.objects.create(project=project, prompt_set=prompt_set, text=text, **fields)
-
-    return make
-
-
-@pytest.fixture
-def make_completion(make_prompt: Callable[..., Any]) -> Callable[..., Any]:
-    """make_completion(prompt, "text", **fields): the next answer of that prompt."""
-    from apps.samples.models import Completion
-
-    def make(prompt: Any, text: str = "Dear Maria, thank you.", **fields: Any) -> Any:
-        if "index" not in fields:
-            fields["index"] = Completion.objects.filter(prompt=prompt, run=fields.get("run")).count()
-        return Completion.objects.create(project=prompt.project, prompt=prompt, text=text, **fields)
-
-    return make
-
-
-@pytest.fixture
-def make_comparison(make_prompt: Callable[..., Any], make_completion: Callable[..., Any]) -> Callable[..., Any]:
-    """make_comparison(project, texts=("a", "b"), prompt=None, models=("", ""), **fields): canonical order."""
-    from apps.rankings.services import seats_settle
-    from apps.samples.models import Comparison
-
-    def make(
-        project: Any,
-        texts: tuple[str, str] = ("Dear Maria, thank you for the flowers.", "Hey, I got the flowers."),
-        *,
-        prompt: Any = None,
-        models: tuple[str, str] = ("", ""),
-        **fields: Any,
-    ) -> Any:
-        prompt = prompt or make_prompt(project)
-        first = make_completion(prompt, texts[0], model_name=models[0])
-        second = make_completion(prompt, texts[1], model_name=models[1])
-        made = Comparison.objects.create(project=project, prompt=prompt, first=first, second=second, **fields)
-        seats_settle(project=project, comparison_ids=[made.pk])
-        return made
-
-    return make
-
-
-@pytest.fixture
-def make_judge(db: None) -> Callable[..., Any]:
-    """make_judge(project, "name", kind="imported", **fields)."""
-    from apps.labels.models import Judge
-
-    def make(project: Any, name: str = "", *, kind: str = "imported", **fields: Any) -> Any:
-        return Judge.objects.create(project=project, name=name or f"judge-{next(_numbers)}", kind=kind, **fields)
-
-    return make
-
-
-@pytest.fixture
-def make_verdict(make_judge: Callable[..., Any]) -> Callable[..., Any]:
-    """make_verdict(comparison, "first", judge=None, order="01", state="ok", **fields)."""
-    from apps.labels.models import Verdict
-    from apps.labels.review_counts import reviews_counted
-
-    def make(comparison: Any, outcome: str = "first", *, judge: Any = None, order: str = "01", **fields: Any) -> Any:
-        judge = judge or make_judge(comparison.project)
-        fields.setdefault("state", "ok" if outcome else "unparseable")
-        with reviews_counted([comparison.pk]):
-            return Verdict.objects.create(judge=judge, comparison=comparison, order=order, outcome=outcome, **fields)
-
-    return make
-
-
-@pytest.fixture
-def make_vote(db: None) -> Callable[..., Any]:
-    """make_vote(comparison, "first", user=None, rater="", **fields): a blind vote of a person."""
-    from apps.labels.models import Vote
-    from apps.labels.review_counts import reviews_settle
-    from apps.rankings.services.counts import counted
-    from apps.rankings.services.seats import seats_fill
-
-    def make(comparison: Any, choice: str = "first", *, user: Any = None, rater: str = "", **fields: Any) -> Any:
-        rater = rater or (user.username if user is not None else f"rater{next(_numbers)}")
-        fields.setdefault("order", "01")
-        with counted(comparison.project_id, [comparison.pk]):
-            made = Vote.objects.create(comparison=comparison, user=user, rater=rater, choice=choice, **fields)
-            reviews_settle([comparison.pk])
-            seats_fill(comparison.project_id, [comparison.pk])
-        return made
 
     return make

@@ -28,7 +28,8 @@ def make_letters_project(letters_policy_dir: Path, settings: Any, tmp_path: Path
     from django.utils import timezone
 
     from apps.jobs.models import Job
-    from apps.judging.services import judge_create, orders_for
+    from apps.judging.services import judge_create
+    from apps.labels.selectors import orders_for
     from apps.labels.services import NewVerdict, preferences_derive, verdicts_add
     from apps.policies.services import checkpoint_import, checkpoint_make_default
     from apps.projects.models import Project

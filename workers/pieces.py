@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from apps.jobs.registry import JobContext
 from apps.policies.store import store_path
+from prefloop.speeds import tokens_in
 
 T = TypeVar("T")
-SLOW_FLOPS = 20e9  # of a processor core, in fp32, with other work beside it
 PIECE_SECONDS = 60.0
 
 
@@ -27,7 +27,7 @@ def affordable(n_parameters: int | None) -> float:
 
     if model_cache.device() != "cpu":
         return float("inf")
-    return PIECE_SECONDS * SLOW_FLOPS / (2 * max(1, n_parameters or 1))
+    return tokens_in(PIECE_SECONDS, n_parameters or 1)
 
 
 def at_once(n_parameters: int | None, *, tokens: int, most: int) -> int:

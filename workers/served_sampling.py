@@ -8,6 +8,7 @@ from collections.abc import Callable
 from apps.jobs.registry import JobContext
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, SamplingRun
+from apps.samples.services import answers_stored
 from prefloop.policy.sampling import SamplePrompt
 from prefloop.policy.served import Drawn, Sampler, Wanted, draw_all
 
@@ -38,6 +39,7 @@ def draw_served(
         if waiting:
             with ctx.fenced():
                 Completion.objects.bulk_create(waiting, ignore_conflicts=True, batch_size=200)
+                answers_stored(run, sorted({row.prompt_id for row in waiting}))
             n_done += len(waiting)
             waiting.clear()
             written_at = time.monotonic()

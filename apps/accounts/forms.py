@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
@@ -71,6 +72,9 @@ class ProfileForm(forms.Form):
         label=_("Send me notifications by mail"),
         required=False,
         help_text=_("A review waits, a loop is done or has failed, a judge stopped. On the page you see them anyway."),
+    )
+    language = forms.ChoiceField(
+        label=_("Language"), required=False, choices=[("", _("As the browser asks")), *settings.LANGUAGES]
     )
     theme = forms.ChoiceField(
         label=_("Theme"), choices=[("auto", _("As the system")), ("light", _("Light")), ("dark", _("Dark"))]

@@ -17,6 +17,8 @@ class User(AbstractUser):
         max_length=8, default="auto", choices=[("auto", "auto"), ("light", "light"), ("dark", "dark")]
     )
 
+    # of pages and mails; empty: as the browser asks, and English in mails
+    language = models.CharField(max_length=8, blank=True, default="")
     wants_mail = models.BooleanField(default=False)  # of what it is notified of on the page
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from knox.models import AuthToken
 
 from apps.accounts.models import LoginLink, Scope, TokenScope, User
@@ -134,6 +135,14 @@ def theme_set(*, user: User, theme: str) -> None:
         raise AccountRefused("A theme is auto, light or dark.")
     user.theme = theme
     user.save(update_fields=["theme"])
+
+
+def language_set(*, user: User, language: str) -> None:
+    """Store the language of a person's pages and mails; "" is the browser's. Raises AccountRefused."""
+    if language and language not in dict(settings.LANGUAGES):
+        raise AccountRefused(_("There is no such language here."))
+    user.language = language
+    user.save(update_fields=["language"])
 
 
 def profile_update(*, user: User, first_name: str, last_name: str, email: str, wants_mail: bool | None = None) -> None:

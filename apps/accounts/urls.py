@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/", views.profile, name="profile"),
     path("account/logout/", views.logout_view, name="logout"),
     path("account/theme/", views.theme, name="theme"),
+    path("account/language/", views.language, name="language"),
     path("account/password/", views.password_change, name="password-change"),
     path("account/password/set/", views.password_set, name="password-set"),
     path("account/tokens/", views.tokens, name="tokens"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
@@ -155,7 +156,9 @@ def profile(request: HttpRequest) -> HttpResponse:
     user = person(request)
     form = ProfileForm(
         posted(request),
-        initial={key: getattr(user, key) for key in ("first_name", "last_name", "email", "wants_mail", "theme")},
+        initial={
+            key: getattr(user, key) for key in ("first_name", "last_name", "email", "wants_mail", "language", "theme")
+        },
     )
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
@@ -166,6 +169,7 @@ def profile(request: HttpRequest) -> HttpResponse:
             email=data["email"],
             wants_mail=data["wants_mail"],
         )
+        services.language_set(user=user, language=data["language"])
         services.theme_set(user=user, theme=data["theme"])
         messages.success(request, _("Saved."))
         return redirect("accounts:profile")
@@ -186,6 +190,26 @@ def theme(request: HttpRequest) -> HttpResponse:
     except services.AccountRefused as error:
         return HttpResponseBadRequest(str(error), content_type="text/plain")
     return HttpResponse(status=204)
+
+
+@require_POST
+def language(request: HttpRequest) -> HttpResponse:
+    """Change the language: of the person's account where somebody is signed in, and of this browser."""
+    chosen = request.POST.get("language", "")
+    if chosen not in dict(settings.LANGUAGES):
+        return HttpResponseBadRequest(_("There is no such language here."), content_type="text/plain; charset=utf-8")
+    if isinstance(request.user, User):
+        services.language_set(user=request.user, language=chosen)
+    response = redirect(safe_next(request))
+    response.set_cookie(
+        settings.LANGUAGE_COOKIE_NAME,
+        chosen,
+        max_age=settings.LANGUAGE_COOKIE_AGE,
+        secure=request.is_secure(),
+        httponly=settings.LANGUAGE_COOKIE_HTTPONLY,
+        samesite="Lax",
+    )
+    return response
 
 
 @login_required

@@ -1,11 +1,12 @@
-"""Errors of the API: always JSON with one clear `detail`."""
+"""What the API takes and how it refuses: always JSON that says what to correct."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import Http404
-from rest_framework import status
+from rest_framework import serializers, status
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -21,3 +22,15 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if isinstance(error, Http404 | NotFound):  # which of the gates said no is nobody's business
         return Response({"detail": "Not found."}, status=status.HTTP_404_NOT_FOUND)
     return drf_exception_handler(error, context)
+
+
+# No docstring: the API's description would repeat it for each body.
+class BodySerializer(serializers.Serializer[Any]):
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse fields that the body does not have, since a misspelt setting would be left out unsaid."""
+        if isinstance(data, Mapping) and (unknown := sorted({*map(str, data)} - self.fields.keys())):
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                {name: [f"There is no such field; there are {known}."] for name in unknown}
+            )
+        return super().to_internal_value(data)

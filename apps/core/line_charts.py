@@ -37,7 +37,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a line chart; `series` 0…5 picks its colour, unless `hue` is given."""
+    """One line of a line chart; `series` 0…5 picks its colour, unless `hue` is given.
+
+    `scattered`: points that no line joins, small and without a name: what a line of the same colour sums up.
+    """
 
     label: str
     points: tuple[Point, ...]
@@ -45,6 +48,7 @@ class Series:
     hue: str = ""
     dotted: bool = False
     series: int | None = None
+    scattered: bool = False
 
 
 def sparkline(values: Sequence[float | None], *, title: str, domain: tuple[float, float] | None = None) -> SafeString:
@@ -136,7 +140,9 @@ def lines(
             parts.append(svg.text(right, at_y(guide.value) - 5, guide.label, anchor="end"))
     ends: list[float] = []
     last_ys = [
-        at_y(known[-1].y) for one in series if (known := [p for p in one.points if is_number(p.x) and is_number(p.y)])
+        at_y(known[-1].y)
+        for one in series
+        if not one.scattered and (known := [p for p in one.points if is_number(p.x) and is_number(p.y)])
     ]
     below = len(parts)  # leaders lie under every line
     edges = iter(spread(last_ys, top, bottom) if labels_at_edge else [])
@@ -147,7 +153,7 @@ def lines(
         if not where:
             continue
         inner = ""
-        if len(where) > 1:
+        if len(where) > 1 and not one.scattered:
             joined = " ".join(f"{svg.px(x)},{svg.px(y)}" for x, y, _ in where)
             inner += f'<polyline points="{joined}" class="line{" is-dotted" if one.dotted else ""}"/>'
         for x, y, point in where:
@@ -162,12 +168,14 @@ def lines(
                 words += f" [{show(point.low, y_unit)}, {show(point.high, y_unit)}]"
             if is_number(point.x_low) and is_number(point.x_high):
                 drawn += svg.line(at_x(point.x_low), y, at_x(point.x_high), y, "whisker")
-            drawn += f'<circle cx="{svg.px(x)}" cy="{svg.px(y)}" r="4.5" class="mark"/>'
+            drawn += f'<circle cx="{svg.px(x)}" cy="{svg.px(y)}" r="{2.5 if one.scattered else 4.5}" class="mark"/>'
             if point.tag:
                 drawn += svg.text(x + 5, y + 17, point.tag)
             inner += svg.linked(f"<g><title>{escape(words)}</title>{drawn}</g>", point.href)
         name = svg.cut(one.label, max(6, label_width // 7))
-        if labels_at_edge:
+        if one.scattered:
+            pass
+        elif labels_at_edge:
             y_edge = next(edges)
             parts.insert(below, svg.line(where[-1][0], where[-1][1], right + 12, y_edge, "gridline"))
             inner += f'<circle cx="{svg.px(right + 12)}" cy="{svg.px(y_edge)}" r="3" class="bar"/>'
@@ -184,5 +192,6 @@ def lines(
         f"{one.label}: "
         + ", ".join(f"({show(p.x, x_unit)}, {show(p.y, y_unit)})" for p in one.points if is_number(p.y))
         for one in series
+        if not one.scattered
     )
     return svg.frame(width, height, title, words, parts)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from apps.dashboard import api
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("demos/<slug:world>/", api.DemoCreate.as_view(), name="api-demo"),
+]

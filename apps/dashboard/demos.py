@@ -70,6 +70,13 @@ def demo_seed(demo: Demo, *, owner: User | None, seed: int = 0) -> Job:
         )
 
 
+def demo_begin(demo: Demo, *, owner: User) -> Job:
+    """Make a demo for this person, unless there is a project with its address. Raises ProjectRefused."""
+    if Project.objects.filter(slug=demo.world).exists():
+        raise ProjectRefused(_("There is a project with the address “%(slug)s” already.") % {"slug": demo.world})
+    return demo_seed(demo, owner=owner)
+
+
 def demo_is_seeded(demo: Demo) -> bool:
     return Job.objects.filter(project__slug=demo.world, kind=FINISH, state="succeeded").exists()
 

@@ -21,7 +21,7 @@ def palette_find(project: Project, text: str, *, limit: int = FOUND) -> list[dic
         return []
     base = f"/p/{project.slug}"
     recipes = [
-        {"label": f"{recipe.name}: {recipe.title}", "url": f"{base}/loops/new/{recipe.name}/", "icon": "plus"}
+        {"label": f"{recipe.name}: {_(recipe.title)}", "url": f"{base}/loops/new/{recipe.name}/", "icon": "plus"}
         for recipe in list_recipes()
     ]
     loops = [

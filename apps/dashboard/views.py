@@ -21,6 +21,7 @@ from apps.projects import access
 from apps.projects.models import Project, Role
 from apps.rankings.access import may_review
 from prefloop.demos import DEMOS
+from prefloop.types import PrefloopError
 
 # station -> the least role that its page serves
 LEAST = {"people": Role.ANNOTATOR}
@@ -56,10 +57,11 @@ def demo(request: HttpRequest, world: str) -> HttpResponse:
     user = person(request)
     if world not in DEMOS or not access.may_create_project(user):
         raise Http404("no such page")
-    if Project.objects.filter(slug=world).exists():
-        messages.error(request, _("There is a project with the address “%(slug)s” already.") % {"slug": world})
+    try:
+        demos.demo_begin(DEMOS[world], owner=user)
+    except PrefloopError as error:
+        messages.error(request, str(error))
         return redirect("/")
-    demos.demo_seed(DEMOS[world], owner=user)
     return redirect("dashboard:overview", world)
 
 

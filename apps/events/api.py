@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import User
+from apps.core.api import BodySerializer
 from apps.events import access, selectors, services
 from apps.events.models import Notification
 from apps.events.notifications import notification_list, notifications_read, page_of, sentence
@@ -44,7 +45,7 @@ class DeliverySerializer(serializers.Serializer[Any]):
 class Webhooks(APIView):
     """The webhooks of a project. POST makes one; its secret is in this reply and in no other."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         url = serializers.CharField(max_length=500)
         kinds = serializers.ListField(child=serializers.ChoiceField(choices=CHOSEN), allow_empty=False)
 
@@ -70,7 +71,7 @@ class Webhooks(APIView):
 class WebhookDetail(APIView):
     """One webhook: PATCH turns it on or off, DELETE removes it with its log."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         active = serializers.BooleanField()
 
     @extend_schema(responses={200: WebhookSerializer})

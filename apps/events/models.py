@@ -34,6 +34,8 @@ class Notification(TimeStamped):
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="notifications")
     read_at = models.DateTimeField(null=True)
     mail = models.CharField(max_length=6, blank=True, choices=[("due", "due"), ("sent", "sent"), ("failed", "failed")])
+    mail_attempts = models.PositiveSmallIntegerField(default=0)
+    mail_after = models.DateTimeField(null=True)  # after a failure it is not sent before
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "event"], name="notification_once")]

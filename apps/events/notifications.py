@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from email.utils import parseaddr
+from smtplib import SMTPRecipientsRefused, SMTPResponseException
 
 from django.conf import settings
-from django.core.mail import send_mail
+from django.core.mail import EmailMessage
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from apps.accounts.models import User
 from apps.events.models import Event, Notification
 from apps.events.types import EVENTS
+from apps.events.waiting import MOST_ATTEMPTS, wait_after
+from apps.jobs.models import Job, Turn
+from apps.jobs.selectors import OPEN
 from apps.jobs.services import job_enqueue
 from apps.projects.access import includes
 from apps.projects.models import Membership, Role
@@ -69,27 +75,76 @@ def page_of(event: Event) -> str:
     return f"/p/{event.project.slug}/{EVENTS[event.kind].page % event.data}"
 
 
-def mails_start() -> None:
-    """Start a job for the mails that are due."""
-    head = Notification.objects.filter(mail="due").order_by("id").first()
+def mails_due(now: datetime) -> QuerySet[Notification]:
+    """Return the notifications that wait for their mail, the oldest first."""
+    due = Notification.objects.filter(mail="due").exclude(mail_after__gt=now)
+    return due.select_related("user", "event__project").order_by("id")
+
+
+def mails_start(*, now: datetime) -> None:
+    """Start a job for the mails that are due, one at a time: two would send the same mail."""
+    if Job.objects.filter(kind="events.mail", state__in=OPEN).exists():
+        return
+    head = mails_due(now).first()
     if head is not None:
         job_enqueue(
             kind="events.mail",
+            turn=Turn.SOON,
             queue="cpu",
             payload={},
             title="Send mails",
-            unique_key=f"mail:{head.pk}",
-            max_attempts=3,
+            unique_key=f"mail:{head.pk}:{head.mail_attempts}",  # the same for two workers that look at once
         )
 
 
+def mail_claim(row: Notification, *, now: datetime) -> bool:
+    """Count an attempt before it is made: a mail that is lost with its worker is sent again, but not for ever."""
+    mine = Notification.objects.filter(pk=row.pk, mail="due", mail_attempts=row.mail_attempts)
+    row.mail_attempts += 1
+    if row.mail_attempts > MOST_ATTEMPTS:
+        mine.update(mail="failed")
+        return False
+    return bool(mine.update(mail_attempts=row.mail_attempts, mail_after=now + wait_after(row.mail_attempts)))
+
+
+def mail_record(row: Notification, error: Exception | None) -> bool:
+    """Note what became of an attempt; after an error a mail stays due, unless it was refused for good.
+
+    True: there will be no other attempt.
+    """
+    is_over = error is None or _is_final(error) or row.mail_attempts >= MOST_ATTEMPTS
+    if is_over:
+        Notification.objects.filter(pk=row.pk).update(mail="sent" if error is None else "failed", mail_after=None)
+    return is_over
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the server refused a mail for good (5xx), so that another attempt has no use."""
+    if isinstance(error, SMTPRecipientsRefused):
+        return all(code >= 500 for code, _said in error.recipients.values())
+    return isinstance(error, SMTPResponseException) and error.smtp_code >= 500
+
+
 def mail_send(row: Notification) -> None:
-    """Send one notification; raises OSError or SMTPException where the server can't be reached or refuses."""
+    """Send one notification; raises OSError or SMTPException where the server can't be reached or refuses.
+
+    Its Message-ID is the same at every attempt, so that a mail program shows once what had to be sent again.
+    """
+    with override(row.user.language or settings.LANGUAGE_CODE):
+        _send(row)
+
+
+def _send(row: Notification) -> None:
     text = sentence(row.event)
-    send_mail(
+    EmailMessage(
         subject=f"[{row.event.project.name}] {text}".replace("\n", " ")[:200],
-        message=f"{text}\n\n{settings.BASE_URL}{page_of(row.event)}\n\n"
+        body=f"{text}\n\n{settings.BASE_URL}{page_of(row.event)}\n\n"
         + _("You get these mails because you asked for them on your profile."),
         from_email=settings.DEFAULT_FROM_EMAIL,
-        recipient_list=[row.user.email],
-    )
+        to=[row.user.email],
+        headers={"Message-ID": f"<notification-{row.pk}.{row.created_at:%Y%m%d%H%M%S%f}@{_domain()}>"},
+    ).send()
+
+
+def _domain() -> str:
+    return parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"

@@ -21,7 +21,8 @@ from apps.core.services import audit
 from apps.events.models import Delivery, Event, Webhook
 from apps.events.notifications import mails_start, notifications_make
 from apps.events.types import CHOSEN, PING
-from apps.jobs.models import Job
+from apps.events.waiting import MOST_ATTEMPTS, wait_after
+from apps.jobs.models import Job, Turn
 from apps.jobs.selectors import OPEN
 from apps.jobs.services import job_enqueue
 from apps.projects.models import Project
@@ -31,8 +32,6 @@ from prefloop.judging.transport import GuardedTransport, deadline
 from prefloop.types import PrefloopError
 
 MOST_WEBHOOKS = 20
-MOST_ATTEMPTS = 10
-FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=10), timedelta(hours=6)  # each wait is three times the one before
 SPREAD_AT_ONCE = 500
 SECONDS = 10.0  # of one request
 KEPT = timedelta(days=30)
@@ -131,7 +130,7 @@ def turn(now: datetime) -> None:
     while events_spread(now=now) == SPREAD_AT_ONCE:
         pass
     deliveries_start(now=now)
-    mails_start()
+    mails_start(now=now)
 
 
 def events_spread(*, now: datetime) -> int:
@@ -168,6 +167,7 @@ def deliveries_start(*, now: datetime) -> int:
         if head is not None:
             job_enqueue(
                 kind="events.deliver",
+                turn=Turn.SOON,
                 queue="cpu",
                 payload={"webhook": hook_id},
                 project=head.webhook.project,
@@ -205,12 +205,6 @@ def delivery_record(*, delivery: Delivery, status: int | None, said: str, now: d
         n = hook.n_failures + 1
         Webhook.objects.filter(pk=hook.pk).update(n_failures=n, waits_until=now + wait_after(n))
     return sent
-
-
-def wait_after(n_failures: int) -> timedelta:
-    """How long to wait after so many failures in a row: 10 s, 30 s, 90 s, … six hours."""
-    factor: int = 3 ** min(n_failures - 1, 20)
-    return min(FIRST_WAIT * factor, LONGEST_WAIT)
 
 
 def log_prune(*, webhook: Webhook, now: datetime) -> None:

@@ -7,8 +7,8 @@ from smtplib import SMTPException
 from typing import Any
 
 from apps.events import services
-from apps.events.models import Notification, Webhook
-from apps.events.notifications import MAILS_AT_ONCE, mail_send
+from apps.events.models import Webhook
+from apps.events.notifications import MAILS_AT_ONCE, mail_claim, mail_record, mail_send, mails_due
 from apps.jobs.clock import database_now
 from apps.jobs.registry import JobContext, handler
 
@@ -42,19 +42,23 @@ def events_deliver(ctx: JobContext) -> dict[str, Any]:
 
 @handler("events.mail", queue="cpu")
 def events_mail(ctx: JobContext) -> dict[str, Any]:
-    """Send the mails that are due. Each is marked before it is sent: a killed worker sends none twice."""
+    """Send the mails that are due, each at least once; where the server can't be reached, the others wait as well."""
     n = 0
-    for row in Notification.objects.filter(mail="due").select_related("user", "event__project")[:MAILS_AT_ONCE]:
+    for row in mails_due(database_now())[:MAILS_AT_ONCE]:
         ctx.check()
         with ctx.fenced():
-            mine = Notification.objects.filter(pk=row.pk, mail="due").update(mail="sent")
+            mine = mail_claim(row, now=database_now())
         if not mine:
             continue
+        error: Exception | None = None
         try:
             mail_send(row)
             n += 1
-        except (OSError, SMTPException) as error:
-            with ctx.fenced():
-                Notification.objects.filter(pk=row.pk).update(mail="failed")
+        except (OSError, SMTPException) as failed:
+            error = failed
             ctx.log(f"mail to {row.user.username}: {error}")
+        with ctx.fenced():
+            is_over = mail_record(row, error)
+        if not is_over:
+            break
     return {"n_sent": n}

@@ -12,15 +12,17 @@ from apps.projects.models import Project
 _PAUSES = (FailureClass.CAP_REACHED, FailureClass.JUDGE_UNREACHABLE, FailureClass.JUDGE_REFUSED)
 
 
-def tell(kind: str, project: Project, /, **data: Any) -> None:
-    """Write that something happened, if anybody hears of it. Call it in the transaction of what happened.
+def is_heard(kind: str, project: Project) -> bool:
+    """Return whether anybody hears of it: `project.listened`, which comes with the project's row, costs nothing."""
+    return EVENTS[kind].notifies is not None or kind in project.listened
 
-    Costs nothing where nobody listens: `project.listened` comes with the project's row.
-    """
+
+def tell(kind: str, project: Project, /, **data: Any) -> None:
+    """Write that something happened, if anybody hears of it. Call it in the transaction of what happened."""
     declared = EVENTS[kind]
     if set(data) != set(declared.fields):
         raise AssertionError(f"{kind} is declared with {declared.fields}, not {tuple(data)}")
-    if declared.notifies is not None or kind in project.listened:
+    if is_heard(kind, project):
         Event.objects.create(project=project, kind=kind, data=data)
 
 

@@ -31,13 +31,18 @@ class EventKind:
     page: str = ""
 
 
-_DECISION = ("comparison", "rater", "choice", "reason")
+_DECISION = ("comparison", "rater", "criterion", "choice", "reason")
+_VOTE = (*_DECISION, "reasons")
+
+_RATING = ("answer", "prompt", "rater", "choice", "values", "total", "reason")
 
 EVENTS: dict[str, EventKind] = {
     kind.name: kind
     for kind in (
-        EventKind(name="vote.created", about=_("Somebody voted"), fields=("vote", *_DECISION)),
-        EventKind(name="vote.withdrawn", about=_("Somebody undid a vote"), fields=("vote", *_DECISION)),
+        EventKind(name="vote.created", about=_("Somebody voted"), fields=("vote", *_VOTE)),
+        EventKind(name="vote.withdrawn", about=_("Somebody undid a vote"), fields=("vote", *_VOTE)),
+        EventKind(name="rating.created", about=_("Somebody rated an answer"), fields=("rating", *_RATING)),
+        EventKind(name="rating.withdrawn", about=_("Somebody undid a rating"), fields=("rating", *_RATING)),
         EventKind(
             name="override.created",
             about=_("Somebody agreed with a judge's label or corrected it"),
@@ -48,8 +53,14 @@ EVENTS: dict[str, EventKind] = {
             about=_("Somebody undid a decision on a judge's label"),
             fields=("override", "judge", "kind", "judge_outcome", *_DECISION),
         ),
-        EventKind(name="adjudication.created", about=_("A lead decided a split pair"), fields=("vote", *_DECISION)),
-        EventKind(name="adjudication.withdrawn", about=_("A lead undid such a decision"), fields=("vote", *_DECISION)),
+        EventKind(name="edit.created", about=_("Somebody edited an answer into a better one"), fields=("vote", *_VOTE)),
+        EventKind(name="adjudication.created", about=_("A lead decided a split pair"), fields=("vote", *_VOTE)),
+        EventKind(name="adjudication.withdrawn", about=_("A lead undid such a decision"), fields=("vote", *_VOTE)),
+        EventKind(
+            name="import.finished",
+            about=_("A file was imported"),
+            fields=("import", "name", "format", "counts"),
+        ),
         EventKind(name="round.finished", about=_("A round of a loop is finished"), fields=("loop", "round", "result")),
         EventKind(
             name="review.waiting",

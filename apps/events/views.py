@@ -17,6 +17,7 @@ from apps.events import access, selectors, services
 from apps.events import notifications as notices
 from apps.events.forms import WebhookForm
 from apps.events.types import EVENTS
+from apps.events.waiting import MOST_ATTEMPTS
 from prefloop.types import PrefloopError
 
 DELIVERIES_A_PAGE = 50
@@ -79,7 +80,7 @@ def webhook(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "webhook": found,
         "kinds": [(name, EVENTS[name].about) for name in found.kinds if name in EVENTS],
         "page": page,
-        "most_attempts": services.MOST_ATTEMPTS,
+        "most_attempts": MOST_ATTEMPTS,
         "waits": found.waits_until is not None and found.waits_until > timezone.now(),
     }
     return render(request, "events/webhook.html", context)

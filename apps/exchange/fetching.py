@@ -14,6 +14,7 @@ from apps.accounts.models import User
 from apps.exchange.models import Upload
 from apps.exchange.services import Transaction
 from apps.exchange.uploads import QuotaReached, room_for_files, upload_path
+from apps.jobs.models import Turn
 from apps.jobs.services import job_enqueue
 from apps.projects.models import Project
 from prefloop.hub_data import Fetched, HubData, Told, read_address
@@ -29,6 +30,7 @@ def hub_fetch_start(*, project: Project, address: str, started_by: User) -> Uplo
     with transaction.atomic():
         job = job_enqueue(
             kind=FETCH,
+            turn=Turn.PERSON,
             queue="cpu",
             payload={"address": data.address, "token": token},
             project=project,

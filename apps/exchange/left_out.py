@@ -12,14 +12,15 @@ from django.utils.translation import ngettext
 
 from apps.core.chunks import chunks
 from apps.labels.flags import flags_of
-from apps.labels.models import Preference, Score, Verdict
-from apps.labels.selectors import counting_votes, label_judge, labels_of
+from apps.labels.models import Score, Verdict
+from apps.labels.ratings import ratings_given, ratings_to_learn
+from apps.labels.selectors import counting_votes, label_judge, labels_of, preferences, unlabelled
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, ready
 from apps.samples.models import Comparison, comparable
 from prefloop.types import OUTCOMES
 
-# In the order in which they are told. What is counted is comparisons but for flags and the last two.
+# In the order in which they are told. What is counted is comparisons but for flags and the last two; of ratings these.
 REASONS: Mapping[str, str] = {
     "held_out": _("held out: gold items and evaluation prompts are never trained on"),
     "same_answers": _("both answers are the same text, so neither is better"),
@@ -36,8 +37,9 @@ REASONS: Mapping[str, str] = {
     "repeated": _("the same line is in the file already"),
     "prompt_held_out": _("held-out prompts: evaluation prompts and those with gold items are never trained on"),
 }
-FLAGS_IN = ("kto", "effective")  # the format and the labels of an export that holds flags
-_NO_CHOICE = {"kto": ("tie",)}  # where both bad answers are two lines of their own
+FLAGS_IN = ("kto", "effective", "")  # the format, the labels and the criterion of an export that holds flags
+# what a format can't say, where that is not ties and both bad; in kto both bad answers are two lines of their own
+_NO_CHOICE = {"kto": ("tie",), "arena": (), "mt-bench": ("both_bad",), "alpaca-eval": ("both_bad",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class LeftOut:
         return f"{total}: " + "; ".join(f"{n:,} ({why})" for n, why in self.reasons)
 
 
-def left_out(*, project: Project, format: str, labels: str = "effective") -> LeftOut:
+def left_out(*, project: Project, format: str, labels: str = "effective", criterion: str = "") -> LeftOut:
     """Count what an export in this format leaves out; repeated lines are only known when it is written
     (`with_repeats`).
     """
@@ -75,6 +77,10 @@ def left_out(*, project: Project, format: str, labels: str = "effective") -> Lef
         prompts = Prompt.objects.filter(ready(), project=project)
         n_kept = prompts.filter(split="train").exclude(comparisons__held_out=True).count()
         return LeftOut({"prompt_held_out": prompts.count() - n_kept}, n_kept)
+    if format in ("ratings", "eft"):
+        given = ratings_given(project).count()
+        n_kept = given if format == "ratings" else ratings_to_learn(project).count()
+        return LeftOut({"prompt_held_out": given - n_kept} if given > n_kept else {}, n_kept)
     rows = Comparison.objects.filter(ready(), project=project)
     measuring = Q(held_out=True) | Q(prompt__split="eval")
     may_train = rows.exclude(measuring)
@@ -82,9 +88,9 @@ def left_out(*, project: Project, format: str, labels: str = "effective") -> Lef
     counts: Counter[str] = Counter(
         held_out=rows.filter(measuring).count(), same_answers=may_train.count() - wanted.count()
     )
-    said = _human(wanted) if labels == "human" else _effective(project, wanted)
+    said = _human(wanted, criterion) if labels == "human" else _effective(project, wanted, criterion)
     n_kept, n_flags = 0, flags_of(project).count()
-    if (format, labels) == FLAGS_IN:
+    if (format, labels, criterion) == FLAGS_IN:
         n_kept = n_flags
     else:
         counts["flags"] = n_flags
@@ -106,18 +112,19 @@ def _not_chosen(format: str) -> tuple[str, ...]:
     return _NO_CHOICE.get(format, ("tie", "both_bad"))
 
 
-def _effective(project: Project, wanted: QuerySet[Comparison]) -> dict[str, int]:
+def _effective(project: Project, wanted: QuerySet[Comparison], criterion: str) -> dict[str, int]:
     """Count comparisons by their label, those without one by what is missing."""
-    labelled = Preference.objects.filter(comparison__in=wanted.values("pk")).order_by()
+    labelled = preferences(criterion).filter(comparison__in=wanted.values("pk")).order_by()
     said = dict(labelled.values_list("outcome").annotate(n=Count("id")))
-    without = wanted.filter(preference__isnull=True)
+    without = wanted.filter(unlabelled(criterion))
     if not without.exists():
         return said
     here = OuterRef("pk")
-    voted = counting_votes().filter(comparison=here, choice__in=OUTCOMES)
-    judged = Verdict.objects.filter(comparison=here)
-    scored = Score.objects.filter(Q(completion=OuterRef("first_id")) | Q(completion=OuterRef("second_id")))
-    judge = label_judge(project)
+    voted = counting_votes(criterion).filter(comparison=here, choice__in=OUTCOMES)
+    judged = Verdict.objects.filter(comparison=here, judge__criterion_name=criterion)
+    either = Q(completion=OuterRef("first_id")) | Q(completion=OuterRef("second_id"))
+    scored = Score.objects.filter(either, judge__criterion_name=criterion)
+    judge = label_judge(project, criterion)
     for code, spoke in (
         ("split", voted),
         ("judge_silent" if judge is not None else "no_label_judge", judged),
@@ -128,14 +135,14 @@ def _effective(project: Project, wanted: QuerySet[Comparison]) -> dict[str, int]
     return said | {"no_label": without.count()}
 
 
-def _human(wanted: QuerySet[Comparison]) -> dict[str, int]:
+def _human(wanted: QuerySet[Comparison], criterion: str) -> dict[str, int]:
     """Count comparisons by people's blind votes."""
     said: Counter[str] = Counter()
     ids = list(wanted.order_by("id").values_list("id", flat=True))
     for some in chunks(ids, 1_000):
-        found = labels_of(comparison_ids=some, judge=None, with_overrides=False)
+        found = labels_of(comparison_ids=some, judge=None, with_overrides=False, criterion=criterion)
         said.update(label.outcome for label in found.values())
-        voted = counting_votes().filter(comparison__in=set(some) - found.keys())
+        voted = counting_votes(criterion).filter(comparison__in=set(some) - found.keys())
         n_split = voted.filter(choice__in=OUTCOMES).order_by().values("comparison").distinct().count()
         said.update(split=n_split, no_vote=len(some) - len(found) - n_split)
     return dict(said)

@@ -38,7 +38,8 @@ class Addition:
     @property
     def is_empty(self) -> bool:
         said = self.record
-        return not (said.votes or said.rankings or said.verdicts or said.overrides or said.scores or said.flags)
+        people = said.votes or said.rankings or said.ratings
+        return not (people or said.verdicts or said.overrides or said.scores or said.flags)
 
 
 def additions(project: Project, records: Sequence[tuple[Record, str]]) -> list[Addition | InvalidRecord]:
@@ -50,7 +51,7 @@ def additions(project: Project, records: Sequence[tuple[Record, str]]) -> list[A
         ids = [record.id for record, _ in some]
         prompts = dict(Prompt.objects.filter(project=project, external_id__in=ids).values_list("external_id", "pk"))
         before = {record.id: record for record in records_of(list(prompts.values()), names, taken_back=True)}
-        imported = Completion.objects.filter(prompt__in=prompts.values(), run__isnull=True)
+        imported = Completion.objects.filter(prompt__in=prompts.values(), run__isnull=True, parent__isnull=True)
         n_own = Counter(imported.values_list("prompt__external_id", flat=True))
         for record, sha256 in some:
             try:
@@ -87,8 +88,9 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
     return replace(
         now,
         gold=(),
-        votes=_new(before.votes, now.votes, lambda vote: (replace(vote, at=""), _moment(vote.at))),
+        votes=_new(before.votes, now.votes, lambda vote: (replace(vote, at="", by_chance=None), _moment(vote.at))),
         rankings=_new(before.rankings, now.rankings, lambda ranking: ranking),
+        ratings=_new(before.ratings, now.ratings, lambda rating: rating),
         verdicts=_new_verdicts(before.verdicts, now, newest),
         overrides=_new(before.overrides, now.overrides, lambda one: (replace(one, at=""), _moment(one.at))),
         # a file of before there were flags has the same scores without the mark

@@ -13,14 +13,25 @@ from django.conf import settings
 
 from apps.core.chunks import chunks
 from apps.exchange.merging import Addition, additions
+from apps.labels.models import Judge
 from apps.projects.models import Project
 from apps.prompts.models import Prompt
 from prefloop.formats import READERS, Mapping, Notes
 from prefloop.formats.archives import is_archive, unpacked
 from prefloop.formats.guarded import Located, Reading, limits_for
 from prefloop.formats.opening import GZIP, UnreadableFile
-from prefloop.records import InvalidRecord, LineError, PairIndex, Record, RecordsError, n_comparisons, n_ranked, time_of
-from prefloop.records.form import MAX_ERRORS
+from prefloop.records import (
+    InvalidRecord,
+    LineError,
+    PairIndex,
+    Record,
+    RecordsError,
+    n_comparisons,
+    n_ranked,
+    rated_pairs,
+    time_of,
+)
+from prefloop.records.form import MAX_ERRORS, RecordOverride, RecordScore, RecordVerdict
 from prefloop.types import UNLABELLED, PrefloopError
 
 MAX_RECORDS = 5_000_000
@@ -66,6 +77,8 @@ class Survey:
     additions: list[Addition] = field(default_factory=list)  # what is said beyond what the project has of a record
     speaking: set[str] = field(default_factory=set)  # the judges in what is new
     judges: dict[str, str] = field(default_factory=dict)  # name -> order policy that fits its verdicts
+    by: dict[str, str] = field(default_factory=dict)  # judge's name -> the criterion that it judges by
+    criteria: set[str] = field(default_factory=set)  # that anybody judges by, but for the unnamed one
     kept: list[Located] | None = None  # all records of a small file
     notes: Notes = field(default_factory=Notes)  # what was not read though it could matter
     n_labels: int = 0  # that say which of two answers is better, or that neither is
@@ -130,16 +143,18 @@ def survey(
     found = Survey(file.format, sha256=sha256_of(file.path), kept=[] if keep else None)
     errors: list[LineError] = []
     both: set[str] = set()
+    judges = Judge.objects.filter(project=project).order_by("version")
+    theirs = dict(judges.values_list("name", "criterion_name"))
     waiting: list[Located] = []
     stopped = False
     n = n_bytes = 0
     try:
         for n, located in enumerate(file.records(), start=1):
             on_record(n, located)
-            refusal = unstorable(located.record)
+            _orders(located.record, found.judges, both)
+            refusal = unstorable(located.record) or _criteria(located.record, found, theirs)
             if refusal:
                 errors.append(LineError(located.number, refusal, located.unit))
-            _orders(located.record, found.judges, both)
             found.n_labels += labels_in(located.record)
             n_flags = sum(score.flag for score in located.record.scores)
             found.n_flags += n_flags
@@ -187,7 +202,8 @@ def labels_in(record: Record) -> int:
     """Count a record's labels on which answer is better; skips, “can't judge” and unreadable verdicts are none."""
     votes = sum(vote.choice not in UNLABELLED for vote in record.votes)
     verdicts = sum(verdict.state == "ok" for verdict in record.verdicts)
-    return len(record.gold) + votes + len(record.rankings) + verdicts + len(record.overrides)
+    said = len(record.gold) + votes + len(record.rankings) + verdicts + len(record.overrides)
+    return said + len(rated_pairs(record))
 
 
 def known_records(project: Project, ids: list[str]) -> dict[str, str]:
@@ -240,6 +256,10 @@ def _check_columns(record: Record) -> None:
     for i, ranking in enumerate(record.rankings):
         _fits(ranking.rater, "rater", f"rankings[{i}].rater")
         _fits(ranking.judge, "judge", f"rankings[{i}].judge")
+        _fits(ranking.guideline, "guideline", f"rankings[{i}].guideline")
+    for i, rating in enumerate(record.ratings):
+        _fits(rating.rater, "rater", f"ratings[{i}].rater")
+        _fits(rating.guideline, "guideline", f"ratings[{i}].guideline")
     for i, verdict in enumerate(record.verdicts):
         _fits(verdict.judge, "judge", f"verdicts[{i}].judge")
         if verdict.sample > MAX_SAMPLE:
@@ -254,11 +274,13 @@ def _check_columns(record: Record) -> None:
             time_of(override.at)
     for i, score in enumerate(record.scores):
         _fits(score.judge, "judge", f"scores[{i}].judge")
-    for what, rows in (("scores", record.scores), ("rankings", record.rankings)):
+    for what, rows in (("scores", record.scores), ("rankings", record.rankings), ("ratings", record.ratings)):
         if len(rows) > MAX_SAMPLE:
             raise InvalidRecord(f"{what} has more than {MAX_SAMPLE:,} entries")
     if n_ranked(record) > MAX_RANKED:
-        raise InvalidRecord(f"has rankings that come to {n_ranked(record):,} labels, more than {MAX_RANKED:,}")
+        raise InvalidRecord(
+            f"has rankings and ratings that come to {n_ranked(record):,} labels, more than {MAX_RANKED:,}"
+        )
     n = n_comparisons(record)
     if n > MAX_PAIRS:
         raise InvalidRecord(f"has {n:,} comparisons, more than {MAX_PAIRS:,}: name the pairs that matter")
@@ -281,6 +303,20 @@ def _orders(record: Record, judges: dict[str, str], both: set[str]) -> None:
             judges.setdefault(name, "random")
     for override in record.overrides:
         judges.setdefault(override.judge, "random")
+
+
+def _criteria(record: Record, found: Survey, theirs: dict[str, str]) -> str | None:
+    """Record the criteria; say why one is refused: a judge, also of the project (`theirs`), judges by one alone."""
+    found.criteria |= {vote.criterion for vote in record.votes if vote.criterion}
+    rows: tuple[tuple[RecordVerdict | RecordOverride | RecordScore, ...], ...]
+    rows = (record.verdicts, record.overrides, record.scores)
+    for name, criterion in {(one.judge, one.criterion): None for said in rows for one in said}:
+        known = found.by.setdefault(name, theirs.get(name, criterion))
+        if criterion != known:
+            return f"judge {name!r} judges by criterion {known!r} and by {criterion!r}; give each a name of its own"
+        if known:
+            found.criteria.add(known)
+    return None
 
 
 def sha256_of(path: Path) -> str:

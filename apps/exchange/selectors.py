@@ -9,8 +9,8 @@ from django.db.models import Count
 from apps.core.chunks import chunks
 from apps.exchange.models import ImportNote
 from apps.labels.flags import flags_of
-from apps.labels.models import Override, PairFlag, Preference, Ranking, Score, Verdict, Vote
-from apps.labels.selectors import labels_of
+from apps.labels.models import Override, PairFlag, Ranking, Rating, Score, Verdict, Vote
+from apps.labels.selectors import labels_of, preferences
 from apps.labels.types import FLAGGED
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, ready
@@ -33,7 +33,7 @@ def batch_notes(batch: ImportBatch) -> list[str]:
 
 
 def batch_counts(batch: ImportBatch) -> dict[str, int]:
-    """Count what an import added. Votes and verdicts from rankings are not counted."""
+    """Count what an import added. What follows from rankings and ratings is not counted."""
     comparisons = Comparison.objects.filter(batch=batch)
     # What was said of records that were there was counted as it was added. The prompts are read only where there is
     # such: their texts lie in the same pages, and mapped pages count as this process's memory.
@@ -46,7 +46,8 @@ def batch_counts(batch: ImportBatch) -> dict[str, int]:
         "overrides": Override.objects.filter(**{of: batch}).count(),
         "scores": Score.objects.filter(completion__batch=batch).count(),
         "flags": PairFlag.objects.filter(**{of: batch}).count(),
-        "rankings": Ranking.objects.filter(prompt__batch=batch).count(),
+        "rankings": Ranking.objects.filter(prompt__batch=batch, rating__isnull=True).count(),
+        "ratings": Rating.objects.filter(completion__batch=batch).count(),
     }
     return {
         "n_records": batch.n_records,
@@ -59,8 +60,9 @@ def batch_counts(batch: ImportBatch) -> dict[str, int]:
     } | {f"n_{kind}": n + batch.added.get(kind, 0) for kind, n in said.items()}
 
 
-def preference_rows(project: Project, *, labels: str = "effective") -> Iterator[PreferenceRow]:
-    """Yield the labelled comparisons for training, in order. Gold items and evaluation prompts are never among them.
+def preference_rows(project: Project, *, labels: str = "effective", criterion: str = "") -> Iterator[PreferenceRow]:
+    """Yield the comparisons that have a label by a criterion, for training, in order. Gold items and evaluation prompts
+    are never among them.
 
     `labels`: "effective" (the current label), or "human" (only blind votes, without overrides and judges).
     """
@@ -71,10 +73,12 @@ def preference_rows(project: Project, *, labels: str = "effective") -> Iterator[
     for some in chunks(ids, CHUNK):
         found: dict[int, tuple[str, float | None, str]] = {}
         if labels == "human":
-            for key, label in labels_of(comparison_ids=some, judge=None, with_overrides=False).items():
+            for key, label in labels_of(
+                comparison_ids=some, judge=None, with_overrides=False, criterion=criterion
+            ).items():
                 found[key] = (label.outcome, label.p_first, label.source)
         else:
-            rows = Preference.objects.filter(comparison__in=some)
+            rows = preferences(criterion).filter(comparison__in=some)
             for key, outcome, p_first, source in rows.values_list("comparison_id", "outcome", "p_first", "source"):
                 found[key] = (outcome, p_first, source)
         for comparison in (
@@ -96,9 +100,9 @@ def preference_rows(project: Project, *, labels: str = "effective") -> Iterator[
             )
 
 
-def label_sources(project: Project, *, flags: bool = False) -> dict[str, int]:
-    """Count the labels for training by source, with or without flags of single answers."""
-    rows = Preference.objects.filter(
+def label_sources(project: Project, *, criterion: str = "", flags: bool = False) -> dict[str, int]:
+    """Count the labels for training by a criterion, by source, with or without flags of single answers."""
+    rows = preferences(criterion).filter(
         ready("comparison__"),
         comparison__project=project,
         comparison__held_out=False,

@@ -11,6 +11,8 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from django.db import transaction
@@ -20,6 +22,7 @@ from apps.accounts.models import User
 from apps.core.bulk import file_not_mapped
 from apps.core.chunks import chunks
 from apps.core.services import audit
+from apps.events.telling import is_heard, tell
 from apps.exchange import writing
 from apps.exchange.lock import import_lock
 from apps.exchange.merging import Addition
@@ -33,14 +36,19 @@ from apps.exchange.reading import (
     survey,
     surveyed_records,
 )
+from apps.exchange.selectors import batch_counts
 from apps.labels.as_records import UNNAMED_JUDGE
-from apps.labels.models import Judge, Vote
+from apps.labels.models import Judge, Rating, Vote
 from apps.labels.review_counts import reviews_complete, reviews_settle
-from apps.labels.selectors import label_judge
+from apps.labels.selectors import label_judge, unlabelled
 from apps.labels.services import preferences_derive
 from apps.projects.models import Project
+from apps.projects.selectors import guideline_current
+from apps.projects.services import criteria_know
 from apps.prompts.models import ImportBatch, Prompt, PromptSet, ready
-from apps.rankings.services import seats_of_new, seats_settle
+from apps.rankings.services import seats_of_new, seats_settle, sets_make
+from apps.rankings.services.sets import PROMPTS_AT_ONCE
+from apps.ratings.services import seats_settle as seats_of_answers
 from apps.samples.locks import comparisons_lock
 from apps.samples.models import Comparison
 from prefloop.formats import READERS, Mapping, UnknownFormat
@@ -148,7 +156,7 @@ def _bring(
     in_transaction: Transaction,
 ) -> ImportBatch:
     """Write the surveyed records; new ones in pieces, additions to known ones together with marking the batch ready."""
-    before = label_judge(project)
+    before = _label_judges(project)
     with in_transaction():
         batch = ImportBatch.objects.create(
             project=project,
@@ -183,6 +191,7 @@ def _bring(
                 project=project,
                 data=data | ({"added": batch.added} if batch.added else {}),
             )
+            _tell(batch, project)
     except Exception:
         # Not for a kill, which leaves the batch to the next import; a fenced worker's sweep must not write either.
         with in_transaction():
@@ -191,7 +200,38 @@ def _bring(
     progress(found.n_new, found.n_new, "deriving labels")
     _derive(project=project, before=before, now=now)
     reviews_complete(project=project)
+    _sets_make(project, batch, in_transaction)
+    _ratings_ask(project, batch, found.additions, in_transaction)
     return batch
+
+
+def _tell(batch: ImportBatch, project: Project) -> None:
+    """Tell that a file was imported: one event for all its votes, unless it had nothing new."""
+    if (batch.n_records or batch.added) and is_heard("import.finished", project):
+        told = {"import": batch.pk, "name": batch.name, "format": batch.format, "counts": batch_counts(batch)}
+        tell("import.finished", project, **told)
+
+
+def _sets_make(project: Project, batch: ImportBatch, opened: Transaction) -> None:
+    """Put the new answers into sets, where people rank sets."""
+    current = guideline_current(project)
+    if current is None or not current.declared.of_sets:
+        return
+    prompts = Prompt.objects.filter(batch=batch).order_by("pk").values_list("pk", flat=True)
+    for ids in chunks(list(prompts), PROMPTS_AT_ONCE):
+        with opened():
+            sets_make(project=project, size=current.set_size, prompt_ids=ids)
+
+
+def _ratings_ask(project: Project, batch: ImportBatch, additions: Sequence[Addition], opened: Transaction) -> None:
+    """Ask for ratings of the new answers, and no more for those that the file rates, where people rate answers."""
+    if not Project.objects.filter(pk=project.pk, asks_ratings=True).exists():
+        return
+    prompts = Prompt.objects.filter(batch=batch).order_by("pk").values_list("pk", flat=True)
+    rated = [one.prompt for one in additions if one.record.ratings]
+    for ids in chunks([*prompts, *rated], PROMPTS_AT_ONCE):
+        with opened():
+            seats_of_answers(project=project, prompt_ids=ids)
 
 
 def _compared(additions: Sequence[Addition]) -> list[int]:
@@ -207,7 +247,7 @@ def _counts(additions: Sequence[Addition]) -> dict[str, int]:
     """Count what was added to known records; empty if nothing was."""
     if not additions:
         return {}
-    kinds = ("votes", "rankings", "verdicts", "overrides", "scores", "flags")
+    kinds = ("votes", "rankings", "ratings", "verdicts", "overrides", "scores", "flags")
     return {"records": len(additions)} | {
         kind: sum(len(getattr(one.record, kind)) for one in additions) for kind in kinds
     }
@@ -220,6 +260,8 @@ def imports_sweep(*, project: Project) -> int:
     for batch in batches:
         # Votes protect the votes they replace, so the last of each line goes first.
         while Vote.objects.filter(comparison__batch=batch, superseded_by__isnull=True).delete()[0]:
+            pass
+        while Rating.objects.filter(completion__batch=batch, superseded_by__isnull=True).delete()[0]:
             pass
         while ids := list(Prompt.objects.filter(batch=batch).values_list("pk", flat=True)[:_SWEEP]):
             Prompt.objects.filter(pk__in=ids).delete()
@@ -245,7 +287,9 @@ def _write(
     """Write the new records under their batch; returns the judges in the file."""
     with opened():
         policies = {name: policy for name, policy in found.judges.items() if name in found.speaking}
-        judges = _judges(project, policies, now=now)
+        judges = _judges(project, policies, found.by, now=now)
+        if found.criteria:
+            criteria_know(project=project, label_judges=dict.fromkeys(sorted(found.criteria), ""))
     if not found.n_new:
         return judges
     with opened():
@@ -271,7 +315,7 @@ def _write(
         waiting.append(item)
         record = item.record
         rows += 1 + len(record.completions) + len(record.votes) + len(record.verdicts) + len(record.scores)
-        rows += n_ranked(record) if record.rankings else 0
+        rows += n_ranked(record) + len(record.ratings) if record.rankings or record.ratings else 0
         if len(waiting) >= BATCH or rows >= BATCH_ROWS:
             flush()
     flush()
@@ -284,7 +328,7 @@ def _set_name(name: str) -> str:
     return Path(name).stem[:120] or "imported"
 
 
-def _judges(project: Project, policies: dict[str, str], *, now: datetime) -> dict[str, Judge]:
+def _judges(project: Project, policies: dict[str, str], by: dict[str, str], *, now: datetime) -> dict[str, Judge]:
     """Return the judge of each name, created if there is none; an existing name stands for its newest version."""
     newest = dict(
         Judge.objects.filter(project=project).values("name").annotate(v=Max("version")).values_list("name", "v")
@@ -301,19 +345,26 @@ def _judges(project: Project, policies: dict[str, str], *, now: datetime) -> dic
             name=name,
             kind=IMPORTED.name,
             order_policy=wanted[name],
+            criterion_name=by.get(name, ""),
             # it labels nothing, so it must not stand between a project and the one judge that does
             retired_at=now if name == UNNAMED_JUDGE else None,
         )
     return {("" if name == UNNAMED_JUDGE else name): known[name] for name in wanted}
 
 
-def _derive(*, project: Project, before: Judge | None, now: datetime) -> None:
+def _label_judges(project: Project) -> dict[str, Judge | None]:
+    return {criterion: label_judge(project, criterion) for criterion in ("", *project.known_criteria)}
+
+
+def _derive(*, project: Project, before: dict[str, Judge | None], now: datetime) -> None:
     """Derive missing labels: of this import, and of one that was killed just before it did so.
 
     A new judge in the project may change which judge is the label judge; then all labels are derived again.
     """
-    if label_judge(project) != before and before is not None:
+    after = _label_judges(project)
+    if any(judge is not None and judge != after[criterion] for criterion, judge in before.items()):
         preferences_derive(project=project, now=now)
         return
-    waiting = Comparison.objects.filter(ready(), project=project, preference__isnull=True).order_by("id")
+    lacks = reduce(or_, [unlabelled(criterion) for criterion in after])
+    waiting = Comparison.objects.filter(ready(), lacks, project=project).order_by("id")
     preferences_derive(project=project, comparison_ids=list(waiting.values_list("id", flat=True)), now=now)

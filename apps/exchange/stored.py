@@ -43,9 +43,11 @@ def records_of(prompt_ids: Sequence[int], names: dict[int, str], *, taken_back: 
     answers: dict[int, list[RecordCompletion]] = defaultdict(list)
     place: dict[int, int] = {}  # completion -> its place in its record
     rows = Completion.objects.filter(prompt__in=prompt_ids).order_by("prompt_id", "id")
-    for pk, prompt, text, model, metadata in rows.values_list("id", "prompt_id", "text", "model_name", "metadata"):
+    fields = ("id", "prompt_id", "text", "model_name", "metadata", "parent_id", "editor")
+    for pk, prompt, text, model, metadata, parent, editor in rows.values_list(*fields):
         place[pk] = len(answers[prompt])
-        answers[prompt].append(RecordCompletion(text, model, metadata))
+        before = None if parent is None else place[parent]
+        answers[prompt].append(RecordCompletion(text, model, metadata, before, editor))
     pairs: dict[int, tuple[int, PairIndex]] = {}  # comparison -> its prompt and pair
     gold: dict[int, list[Gold]] = defaultdict(list)
     compared = Comparison.objects.filter(prompt__in=prompt_ids).order_by("id")

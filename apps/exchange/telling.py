@@ -9,6 +9,8 @@ from typing import TypeVar
 from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.labels.flags import flags_of
+from apps.labels.models import Score
+from apps.labels.ratings import standing_ratings
 from apps.labels.selectors import said_by_others
 from apps.projects.models import Project
 from apps.samples import exposure
@@ -25,6 +27,10 @@ def told_records(records: Iterable[Record], *, project: Project, reader: User, p
 
     def comparisons(some: Sequence[Record]) -> list[int]:
         names = [record.id for record in some]
+        rated = standing_ratings(project).filter(completion__prompt__external_id__in=names).exclude(user=reader)
+        scored = Score.objects.filter(completion__project=project, completion__prompt__external_id__in=names)
+        ids = {*rated.values_list("completion_id", flat=True), *scored.values_list("completion_id", flat=True)}
+        exposure.answers_shown(user_id=reader.pk, answer_ids=ids, where="exchange:export")
         rows = Comparison.objects.filter(project=project, prompt__external_id__in=names)
         return list(rows.values_list("id", flat=True))
 
@@ -43,7 +49,7 @@ def told_rows(rows: Iterable[PreferenceRow], *, reader: User, piece: int = PIECE
 def told_flags(project: Project, *, reader: User | None, piece: int = PIECE) -> Iterator[FlaggedRow]:
     """Yield the project's flagged answers, those of so many prompts at once, after recording each piece of them.
 
-    Two flags show which of two answers is better, as two scores do.
+    Two flags show which of two answers is better, as two scores do; one shows what a judge thinks of one.
     """
     rows = flags_of(project)
     prompts = sorted(set(rows.order_by().values_list("completion__prompt_id", flat=True)))
@@ -51,8 +57,10 @@ def told_flags(project: Project, *, reader: User | None, piece: int = PIECE) -> 
         of_some = rows.filter(completion__prompt__in=some).order_by("completion__prompt_id", "completion_id", "id")
         flags = list(of_some.select_related("completion__prompt"))
         if reader is not None:
-            ids = exposure.comparisons_between(flag.completion_id for flag in flags)
+            flagged = {flag.completion_id for flag in flags}
+            ids = exposure.comparisons_between(flagged)
             exposure.shown(user_id=reader.pk, comparison_ids=ids, where="exchange:export")
+            exposure.answers_shown(user_id=reader.pk, answer_ids=flagged, where="exchange:export")
         for flag in flags:
             prompt = flag.completion.prompt
             asked = prompt.text if prompt.messages is None else tuple(prompt.messages)

@@ -17,13 +17,14 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
+from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 from apps.accounts.models import User
 from apps.exchange.models import Upload
 from apps.exchange.reading import Survey, opened, survey
 from apps.exchange.services import import_file
-from apps.jobs.models import Job
+from apps.jobs.models import Job, Turn
 from apps.jobs.services import job_enqueue
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch
@@ -195,6 +196,13 @@ def upload_drop(*, upload: Upload) -> None:
     upload.delete()
 
 
+def upload_remove(*, upload: Upload) -> None:
+    """Remove a file for a person. Raises UploadRefused while it is being fetched or imported."""
+    if upload.job is not None and not upload.job.is_terminal:
+        raise UploadRefused(gettext("This file is being imported. Cancel its job first."))
+    upload_drop(upload=upload)
+
+
 def upload_mapping(upload: Upload) -> Mapping | None:
     """Return the mapping that a person set; None if the file's format was detected."""
     return Mapping(**upload.mapping) if upload.mapping else None
@@ -262,6 +270,7 @@ def upload_import(*, upload: Upload, started_by: User, now: datetime) -> ImportB
     with transaction.atomic():
         job = job_enqueue(
             kind="exchange.import",
+            turn=Turn.PERSON,
             queue="cpu",
             payload={"upload": upload.pk},
             project=upload.project,

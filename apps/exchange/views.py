@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import fields
-from typing import IO, Any
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.files.uploadedfile import UploadedFile
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -20,12 +19,12 @@ from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
 from apps.core.middleware import large_body
-from apps.exchange import access, exports, selectors, uploads
+from apps.exchange import access, downloads, exports, selectors, uploads
 from apps.exchange.fetching import FETCH, hub_fetch_start
-from apps.exchange.files import KINDS, csv_lines
 from apps.exchange.models import Upload
 from apps.jobs.models import Job, JobState
 from apps.projects.models import Project
+from apps.projects.selectors import criteria_of
 from apps.samples.next_steps import next_steps
 from prefloop.formats import Mapping
 from prefloop.records import RecordsError
@@ -46,15 +45,20 @@ def data(request: HttpRequest, slug: str) -> HttpResponse:
 def _data_context(request: HttpRequest, project: Project) -> dict[str, Any]:
     shape = next((s for s in exports.SHAPES if s.name == request.GET.get("format")), exports.SHAPES[0])
     labels = request.GET.get("labels", "effective")
-    has_labels = shape.name not in {"records", "prompt-only"}
+    has_labels = shape.name not in {"records", "prompt-only", *exports.OF_ANSWERS}
     if not has_labels or labels not in exports.LABELS:
         labels = "effective"
+    criterion = request.GET.get("criterion", "")
+    criterion = criterion if has_labels and criterion in criteria_of(project) else ""
     command = f"python manage.py export_preferences --project {project.slug} --format {shape.name}"
     command += f" --labels {labels}" if labels != "effective" else ""
+    command += f" --criterion {criterion}" if criterion else ""
     may_exchange = access.may_exchange(person(request), project)
     lines: list[str] = []
     if may_exchange and "format" in request.GET:  # lines tell labels: only whoever asks for them is told
-        lines = exports.export_preview(project=project, format=shape.name, labels=labels, reader=person(request))
+        lines = exports.export_preview(
+            project=project, format=shape.name, labels=labels, criterion=criterion, reader=person(request)
+        )
     return {
         "project": project,
         "active": "data",
@@ -68,20 +72,20 @@ def _data_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "shape": shape,
         "labels": labels,
         "label_choices": exports.LABELS,
+        "criterion": criterion,
+        "criteria": criteria_of(project),
         "has_labels": has_labels,
-        "left_out": exports.left_out_at_once(project, shape.name, labels) if may_exchange else None,
+        "left_out": exports.left_out_at_once(project, shape.name, labels, criterion) if may_exchange else None,
         "lines": lines,
-        "has_lines": bool(lines) or _has_lines(project, shape.name, labels),
-        "command": f"{command} --out {_file_name(project, shape.name)}",
+        "has_lines": bool(lines) or _has_lines(project, shape.name, labels, criterion),
+        "command": f"{command} --out {downloads.file_name(project, shape.name)}",
     }
 
 
-def _has_lines(project: Project, shape: str, labels: str) -> bool:
-    return next(exports.export_lines(project=project, format=shape, labels=labels), None) is not None
-
-
-def _file_name(project: Project, shape: str) -> str:
-    return f"{project.slug}.{shape}.jsonl"
+def _has_lines(project: Project, shape: str, labels: str, criterion: str) -> bool:
+    return (
+        next(exports.export_lines(project=project, format=shape, labels=labels, criterion=criterion), None) is not None
+    )
 
 
 @login_required
@@ -91,26 +95,18 @@ def export(request: HttpRequest, slug: str) -> HttpResponseBase:
     """An export as a download, streamed line by line and never shown in the browser."""
     user = person(request)
     project = access.project_for_exchange(user, slug)
-    shape, labels = request.GET.get("format", "records"), request.GET.get("labels", "effective")
-    kind = request.GET.get("as", "jsonl")
-    content: Iterable[bytes] | IO[bytes]
     try:
-        if kind == "parquet":
-            content = exports.export_zip(project=project, format=shape, labels=labels, reader=user)
-        else:
-            wanted = exports.export_lines if shape == "records" else exports.export_some
-            content = wanted(project=project, format=shape, labels=labels, reader=user)
-            content = csv_lines(content) if kind == "csv" and shape != "records" else content
+        return downloads.export_response(
+            project=project,
+            shape=request.GET.get("format", "records"),
+            labels=request.GET.get("labels", "effective"),
+            criterion=request.GET.get("criterion", ""),
+            kind=request.GET.get("as", "jsonl"),
+            reader=user,
+        )
     except PrefloopError as error:
         messages.error(request, str(error))
         return redirect("exchange:data", slug=slug)
-    exports.export_audit(project=project, format=shape, labels=labels, actor=user)
-    kind = kind if kind in KINDS and shape != "records" else "jsonl"
-    name = _file_name(project, shape).removesuffix("jsonl") + ("zip" if kind == "parquet" else kind)
-    response = StreamingHttpResponse(content, content_type=KINDS[kind])
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["X-Content-Type-Options"] = "nosniff"
-    return response
 
 
 @large_body
@@ -243,10 +239,11 @@ def _brought(counts: dict[str, int]) -> str:
 def drop(request: HttpRequest, slug: str, token: str) -> HttpResponse:
     """Remove an uploaded file."""
     found = access.upload_for(person(request), slug, token)
-    if found.job is not None and not found.job.is_terminal:
-        messages.error(request, _("This file is being imported. Cancel its job first."))
+    try:
+        uploads.upload_remove(upload=found)
+    except PrefloopError as error:
+        messages.error(request, str(error))
     else:
-        uploads.upload_drop(upload=found)
         messages.success(request, _("The file was removed. Nothing was imported."))
     return redirect("exchange:data", slug=slug)
 

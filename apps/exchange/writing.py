@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, cast
 
-from apps.core.bulk import rows_insert
+from apps.core.bulk import ids_reserve, rows_insert
 from apps.core.chunks import chunks
 from apps.exchange.merging import Addition
 from apps.exchange.models import RecordSpelling
 from apps.exchange.spelling import spelling_of
+from apps.labels.as_records import ratings_known
 from apps.labels.bulk import Annotations
 from apps.labels.models import Judge
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet
-from apps.samples.models import Comparison, Completion
+from apps.samples.models import EDIT, Comparison, Completion
 from prefloop.answers import same_answer
 from prefloop.formats.guarded import Located
-from prefloop.records import PairIndex, Record, comparisons_of, outcome_of, pairs_named
+from prefloop.records import PairIndex, Record, RecordRating, comparisons_of, outcome_of, pairs_named, rated_pairs
 
 _CHUNK = 200  # prompts looked up at a time
 
@@ -64,14 +65,24 @@ def write_additions(
             prompts=[one.prompt for one in some],
         )
         made.what_is_there()
-        made.comparisons([sorted(pairs_named(one.record)) for one in some])
-        said = Annotations(made.records, made.prompts, made.answers, made.pairs, judges)
+        rated = (
+            ratings_known(made.prompts, made.answers) if any(one.record.ratings for one in some) else [()] * len(some)
+        )
+        named = zip(made.records, rated, strict=True)
+        made.comparisons([sorted(_pairs_changed(record, known)) for record, known in named])
+        said = Annotations(made.records, made.prompts, made.answers, made.pairs, judges, rated=rated)
         said.look_up()
         said.write()
         touched.update(key for pairs in made.pairs for key in pairs.values())
         for one in some:
             Prompt.objects.filter(pk=one.prompt).update(record_sha256=one.sha256)
     return sorted(touched)
+
+
+def _pairs_changed(record: Record, known: Sequence[RecordRating]) -> set[PairIndex]:
+    """The pairs of which a record says something new; those of earlier ratings among them, which it may replace."""
+    before = rated_pairs(replace(record, ratings=tuple(known))) if known else []
+    return pairs_named(record, known) | {pair for _, pair, _ in before}
 
 
 def text_of(prompt: str | Sequence[dict[str, Any]]) -> str:
@@ -89,6 +100,17 @@ def _prompt(item: Located) -> tuple[Any, ...]:
     return (record.id, text_of(record.prompt), messages, record.split or "train", record.metadata, item.sha256)
 
 
+def _held_out_by_edits(gold: Collection[PairIndex], edited: Collection[PairIndex]) -> set[PairIndex]:
+    """The pairs of an answer with its edit that are held out, as here: those whose first answer is in one that is."""
+    answers = {answer for pair in gold for answer in pair}
+    found = set()
+    for pair in sorted(edited, key=lambda pair: pair[1]):  # an edit of an edit comes after it
+        if pair[0] in answers:
+            found.add(pair)
+            answers.add(pair[1])
+    return found
+
+
 @dataclass(slots=True)
 class _Batch:
     """Records being written as rows. Existing rows are looked up first; a new record has none."""
@@ -103,18 +125,23 @@ class _Batch:
 
     def completions(self) -> None:
         # In the order of their indices, so that ids are too: the canonical order of a pair rests on it.
-        answers = iter(
-            rows_insert(
-                Completion,
-                ("project_id", "prompt_id", "batch_id", "index", "text", "model_name", "metadata"),
-                [
-                    (self.project, prompt, self.batch, i, said.text, said.model, said.metadata)
-                    for prompt, record in zip(self.prompts, self.records, strict=True)
-                    for i, said in enumerate(record.completions)
-                ],
-            )
-        )
+        ids = ids_reserve(Completion, sum(len(record.completions) for record in self.records))
+        answers = iter(ids)
         self.answers = [list(islice(answers, len(record.completions))) for record in self.records]
+        names = ("project_id", "prompt_id", "batch_id", "index", "text", "model_name", "metadata")
+        rows_insert(
+            Completion,
+            (*names, "parent_id", "editor"),
+            [
+                (
+                    *(self.project, prompt, self.batch, i, said.text, said.model, said.metadata),
+                    *(None if said.parent is None else mine[said.parent], said.editor),
+                )
+                for prompt, record, mine in zip(self.prompts, self.records, self.answers, strict=True)
+                for i, said in enumerate(record.completions)
+            ],
+            ids=ids,
+        )
 
     def what_is_there(self) -> None:
         """Look up the existing rows of records that the project has."""
@@ -137,16 +164,18 @@ class _Batch:
         for prompt, record, ids, pairs in zip(self.prompts, self.records, self.answers, named, strict=True):
             gold = {item.pair: cast(str, outcome_of(item.choice)) for item in record.gold}
             texts = [said.text for said in record.completions]
+            edited = {vote.pair for vote in record.votes if vote.edit}
+            kept_out = _held_out_by_edits(gold, edited)
             for i, j in pairs:
                 if (ids[i], ids[j]) in self.there:
                     continue
-                held_out = (i, j) in gold or record.split == "eval"
+                held_out = (i, j) in gold or (i, j) in kept_out or record.split == "eval"
                 same = same_answer(texts[i], texts[j])
-                rows.append(
-                    (self.project, prompt, self.batch, ids[i], ids[j], "import", gold.get((i, j), ""), held_out, same)
-                )
+                is_edit = (i, j) in edited
+                made_by = (EDIT if is_edit else "import", gold.get((i, j), ""), held_out, same, not is_edit)
+                rows.append((self.project, prompt, self.batch, ids[i], ids[j], *made_by))
         names = ("project_id", "prompt_id", "batch_id", "first_id", "second_id", "origin", "gold", "held_out")
-        made = rows_insert(Comparison, (*names, "same_answers"), rows)
+        made = rows_insert(Comparison, (*names, "same_answers", "for_people"), rows)
         self.there |= {(row[3], row[4]): key for row, key in zip(rows, made, strict=True)}
         self.pairs = [
             {(i, j): self.there[ids[i], ids[j]] for i, j in pairs}

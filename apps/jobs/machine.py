@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Q
 
-from apps.jobs.models import TERMINAL, Job, JobEvent, JobGroup, JobState
+from apps.jobs.models import TERMINAL, Job, JobEvent, JobGroup, JobState, Turn
 
 S = JobState
 
@@ -110,6 +110,7 @@ def follow_up_insert(*, group: JobGroup) -> Job | None:
         title=f"{group.name}: next step"[:200],
         payload=payload,
         follow_up_of=group,
+        turn=Turn.SOON,  # what was begun is ended before other work begins
     )
     JobEvent.objects.create(job=job, kind="state", text="queued when the group ended", data={"to": str(S.QUEUED)})
     from apps.jobs.doorbell import ring_after_commit

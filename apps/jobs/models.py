@@ -21,6 +21,17 @@ class JobState(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+class Turn(models.IntegerChoices):
+    """Which of a project's waiting jobs is taken first: the lowest, and of equal ones the oldest.
+
+    Whoever queues a job says whether somebody waits for it.
+    """
+
+    PERSON = 0  # a person waits in front of a page
+    SOON = 1  # other work waits for it, and it takes seconds
+    WORK = 2  # sampling, judging, training
+
+
 TERMINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -60,6 +71,7 @@ class Job(TimeStamped):
     project = models.ForeignKey(Project, null=True, on_delete=models.CASCADE, related_name="jobs")
     kind = models.CharField(max_length=60)
     queue = models.CharField(max_length=12, choices=[("gpu", "gpu"), ("cpu", "cpu")])
+    turn = models.PositiveSmallIntegerField(choices=Turn.choices, default=Turn.WORK, db_default=Turn.WORK)
     title = models.CharField(max_length=200, blank=True)
     payload = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
@@ -88,6 +100,8 @@ class Job(TimeStamped):
     class Meta:
         indexes = [
             models.Index(fields=["queue", "state", "id"], name="job_claim"),
+            models.Index(fields=["project", "queue", "state", "turn", "id"], name="job_next"),
+            models.Index(fields=["project", "queue", "started_at"], name="job_served"),
             models.Index(fields=["state", "lease_until"], name="job_reconcile"),
         ]
         constraints = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 
 from apps.jobs.clock import database_now
+from apps.jobs.fairness import next_jobs
 from apps.jobs.machine import HELD
 from apps.jobs.models import Job, JobEvent, JobState
 from apps.projects.models import Project
@@ -43,5 +44,4 @@ def job_log(job: Job) -> list[JobEvent]:
 
 def claimable(queues: list[str]) -> bool:
     """Whether a drain of these queues would find something."""
-    due = Q(run_after__isnull=True) | Q(run_after__lte=database_now())
-    return Job.objects.filter(due, queue__in=queues, state=JobState.QUEUED, attempt__lt=F("max_attempts")).exists()
+    return bool(next_jobs(queues=queues, now=database_now()))

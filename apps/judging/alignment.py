@@ -63,7 +63,7 @@ class Correction:
 def corrections(judge: Judge) -> list[Correction]:
     """Return the pairs that a judge of this kind can be shown, the latest decision first."""
     rows = (
-        standing_decisions()
+        standing_decisions(judge.criterion_name)
         .filter(ready("comparison__"), comparable("comparison__"))
         .filter(judge__project=judge.project_id, judge__name=judge.name, kind="override", comparison__held_out=False)
         .exclude(choice=F("judge_outcome"))
@@ -85,7 +85,7 @@ def reasons_given(found: Sequence[Correction]) -> list[tuple[str, int]]:
 
 def truths_measured(judge: Judge) -> dict[int, str]:
     """Return the truth of each comparison that a judge is measured on."""
-    gold, people, _ = truths(judge.project)
+    gold, people, _ = truths(judge.project, judge.criterion_name)
     known = people | gold
     found: dict[int, str] = {}
     for ids in chunks(sorted(known), 500):

@@ -1,9 +1,10 @@
-"""Judges for programs: which there are, what people corrected, and alignments on it."""
+"""Asking judges by program, what people corrected, and alignments on it."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -11,36 +12,85 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import User
+from apps.core.api import BodySerializer
 from apps.judging import alignment as services
 from apps.judging.access import alignment_for, judge_for_read, judge_for_write
 from apps.judging.models import Alignment
-from apps.labels.models import Judge
-from apps.projects.access import project_for
+from apps.judging.services import MAX_SEED, judge_ask, judge_retry, judging_run_enqueue
+from apps.labels.models import JudgingRun
 from apps.projects.models import Role
 from apps.samples import exposure
 from prefloop.judging.examples import MOST_EXAMPLES
 from prefloop.types import OUTCOMES
 
+LISTED = 200
 BAD = OpenApiResponse(description="One line says why.")
 
 
-class Judges(APIView):
-    """The judges of a project, every version of each."""
+class JudgingRunSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    purpose = serializers.CharField()
+    n_comparisons = serializers.SerializerMethodField()
+    jobs_open = serializers.IntegerField(source="group.open_count", default=0)
+    created_at = serializers.DateTimeField()
 
-    class OutputSerializer(serializers.Serializer[Any]):
-        id = serializers.IntegerField()
-        name = serializers.CharField()
-        version = serializers.IntegerField()
-        kind = serializers.CharField()
-        mode = serializers.CharField()
-        criterion = serializers.CharField(allow_blank=True)
-        retired_at = serializers.DateTimeField(allow_null=True)
+    def get_n_comparisons(self, row: JudgingRun) -> int:
+        return len(row.comparison_ids)
 
-    @extend_schema(responses={200: OutputSerializer(many=True)})
-    def get(self, request: Request, slug: str) -> Response:
-        project = project_for(request.user, slug, Role.LEAD)
-        rows = Judge.objects.filter(project=project).order_by("name", "version")
-        return Response(self.OutputSerializer(rows, many=True).data)
+
+class JudgingRuns(APIView):
+    """The latest runs of a judge. POST asks it about comparisons that it has not judged, all or a sample."""
+
+    class InputSerializer(BodySerializer):
+        split = serializers.ChoiceField(
+            choices=("train", "eval"), required=False, default="", help_text="Left out: comparisons of all prompts."
+        )
+        n = serializers.IntegerField(
+            required=False,
+            allow_null=True,
+            default=None,
+            min_value=1,
+            max_value=1_000_000,
+            help_text="A random sample.",
+        )
+        seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=MAX_SEED)
+
+    @extend_schema(responses={200: JudgingRunSerializer(many=True)})
+    def get(self, request: Request, slug: str, pk: int) -> Response:
+        judge = judge_for_read(request.user, slug, pk)
+        rows = JudgingRun.objects.filter(judge=judge).select_related("group").order_by("-id")[:LISTED]
+        return Response(JudgingRunSerializer(rows, many=True).data)
+
+    @extend_schema(request=InputSerializer, responses={201: JudgingRunSerializer, 400: BAD})
+    def post(self, request: Request, slug: str, pk: int) -> Response:
+        judge = judge_for_write(request.user, slug, pk)
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = cast(dict[str, Any], given.validated_data)
+        made = judge_ask(judge=judge, started_by=cast(User, request.user), **values)
+        return Response(JudgingRunSerializer(made).data, status=status.HTTP_201_CREATED)
+
+
+class JudgingRetry(APIView):
+    """Ask a judge again about the comparisons in which it gave only errors and unreadable replies."""
+
+    @extend_schema(request=None, responses={201: JudgingRunSerializer, 400: BAD})
+    def post(self, request: Request, slug: str, pk: int) -> Response:
+        judge = judge_for_write(request.user, slug, pk)
+        made = judge_retry(judge=judge, started_by=cast(User, request.user))
+        return Response(JudgingRunSerializer(made).data, status=status.HTTP_201_CREATED)
+
+
+class JudgingContinue(APIView):
+    """Continue an interrupted run: its verdicts stay, and only the rest is asked."""
+
+    @extend_schema(request=None, responses={200: JudgingRunSerializer, 400: BAD})
+    def post(self, request: Request, slug: str, pk: int, run: int) -> Response:
+        row = judge_for_write(request.user, slug, pk).runs.select_related("judge", "project").filter(pk=run).first()
+        if row is None:
+            raise Http404
+        judging_run_enqueue(run=row)
+        return Response(JudgingRunSerializer(row).data)
 
 
 class Corrections(APIView):
@@ -81,7 +131,7 @@ class AlignmentSerializer(serializers.Serializer[Any]):
 class Alignments(APIView):
     """Trials of aligned versions of a judge. POST tries one beside the present version, in both orders."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         comparisons = serializers.ListField(
             child=serializers.IntegerField(min_value=1),
             required=False,

@@ -18,7 +18,8 @@ RULES = ("majority", "weighted")
 def ensemble_options(*, project: Project, members: Sequence[Judge], rule: str) -> dict[str, Any]:
     """Say in plain values how these judges decide together. Weights are measured now: settings never change.
 
-    Raises BadJudge: fewer than two members, the same twice, an ensemble within one, or weights with nothing measured.
+    Raises BadJudge: fewer than two members, the same twice, an ensemble within one, several
+    criteria, or weights with nothing measured.
     """
     if rule not in RULES:
         raise BadJudge(f"an ensemble decides by {' or '.join(RULES)}, not by {rule!r}")
@@ -28,6 +29,8 @@ def ensemble_options(*, project: Project, members: Sequence[Judge], rule: str) -
         if member.project_id != project.pk:
             raise BadJudge(f"judge {member.name!r} is not of project {project.slug}")
         check_joint(member, MEMBER)
+        if member.criterion_name != members[0].criterion_name:
+            raise BadJudge("the judges of an ensemble judge by one criterion, and these by several")
     options: dict[str, Any] = {"members": [member.pk for member in members], "rule": rule}
     if rule == "weighted":
         options |= _measured(project, members)

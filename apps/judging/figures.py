@@ -18,20 +18,18 @@ from django.core.cache import cache
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import Length
 
+from apps.judging.prices import costs_per_1000
 from apps.labels.measured import unmeasured
 from apps.labels.models import Verdict
 from apps.labels.selectors import counting_votes
-from apps.policies.spending import NANOS, cost_nanos
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison, comparable
-from prefloop.judging.kinds import names_where
 from prefloop.judging.verdicts import ORDER_OF_CODE, OrderedVerdict, combine
 from prefloop.stats.intervals import share_interval, wilson_interval
 from prefloop.types import OUTCOME_CODES, OUTCOMES, LabelledVerdict
 
 KEEP_SECONDS = 3600
-COSTED = 500  # latest calls that a judge's cost is told from
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,8 @@ def _version(project: Project) -> str:
 
 
 def _compute(project: Project) -> dict[int, Figures]:
-    gold, people, ceiling = truths(project)
+    by = dict(project.judges.values_list("id", "criterion_name"))
+    known = {criterion: truths(project, criterion) for criterion in {"", *by.values()}}
     left_out = unmeasured(project)
     costs, lengths, rounds = costs_per_1000(project), _lengths(project), _rounds(project)
     averaging = set(project.judges.filter(order_policy="average").values_list("id", flat=True))
@@ -120,13 +119,14 @@ def _compute(project: Project) -> dict[int, Figures]:
             said[judge_id][comparison_id].append(OrderedVerdict(ORDER_OF_CODE[order], verdict))
 
     def truth_for(judge_id: int) -> tuple[dict[int, str], dict[int, str]]:
+        gold, people, _ceiling = known[by[judge_id]]
         return _without(gold, left_out.get(judge_id)), _without(people, left_out.get(judge_id))
 
     return {
         judge_id: replace(
             _figures(rows[judge_id], failed[judge_id], *truth_for(judge_id), lengths, rounds),
             label=_averaged(said[judge_id], *truth_for(judge_id)),
-            ceiling=ceiling,
+            ceiling=known[by[judge_id]][2],
             cost_per_1000=costs.get(judge_id),
         )
         for judge_id in rows.keys() | failed.keys()
@@ -205,31 +205,6 @@ def _rounds(project: Project) -> dict[int, str]:
     return {key: origin.removeprefix("loop:").replace(":", ".") for key, origin in rows.values_list("id", "origin")}
 
 
-def costs_per_1000(project: Project) -> dict[int, float]:
-    """Return the price of a thousand comparisons for each judge with an endpoint, by its latest calls."""
-    costs: dict[int, float] = {}
-    for judge in project.judges.filter(
-        kind__in=names_where(lambda kind: kind.costs), is_simulated=False
-    ).select_related("endpoint"):
-        said = judge.scores if judge.gives_scores else judge.verdicts
-        usages = [usage for usage in said.order_by("-id").values_list("usage", flat=True)[:COSTED] if usage]
-        if judge.endpoint is None or not usages:
-            continue
-        nanos = sum(
-            cost_nanos(
-                judge.endpoint,
-                prompt_tokens=usage.get("prompt_tokens", 0),
-                completion_tokens=usage.get("completion_tokens", 0),
-            )
-            for usage in usages
-        )
-        n_calls = (
-            2 * int(judge.options.get("samples", 1)) if judge.gives_scores else 1 + (judge.order_policy != "random")
-        )
-        costs[judge.pk] = 1000 * n_calls * nanos / len(usages) / NANOS
-    return costs
-
-
 def _share(hits: Iterable[tuple[int, float]], *, n_verdicts: int = 0) -> Share:
     """Average hits (1, 0, or a fraction), each with its comparison; those of one comparison belong together."""
     rows = list(hits)
@@ -245,12 +220,14 @@ def _share(hits: Iterable[tuple[int, float]], *, n_verdicts: int = 0) -> Share:
     return Share(len(rows), rate, interval.low, interval.high, len(of_item), n_verdicts)
 
 
-def truths(project: Project) -> tuple[dict[int, str], dict[int, str], Share]:
-    """Give gold, people's strict majorities, and how often two people agree."""
+def truths(project: Project, criterion: str = "") -> tuple[dict[int, str], dict[int, str], Share]:
+    """Give gold, people's strict majorities, and how often two people agree, by a criterion; there is no gold for a
+    named one.
+    """
     comparisons = Comparison.objects.filter(ready(), comparable(), project=project).order_by()
-    gold = dict(comparisons.exclude(gold="").values_list("id", "gold"))
+    gold = {} if criterion else dict(comparisons.exclude(gold="").values_list("id", "gold"))
     counts: dict[int, list[int]] = defaultdict(lambda: [0] * len(OUTCOMES))
-    votes = counting_votes().filter(comparison__in=comparisons.values("pk"), choice__in=OUTCOMES).order_by()
+    votes = counting_votes(criterion).filter(comparison__in=comparisons.values("pk"), choice__in=OUTCOMES).order_by()
     for comparison_id, choice, n in votes.values_list("comparison_id", "choice").annotate(n=Count("id")):
         counts[comparison_id][OUTCOME_CODES[choice]] = n
     people: dict[int, str] = {}

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from apps.judging.ensembles import RULES as WAYS_TO_DECIDE
-from apps.judging.ensembles import ensemble_options
 from apps.judging.services import BadJudge, built_in_template, judge_create, judge_draft, judge_template
 from apps.labels.measured import ALIGNED
 from apps.labels.models import Judge, mode_choices
@@ -16,11 +14,13 @@ from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import check_name
 from apps.projects.models import Project
-from prefloop.judging.kinds import ENSEMBLE, LLM, REWARD_MODEL, RULES, WORLD, Kind, names_where
+from apps.projects.selectors import criteria_of, questions_of
+from prefloop.judging.kinds import LLM, REWARD_MODEL, RULES, WORLD, Kind
 from prefloop.judging.modes import JUDGE_MODES
 from prefloop.judging.render import MOST_TEMPLATE_CHARS, TemplateError, judge_mode, template_from_text
 from prefloop.types import PrefloopError
 
+_NAMES = ("name", "criterion_name")
 KEPT_OPTIONS = ("examples", ALIGNED)  # what no field of a form shows, and the next version keeps
 PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 
@@ -52,12 +52,25 @@ class JudgeForm(forms.Form):
         help_text=_("Letters, digits, dots, dashes and underscores."),
         widget=forms.TextInput(attrs=PLAIN),
     )
+    # of the project's named ones; of an ensemble it is that of its members
+    criterion_name: forms.ChoiceField | None = forms.ChoiceField(
+        label=_("Judges by"),
+        required=False,
+        help_text=_("Its verdicts are labels by this criterion, and are compared with people's votes by it."),
+    )
 
     def __init__(self, *args: Any, project: Project, judge: Judge | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.project, self.judge = project, judge
+        names = criteria_of(project)
         if judge is not None:
-            del self.fields["name"]
+            for name in _NAMES:
+                self.fields.pop(name, None)
+        elif "criterion_name" in self.fields:
+            by = cast(forms.ChoiceField, self.fields["criterion_name"])
+            by.choices = [("", _("no named criterion")), *((name, name) for name in names)]
+            if not names:
+                by.widget = forms.HiddenInput()
 
     @staticmethod
     def initial_of(judge: Judge) -> dict[str, Any]:
@@ -76,7 +89,7 @@ class JudgeForm(forms.Form):
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `judge_create` besides project, name and kind."""
-        return {"options": {name: value for name, value in self.cleaned_data.items() if name != "name"}}
+        return {"options": {name: value for name, value in self.cleaned_data.items() if name not in _NAMES}}
 
     def draft(self) -> Judge:
         """Give the judge that it describes, which is not stored. Raises PrefloopError."""
@@ -85,7 +98,8 @@ class JudgeForm(forms.Form):
 
     def save(self) -> Judge:
         """Create the judge, or its next version. Raises PrefloopError."""
-        return judge_create(project=self.project, name=self._name(), kind=self.kind.name, **self.settings())
+        by = {"criterion_name": self.cleaned_data["criterion_name"]} if "criterion_name" in self.fields else {}
+        return judge_create(project=self.project, name=self._name(), kind=self.kind.name, **by, **self.settings())
 
     def _name(self) -> str:
         return self.judge.name if self.judge is not None else str(self.cleaned_data["name"])
@@ -132,6 +146,7 @@ class WorldJudgeForm(JudgeForm):
         max_value=100,
         initial=0.0,
         help_text=_(
+            # xgettext:no-python-format
             "At 0 it always gives the world's preference; at 1 it gets a difference of one point right 73 % "
             "of the time."
         ),
@@ -160,6 +175,7 @@ class RulesJudgeForm(JudgeForm):
     count = forms.ChoiceField(
         label=_("What counts"),
         choices=[("share", _("The share of the rules that an answer meets")), ("all", _("Whether it meets all"))],
+        initial="share",
     )
     loose = forms.BooleanField(
         label=_("Ignore a first line, a last line and asterisks"),
@@ -171,7 +187,7 @@ class RulesJudgeForm(JudgeForm):
         data = super().clean() or {}
         if not self.errors:
             try:
-                checked = self.kind.options({name: data[name] for name in data if name != "name"})
+                checked = self.kind.options({name: data[name] for name in data if name not in _NAMES})
             except PrefloopError as error:
                 self.add_error("rules", str(error))
             else:
@@ -238,6 +254,7 @@ class LlmJudgeForm(JudgeForm):
             ("average", _("Average of both orders")),
             ("random", _("One random order")),
         ],
+        initial="both_agree",
     )
     temperature = forms.FloatField(
         label=_("Temperature"),
@@ -265,6 +282,7 @@ class LlmJudgeForm(JudgeForm):
         endpoints = Endpoint.objects.filter(project=self.project).order_by("id")
         self.fields["endpoint"].queryset = endpoints  # type: ignore[attr-defined]
         self.fields["temperature"].widget.attrs.update(step="any", inputmode="decimal")
+        self.fields["criterion"].required = "criterion_name" not in self.fields  # else a question may stand for it
 
     def clean_api_key(self) -> str:
         key = str(self.cleaned_data["api_key"]).strip()
@@ -274,6 +292,11 @@ class LlmJudgeForm(JudgeForm):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
+        named = data.get("criterion_name")
+        if named and data.get("criterion", "") in ("", self.project.criterion):
+            data["criterion"] = questions_of(self.project).get(named, data.get("criterion", ""))
+        if not data.get("criterion") and "criterion" not in self.errors:
+            self.add_error("criterion", self.fields["criterion"].error_messages["required"])
         usual = LLM.defaults.get(str(data.get("mode")), {})
         if data.get("temperature") is None:
             data["temperature"] = usual.get("temperature", 0.0)
@@ -352,36 +375,3 @@ class LlmJudgeForm(JudgeForm):
 def is_built_in(text: str) -> bool:
     """Whether a template is empty or a built-in one, ignoring white space."""
     return "".join(text.split()) in {"", *("".join(built_in_template(mode).split()) for mode in JUDGE_MODES)}
-
-
-class EnsembleForm(JudgeForm):
-    kind = ENSEMBLE
-    fields_template = "judging/_fields_members.html"
-    members = forms.ModelMultipleChoiceField(
-        label=_("Judges"), queryset=Judge.objects.none(), widget=forms.CheckboxSelectMultiple
-    )
-    rule = forms.ChoiceField(
-        label=_("How they decide"),
-        choices=[
-            (WAYS_TO_DECIDE[0], _("Most of them")),
-            (WAYS_TO_DECIDE[1], _("Weighted by their agreement with people")),
-        ],
-        help_text=_("Weights are measured now and then fixed. Create the next version to measure again."),
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        kinds = names_where(lambda kind: kind.member)
-        judges = Judge.objects.filter(project=self.project, retired_at=None, kind__in=kinds)
-        newest = {judge.name: judge.pk for judge in judges.order_by("version")}
-        self.fields["members"].queryset = Judge.objects.filter(pk__in=newest.values()).order_by("name")  # type: ignore[attr-defined]
-
-    def clean_members(self) -> list[Judge]:
-        members = list(self.cleaned_data["members"])
-        if len(members) < 2:
-            raise forms.ValidationError(_("Choose two or more."))
-        return members
-
-    def settings(self) -> dict[str, Any]:
-        data = self.cleaned_data
-        return {"options": ensemble_options(project=self.project, members=data["members"], rule=data["rule"])}

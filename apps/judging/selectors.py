@@ -10,6 +10,7 @@ from apps.judging.attack_figures import AttackFigures, attack_figures
 from apps.judging.figures import Figures, judge_figures
 from apps.judging.models import AttackTrial
 from apps.labels.models import Judge, JudgingRun, Verdict
+from apps.labels.selectors import label_judge_name
 from apps.labels.types import RETRIED_STATES
 from apps.projects.models import Project
 from apps.prompts.models import ready
@@ -41,7 +42,7 @@ class JudgeCard:
 
 
 def judge_cards(project: Project) -> list[JudgeCard]:
-    """Return the newest version of each judge in use with its figures, the label judge first."""
+    """Return the newest version of each judge in use with its figures, by criterion, the label judge first."""
     figures = judge_figures(project)
     newest: dict[str, Judge] = {}
     for judge in Judge.objects.filter(project=project, retired_at=None).select_related("endpoint", "checkpoint"):
@@ -49,12 +50,13 @@ def judge_cards(project: Project) -> list[JudgeCard]:
         if known is None or judge.version > known.version:
             newest[judge.name] = judge
     attacked = set(AttackTrial.objects.filter(judge__project=project).values_list("judge_id", flat=True).distinct())
-    names = sorted(newest, key=lambda name: (name != project.label_judge, name.lower()))
+    labels = {name for name, judge in newest.items() if name == label_judge_name(project, judge.criterion_name)}
+    names = sorted(newest, key=lambda name: (newest[name].criterion_name, name not in labels, name.lower()))
     return [
         JudgeCard(
             newest[name],
             figures.get(newest[name].pk, Figures()),
-            name == project.label_judge,
+            name in labels,
             attack_figures(newest[name]) if newest[name].pk in attacked else None,
         )
         for name in names

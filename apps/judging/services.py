@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from random import Random
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
+from apps.judging.gold import with_gold
+from apps.judging.selectors import failed_only, unjudged
 from apps.labels.models import Judge, JudgingRun
 from apps.labels.types import RETRIED_STATES
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import check_name
 from apps.projects.models import Project
+from apps.projects.services import criteria_know
 from apps.samples.models import Comparison, SamplingRun
+from apps.samples.selectors import comparison_list
 from apps.samples.services import PROMPTS_PER_JOB
+from prefloop.criteria import name_checked
 from prefloop.judging.kinds import ASKING, SCORES, Joint, kind_of
 from prefloop.judging.modes import MODES
 from prefloop.judging.render import judge_mode, load_template, template_from_text, template_text
-from prefloop.judging.verdicts import BOTH_ORDERS, orders_to_ask
-from prefloop.types import Order, PrefloopError
+from prefloop.types import PrefloopError
 
 COMPARISONS_PER_JOB = 256
+MAX_SEED = 2**62
+LABELS = ("manual", "loop")  # purposes of runs whose verdicts become labels
 
 
 class BadJudge(PrefloopError):
@@ -43,6 +50,7 @@ def judge_draft(
     checkpoint: Checkpoint | None = None,
     template: str = "",
     criterion: str = "",
+    criterion_name: str = "",
     mode: str = "",
     options: dict[str, Any] | None = None,
     is_simulated: bool = False,
@@ -77,22 +85,30 @@ def judge_draft(
         checkpoint=checkpoint,
         template=template,
         criterion=criterion,
+        criterion_name=criterion_name,
         mode=mode or "text",
         options=options,
         is_simulated=is_simulated,
     )
 
 
-def judge_create(*, project: Project, name: str, **settings: Any) -> Judge:
+def judge_create(*, project: Project, name: str, criterion_name: str | None = None, **settings: Any) -> Judge:
     """Make a judge as `judge_draft` does, or the next version of the one that has this name.
 
-    Raises BadJudge, TemplateError.
+    `criterion_name`: the named criterion that it judges by, which every version keeps. Raises BadJudge, TemplateError,
+    BadCriterion.
     """
-    judge = judge_draft(project=project, name=check_name(name), **settings)
     with transaction.atomic():
-        latest = Judge.objects.filter(project=project, name=name).aggregate(latest=Max("version"))["latest"] or 0
-        judge.version = latest + 1
+        before = Judge.objects.filter(project=project, name=name).order_by("-version").first()
+        known = name_checked(criterion_name or "") if before is None else before.criterion_name
+        if criterion_name not in (None, known):
+            by = f"the criterion {known!r}" if known else "no named criterion"
+            raise BadJudge(f"judge {name!r} judges by {by}: give one that judges by another a name of its own")
+        judge = judge_draft(project=project, name=check_name(name), criterion_name=known, **settings)
+        judge.version = 1 if before is None else before.version + 1
         judge.save()
+        if known:
+            criteria_know(project=project, label_judges={known: ""})
     return judge
 
 
@@ -110,16 +126,6 @@ def built_in_template(mode: str) -> str:
     return template_text(load_template(MODES[judge_mode(mode)].template))
 
 
-def orders_for(judge: Judge, comparison_id: int, *, both: bool = False) -> tuple[Order, ...]:
-    """Return the orders in which this judge is asked about a comparison.
-
-    `both`: in both, whatever its policy, if the order can matter to it.
-    """
-    if both and len(judge.declared.order_policies(judge.mode)) > 1:
-        return BOTH_ORDERS
-    return orders_to_ask(judge.order_policy, seed=0, comparison_id=str(comparison_id))  # type: ignore[arg-type]
-
-
 def judging_run_create(
     *,
     project: Project,
@@ -133,6 +139,9 @@ def judging_run_create(
     retry_states: Sequence[str] = (),
 ) -> JudgingRun:
     """Run a judge on comparisons: make the run and enqueue its jobs. Existing verdicts are not asked for again.
+
+    Where it labels (rather than measures), the project's share of gold pairs that it was not asked about is mixed in;
+    gold says nothing of a named criterion.
 
     With `retry_states` it is asked again, once, if all its verdicts in an order are in one of these states: the new
     verdict is that order's next sample, and the old ones stay. Raises BadJudge.
@@ -148,6 +157,9 @@ def judging_run_create(
         known = Comparison.objects.filter(project=project, pk__in=chunk).count()
         if known != len(set(chunk)):
             raise BadJudge("some of the comparisons are not of this project")
+    if purpose in LABELS and not retry_states:
+        share = 0 if judge.criterion_name else project.gold_share
+        comparison_ids = with_gold(judge=judge, share=share, comparison_ids=comparison_ids, seed=seed)
     with transaction.atomic():
         run = JudgingRun.objects.create(
             project=project,
@@ -160,6 +172,35 @@ def judging_run_create(
         )
         judging_run_enqueue(run=run, follow_up_kind=follow_up_kind, follow_up_payload=follow_up_payload)
     return run
+
+
+def judge_ask(
+    *, judge: Judge, split: str = "", n: int | None = None, seed: int = 0, started_by: User | None = None
+) -> JudgingRun:
+    """Ask a judge about all comparisons that it has not judged, or n of them drawn by the seed. Raises BadJudge."""
+    if judge.retired_at is not None:
+        raise BadJudge(f"judge {judge.name!r} is retired and can't be run any more")
+    ids = list(unjudged(judge, split=split).values_list("id", flat=True))
+    if not ids and comparison_list(judge.project).exists():
+        raise BadJudge(f"{judge.name} has judged all of these comparisons already")
+    if n is not None and len(ids) > n:
+        ids = sorted(Random(seed).sample(ids, n))
+    return judging_run_create(project=judge.project, judge=judge, comparison_ids=ids, seed=seed, started_by=started_by)
+
+
+def judge_retry(*, judge: Judge, started_by: User | None = None) -> JudgingRun:
+    """Ask a judge again where it gave only errors and unreadable replies. Raises BadJudge."""
+    ids = list(failed_only(judge).values_list("id", flat=True))
+    if not ids:
+        raise BadJudge(_("There are no failed comparisons to ask again."))
+    return judging_run_create(
+        project=judge.project,
+        judge=judge,
+        comparison_ids=ids,
+        purpose="retry",
+        started_by=started_by,
+        retry_states=RETRIED_STATES,
+    )
 
 
 def check_joint(judge: Judge, joint: Joint) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
+from apps.judging.prices import has_price
 from apps.judging.services import judge_template
 from apps.labels.models import Judge
 from apps.policies.endpoints import endpoint_keeps_schema
+from apps.policies.spending import NANOS, cost_nanos
 from apps.policies.store import store_path
+from apps.samples.models import Comparison
 from prefloop.judging.examples import Example
+from prefloop.judging.metering import tokens_at_most
+from prefloop.judging.modes import BY_LOGPROB
 from prefloop.judging.spec import JudgeSpec
 
 
@@ -60,3 +66,22 @@ def members_of(judge: Judge) -> list[Judge]:
 def asked_with(judge: Judge) -> dict[str, Judge]:
     """Return the judges that are asked, by the keys of their specs: an ensemble's members, or the judge itself."""
     return {str(member.pk): member for member in members_of(judge)} or {"": judge}
+
+
+def call_at_most(judge: Judge, comparisons: Sequence[Comparison]) -> float | None:
+    """Return about the most dollars that one call takes, for pairs such as these; None where no price or pair is known.
+
+    As for a cap, each byte counts as a token and the reply is as long as it may be: several times the usual cost.
+    """
+    if judge.endpoint is None or not has_price(judge) or not comparisons:
+        return None
+    spec = spec_of(judge)
+    shown = [text for one in spec.examples for text in (one.prompt, one.first, one.second, one.reason)]
+    fixed = tokens_at_most(spec.template, spec.criterion, *shown)
+    longest = [
+        tokens_at_most(row.prompt.text, row.first.text, *(() if judge.gives_scores else (row.second.text,)))
+        for row in comparisons
+    ]
+    reply = 1 if judge.mode in BY_LOGPROB else spec.max_tokens
+    nanos = cost_nanos(judge.endpoint, prompt_tokens=fixed + round(fmean(longest)), completion_tokens=reply)
+    return nanos / NANOS

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.db.models import QuerySet
+
 from apps.accounts.models import User
-from apps.jobs.models import Job, JobGroup
+from apps.jobs.models import Job, JobGroup, JobState, Turn
 from apps.jobs.services import JobSpec, group_create, job_enqueue
 from apps.judging.services import BadJudge, check_joint, judge_queue
 from apps.labels.models import Judge
+from apps.projects.models import Project
+from apps.samples.models import Comparison
+from apps.samples.selectors import comparison_list
 from prefloop.judging.kinds import ATTACK, TRIAL
 
 TRIAL_PAIRS = 5
+ATTACKING = "judging.attack"
 # what is told of a draft
 DRAFTED = ("name", "kind", "order_policy", "template", "criterion", "mode", "options")
 RAW_CHARS = 4000
+
+
+def trial_comparisons(project: Project) -> QuerySet[Comparison]:
+    """Return the pairs to try a draft on. Held-out ones come first: where their truth is known, it can be compared."""
+    rows = comparison_list(project).select_related("prompt", "first", "second")
+    return rows.order_by("-held_out", "id")
+
+
+def trial_pairs(project: Project) -> list[int]:
+    return list(trial_comparisons(project).values_list("id", flat=True)[:TRIAL_PAIRS])
 
 
 def trial_start(*, draft: Judge, comparison_ids: Sequence[int], seed: int = 0, started_by: User | None = None) -> Job:
@@ -29,6 +45,7 @@ def trial_start(*, draft: Judge, comparison_ids: Sequence[int], seed: int = 0, s
     settings = {name: getattr(draft, name) for name in DRAFTED}
     return job_enqueue(
         kind="judging.trial",
+        turn=Turn.PERSON,
         queue=judge_queue(draft),
         project=project,
         title="Try a judge",
@@ -43,22 +60,27 @@ def trial_start(*, draft: Judge, comparison_ids: Sequence[int], seed: int = 0, s
 
 
 def attack_start(*, judge: Judge, n: int = 10, seed: int = 0, started_by: User | None = None) -> JobGroup:
-    """Start the attack corpus against a judge, on `n` pairs with its verdict. Raises BadJudge."""
+    """Start the attack corpus against a judge, on `n` pairs with its verdict; again tries what was not tried yet.
+
+    Raises BadJudge, and JobKeyTaken while an attack is running.
+    """
     check_joint(judge, ATTACK)
     if not 1 <= n <= 1000:
         raise BadJudge("the attacks are tried on 1 to 1,000 pairs")
     if not judge.verdicts.filter(state="ok").exists():
         raise BadJudge(f"judge {judge.name!r} has no verdicts yet: ask it about some pairs first")
+    # a key stands for what succeeded under it, so each attack that did makes room for another
+    n_over = Job.objects.filter(kind=ATTACKING, payload__judge=judge.pk, state=JobState.SUCCEEDED).count()
     return group_create(
         project=judge.project,
         name=f"attacks on {judge.name}",
         jobs=[
             JobSpec(
-                kind="judging.attack",
+                kind=ATTACKING,
                 queue="cpu",
                 payload={"judge": judge.pk, "n": n, "seed": seed},
                 title=f"Attack {judge.name}",
-                unique_key=f"attack:{judge.pk}",
+                unique_key=f"attack:{judge.pk}:{n_over}",
             )
         ],
         started_by=started_by,

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from apps.events.telling import tell
+from apps.jobs.models import Turn
 from apps.jobs.services import job_enqueue
 from apps.judging.figures import Figures, judge_figures
 from apps.labels.models import Judge
@@ -24,17 +25,26 @@ def watches_start(now: datetime) -> None:
         with transaction.atomic():
             if Project.objects.filter(due, pk=project.pk).update(judge_watched_at=now):
                 job_enqueue(
-                    kind="judging.watch", queue="cpu", payload={}, project=project, title="Look at the label judge"
+                    kind="judging.watch",
+                    turn=Turn.SOON,
+                    queue="cpu",
+                    payload={},
+                    project=project,
+                    title="Look at the label judge",
                 )
 
 
 def judge_watch(*, project: Project, now: datetime) -> bool:
-    """Compare the label judge with the bound; return whether its whole interval lies below.
+    """Compare the label judge of each criterion with the bound; return whether one's whole interval lies below.
 
     Told once, when it begins: a judge that recovers and falls again is told again.
     """
-    judge = label_judge(project)
-    if judge is None or project.judge_bound is None:
+    judges = [label_judge(project, criterion) for criterion in ("", *project.known_criteria)]
+    return any([_is_below(judge, project, now) for judge in judges if judge is not None])
+
+
+def _is_below(judge: Judge, project: Project, now: datetime) -> bool:
+    if project.judge_bound is None:
         return False
     share = judge_figures(project).get(judge.pk, Figures()).agreement
     below = share.rate is not None and share.high is not None and share.high < project.judge_bound

@@ -6,15 +6,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, cast
 
+from django.db.models import Exists, OuterRef, Q
+
 from apps.core.chunks import chunks
-from apps.labels.models import Override, PairFlag, Ranking, Score, Verdict, Vote
+from apps.labels.models import Override, PairFlag, Ranking, Rating, Score, Verdict, Vote
+from apps.labels.ratings import excluded_rater, standing_ratings
 from apps.labels.selectors import counted
 from prefloop.judging.verdicts import ORDER_OF_CODE
 from prefloop.records import (
     PairIndex,
+    RatingChoice,
     RecordFlag,
     RecordOverride,
     RecordRanking,
+    RecordRating,
     RecordScore,
     RecordVerdict,
     RecordVote,
@@ -22,8 +27,10 @@ from prefloop.records import (
     choice_of,
     written_time,
 )
+from prefloop.rubrics import rubric_loaded
 from prefloop.types import UNLABELLED, Outcome, Strength
 
+_BY = "judge__criterion_name"
 UNNAMED_JUDGE = "(judge not named)"  # an override in a record need not say whose label it corrects
 _ORDER: dict[str, PairIndex | None] = {**ORDER_OF_CODE, "": None}
 
@@ -33,6 +40,7 @@ class Said(TypedDict):
 
     votes: tuple[RecordVote, ...]
     rankings: tuple[RecordRanking, ...]
+    ratings: tuple[RecordRating, ...]
     verdicts: tuple[RecordVerdict, ...]
     overrides: tuple[RecordOverride, ...]
     scores: tuple[RecordScore, ...]
@@ -53,11 +61,13 @@ def said_of(
     """
     votes, verdicts = _votes(pairs, taken_back), _verdicts(pairs, names)
     overrides, scores = _overrides(pairs, names, taken_back), _scores(prompt_ids, place, names)
-    rankings, flags = _rankings(prompt_ids, place, names), _flags(pairs)
+    rankings, flags = _rankings(prompt_ids, place, names, taken_back), _flags(pairs)
+    ratings = _ratings(prompt_ids, place, taken_back)
     return {
         key: Said(
             votes=tuple(votes[key]),
             rankings=tuple(rankings[key]),
+            ratings=tuple(ratings[key]),
             verdicts=tuple(verdicts[key]),
             overrides=tuple(overrides[key]),
             scores=tuple(scores[key]),
@@ -97,8 +107,12 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                     seconds=row.seconds,
                     guideline=row.guideline,
                     reason=row.reason,
+                    reasons=tuple(row.reasons),
                     adjudication=row.adjudication,
+                    edit=row.by_edit,
                     strength=cast(Strength, row.strength) if row.strength else None,
+                    by_chance=row.by_chance,
+                    criterion=row.criterion,
                 )
             )
     return out
@@ -110,11 +124,11 @@ def _choice_of(said: str) -> VoteChoice:
 
 def _verdicts(pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str]) -> dict[int, list[RecordVerdict]]:
     out: dict[int, list[RecordVerdict]] = defaultdict(list)
-    fields = ("comparison_id", "judge_id", "order", "sample", "state", "outcome", "p_first", "raw")
+    fields = ("comparison_id", "judge_id", "order", "sample", "state", "outcome", "p_first", "raw", _BY)
     for ids in chunks(list(pairs), 500):
         given = Verdict.objects.filter(comparison__in=ids).exclude(order="")  # those follow from rankings
         rows = given.exclude(state__in=("skipped", "inconsistent"))
-        for comparison, judge, order, sample, state, outcome, p_first, raw in rows.order_by(
+        for comparison, judge, order, sample, state, outcome, p_first, raw, criterion in rows.order_by(
             "comparison__prompt_id", "id"
         ).values_list(*fields):
             prompt, pair = pairs[comparison]
@@ -128,6 +142,7 @@ def _verdicts(pairs: dict[int, tuple[int, PairIndex]], names: dict[int, str]) ->
                     choice=choice_of(outcome) if outcome else None,
                     p_first=p_first,
                     raw=raw,
+                    criterion=criterion,
                 )
             )
     return out
@@ -141,7 +156,7 @@ def _overrides(
     """
     out: dict[int, list[RecordOverride]] = defaultdict(list)
     for ids in chunks(list(pairs), 500):
-        given = Override.objects.filter(comparison__in=ids)
+        given = Override.objects.filter(comparison__in=ids).select_related("judge")
         rows = list((given if with_taken_back else counted(given)).order_by("comparison__prompt_id", "id"))
         taken_back = set() if with_taken_back else {row.supersedes_id for row in rows if row.kind == "withdrawn"}
         for row in rows:
@@ -157,6 +172,7 @@ def _overrides(
                     judge="" if name == UNNAMED_JUDGE else name,
                     reason=row.reason,
                     at=written_time(row.at) if row.at else "",
+                    criterion=row.judge.criterion_name,
                 )
             )
     return out
@@ -165,9 +181,9 @@ def _overrides(
 def _scores(prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, str]) -> dict[int, list[RecordScore]]:
     out: dict[int, list[RecordScore]] = defaultdict(list)
     rows = Score.objects.filter(completion__prompt__in=prompt_ids).order_by("id")
-    fields = ("completion__prompt_id", "completion_id", "judge_id", "value", "state", "flag")
-    for prompt, completion, judge, value, state, flag in rows.values_list(*fields):
-        out[prompt].append(RecordScore(names[judge], place[completion], value, state, flag))
+    fields = ("completion__prompt_id", "completion_id", "judge_id", "value", "state", "flag", _BY)
+    for prompt, completion, judge, value, state, flag, criterion in rows.values_list(*fields):
+        out[prompt].append(RecordScore(names[judge], place[completion], value, state, flag, criterion))
     return out
 
 
@@ -182,11 +198,66 @@ def _flags(pairs: dict[int, tuple[int, PairIndex]]) -> dict[int, list[RecordFlag
 
 
 def _rankings(
-    prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, str]
+    prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, str], taken_back: bool
 ) -> dict[int, list[RecordRanking]]:
+    """Rankings for export. Those made here and taken back since, and those of excluded people, are left out, and so are
+    those that follow from ratings.
+    """
     out: dict[int, list[RecordRanking]] = defaultdict(list)
-    rows = Ranking.objects.filter(prompt__in=prompt_ids).order_by("id")
-    for prompt, rater, judge, groups in rows.values_list("prompt_id", "rater", "judge_id", "groups"):
-        indices = tuple(tuple(sorted(place[pk] for pk in group)) for group in groups)
-        out[prompt].append(RecordRanking(indices, rater=rater, judge=names[judge] if judge else ""))
+    given = Ranking.objects.filter(prompt__in=prompt_ids, rating__isnull=True)
+    if not taken_back:
+        standing = Vote.objects.filter(ranking=OuterRef("pk"), superseded_by__isnull=True)
+        given = given.filter(Q(user=None) | Exists(counted(standing)))
+    for row in given.order_by("id"):
+        out[row.prompt_id].append(
+            RecordRanking(
+                tuple(tuple(sorted(place[pk] for pk in group)) for group in row.groups),
+                rater=row.rater,
+                judge=names[row.judge_id] if row.judge_id else "",
+                shown=tuple(place[pk] for pk in row.shown),
+                at=written_time(row.at) if row.at else "",
+                seconds=row.seconds,
+                guideline=row.guideline,
+                reason=row.reason,
+            )
+        )
     return out
+
+
+def _ratings(prompt_ids: Sequence[int], place: dict[int, int], taken_back: bool) -> dict[int, list[RecordRating]]:
+    """Ratings for export. Those that were taken back, and those of excluded people, are left out."""
+    out: dict[int, list[RecordRating]] = defaultdict(list)
+    given = Rating.objects.filter(completion__prompt__in=prompt_ids).exclude(choice="withdrawn")
+    if not taken_back:
+        given = given.filter(~excluded_rater()).exclude(superseded_by__choice="withdrawn")
+    for row in given.select_related("completion").defer("completion__token_ids", "completion__text").order_by("id"):
+        out[row.completion.prompt_id].append(_rating(row, place[row.completion_id]))
+    return out
+
+
+def ratings_known(prompt_ids: Sequence[int], answers: Sequence[Sequence[int]]) -> list[list[RecordRating]]:
+    """What imports brought of these prompts' ratings and still stands: new ones are compared with them. `answers`: each
+    prompt's, in its record's order. An account of the same name is somebody else.
+    """
+    at = {key: (n, i) for n, keys in enumerate(answers) for i, key in enumerate(keys)}
+    out: list[list[RecordRating]] = [[] for _ in prompt_ids]
+    for row in standing_ratings().filter(completion__prompt__in=prompt_ids, user=None).order_by("id"):
+        if row.completion_id in at:
+            n, place = at[row.completion_id]
+            out[n].append(_rating(row, place))
+    return out
+
+
+def _rating(row: Rating, place: int) -> RecordRating:
+    rubric = rubric_loaded(row.rubric)
+    return RecordRating(
+        rater=row.rater,
+        completion=place,
+        choice=cast(RatingChoice, row.choice),
+        rubric=rubric,
+        values=tuple((item.name, row.values[item.name]) for item in rubric),
+        at=written_time(row.at) if row.at else "",
+        seconds=row.seconds,
+        guideline=row.guideline,
+        reason=row.reason,
+    )

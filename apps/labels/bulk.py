@@ -1,4 +1,4 @@
-"""What many records say of their answers, written at once: rankings, votes, verdicts, scores and overrides.
+"""What many records say of their answers, written at once: rankings, ratings, votes, verdicts, scores and overrides.
 
 Nothing is derived here: a batch is labelled once it is ready (services.preferences_derive).
 """
@@ -6,30 +6,36 @@ Nothing is derived here: a batch is labelled once it is ready (services.preferen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
 
 from django.db.models import Max
 
 from apps.core.bulk import ids_reserve, rows_insert
-from apps.labels.models import Judge, Override, PairFlag, Ranking, Score, Verdict, Vote
+from apps.labels.models import Judge, Override, PairFlag, Ranking, Rating, Score, Verdict, Vote
 from apps.labels.selectors import judge_labels
 from prefloop.judging.verdicts import ORDER_CODES
-from prefloop.records import PairIndex, Record, outcome_of, ranked_pairs, time_of
-from prefloop.records.form import Choice, VoteChoice
+from prefloop.records import PairIndex, Record, outcome_of, ranked_pairs, rated_pairs, time_of
+from prefloop.records.form import Choice, RecordRating, VoteChoice
+from prefloop.rubrics import rubric_stored
 from prefloop.types import UNLABELLED, Outcome, PrefloopError
+
+_WHOSE = ("comparison_id", "rater", "adjudication", "criterion")
 
 
 class SpokenMeanwhile(PrefloopError):
     """Labels that an import was going to add were given by somebody else between reading and writing."""
 
 
+_By = Literal["vote", "ranking", "ratings", "nothing"]
+
+
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """A person's last vote on a comparison. `spoken`: given directly, and neither by a ranking nor withdrawn."""
+    """A person's last vote on a comparison. `by`: how it was said; a withdrawn vote says nothing."""
 
     id: int
-    spoken: bool
+    by: _By
 
 
 @dataclass(slots=True)
@@ -41,8 +47,9 @@ class Annotations:
     answers: Sequence[Sequence[int]]  # its completions, in the order of the record's answers
     pairs: Sequence[dict[PairIndex, int]]  # its comparisons
     judges: dict[str, Judge]
-    # by comparison, rater, and whether it is an adjudication
-    heads: dict[tuple[int, str, bool], _Head] = field(default_factory=dict)
+    rated: Sequence[Sequence[RecordRating]] = ()  # a record's earlier ratings by imports; empty if all records are new
+    # by comparison, rater, whether it is an adjudication, and criterion
+    heads: dict[tuple[int, str, bool, str], _Head] = field(default_factory=dict)
     verdict_keys: set[tuple[int, int, str, int]] = field(default_factory=set)  # judge, comparison, order, sample
     n_ranked: dict[tuple[int, int], int] = field(default_factory=dict)  # verdicts of rankings, by judge and comparison
     last_score: dict[tuple[int, int], int] = field(default_factory=dict)  # sample of it, by judge and answer
@@ -51,10 +58,11 @@ class Annotations:
         """Look up what is said of these prompts already. The caller has locked their comparisons."""
         there = {"comparison__prompt__in": self.prompts}
         votes = Vote.objects.filter(**there, superseded_by__isnull=True)
-        given = votes.filter(ranking__isnull=True).exclude(choice="withdrawn")
-        spoken = set(given.values_list("id", flat=True))
-        for comparison, rater, adjudicates, pk in votes.values_list("comparison_id", "rater", "adjudication", "id"):
-            self.heads[comparison, rater, adjudicates] = _Head(pk, pk in spoken)
+        for *whose, pk, choice, ranking, rating in votes.values_list(
+            *_WHOSE, "id", "choice", "ranking_id", "ranking__rating_id"
+        ):
+            by: _By = "vote" if ranking is None else "ranking" if rating is None else "ratings"
+            self.heads[whose[0], whose[1], whose[2], whose[3]] = _Head(pk, "nothing" if choice == "withdrawn" else by)
         verdicts = Verdict.objects.filter(**there)
         self.verdict_keys = set(verdicts.values_list("judge_id", "comparison_id", "order", "sample"))
         for judge, comparison, order, sample in self.verdict_keys:
@@ -67,6 +75,7 @@ class Annotations:
     def write(self) -> None:
         # rankings first: what is said of a pair itself stands over what follows from them
         self.rankings()
+        self.ratings()
         self.votes()
         self.verdicts()
         self.scores()
@@ -82,13 +91,18 @@ class Annotations:
         ]
         ids = rows_insert(
             Ranking,
-            ("prompt_id", "rater", "judge_id", "groups"),
+            ("prompt_id", "rater", "judge_id", "groups", "shown", "at", "seconds", "guideline", "reason"),
             [
                 (
                     prompt,
                     ranking.rater,
                     self.judges[ranking.judge].pk if ranking.judge else None,
                     [[answers[i] for i in group] for group in ranking.groups],
+                    [answers[i] for i in ranking.shown],
+                    time_of(ranking.at) if ranking.at else None,
+                    ranking.seconds,
+                    ranking.guideline,
+                    ranking.reason,
                 )
                 for prompt, ranking, answers, _ in said
             ],
@@ -104,17 +118,92 @@ class Annotations:
                     self.n_ranked[whose] = sample + 1
                     verdicts.append((*whose, "", sample, "ok", outcome))
                 else:
-                    votes.append((comparison, ranking.rater, False, outcome, key))
+                    at = time_of(ranking.at) if ranking.at else None
+                    shown = _order_shown(ranking.shown, pair)
+                    votes.append((comparison, ranking.rater, False, "", outcome, key, at, ranking.guideline, shown))
         rows_insert(Verdict, ("judge_id", "comparison_id", "order", "sample", "state", "outcome"), verdicts)
-        # who has voted on a pair itself has said what they think of it
-        spoken = {whose for whose, head in self.heads.items() if head.spoken}
-        if votes:
-            each = zip(self.records, self.pairs, strict=True)
-            spoken |= {
-                (pairs[vote.pair], vote.rater, vote.adjudication) for record, pairs in each for vote in record.votes
-            }
-        votes = [row for row in votes if row[:3] not in spoken]
-        self._votes_in_line(("comparison_id", "rater", "adjudication", "choice", "ranking_id"), votes, spoken=False)
+        spoken = self._spoken("vote") if votes else set()
+        votes = [row for row in votes if row[:4] not in spoken]
+        said_of_each = ("choice", "ranking_id", "at", "guideline", "order")
+        self._votes_in_line((*_WHOSE, *said_of_each), votes, by="ranking")
+
+    def ratings(self) -> None:
+        """Write ratings, later ones of one person on an answer in place of earlier ones; and what follows from two of
+        them: a ranking of the two answers, with a vote of the rater.
+        """
+        ids = self._ratings_insert()
+        rows, said = [], []
+        rated = self.rated or [()] * len(self.records)
+        for prompt, record, answers, pairs, keys, known in zip(
+            self.prompts, self.records, self.answers, self.pairs, ids, rated, strict=True
+        ):
+            for later, pair, outcome in rated_pairs(record, known):
+                i, j = (answers[at] for at in pair)
+                groups = [[i, j]] if outcome == "tie" else [[i], [j]] if outcome == "first" else [[j], [i]]
+                rating = record.ratings[later]
+                at = time_of(rating.at) if rating.at else None
+                rows.append((prompt, rating.rater, groups, at, rating.guideline, keys[later]))
+                said.append((pairs[pair], rating.rater, False, "", outcome, at, rating.guideline))
+        made = rows_insert(Ranking, ("prompt_id", "rater", "groups", "at", "guideline", "rating_id"), rows)
+        spoken = self._spoken("vote", "ranking") if said else set()
+        votes = [(*row[:5], key, *row[5:]) for key, row in zip(made, said, strict=True) if row[:4] not in spoken]
+        votes += self._compared_no_more({row[:4] for row in said})
+        self._votes_in_line((*_WHOSE, "choice", "ranking_id", "at", "guideline"), votes, by="ratings")
+
+    def _compared_no_more(self, compared: set[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Withdraw what follows from ratings that a new one replaces, where nothing follows from that: it is a skip, or
+        by other items.
+        """
+        rows = []
+        for record, pairs, known in zip(self.records, self.pairs, self.rated, strict=bool(self.rated)):
+            new = {(one.rater, one.completion): one for one in record.ratings}
+            for at, pair, _ in rated_pairs(replace(record, ratings=tuple(known))):
+                whose = (pairs[pair], known[at].rater, False, "")
+                replaced = [new[rater, i] for rater, i in ((whose[1], i) for i in pair) if (rater, i) in new]
+                head = self.heads.get(whose)
+                if replaced and whose not in compared and head is not None and head.by == "ratings":
+                    when = time_of(replaced[0].at) if replaced[0].at else None
+                    rows.append((*whose, "withdrawn", None, when, replaced[0].guideline))
+        return rows
+
+    def _ratings_insert(self) -> list[list[int]]:
+        """Write the ratings themselves; returns their ids by record."""
+        n = sum(len(record.ratings) for record in self.records)
+        if not n:
+            return [[] for _ in self.records]
+        ids = iter(ids_reserve(Rating, n))
+        wanted = {answers[one.completion] for record, answers in self._said_of() for one in record.ratings}
+        standing = Rating.objects.filter(completion__in=wanted, superseded_by__isnull=True)
+        heads = {(answer, rater): pk for answer, rater, pk in standing.values_list("completion_id", "rater", "pk")}
+        rows, keys, found = [], [], []
+        for record, answers in self._said_of():
+            theirs = []
+            for one in record.ratings:
+                key, whose = next(ids), (answers[one.completion], one.rater)
+                rubric, values = rubric_stored(one.rubric), dict(one.values)
+                at = time_of(one.at) if one.at else None
+                said = (one.choice, rubric, values, one.total, at, one.seconds, one.guideline, one.reason)
+                rows.append((*whose, *said, heads.get(whose)))
+                heads[whose] = key
+                keys.append(key)
+                theirs.append(key)
+            found.append(theirs)
+        names = ("choice", "rubric", "values", "total", "at", "seconds", "guideline", "reason", "supersedes_id")
+        rows_insert(Rating, ("completion_id", "rater", *names), rows, ids=keys)
+        return found
+
+    def _said_of(self) -> list[tuple[Record, Sequence[int]]]:
+        return list(zip(self.records, self.answers, strict=True))
+
+    def _spoken(self, *by: _By) -> set[tuple[int, str, bool, str]]:
+        """Whoever has said in one of these ways what they think of a pair, or votes on it itself."""
+        spoken = {whose for whose, head in self.heads.items() if head.by in by}
+        each = zip(self.records, self.pairs, strict=True)
+        return spoken | {
+            (pairs[vote.pair], vote.rater, vote.adjudication, vote.criterion)
+            for record, pairs in each
+            for vote in record.votes
+        }
 
     def votes(self) -> None:
         """Later votes of one person on one comparison supersede earlier ones; ids stay in the record's order."""
@@ -123,6 +212,7 @@ class Annotations:
                 pairs[vote.pair],
                 vote.rater,
                 vote.adjudication,
+                vote.criterion,
                 _vote_choice(vote.choice),
                 _order(vote.order),
                 time_of(vote.at) if vote.at else None,
@@ -130,24 +220,27 @@ class Annotations:
                 vote.guideline,
                 vote.reason,
                 vote.strength or "",
+                vote.by_chance,
+                list(vote.reasons),
+                vote.edit,
             )
             for record, pairs in zip(self.records, self.pairs, strict=True)
             for vote in record.votes
         ]
-        said = ("order", "at", "seconds", "guideline", "reason", "strength")
-        names = ("comparison_id", "rater", "adjudication", "choice", *said)
-        self._votes_in_line(names, rows, spoken=True)
+        said = ("order", "at", "seconds", "guideline", "reason", "strength", "by_chance", "reasons", "by_edit")
+        names = (*_WHOSE, "choice", *said)
+        self._votes_in_line(names, rows, by="vote")
 
-    def _votes_in_line(self, names: tuple[str, ...], rows: list[tuple[Any, ...]], *, spoken: bool) -> None:
-        """Insert votes (comparison, rater and adjudication first), each in place of its rater's last."""
+    def _votes_in_line(self, names: tuple[str, ...], rows: list[tuple[Any, ...]], *, by: _By) -> None:
+        """Insert votes (with what `_WHOSE` names first), each in place of its rater's last."""
         ids = ids_reserve(Vote, len(rows)) if rows else []
         heads = self.heads
         made = []
         for key, row in zip(ids, rows, strict=True):
-            whose = (row[0], row[1], row[2])
+            whose = (row[0], row[1], row[2], row[3])
             before = heads.get(whose)
             made.append((*row, None if before is None else before.id))
-            heads[whose] = _Head(key, spoken)
+            heads[whose] = _Head(key, by)
         rows_insert(Vote, (*names, "supersedes_id"), made, ids=ids)
 
     def verdicts(self) -> None:
@@ -227,6 +320,13 @@ def _outcome(state: str, outcome: Outcome | None) -> str:
 
 def _vote_choice(choice: VoteChoice) -> str | None:
     return str(choice) if choice in UNLABELLED else outcome_of(cast(Choice, choice))
+
+
+def _order_shown(shown: Sequence[int], pair: PairIndex) -> str:
+    """Which of a pair a ranking's rater saw first; empty where that is not known."""
+    if not shown:
+        return ""
+    return "01" if shown.index(pair[0]) < shown.index(pair[1]) else "10"
 
 
 def _order(order: PairIndex | None) -> str:

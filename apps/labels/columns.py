@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from apps.core.columns import coded, fetch
 from apps.labels.measured import unmeasured
 from apps.labels.models import Exclusion, Judge, Verdict, Vote
-from apps.labels.selectors import counted
+from apps.labels.selectors import by_criterion, counted
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, ready
 from apps.samples.models import Comparison, Completion, comparable
@@ -22,13 +22,15 @@ from prefloop.judging.verdicts import ORDER_OF_CODE
 from prefloop.stats.agreement import MISSING
 from prefloop.stats.columns import OTHER_STATE, SKIP, STATE_CODES, AgreementColumns, own_models
 from prefloop.stats.games import HUMAN, SCORE_OF_CODE, GameColumns
-from prefloop.types import OUTCOME_CODES, OUTCOMES, UNLABELLED
+from prefloop.stats.strengths import UNSAID
+from prefloop.types import OUTCOME_CODES, OUTCOMES, STRENGTHS, UNLABELLED
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 ORDER = {code: order[0] for code, order in ORDER_OF_CODE.items()}
 UNKNOWN_ORDER = -1
+_STRENGTH_CODES: dict[str, int] = {name: code for code, name in enumerate(STRENGTHS)}
 # what each code may be: such columns travel together
 OUTCOME_RANGE, ORDERS, _STATES = (
     range(MISSING, len(OUTCOMES)),
@@ -63,6 +65,7 @@ class Said:
     sample: Ints
     p: Floats
     names: tuple[str, ...] = ()
+    strength: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # of votes: UNSAID, or of STRENGTHS
 
 
 def pairs_of(project: Project) -> Pairs:
@@ -112,17 +115,19 @@ def _rounds(project: Project, ids: Ints) -> tuple[tuple[str, ...], Ints]:
     return tuple(names[code] for code in order), out
 
 
-def votes_of(project: Project, pairs: Pairs, *, unchosen: bool = False) -> Said:
-    """Fetch each person's last blind vote on each comparison, unless it was withdrawn or does not count (an excluded
-    person's); by item, then rater. `unchosen`: without votes on pairs that were chosen by what judges said of them.
+def votes_of(project: Project, pairs: Pairs, *, criterion: str = "", unchosen: bool = False) -> Said:
+    """Fetch each person's last blind vote on each comparison by a criterion, unless it was withdrawn or does not count
+    (an excluded person's); by item, then rater. `unchosen`: without votes on pairs that were chosen by what judges said
+    of them.
     """
-    votes = current_votes(project)
+    votes = current_votes(project, criterion)
     rows = fetch(
         votes.exclude(by_chance=False) if unchosen else votes,
         item=(int, "comparison_id"),
         rater=(str, "rater"),
         outcome=(OUTCOME_RANGE, coded("choice", OUTCOME_CODES, default=SKIP)),
         order=(ORDERS, coded("order", ORDER, default=UNKNOWN_ORDER)),
+        strength=(range(UNSAID, len(STRENGTHS)), coded("strength", _STRENGTH_CODES, default=UNSAID)),
     )
     names, rater = rows["rater"]
     item, known = places(pairs, rows["item"])
@@ -137,20 +142,22 @@ def votes_of(project: Project, pairs: Pairs, *, unchosen: bool = False) -> Said:
         np.zeros(n, dtype=np.int64),
         np.full(n, np.nan),
         tuple(names),
+        rows["strength"][kept],
     )
 
 
-def current_votes(project: Project) -> QuerySet[Vote]:
+def current_votes(project: Project, criterion: str | None = "") -> QuerySet[Vote]:
     """Return the votes that figures are made of; asked so that the database reads the votes once."""
     replaced = Vote.objects.filter(supersedes__isnull=False).values("supersedes")
     blind = Vote.objects.filter(comparison__project=project, choice__in=[*OUTCOMES, *UNLABELLED], adjudication=False)
-    rows = blind.exclude(pk__in=replaced)
+    rows = by_criterion(blind.exclude(pk__in=replaced), criterion)
     return counted(rows) if Exclusion.objects.filter(project=project, lifted_at=None).exists() else rows
 
 
-def verdicts_of(project: Project, pairs: Pairs) -> Said:
-    """Fetch every verdict, by item, judge, order and sample."""
-    judges = np.sort(np.array(Judge.objects.filter(project=project).values_list("id", flat=True), dtype=np.int64))
+def verdicts_of(project: Project, pairs: Pairs, criterion: str | None = "") -> Said:
+    """Fetch every verdict by a criterion, by item, judge, order and sample."""
+    asked = by_criterion(Judge.objects.filter(project=project), criterion, "criterion_name")
+    judges = np.sort(np.array(asked.values_list("id", flat=True), dtype=np.int64))
     if not len(judges):
         none = np.zeros(0, dtype=np.int64)
         return Said(none, none, none, none, none, np.zeros(0))
@@ -199,12 +206,19 @@ def agreement_columns(
     *,
     pairs: Pairs | None = None,
     verdicts: Said | None = None,
+    criterion: str = "",
     unchosen: bool = False,
 ) -> AgreementColumns:
-    """Code a project for the agreement report. `names` gives the judges' names by id; `unchosen` as in `votes_of`."""
+    """Code a project for the agreement report. `names` gives the judges' names by id; `unchosen` as in `votes_of`.
+
+    Gold is what is better by the unnamed criterion, and says nothing of a named one.
+    """
     pairs = pairs_of(project) if pairs is None else pairs
-    votes = votes_of(project, pairs, unchosen=unchosen)
-    verdicts = _measured(project, pairs, verdicts_of(project, pairs) if verdicts is None else verdicts)
+    if criterion:
+        pairs = replace(pairs, gold=np.full(len(pairs.id), MISSING))
+    votes = votes_of(project, pairs, criterion=criterion, unchosen=unchosen)
+    said = verdicts_of(project, pairs, criterion) if verdicts is None else verdicts
+    verdicts = _measured(project, pairs, said)
     present = _distinct(verdicts.who)
     judges = sorted({names[key] for key in present.tolist()})
     code = {key: judges.index(names[key]) for key in present.tolist()}
@@ -218,6 +232,7 @@ def agreement_columns(
         vote_item=votes.item,
         vote_rater=votes.who,
         vote_outcome=votes.outcome,
+        vote_strength=votes.strength,
         judges=tuple(judges),
         verdict_item=verdicts.item,
         verdict_judge=place[np.searchsorted(present, verdicts.who)] if len(present) else verdicts.who,
@@ -245,10 +260,13 @@ def _measured(project: Project, pairs: Pairs, verdicts: Said) -> Said:
     return verdicts
 
 
-def game_columns(project: Project) -> tuple[GameColumns, tuple[int, ...]]:
-    """Code every label as a game between models; `source` is HUMAN or an index into the returned judges' ids."""
+def game_columns(project: Project, criterion: str = "") -> tuple[GameColumns, tuple[int, ...]]:
+    """Code every label by a criterion as a game between models.
+
+    `source` is HUMAN or an index into the returned judges' ids.
+    """
     pairs = pairs_of(project)
-    votes, verdicts = votes_of(project, pairs), verdicts_of(project, pairs)
+    votes, verdicts = votes_of(project, pairs, criterion=criterion), verdicts_of(project, pairs, criterion)
     judges = _distinct(verdicts.who)
     item = np.concatenate([votes.item, verdicts.item])
     outcome = np.concatenate([votes.outcome, verdicts.outcome])

@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce
 from apps.core.columns import coded, fetch
 from apps.labels.columns import ORDER, ORDERS, UNKNOWN_ORDER, current_votes, pairs_of, places
 from apps.projects.models import Project
+from prefloop.stats.agreement import MISSING
 from prefloop.stats.annotators import CANT_JUDGE_CODE, CrewColumns
 from prefloop.stats.columns import SKIP
 from prefloop.types import CANT_JUDGE, OUTCOME_CODES, OUTCOMES
@@ -29,11 +30,15 @@ class Epoch(Func):
 
 
 def crew_columns(project: Project) -> CrewColumns:
-    """Code every blind vote that counts, with its time and active time; names sorted."""
+    """Code every blind vote that counts, with its time and active time; names sorted.
+
+    A pair by each criterion that people voted on it by is an item of its own; gold is of the unnamed criterion.
+    """
     pairs = pairs_of(project)
     rows = fetch(
-        current_votes(project),
+        current_votes(project, None),
         item=(int, "comparison_id"),
+        criterion=(str, "criterion"),
         rater=(str, "rater"),
         outcome=(_SAID, coded("choice", OUTCOME_CODES | {CANT_JUDGE: CANT_JUDGE_CODE}, default=SKIP)),
         order=(ORDERS, coded("order", ORDER, default=UNKNOWN_ORDER)),
@@ -41,13 +46,17 @@ def crew_columns(project: Project) -> CrewColumns:
         seconds=(float, "seconds"),
     )
     names, rater = rows["rater"]
-    item, known = places(pairs, rows["item"])
+    criteria, criterion = rows["criterion"]  # -1 for the unnamed one
+    place, known = places(pairs, rows["item"])
+    n = len(criteria) + 1
+    item = place * n + criterion + 1
+    named = np.tile(np.arange(n) > 0, len(pairs.id))
     kept = known[np.lexsort((rater[known], item[known]))]
     return CrewColumns(
         raters=tuple(names),
-        gold=pairs.gold,
-        length_first=pairs.length_first,
-        length_second=pairs.length_second,
+        gold=np.where(named, MISSING, np.repeat(pairs.gold, n)),
+        length_first=np.repeat(pairs.length_first, n),
+        length_second=np.repeat(pairs.length_second, n),
         item=item[kept],
         rater=rater[kept],
         outcome=rows["outcome"][kept],

@@ -1,6 +1,6 @@
 """The effective label of a comparison, derived from the labels that people and judges left.
 
-    override > adjudication > human majority > judge
+    override > adjudication > human majority > edit > judge
 
 `derive` is pure and its result does not depend on the order of the events. Preferences, training sets, pages and
 exports all get their labels from it (selectors.labels_of).
@@ -11,7 +11,8 @@ Rules that are easy to get wrong:
 2. Skips and withdrawn votes are kept but do not count.
 3. Two equal answers have no label, whatever votes or verdicts they have.
 4. What an excluded person said is kept and does not count: neither votes, nor adjudications, nor decisions.
-5. A ranking comes with a vote, or with a verdict shown in no order, on each of its pairs; nothing else reads it.
+5. Who edits an answer says that the edited one is better: a label below what others say of the pair blind.
+6. A ranking comes with a vote, or with a verdict shown in no order, on each of its pairs; nothing else reads it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def derive(*, votes: Iterable[VoteEvent], overrides: Iterable[OverrideEvent], ju
     if decision is not None and decision.kind == "override":
         without = derive(votes=votes, overrides=(), judge=judge)
         return _hard(decision.choice, "override", [f"override:{decision.id}"], without)
-    settled = [vote for vote in vote_of_each(votes, adjudications=True).values() if vote.choice in OUTCOMES]
+    unblind = [vote for vote in vote_of_each(votes, adjudications=True).values() if vote.choice in OUTCOMES]
+    settled = [vote for vote in unblind if not vote.by_edit]
     if settled:
         last = max(settled, key=lambda vote: (vote.at, vote.id))
         return _hard(last.choice, "adjudication", [f"vote:{last.id}"])
@@ -83,6 +85,9 @@ def derive(*, votes: Iterable[VoteEvent], overrides: Iterable[OverrideEvent], ju
     if chosen is not None:
         counted = sorted(vote.id for vote in standing if vote.choice in OUTCOMES)
         return _hard(chosen, "human", [f"vote:{vote_id}" for vote_id in counted])
+    if unblind:  # what an editor says of their own text gives way to what others say blind
+        last = max(unblind, key=lambda vote: (vote.at, vote.id))
+        return _hard(last.choice, "edit", [f"vote:{last.id}"])
     return _judges(judge, decision)
 
 

@@ -6,7 +6,7 @@ reports, exports and training sets made from then on agree; training sets that w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,9 +16,10 @@ from django.db.models import Q
 from apps.accounts.models import User
 from apps.core.listeners import Listeners
 from apps.core.services import audit
+from apps.jobs.models import Turn
 from apps.jobs.services import job_enqueue
 from apps.labels.derive import derive
-from apps.labels.models import Exclusion, Override, Vote
+from apps.labels.models import Exclusion, Override, Rating, Vote
 from apps.labels.review_counts import reviews_counted
 from apps.labels.selectors import events_of, label_judge
 from apps.labels.services import AT_ONCE, preferences_derive
@@ -66,10 +67,11 @@ class ExclusionEffect:
 
 
 def people_who_said(project: Project) -> list[str]:
-    """Name everybody who voted or decided in a project, imported raters among them."""
+    """Name everybody who voted, rated or decided in a project, imported raters among them."""
     votes = Vote.objects.filter(comparison__project=project).order_by().values_list("rater", flat=True).distinct()
     decided = Override.objects.filter(comparison__project=project).order_by().values_list("rater", flat=True)
-    return sorted({*votes, *decided.distinct()})
+    rated = Rating.objects.filter(completion__project=project).order_by().values_list("rater", flat=True)
+    return sorted({*votes, *decided.distinct(), *rated.distinct()})
 
 
 def exclusions_of(project: Project) -> list[Exclusion]:
@@ -86,14 +88,15 @@ def exclusion_effect(*, project: Project, rater: str, since: datetime | None) ->
     ids = _touched(project, rater)
     comparable_ids = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False)
     trainable = set(comparable_ids.filter(pk__in=ids).values_list("id", flat=True)) if ids else set()
-    n_votes = n_decisions = n_on = changed = flipped = to_judge = lost = pairs = pairs_after = left = 0
-    for key, said in events_of(comparison_ids=ids, judge=label_judge(project)).items():
+    on: set[int] = set()
+    n_votes = n_decisions = changed = flipped = to_judge = lost = pairs = pairs_after = left = 0
+    for key, said in _said_of(project, ids):
         without = _without(said, rater, since)
         votes = _newly(said.votes, without.votes)
         decisions = _newly(said.overrides, without.overrides)
         if not votes and not decisions:
             continue
-        n_on += 1
+        on.add(key)
         n_votes += votes
         n_decisions += decisions
         before, after = _label(said), _label(without)
@@ -109,7 +112,7 @@ def exclusion_effect(*, project: Project, rater: str, since: datetime | None) ->
     return ExclusionEffect(
         n_votes=n_votes,
         n_decisions=n_decisions,
-        n_comparisons=n_on,
+        n_comparisons=len(on),
         n_changed=changed,
         n_flipped=flipped,
         n_to_judge=to_judge,
@@ -118,6 +121,13 @@ def exclusion_effect(*, project: Project, rater: str, since: datetime | None) ->
         n_pairs_after=pairs_after,
         n_labels_after=left,
     )
+
+
+def _said_of(project: Project, comparison_ids: Sequence[int]) -> Iterator[tuple[int, Events]]:
+    """Read all labels of these comparisons, by one criterion after the other."""
+    for criterion in ("", *project.known_criteria):
+        judge = label_judge(project, criterion)
+        yield from events_of(comparison_ids=comparison_ids, judge=judge, criterion=criterion).items()
 
 
 def exclusion_create(
@@ -179,7 +189,15 @@ def _changed(exclusion: Exclusion, *, verb: str, by: User, now: datetime) -> lis
     if len(ids) > AT_ONCE:
         title = f"Derive the labels that {exclusion.rater} had a part in"
         payload = {"comparison_ids": ids}
-        job_enqueue(kind="labels.derive", queue="cpu", payload=payload, project=project, title=title, started_by=by)
+        job_enqueue(
+            kind="labels.derive",
+            turn=Turn.SOON,
+            queue="cpu",
+            payload=payload,
+            project=project,
+            title=title,
+            started_by=by,
+        )
         return []
     preferences_derive(project=project, comparison_ids=ids, now=now)
     return ids

@@ -10,17 +10,23 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import TimeStamped
 from apps.jobs.models import JobGroup
+from apps.labels.gold_models import GoldItem as GoldItem
 from apps.labels.pair_flags import PairFlag as PairFlag
+from apps.labels.ranking_models import Ranking as Ranking
+from apps.labels.rating_models import RATED as RATED
+from apps.labels.rating_models import Rating as Rating
 from apps.labels.review_models import ReviewCount as ReviewCount
 from apps.labels.review_models import ReviewItem as ReviewItem
 from apps.labels.types import BLIND
 from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
-from apps.prompts.models import Prompt
 from apps.samples.models import Comparison, Completion
+from prefloop.criteria import LONGEST_NAME
 from prefloop.judging.kinds import KINDS, LLM, POLICY, REWARD_MODEL, Joint, Kind, kind_of, refusal
 from prefloop.judging.modes import MODES
 from prefloop.judging.tournament import n_meetings
@@ -33,12 +39,12 @@ VOTE_CHOICES = [*OUTCOME_CHOICES, *((said, said.replace("_", " ")) for said in U
 
 def kind_choices() -> list[tuple[str, str]]:
     """Return every kind of judge with its label; computed when needed, so that a new kind needs no migration."""
-    return [(kind.name, kind.label) for kind in KINDS.values()]
+    return [(kind.name, gettext(kind.label)) for kind in KINDS.values()]
 
 
 def mode_choices() -> list[tuple[str, str]]:
     """Return every way of answering with what it is called; computed when needed, like `kind_choices`."""
-    return [(mode, declared.about) for mode, declared in MODES.items()]
+    return [(mode, gettext(declared.about)) for mode, declared in MODES.items()]
 
 
 class Judge(TimeStamped):
@@ -52,15 +58,17 @@ class Judge(TimeStamped):
         max_length=12,
         default="both_agree",
         choices=[
-            ("both_agree", "both orders must agree"),
-            ("average", "average of both orders"),
-            ("random", "one random order"),
+            ("both_agree", _("both orders must agree")),
+            ("average", _("average of both orders")),
+            ("random", _("one random order")),
         ],
     )
     endpoint = models.ForeignKey(Endpoint, null=True, on_delete=models.PROTECT, related_name="judges")
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="judges")
     template = models.TextField(blank=True)
-    criterion = models.TextField(blank=True)
+    criterion = models.TextField(blank=True)  # what it is told that "better" means
+    # which of the project's criteria it judges by; empty: the only, unnamed one. Every version has the same
+    criterion_name = models.CharField(max_length=LONGEST_NAME, blank=True)
     mode = models.CharField(max_length=12, default="text", choices=mode_choices)
     # noise, soft (world); temperature, max_tokens, samples, tie_delta (llm); members, rule, weights (ensemble);
     # temperature, top_p, max_tokens, samples, seed (policy)
@@ -225,7 +233,7 @@ class Score(TimeStamped):
 
 
 class Vote(TimeStamped):
-    """A blind judgement. A person's label is their latest vote on a comparison; `withdrawn` undoes it."""
+    """A blind judgement. A person's label by a criterion is their last vote on a comparison; `withdrawn` undoes it."""
 
     # vote_latest begins with it
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="votes", db_index=False)
@@ -235,6 +243,7 @@ class Vote(TimeStamped):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="votes", db_index=False
     )
     rater = models.CharField(max_length=150)  # the username, or the name an import gave
+    criterion = models.CharField(max_length=LONGEST_NAME, blank=True)  # by which it was said; empty: the unnamed one
     choice = models.CharField(max_length=10, choices=VOTE_CHOICES)
     # by how much the chosen answer is better; empty where the guideline did not ask
     strength = models.CharField(max_length=12, blank=True, choices=STRENGTH_CHOICES)
@@ -243,7 +252,10 @@ class Vote(TimeStamped):
     seconds = models.FloatField(null=True)
     guideline = models.CharField(max_length=40, blank=True)  # the version that was on the screen
     reason = models.TextField(blank=True)
+    reasons = models.JSONField(default=list)  # short ones that were chosen, of those that this guideline has
     adjudication = models.BooleanField(default=False)  # given seeing the votes of people who split; never a blind one
+    # said by editing the first answer into the second, which is the better one; beside adjudications, never a blind one
+    by_edit = models.BooleanField(default=False)
     # whether the pair was drawn at random, rather than chosen because judges doubt it; None: neither, or not known
     by_chance = models.BooleanField(null=True)
     # where this vote is what a ranking says of the pair, and was not given by itself
@@ -254,13 +266,14 @@ class Vote(TimeStamped):
         app_label = "rankings"
         constraints = [
             models.UniqueConstraint(
-                fields=["comparison", "rater", "adjudication"],
+                fields=["comparison", "rater", "adjudication", "criterion"],
                 condition=Q(supersedes__isnull=True),
                 name="vote_first_once_per_rater",
             ),
             models.CheckConstraint(
                 condition=Q(strength="") | Q(choice__in=["first", "second"]), name="vote_strength_of_a_better_answer"
             ),
+            models.CheckConstraint(condition=Q(by_edit=False) | Q(adjudication=True), name="vote_by_edit_is_not_blind"),
         ]
         indexes = [
             models.Index(fields=["comparison", "rater", "id"], name="vote_latest"),
@@ -276,7 +289,8 @@ class Override(TimeStamped):
     """A person's decision after seeing a judge's verdict: to agree, or to correct it with a reason.
 
     It replaces a training label; it never counts as a vote, in a majority, or as truth for a judge. Agreeing where the
-    judge has no label (its orders disagree, its reply was unreadable) leaves the pair out: `choice` is empty.
+    judge has no label (its orders disagree, its reply was unreadable) leaves the pair out: `choice` is empty. The
+    criterion is its judge's.
     """
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="overrides")
@@ -333,43 +347,21 @@ class Exclusion(TimeStamped):
         return f"{self.rater} is excluded from {self.project_id}"
 
 
-class Ranking(TimeStamped):
-    """An N-way ordering of a prompt's completions, ties allowed; `groups` holds completion ids, best first.
-
-    It labels each of its pairs: a person's ranking comes with a Vote on each (`Vote.ranking`) unless they voted on the
-    pair directly, a judge's with a Verdict on each, shown in no order.
-    """
-
-    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="rankings")
-    rater = models.CharField(max_length=150, blank=True)
-    judge = models.ForeignKey(Judge, null=True, on_delete=models.PROTECT, related_name="rankings")
-    groups = models.JSONField()
-
-    class Meta:
-        app_label = "rankings"
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(rater="", judge__isnull=False) | (~Q(rater="") & Q(judge__isnull=True)),
-                name="ranking_by_a_person_or_a_judge",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"ranking of {self.prompt_id}"
-
-
 class Preference(models.Model):
-    """The effective label of a comparison: override > adjudication > human majority > judges."""
+    """The effective label of a comparison by a criterion: override > adjudication > human majority > edit > judges."""
 
-    comparison = models.OneToOneField(Comparison, on_delete=models.CASCADE, related_name="preference")
+    # preference_once begins with it
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="preferences", db_index=False)
+    criterion = models.CharField(max_length=LONGEST_NAME, blank=True)  # empty: the only, unnamed one
     outcome = models.CharField(max_length=12)  # an Outcome, or "inconsistent"
     p_first = models.FloatField(null=True)  # None where the outcome makes no pair
-    source = models.CharField(max_length=140)  # override | adjudication | human | judge:NAME
+    source = models.CharField(max_length=140)  # override | adjudication | human | edit | judge:NAME
     label_ids = models.JSONField(default=list)  # ["vote:12", "verdict:7", …]
     derived_at = models.DateTimeField()
 
     class Meta:
         app_label = "rankings"
+        constraints = [models.UniqueConstraint(fields=["comparison", "criterion"], name="preference_once")]
         indexes = [models.Index(fields=["source"], name="preference_by_source")]
 
     def __str__(self) -> str:

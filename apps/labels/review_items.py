@@ -17,7 +17,7 @@ from apps.core.chunks import chunks
 from apps.core.listeners import Listeners
 from apps.labels.derive import majority, standing_override, vote_of_each
 from apps.labels.effect import COUNTED, effect_of
-from apps.labels.models import Judge
+from apps.labels.models import Judge, Verdict
 from apps.labels.review_models import ASIDE, DECIDED, TODO, ReviewItem
 from apps.labels.selectors import (
     CHUNK,
@@ -71,8 +71,23 @@ def rows_computed(comparison_ids: Sequence[int]) -> Keyed:
     if not verdicts:
         return {}
     judges = Judge.objects.in_bulk({judge for said in verdicts.values() for judge in said})
+    made: Keyed = {}
+    for criterion in sorted({judge.criterion_name for judge in judges.values()}):
+        mine = {pk: judge for pk, judge in judges.items() if judge.criterion_name == criterion}
+        said = {key: {pk: by[pk] for pk in by if pk in mine} for key, by in verdicts.items()}
+        made |= _rows_of({key: by for key, by in said.items() if by}, mine, aside, criterion)
+    return made
+
+
+def _rows_of(
+    verdicts: dict[int, dict[int, list[Verdict]]],
+    judges: dict[int, Judge],
+    aside: dict[int, tuple[bool, bool]],
+    criterion: str,
+) -> Keyed:
+    """Compute the rows of judges who judge by one criterion."""
     judged = sorted(verdicts)
-    votes, overrides = vote_events(judged), override_events(judged)
+    votes, overrides = vote_events(judged, criterion), override_events(judged, criterion)
     made: Keyed = {}
     for key, by_judge in verdicts.items():
         labels = {judges[pk]: label for pk, said in by_judge.items() if (label := label_by(judges[pk], said))}
@@ -158,10 +173,11 @@ def counts_of(rows: Iterable[tuple[tuple[int, int], Row]]) -> Counts:
     return found
 
 
-def people_said(comparison_id: int, outcome: str) -> None:
+def people_said(comparison_id: int, outcome: str, criterion: str) -> None:
     """Note what most people say of a comparison on which nobody has decided: no count follows from it."""
     contested = When(Q(if_contested__isnull=False) & ~Q(outcome=outcome), then=F("if_contested"))
-    ReviewItem.objects.filter(comparison=comparison_id).update(contested=Case(contested, default=None))
+    rows = ReviewItem.objects.filter(comparison=comparison_id, judge__criterion_name=criterion)
+    rows.update(contested=Case(contested, default=None))
 
 
 def rows_differing(comparison_ids: Sequence[int]) -> list[tuple[int, int]]:

@@ -1,4 +1,8 @@
-"""Reading labels of comparisons, for pages, exports and training sets."""
+"""Reading labels of comparisons, for pages, exports and training sets.
+
+What people said is read by one criterion: the unnamed one, "", unless a reader names another, or None for all of them.
+What judges said is by the criterion of the judge.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,17 @@ from django.db.models.functions import Coalesce
 from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.labels.derive import derive, judge_label, majority, standing_override, vote_of_each
-from apps.labels.models import Exclusion, Judge, Override, Score, Verdict, Vote
+from apps.labels.models import Exclusion, Judge, Override, Preference, Score, Verdict, Vote
 from apps.labels.types import Events, JudgeLabel, Label, OverrideEvent, VoteEvent
 from apps.projects.models import Project
 from apps.samples.models import Comparison
-from prefloop.types import OrderPolicy, Outcome
+from prefloop.judging.verdicts import BOTH_ORDERS, orders_to_ask
+from prefloop.types import Order, OrderPolicy, Outcome
 
 Said = TypeVar("Said", bound=Model)
 CHUNK = 1_000  # comparisons a transaction, some 25 ms: SQLite has one writer, and people vote meanwhile
 _CHUNK = 500
-_VOTE = ("comparison_id", "id", "rater", "choice", "made_at", "supersedes_id", "adjudication", "excluded")
+_VOTE = ("comparison_id", "id", "rater", "choice", "made_at", "supersedes_id", "adjudication", "excluded", "by_edit")
 _OVERRIDE = (
     "comparison_id", "id", "rater", "judge__name", "kind", "choice", "made_at", "supersedes_id", "excluded",
 )  # fmt: skip
@@ -39,42 +44,68 @@ def counted(rows: QuerySet[Said]) -> QuerySet[Said]:
     return rows.filter(~is_excluded())
 
 
-def standing_votes() -> QuerySet[Vote]:
+def by_criterion(rows: QuerySet[Said], criterion: str | None, field: str = "criterion") -> QuerySet[Said]:
+    """Keep what was said by a criterion; None keeps everything. `field`: where the rows have its name."""
+    return rows if criterion is None else rows.filter(**{field: criterion})
+
+
+def preferences(criterion: str | None = "") -> QuerySet[Preference]:
+    """Return the effective labels by a criterion."""
+    return by_criterion(Preference.objects.all(), criterion)
+
+
+def unlabelled(criterion: str = "") -> Q:
+    """The filter for comparisons without an effective label by a criterion."""
+    return Q(~Exists(preferences(criterion).filter(comparison=OuterRef("pk"))))
+
+
+def standing_votes(criterion: str | None = "") -> QuerySet[Vote]:
     """Return the current blind votes: neither replaced nor withdrawn, those of excluded people among them."""
-    return Vote.objects.filter(superseded_by__isnull=True, adjudication=False).exclude(choice="withdrawn")
+    rows = Vote.objects.filter(superseded_by__isnull=True, adjudication=False).exclude(choice="withdrawn")
+    return by_criterion(rows, criterion)
 
 
-def counting_votes() -> QuerySet[Vote]:
+def counting_votes(criterion: str | None = "") -> QuerySet[Vote]:
     """Return the current blind votes that labels and reports are made of."""
-    return counted(standing_votes())
+    return counted(standing_votes(criterion))
 
 
-def standing_adjudications() -> QuerySet[Vote]:
-    """Return the current adjudications that count."""
-    given = Vote.objects.filter(superseded_by__isnull=True, adjudication=True)
+def standing_adjudications(criterion: str | None = "") -> QuerySet[Vote]:
+    """Return the current adjudications that count; what people said by editing is none."""
+    rows = Vote.objects.filter(superseded_by__isnull=True, adjudication=True, by_edit=False)
+    given = by_criterion(rows, criterion)
     return counted(given.exclude(choice="withdrawn"))
 
 
-def standing_decisions() -> QuerySet[Override]:
+def standing_decisions(criterion: str | None = "") -> QuerySet[Override]:
     """Return the current decisions that count: not replaced, withdrawn, or by an excluded person."""
-    return counted(Override.objects.filter(superseded_by__isnull=True).exclude(kind="withdrawn"))
+    rows = counted(Override.objects.filter(superseded_by__isnull=True).exclude(kind="withdrawn"))
+    return by_criterion(rows, criterion, "judge__criterion_name")
 
 
-def last_vote(comparison: Comparison, user: User) -> Vote | None:
+def last_vote(comparison: Comparison, user: User, criterion: str = "") -> Vote | None:
     """Give the end of this person's line of votes on a comparison, which may be a withdrawal."""
-    mine = Vote.objects.filter(comparison=comparison, user=user, adjudication=False)
+    mine = Vote.objects.filter(comparison=comparison, user=user, adjudication=False, criterion=criterion)
     return mine.filter(superseded_by__isnull=True).first()
 
 
-def last_adjudication(comparison: Comparison, user: User) -> Vote | None:
-    """Give the end of this person's line of adjudications on a comparison, which may be a withdrawal."""
-    mine = Vote.objects.filter(comparison=comparison, user=user, adjudication=True)
+def heads_of(user: User, comparison_ids: Sequence[int]) -> dict[int, Vote]:
+    """Give the end of this person's line of votes on each of these comparisons, which may be a withdrawal."""
+    mine = Vote.objects.filter(comparison__in=comparison_ids, user=user, adjudication=False, criterion="")
+    last = mine.filter(superseded_by__isnull=True).select_related("ranking")
+    return {vote.comparison_id: vote for vote in last}
+
+
+def last_adjudication(comparison: Comparison, user: User, criterion: str = "") -> Vote | None:
+    """Give the end of this person's line of adjudications on a comparison, which may be a withdrawal or an edit."""
+    mine = Vote.objects.filter(comparison=comparison, user=user, adjudication=True, criterion=criterion)
     return mine.filter(superseded_by__isnull=True).first()
 
 
-def last_decision(comparison: Comparison, user: User) -> Override | None:
+def last_decision(comparison: Comparison, user: User, criterion: str = "") -> Override | None:
     """Give the end of this person's line of decisions on a comparison, which may be a withdrawal."""
-    return Override.objects.filter(comparison=comparison, user=user, superseded_by__isnull=True).order_by("-id").first()
+    mine = Override.objects.filter(comparison=comparison, user=user, superseded_by__isnull=True)
+    return by_criterion(mine, criterion, "judge__criterion_name").order_by("-id").first()
 
 
 def last_standing(events: QuerySet[Said], n: int, *, said: str) -> list[Said]:
@@ -99,9 +130,9 @@ def last_standing(events: QuerySet[Said], n: int, *, said: str) -> list[Said]:
     return [there[pk] for pk in found[:n]]
 
 
-def decision_of(comparison: Comparison) -> Override | None:
+def decision_of(comparison: Comparison, criterion: str | None = "") -> Override | None:
     """The current decision: the last that was neither replaced nor withdrawn, by anybody."""
-    rows = standing_decisions().filter(comparison=comparison).select_related("judge")
+    rows = standing_decisions(criterion).filter(comparison=comparison).select_related("judge")
     return max(rows, key=lambda row: (row.at or row.created_at, row.pk), default=None)
 
 
@@ -130,17 +161,23 @@ def judge_names(project: Project) -> dict[int, str]:
     }
 
 
-def label_judge(project: Project) -> Judge | None:
+def label_judge(project: Project, criterion: str = "") -> Judge | None:
     """Return the label judge, whose verdicts count where no person has voted: the latest version of the project's
-    choice.
+    choice for the criterion.
 
-    If the project has not chosen one and has only one judge, it is that one.
+    If the project has not chosen one and only one judge judges by the criterion, it is that one.
     """
-    judges = Judge.objects.filter(project=project).order_by("name", "-version")
-    if project.label_judge:
-        return judges.filter(name=project.label_judge).first()
+    judges = Judge.objects.filter(project=project, criterion_name=criterion).order_by("name", "-version")
+    chosen = label_judge_name(project, criterion)
+    if chosen:
+        return judges.filter(name=chosen).first()
     names = {judge.name: judge for judge in reversed(judges.filter(retired_at__isnull=True))}
     return next(iter(names.values())) if len(names) == 1 else None
+
+
+def label_judge_name(project: Project, criterion: str = "") -> str:
+    """Name the judge that the project chose to label by a criterion; "" if it has chosen none."""
+    return str(project.known_criteria.get(criterion, "")) if criterion else project.label_judge
 
 
 def among(field: str, ids: Sequence[int]) -> Q:
@@ -155,6 +192,16 @@ def label_by(judge: Judge, verdicts: Sequence[Verdict]) -> JudgeLabel | None:
     return judge_label(judge=judge.name, policy=cast(OrderPolicy, judge.order_policy), verdicts=verdicts)
 
 
+def orders_for(judge: Judge, comparison_id: int, *, both: bool = False) -> tuple[Order, ...]:
+    """Return the orders in which this judge is asked about a comparison.
+
+    `both`: in both, whatever its policy, if the order can matter to it.
+    """
+    if both and len(judge.declared.order_policies(judge.mode)) > 1:
+        return BOTH_ORDERS
+    return orders_to_ask(cast(OrderPolicy, judge.order_policy), seed=0, comparison_id=str(comparison_id))
+
+
 def judge_labels(*, comparison_ids: Sequence[int], judge: Judge) -> dict[int, JudgeLabel]:
     """Return one judge's label of each of these comparisons that it has judged."""
     verdicts = defaultdict(list)
@@ -166,67 +213,74 @@ def judge_labels(*, comparison_ids: Sequence[int], judge: Judge) -> dict[int, Ju
     return {key: label for key, label in made.items() if label is not None}
 
 
-def vote_events(comparison_ids: Sequence[int]) -> dict[int, list[VoteEvent]]:
+def vote_events(comparison_ids: Sequence[int], criterion: str = "") -> dict[int, list[VoteEvent]]:
     """Read every vote on these comparisons, including replaced and withdrawn ones."""
     votes: dict[int, list[VoteEvent]] = defaultdict(list)
     for ids in chunks(comparison_ids, CHUNK):
-        said = Vote.objects.filter(among("comparison_id", ids)).order_by("id")
+        said = Vote.objects.filter(among("comparison_id", ids), criterion=criterion).order_by("id")
         rows = said.annotate(made_at=Coalesce("at", "created_at"), excluded=is_excluded()).values_list(*_VOTE)
-        for key, pk, rater, choice, at, supersedes, adjudication, excluded in rows:
-            votes[key].append(VoteEvent(pk, rater, choice, at, supersedes, adjudication, excluded))
+        for key, *event in rows:
+            votes[key].append(VoteEvent(*event))
     return votes
 
 
-def override_events(comparison_ids: Sequence[int]) -> dict[int, list[OverrideEvent]]:
+def override_events(comparison_ids: Sequence[int], criterion: str = "") -> dict[int, list[OverrideEvent]]:
     """Read every decision on these comparisons, replaced and withdrawn ones among them."""
     overrides: dict[int, list[OverrideEvent]] = defaultdict(list)
     for ids in chunks(comparison_ids, CHUNK):
-        said = Override.objects.filter(among("comparison_id", ids)).order_by("id")
+        said = Override.objects.filter(among("comparison_id", ids), judge__criterion_name=criterion).order_by("id")
         rows = said.annotate(made_at=Coalesce("at", "created_at"), excluded=is_excluded()).values_list(*_OVERRIDE)
         for key, *event in rows:
             overrides[key].append(OverrideEvent(*event))
     return overrides
 
 
-def majorities(comparison_ids: Sequence[int]) -> dict[int, Outcome]:
+def majorities(comparison_ids: Sequence[int], criterion: str = "") -> dict[int, Outcome]:
     """Give what most people said blind, where there is a majority."""
-    votes = vote_events(comparison_ids)
+    votes = vote_events(comparison_ids, criterion)
     found = {key: majority(vote_of_each(said).values()) for key, said in votes.items()}
     return {key: outcome for key, outcome in found.items() if outcome is not None}
 
 
-def decisions_among(comparison_ids: Sequence[int]) -> dict[int, OverrideEvent]:
+def decisions_among(comparison_ids: Sequence[int], criterion: str = "") -> dict[int, OverrideEvent]:
     """Give the decision that stands on each of these comparisons that has one."""
-    overrides = override_events(comparison_ids)
+    overrides = override_events(comparison_ids, criterion)
     found = {key: standing_override(events) for key, events in overrides.items()}
     return {key: event for key, event in found.items() if event is not None}
 
 
-def events_of(*, comparison_ids: Sequence[int], judge: Judge | None) -> dict[int, Events]:
-    """Read all labels of these comparisons: three queries per chunk, whatever their number."""
-    votes, overrides = vote_events(comparison_ids), override_events(comparison_ids)
+def events_of(*, comparison_ids: Sequence[int], judge: Judge | None, criterion: str = "") -> dict[int, Events]:
+    """Read all labels of these comparisons by the judge's criterion, without a judge by `criterion`: three queries per
+    chunk, whatever their number.
+    """
+    criterion = criterion if judge is None else judge.criterion_name
+    votes, overrides = vote_events(comparison_ids, criterion), override_events(comparison_ids, criterion)
     labels = judge_labels(comparison_ids=comparison_ids, judge=judge) if judge is not None else {}
     return {
         key: Events(tuple(votes.get(key, ())), tuple(overrides.get(key, ())), labels.get(key)) for key in comparison_ids
     }
 
 
-def labels_of(*, comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True) -> dict[int, Label]:
+def labels_of(
+    *, comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True, criterion: str = ""
+) -> dict[int, Label]:
     """Return the effective labels of these comparisons with this judge as the label judge, without writing anything.
 
-    Comparisons of equal answers have none.
+    They are by the judge's criterion, without a judge by `criterion`. Comparisons of equal answers have none.
     """
     same: set[int] = set()
     for ids in chunks(comparison_ids, CHUNK):
         rows = Comparison.objects.filter(among("id", ids), same_answers=True)
         same.update(rows.values_list("id", flat=True))
-    return labels_derived([key for key in comparison_ids if key not in same], judge, with_overrides)
+    return labels_derived([key for key in comparison_ids if key not in same], judge, with_overrides, criterion)
 
 
-def labels_derived(comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True) -> dict[int, Label]:
+def labels_derived(
+    comparison_ids: Sequence[int], judge: Judge | None, with_overrides: bool = True, criterion: str = ""
+) -> dict[int, Label]:
     """Return the effective labels of comparisons that are known to have unequal answers."""
     labels: dict[int, Label] = {}
-    for key, events in events_of(comparison_ids=comparison_ids, judge=judge).items():
+    for key, events in events_of(comparison_ids=comparison_ids, judge=judge, criterion=criterion).items():
         overrides = events.overrides if with_overrides else ()
         label = derive(votes=events.votes, overrides=overrides, judge=events.judge)
         if label is not None:
@@ -248,8 +302,10 @@ def labels_of_verdicts(verdicts: dict[int, dict[int, list[Verdict]]]) -> dict[in
 
 
 def labels_beside(judge: Judge, labels: Mapping[Judge, JudgeLabel]) -> dict[str, JudgeLabel]:
-    """Return what the other judges say, by name: the newest of the versions that labelled the comparison."""
-    newest = sorted(labels, key=lambda other: other.version)
+    """Return what the other judges of its criterion say, by name: the newest of the versions that labelled the
+    comparison.
+    """
+    newest = sorted((one for one in labels if one.criterion_name == judge.criterion_name), key=lambda one: one.version)
     return {other.name: labels[other] for other in newest if other.name != judge.name}
 
 

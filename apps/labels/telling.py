@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.events.telling import tell
-from apps.labels.models import Override, Vote
+from apps.labels.models import Override, Rating, Vote
 from apps.projects.models import Project
 
 
@@ -15,8 +15,26 @@ def told(kind: str, project: Project, vote: Vote) -> None:
         vote=vote.pk,
         comparison=vote.comparison_id,
         rater=vote.rater,
+        criterion=vote.criterion,
         choice=vote.choice,
         reason=vote.reason,
+        reasons=vote.reasons,
+    )
+
+
+def rating_told(kind: str, project: Project, rating: Rating) -> None:
+    """Tell of a rating, in its transaction."""
+    tell(
+        kind,
+        project,
+        rating=rating.pk,
+        answer=rating.completion_id,
+        prompt=rating.completion.prompt_id,
+        rater=rating.rater,
+        choice=rating.choice,
+        values=rating.values,
+        total=rating.total,
+        reason=rating.reason,
     )
 
 
@@ -31,6 +49,7 @@ def decision_told(kind: str, project: Project, override: Override) -> None:
         judge_outcome=override.judge_outcome,
         comparison=override.comparison_id,
         rater=override.rater,
+        criterion=override.judge.criterion_name,
         choice=override.choice,
         reason=override.reason,
     )

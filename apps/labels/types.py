@@ -7,7 +7,7 @@ from datetime import datetime
 
 from prefloop.types import Outcome, VerdictState
 
-BLIND = frozenset({"human", "adjudication"})  # sources of labels that people gave without seeing a judge's
+BLIND = frozenset({"human", "adjudication", "edit"})  # sources of labels that people gave without seeing a judge's
 PEOPLE = BLIND | {"override"}
 JUDGED, FLAGGED = "judge:", "flag:"  # how the source of a label begins that a judge gave: on a pair, on one answer
 RETRIED_STATES = ("error", "unparseable")  # of verdicts: what a judge may be asked again for
@@ -24,6 +24,7 @@ class VoteEvent:
     supersedes: int | None = None
     adjudication: bool = False  # given seeing the votes of the others, where they split
     excluded: bool = False  # by a person whose labels do not count (Exclusion)
+    by_edit: bool = False  # given by editing one answer into the other, beside adjudications
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 
 from apps.accounts.models import User
-from apps.jobs.models import Job
+from apps.jobs.models import Job, Turn
 from apps.jobs.services import job_enqueue
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_default, checkpoint_speeds
@@ -144,6 +144,7 @@ def speed_measure(*, checkpoint: Checkpoint) -> Job | None:
         return None
     return job_enqueue(
         kind="policies.speed",
+        turn=Turn.PERSON,
         queue="gpu",
         payload={"checkpoint": checkpoint.pk},
         project=checkpoint.project,
@@ -198,6 +199,7 @@ def checkpoint_import_start(*, project: Project, name: str, role: str, path: str
     with transaction.atomic():
         return job_enqueue(
             kind="policies.import",
+            turn=Turn.PERSON,
             queue="cpu",
             payload={"name": name, "role": role, "path": source.address},
             project=project,

@@ -56,3 +56,12 @@ def project_for(user: Person, slug: str, role: Role = Role.ANNOTATOR) -> Project
     if project is None or not has_role(user, project, role):
         raise Http404("no such project")
     return project
+
+
+def membership_to_end(user: Person, slug: str, pk: int) -> Membership:
+    """Fetch a membership that the person may end: owners anybody's, everybody their own; Http404 otherwise."""
+    rows = Membership.objects.filter(project=project_for(user, slug), pk=pk).select_related("project", "user")
+    found = rows.first()
+    if found is None or not (found.user_id == user.pk or has_role(user, found.project, Role.OWNER)):
+        raise Http404("no such member")
+    return found

@@ -5,17 +5,21 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.models import TimeStamped
+from prefloop.criteria import Criterion
+from prefloop.rubrics import Item, rubric_loaded, rubric_written
+from prefloop.tasks import PAIR, TASKS, USUAL_IN_SET, Task
 
 
 class Role(models.TextChoices):
     """Ordered: each role may do everything that the ones before it may."""
 
-    ANNOTATOR = "annotator", "Annotator"
-    LEAD = "lead", "Lead"
-    ENGINEER = "engineer", "Engineer"
-    OWNER = "owner", "Owner"
+    ANNOTATOR = "annotator", _("Annotator")
+    LEAD = "lead", _("Lead")
+    ENGINEER = "engineer", _("Engineer")
+    OWNER = "owner", _("Owner")
 
 
 class Project(TimeStamped):
@@ -26,12 +30,30 @@ class Project(TimeStamped):
     world = models.CharField(max_length=40, blank=True)  # "letters" where a known truth exists, else empty
     votes_per_comparison = models.PositiveSmallIntegerField(default=1)
     annotators_may_override = models.BooleanField(default=True)
+    annotators_may_edit = models.BooleanField(default=False)  # the answers of pairs that they have answered
     random_share = models.PositiveSmallIntegerField(default=20)  # per cent of the pairs that Annotate gives at random
+    gold_share = models.PositiveSmallIntegerField(
+        default=0
+    )  # per cent of the pairs, for people and judges, that is gold
+    # per cent of the practice pairs that must be right before an annotator gets real ones; None: nobody practises
+    practice_bound = models.PositiveSmallIntegerField(null=True)
+    # of the open batches, in their order: the lane of each and whom it is for, [] everybody (apps/rankings keeps it)
+    batch_lanes = models.JSONField(default=list)
+    pause = models.CharField(max_length=300, blank=True)  # why nobody is given pairs to annotate now; "": they are
+    label_budget = models.PositiveIntegerField(null=True)  # answers by people here, after which no pair is given
+    label_price = models.DecimalField(max_digits=10, decimal_places=4, null=True)  # of one answer
+    label_currency = models.CharField(max_length=3, default="USD")
     # how the judges' labels become one where no person has spoken (DESIGN 3)
     label_judge = models.CharField(max_length=120, blank=True)
+    # every named criterion that people, judges or imports have labelled by: the name of its label judge, "" if none is
+    # chosen (services.criteria_know keeps it)
+    known_criteria = models.JSONField(default=dict)
     # the agreement with people below which the label judge is reported (apps/judging/watch.py); None: it is not watched
     judge_bound = models.FloatField(null=True)
     judge_watched_at = models.DateTimeField(null=True)
+    criteria = models.JSONField(default=list)  # names of those that people are asked by (guideline_add keeps it)
+    # whether the guideline in force asks for ratings of single answers (guideline_add keeps it)
+    asks_ratings = models.BooleanField(default=False)
     listened = models.JSONField(default=list)  # events that a webhook hears of (apps/events/services.py keeps it)
 
     def __str__(self) -> str:
@@ -74,6 +96,12 @@ class Guideline(TimeStamped):
     version = models.PositiveIntegerField()
     text = models.TextField()
     asks_strength = models.BooleanField(default=False)  # whether people say how much better the better answer is
+    task = models.CharField(max_length=12, default=PAIR.name)  # what people are asked to do (prefloop/tasks.py)
+    set_size = models.PositiveSmallIntegerField(default=USUAL_IN_SET)  # how many answers a task of sets asks about
+    # what each pair is asked by, one after the other: name and question (prefloop/criteria.py); empty: one, unnamed
+    criteria = models.JSONField(default=list)
+    reasons = models.JSONField(default=list)  # short ones that an answer may be given with (prefloop/reasons.py)
+    rubric = models.JSONField(default=list)  # by which single answers are rated (prefloop/rubrics.py)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:
@@ -89,3 +117,23 @@ class Guideline(TimeStamped):
     def name(self) -> str:
         """What a vote stores: "v3"."""
         return f"v{self.version}"
+
+    @property
+    def declared(self) -> Task:
+        """The declaration of its task."""
+        return TASKS[self.task]
+
+    @property
+    def asked(self) -> tuple[Criterion, ...]:
+        """The named criteria that its readers are asked by."""
+        return tuple(Criterion(name, question) for name, question in self.criteria)
+
+    @property
+    def rubric_items(self) -> tuple[Item, ...]:
+        """The rubric by which its readers rate single answers."""
+        return rubric_loaded(self.rubric)
+
+    @property
+    def rubric_text(self) -> str:
+        """The rubric as it is written in the form, one item a line."""
+        return rubric_written(self.rubric_items)

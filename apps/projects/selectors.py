@@ -11,6 +11,9 @@ from django.db.models import Count, QuerySet
 from apps.projects.access import Person, projects_for
 from apps.projects.models import Guideline, Invitation, Membership, Project, Role
 from prefloop.demos import DEMOS, Demo
+from prefloop.rubrics import Item
+from prefloop.tasks import PAIR, Task
+from prefloop.types import PrefloopError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,54 @@ def guideline_name(project: Project) -> str:
     return guideline.name if guideline is not None else ""
 
 
-def guideline_asks_strength(project: Project, name: str) -> bool:
-    """Say whether the version of this name asks how much better the better answer is; "" is no version."""
-    asking = project.guidelines.filter(asks_strength=True)
-    return bool(name) and name in {guideline.name for guideline in asking.only("version")}
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What a version of the guidelines asks beside the answer: how much better, and short reasons to choose from."""
+
+    strength: bool = False
+    reasons: tuple[str, ...] = ()
+
+
+def guideline_asks(project: Project, name: str) -> Asks:
+    """Say what the version of this name asks beside the answer; "" is no version, and asks nothing more."""
+    rows = project.guidelines.only("version", "asks_strength", "reasons") if name else ()
+    return next((Asks(row.asks_strength, tuple(row.reasons)) for row in rows if row.name == name), Asks())
+
+
+def criteria_of(project: Project) -> list[str]:
+    """Name every named criterion that the project has labels by: first those that people are asked by now."""
+    return [*project.criteria, *sorted(set(project.known_criteria) - set(project.criteria))]
+
+
+class NoSuchCriterion(PrefloopError):
+    """The project has no criterion of this name."""
+
+
+def criterion_named(project: Project, name: str) -> str:
+    """Return a criterion of the project by its name; "" is the unnamed one. Raises NoSuchCriterion."""
+    names = criteria_of(project)
+    if name and name not in names:
+        known = f"it has {', '.join(names)}" if names else "it has no named ones"
+        raise NoSuchCriterion(f"project {project.slug} has no criterion {name!r}; {known}")
+    return name
+
+
+def questions_of(project: Project) -> dict[str, str]:
+    """What people are asked by each named criterion, or were: by the newest version of the guidelines that names it."""
+    rows = project.guidelines.order_by("version").only("version", "criteria")
+    return {one.name: one.question for guideline in rows for one in guideline.asked}
+
+
+def task_of(project: Project, name: str) -> Task:
+    """Return the task of the guideline's version of this name; without a version, pairs are compared."""
+    found = next((row for row in project.guidelines.only("version", "task") if row.name == name), None)
+    return PAIR if found is None else found.declared
+
+
+def rubric_of(project: Project, name: str) -> tuple[Item, ...]:
+    """Return the rubric of the guideline's version of this name; empty where it has none."""
+    found = next((row for row in project.guidelines.only("version", "rubric") if row.name == name), None)
+    return () if found is None else found.rubric_items
 
 
 def demos_to_make() -> list[Demo]:

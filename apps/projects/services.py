@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -20,11 +21,17 @@ from apps.core.listeners import Listeners
 from apps.core.services import audit
 from apps.projects.access import has_role
 from apps.projects.models import Guideline, Invitation, Membership, Project, Role
+from prefloop.criteria import Criterion, name_checked
+from prefloop.reasons import reasons_checked
+from prefloop.rubrics import Item, rubric_stored
+from prefloop.tasks import FEWEST_IN_SET, MOST_IN_SET, PAIR, TASKS, USUAL_IN_SET
 from prefloop.types import PrefloopError
 
 INVITATION_LIFETIME = timedelta(days=7)
 MAX_VOTES = 25
 SEATS_WANTED_CHANGED: Listeners[[Project]] = Listeners()
+TASK_CHANGED: Listeners[[Project, Guideline]] = Listeners()  # with the new version, where the task is or was no pairs
+MEMBERS_CHANGED: Listeners[[Project]] = Listeners()
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -91,9 +98,11 @@ def label_policy_set(
     annotators_may_override: bool,
     random_share: int | None = None,
     judge_bound: float | None = None,
+    annotators_may_edit: bool | None = None,
 ) -> None:
     """Set how many people vote on a comparison, whether annotators may override judges, which share of the pairs, in
-    per cent, is given at random (None: as it is), and the label judge's bound (None: it is not watched).
+    per cent, is given at random (None: as it is), the label judge's bound (None: it is not watched), and whether
+    annotators may edit answers (None: as it is).
     """
     share = project.random_share if random_share is None else random_share
     if not 1 <= votes_per_comparison <= MAX_VOTES:
@@ -105,8 +114,11 @@ def label_policy_set(
         project.votes_per_comparison = votes_per_comparison
         project.annotators_may_override = annotators_may_override
         project.random_share = share
+        if annotators_may_edit is not None:
+            project.annotators_may_edit = annotators_may_edit
         project.judge_bound, project.judge_watched_at = judge_bound, None  # looked at soon
         fields = ["votes_per_comparison", "annotators_may_override", "random_share", "judge_bound", "judge_watched_at"]
+        fields.append("annotators_may_edit")
         project.save(update_fields=fields)
         if changes_seats:
             SEATS_WANTED_CHANGED.tell(project)
@@ -118,10 +130,23 @@ def label_policy_set(
             data={
                 "votes_per_comparison": votes_per_comparison,
                 "annotators_may_override": annotators_may_override,
+                "annotators_may_edit": project.annotators_may_edit,
                 "random_share": share,
                 "judge_bound": judge_bound,
             },
         )
+
+
+def criteria_know(*, project: Project, label_judges: Mapping[str, str]) -> None:
+    """Note named criteria that people, judges or imports label by, each with its label judge; "" leaves it as it is."""
+    with transaction.atomic():
+        locked = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        known = dict(locked.known_criteria)
+        for name, judge in label_judges.items():
+            known[name_checked(name)] = judge or known.get(name, "")
+        if known != locked.known_criteria:
+            Project.objects.filter(pk=project.pk).update(known_criteria=known)
+        project.known_criteria = known
 
 
 def _lock_owners(project: Project) -> set[int]:
@@ -138,6 +163,7 @@ def member_add(*, project: Project, user: User, role: Role, actor: User | None) 
             member_change_role(membership=membership, role=role, actor=actor)
             return membership
         membership = Membership.objects.create(project=project, user=user, role=role)
+        MEMBERS_CHANGED.tell(project)
         audit(
             actor=actor,
             verb="member.add",
@@ -172,6 +198,7 @@ def member_remove(*, membership: Membership, actor: User | None) -> None:
             raise LastOwner
         username, project = membership.user.username, membership.project
         membership.delete()
+        MEMBERS_CHANGED.tell(project)
         # those that they made, themselves or for others, end with their place
         left = Invitation.objects.filter(project=project, created_by=membership.user_id, used_at__isnull=True)
         left.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
@@ -247,7 +274,9 @@ def invitation_accept(*, token: str, user: User, now: datetime) -> Membership:
         membership, is_new = Membership.objects.get_or_create(
             project=invitation.project, user=user, defaults={"role": invitation.role}
         )
-        if not is_new and order.index(Role(invitation.role)) > order.index(Role(membership.role)):
+        if is_new:
+            MEMBERS_CHANGED.tell(invitation.project)
+        elif order.index(Role(invitation.role)) > order.index(Role(membership.role)):
             membership.role = invitation.role
             membership.save(update_fields=["role"])
         audit(
@@ -268,24 +297,70 @@ def invitation_accept_new(*, token: str, username: str, password: str, now: date
         return invitation_accept(token=token, user=user, now=now)
 
 
-def guideline_add(*, project: Project, text: str, actor: User | None, asks_strength: bool = False) -> Guideline:
+def guideline_add(
+    *,
+    project: Project,
+    text: str,
+    actor: User | None,
+    asks_strength: bool = False,
+    task: str = PAIR.name,
+    set_size: int = USUAL_IN_SET,
+    criteria: Sequence[Criterion] = (),
+    reasons: Sequence[str] = (),
+    rubric: Sequence[Item] = (),
+) -> Guideline:
     """Write the next version; earlier ones stay, since votes name the version they were given under.
 
-    `asks_strength`: people also say how much better the better answer is. What the current version says already makes
-    no new one.
+    `asks_strength`: people also say how much better the better answer is. `task`: what they are asked to do; one of
+    sets asks about `set_size` answers at once. `criteria`: each pair is asked by each of these in turn. `reasons`:
+    short ones that people can choose with an answer. `rubric`: by what single answers are rated. What the current
+    version says already makes no new one.
     """
     if not text.strip():
         raise ProjectRefused("The guidelines are empty: write what annotators should look for.")
+    if task not in TASKS:
+        raise ProjectRefused(f"There is no task {task!r}; there are: {', '.join(TASKS)}.")
+    if not FEWEST_IN_SET <= set_size <= MOST_IN_SET:
+        raise ProjectRefused(f"The answers at once must be between {FEWEST_IN_SET} and {MOST_IN_SET}.")
+    if TASKS[task].of_answers and not rubric:
+        raise ProjectRefused("To rate answers, people need a rubric: write at least one item.")
+    if criteria and TASKS[task].of_answers:
+        raise ProjectRefused("Named criteria are asked of pairs: an answer is rated by the items of the rubric.")
+    if criteria and TASKS[task].of_sets:
+        raise ProjectRefused("Named criteria are asked of pairs: choose the task “Compare two answers”.")
+    said = {
+        "text": text,
+        "asks_strength": asks_strength,
+        "task": task,
+        "set_size": set_size,
+        "criteria": [[one.name, one.question] for one in criteria],
+        "reasons": list(reasons_checked(reasons)),
+        "rubric": rubric_stored(rubric),
+    }
     try:
         with transaction.atomic():
+            # what people are asked is written with the version that asks it: another save comes before, or after
+            there = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            project.criteria, project.asks_ratings = there.criteria, there.asks_ratings
             current = project.guidelines.order_by("-version").first()
-            if current is not None and (current.text, current.asks_strength) == (text, asks_strength):
+            if current is not None and all(getattr(current, name) == value for name, value in said.items()):
                 return current
             last = project.guidelines.aggregate(last=Max("version"))["last"] or 0
-            guideline = Guideline.objects.create(
-                project=project, version=last + 1, text=text, asks_strength=asks_strength, created_by=actor
-            )
+            guideline = Guideline.objects.create(project=project, version=last + 1, created_by=actor, **said)
             audit(actor=actor, verb="guideline.add", target=f"guideline:v{guideline.version}", project=project)
+            names = [one.name for one in criteria]
+            asks_otherwise = names != project.criteria
+            if asks_otherwise:
+                criteria_know(project=project, label_judges=dict.fromkeys(names, ""))
+                project.criteria = names
+                project.save(update_fields=["criteria"])
+            if project.asks_ratings != guideline.declared.of_answers:
+                project.asks_ratings = guideline.declared.of_answers
+                project.save(update_fields=["asks_ratings"])
+            if not guideline.declared.of_pairs or (current is not None and not current.declared.of_pairs):
+                TASK_CHANGED.tell(project, guideline)
+            elif asks_otherwise:
+                SEATS_WANTED_CHANGED.tell(project)
     except IntegrityError:
         raise ProjectRefused("Somebody else has just saved a new version. Read it, then save yours again.") from None
     return guideline

@@ -28,6 +28,9 @@ from apps.projects.forms import (
     RoleForm,
 )
 from apps.projects.models import Invitation, Membership, Project, Role
+from prefloop.criteria import PRESETS, Criterion, criteria_written
+from prefloop.reasons import PRESETS as REASONS
+from prefloop.reasons import reasons_written
 from prefloop.types import PrefloopError
 
 SETTINGS_TABS = ("general", "labels", "guidelines", "members")
@@ -77,22 +80,13 @@ def _settings_page(request: HttpRequest, project: Project, *, status: int = 200,
         "role": role,
         "is_lead": is_lead,
         "is_owner": is_owner,
-        "general_form": ProjectForm(
-            initial={"name": project.name, "criterion": project.criterion, "description": project.description}
-        ),
-        "label_form": LabelPolicyForm(
-            initial={
-                "votes_per_comparison": project.votes_per_comparison,
-                "annotators_may_override": project.annotators_may_override,
-                "random_share": project.random_share,
-                "judge_bound": None if project.judge_bound is None else round(100 * project.judge_bound, 2),
-            }
-        ),
+        "general_form": ProjectForm(initial=ProjectForm.initial_of(project)),
+        "label_form": LabelPolicyForm(initial=LabelPolicyForm.initial_of(project)),
         "guideline": current,
         "guideline_versions": project.guidelines.select_related("created_by").order_by("-version"),
-        "guideline_form": GuidelineForm(
-            initial={"text": current.text, "asks_strength": current.asks_strength} if current else {}
-        ),
+        "guideline_form": GuidelineForm(initial=GuidelineForm.initial_of(current)),
+        "presets": PRESETS,
+        "reasons_presets": REASONS,
         "members": selectors.members_of(project) if is_lead else [],
         "roles": Role.choices,
         "invitations": selectors.open_invitations(project, timezone.now()) if is_owner else [],
@@ -141,6 +135,15 @@ def labels_save(request: HttpRequest, slug: str) -> HttpResponse:
 @require_POST
 def guideline_save(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for(person(request), slug, Role.LEAD)
+    preset = PRESETS.get(request.POST.get("preset", ""))
+    if preset is not None:
+        written = criteria_written([Criterion(one.name, _(one.question)) for one in preset])
+        form = GuidelineForm(initial=request.POST.dict() | {"criteria": written})
+        return _settings_page(request, project, tab="guidelines", guideline_form=form)
+    usual = REASONS.get(request.POST.get("reasons_preset", ""))
+    if usual is not None:
+        form = GuidelineForm(initial=request.POST.dict() | {"reasons": reasons_written([_(one) for one in usual])})
+        return _settings_page(request, project, tab="guidelines", guideline_form=form)
     form = GuidelineForm(request.POST)
     if not form.is_valid():
         return _settings_page(request, project, tab="guidelines", guideline_form=form, status=400)
@@ -188,10 +191,8 @@ def member_role(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def member_remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Owners remove members; anybody may leave."""
     user = person(request)
-    project = access.project_for(user, slug)
-    membership = _membership(project, pk)
-    if membership.user_id != user.pk and not access.has_role(user, project, Role.OWNER):
-        raise Http404("no such member")
+    membership = access.membership_to_end(user, slug, pk)
+    project = membership.project
     try:
         services.member_remove(membership=membership, actor=user)
     except PrefloopError as error:

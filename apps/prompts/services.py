@@ -72,25 +72,35 @@ def prompts_paste(*, project: Project, set_name: str, split: str, text: str) -> 
     Raises BadPrompts, naming the line, for a line that is too long, that occurs twice, or whose prompt the project uses
     in the other split: prompts for measuring must not be trained on.
     """
+    return prompts_new(project=project, set_name=set_name, split=split, texts=text.splitlines(), word="line")
+
+
+def prompts_new(*, project: Project, set_name: str, split: str, texts: Sequence[str], word: str = "prompt") -> Pasted:
+    """Add these prompts to a set, all or none; blank ones are skipped. `word`: what an error calls one of them.
+
+    Raises BadPrompts as `prompts_paste` does.
+    """
     set_name = " ".join(set_name.split())
     if not set_name:
         raise BadPrompts("the prompt set needs a name")
     if split not in ("train", "eval"):
         raise BadPrompts(f"a prompt is for train or eval, not for {split!r}")
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(texts, start=1):
         prompt = line.strip()
         if not prompt:
             continue
         if len(prompt) > MAX_PROMPT_CHARS:
-            raise BadPrompts(f"line {number} has {len(prompt):,} characters; {MAX_PROMPT_CHARS:,} is the most")
+            raise BadPrompts(f"{word} {number} has {len(prompt):,} characters; {MAX_PROMPT_CHARS:,} is the most")
         if prompt in lines:
-            raise BadPrompts(f"line {number} says the same as line {lines[prompt]}")
+            raise BadPrompts(f"{word} {number} says the same as {word} {lines[prompt]}")
         lines[prompt] = number
     if not lines:
-        raise BadPrompts("there is no line with a prompt in it")
+        raise BadPrompts(f"there is no {word} with a prompt in it" if word == "line" else "there is no prompt in it")
     if len(lines) > MAX_LINES:
-        raise BadPrompts(f"{len(lines):,} lines are too many at once: {MAX_LINES:,} is the most; import a file instead")
+        raise BadPrompts(
+            f"{len(lines):,} {word}s are too many at once: {MAX_LINES:,} is the most; import a file instead"
+        )
     with transaction.atomic():
         for part in chunks(list(lines), 500):
             for known, known_split, known_set in Prompt.objects.filter(project=project, text__in=part).values_list(
@@ -99,7 +109,7 @@ def prompts_paste(*, project: Project, set_name: str, split: str, text: str) -> 
                 if known_split != split:
                     use = "an evaluation" if known_split == "eval" else "a training"
                     raise BadPrompts(
-                        f"line {lines[known]} is {use} prompt of the set {known_set!r} already: "
+                        f"{word} {lines[known]} is {use} prompt of the set {known_set!r} already: "
                         "prompts for measuring must not be trained on"
                     )
         before = Prompt.objects.filter(project=project, prompt_set__name=set_name).count()

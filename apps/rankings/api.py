@@ -13,9 +13,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import Scope
-from apps.projects.selectors import guideline_asks_strength
+from apps.projects.selectors import Asks, guideline_asks
 from apps.rankings import access, selectors, services
 from apps.rankings.models import Assignment
+from apps.rankings.said_api import SaidSerializer
+from prefloop.reasons import LONGEST as LONGEST_REASON
+from prefloop.reasons import MOST as MOST_REASONS
+from prefloop.tasks import PAIR
 from prefloop.types import STRENGTHS
 
 
@@ -27,26 +31,42 @@ class LeasedSerializer(serializers.Serializer[Any]):
     assignment = serializers.IntegerField()
     comparison = serializers.IntegerField()
     prompt = serializers.CharField()
-    left = TextSerializer()
-    right = TextSerializer()
+    task = serializers.CharField(help_text="pair, or of a set of answers: ranking or best_worst.")
+    left = TextSerializer(allow_null=True, help_text="Of a pair; null for a set.")
+    right = TextSerializer(allow_null=True, help_text="Of a pair; null for a set.")
+    answers = TextSerializer(many=True, help_text="Of a set, in the order shown; empty for a pair.")
     guideline = serializers.CharField(
         allow_blank=True, help_text="The version of the guideline that applies to this comparison."
     )
+    criterion = serializers.CharField(
+        allow_blank=True, help_text="The named criterion that the vote is by; empty where the project asks by none."
+    )
+    question = serializers.CharField(allow_blank=True, help_text="What is asked by that criterion.")
     asks_strength = serializers.BooleanField(help_text="Whether that version asks how much better an answer is.")
+    reasons = serializers.ListField(
+        child=serializers.CharField(), help_text="Short ones of that version, which a vote on a pair may name."
+    )
     lease_until = serializers.DateTimeField()
 
 
-def leased(assignment: Assignment, *, asks_strength: bool) -> dict[str, Any]:
+def leased(assignment: Assignment, asks: Asks) -> dict[str, Any]:
     """What a program gets of a comparison that is leased to its user."""
-    pair = selectors.pair_of(assignment)
-    return {
+    (pair,) = selectors.items_of([assignment])
+    said: dict[str, Any]
+    if isinstance(pair, selectors.ShownSet):
+        task = services.task_now(assignment).name
+        said = {"task": task, "left": None, "right": None, "answers": [{"text": one.text} for one in pair.answers]}
+        said |= {"criterion": "", "question": ""}
+    else:
+        said = {"task": PAIR.name, "left": {"text": pair.left}, "right": {"text": pair.right}, "answers": []}
+        said |= {"criterion": pair.criterion, "question": pair.question}
+    return said | {
         "assignment": pair.assignment,
         "comparison": pair.comparison,
         "prompt": pair.prompt,
-        "left": {"text": pair.left},
-        "right": {"text": pair.right},
         "guideline": assignment.guideline,
-        "asks_strength": asks_strength,
+        "asks_strength": asks.strength,
+        "reasons": asks.reasons,
         "lease_until": pair.lease_until,
     }
 
@@ -65,8 +85,25 @@ class NextComparison(APIView):
         assignment = services.assignment_next(project=project, user=user, now=timezone.now(), rng=SystemRandom())
         if assignment is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        asks = guideline_asks_strength(project, assignment.guideline)
-        return Response(LeasedSerializer(leased(assignment, asks_strength=asks)).data)
+        asks = guideline_asks(project, assignment.guideline)
+        return Response(LeasedSerializer(leased(assignment, asks)).data)
+
+
+class VoteUndo(APIView):
+    """Undo one's own answer to an assignment, of the last ten: the pair is leased again, with the same sides."""
+
+    scope = Scope.ANNOTATE
+
+    @extend_schema(
+        request=None,
+        responses={200: LeasedSerializer, 400: OpenApiResponse(description="It can't be undone any more.")},
+    )
+    def delete(self, request: Request, assignment: int) -> Response:
+        user = access.person(request.user)
+        given = access.assignment_for_write(user, assignment)
+        back = services.vote_undo(project=given.project, user=user, assignment=given, now=timezone.now())
+        asks = guideline_asks(given.project, back.guideline)
+        return Response(LeasedSerializer(leased(back, asks)).data)
 
 
 class VoteCreate(APIView):
@@ -74,12 +111,9 @@ class VoteCreate(APIView):
 
     scope = Scope.ANNOTATE
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(SaidSerializer):
         assignment = serializers.IntegerField(min_value=1)
         choice = serializers.ChoiceField(choices=services.CHOICES)
-        reason = serializers.CharField(
-            required=False, allow_blank=True, default="", max_length=services.MAX_REASON, trim_whitespace=True
-        )
         strength = serializers.ChoiceField(
             choices=STRENGTHS,
             required=False,
@@ -87,17 +121,12 @@ class VoteCreate(APIView):
             default="",
             help_text="How much better the chosen answer is, where the guideline asks.",
         )
-        seconds = serializers.FloatField(required=False, allow_null=True, default=None, min_value=0, max_value=86400)
-        guideline = serializers.CharField(
+        reasons = serializers.ListField(
+            child=serializers.CharField(max_length=LONGEST_REASON),
             required=False,
-            allow_blank=True,
-            allow_null=True,
-            default=None,
-            max_length=40,
-            help_text="The version that the person saw; if left out, the one that came with the comparison.",
-        )
-        next = serializers.BooleanField(
-            required=False, default=False, help_text="Lease the next comparison too, and return it with the vote."
+            default=list,
+            max_length=MOST_REASONS,
+            help_text="Short ones, of those that came with the comparison.",
         )
 
     class OutputSerializer(serializers.Serializer[Any]):
@@ -105,6 +134,7 @@ class VoteCreate(APIView):
         assignment = serializers.IntegerField()
         choice = serializers.ChoiceField(choices=services.CHOICES)
         guideline = serializers.CharField(allow_blank=True)
+        criterion = serializers.CharField(allow_blank=True)
         next = LeasedSerializer(allow_null=True, help_text="The next comparison; null if none is left or asked for.")
 
     @extend_schema(
@@ -113,8 +143,7 @@ class VoteCreate(APIView):
             201: OutputSerializer,
             200: OpenApiResponse(OutputSerializer, description="The same vote was already stored."),
             409: OpenApiResponse(
-                description="The lease ran out and somebody else has the comparison, or another vote was "
-                "already stored."
+                description="The user was shown a label of the comparison meanwhile, or another vote is stored."
             ),
         },
     )
@@ -123,7 +152,7 @@ class VoteCreate(APIView):
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         assignment = access.assignment_for_write(access.person(request.user), values["assignment"])
-        said = {name: values[name] for name in ("choice", "strength", "reason", "seconds", "guideline")}
+        said = {name: values[name] for name in ("choice", "strength", "reason", "reasons", "seconds", "guideline")}
         said |= {"assignment": assignment, "now": timezone.now()}
         taken = None
         if values["next"]:
@@ -135,7 +164,8 @@ class VoteCreate(APIView):
             "assignment": assignment.pk,
             "choice": values["choice"],
             "guideline": voted.vote.guideline,
-            "next": None if taken is None else leased(taken.assignment, asks_strength=assignment.strength_now),
+            "criterion": voted.vote.criterion,
+            "next": None if taken is None else leased(taken.assignment, assignment.asks_now),
         }
         code = status.HTTP_201_CREATED if voted.created else status.HTTP_200_OK
         return Response(self.OutputSerializer(body).data, status=code)

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import Scope
+from apps.core.api import BodySerializer
 from apps.rankings import access, selectors, services
 from prefloop.records import FLAG_REASONS
 
@@ -21,7 +22,7 @@ class FlagCreate(APIView):
 
     scope = Scope.ANNOTATE
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         assignment = serializers.IntegerField(min_value=1)
         reason = serializers.ChoiceField(choices=list(FLAG_REASONS.items()))
         note = serializers.CharField(required=False, allow_blank=True, default="", max_length=services.MAX_REASON)
@@ -46,6 +47,21 @@ class FlagCreate(APIView):
         return Response(self.OutputSerializer({"flag": made.flag.pk}).data, status=code)
 
 
+class FlagWithdraw(APIView):
+    """Take back one's own flags on the pair of an assignment. Leads see them in the pair's history."""
+
+    scope = Scope.ANNOTATE
+
+    class OutputSerializer(serializers.Serializer[Any]):
+        withdrawn = serializers.IntegerField(help_text="How many flags were taken back; 0 the second time.")
+
+    @extend_schema(request=None, responses={200: OutputSerializer})
+    def delete(self, request: Request, assignment: int) -> Response:
+        given = access.assignment_for_write(access.person(request.user), assignment)
+        n = services.flag_withdraw(assignment=given, now=timezone.now())
+        return Response(self.OutputSerializer({"withdrawn": n}).data)
+
+
 class FlagSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(source="pk")
     comparison = serializers.IntegerField(source="comparison_id")
@@ -60,13 +76,13 @@ class FlagSerializer(serializers.Serializer[Any]):
 class Flags(APIView):
     """The flags that wait for a lead, oldest first, or with `resolved` those that are resolved, latest first."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class QuerySerializer(serializers.Serializer[Any]):
         resolved = serializers.BooleanField(required=False, default=False)
 
     @extend_schema(parameters=[OpenApiParameter("resolved", bool)], responses={200: FlagSerializer(many=True)})
     def get(self, request: Request, slug: str) -> Response:
         project = access.project_for_adjudication(request.user, slug)
-        given = self.InputSerializer(data=request.query_params)
+        given = self.QuerySerializer(data=request.query_params)
         given.is_valid(raise_exception=True)
         rows = selectors.flags_of(project, resolved=cast(dict[str, Any], given.validated_data)["resolved"])
         return Response(FlagSerializer(rows, many=True).data)
@@ -75,7 +91,7 @@ class Flags(APIView):
 class Resolve(APIView):
     """Resolve a flag, or open it again with `"resolved": false`."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         resolved = serializers.BooleanField()
 
     @extend_schema(request=InputSerializer, responses={200: FlagSerializer})

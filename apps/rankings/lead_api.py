@@ -11,8 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.core.api import BodySerializer
 from apps.rankings import access, selectors, services
 from apps.samples import exposure
+from prefloop.criteria import LONGEST_NAME
 from prefloop.types import OUTCOMES, STRENGTHS
 
 
@@ -21,7 +23,7 @@ class SplitPairs(APIView):
     which somebody has.
     """
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class QuerySerializer(serializers.Serializer[Any]):
         decided = serializers.BooleanField(required=False, default=False)
 
     class OutputSerializer(serializers.Serializer[Any]):
@@ -30,13 +32,14 @@ class SplitPairs(APIView):
         n_largest = serializers.IntegerField(help_text="Votes for the most frequent outcome.")
         n_cant_judge = serializers.IntegerField(help_text="Votes that say “can’t judge”; they are among `n_votes`.")
         has_majority = serializers.BooleanField()
+        criterion = serializers.CharField(allow_blank=True, help_text="The named one by which they voted.")
         choice = serializers.CharField(source="adjudication.choice", default="", allow_blank=True)
         decided_by = serializers.CharField(source="adjudication.rater", default="", allow_blank=True)
 
     @extend_schema(parameters=[OpenApiParameter("decided", bool)], responses={200: OutputSerializer(many=True)})
     def get(self, request: Request, slug: str) -> Response:
         project = access.project_for_adjudication(request.user, slug)
-        given = self.InputSerializer(data=request.query_params)
+        given = self.QuerySerializer(data=request.query_params)
         given.is_valid(raise_exception=True)
         pairs = selectors.split_pairs(project, decided=cast(dict[str, Any], given.validated_data)["decided"])
         shown = [pair.comparison_id for pair in pairs if pair.adjudication is not None]
@@ -47,13 +50,15 @@ class SplitPairs(APIView):
 class Adjudicate(APIView):
     """Decide a pair on which people split; DELETE withdraws one's own decision."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         choice = serializers.ChoiceField(choices=OUTCOMES)
         reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=services.MAX_REASON)
+        criterion = serializers.CharField(required=False, allow_blank=True, default="", max_length=LONGEST_NAME)
 
     class OutputSerializer(serializers.Serializer[Any]):
         vote = serializers.IntegerField(source="pk")
         comparison = serializers.IntegerField(source="comparison_id")
+        criterion = serializers.CharField(allow_blank=True)
         choice = serializers.CharField()
         reason = serializers.CharField(allow_blank=True)
 
@@ -68,10 +73,15 @@ class Adjudicate(APIView):
         )
         return Response(self.OutputSerializer(made).data)
 
-    @extend_schema(request=None, responses={204: None, 409: OpenApiResponse(description="There is none of yours.")})
+    @extend_schema(
+        parameters=[OpenApiParameter("criterion", str)],
+        request=None,
+        responses={204: None, 409: OpenApiResponse(description="There is none of yours.")},
+    )
     def delete(self, request: Request, slug: str, comparison_id: int) -> Response:
         comparison = access.comparison_for_adjudication(request.user, slug, comparison_id)
-        services.adjudication_withdraw(comparison=comparison, user=access.person(request.user), now=timezone.now())
+        user, criterion = access.person(request.user), request.query_params.get("criterion", "")
+        services.adjudication_withdraw(comparison=comparison, user=user, now=timezone.now(), criterion=criterion)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -83,9 +93,11 @@ class History(APIView):
         kind = serializers.ChoiceField(choices=selectors.EVENTS)
         id = serializers.IntegerField(source="row.pk")
         who = serializers.CharField(source="name")
+        criterion = serializers.CharField(allow_blank=True, help_text="The named one by which it was said.")
         said = serializers.CharField(allow_blank=True, help_text="The outcome, or the state where there is none.")
         strength = serializers.ChoiceField(choices=STRENGTHS, allow_blank=True)
         reason = serializers.CharField(source="why", allow_blank=True)
+        reasons = serializers.ListField(child=serializers.CharField(), help_text="Short ones that a voter chose.")
         counts = serializers.BooleanField()
 
     @extend_schema(responses={200: OutputSerializer(many=True)})
@@ -98,7 +110,7 @@ class History(APIView):
 class AgreeMany(APIView):
     """Agree with a judge's labels of several comparisons in one step; DELETE takes back one's last step."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         judge = serializers.CharField(max_length=120)
         comparisons = serializers.ListField(
             child=serializers.IntegerField(min_value=1), allow_empty=False, max_length=services.MOST_TOGETHER

@@ -9,17 +9,35 @@ from django.db.models import Q
 from apps.accounts.models import User
 from apps.core.models import TimeStamped
 from apps.projects.models import Project
+from apps.projects.selectors import Asks
+from apps.rankings.batch_models import Batch as Batch
+from apps.rankings.batch_models import BatchItem as BatchItem
+from apps.rankings.practice_models import PracticeAnswer as PracticeAnswer
 from apps.samples.models import Comparison
+from prefloop.criteria import LONGEST_NAME
 
 FREE, OPEN, DONE, EXPIRED = "free", "open", "done", "expired"
 # The lanes of the queue. `CHANCE` has the random share of a project's pairs, the others go by what judges said:
-# they disagree, with each other or with themselves; they are unsure; nobody was asked; they are sure.
-MEASURING, ORDINARY, CHANCE, DISPUTED, CLOSE, SURE = range(6)
+# they disagree, with each other or with themselves; they are unsure; nobody was asked; they are sure. `GOLD` has pairs
+# with a known answer that are mixed in for everybody (apps/rankings/gold.py).
+MEASURING, ORDINARY, CHANCE, DISPUTED, CLOSE, SURE, GOLD = range(7)
 BY_WORTH = (DISPUTED, CLOSE, ORDINARY, SURE)
 
 
+def batch_lanes(project: Project, user_id: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The lanes of open batches that come first for a person, and those of others', which come last for them."""
+    ahead: list[int] = []
+    behind: list[int] = []
+    for lane, people in project.batch_lanes:
+        (ahead if not people or user_id in people else behind).append(int(lane))
+    return tuple(ahead), tuple(behind)
+
+
 def lanes(*, by_chance: bool) -> tuple[int, ...]:
-    """The order in which seats are given, within a lane by id: in the random share of all draws by chance first."""
+    """The order in which seats are given, within a lane by id: in the random share of all draws by chance first.
+
+    Batches come before and after these (`batch_lanes`).
+    """
     return (MEASURING, CHANCE, *BY_WORTH) if by_chance else (MEASURING, *BY_WORTH, CHANCE)
 
 
@@ -38,8 +56,11 @@ class Assignment(TimeStamped):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="assignments", db_index=False
     )
+    criterion = models.CharField(max_length=LONGEST_NAME, blank=True)  # by which it is asked; empty: the unnamed one
     priority = models.PositiveSmallIntegerField(default=ORDINARY)  # its lane
     order = models.CharField(max_length=2, blank=True)  # "01": the canonical first is shown left
+    # of a seat that is one of a set (apps/rankings/services/sets.py): its answers' ids in the order shown to the holder
+    shown = models.JSONField(null=True)
     lease_until = models.DateTimeField(null=True)
     guideline = models.CharField(  # the version that went with the pair when it was last given
         max_length=40, blank=True
@@ -48,13 +69,19 @@ class Assignment(TimeStamped):
 
     # read with it, where a vote follows (apps/rankings/access.py)
     place: Place | None = None
+    n_open_now: int | None = None  # of the project's place: `n_open`, and `n_gold` below
+    n_gold_now: int = 0
+    n_held_now: int = 0  # seats that the holder has, this one among them
     guideline_now: str | None = None
-    strength_now: bool = False  # whether that guideline asks how much better
+    asks_now: Asks = Asks()  # what that guideline asks beside the answer
+    task_now: str | None = None  # its task
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["comparison", "user"], condition=Q(state="open"), name="assignment_open_once_per_person"
+                fields=["comparison", "user", "criterion"],
+                condition=Q(state="open"),
+                name="assignment_open_once_per_person",
             ),
             models.CheckConstraint(
                 condition=Q(state=FREE, user__isnull=True)
@@ -99,6 +126,13 @@ class Place(models.Model):
     n_open = models.IntegerField(default=0)  # of the project: comparisons with a free seat
     n_blocked = models.IntegerField(default=0)  # of them, those that this person answered, holds, or saw a label of
     n_done = models.IntegerField(default=0)  # comparisons that this person has answered, with skips
+    # of the project: gold pairs that are mixed in for everybody; of a person: those of them that they have met
+    n_gold = models.IntegerField(default=0)
+    # answers other than skips, of this person or of all who have an account: what a budget is about
+    n_labels = models.IntegerField(default=0)
+    is_qualified = models.BooleanField(default=False)  # for real pairs, where people practise first
+    attempt = models.PositiveSmallIntegerField(default=1)  # at practice
+    pause = models.CharField(max_length=300, blank=True)  # why this person is given no pairs now; "": they are
     rater = models.CharField(max_length=150, blank=True)  # the name under which their last vote is stored
     recent = models.JSONField(default=list)  # their last votes, latest first: seconds, and when
 

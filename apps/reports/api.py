@@ -14,10 +14,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.views import person
+from apps.core.api import BodySerializer
 from apps.labels.exclusions import MAX_REASON, exclusion_create, exclusion_effect, exclusion_lift
+from apps.projects.selectors import criterion_named
 from apps.reports import access, services
 from apps.reports.people import crew_of
 from apps.reports.selectors import ALL
+from prefloop.criteria import LONGEST_NAME
 
 _MAX_SEED = 2**32 - 1
 
@@ -25,11 +28,12 @@ _MAX_SEED = 2**32 - 1
 class AgreementReport(APIView):
     """How far judges agree with people, people with each other, and a judge with itself."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class QuerySerializer(serializers.Serializer[Any]):
         seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=_MAX_SEED)
         votes = serializers.ChoiceField(
             [services.ALL_VOTES, services.UNCHOSEN], required=False, default=services.ALL_VOTES
         )
+        criterion = serializers.CharField(required=False, allow_blank=True, default="", max_length=LONGEST_NAME)
 
     @extend_schema(
         parameters=[
@@ -39,39 +43,45 @@ class AgreementReport(APIView):
                 enum=[services.ALL_VOTES, services.UNCHOSEN],
                 description="random leaves out votes on pairs that were chosen by what judges said of them",
             ),
+            OpenApiParameter("criterion", str, description="a named criterion; left out: the unnamed one"),
         ],
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request, slug: str) -> Response:
         project = access.project_for_reports(request.user, slug)
-        given = self.InputSerializer(data=request.query_params)
+        given = self.QuerySerializer(data=request.query_params)
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         unchosen = values["votes"] == services.UNCHOSEN
-        return Response(services.agreement_report(project=project, seed=values["seed"], unchosen=unchosen))
+        criterion = criterion_named(project, values["criterion"])
+        report = services.agreement_report(project=project, seed=values["seed"], criterion=criterion, unchosen=unchosen)
+        return Response(report)
 
 
 class LeaderboardReport(APIView):
-    """Models by strength, win rate and Elo."""
+    """Models by strength, win rate and Elo, of the labels by one criterion."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class QuerySerializer(serializers.Serializer[Any]):
         seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=_MAX_SEED)
         # a field of this name hides an attribute that only nested serializers use
         source = serializers.CharField(required=False, default=ALL, max_length=200, trim_whitespace=False)  # type: ignore[assignment]
+        criterion = serializers.CharField(required=False, allow_blank=True, default="", max_length=LONGEST_NAME)
 
     @extend_schema(
         parameters=[
             OpenApiParameter("seed", int),
             OpenApiParameter("source", str, description="all, human or a judge"),
+            OpenApiParameter("criterion", str, description="a named criterion; left out: the unnamed one"),
         ],
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request, slug: str) -> Response:
         project = access.project_for_reports(request.user, slug)
-        given = self.InputSerializer(data=request.query_params)
+        given = self.QuerySerializer(data=request.query_params)
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
-        return Response(services.leaderboard_report(project=project, source=values["source"], seed=values["seed"]))
+        values["criterion"] = criterion_named(project, values["criterion"])
+        return Response(services.leaderboard_report(project=project, **values))
 
 
 class PeopleReport(APIView):
@@ -86,7 +96,7 @@ class PeopleReport(APIView):
 class ExclusionCreate(APIView):
     """Leave a person's labels out. With `dry_run` nothing is done, and the answer says what would change."""
 
-    class InputSerializer(serializers.Serializer[Any]):
+    class InputSerializer(BodySerializer):
         rater = serializers.CharField(max_length=150, help_text="As votes name the person.")
         since = serializers.DateTimeField(
             required=False, allow_null=True, default=None, help_text="Labels given then or later; null: all of them."

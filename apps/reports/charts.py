@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from apps.core.axis import Guide
 from apps.core.line_charts import Point, Series, lines
@@ -74,7 +75,8 @@ def ladder(report: dict[str, Any], base: Baselines) -> Sizes:
         title=_("Agreement ladder"),
         domain=(max(0.0, low), 1.0),
         guides=guides,
-        axis=_("agreement with the truth; lines are 95\u202f% intervals"),
+        # xgettext:no-python-format
+        axis=_("agreement with the truth; lines are 95 % intervals"),
         width=1080,
         label_width=250,
     )
@@ -122,17 +124,17 @@ def bias_charts(biases: Sequence[JudgeCard], report: dict[str, Any]) -> list[dic
     ]
     panels = [
         {
-            "term": "position bias",
+            "term": gettext_noop("position bias"),
             "title": _("Chooses the answer shown first"),
             "chart": leaning([(b.name, b.first_slot) for b in biases], title=_("Position bias"), guides=unbiased),
         },
         {
-            "term": "length bias",
+            "term": gettext_noop("length bias"),
             "title": _("Chooses the longer answer"),
             "chart": leaning([(b.name, b.longer) for b in biases], title=_("Length bias"), guides=longer),
         },
         {
-            "term": "order consistency",
+            "term": gettext_noop("order consistency"),
             "title": _("Prefers the same answer after swapping"),
             "chart": leaning([(b.name, b.same_in_both_orders) for b in biases], title=_("Order consistency")),
         },
@@ -140,7 +142,7 @@ def bias_charts(biases: Sequence[JudgeCard], report: dict[str, Any]) -> list[dic
     if own:
         panels.append(
             {
-                "term": "self-preference",
+                "term": gettext_noop("self-preference"),
                 "title": _("Chooses its own model's answer"),
                 "chart": leaning(own, title=_("Self-preference")),
             }
@@ -262,7 +264,8 @@ def win_rates(section: dict[str, Any]) -> Sizes:
         title=_("Win rates with both kinds of labels"),
         domain=(0.0, 1.0),
         guides=[Guide(0.5)],
-        axis=_("win rate, ties half; lines are 95\u202f% intervals"),
+        # xgettext:no-python-format
+        axis=_("win rate, ties half; lines are 95 % intervals"),
         width=1080,
         label_width=330,
     )
@@ -273,10 +276,11 @@ def strengths(report: dict[str, Any]) -> Sizes | None:
     if report["reason"] or not report["models"]:
         return None
     dots = [
-        Dot(m["name"], m["bt"], m["bt_ci95"][0], m["bt_ci95"][1], note=f"n\u202f=\u202f{m['n']:,} games")
+        Dot(m["name"], m["bt"], m["bt_ci95"][0], m["bt_ci95"][1], note=f"n\u202f=\u202f{m['n']:,}")
         for m in report["models"]
     ]
-    axis = _("strength in log-odds (the mean is 0); lines are 95\u202f% intervals")
+    # xgettext:no-python-format
+    axis = _("strength in log-odds (the mean is 0); lines are 95 % intervals")
     return _forest(
         dots, title=_("Models by strength"), unit="", guides=[Guide(0.0)], axis=axis, width=1080, label_width=280
     )

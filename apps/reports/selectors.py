@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import Count, Exists, OuterRef, TextField, Value
+from django.db.models import Count, Exists, F, OuterRef, TextField, Value
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce
 from numpy.typing import NDArray
@@ -32,18 +32,23 @@ class NoSuchSource(PrefloopError):
     """A leaderboard by an unknown source."""
 
 
-def agreement_columns(project: Project, *, unchosen: bool = False) -> tuple[AgreementColumns, Ints]:
-    """Code a project's comparisons, the current votes, and all verdicts; also returns the items' comparison ids.
+def agreement_columns(
+    project: Project, *, criterion: str = "", unchosen: bool = False
+) -> tuple[AgreementColumns, Ints]:
+    """Code a project's comparisons, the current votes and all verdicts by a criterion; also returns the items'
+    comparison ids.
 
     `unchosen`: without votes on pairs that were chosen by what judges said of them.
     """
     pairs = columns.pairs_of(project)
-    return columns.agreement_columns(project, judge_names(project), pairs=pairs, unchosen=unchosen), pairs.id
+    names = judge_names(project)
+    coded = columns.agreement_columns(project, names, pairs=pairs, criterion=criterion, unchosen=unchosen)
+    return coded, pairs.id
 
 
-def n_chosen_votes(project: Project) -> int:
+def n_chosen_votes(project: Project, criterion: str = "") -> int:
     """How many of the votes that count are on pairs that were chosen by what judges said of them."""
-    return columns.current_votes(project).filter(by_chance=False).count()
+    return columns.current_votes(project, criterion).filter(by_chance=False).count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,12 @@ class Games:
         return self.columns.where(np.isin(self.columns.source, codes))
 
 
-def games(project: Project) -> Games:
-    """Fetch each current vote and each verdict as a game.
+def games(project: Project, criterion: str = "") -> Games:
+    """Fetch each current vote and each verdict by a criterion as a game.
 
     A skip, an unparsed verdict or an answer without a model's name is a game that can't be used.
     """
-    found, judges = columns.game_columns(project)
+    found, judges = columns.game_columns(project, criterion)
     names = judge_names(project)
     return Games(found, tuple(names[key] for key in judges))
 
@@ -83,10 +88,10 @@ def judge_ids_of(project: Project, source: str) -> list[int] | None:
     return found
 
 
-def source_list(project: Project) -> list[str]:
-    """Name the judges that have verdicts."""
+def source_list(project: Project, criterion: str = "") -> list[str]:
+    """Name the judges that have verdicts by a criterion."""
     said = Exists(Verdict.objects.filter(judge=OuterRef("pk")))
-    spoken = Judge.objects.filter(said, project=project).values_list("id", flat=True)
+    spoken = Judge.objects.filter(said, project=project, criterion_name=criterion).values_list("id", flat=True)
     names = judge_names(project)
     return sorted({names[key] for key in spoken})
 
@@ -125,22 +130,24 @@ class Overrides:
     reasons: tuple[tuple[str, int], ...]  # the most frequent first; "" where none was given
 
 
-def override_list(project: Project, *, n_reasons: int = 8) -> list[Overrides]:
-    """Count, for each judge, the current decisions made after seeing its label; judges without a review are left
-    out.
+def override_list(project: Project, *, criterion: str = "", n_reasons: int = 8) -> list[Overrides]:
+    """Count, for each judge of a criterion, the current decisions made after seeing its label; judges without a review
+    are left out.
     """
-    standing = standing_decisions().filter(ready("comparison__"), comparison__project=project)
+    standing = standing_decisions(criterion).filter(ready("comparison__"), comparison__project=project)
     names = judge_names(project)
-    kinds: dict[int, dict[str, int]] = {}
-    for judge, kind, n in standing.values_list("judge_id", "kind").annotate(n=Count("id")).order_by("judge_id", "kind"):
-        kinds.setdefault(judge, {})[kind] = n
+    corrections = standing.filter(kind="override").exclude(choice=F("judge_outcome"))
+    reviewed, changed = (
+        dict(rows.values_list("judge_id").annotate(n=Count("id")).order_by("judge_id"))
+        for rows in (standing, corrections)
+    )
     reasons: dict[int, list[tuple[str, int]]] = {}
-    changed = standing.filter(kind="override").values_list("judge_id", "reason").annotate(n=Count("id"))
-    for judge, reason, n in changed.order_by("judge_id", "-n", "reason"):
+    said = corrections.values_list("judge_id", "reason").annotate(n=Count("id"))
+    for judge, reason, n in said.order_by("judge_id", "-n", "reason"):
         reasons.setdefault(judge, []).append((reason.strip(), n))
     return [
-        Overrides(names[key], sum(n.values()), n.get("override", 0), tuple(reasons.get(key, [])[:n_reasons]))
-        for key, n in sorted(kinds.items(), key=lambda pair: names[pair[0]])
+        Overrides(names[key], n, changed.get(key, 0), tuple(reasons.get(key, [])[:n_reasons]))
+        for key, n in sorted(reviewed.items(), key=lambda pair: names[pair[0]])
     ]
 
 

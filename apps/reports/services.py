@@ -17,7 +17,7 @@ from django.db import transaction
 from numpy.typing import NDArray
 
 from apps.accounts.models import User
-from apps.jobs.models import Job
+from apps.jobs.models import Job, Turn
 from apps.jobs.services import job_enqueue
 from apps.labels.columns import content_version
 from apps.projects.models import Project
@@ -52,43 +52,47 @@ class Agreement:
     made_at: datetime
     unchosen: bool  # without votes on pairs that were chosen by what judges said of them
     n_chosen: int  # such votes
+    criterion: str  # "" the unnamed one
 
 
-def agreement_report(*, project: Project, seed: int = 0, unchosen: bool = False) -> dict[str, Any]:
-    """Build the object of `report_agreement --json`.
+def agreement_report(*, project: Project, seed: int = 0, criterion: str = "", unchosen: bool = False) -> dict[str, Any]:
+    """Build the object of `report_agreement --json`: how people and judges agree by one criterion.
 
     `unchosen` leaves out votes on pairs that people were given because judges doubt them, or last because judges are
     sure: on the others a judge's figures are those that it has on all pairs.
     """
-    columns, _ = selectors.agreement_columns(project, unchosen=unchosen)
+    columns, _ = selectors.agreement_columns(project, criterion=criterion, unchosen=unchosen)
     return agreement_report_of_columns(project=project.slug, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed)
 
 
-def agreement_for_page(*, project: Project, now: datetime, seed: int = 0, unchosen: bool = False) -> Agreement:
-    """Build the report and its figures; cached until there is a new label. `unchosen` as in `agreement_report`."""
+def agreement_for_page(
+    *, project: Project, now: datetime, seed: int = 0, criterion: str = "", unchosen: bool = False
+) -> Agreement:
+    """Build the report and its figures, as `agreement_report` does; cached until there is a new label."""
     version = content_version(project)
-    key = f"agreement:{project.pk}:{seed}:{version}:{unchosen}"
+    key = f"agreement:{project.pk}:{seed}:{version}:{criterion}:{unchosen}"
     kept = cache.get(key)
     if isinstance(kept, Agreement):
         return kept
-    columns, comparison_ids = selectors.agreement_columns(project, unchosen=unchosen)
+    columns, comparison_ids = selectors.agreement_columns(project, criterion=criterion, unchosen=unchosen)
     made = Agreement(
         report=agreement_report_of_columns(project=project.slug, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed),
         columns=columns,
         comparison_ids=comparison_ids,
-        overrides=selectors.override_list(project),
+        overrides=selectors.override_list(project, criterion=criterion),
         version=version,
         made_at=now,
         unchosen=unchosen,
-        n_chosen=selectors.n_chosen_votes(project),
+        n_chosen=selectors.n_chosen_votes(project, criterion),
+        criterion=criterion,
     )
     cache.set(key, made, KEPT_SECONDS)
     return made
 
 
-def agreement_whole(*, project: Project, now: datetime, unchosen: bool = False) -> dict[str, Any]:
+def agreement_whole(*, project: Project, now: datetime, criterion: str = "", unchosen: bool = False) -> dict[str, Any]:
     """Return the report for a download: its JSON, overrides, every slice, the version of its data and the time."""
-    found = agreement_for_page(project=project, now=now, unchosen=unchosen)
+    found = agreement_for_page(project=project, now=now, criterion=criterion, unchosen=unchosen)
     return found.report | {
         "overrides": [
             {
@@ -104,6 +108,7 @@ def agreement_whole(*, project: Project, now: datetime, unchosen: bool = False) 
             for key in selectors.slice_keys(found.comparison_ids)
         },
         "votes": UNCHOSEN if unchosen else ALL_VOTES,
+        "criterion": criterion,
         "version": found.version,
         "made_at": found.made_at.isoformat(),
         "n_bootstrap": N_BOOTSTRAP,
@@ -123,10 +128,12 @@ def slice_report(found: Agreement, slices: selectors.Slices) -> list[dict[str, A
     ]
 
 
-def leaderboard_report(*, project: Project, source: str = selectors.ALL, seed: int = 0) -> dict[str, Any]:
-    """Build the object of `report_leaderboard --json`. Raises NoSuchSource."""
+def leaderboard_report(
+    *, project: Project, source: str = selectors.ALL, seed: int = 0, criterion: str = ""
+) -> dict[str, Any]:
+    """Build the object of `report_leaderboard --json`, of the labels by one criterion. Raises NoSuchSource."""
     selectors.judge_ids_of(project, source)
-    columns = selectors.games(project).of(source)
+    columns = selectors.games(project, criterion).of(source)
     return leaderboard_report_of_columns(
         project=project.slug, source=source, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed
     )
@@ -145,16 +152,22 @@ class Board:
 
 
 def leaderboard_for_page(
-    *, project: Project, now: datetime, source: str, judge: str = "", half_width: float = HALF_WIDTH
+    *,
+    project: Project,
+    now: datetime,
+    source: str,
+    judge: str = "",
+    half_width: float = HALF_WIDTH,
+    criterion: str = "",
 ) -> Board:
-    """Build the leaderboard from one reading of the labels; cached until there is a new one."""
+    """Build the leaderboard by a criterion from one reading of the labels; cached until there is a new one."""
     version = content_version(project)
-    chosen = hashlib.sha256(f"{source}\0{judge}\0{half_width}".encode()).hexdigest()[:16]
+    chosen = hashlib.sha256(f"{source}\0{judge}\0{half_width}\0{criterion}".encode()).hexdigest()[:16]
     key = f"board:{project.pk}:{version}:{chosen}"
     kept = cache.get(key)
     if isinstance(kept, Board):
         return kept
-    games = selectors.games(project)
+    games = selectors.games(project, criterion)
     columns = games.of(source)
     n = int(columns.usable.sum())
     is_partial = n > INLINE_GAMES or len(columns.models) > INLINE_MODELS
@@ -185,27 +198,29 @@ def _with_most(games: selectors.Games) -> str:
     return games.judges[int(counts.argmax())] if counts.any() else ""
 
 
-def leaderboard_job(*, project: Project, source: str, version: str) -> Job | None:
+def leaderboard_job(*, project: Project, source: str, version: str, criterion: str = "") -> Job | None:
     """Find the job that computes the whole leaderboard for this input."""
-    return Job.objects.filter(unique_key=_job_key(project, source, version)).first()
+    return Job.objects.filter(unique_key=_job_key(project, source, version, criterion)).first()
 
 
-def leaderboard_work_out(*, project: Project, source: str, started_by: User) -> Job:
+def leaderboard_work_out(*, project: Project, source: str, started_by: User, criterion: str = "") -> Job:
     """Start the job that computes the whole leaderboard, once per input. Raises NoSuchSource."""
     selectors.judge_ids_of(project, source)
     version = content_version(project)
     with transaction.atomic():
         return job_enqueue(
             kind=BOARD_JOB,
+            turn=Turn.PERSON,
             queue="cpu",
-            payload={"project": project.pk, "source": source, "version": version},
+            payload={"project": project.pk, "source": source, "version": version, "criterion": criterion},
             project=project,
             title=f"Leaderboard of {project.name}",
-            unique_key=_job_key(project, source, version),
+            unique_key=_job_key(project, source, version, criterion),
             started_by=started_by,
         )
 
 
-def _job_key(project: Project, source: str, version: str) -> str:
-    name = hashlib.sha256(source.encode()).hexdigest()[:16]
+def _job_key(project: Project, source: str, version: str, criterion: str) -> str:
+    of = f"{source}\0{criterion}" if criterion else source
+    name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return f"leaderboard:{project.pk}:{name}:{version}"

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.reports import frontier_views, people_views, views
+from apps.reports import frontier_views, people_views, reasons_views, views
+from apps.reports.laboratory import views as laboratory_views
 
 app_name = "reports"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -27,6 +28,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/reports/people/", people_views.people, name="people"),
     path("p/<slug:slug>/reports/people/exclude/", people_views.exclude, name="people-exclude"),
     path("p/<slug:slug>/reports/people/exclusions/<int:pk>/lift/", people_views.lift, name="people-lift"),
+    path("p/<slug:slug>/reports/reasons/", reasons_views.reasons, name="reasons"),
+    *(
+        path(
+            f"p/<slug:slug>/reports/reasons.{form}", reasons_views.reasons_file, {"form": form}, name=f"reasons-{form}"
+        )
+        for form in ("json", "csv")
+    ),
     path("p/<slug:slug>/reports/frontier/", frontier_views.frontier, name="frontier"),
     *(
         path(
@@ -34,6 +42,19 @@ urlpatterns: list[URLPattern | URLResolver] = [
             frontier_views.frontier_file,
             {"form": form},
             name=f"frontier-{form}",
+        )
+        for form in ("json", "csv", "html")
+    ),
+    path("p/<slug:slug>/reports/laboratory/", laboratory_views.laboratory, name="laboratory"),
+    path("p/<slug:slug>/reports/laboratory/<slug:name>/", laboratory_views.study, name="study"),
+    path("p/<slug:slug>/reports/laboratory/<slug:name>/run/", laboratory_views.study_run, name="study-run"),
+    path("p/<slug:slug>/reports/laboratory/<slug:name>/stop/", laboratory_views.study_halt, name="study-stop"),
+    *(
+        path(
+            f"p/<slug:slug>/reports/laboratory/<slug:name>.{form}",
+            laboratory_views.study_file,
+            {"form": form},
+            name=f"study-{form}",
         )
         for form in ("json", "csv", "html")
     ),

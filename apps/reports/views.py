@@ -20,9 +20,10 @@ from apps.core.json import dumps
 from apps.jobs.models import JobState
 from apps.projects.access import has_role
 from apps.projects.models import Project, Role
+from apps.projects.selectors import NoSuchCriterion, criteria_of, criterion_named
 from apps.reports import access, charts, downloads, figures, selectors, services, words
 from apps.samples.exposure import labels_shown
-from apps.training.loops.meeting_views import MeetingForm
+from apps.training.loops.meeting_forms import MeetingForm
 from prefloop.stats.board_win_rates import HALF_WIDTH
 from prefloop.types import OUTCOME_CODES
 
@@ -63,9 +64,17 @@ def _unchosen(request: HttpRequest) -> bool:
     return request.GET.get("votes") == services.UNCHOSEN
 
 
+def _criterion(request: HttpRequest, project: Project) -> str:
+    try:
+        return criterion_named(project, request.GET.get("criterion", ""))
+    except NoSuchCriterion as error:
+        raise Http404(str(error)) from error
+
+
 def _agreement(request: HttpRequest, project: Project) -> services.Agreement:
-    """The report of the votes that the address asks for."""
-    return services.agreement_for_page(project=project, now=timezone.now(), unchosen=_unchosen(request))
+    """The report of the votes that the address asks for, by the criterion that it names."""
+    criterion, unchosen = _criterion(request, project), _unchosen(request)
+    return services.agreement_for_page(project=project, now=timezone.now(), criterion=criterion, unchosen=unchosen)
 
 
 def _agreement_context(
@@ -73,10 +82,10 @@ def _agreement_context(
 ) -> dict[str, Any]:
     report, base, biases = found.report, figures.baselines(found.report), figures.biases(found.report)
     path = reverse("reports:agreement", args=[project.slug])
-    votes = {"votes": services.UNCHOSEN} if found.unchosen else {}
+    asked = _asked(found)
     judges = []
     for judge in report["judges"]:
-        drawn, names, rows = charts.confusion(judge, path=path, kept=votes)
+        drawn, names, rows = charts.confusion(judge, path=path, kept=asked)
         use = words.judge_use(judge, base.ceiling.value if base.ceiling else None)
         judges.append({"report": judge, "matrix": drawn, "words": names, "rows": rows, "use": use})
     soft = [judge for judge in report["judges"] if judge["calibration"]]
@@ -89,6 +98,7 @@ def _agreement_context(
         "ladder": charts.ladder(report, base) if base.n_truth else None,
         "baselines": base,
         "judges": judges,
+        "strengths": _strengths(report),
         "epsilon": report["judges"][0]["alternative_annotator"]["epsilon"] if judges else None,
         "bias_charts": charts.bias_charts(biases, report) if judges else [],
         "biases": biases,
@@ -102,7 +112,9 @@ def _agreement_context(
         "overrides_chart": charts.override_rates(found.overrides) if found.overrides else None,
         "unchosen": found.unchosen,
         "n_chosen": found.n_chosen,
-        "votes_query": f"?{urlencode(votes)}" if votes else "",
+        "criteria": criteria_of(project),
+        "criterion": found.criterion,
+        "asked_query": f"?{urlencode(asked)}" if asked else "",
         "version": found.version,
         "made_at": found.made_at,
         "n_bootstrap": services.N_BOOTSTRAP,
@@ -110,6 +122,19 @@ def _agreement_context(
         **(_slices(request, project, found, is_page=is_page) if judges and base.n_truth else {}),
         **_disagreements(request, project, found),
     }
+
+
+def _strengths(report: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any] | None]]]:
+    """Each strength with the figures of the judges, in the report's order of judges."""
+    rows = report["strength"]["strengths"] if report["strength"] else []
+    by_name = [(row, {judge["name"]: judge for judge in row["judges"]}) for row in rows]
+    return [(row, [said.get(judge["name"]) for judge in report["judges"]]) for row, said in by_name]
+
+
+def _asked(found: services.Agreement) -> dict[str, str]:
+    """What the address says of the report, for links that keep it."""
+    said = {"criterion": found.criterion, "votes": services.UNCHOSEN if found.unchosen else ""}
+    return {key: value for key, value in said.items() if value}
 
 
 def _over_time(report: dict[str, Any], found: services.Agreement) -> dict[str, Any]:
@@ -134,10 +159,12 @@ def _slices(
         return {"slice_keys": []}
     if is_page and "slice" not in request.GET:
         at = reverse("reports:agreement-slices", args=[project.slug])
-        return {"slice_keys": keys, "slices_at": at + (f"?votes={services.UNCHOSEN}" if found.unchosen else "")}
+        asked = _asked(found)
+        return {"slice_keys": keys, "slices_at": at + (f"?{urlencode(asked)}" if asked else "")}
     split = services.slice_report(found, selectors.slices(project, key, found.comparison_ids))
     overall = {judge["name"]: judge["accuracy"] for judge in found.report["judges"]}
     return {
+        "asked": _asked(found),
         "slice_keys": keys,
         "slice_key": key,
         "slices": [
@@ -186,7 +213,8 @@ def agreement_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
     if form == "html":
         found = _agreement(request, project)
         return downloads.page(request, name, "reports/_agreement.html", _agreement_context(request, project, found))
-    whole = services.agreement_whole(project=project, now=now, unchosen=_unchosen(request))
+    criterion, unchosen = _criterion(request, project), _unchosen(request)
+    whole = services.agreement_whole(project=project, now=now, criterion=criterion, unchosen=unchosen)
     return downloads.answer(downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n", name, form)
 
 
@@ -202,7 +230,8 @@ def leaderboard(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
-    sources = selectors.source_list(project)
+    criterion = _criterion(request, project)
+    sources = selectors.source_list(project, criterion)
     source = request.GET.get("source") or selectors.ALL
     if source not in {selectors.ALL, selectors.HUMAN, *sources}:
         raise Http404("no such source")
@@ -213,10 +242,11 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         source=source,
         judge=request.GET.get("judge", ""),
         half_width=width,
+        criterion=criterion,
     )
     report, job = board.report, None
     if board.is_partial:
-        job = services.leaderboard_job(project=project, source=source, version=board.version)
+        job = services.leaderboard_job(project=project, source=source, version=board.version, criterion=criterion)
         if job is not None and job.state == JobState.SUCCEEDED:
             report = job.result["report"]
     return {
@@ -230,6 +260,8 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "n_pairs": len(report["pairs"]),
         "source": source,
         "sources": sources,
+        "criteria": criteria_of(project),
+        "criterion": criterion,
         "version": board.version,
         "made_at": board.made_at,
         "is_partial": board.is_partial,
@@ -241,7 +273,10 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "width": round(100 * width),
         "widths": WIDTHS,
         "download_query": "?"
-        + urlencode({"source": source, "judge": request.GET.get("judge", ""), "width": round(100 * width)}),
+        + urlencode(
+            {"source": source, "judge": request.GET.get("judge", ""), "width": round(100 * width)}
+            | ({"criterion": criterion} if criterion else {})
+        ),
     }
 
 
@@ -255,11 +290,14 @@ def leaderboard_work_out(request: HttpRequest, slug: str) -> HttpResponse:
     """Start a job that computes Elo and the bootstrap of a large leaderboard."""
     project = access.project_for_reports(person(request), slug)
     source = request.POST.get("source") or selectors.ALL
+    criterion = request.POST.get("criterion", "")
     try:
-        services.leaderboard_work_out(project=project, source=source, started_by=person(request))
-    except selectors.NoSuchSource as error:
+        criterion_named(project, criterion)
+        services.leaderboard_work_out(project=project, source=source, started_by=person(request), criterion=criterion)
+    except (NoSuchCriterion, selectors.NoSuchSource) as error:
         raise Http404(str(error)) from error
-    return redirect(f"{reverse('reports:leaderboard', args=[project.slug])}?{urlencode({'source': source})}")
+    asked = {"source": source} | ({"criterion": criterion} if criterion else {})
+    return redirect(f"{reverse('reports:leaderboard', args=[project.slug])}?{urlencode(asked)}")
 
 
 def _with_shares(pair: dict[str, Any]) -> dict[str, Any]:
@@ -280,6 +318,7 @@ def leaderboard_file(request: HttpRequest, slug: str, form: str) -> HttpResponse
     if form == "html":
         return downloads.page(request, name, "reports/_leaderboard.html", context)
     whole = context["report"] | {
+        "criterion": context["criterion"],
         "win_rates": context["win_rates"],
         "version": context["version"],
         "made_at": context["made_at"].isoformat(),

@@ -13,6 +13,8 @@ from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet
 
+EDIT = "edit"  # the origin of a comparison of an edited answer with the one that it was made of
+
 
 class Engine(models.TextChoices):
     """What samples: transformers in the worker, a vLLM server that the worker starts, or a model on another server."""
@@ -91,6 +93,9 @@ class Completion(TimeStamped):
     finished = models.BooleanField(default=True)
     model_name = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict)
+    # the answer that a person edited, and who, as votes name people; nobody's edit has neither
+    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="edits", db_index=False)
+    editor = models.CharField(max_length=150, blank=True)
 
     class Meta:
         constraints = [
@@ -100,8 +105,16 @@ class Completion(TimeStamped):
             models.UniqueConstraint(
                 fields=["prompt", "index"], condition=Q(run__isnull=True), name="completion_once_per_record"
             ),
+            models.CheckConstraint(
+                condition=Q(parent__isnull=True, editor="")
+                | (Q(parent__isnull=False, run__isnull=True) & ~Q(editor="")),
+                name="completion_edited_by_somebody",
+            ),
         ]
-        indexes = [models.Index(fields=["project", "model_name", "n_characters", "id"], name="completion_by_model")]
+        indexes = [
+            models.Index(fields=["project", "model_name", "n_characters", "id"], name="completion_by_model"),
+            models.Index(fields=["parent"], condition=Q(parent__isnull=False), name="completion_edits"),
+        ]
 
     @property
     def is_cut(self) -> bool:
@@ -117,7 +130,7 @@ class Comparison(TimeStamped):
 
     `held_out` marks gold items, evaluation prompts and comparisons made for an evaluation: none of them may enter a
     training set. `same_answers` marks equal texts: nobody is asked about them, and labels on them are kept but are not
-    preferences. `for_people`: whether Annotate shows it.
+    preferences. `for_people`: whether Annotate shows it as a pair.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
@@ -126,12 +139,16 @@ class Comparison(TimeStamped):
     first = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+", db_index=False)
     second = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="+")
     batch = models.ForeignKey(ImportBatch, null=True, on_delete=models.CASCADE, related_name="comparisons")
-    # import | seed | manual | loop:ID:ROUND | evaluation:ID:ROUND (of a loop) | evaluation (of two checkpoints)
+    # import | seed | manual | edit | loop:ID:ROUND | evaluation:ID:ROUND (of a loop) | evaluation (of two checkpoints)
     origin = models.CharField(max_length=40, default="manual")
     held_out = models.BooleanField(default=False)
     same_answers = models.BooleanField(default=False)  # both are one text (prefloop.answers): see `comparable`
-    for_people = models.BooleanField(default=True)  # of an evaluation's, those that were chosen for people
+    for_people = models.BooleanField(default=True)  # an edit never; of an evaluation's, those that were chosen
     gold = models.CharField(max_length=8, blank=True)  # an Outcome, or empty: not known
+    # the pair with whose seat this one is asked: both are of one set of answers (apps/rankings/services/sets.py)
+    asked_with = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="asked_here", db_index=False
+    )
 
     class Meta:
         constraints = [
@@ -151,6 +168,9 @@ class Comparison(TimeStamped):
                 condition=Q(origin__startswith="evaluation", for_people=True),
                 name="comparison_people_measure",
             ),
+            models.Index(
+                fields=["asked_with"], condition=Q(asked_with__isnull=False), name="comparison_asked_with_another"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -165,6 +185,26 @@ def comparable(prefix: str = "") -> Q:
 def annotatable(prefix: str = "") -> Q:
     """The filter for comparisons that people may get in Annotate. Prefix: the path to the comparisons."""
     return comparable(prefix) & Q(**{f"{prefix}for_people": True})
+
+
+class AnswerExposure(TimeStamped):
+    """A person was shown another rating, or a score, of an answer: their rating of it would no longer be blind.
+
+    Only apps/samples/exposure.py writes and reads it.
+    """
+
+    # answer_exposure_once begins with it
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="answer_exposures", db_index=False
+    )
+    completion = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="exposures")
+    where = models.CharField(max_length=60, blank=True)  # the route that told it first
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "completion"], name="answer_exposure_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} was shown a rating of answer {self.completion_id}"
 
 
 class Exposure(TimeStamped):

@@ -35,7 +35,7 @@ def next_steps(project: Project) -> NextSteps | None:
     if not n_prompts:
         return None
     comparisons = Comparison.objects.filter(project=project, held_out=False)
-    n_labels = comparisons.filter(preference__outcome__in=("first", "second")).count()
+    n_labels = comparisons.filter(preferences__criterion="", preferences__outcome__in=("first", "second")).count()
     if n_labels:
         sentence = ngettext("%(n)s comparison has a label.", "%(n)s comparisons have a label.", n_labels)
         return NextSteps(

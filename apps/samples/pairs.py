@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -11,6 +12,7 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from apps.core.chunks import chunks
+from apps.core.listeners import Listeners
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison, Completion, SamplingRun
@@ -21,6 +23,8 @@ from prefloop.seeds import derive_seed
 PAIRINGS = ("two", "random", "all")
 MOST_PAIRS = 20_000  # comparisons made at once
 MOST_PER_PROMPT = 100
+# told after answers were paired, with their prompts
+ANSWERS_PAIRED: Listeners[[Project, Sequence[int]]] = Listeners()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,19 @@ def comparisons_from_run(*, run: SamplingRun, pairing: str, per_prompt: int = 1,
 
 
 def comparisons_from_answers(*, project: Project, per_prompt: int = 1, seed: int = 0) -> MadeComparisons:
-    """Make so many random pairs per prompt from all answers of the project. Raises BadComparison."""
-    answers = Completion.objects.filter(ready(), project=project)
+    """Make so many random pairs per prompt from all answers of the project but edited ones. Raises BadComparison."""
+    answers = _askable(project)
     return _compare(project, answers, pairing="random", per_prompt=per_prompt, seed=seed)
+
+
+def _askable(project: Project) -> QuerySet[Completion]:
+    """The answers that people may be asked about blind: none that somebody here wrote by editing another."""
+    return Completion.objects.filter(ready(), project=project, parent=None)
 
 
 def n_comparable(project: Project) -> int:
     """How many prompts have two different answers to compare."""
-    answers = Completion.objects.filter(ready(), project=project).order_by().values("prompt")
+    answers = _askable(project).order_by().values("prompt")
     return answers.annotate(n=Count("text", distinct=True)).filter(n__gte=2).count()
 
 
@@ -88,6 +97,7 @@ def _compare(
     with transaction.atomic():
         there = _known(chosen)
         made = comparisons_create(project=project, pairs=chosen, origin="manual")
+        ANSWERS_PAIRED.tell(project, list(groups))
     return MadeComparisons(n_new=len(made) - there, n_there=there, n_same=n_same)
 
 

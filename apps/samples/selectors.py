@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from apps.core.paging import PagesAhead
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, ready
-from apps.samples.models import Comparison, Completion, SamplingRun, comparable
+from apps.samples.models import EDIT, Comparison, Completion, SamplingRun, comparable
 from apps.samples.progress import GroupProgress, group_progress_of
 
 ANSWERS_SHOWN = 4  # of one prompt, in the browser; its own page shows more
@@ -101,6 +101,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class EditedAnswer:
+    """An answer that a person edited. `comparisons`: of it with the answer before, where it was said to be better."""
+
+    completion: Completion
+    comparisons: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptAnswers:
     prompt: Prompt
     answers: list[Answer] = field(default_factory=list)
@@ -159,6 +167,16 @@ def _flags(completion: Completion) -> tuple[tuple[str, bool], ...]:
     return tuple(sorted({score.judge.name: score.value == 1 for score in rows if score.flag}.items()))
 
 
+def edited_answers(project: Project, *, most: int = 200) -> list[EditedAnswer]:
+    """Return the latest answers that people edited, with the answers before the edit."""
+    rows = Completion.objects.filter(ready(), project=project, parent__isnull=False).select_related("prompt", "parent")
+    found = list(rows.defer("token_ids", "parent__token_ids").order_by("-pk")[:most])
+    pairs = Comparison.objects.filter(second__in=found, origin=EDIT).values_list("second_id", "first_id", "pk")
+    by_pair = {(second, first): pk for second, first, pk in pairs}
+    keys = [by_pair.get((row.pk, row.parent_id or 0)) for row in found]
+    return [EditedAnswer(row, () if key is None else (key,)) for row, key in zip(found, keys, strict=True)]
+
+
 def prompt_answers(prompt: Prompt) -> tuple[PromptAnswers, list[Comparison]]:
     """Return a prompt's answers, each with its comparisons and their labels."""
     ids = list(
@@ -168,7 +186,8 @@ def prompt_answers(prompt: Prompt) -> tuple[PromptAnswers, list[Comparison]]:
     )
     comparisons = list(
         Comparison.objects.filter(ready(), prompt=prompt)
-        .select_related("first", "second", "preference")
+        .select_related("first", "second")
+        .prefetch_related("preferences")
         .order_by("id")[:PROMPT_ANSWERS_SHOWN]
     )
     mine: dict[int, list[Comparison]] = defaultdict(list)

@@ -15,14 +15,21 @@ from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, PromptSet
-from apps.samples.models import Comparison, Completion, Engine, SamplingRun
+from apps.samples.models import EDIT, Comparison, Completion, Engine, SamplingRun
 from prefloop.answers import same_answer
 from prefloop.types import PrefloopError
 
 PROMPTS_PER_JOB = 128
 EVALUATION = "evaluation"  # how the origin of a comparison begins that was made to measure
 APIS = ("chat", "completions")
+ANSWERS_MADE: Listeners[[Project, Sequence[int]]] = Listeners()  # sampled by hand; with the ids of their prompts
 COMPARISONS_MADE: Listeners[[Project, Sequence[int]]] = Listeners()  # with the ids; known ones may be among them
+
+
+def answers_stored(run: SamplingRun, prompt_ids: Sequence[int]) -> None:
+    """Tell whoever asks about single answers that a run has new ones; those of loops and evaluations are not asked."""
+    if run.purpose == "manual" and prompt_ids:
+        ANSWERS_MADE.tell(run.project, prompt_ids)
 
 
 class BadSampling(PrefloopError):
@@ -149,8 +156,8 @@ def comparisons_create(
     """Make the comparisons of these pairs, in canonical order; an existing one is not made twice.
 
     A comparison on an evaluation prompt is held out; one made for an evaluation (`origin` begins with `EVALUATION`) is
-    held out and not shown to people; one of equal answers is marked as such. Raises BadComparison for answers to
-    different prompts.
+    held out and not shown to people; nor is one of an edited answer (`EDIT`). One of equal answers is marked as such.
+    Raises BadComparison for answers to different prompts.
     """
     measures = origin.startswith(EVALUATION)
     wanted: dict[tuple[int, int], Comparison] = {}
@@ -165,7 +172,7 @@ def comparisons_create(
             second=second,
             origin=origin,
             same_answers=same_answer(a.text, b.text),
-            for_people=not measures,
+            for_people=not measures and origin != EDIT,
         )
     prompt_ids = {comparison.prompt_id for comparison in wanted.values()}
     held_out: set[int] = set()
@@ -185,3 +192,26 @@ def comparisons_create(
         if not measures:
             COMPARISONS_MADE.tell(project, [row.pk for row in made])
     return made
+
+
+def edits_held_out(prompt_id: int) -> list[int]:
+    """Hold out the pairs of a prompt's answers with their edits whose answer before is in a held-out pair, and no
+    others; returns those that changed.
+    """
+    rows = Comparison.objects.filter(prompt=prompt_id)
+    said = list(rows.order_by("second_id").values_list("pk", "first_id", "second_id", "origin", "gold", "held_out"))
+    measured = {
+        answer for _, *both, origin, gold, held_out in said if held_out and (origin != EDIT or gold) for answer in both
+    }
+    whole = Prompt.objects.filter(pk=prompt_id, split="eval").exists()
+    changed = []
+    for pk, first, second, origin, gold, held_out in said:
+        if origin != EDIT or gold:
+            continue
+        wanted = whole or first in measured
+        if wanted:
+            measured.add(second)  # an edit of an edit comes after it
+        if wanted != held_out:
+            rows.filter(pk=pk).update(held_out=wanted)
+            changed.append(pk)
+    return changed

@@ -51,6 +51,7 @@ class Loop(TimeStamped):
     chosen = models.JSONField(default=dict)  # what the person set, key by key
     n_rounds = models.PositiveIntegerField()
     foreseen_seconds = models.FloatField(null=True)  # all rounds from the first on, as forecast at the start
+    foreseen_memory = models.BigIntegerField(null=True)  # bytes of a training process on a CPU, as forecast then
     seed = models.BigIntegerField(default=0)
     state = models.CharField(max_length=10, choices=LoopState.choices, default=LoopState.QUEUED)
     initial = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="loops_from")
@@ -114,7 +115,7 @@ class Snapshot(TimeStamped):
     n_pairs = models.PositiveIntegerField()
     n_overrides = models.PositiveIntegerField(default=0)
     n_human = models.PositiveIntegerField(default=0)
-    sources = models.JSONField(default=dict)  # count by source of label
+    sources = models.JSONField(default=dict)  # count by source of label; a mean of several labels has several
     label_policy = models.JSONField(default=dict)
 
     def __str__(self) -> str:
@@ -162,6 +163,7 @@ class TrainingRun(TimeStamped):
     events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already taken in
     step = models.PositiveIntegerField(default=0)
     n_steps = models.PositiveIntegerField(default=0)
+    peak = models.JSONField(default=dict)  # the most memory that its process held: {"device": cpu or cuda, "bytes"}
 
     def __str__(self) -> str:
         return f"training run {self.pk} ({self.kind})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -78,7 +79,7 @@ class RunContext:
         path = self.path(model)
         if path not in self._chosen:
             with self.ranks.main_first():
-                chosen, new = Kept(self.path(PRECISION_FILE)).get(str(path), partial(self._choose, path))
+                chosen, new = Kept(self.path(PRECISION_FILE)).get(model, partial(self._choose, path))
             self._chosen[path] = chosen
             if new:
                 self.log("info", f"{path.name} computes in {chosen.why}")
@@ -94,7 +95,8 @@ class RunContext:
         )
 
     def path(self, name: str) -> Path:
-        return self.run_dir / name  # an absolute name stays what it is
+        """Return the place of a file; an absolute name stays as it is, and `..` is resolved: one place, one path."""
+        return Path(os.path.normpath(self.run_dir / name))
 
     def log(self, level: str, message: str) -> None:
         self.events.write("log", level=level, message=message)

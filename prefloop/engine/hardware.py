@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from prefloop.memory import most_held_bytes
 from prefloop.policy.flat_rows import recomputing
 from prefloop.policy.loading import UnloadableModel
 from prefloop.recipes.runspec import RunSpec
@@ -17,6 +18,15 @@ def device_of(spec: RunSpec, local_rank: int = 0) -> torch.device:
     if spec.device != "auto":
         return torch.device(spec.device)
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def most_held(device: torch.device) -> dict[str, Any]:
+    """Say how much memory this process has held at most so far: of the card, or of the machine on a CPU."""
+    on_card = device.type == "cuda"
+    return {
+        "device": device.type,
+        "bytes": torch.cuda.max_memory_allocated(device) if on_card else most_held_bytes(),
+    }
 
 
 def spare_activations(model: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from prefloop.losses.precision import full_dtype, in_full
+from prefloop.policy.precision import full_dtype, in_full
 from prefloop.recipes.recipe import Objective
 
 _FUSED = ("cpu", "cuda")  # where torch has one kernel for the whole of Adam's update

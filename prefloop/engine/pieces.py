@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefloop.losses.logps import sum_by_sequence
 from prefloop.policy.batches import PackedBatch, PackItem, pack_groups
+from prefloop.policy.logps import sum_by_sequence
 from prefloop.policy.scoring import TokenStates, forward_tokens, unshared_because
 
 

@@ -28,6 +28,7 @@ from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
 from prefloop.config import ConfigError
 from prefloop.engine.context import Abandoned, Leaving, NotFinite, RunContext
 from prefloop.engine.full import begin_in_full, end_in_full
+from prefloop.engine.hardware import most_held
 from prefloop.engine.learner import Learner, nothing
 from prefloop.engine.online.drawn import DrawnRows
 from prefloop.engine.online.judges import Connection
@@ -362,7 +363,7 @@ class RunProcess:
         values = fitting(self._ctx, partial(self._learn, rows, step, sums)) if rows else {}
         source.after(step, self._model)
         values |= merged(self._ctx.ranks.gather(sums)).means() | source.values(step)
-        self._ctx.events.write("metric", step=step, values=values)
+        self._ctx.events.write("metric", step=step, values=values, peak=most_held(self._ctx.device))
 
     def _learn(self, rows: Sequence[Row], step: int, sums: Sums) -> dict[str, float]:
         """Learn from the step's rows; a try that runs out of memory leaves neither sums nor draws behind."""

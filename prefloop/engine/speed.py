@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from prefloop.policy.adapters import add_adapter
 from prefloop.policy.batches import PackItem, pack_groups
 from prefloop.policy.loading import Policy
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.scoring import forward_logps, runs_flat
+from prefloop.recipes.adapter import Adapter
 from prefloop.speeds import Speeds
 
 PROMPT, ANSWER = 32, 48  # tokens
@@ -24,7 +26,11 @@ _TOKENS = 1000  # of the vocabulary, from which texts of chance are made
 
 
 def measure(policy: Policy) -> Speeds:
-    """Time the policy on tokens of chance; its weights stay as they are. About five seconds for 100M parameters."""
+    """Time the policy on tokens of chance; its weights stay as they are. About five seconds for 100M parameters.
+
+    Trained is what training trains by default: all weights, and of a large model an adapter.
+    """
+    trained_model: Any = policy.model
     n_parameters = sum(weight.numel() for weight in policy.model.parameters())
     tokens = _WORK / n_parameters
     pairs = max(1, min(_PAIRS, int(tokens / (PROMPT + 2 * ANSWER))))
@@ -46,8 +52,8 @@ def measure(policy: Policy) -> Speeds:
 
     def train() -> int:
         for batch in batches:
-            forward_logps(policy.model, batch, with_grad=True).sum().backward()
-        policy.model.zero_grad(set_to_none=True)
+            forward_logps(trained_model, batch, with_grad=True).sum().backward()
+        trained_model.zero_grad(set_to_none=True)
         return n_read
 
     prompts = [SamplePrompt(str(number), words(PROMPT)) for number in range(max(1, rows // 4))]
@@ -57,16 +63,23 @@ def measure(policy: Policy) -> Speeds:
         groups = sample(policy, prompts, n=n, max_tokens=_STEPS, seed=0)
         return sum(len(completion.ids) for group in groups for completion in group.completions)
 
-    frozen = [weight for weight in policy.model.parameters() if not weight.requires_grad]
-    for weight in frozen:
-        weight.requires_grad_(requires_grad=True)
+    asked = {weight: weight.requires_grad for weight in policy.model.parameters()}
+    adapter = Adapter().resolved(n_parameters)
     try:
-        return Speeds(
-            sampled=_rate(draw, policy.device), read=_rate(read, policy.device), trained=_rate(train, policy.device)
-        )
+        sampled, read_ = _rate(draw, policy.device), _rate(read, policy.device)
+        if adapter.kind == "none":
+            trained_model = policy.model.requires_grad_(requires_grad=True)
+            trained = _rate(train, policy.device)
+        else:  # gradients of all weights would take several times the memory of what is trained in the end
+            trained_model = add_adapter(policy.model, adapter, base="")
+            try:
+                trained = _rate(train, policy.device)
+            finally:
+                trained_model.unload()
+        return Speeds(sampled=sampled, read=read_, trained=trained)
     finally:
-        for weight in frozen:
-            weight.requires_grad_(requires_grad=False)
+        for weight, wanted in asked.items():
+            weight.requires_grad_(wanted)
 
 
 def as_values(speeds: Speeds) -> dict[str, Any]:

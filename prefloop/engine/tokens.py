@@ -17,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 from prefloop.losses.cringe import expected_cringe_token_loss
 from prefloop.losses.gkd import generalised_jsd_loss
-from prefloop.losses.logps import completion_logps, sum_by_sequence
-from prefloop.losses.precision import full_dtype, in_full
 from prefloop.policy.batches import PackedBatch
+from prefloop.policy.logps import completion_logps, sum_by_sequence
+from prefloop.policy.precision import full_dtype, in_full
 from prefloop.policy.scoring import forward_hidden, output_head
 
 _CHUNK = 512  # positions

@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 from prefloop.checkpoints import UnsafeCheckpoint
 from prefloop.config import ConfigError
 from prefloop.engine.context import NotFinite, RunContext
-from prefloop.engine.hardware import device_of
+from prefloop.engine.hardware import device_of, most_held
 from prefloop.engine.launch import launch
 from prefloop.engine.online.judges import Connection, read_connection
 from prefloop.engine.online.stream import UnusableStream
@@ -142,6 +142,7 @@ def run(
                 status=outcome.status,
                 path=outcome.path.name if outcome.path else "",
                 fingerprint=outcome.fingerprint,
+                peak=most_held(ctx.device),
             )
             return Ended(outcome=outcome)
         except Exception as error:  # noqa: BLE001 - the boundary of the process: everything becomes a failure with a class

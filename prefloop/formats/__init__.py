@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from prefloop.formats.columns import Mapping
 from prefloop.formats.registry import READERS, UnknownFormat, detect_format, read_file
+from prefloop.formats.rowform import PreferenceRow
 from prefloop.formats.source import Notes
-from prefloop.formats.writers import WRITERS, FlaggedRow, PreferenceRow, write_flags, write_records
+from prefloop.formats.writers import WRITERS, FlaggedRow, write_flags, write_records
 
 __all__ = [
     "READERS",

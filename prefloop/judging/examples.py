@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from random import Random
 
 from prefloop.control_tokens import defuse
-from prefloop.judging.modes import MODES, JudgeMode
+from prefloop.judging.modes import BY_LOGPROB, MODES, JudgeMode
 from prefloop.types import AS_STORED, SWAPPED, Order, Outcome
 
 MOST_EXAMPLES = 64
@@ -48,7 +48,7 @@ def may_align(judge: str, prompt: str) -> bool:
 
 def can_show(mode: JudgeMode, outcome: str) -> bool:
     """Whether a reply of this mode can express the outcome: one letter can't say a tie, and nothing says both bad."""
-    return outcome in ("first", "second") or (outcome == "tie" and mode not in ("logprob", "soft"))
+    return outcome in ("first", "second") or (outcome == "tie" and mode not in BY_LOGPROB)
 
 
 def orders_of(examples: Sequence[Example]) -> list[Order]:
@@ -65,7 +65,7 @@ def reply_of(mode: JudgeMode, example: Example, order: Order) -> str:
     """The reply that the people's decision would have been, to the pair as shown in this order."""
     first, second = MODES[mode].labels
     label = "C" if example.outcome == "tie" else first if (example.outcome == "first") == (order[0] == 0) else second
-    if mode in ("logprob", "soft"):
+    if mode in BY_LOGPROB:
         return label
     reason = defuse(example.reason).replace("[[", "[").strip()
     if mode == "json":

@@ -13,7 +13,7 @@ from prefloop.judging.by_scores import ScoredAnswer
 from prefloop.judging.errors import JudgeAnswerTooLong, JudgeBadAnswer, JudgeError, JudgeRejectedItem
 from prefloop.judging.examples import Example, can_show, orders_of, reply_of
 from prefloop.judging.metering import Most, tokens_at_most
-from prefloop.judging.modes import MODES, SCORE_MODES, VERDICT_MODES, JudgeMode, VerdictMode
+from prefloop.judging.modes import BY_LOGPROB, MODES, SCORE_MODES, VERDICT_MODES, JudgeMode, VerdictMode
 from prefloop.judging.parse import VERDICT_SCHEMA, ParsedScore, parse_reply, parse_score
 from prefloop.judging.render import (
     Message,
@@ -86,7 +86,7 @@ class _LlmJudge:
         self._temperature = temperature
         self._max_tokens = max_tokens
         self._seed = seed
-        self._by_logprob = template.mode in ("logprob", "soft")
+        self._by_logprob = template.mode in BY_LOGPROB
         self._by_schema = template.mode == "json" and json_schema
         self._lock = threading.Lock()
         self._answered_once = False

@@ -117,7 +117,7 @@ POLICY = Kind(
     modes=("additive", *(mode for mode in JUDGE_MODES if mode != "additive")),  # the first is what is usual
     p_from_scores=False,
     weights="policy",
-    at_once=64,  # calls that wait together are answered in one batch
+    at_once=64,  # calls that wait together are answered together, as many as are computed in a minute
     queue="gpu",
     # what it draws with: Yuan et al. 2024, arXiv:2401.10020
     defaults={"": {"samples": 3, "temperature": 0.7, "top_p": 0.9, "max_tokens": 512, "seed": 0}},

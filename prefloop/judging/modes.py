@@ -11,6 +11,7 @@ JudgeMode = VerdictMode | ScoreMode
 VERDICT_MODES: tuple[VerdictMode, ...] = get_args(VerdictMode)
 SCORE_MODES: tuple[ScoreMode, ...] = get_args(ScoreMode)
 JUDGE_MODES: tuple[JudgeMode, ...] = (*VERDICT_MODES, *SCORE_MODES)
+BY_LOGPROB: tuple[VerdictMode, ...] = ("logprob", "soft")  # the reply is one token, read by its log-probs
 
 
 @dataclass(frozen=True, slots=True)

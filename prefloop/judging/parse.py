@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prefloop.judging.modes import MODES, VerdictMode
+from prefloop.judging.modes import BY_LOGPROB, MODES, VerdictMode
 from prefloop.judging.replies import ChatReply, TokenLogprob
 from prefloop.preference import sigmoid
 from prefloop.thoughts import after_thoughts
@@ -248,7 +248,7 @@ def parse_logprobs(
 
 
 def parse_reply(reply: ChatReply, mode: VerdictMode) -> ParsedVerdict:
-    if mode in ("logprob", "soft"):
+    if mode in BY_LOGPROB:
         return parse_logprobs(reply.top_logprobs, labels=MODES[mode].labels)
     if reply.finish_reason == "length":
         return _unparseable("cut off at the token limit")

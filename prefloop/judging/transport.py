@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import ssl
 import time
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,12 @@ def _clip(timeout: float | None, error: type[httpcore.TimeoutException]) -> floa
     if left <= 0:
         raise error("the request took longer than its deadline")
     return left if timeout is None else min(timeout, left)
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Read the trusted certificates once a process: it takes longer than many a request."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class _DeadlineStream(httpcore.NetworkStream):
@@ -161,7 +168,7 @@ class GuardedTransport(httpx.BaseTransport):
         max_connections: int = 64,
     ) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
+            ssl_context=ssl_context or _trusted(),
             max_connections=max_connections,
             keepalive_expiry=30.0,
             network_backend=_GuardedBackend(allow=normalise_allow(allow), resolver=resolver),

@@ -3,7 +3,8 @@
 What is unusual here:
 1. The messages become token ids by the policy's own tokenizer, with its chat template or without one, and ids are what
    is sampled from, also through vLLM. Where the template takes no system turn, its text goes before the user's.
-2. Calls of several threads that wait at the same time are answered in one batch.
+2. Calls of several threads that wait at the same time are answered together, on a CPU no more of them than it
+   computes in a minute: what was answered is written before the next ones begin.
 3. What is drawn follows from (seed, token ids) alone: the same request brings the same reply in any company.
 """
 
@@ -22,13 +23,16 @@ from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeRejectedItem
 from prefloop.judging.render import Message
 from prefloop.judging.replies import ChatReply, TokenLogprob
-from prefloop.losses.precision import in_full
 from prefloop.policy.loading import Policy, Reader
+from prefloop.policy.precision import in_full
 from prefloop.policy.prompts import decode_completion, encode_prompt
 from prefloop.policy.sampling import PromptTooLong, SamplePrompt, check_room, default_budget, sample
 from prefloop.policy.scoring import evaluating, unshared_because
 from prefloop.policy.shared_prefix import decoder_for
+from prefloop.speeds import tokens_in
 from prefloop.types import BadData
+
+ROOM_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -55,6 +59,9 @@ class PolicyEndpoint:
         self._policy = policy
         self._top_p = top_p
         self._limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+        on_cpu = policy.device.type == "cpu"
+        n_parameters = sum(parameter.numel() for parameter in policy.model.parameters())
+        self._room = tokens_in(ROOM_SECONDS, n_parameters) if on_cpu else float("inf")
         self._waiting: list[_Call] = []
         self._listing = threading.Lock()
         self._answering = threading.Lock()
@@ -78,16 +85,27 @@ class PolicyEndpoint:
         call = _Call(ids, temperature, max_tokens, seed or 0, max(top_logprobs, 1) if logprobs else 0)
         with self._listing:
             self._waiting.append(call)
-        with self._answering:  # whoever comes next answers all that have come meanwhile
-            if call.reply is None and call.error is None:
-                with self._listing:
-                    calls, self._waiting = self._waiting, []
-                self._answer(calls)
+        while call.reply is None and call.error is None:
+            with self._answering:  # whoever comes next answers those that have come first
+                if call.reply is None and call.error is None:
+                    self._answer(self._next())
         if call.error is not None:
             raise call.error
         if call.reply is None:
             raise AssertionError("every call has been answered")
         return call.reply
+
+    def _next(self) -> list[_Call]:
+        """Take the calls that are answered together: the first that waits, and others while they fit."""
+        with self._listing:
+            room, n = self._room, 0
+            for waiting in self._waiting:
+                room -= len(waiting.ids) + (0 if waiting.top else waiting.max_tokens)
+                if n and room < 0:
+                    break
+                n += 1
+            taken, self._waiting = self._waiting[:n], self._waiting[n:]
+        return taken
 
     def _answer(self, calls: Sequence[_Call]) -> None:
         """Answer all calls; an error belongs to its own call."""

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefloop.losses.precision import in_full
 from prefloop.policy.decoding import Decoder
 from prefloop.policy.loading import Policy, stop_ids
+from prefloop.policy.precision import in_full
 from prefloop.policy.prompts import decode_completion
 from prefloop.policy.scoring import evaluating, unshared_because
 from prefloop.policy.shared_prefix import decoder_for

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from prefloop.losses.logps import completion_logps, sum_by_sequence
-from prefloop.losses.precision import full_dtype, in_full
 from prefloop.policy.batches import PackedBatch, PackItem, pack_groups, scatter
 from prefloop.policy.flat_rows import recomputes_rows, run_flat
 from prefloop.policy.loading import Policy, RewardModel, UnloadableModel, reward_head
+from prefloop.policy.logps import completion_logps, sum_by_sequence
+from prefloop.policy.precision import full_dtype, in_full
 from prefloop.policy.prompts import Answered, encode_rows
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 from typing_extensions import override
 
-from prefloop.losses.precision import full_dtype, in_full
 from prefloop.policy.decoding import Decoder, GroupCache
+from prefloop.policy.precision import full_dtype, in_full
 from prefloop.policy.scoring import computing_in_full, sliding_window, supports_block_mask
 
 logger = logging.getLogger(__name__)

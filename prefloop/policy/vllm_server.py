@@ -135,6 +135,7 @@ def start_vllm(
 
 
 _ERROR = re.compile(r"\b(\w*(?:Error|Exception): .+)")
+_WARNING = re.compile(r"\bWARNING \d")
 _CONSEQUENCES = ("Engine core initialization failed", "EngineCore encountered", "WorkerProc initialization failed")
 
 
@@ -146,7 +147,8 @@ def why(path: Path) -> str:
         text = path.read_text("utf-8", errors="replace")
     except OSError:
         return f"it left no log in {path}"
-    errors = [found.group(1) for line in text.splitlines() if (found := _ERROR.search(line))]
+    lines = [line for line in text.splitlines() if not _WARNING.search(line)]  # a warning may quote an error
+    errors = [found.group(1) for line in lines if (found := _ERROR.search(line))]
     causes = [error for error in errors if not any(phrase in error for phrase in _CONSEQUENCES)]
     said = causes[-1] if causes else " / ".join(line.strip() for line in text.splitlines()[-3:] if line.strip())
     return f"{said[:TAIL_CHARS] or 'it said nothing'} (its log: {path})"

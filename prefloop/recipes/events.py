@@ -8,7 +8,7 @@ appends. An event: {"type", "at" (seconds since 1970), …}, of the types
                                                    learning; saving
     start       {step, n_rows, n_steps}            a process began; step > 0 where it resumed
     resume      {step, checkpoint}                 metrics and samples past `step` said before are superseded
-    metric      {step, values: {TRL's names}}
+    metric      {step, values: {TRL's names}, peak}   the most memory held so far: {device: cpu|cuda, bytes}
     checkpoint  {step, path, fingerprint}
     sample      {step, drawn, row, prompt_id, …}   answers to a prompt, drawn before step `drawn`, learnt from in `step`
     verdict     {step, row, pair, order, …}        what a judge said of two of them
@@ -18,7 +18,7 @@ appends. An event: {"type", "at" (seconds since 1970), …}, of the types
     overrides   {step, pairs: [[key, p], …]}       people's corrections that the step learns from besides
     heard       {step, offset}                     before `step` the inbox was taken in up to `offset`
     log         {level, message}
-    end         {step, status: done|stopped|left|failed, path, fingerprint, failure_class, message}
+    end         {step, status: done|stopped|left|failed, path, fingerprint, peak, failure_class, message}
 """
 
 from __future__ import annotations

@@ -96,6 +96,8 @@ def _of_labels(recipe: Recipe) -> dict[str, str]:
         out["pairing"] = "its pairs are given by the data"
     if recipe.label.by == "data":
         out["review"] = "the data's answer is the better one by definition"
+    if recipe.label.by in ("scores", "judge"):
+        out["label.criterion"] = "its labels are not stored ones: who gives them judges by one criterion"
     if recipe.label.by == "scores":
         whose = "the policy's own scores" if recipe.score.by == "policy" else "the scores (score.judge says whose)"
         out["label.judge"] = f"its labels are {whose}"
@@ -103,6 +105,7 @@ def _of_labels(recipe: Recipe) -> dict[str, str]:
         out["label.labels"] = "points on a scale show which answer is better, but not with what probability"
     if recipe.score.by == "judge" and recipe.score.judge == AI_REWARD_MODEL:
         out.pop("label", None)  # its reward model is made from these labels
+        out["label.criterion"] = "its reward model is made from a judge's labels, which are by the judge's criterion"
     return out
 
 
@@ -152,6 +155,8 @@ def idle(recipe: Recipe) -> dict[str, str]:
     out = {f"objective.{one.name.rstrip('_')}": why for one in numbers if (why := one.idle(recipe.objective))}
     if recipe.review.mode in ("none", "all"):
         out["review.budget"] = f"review.mode is {recipe.review.mode}"
+    if recipe.label.judge not in ("", "people"):
+        out["label.criterion"] = f"label.judge is {recipe.label.judge}, whose labels are by its own criterion"
     if recipe.memory.kind != "rounds":
         out["memory.k"] = f"memory.kind is {recipe.memory.kind}"
     if recipe.memory.kind == "none":
@@ -194,3 +199,8 @@ def check_settings(recipe: Recipe) -> None:
         raise ConfigError(f"filter.kind must be all where refresh is {recipe.refresh}, not {recipe.filter.kind}")
     if recipe.is_online and not objective.declared.in_steps:
         raise ConfigError(f"refresh must be round: {objective.loss} does not learn inside a step")
+    if recipe.review.mode != "none" and len(recipe.label.weights) > 1:
+        raise ConfigError(
+            f"review.mode must be none where label.criterion weighs several, not {recipe.review.mode}: people review a "
+            "judge's labels by one criterion"
+        )

@@ -13,7 +13,8 @@ from prefloop.config import ConfigError
 from prefloop.config.fields import hints_of
 from prefloop.judging.spec import JudgeSpec
 from prefloop.recipes.engines import AUTO
-from prefloop.recipes.parts import Anchor, Draw, Filter, Label, Memory, Pairing, Score
+from prefloop.recipes.parts import Draw, Filter, Label, Pairing, Score
+from prefloop.recipes.past import Anchor, Memory
 from prefloop.recipes.recipe import Recipe, part_from_json
 
 

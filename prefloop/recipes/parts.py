@@ -1,4 +1,4 @@
-"""The parts of a recipe: prompts, draws, scores, filters, pairings, labels, review and memory.
+"""The parts of a recipe: prompts, draws, scores, filters, pairings, labels and review.
 
 Every part is a frozen dataclass that checks itself when it is made; what people can set is declared with `setting`
 (help, limits and the source of the default in one place). A part hides the keys that have no meaning for it, so that no
@@ -13,7 +13,8 @@ from typing import Literal
 from typing_extensions import override
 
 from prefloop.config import ConfigError, check_fields, setting
-from prefloop.config.numbers import rising_numbers, whole_number
+from prefloop.config.numbers import rising_numbers
+from prefloop.criteria import BadCriterion, weights_read
 from prefloop.recipes import engines
 from prefloop.recipes.where import Where, read_where
 
@@ -289,6 +290,12 @@ class Label(Part):
         "effective label: override, people, judges), people means only people's, and a judge's name means that "
         "judge's verdicts in both orders.",
     )
+    criterion: str = setting(
+        "",
+        help="By which criterion stored labels are meant: empty means the unnamed one, a name that criterion "
+        "(helpful), and a weighting several (helpful=2,harmless=1): then the probabilities are averaged with these "
+        "weights, and comparisons that lack a label by one of them are left out.",
+    )
     labels: str = setting(
         "hard",
         choices=("hard", "soft", "sampled"),
@@ -297,6 +304,19 @@ class Label(Part):
     noise: float = setting(
         0.0, minimum=0.0, maximum=0.5, help="Share of labels that are flipped at random, by the seed (for experiments)."
     )
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            _ = self.weights
+        except BadCriterion as error:
+            raise ConfigError(f"label.criterion can't be used: {error}") from error
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each criterion that labels are by; the unnamed one is called ""."""
+        return weights_read(self.criterion)
 
     def explain(self, name: str) -> dict[str, object]:
         if name == "judge" and self.by == "judge":
@@ -307,7 +327,7 @@ class Label(Part):
         return {}
 
     def hidden(self) -> frozenset[str]:
-        return frozenset({"judge", "labels", "noise"}) if self.by in ("none", "data") else frozenset()
+        return frozenset({"judge", "criterion", "labels", "noise"}) if self.by in ("none", "data") else frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,82 +339,3 @@ class Review(Part):
         "first, then labels similar to those that people corrected.",
     )
     budget: int = setting(20, minimum=0, help="Maximum number of labels for people in a round; 0 means no limit.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory(Part):
-    """Which past examples are trained on again. `replays`: whether the method produces anything to replay.
-
-    `kind` "replay" (the data of another loop's run in a chosen order) is for the tandem methods only.
-    """
-
-    replays: bool = False
-    kind: str = setting(
-        "none",
-        choices=("none", "rounds", "overrides"),
-        help="Earlier examples to train on again: none, the last k rounds, or the project's overridden labels.",
-    )
-    k: int = setting(1, minimum=1, maximum=1000, help="Number of past rounds that are trained on again.")
-    weight: float = setting(1.0, above=0.0, maximum=1000.0, help="Weight of an earlier example, relative to a new one.")
-    run: str = setting(
-        "", help="Number of the loop whose data is replayed; empty means the newest loop of the right kind."
-    )
-    order: str = setting(
-        "uniform",
-        choices=("logged", "uniform"),
-        prefixes=("window:",),
-        help="Order of the replay: as logged, shuffled within windows of so many batches (window:500), or uniform.",
-        source="Tang et al. 2024, arXiv:2405.08448v1: uniform; none, 4 and 500 as ablation",
-    )
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.order.startswith("window:"):
-            whole_number("order", self.order, "window:")
-
-    def explain(self, name: str) -> dict[str, object]:
-        if name == "kind" and self.kind == "replay":
-            return {"choices": ("replay",), "help": "The data of another loop is trained on again."}
-        return {}
-
-    def hidden(self) -> frozenset[str]:
-        if self.kind == "replay":
-            return frozenset({"k", "weight"})
-        replay = frozenset({"run", "order"})
-        return replay if self.replays else replay | {"kind", "k", "weight"}
-
-    @property
-    def window(self) -> int | None:
-        """Number of batches that are shuffled together; None means no shuffling (logged) or complete shuffling
-        (uniform).
-        """
-        return int(self.order.removeprefix("window:")) if self.order.startswith("window:") else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Anchor(Part):
-    """A policy that the objective pulls towards and that may move; the methods that have one set `kind`."""
-
-    kind: Literal["none", "initial", "copy", "ema"] = "none"
-    rate: float = setting(
-        0.02,
-        minimum=0.0,
-        maximum=1.0,
-        help="How far an EMA anchor moves towards the policy at each step; 0 keeps it fixed.",
-        source="Sessa et al. 2024 (J-BOND), arXiv:2407.14622v1",
-    )
-    every: int = setting(
-        50,
-        minimum=1,
-        help="Steps between two copies of the policy to the anchor.",
-        source="this project's; Sessa et al. 2024 (iterative BOND), arXiv:2407.14622v1: 1000",
-    )
-
-    def hidden(self) -> frozenset[str]:
-        return {
-            "none": frozenset({"rate", "every"}),
-            "initial": frozenset({"rate", "every"}),
-            "copy": frozenset({"rate"}),
-            "ema": frozenset({"every"}),
-        }[self.kind]

@@ -24,17 +24,16 @@ from prefloop.recipes.parts import (
     AI_REWARD_MODEL,
     RANKING_PAIRINGS,
     REWARD_MODEL,
-    Anchor,
     Draw,
     Filter,
     Label,
-    Memory,
     Pairing,
     Prompts,
     Review,
     Score,
     Teach,
 )
+from prefloop.recipes.past import Anchor, Memory
 
 __all__ = [
     "AI_REWARD_MODEL",

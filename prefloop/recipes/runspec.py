@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prefloop.config import ConfigError, check_fields, setting
+from prefloop.judging.spec import JudgeSpec
 from prefloop.memory import DEFAULT_TOKENS, LEAST_TOKENS
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.online import OnlineSpec
@@ -169,6 +170,32 @@ class RunSpec:
             plain.pop(name)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def portable(spec: RunSpec, run_dir: Path, *, root: Path) -> RunSpec:
+    """Name what lies below `root` relative to the run directory, so that the whole of it can be moved or restored."""
+
+    def place(name: str) -> str:
+        is_inside = Path(name).is_absolute() and Path(name).is_relative_to(root)
+        return os.path.relpath(name, run_dir) if is_inside else name
+
+    def judge_placed(judge: JudgeSpec) -> JudgeSpec:
+        members = tuple(judge_placed(member) for member in judge.members)
+        return dataclasses.replace(judge, checkpoint=place(judge.checkpoint), members=members)
+
+    online = spec.online
+    if online is not None:
+        online = dataclasses.replace(
+            online,
+            reward_model=None if online.reward_model is None else place(online.reward_model),
+            carry=None if online.carry is None else place(online.carry),
+            replay=tuple(place(name) for name in online.replay),
+            judge=None if online.judge is None else judge_placed(online.judge),
+        )
+    reference = None if spec.reference is None else place(spec.reference)
+    return dataclasses.replace(
+        spec, start=place(spec.start), snapshot=place(spec.snapshot), reference=reference, online=online
+    )
 
 
 def write_spec(run_dir: str | Path, spec: RunSpec) -> Path:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from datetime import datetime
-from functools import cache, lru_cache
 from typing import Any, TypeVar, cast, get_args
 
+from prefloop.criteria import BadCriterion, name_checked
+from prefloop.records.check_ratings import rating_read
+from prefloop.records.fields import (
+    each_of,
+    joined,
+    moment_of,
+    name_of,
+    number_of,
+    object_of,
+    rows_of,
+    text_of,
+    time_text,
+)
 from prefloop.records.form import (
     FLAG_REASONS,
     MAX_COMPLETIONS,
@@ -29,9 +38,10 @@ from prefloop.records.form import (
     RecordVote,
     VoteChoice,
 )
-from prefloop.records.times import time_of, written_time
+from prefloop.records.people import parents_checked, reasons_of, strength_of
 from prefloop.records.write import sorted_metadata
-from prefloop.types import AS_STORED, STRENGTHS, SWAPPED, Split, Strength
+from prefloop.rubrics import IN_METADATA, BadRubric, rubric_of_prompt
+from prefloop.types import AS_STORED, SWAPPED, Split
 
 _Row = TypeVar("_Row")
 _CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice, VoteChoice, RecordState, Split))
@@ -39,9 +49,10 @@ _CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice,
 
 def parse_record(value: object) -> Record:
     """Check a record in JSON's types and make it canonical. Raises InvalidRecord naming the key at fault."""
-    keys = "id split prompt metadata completions gold votes rankings verdicts overrides scores flags"  # the whole form
-    top = _object(value, "the line", keys)
-    record_id = _text(top, "id", "", required=True)
+    # the whole form
+    keys = "id split prompt metadata completions gold votes rankings ratings verdicts overrides scores flags"
+    top = object_of(value, "the line", keys)
+    record_id = text_of(top, "id", "", required=True)
     if not record_id:
         raise InvalidRecord("id is empty")
     if len(record_id) > MAX_NAME:
@@ -49,8 +60,13 @@ def parse_record(value: object) -> Record:
     split = top.get("split")
     if split is not None and split not in _SPLITS:
         raise InvalidRecord("split is neither 'train' nor 'eval'")
-    prompt = _prompt(top)
-    completions = tuple([_completion(c, at) for c, at in _rows(top, "completions", required=True)])
+    prompt, metadata = _prompt(top), _metadata(top, "")
+    try:
+        rubric_of_prompt(metadata)
+    except BadRubric as error:
+        raise InvalidRecord(f"metadata.{IN_METADATA}: {error}") from None
+    completions = tuple([_completion(c, at) for c, at in rows_of(top, "completions", required=True)])
+    parents_checked(completions)
     n = len(completions)
     if n > MAX_COMPLETIONS:
         raise InvalidRecord(f"completions has more than {MAX_COMPLETIONS} entries")
@@ -59,14 +75,15 @@ def parse_record(value: object) -> Record:
         prompt=prompt,
         completions=completions,
         split=cast("Split | None", split),
-        metadata=_metadata(top, ""),
-        gold=_each(top, "gold", _gold, n),
-        votes=_each(top, "votes", _vote, n),
-        rankings=_each(top, "rankings", _ranking, n),
-        verdicts=_each(top, "verdicts", _verdict, n),
-        overrides=_each(top, "overrides", _override, n),
-        scores=_each(top, "scores", _score, n),
-        flags=_each(top, "flags", _flag, n),
+        metadata=metadata,
+        gold=each_of(top, "gold", _gold, n),
+        votes=each_of(top, "votes", _vote, n),
+        rankings=each_of(top, "rankings", _ranking, n),
+        ratings=each_of(top, "ratings", rating_read, n),
+        verdicts=each_of(top, "verdicts", _verdict, n),
+        overrides=each_of(top, "overrides", _override, n),
+        scores=each_of(top, "scores", _score, n),
+        flags=each_of(top, "flags", _flag, n),
     )
     _refuse_repeats(record)
     return record
@@ -84,79 +101,17 @@ def _refuse_repeats(record: Record) -> None:
             raise InvalidRecord(f"verdicts[{i}] has the judge, pair, order and sample of verdicts[{first}]")
 
 
-def _object(value: object, at: str, keys: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidRecord(f"{at} is not an object")
-    if value.keys() <= _known(keys):
-        return value
-    unknown = next(key for key in value if key not in _known(keys))
-    where = f"{at} has" if at != "the line" else "has"
-    raise InvalidRecord(f"{where} an unknown key {unknown[:80]!r} (known: {', '.join(keys.split())})")
-
-
-@cache
-def _known(keys: str) -> frozenset[str]:
-    return frozenset(keys.split())
-
-
-def _rows(top: dict[str, Any], key: str, *, required: bool = False) -> list[tuple[object, str]]:
-    rows = top.get(key)
-    if rows is None:
-        if required:
-            raise InvalidRecord(f"{key} is missing")
-        return []
-    if not isinstance(rows, list):
-        raise InvalidRecord(f"{key} is not a list")
-    return [(row, _place(key, i)) for i, row in enumerate(rows)]
-
-
-@lru_cache(10_000)
-def _place(key: str, i: int) -> str:
-    return f"{key}[{i}]"
-
-
-def _each(top: dict[str, Any], key: str, read: Callable[[object, str, int], _Row], n: int) -> tuple[_Row, ...]:
-    """Read every row under a key; most keys of most records are absent, and cost nothing."""
-    if top.get(key) is None:
-        return ()
-    return tuple([read(row, at, n) for row, at in _rows(top, key)])
-
-
-def _text(row: dict[str, Any], key: str, at: str, *, required: bool = False) -> str:
-    value = row.get(key)
-    if type(value) is str:
-        return value
-    if value is None and not (required and key in row):
-        if required:
-            raise InvalidRecord(f"{_join(at, key)} is missing")
-        return ""
-    raise InvalidRecord(f"{_join(at, key)} is not a string")
-
-
-def _name(row: dict[str, Any], key: str, at: str) -> str:
-    name = _text(row, key, at, required=True)
-    if not name.strip():
-        raise InvalidRecord(f"{_join(at, key)} is empty")
-    if len(name) > MAX_NAME:
-        raise InvalidRecord(f"{_join(at, key)} is longer than {MAX_NAME} characters")
-    return name
-
-
-def _join(at: str, key: str) -> str:
-    return f"{at}.{key}" if at else key
-
-
 def _metadata(row: dict[str, Any], at: str) -> Metadata:
     value = row.get("metadata")
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InvalidRecord(f"{_join(at, 'metadata')} is not an object")
+        raise InvalidRecord(f"{joined(at, 'metadata')} is not an object")
     stack: list[tuple[object, int]] = [(value, 1)]
     while stack:  # not recursive: the depth is what an adversary chooses
         node, depth = stack.pop()
         if depth > MAX_DEPTH:
-            raise InvalidRecord(f"{_join(at, 'metadata')} is nested deeper than {MAX_DEPTH}")
+            raise InvalidRecord(f"{joined(at, 'metadata')} is nested deeper than {MAX_DEPTH}")
         children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
         stack.extend((child, depth + 1) for child in children if isinstance(child, dict | list))
     return sorted_metadata(value)
@@ -173,9 +128,9 @@ def _prompt(top: dict[str, Any]) -> str | tuple[dict[str, str], ...]:
     if not prompt:
         raise InvalidRecord("prompt is an empty list of messages")
     messages = []
-    for row, at in _rows(top, "prompt"):
-        message = _object(row, at, "role content")
-        role, content = _text(message, "role", at, required=True), _text(message, "content", at, required=True)
+    for row, at in rows_of(top, "prompt"):
+        message = object_of(row, at, "role content")
+        role, content = text_of(message, "role", at, required=True), text_of(message, "content", at, required=True)
         if not role:
             raise InvalidRecord(f"{at}.role is empty")
         messages.append({"role": role, "content": content})
@@ -183,8 +138,16 @@ def _prompt(top: dict[str, Any]) -> str | tuple[dict[str, str], ...]:
 
 
 def _completion(value: object, at: str) -> RecordCompletion:
-    row = _object(value, at, "text model metadata")
-    return RecordCompletion(_text(row, "text", at, required=True), _text(row, "model", at), _metadata(row, at))
+    row = object_of(value, at, "text model metadata parent editor")
+    parent, editor = row.get("parent"), text_of(row, "editor", at)
+    if parent is not None and (type(parent) is not int or parent < 0):
+        raise InvalidRecord(f"{at}.parent is not the index of a completion")
+    if (parent is None) != (not editor):
+        raise InvalidRecord(f"{at} has a parent without an editor, or an editor without a parent")
+    if len(editor) > MAX_NAME:
+        raise InvalidRecord(f"{at}.editor has more than {MAX_NAME} characters")
+    text, model = text_of(row, "text", at, required=True), text_of(row, "model", at)
+    return RecordCompletion(text, model, _metadata(row, at), parent, editor)
 
 
 def _two_numbers(value: object) -> bool:
@@ -227,27 +190,6 @@ def _order(row: dict[str, Any], at: str, turned: bool) -> PairIndex | None:
     return SWAPPED if (value[0] == 1) != turned else AS_STORED
 
 
-def _number(row: dict[str, Any], key: str, at: str, *, low: float, high: float) -> float | None:
-    value = row.get(key)
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise InvalidRecord(f"{at}.{key} is not a number")
-    if not low <= value <= high:
-        raise InvalidRecord(f"{at}.{key} is not in [{low:g}, {high:g}]")
-    return float(value)
-
-
-def _at(row: dict[str, Any], at: str, key: str = "at") -> str:
-    value = _text(row, key, at)
-    if value:
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            raise InvalidRecord(f"{at}.{key} is not an ISO 8601 time") from None
-    return value
-
-
 def _state(row: dict[str, Any], at: str) -> RecordState:
     value = row.get("state")
     if value is None:
@@ -258,38 +200,48 @@ def _state(row: dict[str, Any], at: str) -> RecordState:
 
 
 def _gold(value: object, at: str, n: int) -> Gold:
-    row = _object(value, at, "pair choice")
+    row = object_of(value, at, "pair choice")
     pair, turned = _pair(row, at, n)
     return Gold(pair, _choice(row, at, turned, _CHOICES))
 
 
+_OF_VOTES = "rater pair criterion choice strength order at seconds guideline reason reasons adjudication edit by_chance"
+
+
 def _vote(value: object, at: str, n: int) -> RecordVote:
-    row = _object(value, at, "rater pair choice strength order at seconds guideline reason adjudication")
+    row = object_of(value, at, _OF_VOTES)
     pair, turned = _pair(row, at, n)
     choice = _choice(row, at, turned, _VOTE_CHOICES)
     return RecordVote(
-        rater=_name(row, "rater", at),
+        rater=name_of(row, "rater", at),
         pair=pair,
         choice=choice,
-        strength=_strength(row, at, choice),
+        strength=strength_of(row.get("strength"), at, choice),
         order=_order(row, at, turned),
-        at=_at(row, at),
-        seconds=_number(row, "seconds", at, low=0.0, high=1e9),
-        guideline=_text(row, "guideline", at),
-        reason=_text(row, "reason", at),
+        at=time_text(row, at),
+        seconds=number_of(row, "seconds", at, low=0.0, high=1e9),
+        guideline=text_of(row, "guideline", at),
+        reason=text_of(row, "reason", at),
+        reasons=reasons_of(row.get("reasons"), at),
         adjudication=_yes(row, "adjudication", at),
+        edit=_edit(row, at, choice),
+        by_chance=None if row.get("by_chance") is None else _yes(row, "by_chance", at),
+        criterion=_criterion(row, at),
     )
 
 
-def _strength(row: dict[str, Any], at: str, choice: VoteChoice) -> Strength | None:
-    value = row.get("strength")
-    if value is None:
-        return None
-    if value not in STRENGTHS:
-        raise InvalidRecord(f"{at}.strength is not one of {', '.join(map(repr, STRENGTHS))}")
-    if choice not in (0, 1):
-        raise InvalidRecord(f"{at} has a strength, but its choice names no better answer")
-    return cast(Strength, value)
+def _criterion(row: dict[str, Any], at: str) -> str:
+    try:
+        return name_checked(text_of(row, "criterion", at))
+    except BadCriterion as error:
+        raise InvalidRecord(f"{at}.criterion: {error}") from None
+
+
+def _edit(row: dict[str, Any], at: str, choice: VoteChoice) -> bool:
+    edit = _yes(row, "edit", at)
+    if edit and (choice != 1 or not _yes(row, "adjudication", at)):
+        raise InvalidRecord(f"{at} is said by an edit, so its choice is 1 and adjudication is true")
+    return edit
 
 
 def _yes(row: dict[str, Any], key: str, at: str) -> bool:
@@ -300,11 +252,11 @@ def _yes(row: dict[str, Any], key: str, at: str) -> bool:
 
 
 def _ranking(value: object, at: str, n: int) -> RecordRanking:
-    row = _object(value, at, "rater judge groups")
+    row = object_of(value, at, "rater judge groups shown at seconds guideline reason")
     if (row.get("rater") is None) == (row.get("judge") is None):
         raise InvalidRecord(f"{at} needs one of rater and judge")
     who = "rater" if row.get("rater") is not None else "judge"
-    name = _name(row, who, at)
+    name = name_of(row, who, at)
     groups = row.get("groups")
     if not isinstance(groups, list) or not groups or not all(isinstance(g, list) and g for g in groups):
         raise InvalidRecord(f"{at}.groups is not a list of non-empty lists")
@@ -313,73 +265,82 @@ def _ranking(value: object, at: str, n: int) -> RecordRanking:
         raise InvalidRecord(f"{at}.groups names something that is not one of the {n} completions")
     if len(set(flat)) != len(flat):
         raise InvalidRecord(f"{at}.groups names a completion twice")
-    ordered = tuple(tuple(sorted(g)) for g in groups)
-    return RecordRanking(ordered, rater=name if who == "rater" else "", judge=name if who == "judge" else "")
+    shown = [] if row.get("shown") is None else row["shown"]
+    if not isinstance(shown, list) or (shown and (sorted(map(repr, shown)) != sorted(map(repr, flat)))):
+        raise InvalidRecord(f"{at}.shown does not name each completion of groups once")
+    return RecordRanking(
+        tuple(tuple(sorted(g)) for g in groups),
+        rater=name if who == "rater" else "",
+        judge=name if who == "judge" else "",
+        shown=tuple(shown),
+        at=moment_of(row, at, "at"),
+        seconds=number_of(row, "seconds", at, low=0.0, high=1e9),
+        guideline=text_of(row, "guideline", at),
+        reason=text_of(row, "reason", at),
+    )
 
 
 def _verdict(value: object, at: str, n: int) -> RecordVerdict:
-    row = _object(value, at, "judge pair order sample state choice p_first raw")
+    row = object_of(value, at, "judge criterion pair order sample state choice p_first raw")
     pair, turned = _pair(row, at, n)
     sample = row.get("sample", 0)
     if type(sample) is not int or sample < 0:
         raise InvalidRecord(f"{at}.sample is not a whole number from 0")
     state = _state(row, at)
     choice = _choice(row, at, turned, (*_CHOICES, None))
-    p_first = _number(row, "p_first", at, low=0.0, high=1.0)
+    p_first = number_of(row, "p_first", at, low=0.0, high=1.0)
     if state == "ok" and choice is None and p_first is None:
         raise InvalidRecord(f"{at} is ok but has neither choice nor p_first")
     if state != "ok" and choice is not None:
         raise InvalidRecord(f"{at} is {state} but has a choice")
     return RecordVerdict(
-        judge=_name(row, "judge", at),
+        judge=name_of(row, "judge", at),
         pair=pair,
         order=_order(row, at, turned) or (SWAPPED if turned else AS_STORED),
         sample=sample,
         state=state,
         choice=choice,
         p_first=1.0 - p_first if turned and p_first is not None else p_first,
-        raw=_text(row, "raw", at),
+        raw=text_of(row, "raw", at),
+        criterion=_criterion(row, at),
     )
 
 
 def _flag(value: object, at: str, n: int) -> RecordFlag:
-    row = _object(value, at, "rater pair reason note at resolved resolved_by")
+    row = object_of(value, at, "rater pair reason note at resolved resolved_by")
     pair, _ = _pair(row, at, n)
-    reason = _text(row, "reason", at, required=True)
+    reason = text_of(row, "reason", at, required=True)
     if reason not in FLAG_REASONS:
         raise InvalidRecord(f"{at}.reason is not one of {', '.join(map(repr, FLAG_REASONS))}")
-    resolved, resolved_by = _moment(row, at, "resolved"), _text(row, "resolved_by", at)
+    resolved, resolved_by = moment_of(row, at, "resolved"), text_of(row, "resolved_by", at)
     if resolved_by and not resolved:
         raise InvalidRecord(f"{at} has resolved_by, but no time in resolved")
-    note, when = _text(row, "note", at), _moment(row, at, "at")
-    return RecordFlag(_name(row, "rater", at), pair, reason, note, when, resolved, resolved_by)
-
-
-def _moment(row: dict[str, Any], at: str, key: str) -> str:
-    """A time in the one spelling that the project writes."""
-    value = _at(row, at, key)
-    return written_time(time_of(value)) if value else ""
+    note, when = text_of(row, "note", at), moment_of(row, at, "at")
+    return RecordFlag(name_of(row, "rater", at), pair, reason, note, when, resolved, resolved_by)
 
 
 def _override(value: object, at: str, n: int) -> RecordOverride:
-    row = _object(value, at, "rater pair judge choice reason at")
+    row = object_of(value, at, "rater pair judge criterion choice reason at")
     pair, turned = _pair(row, at, n)
+    if row.get("criterion") and not row.get("judge"):
+        raise InvalidRecord(f"{at} has a criterion, which is that of its judge, but no judge")
     return RecordOverride(
-        rater=_name(row, "rater", at),
+        rater=name_of(row, "rater", at),
         pair=pair,
         choice=_choice(row, at, turned, _CHOICES),
-        judge=_text(row, "judge", at),
-        reason=_text(row, "reason", at),
-        at=_at(row, at),
+        judge=text_of(row, "judge", at),
+        reason=text_of(row, "reason", at),
+        at=time_text(row, at),
+        criterion=_criterion(row, at),
     )
 
 
 def _score(value: object, at: str, n: int) -> RecordScore:
-    row = _object(value, at, "judge completion value state flag")
+    row = object_of(value, at, "judge criterion completion value state flag")
     completion = row.get("completion")
     if type(completion) is not int or not 0 <= completion < n:
         raise InvalidRecord(f"{at}.completion is not one of the {n} completions")
-    state, score = _state(row, at), _number(row, "value", at, low=-1e300, high=1e300)
+    state, score = _state(row, at), number_of(row, "value", at, low=-1e300, high=1e300)
     if state == "ok" and score is None:
         raise InvalidRecord(f"{at}.value is missing")
     flag = row.get("flag", False)
@@ -387,4 +348,4 @@ def _score(value: object, at: str, n: int) -> RecordScore:
         raise InvalidRecord(f"{at}.flag is neither true nor false")
     if flag and (state != "ok" or score not in (0, 1)):
         raise InvalidRecord(f"{at}.value is neither 1 nor 0, as a flag's must be")
-    return RecordScore(_name(row, "judge", at), completion, score, state, flag)
+    return RecordScore(name_of(row, "judge", at), completion, score, state, flag, _criterion(row, at))

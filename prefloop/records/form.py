@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, cast
 
+from prefloop.answers import same_answer
 from prefloop.preference import outcome_at
+from prefloop.rubrics import Item, total
 from prefloop.types import AS_STORED, UNLABELLED, Order, Outcome, PrefloopError, Split, Strength
 
 Choice = Literal[0, 1, "tie", "both_bad"]
 VoteChoice = Literal[0, 1, "tie", "both_bad", "skip", "cant_judge"]
+RatingChoice = Literal["rated", "skip", "cant_judge"]
 RecordState = Literal["ok", "unparseable", "error"]
 PairIndex = tuple[int, int]
 Metadata = dict[str, Any]
@@ -65,6 +69,8 @@ class RecordCompletion:
     text: str
     model: str = ""
     metadata: Metadata = field(default_factory=dict)
+    parent: int | None = None  # the index of the answer that a person edited
+    editor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +91,48 @@ class RecordVote:
     reason: str = ""
     adjudication: bool = False  # a decision where people split, made seeing their votes
     strength: Strength | None = None  # of a choice of 0 or 1, where the guideline asks for it
+    # whether the pair was drawn at random, rather than chosen by what judges said of it; None: neither, or not known
+    by_chance: bool | None = None
+    criterion: str = ""  # the named one by which it was said
+    reasons: tuple[str, ...] = ()  # short ones that were chosen from a list
+    edit: bool = False  # an adjudication that was said by editing pair[0] into pair[1]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordRanking:
-    """Groups of completion indices, best group first; answers in one group are tied. One of rater and judge is set."""
+    """Groups of completion indices, best group first; answers in one group are tied. One of rater and judge is set.
+
+    `shown`: the completion indices in the order in which the rater saw them; empty where it is not known.
+    """
 
     groups: tuple[tuple[int, ...], ...]
     rater: str = ""
     judge: str = ""
+    shown: tuple[int, ...] = ()
+    at: str = ""
+    seconds: float | None = None
+    guideline: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRating:
+    """What a person says of one answer: a value for each item of the rubric, by its name; or why there is none."""
+
+    rater: str
+    completion: int
+    choice: RatingChoice = "rated"
+    rubric: tuple[Item, ...] = ()
+    values: tuple[tuple[str, int], ...] = ()
+    at: str = ""
+    seconds: float | None = None
+    guideline: str = ""
+    reason: str = ""
+
+    @property
+    def total(self) -> float | None:
+        """The weighted mean of the values, from 0 to 1; None where there are none."""
+        return total(self.rubric, dict(self.values)) if self.choice == "rated" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +145,7 @@ class RecordVerdict:
     choice: Choice | None = None
     p_first: float | None = None
     raw: str = ""
+    criterion: str = ""  # that of its judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +156,7 @@ class RecordOverride:
     judge: str = ""
     reason: str = ""
     at: str = ""
+    criterion: str = ""  # that of its judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +181,7 @@ class RecordScore:
     value: float | None
     state: RecordState = "ok"
     flag: bool = False
+    criterion: str = ""  # that of its judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +194,7 @@ class Record:
     gold: tuple[Gold, ...] = ()
     votes: tuple[RecordVote, ...] = ()
     rankings: tuple[RecordRanking, ...] = ()
+    ratings: tuple[RecordRating, ...] = ()
     verdicts: tuple[RecordVerdict, ...] = ()
     overrides: tuple[RecordOverride, ...] = ()
     scores: tuple[RecordScore, ...] = ()
@@ -180,13 +223,37 @@ def ranked_pairs(groups: Sequence[Sequence[int]]) -> Iterator[tuple[PairIndex, O
         yield (i, j), "tie" if level[i] == level[j] else "first" if level[i] < level[j] else "second"
 
 
-def pairs_named(record: Record) -> set[PairIndex]:
-    """Collect the pairs that gold, votes, rankings, verdicts, overrides and flags refer to."""
+def rated_pairs(record: Record, known: Sequence[RecordRating] = ()) -> list[tuple[int, PairIndex, Outcome]]:
+    """List the pairs that follow from ratings: who has rated two answers by the same items has compared them.
+
+    Of a person's ratings of an answer the last counts. Each pair comes with the place of the later rating. Equal texts
+    are not compared. `known`: earlier ratings, besides those of the record; two of them are not compared again.
+    """
+    of_rater: dict[str, dict[int, int]] = {}
+    ratings = (*known, *record.ratings)
+    for at, rating in enumerate(ratings):
+        of_rater.setdefault(rating.rater, {})[rating.completion] = at
+    found: list[tuple[int, PairIndex, Outcome]] = []
+    for last in of_rater.values():
+        for i, j in combinations(sorted(last), 2):
+            one, other, later = ratings[last[i]], ratings[last[j]], max(last[i], last[j]) - len(known)
+            a, b = one.total, other.total
+            if later < 0 or a is None or b is None or one.rubric != other.rubric:
+                continue
+            if not same_answer(record.completions[i].text, record.completions[j].text):
+                found.append((later, (i, j), "tie" if a == b else "first" if a > b else "second"))
+    return found
+
+
+def pairs_named(record: Record, known: Sequence[RecordRating] = ()) -> set[PairIndex]:
+    """Collect the pairs that gold, votes, rankings, ratings, verdicts, overrides and flags refer to. `known`: earlier
+    ratings, as in `rated_pairs`.
+    """
     said = (record.gold, record.votes, record.verdicts, record.overrides, record.flags)
     named = {x.pair for rows in said for x in rows}
     for ranking in record.rankings:
         named |= {pair for pair, _ in ranked_pairs(ranking.groups)}
-    return named
+    return named | {pair for _, pair, _ in rated_pairs(record, known)}
 
 
 def comparisons_of(record: Record) -> tuple[PairIndex, ...]:
@@ -207,8 +274,9 @@ def n_comparisons(record: Record) -> int:
 
 
 def n_ranked(record: Record) -> int:
-    """Count the labels that the rankings of a record amount to: n(n-1)/2 for each that orders n answers."""
+    """Count the labels that the rankings and ratings of a record amount to: n(n-1)/2 for each that orders n answers."""
     sizes = [sum(map(len, ranking.groups)) for ranking in record.rankings]
+    sizes += Counter(rating.rater for rating in record.ratings).values()
     return sum(n * (n - 1) // 2 for n in sizes)
 
 

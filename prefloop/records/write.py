@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 
 from prefloop.records.form import Metadata, Record
+from prefloop.rubrics import rubric_as_objects
 
 
 def record_to_dict(record: Record) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def record_to_dict(record: Record) -> dict[str, Any]:
         out["metadata"] = sorted_metadata(record.metadata)
     out["completions"] = [
         _drop(text=c.text, model=c.model or None, metadata=sorted_metadata(c.metadata) or None)
+        | _drop(parent=c.parent, editor=c.editor or None)
         for c in record.completions
     ]
     # one by one: most keys of most records are absent
@@ -33,6 +35,7 @@ def record_to_dict(record: Record) -> dict[str, Any]:
             _drop(
                 rater=v.rater,
                 pair=v.pair,
+                criterion=v.criterion or None,
                 choice=v.choice,
                 strength=v.strength,
                 order=v.order,
@@ -40,31 +43,43 @@ def record_to_dict(record: Record) -> dict[str, Any]:
                 seconds=v.seconds,
                 guideline=v.guideline or None,
                 reason=v.reason or None,
+                reasons=v.reasons or None,
                 adjudication=v.adjudication or None,
+                edit=v.edit or None,
+                by_chance=v.by_chance,
             )
             for v in record.votes
         ]
     if record.rankings:
         out["rankings"] = [
-            _drop(rater=r.rater or None, judge=r.judge or None, groups=r.groups) for r in record.rankings
+            _drop(rater=r.rater or None, judge=r.judge or None, groups=r.groups, shown=r.shown or None)
+            | _drop(at=r.at or None, seconds=r.seconds, guideline=r.guideline or None, reason=r.reason or None)
+            for r in record.rankings
+        ]
+    if record.ratings:
+        out["ratings"] = [
+            _drop(rater=r.rater, completion=r.completion, choice=None if r.choice == "rated" else r.choice)
+            | _drop(rubric=rubric_as_objects(r.rubric) or None, values=dict(r.values) or None, at=r.at or None)
+            | _drop(seconds=r.seconds, guideline=r.guideline or None, reason=r.reason or None)
+            for r in record.ratings
         ]
     if record.verdicts:
         out["verdicts"] = [
             {"judge": v.judge, "pair": v.pair, "order": v.order, "sample": v.sample, "state": v.state}
             | {"choice": v.choice}
-            | _drop(p_first=v.p_first, raw=v.raw or None)
+            | _drop(p_first=v.p_first, raw=v.raw or None, criterion=v.criterion or None)
             for v in record.verdicts
         ]
     if record.overrides:
         out["overrides"] = [
             _drop(rater=o.rater, pair=o.pair, judge=o.judge or None, choice=o.choice)
-            | _drop(reason=o.reason or None, at=o.at or None)
+            | _drop(reason=o.reason or None, at=o.at or None, criterion=o.criterion or None)
             for o in record.overrides
         ]
     if record.scores:
         out["scores"] = [
             {"judge": s.judge, "completion": s.completion, "value": s.value, "state": s.state}
-            | _drop(flag=s.flag or None)
+            | _drop(flag=s.flag or None, criterion=s.criterion or None)
             for s in record.scores
         ]
     if record.flags:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefloop.stats.agreement import MISSING
-from prefloop.types import OUTCOME_CODES, OUTCOMES, Outcome, VerdictState
+from prefloop.stats.strengths import UNSAID
+from prefloop.types import OUTCOME_CODES, OUTCOMES, STRENGTHS, Outcome, Strength, VerdictState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -45,6 +46,7 @@ class ReportVote:
     item: Hashable
     rater: str
     outcome: Outcome | Literal["skip"]
+    strength: Strength | None = None  # how much better the chosen answer is, where it was said
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class AgreementColumns:
     judge_models: tuple[tuple[int, ...], ...] = ()  # for each judge, the models that are itself
     rounds: tuple[str, ...] = ()
     round: Ints = field(default_factory=_no_codes)  # (items,) place in `rounds` or MISSING
+    vote_strength: Ints = field(default_factory=_no_codes)  # of each vote: strengths.UNSAID, or an index of STRENGTHS
 
 
 def own_models(judge: str, models: Sequence[str], *, known_as: Iterable[str] = ()) -> tuple[int, ...]:
@@ -126,6 +129,7 @@ def columns_of(
     item = _ints(place[v.item] for v in vote_rows)
     rater = _ints(rater_code[v.rater] for v in vote_rows)
     outcome = _ints(SKIP if v.outcome == "skip" else OUTCOME_CODES[v.outcome] for v in vote_rows)
+    strength = _ints(UNSAID if v.strength is None else STRENGTHS.index(v.strength) for v in vote_rows)
     keep = _last_of_each(item * max(len(names), 1) + rater)
     models = sorted({name for i in items for name in (i.model_first, i.model_second) if name})
     model_code = {name: i for i, name in enumerate(models)}
@@ -139,6 +143,7 @@ def columns_of(
         vote_item=item[keep],
         vote_rater=rater[keep],
         vote_outcome=outcome[keep],
+        vote_strength=strength[keep],
         judges=tuple(judges),
         verdict_item=_ints(place[v.item] for v in verdict_rows),
         verdict_judge=_ints(judge_code[v.judge] for v in verdict_rows),

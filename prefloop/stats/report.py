@@ -24,9 +24,10 @@ from prefloop.stats.columns import (
     ReportVote,
     columns_of,
 )
-from prefloop.stats.judge_report import judge_pairs, judge_report, rows_by_judge
+from prefloop.stats.judge_report import JudgeRows, judge_pairs, judge_report, rows_by_judge
 from prefloop.stats.leaderboard import Game, leaderboard_report
 from prefloop.stats.people import baselines, human_human, majority_of
+from prefloop.stats.strengths import UNSAID, Votes, strength_report
 from prefloop.types import OUTCOMES
 
 __all__ = [
@@ -108,4 +109,13 @@ def agreement_report_of_columns(
         ],
         "baselines": baselines(columns, truth),
         "judge_pairs": judge_pairs(columns, judges, **chance),
+        "strength": _strength(columns, judges),
     }
+
+
+def _strength(columns: AgreementColumns, judges: Sequence[JudgeRows]) -> Report | None:
+    """Report agreement by how much better people found the answer; None where nobody said so."""
+    if not (columns.vote_strength != UNSAID).any():
+        return None
+    votes = Votes(len(columns.gold), columns.vote_item, columns.vote_outcome, columns.vote_strength)
+    return strength_report(votes, {columns.judges[rows.code]: (rows.item, rows.outcome) for rows in judges})

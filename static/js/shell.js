@@ -11,6 +11,12 @@ window.addEventListener("online", setOffline);
 window.addEventListener("offline", setOffline);
 setOffline();
 
+// On a narrow screen a row of tabs scrolls: the chosen one is brought into view.
+for (const tab of document.querySelectorAll(".tabs > [aria-current]")) {
+  const row = tab.parentElement;
+  row.scrollLeft += tab.getBoundingClientRect().left - row.getBoundingClientRect().left - (row.clientWidth - tab.offsetWidth) / 2;
+}
+
 // Menus are <details>: close them on Escape and on a click elsewhere.
 const openMenus = () => document.querySelectorAll("details.menu[open]");
 document.addEventListener("click", (event) => {
@@ -51,6 +57,14 @@ document.addEventListener("change", (event) => {
 document.addEventListener("submit", (event) => {
   const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// What a test said holds for the values that were tested: it goes when one of them changes, or never comes.
+document.addEventListener("input", (event) => {
+  const tested = event.target.closest?.("[data-tested]");
+  tested?.querySelector("[data-test-result]")?.replaceChildren();
+  const asking = tested?.querySelector("[hx-post]");
+  if (asking) window.htmx?.trigger(asking, "htmx:abort");
 });
 
 // <button data-open-dialog="id"> and <button data-close-dialog> work with <dialog>.

@@ -46,6 +46,7 @@ def test_the_web_process_never_imports_torch(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_import_contracts_hold():
     command = Path(sys.executable).with_name("lint-imports")
     done = _run(str(command), "--no-cache")
@@ -96,6 +97,7 @@ def _dotted(node):
     return ".".join(reversed(parts))
 
 
+@pytest.mark.slow
 def test_nothing_unpickles_or_evaluates():
     found = []
     for path in SOURCES:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 from prefloop.losses.registry import LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +38,7 @@ def test_the_rule_finds_what_it_forbids():
     ]
 
 
+@pytest.mark.slow
 def test_nothing_but_the_declarations_compares_a_losss_name():
     found = {
         f"{path.relative_to(ROOT).as_posix()}:{line}"

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from apps.accounts.models import Scope
 from apps.accounts.permissions import HasScope, scope_needed
+from tests.architecture.api_scopes import API_SCOPES
 
 _spec = importlib.util.spec_from_file_location("routes", Path(__file__).parent / "routes.py")
 routes = importlib.util.module_from_spec(_spec)
@@ -105,17 +106,26 @@ def _methods(view):
 
 
 def test_every_route_of_the_api_has_a_declared_scope_for_each_of_its_methods():
-    assert {route: set(scopes) for route, scopes in routes.API_SCOPES.items()} == {
+    assert {route: set(scopes) for route, scopes in API_SCOPES.items()} == {
         route: _methods(CALLBACKS[route].cls) for route in API
     }
     assert all(HasScope in CALLBACKS[route].cls.permission_classes for route in API)
+
+
+def test_the_description_names_what_a_token_made_to_read_does_not_get():
+    description = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text("utf-8")
+    (line,) = (line for line in description.splitlines() if line.startswith("| `read` |"))
+    others = [route for route, scopes in API_SCOPES.items() if scopes.get("get", "read") != "read"]
+    assert others
+    words = [re.sub(r"<[^>]+>/", "", route).rstrip("/").rpartition("/")[2] for route in others]
+    assert [word for word in words if word not in line.partition(":")[0]] == []
 
 
 @pytest.mark.parametrize("scope", Scope.values)
 @pytest.mark.parametrize("route", API)
 def test_a_token_of_another_scope_is_refused_whatever_its_person_may(route, scope, alice, api_for):
     client = api_for(alice, scope)
-    for method, needed in routes.API_SCOPES.get(route, {}).items():
+    for method, needed in API_SCOPES.get(route, {}).items():
         response = getattr(client, method)(_path(route), {}, format="json" if method != "get" else None)
         refused = scope not in {needed, "manage"}
         assert (response.status_code == 403) is refused, f"{method} {route}: {response.status_code}"

@@ -46,6 +46,7 @@ def test_draws_that_follow_a_law_pass_and_others_do_not() -> None:
     assert sample_vs_generate.p_value({"0": 430, "1": 370, "2": 200}, law) < 1e-4
 
 
+@pytest.mark.slow
 def test_our_side_trains_on_the_pairs_and_counts_what_they_need(cache: Path) -> None:
     job = {"model": str(_models.model_dir("tiny")), "pairs": str(_models.pairs_file("tiny", 6)), "batch": 2}
     work = _train_sides.our_work(**job)

@@ -34,7 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """One browser for the whole session: Debian's where it is installed, else Playwright's own."""
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import Error, expect, sync_playwright
+
+    expect.set_options(timeout=15_000)  # of milliseconds, as for what a page is asked to do
 
     # Playwright's loop runs in this thread, and Django refuses the ORM beside a running loop unless told otherwise.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -121,13 +123,17 @@ def shoot() -> Callable[[Any, str], None]:
 
 @pytest.fixture
 def axe() -> Callable[..., None]:
-    """axe(page): fail on any finding of WCAG 2.2 A and AA and of good practice, naming rule and element."""
+    """axe(page): fail on any finding of WCAG 2.2 A and AA and of good practice, naming rule and element.
+
+    Of the experimental rules one is checked too: what a control shows must be in its name (WCAG 2.5.3).
+    """
 
     def check(page: Any, *, ignore: tuple[str, ...] = ()) -> None:
         page.evaluate(AXE)
         result = page.evaluate(
             "() => axe.run(document, {resultTypes: ['violations'], "
-            "runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+            "runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], "
+            "rules: {'label-content-name-mismatch': {enabled: true}}})"
         )
         found = [
             f"{violation['id']} ({violation['impact']}): {node['target']} {node['html'][:120]}"

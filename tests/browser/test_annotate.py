@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from apps.labels.models import Override, Vote
 
@@ -195,7 +196,7 @@ def test_the_keys_sheet_diff_raw_and_layout(page_for, ann, comparisons):
     page = page_for(ann)
     page.goto(DESK)
     page.keyboard.press("?")
-    assert page.locator("dialog[open]").is_visible()
+    expect(page.locator("dialog[open]")).to_be_visible()
     page.keyboard.press("1")
     assert Vote.objects.count() == 0
     page.keyboard.press("Escape")
@@ -204,7 +205,7 @@ def test_the_keys_sheet_diff_raw_and_layout(page_for, ann, comparisons):
     assert any("Dear Maria" in mark for mark in marks)
     assert not any("number" in mark for mark in marks), "words both sides share are not marked"
     page.keyboard.press("r")
-    assert page.locator("[data-pair]:not([hidden]) .side-a pre.raw").is_visible()
+    expect(page.locator("[data-pair]:not([hidden]) .side-a pre.raw")).to_be_visible()
     page.keyboard.press("v")
     left, right = (page.locator(f"[data-pair]:not([hidden]) .side-{side}").bounding_box() for side in "ab")
     assert right["y"] > left["y"]

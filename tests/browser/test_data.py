@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from apps.jobs.drain import drain
 from tests.prefloop.model_sources.small_hub import small_hub
@@ -49,7 +50,7 @@ def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, ax
     page.set_input_files("#file", a_file())
     assert "pairs.jsonl" in page.locator("file-drop").inner_text()
     page.get_by_role("button", name="Preview", exact=True).click()
-    assert page.get_by_text("Every record can be imported.").is_visible()
+    expect(page.get_by_text("Every record can be imported.")).to_be_visible()
     assert page.locator("article").count() == 5
     assert (
         "First answer preferred (ann)" in page.locator("article").first.inner_text()
@@ -57,7 +58,7 @@ def test_bring_a_file_in_and_take_labels_out(project, erin, page_for, a_file, ax
     axe(page)
     shoot(page, f"data-preview-{width}-{theme}")
     page.get_by_role("button", name="Import 5 records").click()
-    assert page.get_by_text("5 records are imported.").is_visible()
+    expect(page.get_by_text("5 records are imported.")).to_be_visible()
     page.get_by_role("link", name="Preferences trl").click()
     assert '"chosen":"Dear Maria"' in page.get_by_role("group", name="First lines").inner_text()
     axe(page)
@@ -80,7 +81,7 @@ def test_a_broken_line_is_named_and_nothing_comes_in(project, erin, page_for, a_
     assert page.get_by_role("button", name="Import").count() == 0
     axe(page)
     page.get_by_role("button", name="Remove the file").click()
-    assert page.get_by_text("Nothing was imported").is_visible()
+    expect(page.get_by_text("Nothing was imported")).to_be_visible()
 
 
 @pytest.mark.parametrize(("width", "theme"), LOOKS)
@@ -108,7 +109,7 @@ def test_a_data_set_of_a_hub_is_fetched_while_one_watches(
         shoot(page, f"data-hub-fetched-{width}-{theme}")
         page.get_by_role("link", name="Show the preview").click()
     page.get_by_role("button", name="Import 1 record").click()
-    assert page.get_by_text("1 record is imported.").is_visible()
+    expect(page.get_by_text("1 record is imported.")).to_be_visible()
 
 
 def test_the_whole_way_without_scripts(project, erin, page_for, a_file):
@@ -117,7 +118,7 @@ def test_the_whole_way_without_scripts(project, erin, page_for, a_file):
     page.set_input_files("#file", a_file())
     page.get_by_role("button", name="Preview", exact=True).click()
     page.get_by_role("button", name="Import 5 records").click()
-    assert page.get_by_text("5 records are imported.").is_visible()
+    expect(page.get_by_text("5 records are imported.")).to_be_visible()
 
 
 @pytest.mark.parametrize(("width", "theme"), LOOKS)
@@ -127,13 +128,13 @@ def test_what_a_file_holds_beside_its_labels_is_said(project, erin, page_for, ax
     page.goto("/p/letters-test/data/")
     page.set_input_files("#file", cases / "c06_argilla_rating.json")
     page.get_by_role("button", name="Preview", exact=True).click()
-    assert page.get_by_text("Parts of this file are not read as labels.").is_visible()
-    assert page.get_by_text("'quality_of_prompt' that do not compare the answers").is_visible()
+    expect(page.get_by_text("Parts of this file are not read as labels.")).to_be_visible()
+    expect(page.get_by_text("'quality_of_prompt' that do not compare the answers")).to_be_visible()
     axe(page)
     fits(page)
     shoot(page, f"data-notes-{width}-{theme}")
     page.get_by_role("button", name="Import 2 records").click()
-    assert page.get_by_text("'quality_of_prompt' that do not compare the answers").first.is_visible()
+    expect(page.get_by_text("'quality_of_prompt' that do not compare the answers").first).to_be_visible()
     axe(page)
     fits(page)
     shoot(page, f"data-notes-after-{width}-{theme}")

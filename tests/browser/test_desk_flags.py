@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from apps.labels.models import PairFlag, Vote
 
@@ -29,7 +30,7 @@ def test_a_pair_is_flagged_and_can_still_be_answered(page_for, ann, comparisons,
     page.goto(DESK)
     first = shown(page)
     page.locator("[data-pair]:not([hidden]) [data-act=flag]").click()
-    assert page.get_by_role("heading", name="Flag this pair for a lead").is_visible()
+    expect(page.get_by_role("heading", name="Flag this pair for a lead")).to_be_visible()
     axe(page)
     fits(page)
     shoot(page, f"annotate-flag-{width}")
@@ -81,9 +82,9 @@ def test_a_lead_resolves_flags(page_for, ann, bob, project, comparisons, axe, fi
     axe(page)
     shoot(page, f"flags-{width}")
     page.get_by_role("button", name=f"Resolve the flag on pair {comparisons[0].pk}").click()
-    assert page.get_by_text("The flag is resolved.").is_visible()
+    expect(page.get_by_text("The flag is resolved.")).to_be_visible()
     page.get_by_role("link", name="Resolved").click()
-    assert page.get_by_text("resolved by bob").is_visible()
+    expect(page.get_by_text("resolved by bob")).to_be_visible()
     axe(page)
     page.get_by_role("button", name="Open again").click()
     assert PairFlag.objects.filter(resolved_at=None).count() == 3

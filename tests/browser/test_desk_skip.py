@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from apps.labels.models import Vote
 
@@ -29,7 +30,7 @@ def test_a_skip_asks_why_and_keeps_it(page_for, ann, comparisons, axe, fits, sho
     page.goto(DESK)
     first = shown(page)
     page.get_by_role("button", name="Skip", exact=True).click()
-    assert page.get_by_role("heading", name="Why skip this pair?").is_visible()
+    expect(page.get_by_role("heading", name="Why skip this pair?")).to_be_visible()
     axe(page)
     fits(page)
     shoot(page, f"annotate-skip-{width}")
@@ -80,7 +81,7 @@ def test_cant_judge_is_one_key_or_one_tap_and_is_said(page_for, ann, comparisons
     settled(page)
     assert list(Vote.objects.values_list("choice", flat=True)) == ["cant_judge"] * 2
     page.keyboard.press("?")
-    assert page.get_by_text("Can't judge: it can't be decided which is better").is_visible()
+    expect(page.get_by_text("Can't judge: it can't be decided which is better")).to_be_visible()
 
 
 def test_a_reason_that_is_not_declared_is_not_stored(client_for, ann, project, comparisons):

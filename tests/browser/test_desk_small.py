@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from apps.labels.models import Vote
 from apps.projects.services import guideline_add
@@ -71,13 +72,13 @@ def test_a_vote_widens_nothing_and_a_note_leaves_the_answers_free(
     shoot(page, f"annotate-note-{width}")
     axe(page)
     page.keyboard.press("Escape")
-    assert page.locator("[data-note-dot]").is_visible()
+    expect(page.locator("[data-note-dot]")).to_be_visible()
     after = page.locator(".verdict-choices button").evaluate_all(
         "all => all.map(one => one.getBoundingClientRect().width)"
     )
     assert after == before, "the note's dot takes no room"
     fits(page)
-    assert page.locator("[data-history] summary").is_visible()
+    expect(page.locator("[data-history] summary")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", ["small", "wide"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from apps.labels.models import Vote
 from apps.projects.services import guideline_add
@@ -70,7 +71,7 @@ def test_a_new_guideline_brings_and_takes_the_question(page_for, ann, project, c
     page.keyboard.press("g")
     guideline_add(project=project, text="Prefer the shorter letter.", actor=None)
     much = page.get_by_role("button", name="A is much better", exact=True)
-    assert much.is_visible()
+    expect(much).to_be_visible()
     n = 0
     while page.locator("[data-guide-place]").get_attribute("data-guideline") == "v1":
         page.keyboard.press("Shift+Digit1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from apps.labels.models import Vote
 from apps.projects.services import guideline_add
@@ -93,7 +94,7 @@ def test_the_guideline_is_open_at_the_first_session_and_not_again(page_for, ann,
     guideline_add(project=project, text="Prefer the warmer letter.", actor=None)
     page = page_for(ann)
     page.goto(DESK)
-    assert page.get_by_text("Prefer the warmer letter.").is_visible()
+    expect(page.get_by_text("Prefer the warmer letter.")).to_be_visible()
     assert "changed" not in page.locator("[data-guide] summary").inner_text()
     axe(page)
     shoot(page, "annotate-first-session")

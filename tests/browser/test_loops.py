@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from apps.jobs.models import Job, JobGroup
 from apps.labels.models import Judge, Verdict
@@ -150,7 +151,7 @@ def test_from_new_loop_to_a_recipe_by_its_name_to_start(page_for, erin, ready):
     page.wait_for_url(f"**{LOOPS}*/")
     loop = Loop.objects.get()
     assert (loop.n_rounds, loop.chosen) == (2, {"draws.n": "4"})
-    assert page.get_by_role("heading", name="Iterative DPO").is_visible()
+    expect(page.get_by_role("heading", name="Iterative DPO")).to_be_visible()
 
 
 def test_a_wrong_setting_is_said_at_its_field_without_scripts(page_for, erin, ready):

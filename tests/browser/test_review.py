@@ -191,6 +191,16 @@ def test_the_rail_counts_the_project_s_judge_whoever_is_under_review_and_agrees_
     assert rail(page) == shown == page.locator("[data-queue-count]").inner_text()[:1]
 
 
+def test_what_is_said_of_saving_moves_nothing_in_the_head(page_for, bob, judged):
+    page = page_for(bob)
+    page.goto(REVIEW)
+    head = page.locator(".review-head")
+    before = (head.bounding_box(), page.get_by_role("link", name="To review").bounding_box()["height"])
+    page.keyboard.press("Enter")
+    page.locator("[data-saved]", has_text="Agreed").or_(page.locator("[data-saved]", has_text="Saved")).wait_for()
+    assert (head.bounding_box(), page.get_by_role("link", name="To review").bounding_box()["height"]) == before
+
+
 def test_a_decision_can_be_taken_back_after_a_reload_the_last_one_first(page_for, bob, judged):
     page = page_for(bob)
     page.goto(REVIEW)

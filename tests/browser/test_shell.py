@@ -171,3 +171,15 @@ def test_the_palette_finds_recipes_loops_prompts_and_themes(page_for, bob, proje
     with page.expect_response("**/account/theme/"):
         page.keyboard.press("Enter")
     assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_phone_shows_the_chosen_tab_and_all_of_a_field_in_a_table(page_for, alice, project):
+    page = page_for(alice, width="small")
+    for path in ("review/budget/", "review/flags/", "reports/laboratory/", "settings/webhooks/"):
+        page.goto(f"/p/{project.slug}/{path}")
+        chosen = page.locator(".tabs > [aria-current]").bounding_box()
+        assert 0 <= chosen["x"] < chosen["x"] + chosen["width"] <= 360, path
+    page.goto(f"/p/{project.slug}/review/budget/")
+    field = page.get_by_role("textbox", name="Why, as alice reads it").bounding_box()
+    assert field["width"] >= 60
+    assert field["x"] + field["width"] <= 360 - 16

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "seven brown foxes at noon"
@@ -62,7 +63,7 @@ def test_a_person_labels_overrules_trains_and_reads_what_changed(
         box.fill(PASSWORD)
     page.get_by_role("main").get_by_role("button").last.click()
     page.goto("/p/letters/")
-    assert page.get_by_role("heading", level=1).is_visible()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.goto("/p/letters/reports/agreement/")
     said_before = page.get_by_role("main").inner_text()
 

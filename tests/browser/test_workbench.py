@@ -117,6 +117,22 @@ def test_empty_pages_are_accessible_and_fit(page_for, alice, project, axe, fits,
         fits(page)
 
 
+def test_tables_and_the_lineage_of_policies_are_whole(page_for, alice, project, workbench):
+    page = page_for(alice)
+    page.goto(f"/p/{project.slug}/policies/")
+    cut = page.evaluate("""() => [...document.querySelectorAll(".panel-flush, .lineage-box")]
+        .filter((one) => one.scrollWidth > one.clientWidth).map((one) => [one.className, one.scrollWidth])""")
+    assert cut == []
+
+
+def test_a_phone_shows_both_answers_of_a_comparison_at_full_width(page_for, alice, project, workbench):
+    page = page_for(alice, width="phone")
+    page.goto(f"/p/{project.slug}/comparisons/{workbench['comparison'].pk}/")
+    one, two = (page.locator(f".side-{side}").bounding_box() for side in "ab")
+    assert min(one["width"], two["width"]) > 340
+    assert two["y"] >= one["y"] + one["height"]
+
+
 def test_from_prompts_to_comparisons_by_hand(page_for, erin, project, workbench):
     page = page_for(erin)
     page.goto(f"/p/{project.slug}/prompts/")
@@ -179,6 +195,23 @@ def test_a_judge_is_tested_made_and_asked(page_for, erin, project, workbench):
     page.get_by_text("0 / 3").wait_for()
     page.get_by_role("button", name="Use for labels").click()
     page.get_by_text("now gives the label where no person has voted").wait_for()
+
+
+@pytest.mark.parametrize("form", ["judges/new/?kind=llm", "policies/endpoints/new/", "judges/endpoints/{}/"])
+def test_what_a_connection_test_said_goes_when_what_was_tested_changes(page_for, erin, project, workbench, form):
+    page = page_for(erin)
+    page.goto(f"/p/{project.slug}/{form.format(workbench['endpoint'].pk)}")
+    page.get_by_label("Base URL").fill("http://127.0.0.1:9/v1")
+    page.get_by_role("button", name="Test connection").click()
+    said = page.get_by_text("add 127.0.0.1:9 to PREFLOOP_ENDPOINT_ALLOW")
+    said.wait_for()
+    if "llm" in form:
+        page.locator("textarea[name=criterion]").fill("kinder")
+        assert said.is_visible()  # the criterion was not tested
+        page.get_by_label("Endpoint").select_option("hosted")
+    else:
+        page.get_by_label("API key").fill("sk-other")
+    said.wait_for(state="detached")
 
 
 def test_filters_live_in_the_address_and_work_without_scripts(page_for, bob, project, workbench):

@@ -26,6 +26,7 @@ def client_of_the_docs():
     return names
 
 
+@pytest.mark.slow
 def test_it_votes_on_everything_and_reads_a_report(client_of_the_docs, live_server, ann, bob, project, make_comparison):
     pairs = [make_comparison(project, ("a kind letter", "rude")) for _ in range(3)]
 

@@ -113,6 +113,7 @@ def test_memory_within_the_limit_may_be_used() -> None:
         call(functions.allocate, 300, limits=Limits(memory_mb=256))
 
 
+@pytest.mark.slow
 def test_waiting_has_an_end() -> None:
     before = time.monotonic()
     with pytest.raises(TakesTooLong, match=r"takes more than 0\.3 seconds"):
@@ -120,6 +121,7 @@ def test_waiting_has_an_end() -> None:
     assert time.monotonic() - before < 10
 
 
+@pytest.mark.slow
 def test_what_the_caller_does_between_two_values_is_not_waiting() -> None:
     values = stream(functions.endless, limits=Limits(wait_seconds=0.2))
     end = time.monotonic() + 0.4
@@ -161,6 +163,7 @@ def test_it_knows_no_secret_and_leaves_no_file(monkeypatch: pytest.MonkeyPatch, 
     assert (tmp_path / "file").stat().st_size == 0
 
 
+@pytest.mark.slow
 def test_a_nursery_has_one_thread_and_no_file_but_its_sockets() -> None:
     """Whatever of ours was imported into it: a fork takes one thread along, and every open file."""
     modules = ["prefloop.formats.guarded", "prefloop.chat_templates.child", "prefloop.judging.rules.limited_child"]
@@ -186,6 +189,7 @@ def test_what_a_child_started_ends_with_it() -> None:
         _wait_until_gone(pid)
 
 
+@pytest.mark.slow
 def test_a_child_that_closes_its_pipes_is_ended_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forked, "_END_SECONDS", 0.3)
     before = time.monotonic()
@@ -194,6 +198,7 @@ def test_a_child_that_closes_its_pipes_is_ended_soon(monkeypatch: pytest.MonkeyP
     assert time.monotonic() - before < 10
 
 
+@pytest.mark.slow
 def test_a_nursery_that_dies_takes_its_children_along_and_another_is_started() -> None:
     told = call(functions.surroundings)
     values = stream(functions.processes)
@@ -205,6 +210,7 @@ def test_a_nursery_that_dies_takes_its_children_along_and_another_is_started() -
     assert call(functions.surroundings)["nursery"] != told["nursery"]
 
 
+@pytest.mark.slow
 def test_all_end_with_the_caller_and_a_fork_of_the_caller_has_a_nursery_of_its_own() -> None:
     code = """
 import os, time

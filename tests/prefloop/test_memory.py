@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from prefloop.memory import DEFAULT_TOKENS, ENOUGH_BYTES, PLENTY, Memory, Passes, Shape, available_bytes, room_for
+from prefloop.memory import (
+    DEFAULT_TOKENS,
+    ENOUGH_BYTES,
+    PLENTY,
+    Memory,
+    Passes,
+    Shape,
+    available_bytes,
+    most_held_bytes,
+    room_for,
+)
 from prefloop.policy.adapters import count_parameters
 from prefloop.policy.batches import PackItem, pack_groups
 from prefloop.policy.scoring import forward_logps, output_head, runs_flat
@@ -90,6 +102,19 @@ def test_room_is_what_is_left_when_everything_fixed_is_there() -> None:
     assert room_for(memory, memory.fixed() // 2, held=0) == 0
     assert room_for(memory, 2 * memory.fixed(), held=0) < memory.fixed() < available_bytes() * 100
     assert room_for(memory, 2 * memory.fixed(), held=memory.weights()) > room_for(memory, 2 * memory.fixed(), held=0)
+
+
+def test_the_most_that_was_held_is_what_this_program_held() -> None:
+    """A process begun by one that holds much does not count that."""
+    much = bytearray(300 * 2**20)
+    much[::4096] = b"x" * len(much[::4096])
+    mine = most_held_bytes()
+    assert mine > len(much)
+    code = "from prefloop.memory import most_held_bytes; print(most_held_bytes())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**22 < int(told.stdout) < 2**27
+    del much
+    assert most_held_bytes() > mine - 2**21  # the system counts roughly
 
 
 def test_sizes_are_read_under_the_names_that_models_use() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from prefloop.interrupting import ask
 from prefloop.pool import call_all
 from prefloop.types import PrefloopError
 
@@ -48,6 +50,27 @@ def test_no_more_than_so_many_run_at_once_and_the_first_alone() -> None:
     call_all(call, range(7), at_once=3, on_ended=Told())
     assert most[0] == 1
     assert max(most) == 3
+
+
+def test_a_computation_is_dropped_when_the_check_says_stop_and_no_trouble_drops_it() -> None:
+    told, looks = Told(), []
+
+    def call(item: int) -> int:
+        for _ in range(2000):  # 20 s
+            ask()
+            time.sleep(0.01)
+        return item
+
+    def check() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        call_all(call, range(3), at_once=2, on_ended=told, check=check)
+    assert time.monotonic() - began < 10
+    assert (told.results, told.failed) == ([], [0])
 
 
 def test_trouble_ends_it_when_the_calls_in_flight_are_told() -> None:

@@ -70,6 +70,7 @@ def test_what_a_resume_superseded_is_told_once_as_it_was_in_the_end(kept, tmp_pa
     assert [(step, values["loss"]) for step, _, values in kept.told] == [(1, 0.5), (2, 0.4)]
 
 
+@pytest.mark.slow
 def test_following_waits_for_more_until_the_run_ends(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(trackers, "LOOK_SECONDS", 0.01)
     folder = write_run(tmp_path / "run", [(1, 0.5)], ends=False)

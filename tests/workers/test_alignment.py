@@ -67,6 +67,7 @@ def start(world, n_examples=4, **more):
     return made
 
 
+@pytest.mark.slow
 def test_the_new_version_is_measured_on_other_prompts_beside_the_old_one(world, server):
     judge, shown, measured = world
     made = start(world)
@@ -84,6 +85,7 @@ def test_the_new_version_is_measured_on_other_prompts_beside_the_old_one(world, 
     assert Judge.objects.count() == 1  # and nobody uses it
 
 
+@pytest.mark.slow
 def test_it_becomes_the_next_version_once_and_is_measured_on_the_other_side_alone(world, server):
     judge, shown, measured = world
     made = start(world)
@@ -99,6 +101,7 @@ def test_it_becomes_the_next_version_once_and_is_measured_on_the_other_side_alon
     assert {pair["comparison"] for pair in again.pairs} == {pair.pk for pair in measured}
 
 
+@pytest.mark.slow
 def test_a_killed_trial_asks_nothing_twice(world, server):
     """Half of what was wanted is there already, as a killed worker leaves it."""
     made = start(world)
@@ -112,6 +115,7 @@ def test_a_killed_trial_asks_nothing_twice(world, server):
     assert sum(server.asked.values()) == n + len(rows[::2])
 
 
+@pytest.mark.slow
 def test_only_standing_corrections_of_the_shown_side_are_examples(world, make_comparison, make_prompt):
     judge, shown, measured = world
     assert {one.comparison.pk for one in corrections(judge)} == {pair.pk for pair in shown}
@@ -132,6 +136,7 @@ def test_only_standing_corrections_of_the_shown_side_are_examples(world, make_co
     assert shown[1].pk not in {one.comparison.pk for one in corrections(judge)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "why"),
     [

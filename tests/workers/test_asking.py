@@ -49,6 +49,7 @@ def test_an_additive_judge_grades_each_answer_three_times_and_compares_the_means
     assert sum(server.asked.values()) == 6
 
 
+@pytest.mark.slow
 def test_equal_grades_are_a_tie_and_unreadable_ones_no_verdict(project, server, endpoint, pairs):
     server.say = lambda text, nth: "Score: 7" if "0" in text else "I can't say."
     judge = llm(project, endpoint, mode="rubric")
@@ -77,6 +78,7 @@ def test_the_simulated_judge_can_be_asked_in_every_way(project, make_comparison,
 # --- ensembles -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_ensemble_asks_its_members_once_and_goes_with_most_of_them(project, server, endpoint, pairs):
     members = [llm(project, endpoint, name) for name in ("one", "two", "three")]
     agreeing, split = pairs(2)
@@ -93,6 +95,7 @@ def test_an_ensemble_asks_its_members_once_and_goes_with_most_of_them(project, s
     assert (said.state, said.outcome) == ("inconsistent", "")
 
 
+@pytest.mark.slow
 def test_a_weighted_ensemble_goes_by_what_was_measured(project, make_comparison, make_judge, make_verdict, make_vote):
     world = {"project": project}
     good, bad = make_judge(project, "good", kind="world"), make_judge(project, "bad", kind="world")
@@ -115,6 +118,7 @@ def test_a_weighted_ensemble_goes_by_what_was_measured(project, make_comparison,
 # --- caps ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_the_cap_with_what_it_has_and_goes_on_when_it_is_raised(project, server, endpoint, pairs):
     server.say = honest
     rows = pairs(20)
@@ -153,6 +157,7 @@ def test_a_cap_in_money_holds_before_the_first_call(project, server, endpoint, p
     assert Endpoint.objects.get().committed_nanos == 0
 
 
+@pytest.mark.slow
 def test_usage_that_is_not_told_counts_as_the_most_it_could_be(project, server, endpoint, pairs):
     message = {"role": "assistant", "content": "[[A]]"}
     server.say = lambda text, nth: {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
@@ -193,6 +198,7 @@ TROUBLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TROUBLE)
 def test_trouble_with_one_item_is_bounded_kept_and_no_verdict_and_can_be_asked_again(
     name, project, server, endpoint, pairs
@@ -222,6 +228,7 @@ def test_trouble_with_one_item_is_bounded_kept_and_no_verdict_and_can_be_asked_a
     assert Preference.objects.get(comparison=rows[3]).outcome == "first"
 
 
+@pytest.mark.slow
 def test_a_busy_endpoint_is_waited_for_as_it_says(project, server, endpoint, pairs):
     busy = (429, "application/json", '{"error": {"message": "slow down"}}', {"Retry-After": "0.2"})
     server.say = lambda text, nth: busy if nth == 0 else honest(text)
@@ -231,6 +238,7 @@ def test_a_busy_endpoint_is_waited_for_as_it_says(project, server, endpoint, pai
     assert set(server.asked.values()) == {2}
 
 
+@pytest.mark.slow
 def test_a_retry_run_leaves_what_is_well_alone(project, server, endpoint, pairs):
     server.say = honest
     rows = pairs(3)

@@ -145,7 +145,7 @@ def stored(judge, pair):
     Verdict.objects.create(judge=judge, comparison=pair, order="10", state="ok", outcome="first", p_first=0.9)
     label = decided(judge, pair)
     assert (label.outcome, label.p_first) == ("first", pytest.approx(0.9))
-    assert not Job.objects.exists()
+    assert not Job.objects.exclude(kind="policies.speed").exists()  # which an import may leave
 
 
 def agrees(judge, pair):
@@ -243,4 +243,4 @@ def test_a_judge_of_this_kind_works_there_or_says_why_not(kind, joint, make_kind
     if joint in starts:
         with pytest.raises(BadJudge, match=r"^judge 'the-judge' "):
             starts[joint]()
-    assert not Job.objects.exists()
+    assert not Job.objects.exclude(kind="policies.speed").exists()  # which an import may leave

@@ -24,6 +24,7 @@ def test_who_cancels_waits_for_seconds_and_a_worker_leaves_within_its_grace(sett
     assert _grace(JobInterrupted("the worker ends")).to_save < 30
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_listen_is_ended(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None

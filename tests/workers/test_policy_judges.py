@@ -47,6 +47,7 @@ def ask(project, judge, pairs):
     return run
 
 
+@pytest.mark.slow
 def test_it_compares_by_log_probs_in_both_orders_without_an_endpoint(project, policy, make_comparison):
     pairs = [make_comparison(project, (f"Dear Maria, {n}.", f"Hey {n}.")) for n in range(3)]
     judge = policy_judge(project, policy, mode="logprob", order_policy="average")
@@ -79,6 +80,7 @@ def test_it_grades_as_often_as_it_says_and_what_can_not_be_read_has_no_value(pro
     assert Verdict.objects.get(judge=judge).state == "unparseable"
 
 
+@pytest.mark.slow
 def test_it_is_made_and_changed_on_its_page(project, policy, erin, client_for):
     client, new = client_for(erin), f"/p/{project.slug}/judges/new/?kind=policy"
     assert policy.name in client.get(new).content.decode()

@@ -96,6 +96,7 @@ def test_the_command_asks_it(project, make_pair, capsys):
     assert json.loads(capsys.readouterr().out)["n_verdicts"] == {"ok": 1}
 
 
+@pytest.mark.slow
 def test_it_is_made_and_changed_on_its_page(project, erin, client_for):
     client, new = client_for(erin), f"/p/{project.slug}/judges/new/"
     assert b"Checks written as data" in client.get(new).content

@@ -28,6 +28,7 @@ def gullible(text, nth=0):
     return "[[A]]" if a and not b else "[[B]]" if b and not a else honest(text)
 
 
+@pytest.mark.slow
 def test_the_attacks_are_put_into_the_worse_answer_and_counted(project, server, endpoint, pairs, capsys):
     server.say = gullible
     judge = llm(project, endpoint)
@@ -52,6 +53,7 @@ def test_the_attacks_are_put_into_the_worse_answer_and_counted(project, server, 
     assert trials.count() == 2 * n_attacks
 
 
+@pytest.mark.slow
 def test_an_honest_grader_is_not_flipped_and_an_undecided_one_can_t_be_attacked(project, server, endpoint, pairs):
     server.say = lambda text, nth: f"Score: {4 if 'good' in text else 2}"
     judge = llm(project, endpoint, mode="rubric")

@@ -12,11 +12,10 @@ from typing import Any, cast
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext, handler
 from apps.judging.models import AttackTrial
-from apps.judging.services import orders_for
 from apps.judging.specs import asked_with, spec_of
 from apps.judging.trials import DRAFTED, RAW_CHARS, TRIAL_PAIRS
 from apps.labels.models import Judge, Verdict
-from apps.labels.selectors import judge_labels, scores_of
+from apps.labels.selectors import judge_labels, orders_for, scores_of
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.spending import calls_cost
 from apps.projects.models import Project

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from apps.jobs.registry import JobContext, handler
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, SamplingRun
+from apps.samples.services import answers_stored
 from prefloop.judging.asking import CALLS_AT_ONCE, Asked, Question
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.metering import Most
@@ -45,6 +46,7 @@ def sampling_endpoint(ctx: JobContext) -> dict[str, Any]:
     def write(asked: list[Asked[Missing, Drawn]]) -> None:
         rows = [completion_of(run, *one.item, reply.said) for one in asked for reply in one.replies]
         Completion.objects.bulk_create(rows, ignore_conflicts=True, batch_size=200)
+        answers_stored(run, sorted({row.prompt_id for row in rows}))
 
     with (
         failures(),

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.jobs.registry import JobContext
-from apps.judging.services import orders_for
 from apps.labels.models import Judge, Score
-from apps.labels.selectors import scores_of
+from apps.labels.selectors import orders_for, scores_of
 from apps.prompts.selectors import given_prompts
 from apps.samples.models import Comparison, comparable
 from apps.training.models import Round

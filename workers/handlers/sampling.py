@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from apps.core.chunks import chunks
@@ -10,6 +11,7 @@ from apps.jobs.registry import JobContext, handler
 from apps.policies.models import Checkpoint
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, Engine, SamplingRun
+from apps.samples.services import answers_stored
 from prefloop.policy.prompts import encode_named
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.served import VllmSampler
@@ -47,17 +49,17 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
     todo = [prompt_id for prompt_id in prompt_ids if have[prompt_id] < run.n]
     n_before = len(prompt_ids) - len(todo)
     prompts = Prompt.objects.in_bulk(todo)
-    done = n_before
-    ctx.progress(done, len(prompt_ids), f"loading {checkpoint.name}")
+    done = n_before * run.n + sum(have[prompt_id] for prompt_id in todo)
+    ctx.progress(done, len(prompt_ids) * run.n, f"loading {checkpoint.name}")
     policy = model_cache.policy(checkpoint)
 
-    def on_group(_: Group) -> None:
+    def on_group(group: Group) -> None:
         nonlocal done
-        done += 1
-        ctx.progress(done, len(prompt_ids), f"{done * run.n} answers")
+        done += len(group.completions)
+        ctx.progress(done, len(prompt_ids) * run.n, f"{done} answers")
 
     most = pieces.at_once(checkpoint.n_parameters, tokens=run.max_tokens, most=COMPLETIONS_AT_ONCE)
-    for part in chunks(todo, max(1, most // run.n)):
+    for part, first, n in _parts(todo, have, run.n, most):
         ctx.check()
         rows = [prompts[prompt_id] for prompt_id in part]
         # keyed by the prompt's own id, so that the same run draws the same answers in any database
@@ -65,22 +67,38 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
         groups = sample(
             policy,
             [SamplePrompt(row.external_id, ids[row.external_id]) for row in rows],
-            n=run.n,
+            n=n,
             temperature=run.temperature,
             top_p=run.top_p,
             top_k=run.top_k,
             max_tokens=run.max_tokens,
             seed=run.seed,
+            first_index=first,
             source=checkpoint.name,
             on_group=on_group,
         )
         with ctx.fenced():
             Completion.objects.bulk_create(
-                [row for prompt, group in zip(rows, groups, strict=True) for row in _rows(run, prompt, group)],
+                [row for prompt, group in zip(rows, groups, strict=True) for row in _rows(run, prompt, group, first)],
                 ignore_conflicts=True,
                 batch_size=200,
             )
+            answers_stored(run, part)
     return n_before
+
+
+def _parts(todo: list[int], have: Mapping[int, int], n: int, most: int) -> Iterator[tuple[list[int], int, int]]:
+    """Cut the missing answers into parts of at most `most`: prompts, their first answer's number, how many of each.
+
+    A part is several prompts with all of their answers or, where that is too much, some answers to one prompt. These
+    are stored in the order of their numbers, so that `have` says which are missing.
+    """
+    whole = [prompt_id for prompt_id in todo if n <= most and not have[prompt_id]]
+    for part in chunks(whole, max(1, most // n)):
+        yield list(part), 0, n
+    for prompt_id in [one for one in todo if n > most or have[one]]:
+        for first in range(have[prompt_id], n, most):
+            yield [prompt_id], first, min(most, n - first)
 
 
 def _draw_by_vllm(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, prompt_ids: list[int]) -> int:
@@ -109,7 +127,7 @@ def _draw_by_vllm(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, pro
         )
 
 
-def _rows(run: SamplingRun, prompt: Prompt, group: Group) -> list[Completion]:
+def _rows(run: SamplingRun, prompt: Prompt, group: Group, first: int) -> list[Completion]:
     return [
         Completion(
             project_id=run.project_id,
@@ -123,5 +141,5 @@ def _rows(run: SamplingRun, prompt: Prompt, group: Group) -> list[Completion]:
             finished=completion.finished,
             model_name=completion.source,
         )
-        for index, completion in enumerate(group.completions)
+        for index, completion in enumerate(group.completions, first)
     ]

@@ -21,9 +21,8 @@ from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_register
 from apps.policies.store import store_path
-from apps.training.changes import recipe_of
-from apps.training.models import Counterfactual, KeptStep, TrainingRun
-from apps.training.sets.runs import checkpoint_name, events_ingest, loop_of
+from apps.training.models import KeptStep, TrainingRun
+from apps.training.sets.runs import events_ingest, loop_of, output_name
 from prefloop.child_env import child_environment
 from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
@@ -162,22 +161,6 @@ def _register_kept(ctx: JobContext, run: TrainingRun, directory: Path) -> None:
                 recipe=run.round.loop.recipe if run.round is not None else run.kind,
             )
             KeptStep.objects.get_or_create(run=run, step=step, defaults={"checkpoint": checkpoint})
-
-
-def output_name(run: TrainingRun) -> str:
-    if run.round is None:
-        counterfactual = Counterfactual.objects.filter(run=run).select_related("round__loop").first()
-        if counterfactual is None:
-            return f"{run.kind}-{run.pk}"
-        return f"{checkpoint_name(counterfactual.round.loop, counterfactual.round.index)}-without-overrides"
-    if run.kind == "reward-model":
-        return f"reward-model-{run.pk}"
-    if run.round.index == 0:
-        return f"{run.round.loop.recipe}-{run.round.loop_id}-m1"  # what a self-rewarding loop begins with
-    name = checkpoint_name(run.round.loop, run.round.index)
-    n_steps = recipe_of(run.round.loop, run.round.index).filter.n_steps
-    step = TrainingRun.objects.filter(round=run.round, pk__lte=run.pk).count()
-    return name if step >= n_steps else f"{name}-step-{step}"  # ReST: only the last Improve step is the round's
 
 
 def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:

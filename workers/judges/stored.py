@@ -8,9 +8,9 @@ from typing import cast
 
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext
-from apps.judging.services import orders_for
 from apps.judging.specs import spec_of
 from apps.labels.models import Judge, JudgingRun, Score, Verdict
+from apps.labels.selectors import orders_for
 from apps.labels.services import NewScore, NewVerdict, scores_add, verdicts_add
 from apps.samples.models import Comparison, Completion
 from apps.samples.services import EVALUATION

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from apps.core import text as core_text
 from apps.core.terms import TERMS
@@ -26,17 +26,17 @@ MINUS = "\u2212"
 
 # state of a job, loop, round or judgement -> (class of components.css, icon, word)
 STATUSES = {
-    "queued": ("queued", "clock", "Queued"),
-    "starting": ("running", "loader", "Starting"),
-    "running": ("running", "loader", "Running"),
-    "cancelling": ("waiting", "loader", "Cancelling"),
-    "pausing": ("waiting", "loader", "Pausing"),
-    "waiting": ("waiting", "hourglass", "Waiting for people"),
-    "paused": ("waiting", "pause", "Paused"),
-    "succeeded": ("done", "circle-check", "Done"),
-    "done": ("done", "circle-check", "Done"),
-    "failed": ("failed", "circle-cross", "Failed"),
-    "cancelled": ("queued", "ban", "Cancelled"),
+    "queued": ("queued", "clock", gettext_noop("Queued")),
+    "starting": ("running", "loader", gettext_noop("Starting")),
+    "running": ("running", "loader", gettext_noop("Running")),
+    "cancelling": ("waiting", "loader", gettext_noop("Cancelling")),
+    "pausing": ("waiting", "loader", gettext_noop("Pausing")),
+    "waiting": ("waiting", "hourglass", gettext_noop("Waiting for people")),
+    "paused": ("waiting", "pause", gettext_noop("Paused")),
+    "succeeded": ("done", "circle-check", gettext_noop("Done")),
+    "done": ("done", "circle-check", gettext_noop("Done")),
+    "failed": ("failed", "circle-cross", gettext_noop("Failed")),
+    "cancelled": ("queued", "ban", gettext_noop("Cancelled")),
 }
 CHIP_ICONS = {"human": "person", "machine": "machine", "override": "override", "plain": ""}
 
@@ -151,18 +151,17 @@ def relative(moment: datetime, now: datetime) -> str:
     size = abs(seconds)
     if size < 45:
         return _("just now") if seconds >= 0 else _("in a moment")
-    for limit, unit_seconds, one, many in (
-        (3600, 60, "%(n)d min", "%(n)d min"),
-        (86400, 3600, "%(n)d hour", "%(n)d hours"),
-        (86400 * 30, 86400, "%(n)d day", "%(n)d days"),
-        (86400 * 365, 86400 * 30, "%(n)d month", "%(n)d months"),
-        (float("inf"), 86400 * 365, "%(n)d year", "%(n)d years"),
-    ):
-        if size < limit:
-            n = max(1, round(size / unit_seconds))
-            words = ngettext(one, many, n) % {"n": n}
-            return _("%(span)s ago") % {"span": words} if seconds >= 0 else _("in %(span)s") % {"span": words}
-    raise AssertionError("the last limit is infinite")
+    limits = ((3600, 60), (86400, 3600), (86400 * 30, 86400), (86400 * 365, 86400 * 30))
+    unit_seconds = next((unit for limit, unit in limits if size < limit), 86400 * 365)
+    n = max(1, round(size / unit_seconds))
+    words = {
+        60: ngettext("%(n)d min", "%(n)d min", n),
+        3600: ngettext("%(n)d hour", "%(n)d hours", n),
+        86400: ngettext("%(n)d day", "%(n)d days", n),
+        86400 * 30: ngettext("%(n)d month", "%(n)d months", n),
+        86400 * 365: ngettext("%(n)d year", "%(n)d years", n),
+    }[unit_seconds] % {"n": n}
+    return _("%(span)s ago") % {"span": words} if seconds >= 0 else _("in %(span)s") % {"span": words}
 
 
 @register.simple_tag
@@ -189,7 +188,7 @@ def term(name: str, shown: str = "") -> SafeString:
         '<span class="term" tabindex="0" aria-describedby="{}">{}'
         '<span class="term-tip" role="tooltip" id="{}">{}</span></span>',
         tip,
-        shown or name,
+        shown or _(name),
         tip,
         _(text),
     )

@@ -17,6 +17,7 @@ from django.db.models import F, Q
 
 from apps.core.listeners import Listeners
 from apps.jobs.clock import database_now
+from apps.jobs.fairness import next_jobs
 from apps.jobs.identity import worker_is_gone
 from apps.jobs.machine import HELD, transition
 from apps.jobs.models import FailureClass, Job, JobState
@@ -38,19 +39,13 @@ def lease() -> dt.timedelta:
 
 
 def job_claim(*, queues: Sequence[str], worker: str, group_id: int | None = None) -> Job | None:
-    """Claim the oldest claimable job of these queues by one conditional UPDATE, or say that there is none.
+    """Claim the next job of these queues by one conditional UPDATE, or say that there is none (see `fairness`).
 
     With `group_id` only the jobs of that group are looked at.
     """
-    only = Q() if group_id is None else Q(group_id=group_id)
     while True:
         now = database_now()
-        due = Q(run_after__isnull=True) | Q(run_after__lte=now)
-        candidates = list(
-            Job.objects.filter(due, only, queue__in=list(queues), state=JobState.QUEUED, attempt__lt=F("max_attempts"))
-            .order_by("id")
-            .values_list("id", flat=True)[:10]
-        )
+        candidates = next_jobs(queues=queues, now=now, group_id=group_id)
         if not candidates:
             return None
         for job_id in candidates:
@@ -58,7 +53,7 @@ def job_claim(*, queues: Sequence[str], worker: str, group_id: int | None = None
                 job_id=job_id,
                 to=JobState.STARTING,
                 from_states=[JobState.QUEUED],
-                where=due & Q(attempt__lt=F("max_attempts")),
+                where=(Q(run_after__isnull=True) | Q(run_after__lte=now)) & Q(attempt__lt=F("max_attempts")),
                 text=f"claimed by {worker}",
                 attempt=F("attempt") + 1,
                 token=uuid.uuid4(),
@@ -218,9 +213,12 @@ def release_lost(*, job: Job, now: dt.datetime, why: str) -> JobState | None:
         fields |= {"failure_class": FailureClass.WORKER_LOST, "error": error}
     else:
         to, text, fields = JobState.QUEUED, f"back in the queue: {why}", _given_back()
-    done = transition(
-        job_id=job.pk, to=to, from_states=[JobState(job.state)], held_by=job.token, where=same, text=text, **fields
-    )
+    with transaction.atomic():
+        done = transition(
+            job_id=job.pk, to=to, from_states=[JobState(job.state)], held_by=job.token, where=same, text=text, **fields
+        )
+        if done and to == JobState.FAILED:
+            JOB_FAILED.tell(job.pk, str(fields["failure_class"]), str(fields["error"]))
     return to if done else None
 
 

@@ -15,7 +15,7 @@ from apps.jobs.clock import database_now
 from apps.jobs.doorbell import ring_after_commit
 from apps.jobs.identity import worker_is_gone
 from apps.jobs.machine import follow_up_insert, transition
-from apps.jobs.models import Job, JobEvent, JobGroup, JobState
+from apps.jobs.models import Job, JobEvent, JobGroup, JobState, Turn
 from apps.jobs.services.holding import ended_fields, release_lost
 from apps.projects.models import Project
 from prefloop.types import PrefloopError
@@ -39,6 +39,7 @@ class JobSpec:
     title: str = ""
     unique_key: str | None = None
     max_attempts: int = 5
+    turn: Turn = Turn.WORK
 
 
 def job_enqueue(
@@ -53,6 +54,7 @@ def job_enqueue(
     started_by: User | None = None,
     max_attempts: int = 5,
     run_after: dt.datetime | None = None,
+    turn: Turn = Turn.WORK,
 ) -> Job:
     """Insert a queued job in the caller's transaction; an existing job with this `unique_key` is returned instead.
 
@@ -75,6 +77,7 @@ def job_enqueue(
                 started_by=started_by,
                 max_attempts=max_attempts,
                 run_after=run_after,
+                turn=turn,
             )
             JobEvent.objects.create(job=job, kind="state", text="queued", data={"to": str(JobState.QUEUED)})
             if group is not None:
@@ -134,6 +137,7 @@ def group_create(
                 group=group,
                 started_by=started_by,
                 max_attempts=spec.max_attempts,
+                turn=spec.turn,
             )
             for spec in jobs
             for needed, key, parent in [_member_key(spec=spec, taken=taken)]
@@ -236,6 +240,7 @@ def job_retry(*, job: Job, by: User | None) -> Job:
             group=group,
             started_by=by,
             max_attempts=job.max_attempts,
+            turn=job.turn,
         )
         who = by.get_username() if by is not None else "the system"
         JobEvent.objects.create(job=new, kind="state", text=f"{who} tried job {job.pk} again", data={"to": "queued"})

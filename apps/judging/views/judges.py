@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -22,17 +20,17 @@ from apps.judging.asking_forms import AskForm, AttackForm
 from apps.judging.attack_figures import attack_figures
 from apps.judging.figures import Figures, judge_figures
 from apps.judging.kind_forms import FORMS
+from apps.judging.prices import has_price
 from apps.labels.measured import ALIGNED
 from apps.labels.models import Judge
+from apps.labels.selectors import label_judge_name
 from apps.labels.services import label_judge_set
-from apps.labels.types import RETRIED_STATES
 from apps.policies.endpoints import endpoint_keeps_schema, endpoint_key, endpoint_test
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Role
 from apps.samples.exposure import labels_shown
 from apps.samples.live import live
 from apps.samples.progress import version_of
-from apps.samples.selectors import comparison_list
 from prefloop.judging.kinds import ALIGNING, ASKING, ATTACK
 from prefloop.judging.modes import SCORE_MODES
 from prefloop.types import PrefloopError
@@ -82,7 +80,8 @@ def _judge_page(request: HttpRequest, found: Judge, form: AskForm, *, status: in
         "active": "judges",
         "judge": found,
         "figures": judge_figures(project).get(found.pk, Figures()),
-        "is_label_judge": project.label_judge == found.name,
+        "is_unpriced": found.endpoint is not None and not found.is_simulated and not has_price(found),
+        "is_label_judge": label_judge_name(project, found.criterion_name) == found.name,
         "is_newest": versions[0].pk == found.pk,
         "versions": versions,
         "n_examples": len(found.options.get("examples", ())),
@@ -148,16 +147,11 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if not form.is_valid():
         return _judge_page(request, found, form, status=400)
     data = form.cleaned_data
-    ids = list(selectors.unjudged(found, split=data["split"]).values_list("id", flat=True))
-    if data["which"] == "sample" and len(ids) > data["n"]:
-        ids = sorted(Random(data["seed"] or 0).sample(ids, data["n"]))
     try:
-        if not ids and comparison_list(found.project).exists():
-            raise services.BadJudge(f"{found.name} has judged all of these comparisons already")
-        services.judging_run_create(
-            project=found.project,
+        run = services.judge_ask(
             judge=found,
-            comparison_ids=ids,
+            split=data["split"],
+            n=data["n"] if data["which"] == "sample" else None,
             seed=data["seed"] or 0,
             started_by=person(request),
         )
@@ -167,7 +161,9 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             return redirect("judging:judge", slug=slug, pk=pk)
         form.add_error(None, str(error))
         return _judge_page(request, found, form, status=400)
-    messages.success(request, _("%(name)s is judging %(n)d comparisons.") % {"name": found.name, "n": len(ids)})
+    messages.success(
+        request, _("%(name)s is judging %(n)d comparisons.") % {"name": found.name, "n": len(run.comparison_ids)}
+    )
     return redirect("judging:judge", slug=slug, pk=pk)
 
 
@@ -176,20 +172,12 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def retry(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Ask again where a judge gave only errors and unreadable replies."""
     found = judge_for_write(person(request), slug, pk)
-    ids = list(selectors.failed_only(found).values_list("id", flat=True))
     try:
-        services.judging_run_create(
-            project=found.project,
-            judge=found,
-            comparison_ids=ids,
-            purpose="retry",
-            started_by=person(request),
-            retry_states=RETRIED_STATES,
-        )
+        run = services.judge_retry(judge=found, started_by=person(request))
     except PrefloopError as error:
-        messages.error(request, str(error) if ids else _("There are no failed comparisons to ask again."))
+        messages.error(request, str(error))
     else:
-        messages.success(request, _("%(n)d comparisons are being asked again.") % {"n": len(ids)})
+        messages.success(request, _("%(n)d comparisons are being asked again.") % {"n": len(run.comparison_ids)})
     return redirect("judging:judge", slug=slug, pk=pk)
 
 

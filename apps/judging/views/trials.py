@@ -19,14 +19,13 @@ from apps.judging.access import judge_for_write
 from apps.judging.asking_forms import AttackForm
 from apps.judging.forms import JudgeForm, LlmJudgeForm
 from apps.judging.services import built_in_template
-from apps.judging.trials import TRIAL_PAIRS, attack_start, trial_start
+from apps.judging.trials import attack_start, trial_comparisons, trial_pairs, trial_start
 from apps.policies.spending import dollars
 from apps.projects.access import project_for
 from apps.projects.models import Project, Role
 from apps.samples.exposure import labels_shown
 from apps.samples.live import live
 from apps.samples.models import Comparison
-from apps.samples.selectors import comparison_list
 from prefloop.judging.modes import SCORE_MODES
 from prefloop.judging.render import Message, judge_mode, new_delimiter, render, render_score, template_from_text
 from prefloop.types import PrefloopError
@@ -37,7 +36,7 @@ def preview_of(user: User, project: Project, form: LlmJudgeForm) -> dict[str, An
     del user
     form.is_valid()
     data = form.cleaned_data
-    row = _pairs(project).first()
+    row = trial_comparisons(project).first()
     if row is None:
         return {"trouble": _("There are no comparisons yet for a preview.")}
     mode = judge_mode(data.get("mode") or "text")
@@ -68,7 +67,7 @@ def trial_of(user: User, project: Project, form: JudgeForm) -> dict[str, Any]:
     try:
         job = trial_start(
             draft=form.draft(),
-            comparison_ids=list(_pairs(project).values_list("id", flat=True)[:TRIAL_PAIRS]),
+            comparison_ids=trial_pairs(project),
             started_by=user,
         )
     except PrefloopError as error:
@@ -78,12 +77,6 @@ def trial_of(user: User, project: Project, form: JudgeForm) -> dict[str, Any]:
 
 def _errors(form: JudgeForm, name: str) -> str:
     return " ".join(str(error) for error in form.errors[name])
-
-
-def _pairs(project: Project) -> Any:
-    """Held-out pairs first: if their truth is known, a trial can be compared with it."""
-    rows = comparison_list(project).select_related("prompt", "first", "second")
-    return rows.order_by("-held_out", "id")
 
 
 @login_required

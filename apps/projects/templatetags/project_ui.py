@@ -86,6 +86,7 @@ def palette_entries(context: template.Context) -> list[dict[str, str]]:
                 (_("Agreement report"), "reports/agreement/", "agreement"),
                 (_("Leaderboard"), "reports/leaderboard/", "leaderboard"),
                 (_("Frontier"), "reports/frontier/", "frontier"),
+                (_("Laboratory"), "reports/laboratory/", "graph"),
                 (_("Import data"), "data/", "upload"),
                 (_("New loop"), "loops/new/", "plus"),
             ):

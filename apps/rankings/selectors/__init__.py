@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from apps.rankings.selectors.batches import batchable, batches_of
+from apps.rankings.selectors.budget import Budget, budget_of
 from apps.rankings.selectors.detail import EVENTS, JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
 from apps.rankings.selectors.flags import flags_of
+from apps.rankings.selectors.gold import gold_answers, gold_of
 from apps.rankings.selectors.pair import ShownPair, conversation, pair_of
+from apps.rankings.selectors.practice import (
+    must_practise,
+    practice_answer_of,
+    practice_next,
+    practice_of,
+    practice_order,
+    practice_pairs,
+    practices_of,
+)
 from apps.rankings.selectors.queue import (
     N_HISTORY,
     Progress,
@@ -26,29 +38,48 @@ from apps.rankings.selectors.review import (
     review_queue,
     uncertainty,
 )
+from apps.rankings.selectors.sets import ShownSet, items_of, lettered
 from apps.rankings.selectors.split import SplitPair, split_pairs
+from apps.rankings.selectors.stops import pause_of, stop_of
 
 __all__ = [
     "EVENTS",
     "LETTER",
     "N_HISTORY",
+    "Budget",
     "JudgeSaid",
     "Progress",
     "QueueItem",
     "ReviewDetail",
     "ShownPair",
+    "ShownSet",
     "SplitPair",
+    "batchable",
+    "batches_of",
+    "budget_of",
     "conversation",
     "flags_of",
+    "gold_answers",
+    "gold_of",
     "history",
+    "items_of",
     "judge_on",
     "judges_to_review",
     "label_history",
     "least_doubted",
+    "lettered",
+    "must_practise",
     "n_to_review",
     "n_wanting",
     "open_assignments",
     "pair_of",
+    "pause_of",
+    "practice_answer_of",
+    "practice_next",
+    "practice_of",
+    "practice_order",
+    "practice_pairs",
+    "practices_of",
     "progress",
     "progress_from",
     "quoted_spans",
@@ -57,5 +88,6 @@ __all__ = [
     "review_queue",
     "said_by_judges",
     "split_pairs",
+    "stop_of",
     "uncertainty",
 ]

@@ -20,7 +20,9 @@ def likely_wrong(comparison_ids: Sequence[int], judge: Judge) -> dict[int, float
 
     Learned from all current decisions about this judge; {} if there are fewer than `LEAST_DECISIONS`.
     """
-    decisions = dict(standing_decisions().filter(judge=judge).order_by("at", "id").values_list("comparison_id", "id"))
+    decisions = dict(
+        standing_decisions(None).filter(judge=judge).order_by("at", "id").values_list("comparison_id", "id")
+    )
     rows = Override.objects.filter(pk__in=decisions.values())
     wrong = {row.comparison_id: row.is_correction for row in rows}
     traits = _traits([*{*comparison_ids, *wrong}], judge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,9 +24,13 @@ class ShownPair:
     left_is_cut: bool
     right_is_cut: bool
     lease_until: datetime
+    is_flagged: bool = False  # by this person, and no lead has resolved it
+    criterion: str = ""  # by which it is asked, and what is asked; both empty for the unnamed one
+    question: str = ""
 
 
-def pair_of(assignment: Assignment) -> ShownPair:
+def pair_of(assignment: Assignment, questions: Mapping[str, str] | None = None) -> ShownPair:
+    """Show a pair; `questions` says what is asked by each named criterion."""
     comparison = assignment.comparison
     answers = (comparison.first, comparison.second)
     if assignment.lease_until is None:
@@ -41,6 +46,9 @@ def pair_of(assignment: Assignment) -> ShownPair:
         left_is_cut=left.is_cut,
         right_is_cut=right.is_cut,
         lease_until=assignment.lease_until,
+        is_flagged=getattr(assignment, "is_flagged", False),
+        criterion=assignment.criterion,
+        question=(questions or {}).get(assignment.criterion, ""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,12 +14,14 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from apps.accounts.models import User
-from apps.labels.models import Vote
-from apps.labels.selectors import last_standing, standing_votes
+from apps.labels.models import PairFlag, Vote
+from apps.labels.selectors import counting_votes, last_standing, standing_votes
 from apps.projects.models import Project
-from apps.rankings.models import FREE, OPEN, Assignment, Place
+from apps.rankings.gold import Mixing, Turns
+from apps.rankings.models import FREE, GOLD, OPEN, Assignment, Place
 from apps.samples.exposure import seen_among, unseen_by
 from apps.samples.models import Comparison
+from prefloop.types import ANSWERS
 
 N_HISTORY = 10  # decisions that can be taken back
 _PAUSE = 180.0  # seconds; a longer gap between two votes was a pause, not work
@@ -26,8 +29,10 @@ _PAUSE = 180.0  # seconds; a longer gap between two votes was a pause, not work
 
 def open_assignments(*, project: Project, user: User) -> QuerySet[Assignment]:
     """This person's assignments, the one to answer first at the head, with all that a page needs."""
+    on_this = Q(comparison=OuterRef("comparison"))
     return (
         Assignment.objects.filter(unseen_by(user, "comparison"), project=project, user=user, state=OPEN)
+        .annotate(is_flagged=Exists(PairFlag.objects.filter(on_this, user=user, resolved_at=None)))
         .select_related("comparison__prompt", "comparison__first", "comparison__second", "project")
         .defer("comparison__first__token_ids", "comparison__second__token_ids")
         .order_by("id")
@@ -59,9 +64,17 @@ def progress(*, project: Project, user: User, now: datetime) -> Progress:
     return _progress(mine, _left(mine, shared, project=project, user=user, now=now))
 
 
-def progress_from(*, mine: Place, shared: Place, n_held: int) -> Progress:
+def progress_from(*, project: Project, mine: Place, shared: Place, n_held: int) -> Progress:
     """Return a person's progress from what is at hand; the leases of others that ran out are not looked for."""
-    return _progress(mine, shared.n_open - mine.n_blocked + n_held)
+    numbers = {"n_open": shared.n_open, "n_gold": shared.n_gold, "n_held": n_held}
+    n_gold = mixing(project, mine, **numbers).n_left
+    return _progress(mine, shared.n_open - mine.n_blocked + n_held + n_gold)
+
+
+def mixing(project: Project, mine: Place, *, n_open: int, n_gold: int, n_held: int) -> Mixing:
+    """Say how gold is mixed in for a person: `n_open` and `n_gold` are the project's, `n_held` their own."""
+    turns = Turns(project.pk, mine.user_id or 0, project.gold_share)
+    return Mixing(turns, mine.n_done + n_held, n_open - mine.n_blocked, n_gold - mine.n_gold)
 
 
 def _progress(mine: Place, left: int) -> Progress:
@@ -84,7 +97,7 @@ def history(*, project: Project, user: User) -> list[Vote]:
     # the project by a condition rather than a join, which could begin with all of its comparisons
     here = Exists(Comparison.objects.filter(pk=OuterRef("comparison"), project=project))
     rows = Vote.objects.filter(here, user=user, assignment__isnull=False, adjudication=False)
-    return last_standing(rows.select_related("comparison__prompt", "assignment"), N_HISTORY, said="choice")
+    return last_standing(rows.select_related("comparison__prompt", "assignment", "ranking"), N_HISTORY, said="choice")
 
 
 def n_wanting(*, project: Project, user: User, now: datetime) -> int:
@@ -99,18 +112,33 @@ def n_wanting(*, project: Project, user: User, now: datetime) -> int:
 
 def _places(project: Project, user: User) -> tuple[Place, Place]:
     rows = {row.user_id: row for row in Place.objects.filter(Q(user=user) | Q(user=None), project=project)}
-    nowhere = Place(project=project)
-    return rows.get(user.pk, nowhere), rows.get(None, nowhere)
+    return rows.get(user.pk, Place(project=project, user=user)), rows.get(None, Place(project=project))
 
 
 def _left(mine: Place, shared: Place, *, project: Project, user: User, now: datetime) -> int:
-    rows = held(project).filter(Q(user=user) | Q(lease_until__lt=now)).values_list("user_id", "comparison_id")
+    rows = (
+        held(project)
+        .filter(Q(user=user) | Q(lease_until__lt=now))
+        .values_list("user_id", "priority", "comparison_id", "criterion")
+    )
     seats = list(rows)
-    own = {comparison for holder, comparison in seats if holder == user.pk}
+    own = {(comparison, criterion) for holder, _, comparison, criterion in seats if holder == user.pk}
     # the places of leases that ran out are let again to whoever asks for work: few, and most often none
-    late = {comparison for holder, comparison in seats if holder != user.pk} - own
+    late = {(key, name) for holder, lane, key, name in seats if holder != user.pk and lane != GOLD} - own
     if late:
-        late -= set(Assignment.objects.filter(comparison__in=late, state=FREE).values_list("comparison_id", flat=True))
-        late -= set(standing_votes().filter(comparison__in=late, user=user).values_list("comparison_id", flat=True))
-        late -= seen_among(user=user, comparison_ids=late)
-    return shared.n_open - mine.n_blocked + len(own) + len(late)
+        late = _let_again(late, project=project, user=user, now=now)
+    mixed = mixing(project, mine, n_open=shared.n_open + len(late), n_gold=shared.n_gold, n_held=len(own))
+    return mixed.n_ordinary + mixed.n_left + len(own)
+
+
+def _let_again(late: set[tuple[int, str]], *, project: Project, user: User, now: datetime) -> set[tuple[int, str]]:
+    """Those of the comparisons (with a criterion) under leases that ran out on which this person's vote is wanted."""
+    here = Q(comparison__in={comparison for comparison, _ in late})
+    late = late - set(Assignment.objects.filter(here, state=FREE).values_list("comparison_id", "criterion"))
+    late -= set(standing_votes(None).filter(here, user=user).values_list("comparison_id", "criterion"))
+    taken = Counter(counting_votes(None).filter(here, choice__in=ANSWERS).values_list("comparison_id", "criterion"))
+    on_time = Assignment.objects.filter(here, state=OPEN, lease_until__gte=now)
+    taken.update(on_time.values_list("comparison_id", "criterion"))
+    seen = seen_among(user=user, comparison_ids={comparison for comparison, _ in late})
+    wanted = project.votes_per_comparison
+    return {question for question in late if question[0] not in seen and taken[question] < wanted}

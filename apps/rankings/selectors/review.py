@@ -62,7 +62,7 @@ def uncertainty(
     """
     verdicts = verdicts_by_judge(comparison_ids)
     blind = set(without_people)
-    people = majorities([key for key in comparison_ids if key not in blind])
+    people = majorities([key for key in comparison_ids if key not in blind], judge.criterion_name)
     worth: dict[int, Worth] = {}
     for key, labels in labels_of_verdicts(verdicts).items():
         if judge.pk in verdicts[key]:
@@ -73,11 +73,14 @@ def uncertainty(
     return worth
 
 
-def review_judge(project: Project, name: str = "", *, comparison_ids: Sequence[int] = ()) -> Judge | None:
+def review_judge(
+    project: Project, name: str = "", *, comparison_ids: Sequence[int] = (), criterion: str | None = None
+) -> Judge | None:
     """The judge under review: the one named, else the project's label judge, else the one with the most verdicts.
 
     `comparison_ids`: the comparisons being reviewed. Of the versions of a name the one with verdicts on them is meant;
-    without a name, a judge without verdicts on them is replaced by the one with the most.
+    without a name, a judge without verdicts on them is replaced by the one with the most. `criterion`: without a name
+    and comparisons, only a judge by it; None: the label judge by the unnamed criterion, else any.
     """
     judges = Judge.objects.filter(project=project).order_by("-version")
     if comparison_ids:
@@ -87,10 +90,12 @@ def review_judge(project: Project, name: str = "", *, comparison_ids: Sequence[i
         return judge_on(comparison_ids, name=name) or wanted
     if name:
         return judges.filter(name=name).first()
-    chosen = label_judge(project)
+    chosen = label_judge(project, criterion or "")
     if chosen is not None:
         return chosen
     spoken = judges.filter(review_count__n_verdicts__gt=0)
+    if criterion is not None:
+        spoken = spoken.filter(criterion_name=criterion)
     return spoken.order_by("-review_count__n_verdicts", "pk").first()
 
 
@@ -142,7 +147,7 @@ def review_queue(
     else:
         worth = _worth_of_some(project, judge, comparison_ids, decided, viewer, with_people=with_people)
     first = sorted(worth, key=lambda key: (-worth[key].value, key))[:limit]
-    decisions, prompts = decisions_among(first), _prompts(first)
+    decisions, prompts = decisions_among(first, judge.criterion_name), _prompts(first)
     seen = set(first) if viewer is None else seen_among(user=viewer, comparison_ids=first)
     items = []
     for key in first:
@@ -181,7 +186,7 @@ def _worth_of_some(
     for ids in chunks(_reviewable(project, comparison_ids), CHUNK):
         wanted = set(ids)
         if decided is not None:
-            decisions = decisions_among(ids)
+            decisions = decisions_among(ids, judge.criterion_name)
             wanted = {key for key in ids if (key in decisions) == decided}
         rows: QuerySet[ReviewItem] = ReviewItem.objects.filter(judge=judge, comparison__in=wanted)
         found = list(rows.values_list(*_ITEM))
@@ -228,7 +233,7 @@ def n_to_review(
         kept = ReviewCount.objects.filter(judge=judge).values_list("n_to_review", "n_decided").first() or (0, 0)
         return kept[1] if decided else sum(kept)
     ids = _reviewable(project, comparison_ids)
-    n_decided = 0 if decided is None else len(decisions_among(ids))
+    n_decided = 0 if decided is None else len(decisions_among(ids, judge.criterion_name))
     return n_decided if decided else len(ids) - n_decided
 
 

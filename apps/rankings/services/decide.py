@@ -10,6 +10,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from apps.accounts.models import User
 from apps.core.services import audit
@@ -28,13 +29,13 @@ from prefloop.types import OUTCOMES, PrefloopError
 
 # Why a label was corrected; what people pick most often, so that it can be counted. Free text may follow.
 REASONS = {
-    "wrong_fact": "Wrong fact",
-    "missed_instruction": "Missed the instruction",
-    "length": "Fell for length",
-    "style": "Fell for style",
-    "position": "Preferred the answer shown first",
-    "unsafe": "Rude or unsafe",
-    "no_difference": "No real difference",
+    "wrong_fact": gettext_noop("Wrong fact"),
+    "missed_instruction": gettext_noop("Missed the instruction"),
+    "length": gettext_noop("Fell for length"),
+    "style": gettext_noop("Fell for style"),
+    "position": gettext_noop("Preferred the answer shown first"),
+    "unsafe": gettext_noop("Rude or unsafe"),
+    "no_difference": gettext_noop("No real difference"),
 }
 
 
@@ -90,7 +91,7 @@ def override_create(
             kind = "agree"
         if kind == "agree":
             choice = said
-        head = last_decision(comparison, user)
+        head = last_decision(comparison, user, judge.criterion_name)
         if head is not None and (head.kind, head.choice, head.reason) == (kind, choice, reason.strip()):
             return head
         made = Override(
@@ -120,7 +121,8 @@ def agree_many(*, project: Project, judge: Judge, comparison_ids: Sequence[int],
     if len(wanted) > MOST_TOGETHER:
         raise BadDecision(f"at most {MOST_TOGETHER} comparisons in one step, not {len(wanted)}")
     rows = Comparison.objects.filter(ready(), comparable(), project=project, held_out=False, pk__in=wanted)
-    labels, decided = judge_labels(comparison_ids=wanted, judge=judge), decisions_among(wanted)
+    labels = judge_labels(comparison_ids=wanted, judge=judge)
+    decided = decisions_among(wanted, judge.criterion_name)
     together, n = uuid4().hex, 0
     for comparison in rows.select_related("project").order_by("id"):
         label = labels.get(comparison.pk)
@@ -131,11 +133,11 @@ def agree_many(*, project: Project, judge: Judge, comparison_ids: Sequence[int],
     return n
 
 
-def override_withdraw(*, comparison: Comparison, user: User, now: datetime) -> Override:
-    """Withdraw this person's own decision on a comparison. Raises NoDecision if they have no current one."""
+def override_withdraw(*, comparison: Comparison, user: User, now: datetime, criterion: str = "") -> Override:
+    """Withdraw this person's own decision on a comparison, by a criterion. Raises NoDecision if there is none."""
     with transaction.atomic():
         Comparison.objects.select_for_update(no_key=True).get(pk=comparison.pk)
-        head = last_decision(comparison, user)
+        head = last_decision(comparison, user, criterion)
         if head is None or head.kind == "withdrawn":
             raise NoDecision
         made = Override(
@@ -157,18 +159,23 @@ def override_undo(*, project: Project, user: User, now: datetime) -> Override:
 
     Decisions that were made in one step are withdrawn in one step. Raises NoDecision.
     """
-    said = Override.objects.filter(comparison__project=project, user=user).select_related("comparison")
+    said = Override.objects.filter(comparison__project=project, user=user).select_related("comparison", "judge")
     # one that is taken back in another tab meanwhile gives way to the one before it
     for last in last_standing(said, _TRIES, said="kind"):
         with suppress(NoDecision):
-            taken = override_withdraw(comparison=last.comparison, user=user, now=now)
+            taken = _taken_back(last, user, now)
             if last.together:
                 for other in last_standing(said, 2 * MOST_TOGETHER, said="kind"):
                     if other.together == last.together:
                         with suppress(NoDecision):
-                            override_withdraw(comparison=other.comparison, user=user, now=now)
+                            _taken_back(other, user, now)
             return taken
     raise NoDecision
+
+
+def _taken_back(last: Override, user: User, now: datetime) -> Override:
+    criterion = last.judge.criterion_name
+    return override_withdraw(comparison=last.comparison, user=user, now=now, criterion=criterion)
 
 
 def _decided(made: Override, user: User, now: datetime) -> None:

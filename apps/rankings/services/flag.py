@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import F
 
 from apps.accounts.models import User
 from apps.core.services import audit
 from apps.labels.models import PairFlag
 from apps.labels.raters import rater_name
 from apps.rankings.models import Assignment
-from apps.rankings.services.vote import MAX_REASON, said_when
+from apps.rankings.services.finish import said_when
+from apps.rankings.services.vote import MAX_REASON
 from apps.samples.locks import comparisons_lock
 from prefloop.records import FLAG_REASONS
 from prefloop.types import PrefloopError
@@ -55,6 +57,20 @@ def flag_create(
             at=said_when(said_at, now),
         )
     return Flagged(made, created=True)
+
+
+def flag_withdraw(*, assignment: Assignment, now: datetime) -> int:
+    """Take back what a person flagged on the pair that they were given: it waits for nobody any more, and stays in the
+    pair's history. Returns how many flags these were; 0 if there were none, or none any more.
+    """
+    user = assignment.holder
+    mine = PairFlag.objects.filter(comparison=assignment.comparison_id, user=user, resolved_at=None)
+    with transaction.atomic():
+        n = mine.update(resolved_at=now, resolved_by=F("rater"))
+        if n:
+            target = f"comparison:{assignment.comparison_id}"
+            audit(actor=user, verb="flag.withdraw", target=target, project=assignment.project, data={"n": n})
+    return n
 
 
 def flag_resolve(*, flag: PairFlag, by: User, now: datetime, resolved: bool = True) -> PairFlag:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -14,9 +15,10 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from apps.accounts.models import User
 from apps.labels.selectors import standing_votes
 from apps.projects.models import Project
-from apps.rankings.models import OPEN, Assignment, Place, lanes
+from apps.rankings.models import GOLD, OPEN, Assignment, Place, batch_lanes, lanes
 from apps.rankings.selectors.queue import open_assignments
-from apps.rankings.services.counts import Answer, counts_add, place_of, places_change, tally
+from apps.rankings.services.counts import Answer, Question, counts_add, place_of, places_change, tally
+from apps.rankings.services.seats import leases_sweep
 from apps.samples.exposure import seen_by_anybody, unseen_by
 from apps.samples.models import Comparison
 
@@ -52,23 +54,33 @@ class Taken:
 
 
 def asking(
-    *, project: Project, user: User, now: datetime, rng: Random, guideline: str, place: Place | None = None
+    *,
+    project: Project,
+    user: User,
+    now: datetime,
+    rng: Random,
+    guideline: str,
+    place: Place | None = None,
+    gold: bool = False,
 ) -> Asking:
+    """`gold`: the next pair is one of those whose answer is known."""
     place = place or place_of(project, user)
-    return Asking(place, project, user, now, _order(rng), _lanes(project, rng), guideline)
+    return Asking(place, project, user, now, _order(rng), _lanes(project, user, rng, gold=gold), guideline)
 
 
 def asking_again(asked: Asking, place: Place, rng: Random) -> Asking:
     """Ask for one more pair, with sides and lanes drawn anew."""
-    return replace(asked, place=place, order=_order(rng), lanes=_lanes(asked.project, rng))
+    return replace(asked, place=place, order=_order(rng), lanes=_lanes(asked.project, asked.user, rng))
 
 
 def _order(rng: Random) -> str:
     return rng.choice(("01", "10"))
 
 
-def _lanes(project: Project, rng: Random) -> tuple[int, ...]:
-    return lanes(by_chance=rng.random() < project.random_share / 100)
+def _lanes(project: Project, user: User, rng: Random, *, gold: bool = False) -> tuple[int, ...]:
+    ahead, behind = batch_lanes(project, user.pk)
+    found = lanes(by_chance=rng.random() < project.random_share / 100)
+    return (*((GOLD,) if gold else ()), *ahead, *found, *behind)
 
 
 def seat_take(asked: Asking) -> Taken | None:
@@ -88,9 +100,17 @@ def seat_take(asked: Asking) -> Taken | None:
     return _take_alone(replace(asked, place=place, waits=True))
 
 
+def seat_take_late(asked: Asking) -> Taken | None:
+    """Lease the next seat where there was none, once leases that ran out are let again."""
+    leases_sweep(project=asked.project, now=asked.now, but_of=asked.user.pk)
+    return seat_take(replace(asked, place=place_of(asked.project, asked.user)))
+
+
 def seat_take_of(asked: Asking, comparison: Comparison) -> Taken | None:
-    """Lease a seat of exactly this comparison; None if it has none for this person."""
-    return _take_alone(replace(asked, comparison=comparison, waits=True))
+    """Lease a seat of exactly this comparison, by the first criterion that they have not answered; None if it has none
+    for this person.
+    """
+    return _take_alone(replace(asked, comparison=comparison, lanes=(*asked.lanes, GOLD), waits=True))
 
 
 def _take_alone(asked: Asking) -> Taken | None:
@@ -110,15 +130,18 @@ def seat_take_within(asked: Asking, answer: Answer | None = None) -> Taken | Non
     if seat is None:
         return None
     taken = _read(asked, seat)
+    sides_kept(asked.user, [taken])
     place = asked.place
     reached = dict(place.reached)
     if asked.comparison is None:
         reached[str(taken.priority)] = taken.pk
-    n_open = -1
-    if taken.others_met:  # type: ignore[attr-defined] # annotated
+    n_open, n_gold = -1, 0
+    if taken.priority == GOLD:
+        n_open, n_gold = 0, 1
+    elif taken.others_met:  # type: ignore[attr-defined] # annotated
         n_open = 0
         counts_add(asked.project.pk, _changes(taken))
-    now_there = places_change(place, n_open=n_open, reached=reached, answer=answer)
+    now_there = places_change(place, n_open=n_open, n_gold=n_gold, reached=reached, answer=answer)
     return Taken(taken, now_there[asked.user.pk], now_there[None], taken.n_held)  # type: ignore[attr-defined]
 
 
@@ -146,8 +169,9 @@ def _seat_update(asked: Asking) -> int | None:
 
 
 def free_for(project: Project, user: User) -> QuerySet[Assignment]:
-    mine = standing_votes().filter(comparison=OuterRef("comparison"), user=user)
-    holding = Assignment.objects.filter(comparison=OuterRef("comparison"), user=user, state=OPEN)
+    same = Q(comparison=OuterRef("comparison"), criterion=OuterRef("criterion"))
+    mine = standing_votes(None).filter(same, user=user)
+    holding = Assignment.objects.filter(same, user=user, state=OPEN)
     # by the comparison's project too, so that the comparison is in the statement and can be locked
     rows = Assignment.objects.filter(project=project, user=None, comparison__project=project)
     return rows.filter(~Exists(mine), ~Exists(holding), unseen_by(user, "comparison"))
@@ -163,10 +187,10 @@ def lock_clause(*, waits: bool = False) -> str:
 
 def _read(asked: Asking, seat: int) -> Assignment:
     """Read the seat just taken as `open_assignments` does, and whether others' counts change by it."""
-    here = Q(comparison=OuterRef("comparison"))
+    here = Q(comparison=OuterRef("comparison"), criterion=OuterRef("criterion"))
     mine = Assignment.objects.filter(project=asked.project, user=asked.user, state=OPEN).order_by().values("user")
     rows = open_assignments(project=asked.project, user=asked.user).annotate(
-        others_met=Exists(standing_votes().filter(here, user__isnull=False))
+        others_met=Exists(standing_votes(None).filter(here, user__isnull=False))
         | Exists(Assignment.objects.filter(here).exclude(pk=OuterRef("pk")))
         | seen_by_anybody("comparison"),
         n_held=Subquery(mine.annotate(n=Count("pk")).values("n")),
@@ -174,11 +198,33 @@ def _read(asked: Asking, seat: int) -> Assignment:
     return rows.get(pk=seat)
 
 
+def sides_kept(user: User, seats: Sequence[Assignment]) -> None:
+    """Show a pair by every criterion with the sides as this person had them when they met it first."""
+    named = [seat for seat in seats if seat.criterion]
+    if not named:
+        return
+    met = Assignment.objects.filter(user=user, comparison__in={seat.comparison_id for seat in named}).exclude(order="")
+    first = dict(met.order_by("-pk").values_list("comparison_id", "order"))
+    turned = [seat for seat in named if seat.order != first[seat.comparison_id]]
+    for seat in turned:
+        seat.order = first[seat.comparison_id]
+    if turned:
+        Assignment.objects.bulk_update(turned, ["order"])
+
+
 def _changes(taken: Assignment) -> Counter[tuple[int | None, str]]:
     """How the counts change by this seat taken, where the comparison has other seats or others have met it."""
-    after = tally([taken.comparison_id])
-    if taken.comparison_id in after.open:
-        return Counter({(taken.user_id, "n_blocked"): 1})
-    changes: Counter[tuple[int | None, str]] = Counter({(None, "n_open"): -1})
-    changes.update({(user, "n_blocked"): -1 for user, _ in after.met if user != taken.user_id})
+    return changes_by_taking(taken.holder.pk, [(taken.comparison_id, taken.criterion)])
+
+
+def changes_by_taking(user: int, questions: Sequence[Question]) -> Counter[tuple[int | None, str]]:
+    """How the counts change: each question is met by this person now, and some have no free seat any more."""
+    after = tally([comparison for comparison, _ in questions])
+    closed = set(questions) - after.open
+    changes: Counter[tuple[int | None, str]] = Counter()
+    changes[None, "n_open"] -= len(closed)
+    changes[user, "n_blocked"] += len(after.open.intersection(questions))
+    for who, _ in after.met_of(closed):
+        if who != user:
+            changes[who, "n_blocked"] -= 1
     return changes

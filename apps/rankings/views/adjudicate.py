@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -22,12 +24,12 @@ from prefloop.types import PrefloopError
 @never_cache
 @require_GET
 def queue(request: HttpRequest, slug: str) -> HttpResponse:
-    """One pair on which people split; `?at=ID` names it, `?show=done` looks at the decided ones."""
+    """One pair on which people split; `?at=ID` (`ID:CRITERION`) names it, `?show=done` looks at the decided ones."""
     project = access.project_for_adjudication(request.user, slug)
     done = request.GET.get("show") == "done"
     pairs = selectors.split_pairs(project, decided=done)
     at = request.GET.get("at", "")
-    place = next((i for i, pair in enumerate(pairs) if str(pair.comparison_id) == at), 0)
+    place = next((i for i, pair in enumerate(pairs) if pair.at == at), 0)
     context = {
         "project": project,
         "active": "review",
@@ -43,9 +45,9 @@ def queue(request: HttpRequest, slug: str) -> HttpResponse:
             "pair": pair,
             "comparison": comparison,
             "turns": selectors.conversation(comparison),
-            "votes": list(counting_votes().filter(comparison=comparison).order_by("id")),
-            "previous_id": pairs[place - 1].comparison_id if place else None,
-            "next_id": pairs[place + 1].comparison_id if place + 1 < len(pairs) else None,
+            "votes": list(counting_votes(pair.criterion).filter(comparison=comparison).order_by("id")),
+            "previous_at": pairs[place - 1].at if place else None,
+            "next_at": pairs[place + 1].at if place + 1 < len(pairs) else None,
         }
     return render(request, "rankings/split.html", context)
 
@@ -55,20 +57,21 @@ def queue(request: HttpRequest, slug: str) -> HttpResponse:
 @require_POST
 def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     comparison = access.comparison_for_adjudication(request.user, slug, comparison_id)
+    criterion = request.POST.get("criterion", "")
+    at = f"{comparison_id}:{criterion}" if criterion else str(comparison_id)
     try:
         services.adjudication_create(
             comparison=comparison,
             user=access.person(request.user),
             choice=request.POST.get("choice", ""),
             reason=request.POST.get("reason", ""),
+            criterion=criterion,
             now=timezone.now(),
         )
     except PrefloopError as error:
         messages.error(request, _(str(error)))
-        return redirect(f"{reverse('rankings:split', args=[slug])}?at={comparison_id}")
-    following = request.POST.get("next", "")
-    at = f"?at={following}" if following.isascii() and following.isdigit() else ""
-    return redirect(reverse("rankings:split", args=[slug]) + at)
+        return _to(slug, at)
+    return _to(slug, request.POST.get("next", ""))
 
 
 @login_required
@@ -83,4 +86,9 @@ def undo(request: HttpRequest, slug: str) -> HttpResponse:
         messages.error(request, _(str(error)))
         return redirect("rankings:split", slug=slug)
     messages.success(request, _("Undone. The pair is in the list again."))
-    return redirect(f"{reverse('rankings:split', args=[slug])}?at={taken.comparison_id}")
+    return _to(slug, f"{taken.comparison_id}:{taken.criterion}" if taken.criterion else str(taken.comparison_id))
+
+
+def _to(slug: str, at: str) -> HttpResponse:
+    """Go to the pair of an address, which need not be in the list any more; without one to the first."""
+    return redirect(reverse("rankings:split", args=[slug]) + (f"?{urlencode({'at': at})}" if at else ""))

@@ -6,30 +6,40 @@ from datetime import datetime
 from random import SystemRandom
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
-from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.models import User
+from apps.labels.models import Vote
 from apps.labels.selectors import standing_votes
 from apps.projects.access import has_role
 from apps.projects.models import Project, Role
-from apps.projects.selectors import guideline_current, guideline_name
+from apps.projects.selectors import guideline_current
 from apps.rankings import access, selectors, services
 from apps.rankings.models import Assignment
 from apps.rankings.services.assign import PREFETCH, SHOWN_FIRST
-from apps.rankings.views.reasons import said_why
+from apps.rankings.views.said import (
+    asked_id,
+    guide_if_new,
+    had,
+    n_wanted,
+    refused,
+    said_at,
+    said_in_short,
+    said_why,
+    seconds_of,
+    wants_json,
+)
 from apps.samples.exposure import has_seen
 from apps.samples.models import Comparison
 from apps.samples.pairs import n_comparable
 from prefloop.records import FLAG_REASONS
+from prefloop.tasks import PAIR
 from prefloop.types import SKIPPED, PrefloopError
 
 
@@ -39,7 +49,11 @@ from prefloop.types import SKIPPED, PrefloopError
 def desk(request: HttpRequest, slug: str) -> HttpResponse:
     user = access.person(request.user)
     project = access.project_for_annotate(user, slug)
+    if selectors.must_practise(project, user) and not project.asks_ratings:
+        return redirect("rankings:practice", slug=slug)
     leased = services.assignments_lease(project=project, user=user, now=timezone.now(), rng=SystemRandom())
+    if project.asks_ratings and not leased:  # of pairs only those of evaluations are asked then
+        return redirect("ratings:desk", slug=slug)
     return render(request, "rankings/annotate.html", _desk_context(project, user, leased))
 
 
@@ -58,13 +72,16 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
         )
         context = _desk_context(comparison.project, user, [assignment, *others])
         return render(request, "rankings/annotate.html", context)
-    mine = standing_votes().filter(comparison=comparison, user=user, assignment__isnull=False).first()
+    given = standing_votes(None).filter(comparison=comparison, user=user, assignment__isnull=False)
+    mine = given.order_by("-pk").first()
     context = {
         "project": comparison.project,
         "active": "annotate",
         "vote": mine,
         "vote_shown": shown_choice(mine.choice, mine.order) if mine is not None else "",
-        "pair": selectors.pair_of(mine.assignment) if mine is not None and mine.assignment is not None else None,
+        "ranked": ranked_by(mine),
+        "pair": selectors.items_of([mine.assignment])[0] if mine is not None and mine.assignment is not None else None,
+        "may_edit": access.may_edit(user, comparison.project),
         "can_undo": mine in selectors.history(project=comparison.project, user=user) if mine else False,
         "seen": has_seen(comparison_id=comparison.pk, user=user),
     }
@@ -80,17 +97,15 @@ def lease(request: HttpRequest, slug: str) -> HttpResponse:
     """
     user = access.person(request.user)
     project = access.project_for_annotate(user, slug)
-    have = [int(part) for part in request.POST.get("have", "").split(",") if part.isascii() and part.isdigit()]
-    wanted = request.POST.get("n", "")
-    n = min(int(wanted), PREFETCH) if wanted.isascii() and wanted.isdigit() else PREFETCH
-    now = timezone.now()
-    leased = services.assignments_lease(project=project, user=user, n=n, now=now, rng=SystemRandom(), have=have[:50])
+    n, have, now = n_wanted(request, PREFETCH), had(request), timezone.now()
+    leased = services.assignments_lease(project=project, user=user, n=n, now=now, rng=SystemRandom(), have=have)
     held = selectors.open_assignments(project=project, user=user).values_list("pk", flat=True)
     body = {
-        "html": "".join(_pair_html(project, assignment) for assignment in leased),
+        "html": "".join(_item_html(project, pair) for pair in selectors.items_of(leased)),
         "held": list(held),
         "progress": _progress(project, user, now),
-        "guide": _guide(request, project),
+        "guide": guide_if_new(request, project),
+        "stopped": "" if leased else selectors.stop_of(project, user),
     }
     return JsonResponse(body)
 
@@ -109,7 +124,8 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
         "choice": choice,
         "strength": strength or request.POST.get("strength", ""),
         "reason": said_why(request, services.SKIP_REASONS if choice == SKIPPED else {}),
-        "seconds": _seconds(request.POST.get("seconds", "")),
+        "reasons": said_in_short(request),
+        "seconds": seconds_of(request.POST.get("seconds", "")),
         "guideline": request.POST.get("guideline"),
         "said_at": said_at(request),
         "now": timezone.now(),
@@ -121,20 +137,10 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             voted = services.vote_create(**said)
     except PrefloopError as error:
-        return _refused(request, slug, error)
-    if not _wants_json(request):
+        return refused(request, error, "rankings:annotate", slug)
+    if not wants_json(request):
         return redirect("rankings:annotate", slug=slug)
-    project = assignment.project
-    if taken is None:
-        progress = _progress(project, user, timezone.now())
-    else:
-        progress = _numbers(selectors.progress_from(mine=taken.place, shared=taken.shared, n_held=taken.n_held))
-    body = {
-        "vote": voted.vote.pk,
-        "progress": progress,
-        "guide": _guide(request, project, assignment.guideline_now),
-        "html": "" if taken is None else _pair_html(project, taken.assignment),
-    }
+    body = {"vote": voted.vote.pk} | and_next(request, assignment, taken)
     return JsonResponse(body, status=201 if voted.created else 200)
 
 
@@ -149,12 +155,12 @@ def undo(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         back = services.vote_undo(project=project, user=user, assignment=which, now=timezone.now())
     except PrefloopError as error:
-        return _refused(request, slug, error)
-    if not _wants_json(request):
+        return refused(request, error, "rankings:annotate", slug)
+    if not wants_json(request):
         return redirect("rankings:annotate-item", slug=slug, comparison_id=back.comparison_id)
     body = {
         "assignment": back.pk,
-        "html": _pair_html(project, back),
+        "html": _item_html(project, *selectors.items_of([back])),
         "progress": _progress(project, user, timezone.now()),
     }
     return JsonResponse(body)
@@ -166,7 +172,8 @@ def undo(request: HttpRequest, slug: str) -> HttpResponse:
 def history(request: HttpRequest, slug: str) -> HttpResponse:
     user = access.person(request.user)
     project = access.project_for_annotate(user, slug)
-    return render(request, "rankings/_history.html", {"project": project, "history": _history(project, user)})
+    context = {"project": project, "history": _history(project, user), "may_edit": access.may_edit(user, project)}
+    return render(request, "rankings/_history.html", context)
 
 
 def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dict[str, Any]:
@@ -177,17 +184,20 @@ def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dic
     return {
         "project": project,
         "active": "annotate",
-        "pairs": [selectors.pair_of(assignment) for assignment in leased],
+        "pairs": selectors.items_of(leased),
+        "task": guideline.declared if guideline else PAIR,
         "progress": selectors.progress(project=project, user=user, now=now),
         "guideline": guideline,
         "guideline_version": version,
         "guideline_first": bool(version and not last),
         "guideline_changed": bool(last and version and last[0]["vote"].guideline != version),
         "history": last,
+        "may_edit": access.may_edit(user, project),
         "skip_reasons": services.SKIP_REASONS,
         "flag_reasons": FLAG_REASONS,
         "may_import": access.may_see_people(user, project),
         "n_comparable": 0 if leased else _n_comparable(project, user),
+        "stopped": "" if leased else selectors.stop_of(project, user),
     }
 
 
@@ -200,9 +210,16 @@ def _n_comparable(project: Project, user: User) -> int:
 
 def _history(project: Project, user: User) -> list[dict[str, Any]]:
     return [
-        {"vote": vote, "choice": shown_choice(vote.choice, vote.order)}
+        {"vote": vote, "choice": shown_choice(vote.choice, vote.order), "ranked": ranked_by(vote)}
         for vote in selectors.history(project=project, user=user)
     ]
+
+
+def ranked_by(vote: Vote | None) -> list[str]:
+    """The ranking that a vote was given by, in the letters of the screen; empty where it was given by itself."""
+    if vote is None or vote.ranking is None:
+        return []
+    return selectors.lettered(vote.ranking.groups, vote.ranking.shown)
 
 
 def shown_choice(choice: str, order: str) -> str:
@@ -212,19 +229,27 @@ def shown_choice(choice: str, order: str) -> str:
     return choice
 
 
-def _pair_html(project: Project, assignment: Assignment) -> str:
-    """Render a pair without the request: what pages add for their frame costs a count of jobs each time."""
-    context = {"pair": selectors.pair_of(assignment), "project": project, "is_hidden": True}
-    return render_to_string("rankings/_pair.html", context)
+def and_next(request: HttpRequest, answered: Assignment, taken: services.Taken | None) -> dict[str, Any]:
+    """What follows an answer: the person's numbers, the guideline if it is a new one, and the next pair."""
+    project, user = answered.project, answered.holder
+    if taken is None:
+        progress = _progress(project, user, timezone.now())
+    else:
+        progress = _numbers(
+            selectors.progress_from(project=project, mine=taken.place, shared=taken.shared, n_held=taken.n_held)
+        )
+    return {
+        "progress": progress,
+        "guide": guide_if_new(request, project, answered.guideline_now),
+        "html": "" if taken is None else _item_html(project, *selectors.items_of([taken.assignment])),
+        # with pairs held, the budget ends after them
+        "stopped": selectors.pause_of(project, user) if taken is None else "",
+    }
 
 
-def _guide(request: HttpRequest, project: Project, version: str | None = None) -> dict[str, str] | None:
-    """The current guideline (its `version`, where it is known), if the page shows another one; else None."""
-    version = guideline_name(project) if version is None else version
-    if request.POST.get("guideline", version) == version:
-        return None
-    context = {"project": project, "guideline": guideline_current(project), "guideline_version": version}
-    return {"version": version, "html": render_to_string("rankings/_guide.html", context)}
+def _item_html(project: Project, pair: selectors.ShownPair | selectors.ShownSet) -> str:
+    """Render a pair, or a set, without the request: what pages add for their frame costs a count of jobs each time."""
+    return render_to_string("rankings/_item.html", {"pair": pair, "project": project, "is_hidden": True})
 
 
 def _progress(project: Project, user: User, now: datetime) -> dict[str, int | None]:
@@ -233,36 +258,3 @@ def _progress(project: Project, user: User, now: datetime) -> dict[str, int | No
 
 def _numbers(progress: selectors.Progress) -> dict[str, int | None]:
     return {"done": progress.done, "total": progress.total, "minutes_left": progress.minutes_left}
-
-
-def asked_id(request: HttpRequest) -> int:
-    value = request.POST.get("assignment", "")
-    return int(value) if value.isascii() and value.isdigit() else 0
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds <= 86400 else None
-
-
-def said_at(request: HttpRequest) -> datetime | None:
-    """When something was said, by the page's clock."""
-    try:
-        moment = parse_datetime(request.POST.get("said_at", ""))
-    except ValueError:
-        return None
-    return moment if moment is not None and timezone.is_aware(moment) else None
-
-
-def _wants_json(request: HttpRequest) -> bool:
-    return "application/json" in request.headers.get("Accept", "")
-
-
-def _refused(request: HttpRequest, slug: str, error: PrefloopError) -> HttpResponse | HttpResponseRedirect:
-    if _wants_json(request):
-        return JsonResponse({"detail": _(str(error))}, status=getattr(error, "http_status", 400))
-    messages.error(request, _(str(error)))
-    return redirect("rankings:annotate", slug=slug)

@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.rankings import access, selectors, services
-from apps.rankings.views.annotate import asked_id, said_at
+from apps.rankings.views.said import asked_id, said_at
 from prefloop.records import FLAG_REASONS
 from prefloop.types import PrefloopError
 
@@ -24,8 +24,10 @@ SHOWN = 50
 @never_cache
 @require_POST
 def raise_flag(request: HttpRequest, slug: str) -> HttpResponse:
-    """Store a flag on the pair of an assignment."""
+    """Store a flag on the pair of an assignment, or with `withdraw` take one's own back."""
     assignment = access.assignment_for_write(access.person(request.user), asked_id(request), slug)
+    if request.POST.get("withdraw"):
+        return JsonResponse({"withdrawn": services.flag_withdraw(assignment=assignment, now=timezone.now())})
     try:
         made = services.flag_create(
             assignment=assignment,

@@ -20,10 +20,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from apps.labels.effect import OverrideEffect, override_effect, override_effect_kept
 from apps.labels.models import Judge
-from apps.labels.selectors import decision_of, label_judge
+from apps.labels.selectors import decision_of, label_judge, preferences
 from apps.projects.models import Project, Role
 from apps.rankings import access, rounds, selectors, services
-from apps.rankings.views.reasons import said_why
+from apps.rankings.views.said import said_why
 from apps.samples.exposure import labels_shown
 from apps.samples.models import Comparison
 from prefloop.types import PrefloopError
@@ -96,8 +96,11 @@ def decide(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
 def withdraw(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
     """Withdraw one's own decision. A person without one gets an error, and nobody else's decision changes."""
     comparison = access.comparison_for_review(request.user, slug, comparison_id)
+    judge = _judge(request, comparison.project, comparison)
+    criterion = "" if judge is None else judge.criterion_name
+    user, now = access.person(request.user), timezone.now()
     try:
-        services.override_withdraw(comparison=comparison, user=access.person(request.user), now=timezone.now())
+        services.override_withdraw(comparison=comparison, user=user, now=now, criterion=criterion)
     except PrefloopError as error:
         return _refused(request, comparison, error, to="rankings:review")
     return _decided(request, comparison, stay=True)
@@ -134,8 +137,10 @@ def comparison(request: HttpRequest, slug: str, comparison_id: int) -> HttpRespo
         "judges": selectors.said_by_judges(found),
         "events": selectors.label_history(found),
         "decision": decision_of(found),
-        "preference": getattr(found, "preference", None),
+        "preference": preferences().filter(comparison=found).first(),
         "label_judge": label_judge(found.project),
+        "gold_item": getattr(found, "gold_item", None),
+        "may_edit": access.may_edit(request.user, found.project),
         "filters": _filters(request),
     }
     return render(request, "rankings/comparison.html", context)
@@ -194,6 +199,7 @@ def _detail_context(request: HttpRequest, comparison: Comparison, judge: Judge) 
         "selected": comparison.pk,
         "reasons": services.REASONS,
         "may_see_people": may_see_people,
+        "may_edit": access.may_edit(user, comparison.project),
         "is_mine": detail.decision is not None and detail.decision.user_id == user.pk,
     }
 
@@ -258,9 +264,10 @@ def _decided(
             address = reverse("rankings:review", args=[project.slug])
         return redirect(address + _filters(request, judge=judge))
     labels_shown(request, [comparison.pk])
-    decision = decision_of(comparison)
     ids = _round_ids(request, project)
     under_review = _judge(request, project)
+    about = judge or under_review
+    decision = decision_of(comparison, "" if about is None else about.criterion_name)
     effect = _effect(project, under_review, ids)
     n_left = selectors.n_to_review(project, judge=under_review, comparison_ids=ids)
     address = reverse("rankings:review-item", args=[project.slug, comparison.pk])

@@ -64,7 +64,7 @@ def prompt(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = prompt_for_read(person(request), slug, pk)
     group, comparisons = selectors.prompt_answers(found)
     scores_shown(request, [answer.completion.pk for answer in group.answers if answer.scores or answer.flags])
-    labels_shown(request, [row.pk for row in comparisons if hasattr(row, "preference")])
+    labels_shown(request, [row.pk for row in comparisons if row.preferences.all()])
     context = {
         "project": found.project,
         "active": "prompts",

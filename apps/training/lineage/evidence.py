@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 
-from apps.labels.selectors import label_judge, labels_of
+from apps.labels.selectors import label_judge, labels_of, standing_decisions
 from apps.labels.types import BLIND, JUDGED, Label
 from apps.policies.store import store_path
 from apps.samples.models import Comparison, Completion
-from apps.training.models import Loop, Round, Snapshot, TrainingRun
+from apps.training.changes import recipe_of
+from apps.training.models import Loop, Round, Snapshot, SnapshotItem, TrainingRun
 from apps.training.rounds.labels import round_origin
+from prefloop.preference import outcome_at
 
 LOG_BYTES = 24_000
 LOG_LINES = 200
@@ -26,7 +28,7 @@ class LabelledPair:
     comparison: Comparison
     outcome: str
     p: float | None
-    source: str  # human | adjudication | override | judge:NAME
+    source: str  # human | adjudication | edit | override | judge:NAME
     was: str = ""  # the judge's outcome, where a person corrected it
 
     @property
@@ -37,28 +39,38 @@ class LabelledPair:
 
     @property
     def who(self) -> str:
-        words = {"override": _("override"), "human": _("people"), "adjudication": _("adjudicated")}
+        words = {
+            "override": _("override"),
+            "human": _("people"),
+            "adjudication": _("adjudicated"),
+            "edit": _("by editing"),
+        }
         return words.get(self.source, self.source.removeprefix(JUDGED))
 
 
 def latest_pairs(loop: Loop, *, limit: int = 6) -> tuple[Round | None, list[LabelledPair]]:
     """Return the newest round that has comparisons, and some of them with their current labels.
 
-    A recipe of stored comparisons shows those of its last training set. People's corrections come first.
+    A recipe of stored comparisons shows those of its last training set, and for a weighting of criteria the means that
+    it froze: no label is made of several. People's corrections come first.
     """
     for round_ in loop.rounds.order_by("-index"):
         rows = Comparison.objects.filter(project=loop.project, origin=round_origin(loop, round_.index))
+        snapshot = None
         if not rows.exists():
             snapshot = Snapshot.objects.filter(training_runs__round=round_).order_by("-id").first()
             if snapshot is None or round_.index == 0:
                 continue
             rows = Comparison.objects.filter(snapshot_items__snapshot=snapshot)
-        return round_, _labelled(loop, rows.order_by("id"), limit)
+        return round_, _labelled(round_, snapshot, rows.order_by("id"), limit)
     return None, []
 
 
-def _labelled(loop: Loop, rows: QuerySet[Comparison], limit: int) -> list[LabelledPair]:
-    overridden = list(rows.filter(overrides__kind="override").distinct()[:limit])
+def _labelled(round_: Round, snapshot: Snapshot | None, rows: QuerySet[Comparison], limit: int) -> list[LabelledPair]:
+    loop = round_.loop
+    by = [loop.judge.criterion_name] if loop.judge is not None else list(recipe_of(loop, round_.index).label.weights)
+    corrections = standing_decisions(None).filter(kind="override", judge__criterion_name__in=by)
+    overridden = list(rows.filter(overrides__in=corrections.exclude(choice=F("judge_outcome"))).distinct()[:limit])
     chosen = {row.pk: row for row in [*overridden, *rows[:limit]]}
     ids = sorted(chosen, key=lambda pk: (pk not in {row.pk for row in overridden}, pk))[:limit]
     found = (
@@ -67,8 +79,12 @@ def _labelled(loop: Loop, rows: QuerySet[Comparison], limit: int) -> list[Labell
         .defer("first__token_ids", "second__token_ids")
         .in_bulk()
     )
-    judge = loop.judge or label_judge(loop.project)
-    labels = labels_of(comparison_ids=ids, judge=judge)
+    if snapshot is not None and len(by) > 1:
+        frozen = SnapshotItem.objects.filter(snapshot=snapshot, comparison__in=ids)
+        item_of = {item.comparison_id: item for item in frozen}
+        return [frozen_label(item_of[pk], found[pk]) for pk in ids]
+    judge = loop.judge or label_judge(loop.project, by[0])
+    labels = labels_of(comparison_ids=ids, judge=judge, criterion=by[0])
     return [_pair(found[pk], labels.get(pk)) for pk in ids]
 
 
@@ -80,6 +96,18 @@ def _pair(comparison: Comparison, label: Label | None) -> LabelledPair:
     side = None if p in (None, 0.0, 1.0) else max(p, 1 - p)
     was = label.replaced.outcome if label.replaced is not None else ""
     return LabelledPair(comparison, label.outcome, side, label.source, was)
+
+
+def frozen_label(item: SnapshotItem, comparison: Comparison) -> LabelledPair:
+    """The label in the training set, whatever happened to it since."""
+    was = ""
+    if item.source == "override":
+        before = item.p_first_without_overrides
+        was = "none" if before is None else "both_bad" if item.both_bad_without_overrides else outcome_at(before)
+    if item.both_bad:
+        return LabelledPair(comparison, "both_bad", None, item.source, was)
+    p = max(item.p_first, 1 - item.p_first)
+    return LabelledPair(comparison, outcome_at(item.p_first), p, item.source, was)
 
 
 def latest_answers(round_: Round, *, limit: int = 6) -> list[Completion]:

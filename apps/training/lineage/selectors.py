@@ -60,29 +60,51 @@ def loop_rows(loop: Loop) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
-    """How long the rounds of a loop that is done took, in seconds, beside what was forecast at its start."""
+class Beside:
+    """What something took in the end, beside what was forecast."""
 
-    seconds: float
+    actual: float
     foreseen: float | None
 
     @property
-    def percent_longer(self) -> int:
-        """How much longer than forecast it took; below zero: shorter."""
-        return round(100 * (self.seconds / self.foreseen - 1)) if self.foreseen else 0
+    def percent_more(self) -> int:
+        """How much more than forecast it was; below zero: less."""
+        return round(100 * (self.actual / self.foreseen - 1)) if self.foreseen else 0
 
     @property
-    def percent_shorter(self) -> int:
-        return -self.percent_longer
+    def percent_less(self) -> int:
+        return -self.percent_more
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a loop that is done took: its rounds' seconds, and the most bytes that one of its trainings held.
+
+    `memory` is None where nothing was trained. Of an accelerator's memory there is no forecast.
+    """
+
+    seconds: Beside
+    memory: Beside | None
 
 
 def took(loop: Loop) -> Took | None:
-    """Compare the length of the rounds with the forecast, waiting for people included. None before the loop is done."""
+    """Compare the length of the rounds, waiting for people included, and the memory of training with the forecast.
+
+    None before the loop is done.
+    """
     if loop.state != LoopState.DONE:
         return None
     times = loop.rounds.filter(index__gt=0, stage="done").values_list("started_at", "ended_at")
     seconds = sum((end - start).total_seconds() for start, end in times if start and end)
-    return Took(seconds, loop.foreseen_seconds)
+    return Took(Beside(seconds, loop.foreseen_seconds), _memory(loop))
+
+
+def _memory(loop: Loop) -> Beside | None:
+    peaks = TrainingRun.objects.filter(round__loop=loop, round__index__gt=0).values_list("peak", flat=True)
+    most: dict[str, Any] = max(peaks, key=lambda peak: peak.get("bytes", 0), default={})
+    if not most.get("bytes"):
+        return None
+    return Beside(most["bytes"], loop.foreseen_memory if most["device"] == "cpu" else None)
 
 
 def on_the_way(**of: Any) -> dict[int, list[dict[str, Any]]]:
@@ -179,7 +201,7 @@ def gate_of(loop: Loop, round_: Round | None) -> Gate | None:
     if round_ is None or round_.stage != Stage.REVIEW or not round_.review_comparison_ids:
         return None
     n = len(set(round_.review_comparison_ids))
-    judge = gate_judge(loop)
+    judge = gate_judge(round_)
     return Gate(round_.pk, n, n - len(reviewed_ids(round_)), judge.name if judge else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from django.db.models import Count, QuerySet
 
@@ -21,6 +22,11 @@ class Sides:
     prompt: Prompt
     first: tuple[Completion, ...]
     second: tuple[Completion, ...]
+
+    @property
+    def rows(self) -> list[tuple[Completion | None, Completion | None]]:
+        """The answers beside each other: the first of each, the second of each, …"""
+        return list(zip_longest(self.first, self.second))
 
     @property
     def longer(self) -> float:

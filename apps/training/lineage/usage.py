@@ -10,9 +10,8 @@ from django.db.models import QuerySet
 from apps.labels.types import PEOPLE
 from apps.policies.models import Checkpoint
 from apps.samples.models import Comparison
-from apps.training.lineage.evidence import LabelledPair
+from apps.training.lineage.evidence import LabelledPair, frozen_label
 from apps.training.models import Snapshot, SnapshotItem, TrainingRun
-from prefloop.preference import outcome_at
 
 SHOW = ("all", "overrides", "people")
 
@@ -63,18 +62,6 @@ def _heirs(project_id: int, made: set[int]) -> tuple[Checkpoint, ...]:
         if row.parent_id in known:
             known.add(row.pk)
     return tuple(row for row in rows if row.pk in known - made)
-
-
-def frozen_label(item: SnapshotItem, comparison: Comparison) -> LabelledPair:
-    """The label in the training set, whatever happened to it since."""
-    was = ""
-    if item.source == "override":
-        before = item.p_first_without_overrides
-        was = "none" if before is None else "both_bad" if item.both_bad_without_overrides else outcome_at(before)
-    if item.both_bad:
-        return LabelledPair(comparison, "both_bad", None, item.source, was)
-    p = max(item.p_first, 1 - item.p_first)
-    return LabelledPair(comparison, outcome_at(item.p_first), p, item.source, was)
 
 
 def labels_behind(snapshot: Snapshot, *, show: str = "all") -> QuerySet[SnapshotItem]:

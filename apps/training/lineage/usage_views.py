@@ -16,7 +16,8 @@ from apps.projects.models import Role
 from apps.rankings.access import comparison_for
 from apps.samples.exposure import labels_shown
 from apps.training.lineage.cards import checkpoint_line
-from apps.training.lineage.usage import SHOW, frozen_label, labels_behind, usage_of
+from apps.training.lineage.evidence import frozen_label
+from apps.training.lineage.usage import SHOW, labels_behind, usage_of
 
 PAGE = 50
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -11,14 +12,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import User
+from apps.core.api import BodySerializer
 from apps.projects.access import project_for
 from apps.projects.models import Role
 from apps.training import access
 from apps.training.lineage import selectors
 from apps.training.lineage.measurers import evaluation_of
-from apps.training.loops.starting import loop_start
+from apps.training.loops.starting import ingredient_start, loop_start
 from apps.training.models import MAX_ROUNDS, MAX_SEED, Loop
 from apps.training.rounds.stations import current_round
+from prefloop.recipes.catalogue import UnknownRecipe, get_recipe
+
+LISTED = 200
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]})
@@ -48,6 +53,14 @@ class LoopSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="All rounds from the first on, as forecast at the start; null where nothing told."
     )
     took_seconds = serializers.FloatField(allow_null=True, help_text="What they took; null before the loop is done.")
+    foreseen_memory_bytes = serializers.IntegerField(
+        allow_null=True, help_text="The most that training holds on a CPU, as forecast; null where nothing told."
+    )
+    memory_bytes = serializers.IntegerField(
+        allow_null=True,
+        help_text="The most that training held, of the accelerator's memory where there is one; null before the loop "
+        "is done, or where nothing was trained.",
+    )
     evaluation = serializers.DictField()
     rounds = serializers.ListField(child=serializers.DictField())
 
@@ -65,17 +78,30 @@ def shown(loop: Loop) -> dict[str, Any]:
         "failure_class": loop.failure_class,
         "error": loop.error,
         "foreseen_seconds": loop.foreseen_seconds,
-        "took_seconds": took.seconds if took is not None else None,
+        "took_seconds": took.seconds.actual if took is not None else None,
+        "foreseen_memory_bytes": loop.foreseen_memory,
+        "memory_bytes": took.memory.actual if took is not None and took.memory is not None else None,
         "evaluation": evaluation_of(loop),
         "rounds": selectors.loop_rows(loop),
     }
     return cast(dict[str, Any], LoopSerializer(body).data)
 
 
-class LoopCreate(APIView):
-    """Start a recipe. Nothing is written unless everything it needs exists or can be made first."""
+class LoopLineSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    recipe = serializers.CharField()
+    state = serializers.CharField()
+    n_rounds = serializers.IntegerField()
+    seed = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
 
-    class InputSerializer(serializers.Serializer[Any]):
+
+class Loops(APIView):
+    """The latest loops of a project. POST starts a recipe; nothing is written unless everything it needs exists or can
+    be made first.
+    """
+
+    class InputSerializer(BodySerializer):
         recipe = serializers.CharField(max_length=40)
         rounds = serializers.IntegerField(
             required=False, allow_null=True, default=None, min_value=1, max_value=MAX_ROUNDS
@@ -83,6 +109,12 @@ class LoopCreate(APIView):
         seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=MAX_SEED)
         start = serializers.CharField(required=False, allow_blank=True, default="", max_length=120)
         set = serializers.DictField(child=SettingField(), required=False, default=dict)
+
+    @extend_schema(responses={200: LoopLineSerializer(many=True)})
+    def get(self, request: Request, slug: str) -> Response:
+        project = project_for(request.user, slug, Role.LEAD)
+        rows = Loop.objects.filter(project=project).order_by("-id")[:LISTED]
+        return Response(LoopLineSerializer(rows, many=True).data)
 
     @extend_schema(
         request=InputSerializer,
@@ -108,6 +140,23 @@ class LoopCreate(APIView):
             started_by=cast(User, request.user),
         )
         return Response(shown(loop), status=status.HTTP_201_CREATED)
+
+
+class Ingredient(APIView):
+    """Start the loop that makes what a recipe needs, a reward model say, with that recipe's own settings."""
+
+    @extend_schema(
+        request=None,
+        responses={201: LoopSerializer, 400: OpenApiResponse(description="It needs nothing that a loop could make.")},
+    )
+    def post(self, request: Request, slug: str, recipe: str) -> Response:
+        project = project_for(request.user, slug, Role.ENGINEER)
+        try:
+            found = get_recipe(recipe)
+        except UnknownRecipe as error:
+            raise Http404 from error
+        made = ingredient_start(project=project, recipe=found, started_by=cast(User, request.user))
+        return Response(shown(made), status=status.HTTP_201_CREATED)
 
 
 class LoopDetail(APIView):

@@ -13,6 +13,7 @@ from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_bytes, checkpoint_default, checkpoint_shape, checkpoint_speeds
 from apps.projects.models import Project
 from apps.samples.models import Completion, Engine, SamplingRun
+from apps.training.loops.row_lengths import ANSWERS_LOOKED_AT, longest_row
 from apps.training.models import Loop, Round
 from apps.training.rounds.ahead import Ahead, Foreseen, scores_an_answer
 from apps.training.rounds.plan import foresee, plan_of
@@ -22,7 +23,6 @@ from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.evaluation import NOBODY, TRUTH
 from prefloop.recipes.recipe import Recipe
 
-ANSWERS_LOOKED_AT = 200
 STAGE_SECONDS = 0.5  # of a round's stage beside its work: its jobs are taken up, a model is loaded, rows are written
 LARGE = 10_000_000  # parameters; the recipes' learning rates were found on models of about 1M
 
@@ -93,7 +93,7 @@ def forecast(*, project: Project, recipe: Recipe, n_rounds: int, start: str = ""
         seconds_from_speed=measured,
         seconds_from_answers=n_sampled,
         bytes=None if begin is None else total.checkpoints * _bytes(begin),
-        memory=None if begin is None else _memory(recipe, begin),
+        memory=None if begin is None else _memory(project, recipe, begin),
     )
 
 
@@ -186,18 +186,17 @@ def _bytes(start: Checkpoint) -> int:
     return max(checkpoint_bytes(start), 4 * (start.n_parameters or 0))
 
 
-def _memory(recipe: Recipe, start: Checkpoint) -> int | None:
-    """The most that a training process holds on a CPU, if all answers are as long as they may be."""
+def _memory(project: Project, recipe: Recipe, start: Checkpoint) -> int | None:
+    """The most that a training process holds on a CPU, if all drawn answers are as long as they may be."""
     shape = checkpoint_shape(start)
     if not recipe.objective.trains or shape is None:
         return None
-    answers = {"pairs": 2, "groups": max((draw.n for draw in recipe.draws), default=1)}.get(recipe.objective.rows, 1)
-    longest = PROMPT_TOKENS + answers * max((draw.max_tokens for draw in recipe.draws), default=0)
     precision = on_cpu(settings.PRECISION, shape, threads=settings.WORKER_THREADS, folder=settings.VAR_DIR)
     lora = recipe.adapter.resolved(start.n_parameters).kind == "lora"
     plan = Memory(shape, width=WIDTHS[precision], lora=lora)
     others = recipe.n_models - 1 if recipe.learns_in_steps else 0  # else references are read before the optimizer is
-    return plan.peak(plan.passes(PLENTY, most=DEFAULT_TOKENS, on_cpu=True), longest) + others * plan.weights()
+    passes = plan.passes(PLENTY, most=DEFAULT_TOKENS, on_cpu=True)
+    return plan.peak(passes, longest_row(project, recipe, start)) + others * plan.weights()
 
 
 def _work(recipe: Recipe, start: Checkpoint | None, seen: Foreseen) -> float:

@@ -9,12 +9,14 @@ from typing import Any
 
 from django import forms
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from apps.labels.models import Judge
 from apps.policies.selectors import checkpoint_default, checkpoint_list, endpoint_list
 from apps.projects.models import Project
+from apps.projects.selectors import criteria_of
 from apps.prompts.models import PromptSet
 from apps.training.changes import bare_key, changeable, chosen_of, recipe_of, with_stored
 from apps.training.models import MAX_ROUNDS, MAX_SEED, Loop, Round
@@ -111,11 +113,13 @@ LABELS = {
     "teach.epochs": _("Epochs"),
     "teach.batch": _("Batch"),
     "filter.kind": _("Answers kept"),
+    "filter.cut_answers": _("Cut answers"),
     "filter.beta": _("Temperature of acceptance"),
     "filter.keep": _("Answers kept per prompt"),
     "filter.thresholds": _("Rising quantiles"),
     "pairing.kind": _("Pairs"),
     "label.judge": _("Whose labels"),
+    "label.criterion": _("By which criterion"),
     "label.labels": _("Kind of label"),
     "label.noise": _("Labels turned round"),
     "review.mode": _("Sent to people"),
@@ -228,17 +232,23 @@ class LoopForm(forms.Form):
 
     def _is_basic(self, key: str) -> bool:
         """Whether it is always visible: among a loss's own numbers (which have a label), those that it does not
-        fold.
+        fold; and the criterion where the project has named ones.
         """
         info = self._keys[key]
-        return bare_key(key) in BASIC or bool(info.label and not info.folded)
+        asks = key == "label.criterion" and bool(self._project.known_criteria)
+        return asks or bare_key(key) in BASIC or bool(info.label and not info.folded)
 
     def _field(self, info: KeyInfo) -> forms.Field:
         bare = bare_key(info.key)
-        label = LABELS.get(bare) or info.label or bare.rsplit(".", 1)[-1].replace("_", " ").capitalize()
+        label = LABELS.get(bare) or (gettext(info.label) if info.label else "")
+        label = label or bare.rsplit(".", 1)[-1].replace("_", " ").capitalize()
         if bare != info.key:
             label = _("%(label)s (answer %(n)d)") % {"label": label, "n": int(info.key.split(".")[1]) + 1}
-        help_text = info.help + (f" Source: {info.source}." if info.source else "")
+        help_text = gettext(info.help)
+        if info.source:
+            help_text += " " + gettext("Source: %(source)s.") % {"source": info.source}
+        if info.key == "label.criterion" and (known := criteria_of(self._project)):
+            help_text += " " + gettext("This project has: %(names)s.") % {"names": ", ".join(known)}
         common: dict[str, Any] = {"label": label, "help_text": help_text, "required": False, "initial": info.default}
         if info.key == "prompts.sets":
             names = PromptSet.objects.filter(project=self._project).order_by("id").values_list("name", flat=True)
@@ -253,7 +263,7 @@ class LoopForm(forms.Form):
 
     def _choices(self, info: KeyInfo) -> list[tuple[str, str]]:
         if info.type == "flag":
-            return [("True", "yes"), ("False", "no")]
+            return [("True", gettext("yes")), ("False", gettext("no"))]
         judges = Judge.objects.filter(project=self._project, retired_at=None).order_by("name")
         if info.key == "score.judge":
             joint = STEP_SCORES if self.recipe.learns_in_steps else SCORES

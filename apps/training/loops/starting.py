@@ -14,6 +14,7 @@ from apps.labels.models import Judge
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_by_name, checkpoint_default, endpoint_by_name
 from apps.projects.models import Project
+from apps.projects.selectors import criterion_named
 from apps.prompts.selectors import chosen_prompts
 from apps.training.loops.forecast import forecast
 from apps.training.models import Loop, LoopState, Round
@@ -22,7 +23,7 @@ from apps.training.rounds.ahead import Ahead
 from apps.training.rounds.evaluators import evaluator_of
 from apps.training.rounds.labels import stored_comparisons
 from apps.training.rounds.loop_judge import LoopRefused, ai_judge, loop_judge, made_judge_name
-from apps.training.rounds.self_rewarding import additive_scores, teaches
+from apps.training.rounds.self_rewarding import n_judged, teaches
 from prefloop.config import ConfigError, Value, apply_settings
 from prefloop.judging.kinds import ASKING
 from prefloop.recipes.catalogue import CATALOGUE, get_recipe
@@ -72,13 +73,14 @@ def loop_start(
     check_ingredients(project, made)
     judge = loop_judge(project, made)
     made = with_evaluator(project, made, judge)
-    foreseen = forecast(project=project, recipe=made, n_rounds=rounds, start=initial.name).seconds
+    foreseen = forecast(project=project, recipe=made, n_rounds=rounds, start=initial.name)
     with transaction.atomic():
         loop = Loop.objects.create(
             project=project,
             recipe=made.name,
             config=made.to_json(),
-            foreseen_seconds=foreseen,
+            foreseen_seconds=foreseen.seconds,
+            foreseen_memory=foreseen.memory,
             chosen=chosen,
             n_rounds=rounds,
             seed=seed,
@@ -185,8 +187,17 @@ def asks_first(project: Project, recipe: Recipe) -> bool:
     return judge is not None and not judge.refusal(ASKING) and stored_comparisons(project, recipe).exists()
 
 
+def _meant(recipe: Recipe) -> str:
+    """Say whose labels, and by which criteria, the recipe learns from; "" where they are the usual ones."""
+    names = [name for name in recipe.label.weights if name]
+    by = f" by {'each of ' if len(names) > 1 else ''}{', '.join(names)}" if names else ""
+    return (" of people" if recipe.label.judge == "people" else "") + by
+
+
 def check_ingredients(project: Project, recipe: Recipe) -> None:
-    """Raise LoopRefused, or NoCheckpoint, if something is missing that the loop can't make itself."""
+    """Raise LoopRefused, NoCheckpoint or NoSuchCriterion if something is missing that the loop can't make itself."""
+    for name in recipe.label.weights:
+        criterion_named(project, name)
     samples = any(draw.source != "data" for draw in recipe.draws)
     chosen = "" if recipe.prompts.takes_all else " among those that prompts.sets and prompts.where choose"
     if samples and not chosen_prompts(project, recipe.prompts, split="train").exists():
@@ -200,10 +211,11 @@ def check_ingredients(project: Project, recipe: Recipe) -> None:
     from_labels = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
     from_labels = from_labels and not replays
     makes_reward_model = bool(made_judge_name(recipe))
-    if teaches(recipe) and not project.world and not additive_scores(project).exists():
+    if teaches(recipe) and not project.world and not n_judged(project):
         raise LoopRefused(
             "the project has no judge demonstrations for the starting policy: have a judge that gives scores from 0 to "
-            "5 judge some labelled pairs, or set teach.eft=0 if the starting policy can already judge",
+            "5 judge some labelled pairs, have people rate answers, or set teach.eft=0 if the starting policy can "
+            "already judge",
             offer="labels",
         )
     from_labels = from_labels or bool(teaches(recipe) and recipe.teach.ift)
@@ -220,8 +232,8 @@ def check_ingredients(project: Project, recipe: Recipe) -> None:
             )
         if not told:
             raise LoopRefused(
-                f"no comparison of the project{chosen} has a label yet: annotate some pairs, ask a judge, or import "
-                "labels",
+                f"no comparison of the project{chosen} has a label{_meant(recipe)} yet: annotate some pairs"
+                f"{'' if recipe.label.judge == 'people' else ', ask a judge,'} or import labels",
                 offer="labels",
             )
     for name in (*(draw.source for draw in recipe.draws), recipe.objective.reference, recipe.prompts.writer):

@@ -14,7 +14,7 @@ from apps.jobs.services import job_cancel
 from apps.training.changes import bare_key, changeable, recipe_of
 from apps.training.loops.starting import check_ingredients, with_evaluator
 from apps.training.models import ACTIVE, MAX_ROUNDS, UNDER_WAY, Loop, LoopChange, LoopState, Round, Stage
-from apps.training.rounds.advance import advance_enqueue
+from apps.training.rounds.advance import LOOP_ENDED, advance_enqueue
 from apps.training.rounds.loop_judge import LoopRefused
 from prefloop.config import Value, apply_settings, describe
 from prefloop.recipes.recipe import Recipe
@@ -42,6 +42,7 @@ def loop_cancel(*, loop: Loop, by: User | None, now: datetime) -> None:
         if not changed:
             raise LoopNotActive(f"loop {loop.pk} is not running")
         audit(actor=by, verb="loop cancelled", target=f"loop {loop.pk}", project=loop.project)
+        LOOP_ENDED.tell(loop.pk)
     _jobs_cancel(loop, by)
 
 

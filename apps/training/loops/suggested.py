@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext_noop
 
-from apps.labels.models import Judge, Preference
+from apps.labels.models import Judge
+from apps.labels.selectors import preferences
 from apps.projects.models import Project
 
 MOST = 3
@@ -30,7 +31,7 @@ def suggestions(project: Project, startable: Sequence[str]) -> list[Suggestion]:
     """Return what suits what the project has, of the recipes that can start now."""
     judges = [judge for judge in Judge.objects.filter(project=project, retired_at=None) if judge.declared.asked]
     has = {
-        "labels": Preference.objects.filter(comparison__project=project).exists(),
+        "labels": preferences().filter(comparison__project=project).exists(),
         "judge": bool(judges),
         "scores": bool(project.world) or any(judge.scale_is_shared for judge in judges),
         "rounds": True,

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -39,9 +40,11 @@ from prefloop.types import PrefloopError
 
 PARTS = ("top", "side", "rest")
 GROUP_WORDS = {
-    "offline": "Trains once, on existing comparisons.",
-    "round by round": "Each round the current policy answers, its answers are judged, and it is trained on the labels.",
-    "online": "On-policy: samples, labels and trains at every step.",
+    "offline": gettext_noop("Trains once, on existing comparisons."),
+    "round by round": gettext_noop(
+        "Each round the current policy answers, its answers are judged, and it is trained on the labels."
+    ),
+    "online": gettext_noop("On-policy: samples, labels and trains at every step."),
 }
 
 

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from apps.core.listeners import Listeners
 from apps.events.telling import tell
-from apps.jobs.models import Job, JobGroup, JobState
+from apps.jobs.models import Job, JobGroup, JobState, Turn
 from apps.jobs.services import JobKeyTaken, job_enqueue
 from apps.policies.models import Checkpoint
 from apps.training.changes import recipe_of
@@ -21,6 +22,7 @@ from apps.training.rounds.stages.base import At
 from prefloop.types import PrefloopError
 
 LOOK_AGAIN = timedelta(seconds=2)
+LOOP_ENDED: Listeners[int] = Listeners()  # the loop's id, in the transaction in which it is done, failed or cancelled
 
 
 def loop_advance(*, loop_id: int, now: datetime) -> None:
@@ -49,6 +51,7 @@ def advance_enqueue(loop: Loop, *, run_after: datetime | None = None) -> Job:
     return job_enqueue(
         run_after=run_after,
         kind="rounds.advance",
+        turn=Turn.SOON,
         queue="cpu",
         payload={"loop": loop.pk},
         project=loop.project,
@@ -61,6 +64,7 @@ def loop_fail(*, loop: Loop, failure_class: str, error: str, now: datetime) -> N
     with transaction.atomic():
         if under_way.update(state=LoopState.FAILED, failure_class=failure_class, error=error, ended_at=now):
             tell("loop.failed", loop.project, loop=loop.pk, error=error)
+            LOOP_ENDED.tell(loop.pk)
 
 
 def _step(loop: Loop, round_: Round, now: datetime) -> bool:
@@ -82,9 +86,11 @@ def _ended(loop: Loop, group: JobGroup, now: datetime) -> bool:
     if group.failed_count or group.cancelled_count:
         job = Job.objects.filter(group=group, state=JobState.FAILED).order_by("-id").first()
         if job is None:
-            Loop.objects.filter(pk=loop.pk, state__in=UNDER_WAY).update(
-                state=LoopState.CANCELLED, ended_at=now, error="a job of the loop was cancelled"
-            )
+            under_way = Loop.objects.filter(pk=loop.pk, state__in=UNDER_WAY)
+            with transaction.atomic():
+                error = "a job of the loop was cancelled"
+                if under_way.update(state=LoopState.CANCELLED, ended_at=now, error=error):
+                    LOOP_ENDED.tell(loop.pk)
         else:
             loop_fail(loop=loop, failure_class=job.failure_class, error=job.error, now=now)
         return False
@@ -99,6 +105,7 @@ def _next_round(loop: Loop, now: datetime) -> bool:
         if index > locked.n_rounds:
             if Loop.objects.filter(pk=loop.pk, state=LoopState.RUNNING).update(state=LoopState.DONE, ended_at=now):
                 tell("loop.done", loop.project, loop=loop.pk, rounds=locked.n_rounds)
+                LOOP_ENDED.tell(loop.pk)
             return False
         Round.objects.get_or_create(loop=locked, index=index, defaults={"policy": previous_policy(locked, index)})
     return True

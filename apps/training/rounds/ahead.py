@@ -7,11 +7,13 @@ from functools import cached_property
 from math import ceil
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from apps.judging.figures import costs_per_1000
-from apps.judging.specs import asked_with
+from apps.judging.gold import gold_unasked, n_gold_for
+from apps.judging.prices import costs_per_1000, has_price
+from apps.judging.specs import asked_with, call_at_most
 from apps.labels.models import Judge, Preference, Score
+from apps.labels.selectors import preferences
 from apps.labels.types import PEOPLE
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
@@ -26,6 +28,9 @@ from prefloop.judging.tournament import n_meetings
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
+PAIRS_LOOKED_AT = 50
+_SAYS = Q(p_first__isnull=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreseen:
@@ -34,13 +39,19 @@ class Foreseen:
     answers: int = 0
     scores: int = 0
     judge_calls: int = 0  # to a language model that labels, scores or measures
-    dollars: float | None = 0.0  # for them, at the price of its latest calls; None: not known yet
+    dollars: float | None = 0.0  # for them, at the price of its latest calls; None: not known
+    capped_calls: int = (
+        0  # those of `judge_calls` whose price is the most that they can cost: that judge was not asked yet
+    )
+    unpriced_calls: int = 0  # those of `judge_calls` to an endpoint whose price nobody has set
     reviews: int = 0
     rows: int = 0  # each once a time that it is trained on
+    left_out: int = 0  # comparisons with a label by one of the weighted criteria and not by all
     flags: int = 0  # those of `rows` that an import calls desirable or not
     steps: int = 0
     evaluation_answers: int = 0
     evaluation_calls: int = 0  # those of `judge_calls` that measure
+    evaluation_dollars: float | None = 0.0  # those of `dollars`
     people_pairs: int = 0  # given to people blind, to measure
     reward_model_steps: int = 0
     teaching_steps: int = 0  # in which the start learns to judge
@@ -142,10 +153,28 @@ class Ahead:
 
     @property
     def labels(self) -> QuerySet[Preference]:
-        """The labels of stored comparisons that may be trained on."""
-        rows = Preference.objects.filter(comparison__in=self.comparisons.order_by().values("pk"))
-        either = Q(p_first__isnull=False) | Q(outcome="both_bad")
-        return rows.filter(either if self.recipe.objective.takes_single_answers else Q(p_first__isnull=False))
+        """The labels of stored comparisons that may be trained on; of several criteria, those by one where all are."""
+        first, *others = self.recipe.label.weights
+        rows = self._meant(first).filter(comparison__in=self.comparisons.order_by().values("pk"))
+        for name in others:
+            rows = rows.filter(Exists(self._meant(name).filter(_SAYS, comparison=OuterRef("comparison"))))
+        takes_bad = self.recipe.objective.takes_single_answers and not others
+        return rows.filter(_SAYS | Q(outcome="both_bad") if takes_bad else _SAYS)
+
+    def _meant(self, criterion: str | None) -> QuerySet[Preference]:
+        """The labels by a criterion (None: by any) from whom the recipe takes them: everybody, or people alone."""
+        rows, told = preferences(criterion), self.recipe.label
+        return rows.filter(source__in=PEOPLE) if told.by == "preferences" and told.judge == "people" else rows
+
+    @cached_property
+    def left_out(self) -> int:
+        """Comparisons with a label by one of the recipe's criteria and not by all."""
+        weights = self.recipe.label.weights
+        if len(weights) < 2:
+            return 0
+        some = self._meant(None).filter(_SAYS, criterion__in=list(weights))
+        there = some.filter(comparison__in=self.comparisons.order_by().values("pk"))
+        return there.order_by().values("comparison").distinct().count() - self.labels.count()
 
     @cached_property
     def stored(self) -> int:
@@ -172,9 +201,8 @@ class Ahead:
         if recipe.label.judge not in ("", "people"):
             return self.comparisons.count(), self.comparisons.order_by().values_list("prompt")
         labels = self.labels
-        if recipe.label.judge == "people":
-            labels = labels.filter(source__in=PEOPLE)
-        if recipe.objective.declared.hard_labels or recipe.objective.rows == "demonstrations":
+        decided = recipe.objective.declared.hard_labels or recipe.objective.rows == "demonstrations"
+        if decided and len(recipe.label.weights) == 1:  # a tie by one of several criteria is decided by the others
             labels = labels.exclude(p_first=0.5)
         return labels.count(), labels.order_by().values_list("comparison__prompt")
 
@@ -218,10 +246,25 @@ class Ahead:
             grades = max(0, answers - 2 * known) * int(one.options.get("samples", 1))
             calls = grades if one.gives_scores else max(0, pairs - known) * n_orders
             if calls:
-                price = self._prices.get(one.pk)  # of a thousand comparisons, each so many calls
-                dollars = None if price is None else price * calls / one.calls_for_scores(2) / 1000
-                total += Foreseen(judge_calls=calls, dollars=dollars)
+                total += self._priced(one, calls)
         return total
+
+    def _priced(self, judge: Judge, calls: int) -> Foreseen:
+        if judge.is_simulated:
+            return Foreseen(judge_calls=calls)
+        if not has_price(judge):
+            return Foreseen(judge_calls=calls, dollars=None, unpriced_calls=calls)
+        price = self._prices.get(judge.pk)  # of a thousand comparisons, each so many calls
+        if price is not None:
+            return Foreseen(judge_calls=calls, dollars=price * calls / judge.calls_for_scores(2) / 1000)
+        most = call_at_most(judge, self._examples)
+        return Foreseen(judge_calls=calls, dollars=None if most is None else calls * most, capped_calls=calls)
+
+    @cached_property
+    def _examples(self) -> list[Comparison]:
+        """Some pairs of the project, for what a judge would be sent."""
+        rows = Comparison.objects.filter(project=self.project).select_related("prompt", "first", "second")
+        return list(rows.order_by("-id")[:PAIRS_LOOKED_AT])
 
     def _compared_by(self, judge: Judge) -> int:
         return self.comparisons.order_by().filter(verdicts__judge=judge).values("pk").distinct().count()
@@ -235,6 +278,7 @@ class Ahead:
             return scores + self.paid(judge, pairs=self.prompts * n_meetings(self.drawn), answers=self.answers)
         n = self.labelled
         if recipe.label.by == "preferences":
+            n += 0 if judge is None else min(n_gold_for(self.project.gold_share, n), gold_unasked(judge).count())
             return scores + self.paid(judge, pairs=n, answers=2 * n, said=True)
         kept = self.prompts * recipe.filter.n_kept(self.drawn)
         return scores + self.paid(judge, pairs=n, answers=min(2 * n, kept))

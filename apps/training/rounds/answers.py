@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from django.db.models import QuerySet
 
-from apps.judging.services import orders_for
 from apps.labels.models import Judge
-from apps.labels.selectors import label_judge, labels_of, scores_of
+from apps.labels.selectors import label_judge, labels_of, orders_for, scores_of
 from apps.labels.services import NewVerdict, verdicts_add
 from apps.samples.models import Comparison, Completion
 from apps.samples.services import GAMES_ORIGIN, comparisons_create
@@ -129,7 +128,8 @@ def _real_against_generated(loop: Loop, round_: Round, recipe: Recipe) -> list[C
 def data_answers(loop: Loop, prompt_ids: Iterable[int] | None = None) -> dict[int, Completion]:
     """Return the stored answer that each prompt's labels choose, the first of several; not every prompt has one.
 
-    Methods imitate these answers, or contrast them with the policy's own.
+    The labels are those by the unnamed criterion, whatever criterion pairs are learnt by. Methods imitate these
+    answers, or contrast them with the policy's own.
     """
     rows = list(stored_of(loop).select_related("first__prompt", "second__prompt"))
     labels = labels_of(comparison_ids=[row.pk for row in rows], judge=label_judge(loop.project))

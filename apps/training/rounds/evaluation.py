@@ -7,6 +7,7 @@
                               without one before it has no `previous`
     truth                     what the world's truth said of each comparison, 1 where its first answer is better
     people                    ids of those that people are given, blind
+    criteria                  the weight of each criterion by which their votes are read; left out: the unnamed one
     judging_run               the run that asks the judge about them
 """
 
@@ -26,6 +27,7 @@ from apps.judging.services import judging_run_create, judging_run_enqueue
 from apps.labels.models import Judge, JudgingRun, Verdict
 from apps.labels.selectors import counting_votes
 from apps.policies.models import Checkpoint
+from apps.projects.models import Project
 from apps.prompts.models import Prompt
 from apps.prompts.selectors import chosen_prompts
 from apps.rankings.services import seats_settle
@@ -126,6 +128,7 @@ def evaluation_plan(
     if recipe.evaluation.people and told.get("initial"):
         seed = derive_seed(loop.seed, "evaluation", "people", index)
         told["people"] = people_choose([made[pk] for pk in told["initial"]], recipe.evaluation.people, seed=seed)
+        told["criteria"] = people_weights(loop.project, wanted=recipe.label.weights, judge=loop.judge)
     return told
 
 
@@ -164,6 +167,19 @@ def people_choose(rows: Sequence[Comparison], k: int, *, seed: int) -> list[int]
             Comparison.objects.filter(pk__in=ids).update(for_people=True)
             seats_settle(project=rows[0].project, comparison_ids=ids)
     return chosen
+
+
+def people_weights(project: Project, *, wanted: Mapping[str, float], judge: Judge | None) -> dict[str, float]:
+    """Weigh the criteria by which people's votes are read, among those that people are asked by.
+
+    `wanted` where all of these are asked, else the judge's criterion if it is, else an equal mean of what is asked: a
+    vote by a criterion that nobody is asked by would never come.
+    """
+    asked = project.criteria or [""]
+    for weights in (wanted, {judge.criterion_name: 1.0} if judge is not None else {}):
+        if weights and weights.keys() <= set(asked):
+            return dict(weights)
+    return dict.fromkeys(asked, 1 / len(asked))
 
 
 def to_ask(told: Mapping[str, Any]) -> list[int]:
@@ -261,7 +277,9 @@ def games_of(told: Mapping[str, Any], side: str) -> list[Game]:
     ids = list(told.get(side) or ())
     scores = _judged(told, ids)
     here = set(ids)
-    people = _voted([pk for pk in told.get("people") or () if pk in here])
+    given = [pk for pk in told.get("people") or () if pk in here]
+    weights = told.get("criteria") or {"": 1.0}
+    people = _by_all({name: _voted(given, name) for name in weights}, weights)
     games = []
     for part in chunks(ids, 500):
         rows = Comparison.objects.filter(pk__in=part).order_by("id")
@@ -297,10 +315,16 @@ def _judged(told: Mapping[str, Any], ids: Sequence[int]) -> dict[int, float]:
     return {pk: sum(scores) / len(scores) for pk, scores in said.items()}
 
 
-def _voted(ids: Sequence[int]) -> dict[int, float]:
+def _by_all(by: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]) -> dict[int, float]:
+    """Weigh what people said by several criteria, of the comparisons that have all of it."""
+    keys = set.intersection(*(set(scores) for scores in by.values()))
+    return {key: sum(weight * by[name][key] for name, weight in weights.items()) for key in keys}
+
+
+def _voted(ids: Sequence[int], criterion: str) -> dict[int, float]:
     said: dict[int, list[float]] = defaultdict(list)
     for part in chunks(ids, 500):
-        votes = counting_votes().filter(comparison_id__in=part, choice__in=OUTCOMES)
+        votes = counting_votes(criterion).filter(comparison_id__in=part, choice__in=OUTCOMES)
         for pk, choice in votes.order_by("id").values_list("comparison_id", "choice"):
             said[pk].append(SCORE_OF_OUTCOME[choice])
     return {pk: sum(scores) / len(scores) for pk, scores in said.items()}

@@ -1,14 +1,18 @@
-"""Choose who measures a loop: the truth, else a judge that did not label the training data, else the one that did."""
+"""Choose who measures a loop: the truth, else a judge that did not label the training data, else the one that did.
+
+Among judges of the same standing one that costs nothing goes before one with a price (decision 0010).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
+from apps.judging.prices import costs_money
 from apps.judging.selectors import judge_by_name
 from apps.labels.flags import flags_of
-from apps.labels.models import Judge, Preference
-from apps.labels.selectors import label_judge
+from apps.labels.models import Judge
+from apps.labels.selectors import label_judge, preferences
 from apps.labels.types import FLAGGED, JUDGED
 from apps.projects.models import Project
 from apps.training.models import Loop, Snapshot, TrainingRun
@@ -53,10 +57,13 @@ def evaluator_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop:
         if why := why_not(named):
             raise NoEvaluator(why)
         return Evaluator(named.name, named, not labellers & _names(named))
-    others = measurers(project, but=labellers)
+    by = {"", *recipe.label.weights} | ({judge.criterion_name} if judge is not None else set())
+    others = [one for one in measurers(project, but=labellers) if one.criterion_name in by]
     if others:
         return Evaluator(others[0].name, others[0], independent=True)
-    own = next((one for one in (judge, label_judge(project), *measurers(project)) if one and can_measure(one)), None)
+    able = [one for one in (judge, label_judge(project), *measurers(project)) if one and can_measure(one)]
+    able = [one for one in able if one.criterion_name in by]
+    own = min(able, key=costs_money, default=None)
     return Evaluator(own.name, own, independent=False) if own is not None else Evaluator("")
 
 
@@ -82,10 +89,11 @@ def labellers_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop:
     if recipe.label.judge not in ("", "people") and judge is None:
         found.add(recipe.label.judge)
     elif stored or makes:
-        sources = Preference.objects.filter(comparison__project=project, comparison__held_out=False)
+        by = list(recipe.label.weights)
+        sources = preferences(None).filter(criterion__in=by, comparison__project=project, comparison__held_out=False)
         found |= judges_among(sources.values_list("source", flat=True).distinct())
-        filler = label_judge(project)
-        found |= set(_names(filler)) if filler is not None else set()
+        fillers = [label_judge(project, criterion) for criterion in by]
+        found |= {name for filler in fillers if filler is not None for name in _names(filler)}
         if recipe.objective.takes_single_answers:
             found |= set(flags_of(project).order_by().values_list("judge__name", flat=True).distinct())
     if loop is not None:
@@ -95,8 +103,8 @@ def labellers_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop:
 
 
 def measurers(project: Project, *, but: Set[str] = frozenset()) -> list[Judge]:
-    """Return the newest version of each judge that can be asked, first those that were not trained on labels
-    themselves.
+    """Return the newest version of each judge that can be asked: first those without a price, and among these those
+    that were not trained on labels themselves.
 
     `but`: names of labellers; a returned judge must be independent of them.
     """
@@ -105,7 +113,11 @@ def measurers(project: Project, *, but: Set[str] = frozenset()) -> list[Judge]:
     for judge in rows.order_by("name", "version"):
         newest[judge.name] = judge
     able = [judge for judge in newest.values() if can_measure(judge) and not but & _names(judge)]
-    return sorted(able, key=lambda judge: (judge.checkpoint_id is not None, judge.is_simulated, judge.name))
+    return sorted(able, key=_standing)
+
+
+def _standing(judge: Judge) -> tuple[bool, bool, bool, str]:
+    return costs_money(judge), judge.checkpoint_id is not None, judge.is_simulated, judge.name
 
 
 def _names(judge: Judge) -> frozenset[str]:

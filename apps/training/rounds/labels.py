@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from django.db.models import Q, QuerySet
@@ -17,8 +17,9 @@ from apps.prompts.models import ready
 from apps.prompts.selectors import chosen_prompts
 from apps.samples.models import Comparison, SamplingRun, comparable
 from apps.training.models import Loop, Round
-from apps.training.rounds.loop_judge import ai_judge
+from apps.training.rounds.loop_judge import ai_judge, criterion_of
 from apps.training.sets.snapshots import LabelledComparison, merged
+from prefloop import criteria
 from prefloop.recipes import labelling
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Filter, Prompts, Recipe, ai_label, part_from_json
 from prefloop.recipes.recipe import Label as LabelSettings
@@ -162,11 +163,64 @@ def told_flags(project: Project, recipe: Recipe) -> QuerySet[Score]:
 
 def _stored_labels(loop: Loop, recipe: Recipe) -> list[LabelledComparison]:
     both_bad = recipe.objective.takes_single_answers
-    if recipe.label.judge == "people":
-        labels = _labels(_ids(loop), judge=None, both_bad=both_bad)
-        return [label for label in labels if label.source in PEOPLE]
-    judge = loop.judge if recipe.label.judge else label_judge(loop.project)
-    return _labels(_ids(loop), judge=judge, both_bad=both_bad)
+    if recipe.label.judge not in ("", "people"):
+        return _labels(_ids(loop), judge=loop.judge, both_bad=both_bad)
+    by = _by_criteria(loop, recipe, both_bad=both_bad)
+    return weighted(by, recipe.label.weights) if len(by) > 1 else next(iter(by.values()))
+
+
+def _by_criteria(loop: Loop, recipe: Recipe, *, both_bad: bool) -> dict[str, list[LabelledComparison]]:
+    """The stored labels by each criterion of the recipe: the effective ones, or people's alone."""
+    ids, people = _ids(loop), recipe.label.judge == "people"
+    found = {}
+    for name in recipe.label.weights:
+        judge = None if people else label_judge(loop.project, name)
+        labels = _labels(ids, judge=judge, criterion=name, both_bad=both_bad)
+        found[name] = [label for label in labels if label.source in PEOPLE] if people else labels
+    return found
+
+
+def weighted(by: Mapping[str, Sequence[LabelledComparison]], weights: Mapping[str, float]) -> list[LabelledComparison]:
+    """Combine the labels by several criteria into their weighted mean; comparisons that lack one are left out.
+
+    The source of a mean is a correction where one of its labels is, else a judge where one is: what people corrected
+    is not noise of a judge, and what a judge said is not a blind vote.
+    """
+    rows: dict[int, dict[str, LabelledComparison]] = {}
+    for name, labels in by.items():
+        for label in labels:
+            if not label.both_bad:
+                rows.setdefault(label.comparison_id, {})[name] = label
+    found = []
+    for key, parts in sorted(rows.items()):
+        p_first = criteria.weighted(weights, {name: part.p_first for name, part in parts.items()})
+        if p_first is None:
+            continue
+        without = {name: part.p_without_overrides for name, part in parts.items()}
+        known = {name: p for name, p in without.items() if p is not None}
+        sources = sorted({part.source for part in parts.values()})
+        machine = next((source for source in sources if source not in PEOPLE), None)
+        found.append(
+            LabelledComparison(
+                comparison_id=key,
+                p_first=p_first,
+                source="override" if "override" in sources else machine or sources[-1],
+                label_ids=tuple(one for part in parts.values() for one in part.label_ids),
+                p_without_overrides=criteria.weighted(weights, known),
+                parts=frozenset(sources),
+            )
+        )
+    return found
+
+
+def n_left_out(loop: Loop, recipe: Recipe) -> int:
+    """How many comparisons have a stored label by one of the recipe's criteria and not by all."""
+    if recipe.label.by != "preferences" or len(recipe.label.weights) < 2:
+        return 0
+    by = _by_criteria(loop, recipe, both_bad=False)
+    return len({one.comparison_id for labels in by.values() for one in labels}) - len(
+        weighted(by, recipe.label.weights)
+    )
 
 
 def _drawn(loop: Loop, round_: Round, recipe: Recipe, prompts: set[int]) -> set[int]:
@@ -191,9 +245,11 @@ def _ids(loop: Loop) -> list[int]:
     return list(stored_of(loop).values_list("id", flat=True))
 
 
-def _labels(comparison_ids: Sequence[int], *, judge: Judge | None, both_bad: bool = False) -> list[LabelledComparison]:
+def _labels(
+    comparison_ids: Sequence[int], *, judge: Judge | None, criterion: str = "", both_bad: bool = False
+) -> list[LabelledComparison]:
     found = []
-    for key, label in labels_of(comparison_ids=comparison_ids, judge=judge).items():
+    for key, label in labels_of(comparison_ids=comparison_ids, judge=judge, criterion=criterion).items():
         p_first = _p(label, both_bad=both_bad)
         if p_first is None:
             continue
@@ -242,7 +298,8 @@ def _remembered(loop: Loop, round_: Round, recipe: Recipe) -> list[LabelledCompa
             .filter(pk__in=Override.objects.filter(comparison__project=loop.project).values("comparison_id"))
             .values_list("id", flat=True)
         )
-        labels = _labels(ids, judge=label_judge(loop.project), both_bad=both_bad)
+        by = criterion_of(loop)
+        labels = _labels(ids, judge=label_judge(loop.project, by), criterion=by, both_bad=both_bad)
         labels = [label for label in labels if label.source == "override"]
     else:
         labels = []

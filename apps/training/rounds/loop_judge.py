@@ -73,13 +73,20 @@ def _comparing_judge(project: Project, recipe: Recipe) -> Judge | None:
 def language_model(project: Project) -> Judge | None:
     """Return the language model that labels if no judge is named: the project's label judge, else the newest.
 
-    One that compares pairs by itself; a simulated one is none.
+    One that compares pairs by itself, by no named criterion; a simulated one is none.
     """
-    judges = Judge.objects.filter(project=project, retired_at=None, is_simulated=False).order_by("-id")
+    judges = Judge.objects.filter(project=project, retired_at=None, is_simulated=False, criterion_name="").order_by(
+        "-id"
+    )
     able = [
         judge for judge in judges if not (judge.gives_scores or judge.refusal(ATTACK) or judge.refusal(STEP_LABELS))
     ]
     return next((judge for judge in able if judge.name == project.label_judge), able[0] if able else None)
+
+
+def criterion_of(loop: Loop) -> str:
+    """The criterion that a loop's judge judges by, and so what people correct of its labels; "" the unnamed one."""
+    return loop.judge.criterion_name if loop.judge is not None else ""
 
 
 def ai_judge(project: Project, recipe: Recipe) -> Judge | None:

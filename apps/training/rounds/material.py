@@ -18,6 +18,7 @@ from apps.training.sets.snapshots import (
     HeldOutInTraining,
     LabelledComparison,
     NothingToTrainOn,
+    count_sources,
     demonstrations,
     flagged_answers,
     prompt_content,
@@ -82,7 +83,7 @@ def label_material(
     if recipe.objective.declared.hard_labels:  # a tie makes no pair for a loss that takes no soft labels
         told = [one for one in labels if one.both_bad or outcome_at(one.p_first) != "tie"]
         labels = [replace(one, p_first=hardened(one.p_first)) for one in told]
-    sources = Counter(label.source for label in labels) + Counter(row.source for row in flagged)
+    sources = count_sources(labels) + Counter(row.source for row in flagged)
     if recipe.objective.rows == "answers":
         return Material([*single_answers(labels, start_of(loop)), *flagged], labels, sources)
     if recipe.objective.rows == "demonstrations":

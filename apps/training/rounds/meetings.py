@@ -25,7 +25,7 @@ from apps.prompts.selectors import given_prompts
 from apps.samples.models import SamplingRun
 from apps.samples.services import EVALUATION
 from apps.training.models import Snapshot
-from apps.training.rounds.evaluation import compared, games_of, people_choose, to_ask
+from apps.training.rounds.evaluation import compared, games_of, people_choose, people_weights, to_ask
 from apps.training.rounds.evaluators import judges_among, measurers, why_not
 from prefloop.seeds import derive_seed
 from prefloop.stats.head_to_head import HeadToHead, head_to_head
@@ -123,15 +123,15 @@ def meeting_asks(
     """Make the comparisons of both checkpoints' answers, and run the judge or ask people; returns what `games_of`
     reads.
     """
+    judge = Judge.objects.get(pk=meeting.judge) if meeting.judge is not None else None
     rows = compared(ours, theirs, pairs, origin=EVALUATION)
     told: dict[str, Any] = {"judge": meeting.judge, "answers": ours.pk, "initial": sorted(row.pk for row in rows)}
     if meeting.people:
         told["people"] = people_choose(rows, meeting.people, seed=derive_seed(meeting.seed, "meeting", "people"))
+        told["criteria"] = people_weights(project, wanted={"": 1.0}, judge=judge)
     ids = to_ask(told)
-    if meeting.judge is not None and ids:
-        run = judging_run_create(
-            project=project, judge=Judge.objects.get(pk=meeting.judge), comparison_ids=ids, purpose=EVALUATION
-        )
+    if judge is not None and ids:
+        run = judging_run_create(project=project, judge=judge, comparison_ids=ids, purpose=EVALUATION)
         told["judging_run"] = run.pk
     return told
 

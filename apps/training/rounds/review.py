@@ -9,6 +9,7 @@ from apps.labels.models import Judge
 from apps.labels.selectors import standing_decisions
 from apps.rankings.selectors.doubt import LEAST_DECISIONS, likely_wrong
 from apps.rankings.selectors.review import review_judge, uncertainty
+from apps.training.changes import recipe_of
 from apps.training.models import Loop, Round
 from apps.training.rounds.labels import round_origin, stored_of, trainable
 from prefloop.recipes.recipe import Recipe
@@ -20,9 +21,20 @@ RANDOM_SHARE = 0.2  # of the budget of `uncertain`: what nobody doubts must be l
 FIRST_SHARE, FIRST_RANDOM = 1 / 3, 0.5
 
 
-def gate_judge(loop: Loop) -> Judge | None:
-    """The judge whose labels people review: the loop's, else the one that the review page shows by default."""
-    return loop.judge or review_judge(loop.project)
+def gate_judge(round_: Round) -> Judge | None:
+    """The judge whose labels people review: the loop's, else the label judge by the criterion that it trains on, else
+    the one with the most verdicts by it.
+    """
+    loop = round_.loop
+    if loop.judge is not None:
+        return loop.judge
+    return review_judge(loop.project, criterion=_criterion(round_))
+
+
+def _criterion(round_: Round) -> str | None:
+    """The criterion of the labels that a round trains on; None: several, as an older loop may have at its gate."""
+    name, *others = recipe_of(round_.loop, round_.index).label.weights
+    return None if others else name
 
 
 def review_choose(*, loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
@@ -31,7 +43,7 @@ def review_choose(*, loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
     If nothing is known about the judge, `uncertain` asks in two parts: the second goes where the first found errors.
     Only labels by a judge can be reviewed: without a judge there is nothing to review.
     """
-    judge = gate_judge(loop)
+    judge = gate_judge(round_)
     if judge is None:
         return []
     if recipe.label.by == "scores":
@@ -62,8 +74,13 @@ def review_choose(*, loop: Loop, round_: Round, recipe: Recipe) -> list[int]:
 
 
 def reviewed_ids(round_: Round) -> set[int]:
-    """Return those of the gate's comparisons that have a current decision."""
-    decided = standing_decisions().filter(comparison_id__in=round_.review_comparison_ids)
+    """Return those of the gate's comparisons that have a current decision; all of them if nobody's labels are left to
+    decide on.
+    """
+    judge = gate_judge(round_)
+    if judge is None:
+        return set(round_.review_comparison_ids)
+    decided = standing_decisions(judge.criterion_name).filter(comparison_id__in=round_.review_comparison_ids)
     return set(decided.values_list("comparison_id", flat=True))
 
 

@@ -3,7 +3,7 @@ prompts that a policy writes.
 
 The start (M1) is an ingredient, like a reward model: trained before round 0 is measured, on three kinds of rows, and
 reused by the next loop that would train the same one. Its rows come from a job (`workers`): judge demonstrations are a
-world's, or replies of the project's additive judges.
+world's, or replies of the project's additive judges and ratings by its people.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from django.db.models import Q, QuerySet
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.judging.services import judge_create
-from apps.labels.models import Judge, Preference, Score
+from apps.labels.models import Judge, Rating, Score
+from apps.labels.ratings import ratings_to_learn
+from apps.labels.selectors import preferences
 from apps.policies.models import Checkpoint
 from apps.projects.models import Project
 from apps.prompts.models import Prompt
@@ -34,11 +36,13 @@ from apps.training.sets.snapshots import LabelledComparison, NothingToTrainOn, d
 from prefloop.judging.demonstrations import Judged, JudgeDemonstration, agreeing, thinned
 from prefloop.judging.kinds import POLICY, names_where
 from prefloop.judging.parse import parse_score
+from prefloop.judging.rated import judgement_of, reasons_of, score_of_total
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.recipes.engines import AUTO
 from prefloop.recipes.recipe import Objective, Recipe
 from prefloop.recipes.self_instruct import Instructed, writing_rows
 from prefloop.recipes.snapshots import Demonstration, encode_snapshot
+from prefloop.rubrics import rubric_loaded
 from prefloop.seeds import derive_seed, labeller_seed, shuffler_seed, trainer_seed
 from prefloop.types import PromptContent
 
@@ -83,21 +87,33 @@ def additive_scores(project: Project) -> QuerySet[Score]:
     )
 
 
+def n_judged(project: Project) -> int:
+    """Count what the project's judges and people have said of single answers that a policy could learn to say."""
+    return additive_scores(project).count() + ratings_to_learn(project).count()
+
+
 def stored_demonstrations(
     project: Project, ask: Callable[[str, str], PromptContent], n: int, *, seed: int
 ) -> list[JudgeDemonstration]:
-    """Return at most n judge demonstrations of the project's own: what additive judges wrote about training answers.
+    """Return at most n judge demonstrations of the project's own: what additive judges wrote about training answers,
+    and what people said of them by a rubric.
 
-    A judge's first readable judgements of both answers of a labelled comparison are kept if their scores rank the two
-    as the label does; over-represented scores are thinned out. `ask`: the prompt for a prompt and an answer.
+    A judge's first readable judgements of both answers of a labelled comparison, and a person's ratings of both, are
+    kept if their scores rank the two as the label does; over-represented scores are thinned out. `ask`: the prompt for
+    a prompt and an answer.
     """
-    labelled = Preference.objects.filter(
-        comparison__project=project, comparison__held_out=False, comparison__prompt__split="train"
-    ).exclude(outcome="inconsistent")
+    labelled = (
+        preferences()
+        .filter(comparison__project=project, comparison__held_out=False, comparison__prompt__split="train")
+        .exclude(outcome="inconsistent")
+    )
     said: dict[int, dict[int, Score]] = {}  # of a completion, by judge: the first that could be read
     for score in additive_scores(project).order_by("-sample", "id"):
         if parse_score(score.raw).value == score.value:
             said.setdefault(score.completion_id, {})[score.judge_id] = score
+    rated: dict[int, dict[str, Rating]] = {}  # of a completion, by rater
+    for rating in ratings_to_learn(project).order_by("id"):
+        rated.setdefault(rating.completion_id, {})[rating.rater] = rating
     pairs: list[Judged] = []
     for label in labelled.select_related("comparison__prompt", "comparison__first", "comparison__second").order_by(
         "comparison_id"
@@ -115,7 +131,19 @@ def stored_demonstrations(
                 for score, answer in ((first[judge_id], row.first), (second[judge_id], row.second))
             )
             pairs.append((one, other, label.outcome))  # type: ignore[arg-type]
+        theirs, others = rated.get(row.first_id, {}), rated.get(row.second_id, {})
+        for rater in sorted(theirs.keys() & others.keys()):
+            first_said = _rated(theirs[rater], ask(row.prompt.text, row.first.text))
+            second_said = _rated(others[rater], ask(row.prompt.text, row.second.text))
+            pairs.append((first_said, second_said, label.outcome))  # type: ignore[arg-type]
     return thinned(agreeing(pairs), n, seed=seed)
+
+
+def _rated(rating: Rating, prompt: PromptContent) -> JudgeDemonstration:
+    """A person's rating as a judgement that a policy can learn to write."""
+    score = score_of_total(rating.total or 0.0)
+    text = judgement_of(reasons_of(rubric_loaded(rating.rubric), rating.values, rating.reason), score)
+    return JudgeDemonstration(id=f"rating:{rating.pk}", prompt=prompt, text=text, score=score)
 
 
 def start_rows(

@@ -29,7 +29,7 @@ from prefloop.recipes.engines import choose_in_steps
 from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.prompts import PromptRow, write_prompts
 from prefloop.recipes.recipe import Recipe
-from prefloop.recipes.runspec import ONLINE, RunSpec, read_spec, write_spec
+from prefloop.recipes.runspec import ONLINE, RunSpec, portable, read_spec, write_spec
 from prefloop.seeds import labeller_seed, trainer_seed
 
 PROMPTS_FILE = "prompts.jsonl"
@@ -86,7 +86,7 @@ def online_run_create(
         )
         run.spec = {"objective": recipe.to_json()["objective"], "seed": spec.seed, "n_steps": n_steps}
         run.save(update_fields=["run_dir", "spec"])
-        write_spec(folder, spec)
+        write_spec(folder, portable(spec, folder, root=store_path("")))
         if not replays:
             _sampling_run(loop, round_, recipe, prompt_ids, start, seed=spec.seed)
     return run
@@ -97,7 +97,7 @@ def online_run_without_overrides(real: TrainingRun) -> TrainingRun:
     spec = read_spec(store_path(real.run_dir))
     if spec.online is None:
         raise AssertionError("an on-policy run must say how it samples")
-    if spec.online.carry is not None and not Path(spec.online.carry).exists():
+    if spec.online.carry is not None and not (store_path(real.run_dir) / spec.online.carry).exists():
         raise NothingToTrainOn("the optimizer's state that the block went on from has been cleared away")
     with transaction.atomic():
         run = TrainingRun.objects.create(

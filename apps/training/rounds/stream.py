@@ -25,6 +25,7 @@ from apps.samples.services import GAMES_ORIGIN, comparisons_create
 from apps.training.changes import recipe_of
 from apps.training.models import Loop, SnapshotItem, TrainingRun
 from apps.training.rounds.labels import round_origin, trainable
+from apps.training.rounds.loop_judge import criterion_of
 from apps.training.rounds.material import start_of
 from apps.training.rounds.stepwise import replayed_runs
 from apps.training.sets.overrides import overrides_before
@@ -191,7 +192,8 @@ def _overrides(loop: Loop) -> dict[int, Label]:
     """The corrected labels for training, by comparison."""
     corrected = Override.objects.filter(comparison__project=loop.project).values("comparison_id")
     ids = list(trainable(loop).filter(pk__in=corrected).values_list("id", flat=True))
-    labels = labels_of(comparison_ids=ids, judge=label_judge(loop.project))
+    by = criterion_of(loop)
+    labels = labels_of(comparison_ids=ids, judge=label_judge(loop.project, by), criterion=by)
     return {key: label for key, label in labels.items() if label.source == "override" and label.p_first is not None}
 
 

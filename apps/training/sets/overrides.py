@@ -58,10 +58,11 @@ def split_overrides(
     new: list[AnyLabel] = []
     again: list[AnyLabel] = []
     for label in found:
-        ids = set(label.label_ids)
+        # of a mean of several labels only the overrides count, not the votes and verdicts beside them
+        ids = {one for one in label.label_ids if one.startswith("override:")}
         if ids and ids <= agreed:
             continue
-        (again if ids and ids <= known else new).append(label)
+        (again if ids and ids - agreed <= known else new).append(label)
     return new, again
 
 

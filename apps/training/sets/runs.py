@@ -12,11 +12,12 @@ from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
+from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, TrainingRun
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
-from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, RunSpec, write_spec
+from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, RunSpec, portable, write_spec
 
 JUDGED_ATTEMPTS = 30  # a judge that is down for a while is waited for: up to a minute between two of them
 
@@ -68,7 +69,8 @@ def training_run_create(
         )
         run.spec = {"objective": objective.__dict__ if hasattr(objective, "__dict__") else {}, "seed": seed}
         run.save(update_fields=["run_dir", "spec"])
-        write_spec(store_path(run.run_dir), spec)
+        folder = store_path(run.run_dir)
+        write_spec(folder, portable(spec, folder, root=store_path("")))
     return run
 
 
@@ -107,6 +109,23 @@ def checkpoint_name(loop: Loop, index: int) -> str:
     return f"{loop.recipe}-{loop.pk}-round-{index}"
 
 
+def output_name(run: TrainingRun) -> str:
+    """Name the checkpoint that a run ends with."""
+    if run.round is None:
+        counterfactual = Counterfactual.objects.filter(run=run).select_related("round__loop").first()
+        if counterfactual is None:
+            return f"{run.kind}-{run.pk}"
+        return f"{checkpoint_name(counterfactual.round.loop, counterfactual.round.index)}-without-overrides"
+    if run.kind == "reward-model":
+        return f"reward-model-{run.pk}"
+    if run.round.index == 0:
+        return f"{run.round.loop.recipe}-{run.round.loop_id}-m1"  # what a self-rewarding loop begins with
+    name = checkpoint_name(run.round.loop, run.round.index)
+    n_steps = recipe_of(run.round.loop, run.round.index).filter.n_steps
+    step = TrainingRun.objects.filter(round=run.round, pk__lte=run.pk).count()
+    return name if step >= n_steps else f"{name}-step-{step}"  # ReST: only the last Improve step is the round's
+
+
 def events_path(run: TrainingRun) -> Path:
     return store_path(run.run_dir) / EVENTS_FILE
 
@@ -131,6 +150,8 @@ def events_ingest(*, run: TrainingRun) -> list[Event]:
             run.n_steps = int(event.data.get("n_steps", run.n_steps))
         if event.type in ("metric", "resume", "start") and event.step is not None:
             run.step = event.step
+        if event.data.get("peak", {}).get("bytes", 0) > run.peak.get("bytes", 0):
+            run.peak = event.data["peak"]
     Metric.objects.bulk_create(
         [Metric(run=run, step=step, values=values) for step, values in metrics.items()],
         update_conflicts=True,
@@ -139,5 +160,5 @@ def events_ingest(*, run: TrainingRun) -> list[Event]:
         batch_size=200,
     )
     run.events_offset = offset
-    run.save(update_fields=["events_offset", "step", "n_steps"])
+    run.save(update_fields=["events_offset", "step", "n_steps", "peak"])
     return events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.db import transaction
 from apps.core.chunks import chunks
 from apps.labels.flags import source_of
 from apps.labels.models import Score
+from apps.labels.types import BLIND
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
@@ -37,7 +38,8 @@ class HeldOutInTraining(PrefloopError):
 class LabelledComparison:
     """A comparison with the label it is trained on. `p_without_overrides`: None where no label would be left.
 
-    Where both answers are bad, p is a half: only what learns from single answers takes such a label.
+    Where both answers are bad, p is a half: only what learns from single answers takes such a label. `parts`: the
+    sources of the labels that a mean is of.
     """
 
     comparison_id: int
@@ -49,6 +51,12 @@ class LabelledComparison:
     both_bad: bool = False
     both_bad_without_overrides: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
+    parts: frozenset[str] = frozenset()
+
+
+def count_sources(labels: Iterable[LabelledComparison]) -> Counter[str]:
+    """Count labels by source; a mean counts once for each source that it has, so that no judge behind it is missed."""
+    return Counter(source for label in labels for source in label.parts or {label.source})
 
 
 def training_pairs(
@@ -205,8 +213,8 @@ def snapshot_create(
             sha256=info.sha256,
             n_pairs=info.n_rows,
             n_overrides=len(split_overrides(labels, before=before)[0]),
-            n_human=by_kind["human"] + by_kind["adjudication"],
-            sources=dict(sources if sources is not None else Counter(label.source for label in labels)),
+            n_human=sum(by_kind[kind] for kind in BLIND),
+            sources=dict(sources if sources is not None else count_sources(labels)),
             label_policy=label_policy,
         )
         SnapshotItem.objects.bulk_create(

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefloop.losses.precision import in_full
 from prefloop.policy.loading import Policy
+from prefloop.policy.precision import in_full
 from prefloop.recipes.recipe import Anchor as AnchorSettings
 
 

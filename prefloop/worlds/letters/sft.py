@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from prefloop.checkpoints import publish
-from prefloop.losses.precision import in_full
+from prefloop.policy.precision import in_full
 from prefloop.policy.prompts import Answered, encode_rows
 from prefloop.types import PrefloopError
 from prefloop.worlds.letters import corpus

@@ -19,7 +19,8 @@ export class Collapse {
     this.isOpen = !this.isOpen;
     this.kept.set("long-answers", this.isOpen ? "open" : null);
     this.show(this.desk.current);
-    this.desk.announce(this.isOpen ? this.desk.words.bothInFull : this.desk.words.bothCut);
+    const which = this.desk.ranking.isAsked ? "all" : "both";
+    this.desk.announce(this.desk.words[`${which}${this.isOpen ? "InFull" : "Cut"}`]);
   }
 
   button(article) {

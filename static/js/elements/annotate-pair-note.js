@@ -26,6 +26,7 @@ export class Kept {
 
 export class Note {
   constructor(desk, kept) {
+    this.desk = desk;
     this.details = desk.querySelector("[data-note]");
     this.field = desk.querySelector("[data-note-text]");
     this.dot = desk.querySelector("[data-note-dot]");
@@ -39,12 +40,16 @@ export class Note {
   show(assignment) {
     this.assignment = assignment;
     this.field.value = this.kept.get(`note:${assignment}`) ?? "";
-    this.dot.hidden = !this.text;
   }
 
   keep() {
     this.kept.set(`note:${this.assignment}`, this.field.value);
-    this.dot.hidden = !this.text;
+    this.mark();
+  }
+
+  // The dot on the button: something is kept for this answer.
+  mark() {
+    this.dot.hidden = !this.text && !this.desk.reasons.chosen.length;
   }
 
   forget(assignment) {

@@ -1,6 +1,8 @@
 // Answers that are not on the server yet: kept in localStorage, sent one after the other, in order, until they arrive.
 // The server takes the same answer twice as once (by assignment), so sending again is always safe.
 
+export const ANSWERS = new Set(["vote", "rank", "rate"]); // the kinds by which a pair, a set or an answer is dealt with
+
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30000;
 
@@ -40,7 +42,7 @@ export class Outbox {
     return this.read().length;
   }
 
-  // The last thing waiting about each assignment: "vote", "undo", or nothing.
+  // The last thing waiting about each assignment: an answer, "undo", or nothing.
   pending() {
     return new Map(this.read().map((op) => [op.assignment, op.kind]));
   }

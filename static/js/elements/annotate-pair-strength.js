@@ -8,7 +8,7 @@ export class Strength {
   }
 
   get isAsked() {
-    return "asksStrength" in this.desk.guide.place.dataset;
+    return "asksStrength" in this.desk.guide.place.dataset && !this.desk.ranking.isAsked;
   }
 
   // Called whenever a pair is shown: its guideline may be another one.
@@ -19,7 +19,8 @@ export class Strength {
   // What a key with Shift says, as the buttons send it. A layout that types digits with Shift keeps them as plain answers.
   saidBy(event) {
     if (!this.isAsked || !event.shiftKey || /^[0-9]$/.test(event.key)) return null;
-    return event.code in KEYS ? `${KEYS[event.code]} much_better` : null;
+    const side = this.desk.keys.side(event) ?? KEYS[event.code];
+    return side ? `${side} much_better` : null;
   }
 
   // The choice and its strength, from what a button or a key says: "left", "left much_better", "tie".

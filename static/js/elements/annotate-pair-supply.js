@@ -1,6 +1,8 @@
 // The pairs to come: fetched before they are needed, many in one request, so that a session goes on without a
 // connection; and their leases renewed while the page is looked at.
 
+import { ANSWERS } from "./annotate-pair-outbox.js";
+
 export const AHEAD = 20; // pairs after the one on the screen; the server gives no more at once
 const LOW = 10; // when so few are left, more are asked for
 const RENEW = 4 * 60 * 1000; // ms; leases run 15 minutes
@@ -41,8 +43,11 @@ export class Supply {
     // what was answered and is not sent yet would be given again
     if (desk.outbox.size && navigator.onLine) await desk.outbox.flush();
     const n = AHEAD + 1 - desk.queue.length;
+    const { nStops } = desk;
     const reply = await this.lease(n);
     this.fetching = false;
+    // A reply from before annotation was stopped: its pairs have gone back, and it does not know why. The next one does.
+    if (reply.ok && desk.nStops !== nStops) return this.topUp();
     if (!reply.ok) {
       if (!desk.current) desk.show();
       if (!reply.signedOut) this.again = setTimeout(() => this.topUp(), AGAIN);
@@ -57,6 +62,7 @@ export class Supply {
       await desk.outbox.flush();
     }
     desk.exhausted = !desk.queue.length && !fresh.length;
+    desk.stopped(desk.exhausted ? reply.body.stopped : "");
     this.adopt(reply);
     if (wasEmpty) desk.show();
     if (desk.exhausted) desk.announce(desk.words.finished);
@@ -102,7 +108,7 @@ export class Supply {
     const { desk } = this;
     const fragment = document.createRange().createContextualFragment(html);
     const known = new Set([...desk.queue, ...desk.answered].map((one) => one.dataset.assignment));
-    for (const [assignment, kind] of desk.outbox.pending()) if (kind === "vote") known.add(assignment);
+    for (const [assignment, kind] of desk.outbox.pending()) if (ANSWERS.has(kind)) known.add(assignment);
     const given = [...fragment.querySelectorAll("[data-pair]")];
     this.nGiven = given.length;
     const articles = given.filter((one) => !known.has(one.dataset.assignment));

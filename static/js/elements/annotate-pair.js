@@ -1,37 +1,41 @@
 // The annotator's desk. The server renders every pair; this shows one, answers at once, and sends behind the scenes.
 
-import { Outbox } from "./annotate-pair-outbox.js";
+import { ANSWERS, Outbox } from "./annotate-pair-outbox.js";
 import { Collapse } from "./annotate-pair-collapse.js";
+import { CriterionLine } from "./annotate-pair-criterion.js";
+import { EditLast } from "./annotate-pair-edit.js";
 import { FlagSheet } from "./annotate-pair-flag.js";
 import { Guide } from "./annotate-pair-guide.js";
+import { Keys } from "./annotate-pair-keys.js";
 import { Kept, Note } from "./annotate-pair-note.js";
 import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.js";
+import { Reasons } from "./annotate-pair-reasons.js";
 import { request } from "./annotate-pair-request.js";
 import { SkipSheet } from "./annotate-pair-skip.js";
+import { Ranking } from "./annotate-rank.js";
 import { Strength } from "./annotate-pair-strength.js";
 import { Supply } from "./annotate-pair-supply.js";
 import { ActiveTime } from "./annotate-pair-time.js";
 import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
-const CHOICES = { 1: "left", ArrowLeft: "left", 2: "right", ArrowRight: "right", 3: "tie", 4: "both_bad", s: "skip", c: "cant_judge" };
 
-class AnnotatePair extends HTMLElement {
+export class AnnotatePair extends HTMLElement {
   connectedCallback() {
     this.stage = this.querySelector("[data-stage]");
     this.form = this.querySelector("[data-form]");
     this.words = wordsOf(this.querySelector("[data-words]"));
-    this.keys = this.querySelector("[data-keys]");
     this.kept = new Kept(this.dataset.key);
     this.note = new Note(this, this.kept);
     this.guide = new Guide(this, this.kept);
-    this.strength = new Strength(this);
+    this.makeParts();
+    this.keys = new Keys(this, this.kept);
     this.supply = new Supply(this);
     this.time = new ActiveTime();
     this.skipSheet = new SkipSheet(this, (why) => this.vote("skip", why));
-    this.flagSheet = new FlagSheet(this);
     this.collapse = new Collapse(this, this.kept);
     this.answered = []; // articles, latest last
+    this.nStops = 0; // how often the server said that annotation is paused
     this.done = Number(this.dataset.done);
     this.total = Number(this.dataset.total);
     this.minutes = Number(this.dataset.minutes) || null;
@@ -50,6 +54,12 @@ class AnnotatePair extends HTMLElement {
     this.supply.start();
   }
 
+  // What belongs to pairs and sets; a desk of another task has other parts (annotate-rate.js).
+  makeParts() {
+    Object.assign(this, { strength: new Strength(this), ranking: new Ranking(this), criterion: new CriterionLine(this) });
+    Object.assign(this, { reasons: new Reasons(this, this.kept), flagSheet: new FlagSheet(this), editLast: new EditLast(this) });
+  }
+
   disconnectedCallback() {
     this.supply.stop();
     this.listening?.abort();
@@ -59,7 +69,7 @@ class AnnotatePair extends HTMLElement {
   setAside() {
     for (const [assignment, kind] of this.outbox.pending()) {
       const article = this.queue.find((one) => one.dataset.assignment === assignment);
-      if (article && kind === "vote") {
+      if (article && ANSWERS.has(kind)) {
         this.queue.splice(this.queue.indexOf(article), 1);
         this.keep(article);
         this.done++;
@@ -104,29 +114,29 @@ class AnnotatePair extends HTMLElement {
   onKey(event) {
     if (event.defaultPrevented || event.isComposing || event.keyCode === 229) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+    if (event.target.closest?.("input:not([type=radio]), textarea, select, [contenteditable]")) return;
     if (document.querySelector("dialog[open]")) return;
+    if (this.ranking.onKey(event)) return;
     const much = this.strength.saidBy(event);
     if (event.shiftKey && event.key.startsWith("Arrow") && !much) return;
-    const act = { u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", v: "layout", f: "flag", e: "expand" };
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (much || key in CHOICES) {
-      event.preventDefault();
-      if (!event.repeat) this.answer(much ?? CHOICES[key]);
-    } else if (key in act) {
-      event.preventDefault();
-      if (!event.repeat || act[key] === "undo") this.act(act[key]);
-    }
+    const said = much ?? this.keys.said(event);
+    if (!said) return;
+    event.preventDefault();
+    if (event.repeat && said !== "undo") return;
+    if (much || this.keys.isAnswer(said)) this.answer(said);
+    else this.act(said);
   }
 
   act(name) {
     if (name === "undo") this.undo();
-    if (name === "keys") this.keys.showModal();
-    if (name === "close-keys") this.keys.close();
+    if (name === "keys") this.keys.dialog.showModal();
+    if (name === "close-keys") this.keys.dialog.close();
     if (name === "diff" || name === "raw") this.setView(this.view === name ? "text" : name);
     if (name === "layout") this.setLayout(this.classList.contains("is-stacked") ? "side" : "stacked", true);
     if (name === "guide") this.guide.toggle();
     if (name === "note") this.note.toggle();
+    if (name === "reasons") this.reasons.open();
+    if (name === "edit") this.editLast.open();
     if (name === "flag") this.flagSheet.open();
     if (name === "expand") this.collapse.toggle();
   }
@@ -141,9 +151,16 @@ class AnnotatePair extends HTMLElement {
     const article = this.current;
     const hadFocus = this.shown && this.shown !== article && this.shown.contains(document.activeElement);
     const isGuideNew = this.shown !== article && this.guide.turn();
+    if (this.ranking.isStale) {
+      this.queue.shift().remove();
+      this.supply.topUp();
+      return this.show() || isGuideNew;
+    }
     if (this.shown && this.shown !== article) this.shown.hidden = true;
     this.shown = article;
     this.strength.show();
+    this.ranking.show();
+    this.criterion.show();
     this.toggle("[data-finished]", !article && this.exhausted);
     this.toggle("[data-waiting]", !article && !this.exhausted);
     if (article) this.form.hidden = false;
@@ -162,6 +179,7 @@ class AnnotatePair extends HTMLElement {
     this.form.querySelector("[data-assignment-field]").value = article.dataset.assignment;
     this.form.querySelector("[data-guideline-field]").value = this.guide.version;
     this.note.show(article.dataset.assignment);
+    this.reasons.show(article.dataset.assignment);
     this.reshow();
     this.time.start();
     if (hadFocus) article.focus({ preventScroll: true });
@@ -173,6 +191,10 @@ class AnnotatePair extends HTMLElement {
     showView(this.current, this.view);
     this.collapse.show(this.current);
     placePrompt(this.current);
+  }
+
+  toggleKeys(task) {
+    for (const one of this.querySelectorAll("[data-when-task]")) one.hidden = one.dataset.whenTask !== task;
   }
 
   toggle(selector, shown) {
@@ -217,20 +239,33 @@ class AnnotatePair extends HTMLElement {
   answer(choice) {
     if (!this.current) return;
     if (choice === "skip") this.skipSheet.open();
+    else if (choice === "rank") this.ranking.send();
     else this.vote(choice);
   }
 
   vote(said, why = "") {
-    const article = this.current;
-    if (!article) return;
+    if (!this.current) return;
     const answer = this.strength.parts(said);
+    this.acknowledge(said);
+    this.editLast.keep(this.current, answer.choice);
+    this.send("vote", { ...answer, why, reasons: this.reasons.chosen.join("\n") }, this.words[this.strength.word(answer)]);
+  }
+
+  // The places of the answers on the screen, 1 for the best.
+  rank(ranks) {
+    this.send("rank", { ranks: ranks.join(",") }, this.words.rank);
+  }
+
+  send(kind, answer, spoken) {
+    const article = this.current;
     const assignment = article.dataset.assignment;
+    const id = `${assignment}:${Date.now()}:${Math.random()}`;
     const op = {
-      id: `${assignment}:${Date.now()}:${Math.random()}`,
-      kind: "vote",
+      id,
+      key: id, // the server stores what has one key once
+      kind,
       assignment,
       ...answer,
-      why,
       reason: this.note.text,
       seconds: this.time.seconds,
       guideline: this.guide.version,
@@ -241,12 +276,12 @@ class AnnotatePair extends HTMLElement {
     this.queue.shift();
     this.keep(article);
     this.done++;
-    this.acknowledge(said);
     this.note.forget(assignment);
+    this.reasons.forget(assignment);
     this.closeNote();
     const isGuideNew = this.show();
     const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";
-    if (!isGuideNew) this.announce(`${this.words[this.strength.word(answer)]}. ${next}`);
+    if (!isGuideNew) this.announce(`${spoken}. ${next}`);
     this.outbox.push(op);
     this.supply.refill();
   }
@@ -261,6 +296,24 @@ class AnnotatePair extends HTMLElement {
     const button = this.form.querySelector(`button[value="${choice}"]`);
     button?.classList.add("is-chosen");
     setTimeout(() => button?.classList.remove("is-chosen"), 160);
+  }
+
+  // Annotation is paused: pairs that are not answered go back, and the page says why.
+  stop(why) {
+    this.nStops++;
+    for (const article of this.queue.splice(0)) article.remove();
+    this.exhausted = true;
+    this.stopped(why);
+    this.show();
+    this.announce(why);
+  }
+
+  stopped(why) {
+    const place = this.querySelector("[data-stopped]");
+    place.textContent = why;
+    place.hidden = !why;
+    const done = this.querySelector("[data-all-done]");
+    if (done) done.hidden = Boolean(why);
   }
 
   async undo() {
@@ -297,6 +350,7 @@ class AnnotatePair extends HTMLElement {
     if (reply.ok) {
       this.guide.hear(reply.body?.guide);
       this.minutes = reply.body?.progress?.minutes_left ?? this.minutes;
+      if (reply.body?.stopped) this.stop(reply.body.stopped);
       const fresh = reply.body?.html ? this.supply.take(reply.body.html) : [];
       if (this.queue.push(...fresh) === fresh.length && fresh.length) this.show(); // it was waited for
       return "done";

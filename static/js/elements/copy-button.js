@@ -5,7 +5,7 @@ class CopyButton extends HTMLElement {
       const button = document.createElement("button");
       button.type = "button";
       button.className = "button button-quiet button-small";
-      button.textContent = this.getAttribute("label") || "Copy";
+      button.textContent = this.getAttribute("label") || document.body.dataset.sayCopy;
       this.append(button);
     }
     this.addEventListener("click", () => this.copy());
@@ -18,9 +18,9 @@ class CopyButton extends HTMLElement {
     const label = (this.label ??= button.innerHTML); // `before` is a method of every element
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = this.getAttribute("done") || "Copied";
+      button.textContent = this.getAttribute("done") || document.body.dataset.sayCopied;
     } catch {
-      button.textContent = "Press Ctrl C";
+      button.textContent = document.body.dataset.sayCopyByHand;
       const range = document.createRange();
       const node = source && document.getElementById(source);
       if (node) {

@@ -65,6 +65,7 @@ def test_next_never_leads_to_another_site(client, dora, target):
     assert client.get("/login/", {"next": target}).headers["Location"] == "/"
 
 
+@pytest.mark.slow
 def test_the_session_key_changes_at_sign_in(client, dora):
     client.cookies["sessionid"] = "a" * 32
     _sign_in(client)
@@ -99,6 +100,7 @@ def test_an_unknown_name_costs_as_many_hashes_as_a_wrong_password(client, dora, 
     assert hashes("dora") == hashes("nobody") == 1
 
 
+@pytest.mark.slow
 def test_ten_wrong_passwords_close_the_account_for_a_while_even_for_the_right_one(client, dora):
     for _ in range(throttle.MOST_PER_ACCOUNT):
         assert _sign_in(client, password="wrong").status_code == 400
@@ -172,6 +174,7 @@ def test_wrong_links_close_nothing(client, dora):
     assert _sign_in(client).status_code == 302
 
 
+@pytest.mark.slow
 def test_a_success_clears_the_accounts_count(client, dora):
     for _ in range(throttle.MOST_PER_ACCOUNT - 1):
         _sign_in(client, password="wrong")
@@ -296,6 +299,7 @@ def test_changing_a_password_asks_for_the_old_one_and_ends_other_sessions(client
     assert elsewhere.get("/account/").status_code == 302
 
 
+@pytest.mark.slow
 def test_the_old_password_cannot_be_guessed_through_the_change_page(client_for, dora):
     client = client_for(dora)
     for _ in range(throttle.MOST_PER_ACCOUNT):

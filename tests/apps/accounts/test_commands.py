@@ -119,3 +119,21 @@ def test_links_begin_with_the_address_of_this_instance(project, tmp_path, monkey
     assert made["login_link"].startswith("https://prefs.example/login/")
     monkeypatch.setenv("PREFLOOP_BASE_URL", "https://set.example")
     assert env.base_url(settings.BASE_URL_FILE) == "https://set.example"
+
+
+def test_links_lead_to_the_port_in_use_or_to_the_address_that_is_asked_for(project, settings, tmp_path, monkeypatch):
+    from workers.addresses import addresses
+    from workers.management.commands.up import Command
+
+    monkeypatch.delenv("PREFLOOP_BASE_URL", raising=False)
+    settings.BASE_URL_FILE = tmp_path / "base-url"
+    settings.BASE_URL = "http://127.0.0.1:8000"
+    assert (
+        Command()._environment(addresses(host="127.0.0.1", port=8137))["PREFLOOP_BASE_URL"] == "http://127.0.0.1:8137"
+    )
+    assert settings.BASE_URL_FILE.read_text().strip() == "http://127.0.0.1:8137"  # what a command reads when it starts
+    assert "http://127.0.0.1:8137/login/" in _run("create_user", "dora", "--project", "letters-test")
+    assert _run("login_link", "dora").startswith("http://127.0.0.1:8137/login/")
+    assert _run("login_link", "dora", "--base-url", "http://labels.lan:9000/").startswith(
+        "http://labels.lan:9000/login/"
+    )

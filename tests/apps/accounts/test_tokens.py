@@ -138,6 +138,7 @@ def test_tokens_made_before_scopes_keep_working_for_ninety_days_and_no_other_cha
     assert dict(TokenScope.objects.values_list("token_id", "scope")) == scopes
 
 
+@pytest.mark.slow
 def test_the_description_of_the_api_names_every_scope(client):
     paths = client.get("/api/schema/?format=json").json()["paths"]
     assert "Scope of the token: annotate." in paths["/api/v1/votes/"]["post"]["description"]

@@ -170,6 +170,7 @@ def test_an_axis_that_counts_has_whole_numbers_only():
     assert {"0", "1", "2"} <= {node.text for node in _all(drawing, "text")}
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=6))
 def test_any_numbers_make_a_drawing_with_finite_coordinates(values):
     dots = [Dot(str(k), value) for k, value in enumerate(values)]

@@ -22,6 +22,7 @@ def verdicts(project, make_comparison, make_judge, make_verdict):
     return Verdict.objects.filter(judge=judge)
 
 
+@pytest.mark.slow
 def test_columns_hold_what_the_rows_hold(verdicts):
     found = fetch(
         verdicts,
@@ -44,6 +45,7 @@ def test_columns_hold_what_the_rows_hold(verdicts):
     assert found["model"].place[order].tolist() == [0 if row[5] else -1 for row in rows]
 
 
+@pytest.mark.slow
 def test_no_rows_are_empty_columns(verdicts):
     found = fetch(verdicts.none() | verdicts.filter(sample=99), id=(int, "id"), p=(float, "p_first"), s=(str, "state"))
     assert (found["id"].dtype, found["id"].size, found["p"].size) == (np.int64, 0, 0)
@@ -51,6 +53,7 @@ def test_no_rows_are_empty_columns(verdicts):
     assert found["s"].place.size == 0
 
 
+@pytest.mark.slow
 def test_a_value_outside_its_range_is_refused(verdicts):
     with pytest.raises(ValueError, match="a value of sample lies outside its range"):
         fetch(verdicts, sample=(range(11), "sample"))
@@ -58,6 +61,7 @@ def test_a_value_outside_its_range_is_refused(verdicts):
         fetch(verdicts, sample=(range(2**40), "sample"), id=(range(2**40), "id"))
 
 
+@pytest.mark.slow
 def test_the_database_keeps_how_long_an_answer_is(verdicts):
     rows = Completion.objects.values_list("text", "n_characters")
     assert all(n == len(text) for text, n in rows)

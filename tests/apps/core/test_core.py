@@ -101,6 +101,7 @@ def test_a_host_that_is_not_ours_is_refused(client):
     assert client.get("/login/", headers={"host": "evil.example"}).status_code == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["q", "tab", "next", "page", "since"])
 def test_a_query_parameter_never_comes_back_as_markup(client_for, alice, project, name):
     evil = "\"'><script>alert(1)</script>"

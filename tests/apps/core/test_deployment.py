@@ -143,6 +143,7 @@ def test_no_secret_and_nothing_that_people_brought_goes_into_an_image(path):
     assert _left_out(path)
 
 
+@pytest.mark.slow
 def test_all_that_the_product_is_made_of_goes_into_an_image():
     folders = ("apps", "config", "prefloop", "static", "templates", "workers")
     files = [p.relative_to(ROOT).as_posix() for folder in folders for p in (ROOT / folder).rglob("*") if p.is_file()]
@@ -205,6 +206,7 @@ def test_every_variable_of_the_compose_file_is_listed(compose):
     assert {name for name in named if f"# {name}=" not in listed} == set()
 
 
+@pytest.mark.slow
 def test_the_containers_make_the_admin_whom_the_manual_lets_in(compose, db, client_for):
     """Every `manage.py` call of the first container runs, with nothing swallowed by the shell."""
     command = compose["services"]["migrate"]["command"][-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,22 @@ def test_a_secret_may_lie_in_a_file(monkeypatch, tmp_path):
 def test_a_value_with_a_dollar_is_taken_as_it_is(monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "$not-another-variable")
     assert env.env_str("SECRET_KEY") == "$not-another-variable"
+
+
+@pytest.mark.slow
+def test_what_happens_is_logged_beside_what_a_command_prints():
+    code = "import structlog; print('{}'); structlog.get_logger().info('precision')"
+    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[3])
+    assert done.stdout == "{}\n"
+    assert "precision" in done.stderr
+
+
+def test_links_begin_with_the_address_that_up_recorded_unless_the_operator_names_one(tmp_path, monkeypatch):
+    recorded = tmp_path / "base-url"
+    monkeypatch.delenv("PREFLOOP_BASE_URL", raising=False)
+    assert env.base_url(recorded) == "http://127.0.0.1:8000"
+    recorded.write_text("http://127.0.0.1:8137\n")
+    assert env.base_url(recorded) == "http://127.0.0.1:8137"
+    monkeypatch.setenv("PREFLOOP_BASE_URL", "https://labels.example.org")
+    assert env.base_url(recorded) == "https://labels.example.org"

@@ -49,6 +49,7 @@ def test_pages_look_only_some_rows_ahead(project, add, monkeypatch):
     assert "LIMIT 31" in queries[0]["sql"]
 
 
+@pytest.mark.slow
 def test_a_count_that_goes_on_is_the_count(project, add, monkeypatch):
     """However the rows come: of two splits, in lower ids than others that were there before, or not at all."""
     monkeypatch.setattr(counting, "MARGIN", 5)

@@ -51,6 +51,7 @@ def station(project, key):
     return next(one for one in found.stations if one["key"] == key)
 
 
+@pytest.mark.slow
 def test_members_see_it_and_others_do_not(project, ann, bob, charlie, client_for):
     assert client_for(ann).get(PAGE).status_code == 200
     assert client_for(bob).get(PAGE).status_code == 200
@@ -58,6 +59,7 @@ def test_members_see_it_and_others_do_not(project, ann, bob, charlie, client_for
     assert client_for(None).get(PAGE).status_code == 302
 
 
+@pytest.mark.slow
 def test_an_annotator_is_told_what_to_do_and_nothing_of_judges_or_corrections(
     project, ann, bob, make_comparison, make_judge, make_verdict, client_for
 ):
@@ -109,6 +111,7 @@ def test_nothing_is_lit_when_no_loop_runs(project, make_loop):
     assert not any(one["state"] for one in selectors.ring(project, now=timezone.now()).stations)
 
 
+@pytest.mark.slow
 def test_a_gate_leads_to_its_reviews(project, bob, make_loop, make_comparison, make_judge, make_verdict, client_for):
     judge = make_judge(project, "a judge & more")
     ids = []
@@ -150,6 +153,7 @@ def test_nothing_is_claimed_before_a_round_is_measured(project, make_loop, bob, 
     assert "Not known yet" in client_for(bob).get(PAGE).content.decode()
 
 
+@pytest.mark.slow
 def test_the_judge_that_labels_is_held_to_the_truth(project, make_comparison, make_judge, make_verdict, make_vote):
     """Eight of ten right on balanced truth: accuracy 0.8, κ = (0.8 − 0.5) / 0.5 = 0.6."""
     assert belief(project, now=timezone.now()) is None
@@ -178,6 +182,7 @@ def test_a_judge_without_truth_is_not_believed(project, make_comparison, make_ve
     assert belief(project, now=timezone.now()).answer == "unknown"
 
 
+@pytest.mark.slow
 def test_the_page_asks_once_and_then_hears_204_until_something_happens(project, bob, make_comparison, client_for):
     client = client_for(bob)
     make_comparison(project)
@@ -256,6 +261,7 @@ def test_a_project_card_leads_to_its_overview(project, bob, client_for):
     assert 'href="/p/letters-test/"' in client_for(bob).get("/").content.decode()
 
 
+@pytest.mark.slow
 def test_the_page_asks_a_bounded_number_of_questions(
     project, bob, make_loop, make_comparison, client_for, django_assert_max_num_queries
 ):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from smtplib import SMTPRecipientsRefused, SMTPServerDisconnected
+
 import pytest
 from django.core import mail
+from django.db.models import F
 
 from apps.accounts.models import User
 from apps.events.models import Event, Notification
@@ -27,7 +31,9 @@ def told():
 def test_each_event_notifies_the_roles_that_it_declares_once(project, people, work):
     tell("review.waiting", project, loop=3, round=1, n=40)
     tell("loop.failed", project, loop=3, error="no pairs")
-    tell("vote.created", project, vote=1, comparison=2, rater="ann", choice="first", reason="")
+    tell(
+        "vote.created", project, vote=1, comparison=2, rater="ann", criterion="", choice="first", reason="", reasons=[]
+    )
     work()
     expected = [("loop.failed", who) for who in ("alice", "erin")]
     expected += [("review.waiting", who) for who in ("alice", "bob", "erin")]
@@ -44,6 +50,7 @@ def test_the_words_and_the_page_of_every_declared_notification_can_be_filled():
         assert "%" not in str(kind.words) % data + kind.page % data
 
 
+@pytest.mark.slow
 def test_the_page_lists_them_and_marks_them_read(project, people, work, client_for, api_for):
     tell("review.waiting", project, loop=3, round=1, n=40)
     work()
@@ -80,24 +87,72 @@ def test_mail_goes_to_those_who_want_it_and_once(project, people, work, settings
     assert Notification.objects.filter(mail="sent").count() == 1
 
 
-def test_without_a_mail_server_nothing_is_mailed_and_a_refused_mail_is_noted(
-    project, people, work, settings, monkeypatch
-):
+def test_without_a_mail_server_nothing_is_mailed(project, people, work, settings):
     User.objects.filter(username="bob").update(wants_mail=True, email="x@example.org")
     settings.EMAIL_HOST = ""
     tell("loop.done", project, loop=3, rounds=2)
     work()
     assert not Job.objects.filter(kind="events.mail").exists()
+
+
+@pytest.fixture
+def bobs_mail(project, people, settings, monkeypatch):
+    """bobs_mail(error): tell Bob something; every attempt to mail it ends so, until `error` is None."""
     settings.EMAIL_HOST = "mail.example.org"
+    User.objects.filter(username="bob").update(wants_mail=True, email="x@example.org")
 
-    def refuses(**_):
-        raise ConnectionRefusedError("nobody there")
+    def told(error):
+        def send(self, *_):
+            raise error
 
-    monkeypatch.setattr("apps.events.notifications.send_mail", refuses)
-    tell("loop.done", project, loop=4, rounds=2)
+        tell("loop.done", project, loop=4, rounds=2)
+        monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", send)
+        return lambda: Notification.objects.values_list("mail", "mail_attempts").get(user=people["bob"])
+
+    return told
+
+
+@pytest.fixture
+def later(work):
+    """later(timedelta(…)): a turn of a worker after so much time."""
+
+    def turn(passed):
+        Notification.objects.update(mail_after=F("mail_after") - passed)
+        work()
+
+    return turn
+
+
+def test_a_mail_server_that_is_down_is_asked_again_later(bobs_mail, work, later, monkeypatch):
+    state = bobs_mail(ConnectionRefusedError("nobody there"))
     work()
-    assert list(Notification.objects.filter(user=people["bob"]).values_list("mail", flat=True)) == ["", "failed"]
-    assert Job.objects.get(kind="events.mail").state == "succeeded"
+    work()  # it waits
+    assert state() == ("due", 1)
+    later(timedelta(seconds=11))
+    assert state() == ("due", 2)
+    later(timedelta(seconds=11))  # the second wait is longer
+    assert state() == ("due", 2)
+    monkeypatch.undo()
+    later(timedelta(seconds=20))
+    assert state() == ("sent", 3)
+    assert len(mail.outbox) == 1
+    assert set(Job.objects.filter(kind="events.mail").values_list("state", flat=True)) == {"succeeded"}
+
+
+@pytest.mark.slow
+def test_a_mail_is_given_up_after_ten_attempts(bobs_mail, work, later):
+    state = bobs_mail(SMTPServerDisconnected("gone"))
+    work()
+    for _n in range(12):
+        later(timedelta(days=1))
+    assert state() == ("failed", 10)
+
+
+@pytest.mark.parametrize(("code", "after"), [(450, ("due", 1)), (550, ("failed", 1))])
+def test_a_refusal_is_final_where_the_server_says_so(bobs_mail, work, code, after):
+    state = bobs_mail(SMTPRecipientsRefused({"x@example.org": (code, b"no")}))
+    work()
+    assert state() == after
 
 
 def test_the_profile_asks_for_mail(people, client_for):

@@ -17,6 +17,7 @@ from apps.events import services
 from apps.events.models import Delivery, Event, Webhook
 from apps.events.telling import tell
 from apps.events.types import CHOSEN, EVENTS
+from apps.events.waiting import LONGEST_WAIT, wait_after
 from apps.jobs.models import Job
 from apps.rankings.services import adjudication_create, adjudication_withdraw, override_create, override_withdraw
 from prefloop.judging.errors import EndpointForbidden
@@ -39,6 +40,7 @@ def test_the_signature_is_the_one_of_the_specification():
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
+@pytest.mark.slow
 def test_a_vote_is_told_signed_and_once(project, receiver, hook, work, ann, make_comparison, api_for):
     pair = make_comparison(project, models=("gpt-secret", "llama-secret"))
     _, secret = hook("vote.created")
@@ -62,6 +64,7 @@ def test_a_vote_is_told_signed_and_once(project, receiver, hook, work, ann, make
     assert Delivery.objects.get().state == "sent"
 
 
+@pytest.mark.slow
 def test_what_nobody_hears_of_costs_a_vote_nothing_and_what_somebody_hears_of_one_statement(
     project, ann, make_comparison, api_for, hook
 ):
@@ -94,6 +97,7 @@ def test_an_event_is_written_with_what_it_tells_or_not_at_all(project, hook, rec
         tell("loop.done", project, loop=1)
 
 
+@pytest.mark.slow
 def test_a_dead_receiver_never_slows_a_vote_and_is_asked_less_and_less(
     project, hook, ann, make_comparison, api_for, work, monkeypatch, receiver
 ):
@@ -120,6 +124,7 @@ def test_a_dead_receiver_never_slows_a_vote_and_is_asked_less_and_less(
     ]
 
 
+@pytest.mark.slow
 def test_a_delivery_is_given_up_after_ten_attempts_and_can_be_sent_again(project, hook, receiver, work):
     hook("loop.done")
     project.refresh_from_db()
@@ -131,7 +136,7 @@ def test_a_delivery_is_given_up_after_ten_attempts_and_can_be_sent_again(project
     assert (delivery.state, delivery.attempts, delivery.status) == ("failed", 10, 500)
     assert delivery.said == "it answered 500"
     assert len(receiver.got) == 10
-    assert services.wait_after(50) == services.LONGEST_WAIT
+    assert wait_after(50) == LONGEST_WAIT
     receiver.answer = 204
     services.delivery_retry(delivery=delivery)
     work()
@@ -201,6 +206,7 @@ def test_events_are_spread_once_to_those_who_hear_of_them(project, other_project
     assert Delivery.objects.count() == 3
 
 
+@pytest.mark.slow
 def test_decisions_and_adjudications_are_told(project, hook, bob, make_comparison, make_judge, make_verdict, make_vote):
     hook("override.created", "override.withdrawn", "adjudication.created", "adjudication.withdrawn")
     project.refresh_from_db()
@@ -261,6 +267,7 @@ def test_every_event_is_told_somewhere():
 # --- pages and API ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_owners_see_make_and_change_webhooks(project, hook, alice, erin, bob, ann, charlie, client_for, api_for):
     made, _ = hook("loop.done")
     services.webhook_ping(webhook=made, now=timezone.now())
@@ -283,6 +290,7 @@ def test_only_owners_see_make_and_change_webhooks(project, hook, alice, erin, bo
     assert client_for(alice).get(page).status_code == client_for(alice).get(page + one).status_code == 200
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_secret_once_and_the_log_without_labels(
     project, receiver, alice, ann, make_comparison, client_for, api_for, work
 ):

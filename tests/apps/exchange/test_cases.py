@@ -58,6 +58,7 @@ def test_each_case_by_the_command(name):
     assert out.getvalue().count("Note: ") == EXPECTED[name][3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_case_by_the_page(name, project, erin, client_for):
     client, page = client_for(erin), f"/p/{project.slug}/data/uploads/"
@@ -91,6 +92,7 @@ def test_an_export_of_nothing_says_so_on_the_page(project, erin, client_for):
     assert "there is nothing to export: the project has no comparison yet" in page.content.decode()
 
 
+@pytest.mark.slow
 def test_a_named_encoding_is_kept_with_the_upload(project, erin, client_for):
     client, page = client_for(erin), f"/p/{project.slug}/data/uploads/"
     content = (CASES / "c28c_cp1252.csv").read_bytes()
@@ -103,6 +105,7 @@ def test_a_named_encoding_is_kept_with_the_upload(project, erin, client_for):
     assert Prompt.objects.get().completions.filter(text="café").exists()
 
 
+@pytest.mark.slow
 def test_a_zip_of_a_directory_comes_in_by_command_and_page(tmp_path, project, erin, client_for):
     folder = tmp_path / "bar"
     folder.mkdir()

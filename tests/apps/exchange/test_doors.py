@@ -60,6 +60,7 @@ def test_a_refused_file_makes_no_project_and_names_the_line(write_lines):
 # --- API
 
 
+@pytest.mark.slow
 def test_records_come_in_by_http_and_again_change_nothing(project, erin, api_for):
     client = api_for(erin)
     body = _ndjson([simple(1, votes=[{"rater": "x", "choice": 0}]), simple(2)])
@@ -103,6 +104,7 @@ def test_only_engineers_and_owners_bring_data_in(project, alice, bob, ann, charl
 # --- page
 
 
+@pytest.mark.slow
 def test_who_sees_the_page_and_who_takes_data_out(project, alice, bob, erin, ann, charlie, client_for):
     rights = {alice: (200, 200), erin: (200, 200), bob: (200, 404), ann: (404, 404), charlie: (404, 404)}
     for person, (page, export) in rights.items():
@@ -114,6 +116,7 @@ def test_who_sees_the_page_and_who_takes_data_out(project, alice, bob, erin, ann
     assert b"Preview" not in client_for(bob).get("/p/letters-test/data/").content
 
 
+@pytest.mark.slow
 def test_a_file_is_looked_at_then_imported(project, erin, client_for):
     client = client_for(erin)
     sent = client.post("/p/letters-test/data/uploads/", {"file": _file([simple(1), simple(2)])}, follow=True)
@@ -142,6 +145,7 @@ def test_problems_are_listed_by_line_and_block_the_import(project, erin, client_
     assert list(uploads._folder().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_large_file_is_imported_by_a_job(project, erin, client_for, monkeypatch):
     monkeypatch.setattr(uploads, "IMPORTED_AT_ONCE", 10)
     client = client_for(erin)

@@ -93,6 +93,7 @@ def test_no_export_holds_them_and_each_says_so(with_equal, take, shape, n):
     assert left_out(project=with_equal, format=shape).counts == {"same_answers": 2}
 
 
+@pytest.mark.slow
 def test_records_keep_them(with_equal, other_project, bring, take, write_lines):
     path = write_lines([], "out.jsonl")
     path.write_bytes(take(with_equal))

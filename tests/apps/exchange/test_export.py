@@ -87,6 +87,7 @@ def test_any_records_come_out_as_they_went_in(rows, make_project, bring, take, w
     assert take(project) == b"".join(write_record(parse_record(row)) for row in rows)
 
 
+@pytest.mark.slow
 def test_an_export_imported_elsewhere_and_exported_again_is_the_same_bytes(
     project, other_project, bring, take, write_lines, full_record, tmp_path
 ):
@@ -97,6 +98,7 @@ def test_an_export_imported_elsewhere_and_exported_again_is_the_same_bytes(
     assert take(other_project) == out.read_bytes() == take(project)
 
 
+@pytest.mark.slow
 def test_what_people_did_here_is_exported_and_what_they_took_back_is_not(
     project, make_comparison, make_vote, make_judge, make_verdict, take
 ):
@@ -173,6 +175,7 @@ def test_each_shape_says_what_was_decided(mixed, take):
     ]
 
 
+@pytest.mark.slow
 def test_human_labels_leave_judges_and_overrides_aside(mixed, take, bring, write_lines):
     override = [{"rater": "lead", "judge": "j", "choice": 0}]
     row = {"id": "o", "prompt": "say o", "completions": [{"text": "o A"}, {"text": "o B"}]}

@@ -86,6 +86,7 @@ def test_an_address_that_can_not_be_one_starts_nothing(project, erin, client_for
     assert not Upload.objects.exists()
 
 
+@pytest.mark.slow
 def test_the_command_brings_a_split_by_its_name(project, hub):
     out = io.StringIO()
     call_command("import_records", "hf:acme/pairs@main:test", project="letters-test", json=True, stdout=out)
@@ -95,6 +96,7 @@ def test_the_command_brings_a_split_by_its_name(project, hub):
         call_command("import_records", "hf:acme/none", project="fresh")
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_table_come_as_a_directory_and_as_a_zip(project, erin, client_for, tmp_path):
     folder = tmp_path / "parts"
     folder.mkdir()

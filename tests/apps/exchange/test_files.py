@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import zipfile
 
 import pyarrow.parquet as pq
@@ -92,6 +93,21 @@ def test_the_browser_gets_a_zip_and_a_csv(labelled, client, make_user):
     assert got["Content-Disposition"].endswith('.trl.csv"')
 
 
+@pytest.mark.slow
+def test_the_preview_shows_answers_as_they_will_look(project, erin, client_for):
+    code = "Try **this**:\n\n```python\nfor x in y:\n    f(x)\n```\n\nYours,\nTom"
+    row = {"id": "a", "prompt": "# Write\nit", "completions": [{"text": code}, {"text": "No."}]}
+    client, at = client_for(erin), f"/p/{project.slug}/data/uploads/"
+    client.post(at, {"file": SimpleUploadedFile("mine.jsonl", (json.dumps(row) + "\n").encode())})
+    page = client.get(f"{at}{Upload.objects.get(project=project).token}/").content.decode()
+    assert "<h1>Write</h1>" in page
+    assert "<strong>this</strong>" in page
+    assert "Yours,<br>" in page
+    shown = page[page.index("<pre>") : page.index("</pre>")]
+    assert "\n    <span" in shown  # the indentation of code
+
+
+@pytest.mark.slow
 def test_a_table_is_mapped_on_the_page_and_imported(project, client, make_user):
     from apps.projects.models import Membership
 

@@ -21,6 +21,7 @@ def record(flags, **more):
     return {"id": "r", "prompt": "Q", "completions": [{"text": t} for t in "abc"], "flags": flags} | more
 
 
+@pytest.mark.slow
 def test_they_go_round_without_loss_and_are_not_added_twice(project, bring, take, write_lines, make_project):
     path = write_lines([record(FLAGS)])
     bring(path)
@@ -34,6 +35,7 @@ def test_they_go_round_without_loss_and_are_not_added_twice(project, bring, take
     assert PairFlag.objects.filter(comparison__project=project).count() == 2
 
 
+@pytest.mark.slow
 def test_a_later_file_adds_what_is_new_and_what_was_resolved_meanwhile_is_known(project, bring, write_lines):
     bring(write_lines([record(FLAGS[:1])]))
     PairFlag.objects.update(resolved_at="2026-02-01T00:00:00Z", resolved_by="lead")

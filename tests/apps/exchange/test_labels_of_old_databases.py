@@ -20,6 +20,7 @@ label = import_module("apps.rankings.migrations.0004_labels_of_rankings").label
 mark_flags = import_module("apps.judging.migrations.0009_flags_of_answers").mark
 
 
+@pytest.mark.slow
 def test_it_is_brought_to_what_an_import_makes_today_and_again_changes_nothing(project, bring, write_lines):
     answers = [{"text": "a"}, {"text": "b"}, {"text": "c"}]
     people = [{"rater": "ann", "groups": [[0], [1, 2]]}, {"rater": "ben", "groups": [[0], [1], [2]]}]

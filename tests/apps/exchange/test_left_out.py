@@ -45,6 +45,7 @@ def all_reasons(project, bring, write_lines):
     return project
 
 
+@pytest.mark.slow
 def test_each_comparison_is_in_the_file_or_under_one_reason(all_reasons, take):
     found = left_out(project=all_reasons, format="trl")
     assert found.counts == {
@@ -72,11 +73,13 @@ def test_lines_that_would_repeat_are_counted(all_reasons, take):
         assert (told.n_kept, told.counts["repeated"]) == (n, repeated)
 
 
+@pytest.mark.slow
 def test_judges_without_a_label_judge_are_named_as_the_reason(project, bring, write_lines):
     bring(write_lines([simple(0, verdicts=[verdict(0), verdict(1, "k")])]))
     assert left_out(project=project, format="trl").counts == {"no_label_judge": 1}
 
 
+@pytest.mark.slow
 def test_ultrafeedback_without_a_preference_says_why_it_is_empty(
     project, tmp_path, write_lines, capsys, client_for, alice
 ):

@@ -138,6 +138,7 @@ def test_a_ranking_of_some_answers_makes_their_pairs_beside_those_named(project,
     assert set(labels(project)) == {("a", "d"), ("b", "c")}
 
 
+@pytest.mark.slow
 def test_an_export_gives_rankings_back_and_no_votes_of_theirs(project, other_project, bring, take, write_lines):
     rankings = [{"rater": "ann", "groups": [[2], [0, 1]]}, {"judge": "gpt", "groups": [[0], [1], [2]]}]
     bring(write_lines([asked(1, "a", "b", "c", rankings=rankings)]))
@@ -156,7 +157,7 @@ def test_too_large_rankings_are_refused_by_line(bring, write_lines):
     from prefloop.records import RecordsError
 
     many = [{"rater": f"p{i}", "groups": [list(range(150))]} for i in range(10)]
-    with pytest.raises(RecordsError, match="line 1: has rankings that come to 111,750 labels"):
+    with pytest.raises(RecordsError, match="line 1: has rankings and ratings that come to 111,750 labels"):
         bring(write_lines([asked(1, *map(str, range(150)), rankings=many)]))
 
 
@@ -179,6 +180,7 @@ def _grouped(order, joined):
     return [sorted(group) for group in groups]
 
 
+@pytest.mark.slow
 @given(GROUPS)
 def test_a_ranking_of_n_answers_says_n_choose_two_things_that_agree_with_it(groups):
     place = {answer: at for at, group in enumerate(groups) for answer in group}

@@ -58,3 +58,33 @@ def test_what_is_no_strength_is_refused_by_line(bring, write_lines, changed, why
     with pytest.raises(RecordsError, match=why):
         bring(write_lines([record([VOTES[0] | changed])]))
     assert Vote.objects.count() == 0
+
+
+@pytest.mark.slow
+def test_how_a_pair_came_leaves_and_comes_back_too(project, bring, take, write_lines, make_project):
+    said = [VOTES[0] | {"by_chance": True}, VOTES[1] | {"by_chance": False}, VOTES[2]]
+    bring(write_lines([record(said)]))
+    assert list(Vote.objects.order_by("id").values_list("by_chance", flat=True)) == [True, False, None]
+    out = take(project)
+    bring(write_lines([out.decode().rstrip()], "again.jsonl"), project=(other := make_project("other")))
+    assert take(other) == out
+    bring(write_lines([record(VOTES)], "older.jsonl"))
+    assert Vote.objects.filter(comparison__project=project).count() == 3, "known by what was said, not by how it came"
+    with pytest.raises(RecordsError, match="by_chance is neither"):
+        bring(write_lines([record([VOTES[0] | {"by_chance": 1}])], "bad.jsonl"))
+
+
+def test_short_reasons_leave_and_come_back_too(project, bring, take, write_lines, make_project):
+    said = [VOTES[0] | {"reasons": ["safer", "too long"]}, VOTES[1], VOTES[2] | {"choice": "skip", "reasons": ["dull"]}]
+    bring(write_lines([record(said)]))
+    assert list(Vote.objects.order_by("id").values_list("reasons", flat=True)) == [["safer", "too long"], [], ["dull"]]
+    out = take(project)
+    bring(write_lines([out.decode().rstrip()], "again.jsonl"), project=(other := make_project("other")))
+    assert take(other) == out
+
+
+@pytest.mark.parametrize("reasons", ["safer", [1], ["a", "a"], ["x" * 41], [""], ["a\nb"]])
+def test_what_is_no_list_of_short_reasons_is_refused_by_line(bring, write_lines, reasons):
+    with pytest.raises(RecordsError, match=r"votes\[0\].reasons"):
+        bring(write_lines([record([VOTES[0] | {"reasons": reasons}])]))
+    assert Vote.objects.count() == 0

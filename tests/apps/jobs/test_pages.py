@@ -19,6 +19,7 @@ def job(project):
     return services.job_enqueue(kind="t.echo", queue="cpu", payload={}, project=project, title="Sample 8 answers")
 
 
+@pytest.mark.slow
 def test_members_see_a_job_and_strangers_get_404(job, bob, charlie, client_for):
     for address in ("/p/letters-test/jobs/", f"/p/letters-test/jobs/{job.pk}/"):
         page = client_for(bob).get(address)
@@ -32,11 +33,13 @@ def test_a_job_is_not_reached_through_another_project(job, charlie, other_projec
     assert client_for(charlie).get(f"/p/{other_project.slug}/jobs/{job.pk}/").status_code == 404
 
 
+@pytest.mark.slow
 def test_the_list_of_all_projects_holds_only_one_s_own(job, bob, charlie, client_for):
     assert "Sample 8 answers" in client_for(bob).get("/jobs/").content.decode()
     assert "Sample 8 answers" not in client_for(charlie).get("/jobs/").content.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
 def test_only_engineers_and_who_started_it_touch_a_job(job, ann, bob, erin, charlie, client_for, verb):
     address = f"/p/letters-test/jobs/{job.pk}/{verb}/"
@@ -83,6 +86,7 @@ def test_what_a_job_says_is_escaped(job, bob, client_for):
     assert "<b>x</b>" not in page
 
 
+@pytest.mark.slow
 def test_the_list_asks_the_same_number_of_questions_for_one_job_and_for_many(
     job, project, bob, client_for, django_assert_num_queries
 ):
@@ -114,6 +118,7 @@ def test_the_command_refuses_a_project_that_is_not_there():
         call_command("jobs", "--project", "nowhere")
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_down_does_not_fail_the_request(
     settings, project, monkeypatch, django_capture_on_commit_callbacks
 ):
@@ -142,6 +147,7 @@ def test_without_a_broker_nothing_is_published(settings, project, django_capture
     assert callbacks == []
 
 
+@pytest.mark.slow
 def test_annotators_read_no_job_that_they_did_not_start(job, ann, client_for):
     """A job names models, judges and the machine that runs it."""
     client = client_for(ann)

@@ -38,6 +38,7 @@ def world(project, make_comparison, make_prompt):
     return judge, corrected
 
 
+@pytest.mark.slow
 def test_an_engineer_chooses_pairs_and_reasons_and_starts_a_trial(world, erin, client_for):
     judge, corrected = world
     client = client_for(erin)
@@ -56,6 +57,7 @@ def test_an_engineer_chooses_pairs_and_reasons_and_starts_a_trial(world, erin, c
     assert "being asked" in client.get(f"{BASE}alignments/{made.pk}/").content.decode()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_on_the_form_and_nothing_starts(world, erin, client_for):
     judge, _ = world
     for sent, why in (
@@ -75,6 +77,7 @@ def test_a_judge_that_is_not_asked_in_words_is_refused(erin, client_for, make_ju
     assert "was imported: its verdicts can be used" in answer.content.decode()
 
 
+@pytest.mark.slow
 def test_leads_read_results_and_only_engineers_try_and_use(world, bob, ann, charlie, erin, client_for, api_for):
     judge, corrected = world
     made = Alignment.objects.create(
@@ -103,6 +106,7 @@ def test_leads_read_results_and_only_engineers_try_and_use(world, bob, ann, char
     assert "In use as version 2" in client_for(bob).get(page).content.decode()
 
 
+@pytest.mark.slow
 def test_programs_read_corrections_and_start_a_trial(world, erin, bob, api_for):
     judge, corrected = world
     base = "/api/v1/projects/letters-test/judges/"

@@ -14,6 +14,7 @@ def hosted(project, make_judge):
     return make_judge(project, "hosted-judge")
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_a_count_by_hand(hosted, make_comparison, make_verdict, make_vote, project):
     gold = make_comparison(project, held_out=True, gold="first")
     voted = make_comparison(project)
@@ -57,6 +58,7 @@ def test_the_figures_follow_new_votes_and_verdicts(hosted, make_comparison, make
     assert judge_figures(project)[hosted.pk].agreement.rate == 0.5
 
 
+@pytest.mark.slow
 def test_where_orders_are_averaged_the_average_is_held_against_the_truth_too(
     project, alice, make_judge, make_comparison, make_verdict, client_for
 ):
@@ -79,6 +81,7 @@ def test_where_orders_are_averaged_the_average_is_held_against_the_truth_too(
     assert judge_figures(project)[both.pk].label.n == 0
 
 
+@pytest.mark.slow
 def test_a_judge_of_whom_nothing_could_be_read_is_not_said_to_be_silent(
     project, alice, hosted, make_comparison, make_verdict, client_for
 ):

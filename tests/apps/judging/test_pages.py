@@ -110,6 +110,7 @@ def test_leads_read_engineers_change_and_nobody_else_learns_anything(
     assert not JudgingRun.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_key_is_in_no_answer_to_anybody(hosted, erin, alice, bob, client_for):
     one = f"{BASE}{hosted.pk}/"
     for person in (erin, alice, bob):
@@ -184,6 +185,7 @@ def test_an_address_that_must_not_be_called_is_refused_at_save_and_by_the_test_b
     assert hosted.endpoint.base_url == "https://api.example/v1"
 
 
+@pytest.mark.slow
 def test_the_refusal_of_a_private_address_names_the_setting(erin, client_for, server, settings):
     refused = client_for(erin).post(f"{BASE}new/?kind=llm", llm(base_url=f"http://{server.host}/v1"))
     assert f"add {server.host} to PREFLOOP_ENDPOINT_ALLOW" in refused.content.decode()
@@ -191,6 +193,7 @@ def test_the_refusal_of_a_private_address_names_the_setting(erin, client_for, se
     assert client_for(erin).post(f"{BASE}new/?kind=llm", llm(base_url=f"http://{server.host}/v1")).status_code == 302
 
 
+@pytest.mark.slow
 def test_the_connection_is_tested_without_saving(erin, client_for, server, settings):
     settings.ENDPOINT_ALLOW = [server.host]
     values = llm(base_url=f"http://{server.host}/v1", action="test")
@@ -204,6 +207,7 @@ def test_the_connection_is_tested_without_saving(erin, client_for, server, setti
     assert not Endpoint.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_stored_key_goes_to_its_own_url_and_another_url_wipes_it(hosted, erin, client_for, server, settings):
     settings.ENDPOINT_ALLOW = [server.host]
     path, elsewhere = f"{BASE}endpoints/{hosted.endpoint_id}/", f"http://{server.host}/v1"
@@ -220,6 +224,7 @@ def test_a_stored_key_goes_to_its_own_url_and_another_url_wipes_it(hosted, erin,
     assert server.seen[-1] == ("/v1/models", "Bearer sk-new")
 
 
+@pytest.mark.slow
 def test_an_edit_makes_the_next_version_and_leaves_the_old_one(
     hosted, make_verdict, make_comparison, project, erin, client_for
 ):
@@ -249,6 +254,7 @@ def test_reward_models_and_the_world_are_judges_too(project, other_project, erin
     assert Judge.objects.get(name="rm-judge").order_policy == "random"
 
 
+@pytest.mark.slow
 def test_asking_takes_what_was_not_judged_of_the_split_and_a_sample_by_its_seed(
     hosted, make_verdict, make_comparison, make_prompt, project, erin, client_for
 ):
@@ -270,6 +276,7 @@ def test_asking_takes_what_was_not_judged_of_the_split_and_a_sample_by_its_seed(
     assert Job.objects.filter(kind="judging.chunk", started_by=erin).count() == 4
 
 
+@pytest.mark.slow
 def test_asking_is_refused_with_a_reason(hosted, make_judge, make_verdict, make_comparison, project, erin, client_for):
     client = client_for(erin)
     page = client.post(f"{BASE}{hosted.pk}/ask/", {"which": "all"})
@@ -288,6 +295,7 @@ def test_asking_is_refused_with_a_reason(hosted, make_judge, make_verdict, make_
     assert not JudgingRun.objects.exists()
 
 
+@pytest.mark.slow
 def test_the_runs_are_live_until_they_end(hosted, make_comparison, make_verdict, project, erin, client_for):
     comparison = make_comparison(project)
     client = client_for(erin)
@@ -302,6 +310,7 @@ def test_the_runs_are_live_until_they_end(hosted, make_comparison, make_verdict,
     assert "1 / 1" in later.content.decode()
 
 
+@pytest.mark.slow
 def test_what_a_judge_said_is_shown_as_text_of_a_stranger(
     hosted, make_comparison, make_verdict, project, bob, client_for
 ):
@@ -331,6 +340,7 @@ def test_the_simulated_scheme_is_no_way_in_for_others(project, erin, client_for)
     assert client_for(erin).post(f"{BASE}new/?kind=llm", llm(base_url="simulated://x")).status_code == 400
 
 
+@pytest.mark.slow
 def test_use_for_labels_is_a_lead_s_and_makes_the_labels_again(
     hosted, make_judge, make_comparison, make_verdict, project, ann, bob, charlie, client_for
 ):
@@ -366,6 +376,7 @@ def test_labels_of_a_large_project_are_made_again_by_a_job(
     assert Preference.objects.get().outcome == "second"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", [False, True])
 def test_pages_cost_the_same_for_more_rows(
     one, hosted, make_judge, make_comparison, make_verdict, make_vote, project, bob, client_for

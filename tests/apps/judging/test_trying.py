@@ -82,6 +82,7 @@ def test_a_template_that_fits_comes_with_another_way_of_answering_unless_it_is_o
     assert "Mine." in page.content.decode()
 
 
+@pytest.mark.slow
 def test_a_trial_is_a_job_of_five_pairs_whose_result_is_shown_as_text(
     endpoint, make_comparison, project, erin, bob, charlie, client_for
 ):
@@ -106,6 +107,7 @@ def test_a_trial_is_a_job_of_five_pairs_whose_result_is_shown_as_text(
         assert client_for(person).get(f"/p/elsewhere/judges/trials/{job.pk}/").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_draft_of_any_kind_is_tried_from_its_form(make_comparison, project, erin, client_for):
     pair = make_comparison(project, ("Thanks, Maria", "Thanks"))
     client, new = client_for(erin), f"{BASE}new/?kind=rules"
@@ -148,6 +150,7 @@ def test_another_criterion_is_the_next_version_of_the_judge(judge, erin, client_
     assert judge.criterion == "kinder"
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_made_of_judges_that_there_are(project, make_judge, erin, client_for):
     one, two = make_judge(project, "one", kind="world"), make_judge(project, "two", kind="world")
     client = client_for(erin)
@@ -164,6 +167,7 @@ def test_an_ensemble_is_made_of_judges_that_there_are(project, make_judge, erin,
     assert "label more first" in refused.content.decode()
 
 
+@pytest.mark.slow
 def test_what_failed_is_asked_again_and_only_that(judge, make_comparison, make_verdict, project, erin, bob, client_for):
     bad, mended, good = (make_comparison(project) for _ in range(3))
     make_verdict(bad, "", judge=judge, state="error")
@@ -179,6 +183,7 @@ def test_what_failed_is_asked_again_and_only_that(judge, make_comparison, make_v
     assert (run.comparison_ids, run.purpose, run.retry_states) == ([bad.pk], "retry", ["error", "unparseable"])
 
 
+@pytest.mark.slow
 def test_attacks_are_started_by_engineers_and_their_flips_are_on_the_card(
     judge, make_comparison, make_verdict, project, erin, bob, client_for
 ):
@@ -206,6 +211,7 @@ def test_attacks_are_started_by_engineers_and_their_flips_are_on_the_card(
     assert Job.objects.get(kind="judging.attack").payload == {"judge": judge.pk, "n": 3, "seed": 0}
 
 
+@pytest.mark.slow
 def test_the_card_tells_the_ceiling_the_length_bias_and_the_cost(
     judge, make_comparison, make_verdict, make_vote, project
 ):
@@ -223,6 +229,18 @@ def test_the_card_tells_the_ceiling_the_length_bias_and_the_cost(
     assert (found.longer.rate, found.longer.n) == (0.75, 4)
     # a call is 900 x $2 and 50 x $8 a million, twice a comparison, a thousand times
     assert found.cost_per_1000 == pytest.approx(2 * 1000 * (900 * 2 + 50 * 8) / 1e6)
+
+
+def test_a_judge_whose_endpoint_has_no_price_costs_an_unknown_amount(
+    judge, make_comparison, make_verdict, project, bob, client_for
+):
+    make_verdict(make_comparison(project), judge=judge, usage={"prompt_tokens": 900, "completion_tokens": 50})
+    assert judge_figures(project)[judge.pk].cost_per_1000 is None
+    page = client_for(bob).get(f"{BASE}{judge.pk}/").content.decode()
+    assert "No price is set for its endpoint." in page
+    assert "$0.00" not in page + client_for(bob).get(BASE).content.decode()
+    Endpoint.objects.update(input_price=Decimal(2))
+    assert "No price is set" not in client_for(bob).get(f"{BASE}{judge.pk}/").content.decode()
 
 
 # --- endpoints -------------------------------------------------------------------------------------------------------
@@ -284,6 +302,7 @@ def able(settings, project):
     http.server_close()
 
 
+@pytest.mark.slow
 def test_a_judge_by_json_says_whether_its_endpoint_holds_to_the_schema(able, project, erin, client_for):
     judge = Judge.objects.create(
         project=project, name="by json", kind="llm", endpoint=able, criterion="kinder", mode="json"
@@ -315,6 +334,7 @@ def test_what_an_endpoint_can_do_is_found_out_and_shown(able, erin, client_for):
     assert able.committed_tokens == spend.prompt_tokens + spend.completion_tokens > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "says"), [("late", "did not answer in time"), ("half", "cut off before its end")])
 def test_an_endpoint_that_answers_late_or_half_is_not_taken_to_be_unable(
     model, says, able, erin, client_for, monkeypatch

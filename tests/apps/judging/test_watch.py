@@ -27,6 +27,7 @@ def judged(project, make_judge, make_comparison, make_verdict):
     return judge
 
 
+@pytest.mark.slow
 def test_it_is_told_once_until_it_recovers(project, judged):
     now = timezone.now()
     assert judge_watch(project=project, now=now)
@@ -42,12 +43,14 @@ def test_it_is_told_once_until_it_recovers(project, judged):
     assert Event.objects.count() == 2
 
 
+@pytest.mark.slow
 def test_an_interval_that_reaches_the_bound_is_not_below_it(project, judged):
     project.judge_bound = 0.4
     assert not judge_watch(project=project, now=timezone.now())
     assert not Event.objects.exists()
 
 
+@pytest.mark.slow
 def test_workers_look_every_few_minutes_and_only_where_there_is_a_bound(project, other_project, judged):
     now = timezone.now()
     watches_start(now)

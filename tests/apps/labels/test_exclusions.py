@@ -57,6 +57,7 @@ def exclude(project, by, rater="mel", since=None):
     return exclusion_create(project=project, rater=rater, since=since, reason="guesses", by=by, now=T0)
 
 
+@pytest.mark.slow
 def test_what_an_excluded_person_said_stays_and_does_not_count(project, crew, bob):
     before = content_version(project)
     assert outcomes(project, crew) == ["first", "second", "tie", "second"]
@@ -69,6 +70,7 @@ def test_what_an_excluded_person_said_stays_and_does_not_count(project, crew, bo
     assert content_version(project) != before
 
 
+@pytest.mark.slow
 def test_undoing_an_exclusion_brings_every_label_back(project, crew, bob, alice):
     rows = list(
         Preference.objects.order_by("pk").values_list("comparison", "outcome", "p_first", "source", "label_ids")
@@ -89,11 +91,13 @@ def test_undoing_an_exclusion_brings_every_label_back(project, crew, bob, alice)
         exclusion_lift(exclusion=made, by=alice, now=T0)
 
 
+@pytest.mark.slow
 def test_from_a_date_only_what_was_said_then_or_later_is_left_out(project, crew, bob):
     exclude(project, bob, since=T0 + 2 * DAY)
     assert outcomes(project, crew) == ["first", "second", None, "first"]
 
 
+@pytest.mark.slow
 def test_what_they_say_while_excluded_does_not_count_either(project, crew, bob, make_vote):
     exclude(project, bob)
     make_vote(crew[1], "first", rater="cat", at=T0 + DAY)
@@ -102,6 +106,7 @@ def test_what_they_say_while_excluded_does_not_count_either(project, crew, bob, 
     assert outcomes(project, crew) == ["first", "first", None, "first"]
 
 
+@pytest.mark.slow
 def test_the_change_is_told_before_it_is_made_and_is_the_one_that_comes(project, crew, bob):
     told = exclusion_effect(project=project, rater="mel", since=None)
     assert (told.n_votes, told.n_decisions, told.n_comparisons) == (4, 0, 4)
@@ -115,6 +120,7 @@ def test_the_change_is_told_before_it_is_made_and_is_the_one_that_comes(project,
     assert (part.n_votes, part.n_changed, part.n_comparisons) == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_their_decisions_in_review_do_not_count_either(project, crew, bob, erin):
     from apps.rankings.services import override_create
 
@@ -126,6 +132,7 @@ def test_their_decisions_in_review_do_not_count_either(project, crew, bob, erin)
     assert decision_of(crew[3]) is None  # so Review asks for it again
 
 
+@pytest.mark.slow
 def test_bad_input_changes_nothing(project, crew, bob, other_project):
     with pytest.raises(exclusions.NobodyThere, match="'nobody'"):
         exclude(project, bob, rater="nobody")
@@ -137,6 +144,7 @@ def test_bad_input_changes_nothing(project, crew, bob, other_project):
     assert AuditEvent.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_many_labels_are_derived_by_a_job(project, crew, bob, monkeypatch):
     monkeypatch.setattr(exclusions, "AT_ONCE", 3)
     exclude(project, bob)
@@ -145,6 +153,7 @@ def test_many_labels_are_derived_by_a_job(project, crew, bob, monkeypatch):
     assert labels_of(comparison_ids=[crew[1].pk], judge=None) == {}  # training sets need not wait for it
 
 
+@pytest.mark.slow
 def test_reports_exports_and_preferences_agree_on_who_counts(project, crew, bob):
     from apps.exchange.selectors import preference_rows
     from apps.labels.as_records import said_of

@@ -109,6 +109,7 @@ def test_numbers_of_parameters_are_said_as_people_say_them():
     assert said == {None: "–", 12: "12", 1_130_000: "1.1 M", 7_000_000_000: "7.0 B", 350_000: "350 k"}
 
 
+@pytest.mark.slow
 def test_the_list_costs_the_same_for_more_checkpoints(make_checkpoint, bob, client_for):
     client = client_for(bob)
 
@@ -126,6 +127,7 @@ def test_the_list_costs_the_same_for_more_checkpoints(make_checkpoint, bob, clie
     assert cost() == few
 
 
+@pytest.mark.slow
 def test_an_engineer_names_an_endpoint_whose_key_is_never_shown(project, erin, bob, client_for, settings):
     from apps.policies.endpoints import endpoint_key
     from apps.policies.models import Endpoint
@@ -150,6 +152,7 @@ def test_an_engineer_names_an_endpoint_whose_key_is_never_shown(project, erin, b
     assert client_for(bob).post(path, values).status_code == 404
 
 
+@pytest.mark.slow
 def test_engineers_approve_once_and_withdraw_only_what_they_saw(
     make_checkpoint, alice, bob, erin, ann, charlie, client_for
 ):

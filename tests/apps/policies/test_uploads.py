@@ -51,6 +51,7 @@ def send(client, name, file, content, offset=0, piece=50_000):
     return None
 
 
+@pytest.mark.slow
 def test_a_model_arrives_in_pieces_and_is_imported_by_its_path(project, roots, erin, client_for, model):
     client = client_for(erin)
     said = announce(client, "tiny", model | {"pytorch_model.bin": b"x", "run.py": b"x"}).json()

@@ -43,6 +43,7 @@ def test_whoever_makes_a_project_owns_it(client_for, make_user):
     assert Membership.objects.get(project=project).role == "owner"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("creators", ["admins", "everyone"])
 def test_who_makes_projects_is_the_operators_choice(creators, client_for, make_user, alice, project, settings):
     settings.PROJECT_CREATORS = creators
@@ -94,6 +95,7 @@ def test_without_projects_the_start_page_says_the_next_step(client_for, make_use
     assert b"/demo/chat/" not in page
 
 
+@pytest.mark.slow
 def test_the_first_page_makes_a_demo_once_and_only_for_who_may_make_projects(client_for, make_user):
     root, bob = make_user(is_superuser=True), make_user()
     assert client_for(bob).post("/demo/chat/").status_code == 404
@@ -169,6 +171,7 @@ def test_an_invitation_of_another_project_cannot_be_revoked_through_ones_own(
     assert client_for(alice).post(_url(project, f"invitations/{row.pk}/revoke/")).status_code == 404
 
 
+@pytest.mark.slow
 def test_an_annotator_sees_neither_members_nor_invitations(client_for, ann, bob, alice, project):
     services.invitation_create(project=project, role=Role.LEAD, actor=alice, now=timezone.now(), note="for Zoe")
     page = client_for(ann).get(_url(project, "?tab=members")).content.decode()
@@ -190,6 +193,7 @@ def test_a_tab_that_does_not_exist_is_404(client_for, alice, project):
 # --- members ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_last_owner_can_be_neither_demoted_nor_removed(client_for, alice, ann, project):
     pk = Membership.objects.get(user=alice).pk
     client = client_for(alice)
@@ -297,6 +301,7 @@ def test_an_impossible_number_of_votes_is_refused(client_for, alice, project, n)
     assert project.votes_per_comparison == 1
 
 
+@pytest.mark.slow
 def test_annotators_lose_the_review_page_where_they_may_not_override(client_for, alice, ann, project):
     assert b'/review/"' in client_for(ann).get(_url(project)).content
     client_for(alice).post(_url(project, "labels/"), {"votes_per_comparison": "2"})

@@ -45,6 +45,7 @@ def test_a_prompt_of_another_project_is_not_reached_through_one_s_own(make_promp
     assert client_for(bob).get(f"{LIST}{theirs.pk}/").status_code == 404
 
 
+@pytest.mark.slow
 def test_the_list_is_filtered_by_the_address_and_hides_unfinished_imports(make_prompt, project, bob, client_for):
     make_prompt(project, "Write to Maria.", prompt_set="letters")
     make_prompt(project, "Say sorry to Tom.", prompt_set="apologies", split="eval")
@@ -106,6 +107,7 @@ def test_a_prompt_can_be_in_two_sets_of_one_use(make_prompt, project):
         prompts_paste(project=project, set_name="  ", split="train", text="x")
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text(make_prompt, project, bob, client_for):
     evil = "<script>alert(1)</script>\u202eevil"
     prompt = make_prompt(project, evil, prompt_set="<b>set</b>")
@@ -116,6 +118,7 @@ def test_hostile_text_stays_text(make_prompt, project, bob, client_for):
         assert "\u202e" not in page
 
 
+@pytest.mark.slow
 def test_the_list_costs_the_same_for_ten_times_the_prompts(make_prompt, make_completion, project, bob, client_for):
     client = client_for(bob)
     for n in range(3):

@@ -36,6 +36,7 @@ def decide(comparison, user, choice="second", **more):
     return services.adjudication_create(comparison=comparison, user=user, choice=choice, now=T0, **more)
 
 
+@pytest.mark.slow
 def test_pairs_without_a_majority_come_first_then_the_closest(project, voted):
     clear = voted("first", "first", "first", "second")
     even = voted("first", "second")
@@ -51,6 +52,7 @@ def test_pairs_without_a_majority_come_first_then_the_closest(project, voted):
     assert [pair.comparison_id for pair in selectors.split_pairs(project)] == [close.pk, clear.pk]
 
 
+@pytest.mark.slow
 def test_a_decision_stands_above_the_majority_and_keeps_every_vote(project, voted, bob):
     pair = voted("first", "first", "second")
     made = decide(pair, bob, reason="B names the thing")
@@ -66,6 +68,7 @@ def test_a_decision_stands_above_the_majority_and_keeps_every_vote(project, vote
     assert Preference.objects.get(comparison=pair).outcome == "tie"
 
 
+@pytest.mark.slow
 def test_undoing_goes_back_one_decision_at_a_time_and_survives_everything(project, voted, bob, erin):
     one, two = voted("first", "first", "second"), voted("first", "second")
     decide(one, bob)
@@ -104,6 +107,7 @@ def test_bad_decisions_change_nothing(project, voted, bob):
     assert Vote.objects.filter(adjudication=True).count() == 0
 
 
+@pytest.mark.slow
 def test_what_an_excluded_lead_decided_is_open_again(project, voted, bob, erin):
     pair = voted("first", "second")
     decide(pair, bob)
@@ -112,6 +116,7 @@ def test_what_an_excluded_lead_decided_is_open_again(project, voted, bob, erin):
     assert not Preference.objects.filter(comparison=pair).exists()
 
 
+@pytest.mark.slow
 def test_on_the_page_one_decides_and_gets_the_next(project, voted, bob, client_for):
     one, two = voted("first", "second"), voted("tie", "second")
     client, at = client_for(bob), reverse("rankings:split", args=[project.slug])
@@ -133,6 +138,14 @@ def test_on_the_page_one_decides_and_gets_the_next(project, voted, bob, client_f
     assert Vote.objects.filter(comparison=one, adjudication=True).count() == 2
 
 
+def test_both_answers_are_shown_the_same_way_however_long_one_is(project, voted, bob, client_for):
+    voted("first", "second", texts=("wall " * 1_001, "**kind**"))
+    page = client_for(bob).get(reverse("rankings:split", args=[project.slug])).content.decode()
+    assert page.count('<pre class="raw">') == 2
+    assert "**kind**" in page
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["ann", "charlie"])
 def test_only_leads_decide(project, voted, who, request, client_for, api_for):
     pair, user = voted("first", "second"), request.getfixturevalue(who)
@@ -147,12 +160,13 @@ def test_only_leads_decide(project, voted, who, request, client_for, api_for):
     assert not Vote.objects.filter(adjudication=True).exists()
 
 
+@pytest.mark.slow
 def test_the_api_lists_decides_withdraws_and_tells_the_history(project, voted, bob, erin, api_for):
     pair, api, base = voted("first", "second"), api_for(bob), f"/api/v1/projects/{project.slug}"
     listed = api.get(f"{base}/adjudications/").json()
     assert listed == [
         {"comparison": pair.pk, "n_votes": 2, "n_largest": 1, "n_cant_judge": 0, "has_majority": False}
-        | {"choice": "", "decided_by": ""}
+        | {"criterion": "", "choice": "", "decided_by": ""}
     ]
     assert api.put(f"{base}/adjudications/{pair.pk}/", {"choice": "left"}, format="json").status_code == 400
     made = api.put(f"{base}/adjudications/{pair.pk}/", {"choice": "tie", "reason": "equal"}, format="json")
@@ -166,6 +180,7 @@ def test_the_api_lists_decides_withdraws_and_tells_the_history(project, voted, b
         ("vote", "ben", "second", True),
         ("adjudication", "bob", "tie", True),
         ("excluded", "ann", "", True),
+        ("seen", "bob", "adjudication", True),  # the list that he decided it from
     }
     assert [event["at"] for event in told] == sorted(event["at"] for event in told)
     assert {event["reason"] for event in told if event["kind"] == "excluded"} == {row.reason}
@@ -173,6 +188,7 @@ def test_the_api_lists_decides_withdraws_and_tells_the_history(project, voted, b
     assert api.delete(f"{base}/adjudications/{pair.pk}/").status_code == 409
 
 
+@pytest.mark.slow
 def test_the_history_of_a_pair_is_on_its_page(project, voted, bob, erin, client_for):
     pair = voted("first", "second")
     decide(pair, bob, "tie", reason="equal")

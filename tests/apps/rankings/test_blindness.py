@@ -39,6 +39,7 @@ def vote_by_page(client, assignment):
     )
 
 
+@pytest.mark.slow
 def test_an_old_assignment_is_no_way_around_the_review_page(project, pair, ann, bob, client_for, api_for):
     """The lease runs out, somebody else leases, the first looks at the verdict and then sends the old assignment."""
     old = lease(pair, ann, timezone.now() - 2 * LEASE)
@@ -55,6 +56,7 @@ def test_an_old_assignment_is_no_way_around_the_review_page(project, pair, ann, 
     assert not Vote.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_decision_by_program_ends_blindness_like_one_on_the_page(project, pair, ann, client_for):
     held = lease(pair, ann)
     told = client_for(ann).post(f"/p/{project.slug}/review/{pair.pk}/decide/", {"kind": "agree"}, **JSON)
@@ -64,6 +66,7 @@ def test_a_decision_by_program_ends_blindness_like_one_on_the_page(project, pair
     assert not Vote.objects.exists()
 
 
+@pytest.mark.slow
 def test_taking_back_what_one_never_said_tells_nothing(project, pair, ann, bob, client_for):
     judge = pair.verdicts.get().judge
     services.override_create(comparison=pair, judge=judge, user=bob, choice="second", now=timezone.now())
@@ -77,6 +80,7 @@ def test_taking_back_what_one_never_said_tells_nothing(project, pair, ann, bob, 
     assert vote_by_page(client_for(ann), held).status_code == 201, "and so the vote is blind"
 
 
+@pytest.mark.slow
 def test_the_list_says_nothing_of_people_about_a_pair_that_was_not_opened(
     project, pair, alice, ann, bob, client_for, make_comparison, make_verdict, make_vote
 ):
@@ -100,6 +104,7 @@ def test_the_list_says_nothing_of_people_about_a_pair_that_was_not_opened(
     assert (done.decision, done.decided_by) == ("override", "alice")
 
 
+@pytest.mark.slow
 def test_an_export_is_a_label_shown_but_ones_own_vote_is_not(project, pair, erin, client_for, make_comparison):
     own = make_comparison(project)
     services.vote_create(assignment=lease(own, erin), choice="left", now=timezone.now())
@@ -117,6 +122,7 @@ def test_opening_the_data_page_costs_nobody_a_vote(project, pair, erin, client_f
     assert not Exposure.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_lease_ends_with_blindness_and_its_place_is_free_at_once(project, pair, ann, bob, client_for):
     lease(pair, ann)
     assert lease(pair, bob) is None, "one vote is asked for, and somebody holds the place"
@@ -127,6 +133,7 @@ def test_a_lease_ends_with_blindness_and_its_place_is_free_at_once(project, pair
     assert selectors.n_wanting(project=project, user=bob, now=timezone.now()) == 1
 
 
+@pytest.mark.slow
 def test_an_account_named_like_an_imported_rater_is_somebody_else(
     project, pair, make_comparison, make_vote, member, client_for
 ):

@@ -64,6 +64,7 @@ def happened(project, other_project, ann, bob, make_comparison, make_vote, make_
                 override_append(override=back, now=T0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 def test_the_number_beside_annotate_is_what_the_queue_holds(project, happened, ann, bob, wanted):
     label_policy_set(project=project, actor=None, votes_per_comparison=wanted, annotators_may_override=True)
@@ -73,6 +74,7 @@ def test_the_number_beside_annotate_is_what_the_queue_holds(project, happened, a
         assert 0 < len(left) < 50
 
 
+@pytest.mark.slow
 def test_an_earlier_database_gets_its_seats_and_its_counts(project, other_project, happened, ann):
     def seats():
         free = Assignment.objects.filter(state="free").values_list("comparison_id", "priority")
@@ -81,9 +83,10 @@ def test_an_earlier_database_gets_its_seats_and_its_counts(project, other_projec
     before, places = seats(), set(Place.objects.values_list("project_id", "user_id", "n_open", "n_done"))
     Assignment.objects.filter(state="free").delete()
     Place.objects.all().delete()
-    migration = import_module("apps.rankings.migrations.0009_fill_seats")
+    migrations = [import_module(f"apps.rankings.migrations.{name}") for name in ("0009_fill_seats", "0017_fill_labels")]
     for _ in range(2):  # again changes nothing
-        migration.fill(apps, None)
+        for migration in migrations:
+            migration.fill(apps, None)
         assert seats() == before
         for one in (project, other_project):
             assert differences(one) == {}
@@ -94,6 +97,7 @@ def test_an_earlier_database_gets_its_seats_and_its_counts(project, other_projec
     assert (hers.rater, hers.recent[0][0]) == (last.rater, last.seconds)
 
 
+@pytest.mark.slow
 def test_the_number_beside_review_is_what_the_queue_holds(project, happened):
     queue = selectors.review_queue(project, judge=project.judges.get())
     assert selectors.n_to_review(project) == len(queue) > 10

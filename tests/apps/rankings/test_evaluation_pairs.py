@@ -58,6 +58,7 @@ def test_what_people_say_of_it_never_enters_a_training_set_or_a_training_file(pr
     assert (told.n_kept, told.counts["held_out"]) == (0, 3)
 
 
+@pytest.mark.slow
 def test_annotate_gives_the_chosen_ones_before_all_others_and_the_rest_not_at_all(
     project, ann, measuring, make_comparison
 ):

@@ -46,6 +46,7 @@ def left(project, user):
     return selectors.n_wanting(project=project, user=user, now=T0)
 
 
+@pytest.mark.slow
 def test_others_are_asked_in_their_place_until_it_is_undone(project, voted, ann, bob, alice):
     assert free() == [voted[4].pk]
     made = exclude(project, alice)
@@ -62,12 +63,14 @@ def test_others_are_asked_in_their_place_until_it_is_undone(project, voted, ann,
     assert Vote.objects.filter(comparison=voted[0]).count() == 2, "what bob said stays"
 
 
+@pytest.mark.slow
 def test_only_what_does_not_count_is_asked_for_again(project, voted, alice):
     exclude(project, alice, since=T0 + timedelta(hours=2))
     assert free() == [row.pk for row in voted[2:]]
     call_command("check_queue")
 
 
+@pytest.mark.slow
 def test_who_is_excluded_may_go_on_and_fills_no_place(project, voted, ann, bob, alice):
     exclude(project, alice)
     assert vote(project, ann, T0 + timedelta(days=1)) == voted[4].pk
@@ -79,6 +82,7 @@ def test_who_is_excluded_may_go_on_and_fills_no_place(project, voted, ann, bob, 
     call_command("check_queue")
 
 
+@pytest.mark.slow
 def test_a_pair_that_somebody_holds_is_not_let_twice(project, voted, ann, bob, alice):
     made = exclude(project, alice)
     held = services.assignment_next(project=project, user=bob, now=T0, rng=random.Random(0))

@@ -46,6 +46,7 @@ def test_it_is_stored_once_until_it_is_resolved(project, ann, bob, make_comparis
     assert services.flag_create(assignment=held, reason="other", note="odd", now=T0).created
 
 
+@pytest.mark.slow
 def test_leads_resolve_it_and_open_it_again_and_the_log_says_so(project, ann, bob, make_comparison, client_for):
     make_comparison(project)
     flag = services.flag_create(assignment=lease(project, ann), reason="harmful", note="<b>no</b>", now=T0).flag
@@ -69,6 +70,7 @@ def test_leads_resolve_it_and_open_it_again_and_the_log_says_so(project, ann, bo
     assert list(verbs) == ["flag.resolve", "flag.reopen"]
 
 
+@pytest.mark.slow
 def test_only_those_of_the_project_come_near_it(
     project, ann, bob, charlie, make_comparison, client_for, api_for, other_project
 ):
@@ -86,6 +88,7 @@ def test_only_those_of_the_project_come_near_it(
     assert PairFlag.objects.filter(resolved_at=None).count() == 1
 
 
+@pytest.mark.slow
 def test_a_program_raises_lists_and_resolves(project, ann, bob, make_comparison, api_for):
     make_comparison(project)
     api, lead = api_for(ann), api_for(bob)
@@ -105,6 +108,7 @@ def test_a_program_raises_lists_and_resolves(project, ann, bob, make_comparison,
     assert [(e["kind"], e["who"], e["said"], e["reason"]) for e in events] == [
         ("flag", "ann", "guideline", "two languages"),
         ("resolved", "bob", "guideline", ""),
+        ("seen", "bob", "api-history", ""),
     ]
 
 
@@ -125,3 +129,36 @@ def test_a_bad_flag_is_refused(project, ann, make_comparison, changed, why):
     with pytest.raises(services.BadFlag, match=why):
         services.flag_create(**({"assignment": lease(project, ann), "reason": "other", "now": T0} | changed))
     assert PairFlag.objects.count() == 0
+
+
+@pytest.mark.parametrize("by", ["desk", "program"])
+def test_a_flag_is_taken_back_by_who_raised_it_and_stays_in_the_history(
+    by, project, ann, bob, make_comparison, client_for, api_for
+):
+    pair = make_comparison(project)
+    held = lease(project, ann)
+    services.flag_create(assignment=held, reason="broken", now=T0)
+    assert lease(project, ann).is_flagged
+    for n in (1, 0):
+        if by == "desk":
+            told = client_for(ann).post(f"/p/{project.slug}/annotate/flag/", {"assignment": held.pk, "withdraw": "1"})
+        else:
+            told = api_for(ann).delete(f"/api/v1/flags/of/{held.pk}/")
+        assert (told.status_code, told.json()) == (200, {"withdrawn": n})
+    assert api_for(bob).delete(f"/api/v1/flags/of/{held.pk}/").status_code == 404
+    assert not selectors.flags_of(project).exists()
+    assert not lease(project, ann).is_flagged
+    told = [(event.kind, event.name) for event in selectors.label_history(pair)]
+    assert told == [("flag", "ann"), ("resolved", "ann")]
+    assert services.flag_create(assignment=held, reason="broken", now=T0).created
+
+
+@pytest.mark.slow
+def test_the_history_says_who_saw_the_labels_and_who_said_what_is_right(project, ann, bob, make_comparison, client_for):
+    pair = make_comparison(project)
+    services.gold_mark(comparison=pair, outcome="second", by=bob, note="read line 2")
+    told = [(event.kind, event.name, event.said) for event in selectors.label_history(pair)]
+    assert told == [("seen", "bob", "gold"), ("gold", "bob", "second")]
+    page = client_for(bob).get(f"/p/{project.slug}/comparisons/{pair.pk}/").content.decode()
+    assert "Saw its labels" in page
+    assert "read line 2" in page

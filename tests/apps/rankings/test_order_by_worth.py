@@ -55,6 +55,7 @@ def given(project, user, seed=0):
     return order
 
 
+@pytest.mark.slow
 def test_what_judges_disagree_on_comes_first_and_what_they_are_sure_of_last(
     project, ann, judged, make_comparison, make_judge, make_verdict
 ):
@@ -71,6 +72,7 @@ def test_what_judges_disagree_on_comes_first_and_what_they_are_sure_of_last(
     )
 
 
+@pytest.mark.slow
 def test_a_verdict_moves_what_is_free_and_nobody_misses_it(project, ann, bob, make_comparison, make_judge):
     """Also whoever is past it in the order of ids; the counts stay, and who holds a pair keeps it."""
     rows = [make_comparison(project) for _ in range(6)]
@@ -106,6 +108,7 @@ def test_the_random_share_is_drawn_without_a_look_at_the_verdicts_and_marked(pro
     assert dict(Vote.objects.values_list("comparison_id", "by_chance")) == {row.pk: row.pk in by_chance for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 100])
 def test_none_or_all_by_chance(project, ann, judged, share):
     project.random_share = share
@@ -115,6 +118,7 @@ def test_none_or_all_by_chance(project, ann, judged, share):
     assert set(Vote.objects.values_list("by_chance", flat=True)) == {share == 100}
 
 
+@pytest.mark.slow
 def test_another_share_is_drawn_for_what_is_free(project, alice, judged):
     for _ in range(40):
         judged(0.95)
@@ -129,6 +133,7 @@ def test_another_share_is_drawn_for_what_is_free(project, alice, judged):
         label_policy_set(project=project, actor=alice, random_share=101, **rules)
 
 
+@pytest.mark.slow
 def test_check_queue_finds_seats_out_of_turn(project, judged, capsys):
     judged(0.1)
     Assignment.objects.update(priority=CHANCE)
@@ -151,6 +156,7 @@ def test_an_earlier_database_s_seats_go_to_their_lanes(project, judged):
     assert [seat.comparison_id for seat in Assignment.objects.order_by("priority")] == [rows[1].pk, rows[0].pk]
 
 
+@pytest.mark.slow
 def test_nobody_who_votes_is_told_why_a_pair_came(project, ann, judged, client_for, api_for):
     project.random_share = 50
     project.save()
@@ -166,6 +172,7 @@ def test_nobody_who_votes_is_told_why_a_pair_came(project, ann, judged, client_f
         assert not {"chance", "priority", "disputed", "lane"} & set(text.replace('"', " ").replace("_", " ").split())
 
 
+@pytest.mark.slow
 def test_a_report_leaves_out_pairs_that_were_chosen_and_says_so(
     project, bob, client_for, api_for, make_comparison, make_judge, make_verdict, make_vote, capsys
 ):
@@ -200,6 +207,7 @@ def test_a_report_leaves_out_pairs_that_were_chosen_and_says_so(
     assert "chosen by what judges" not in client_for(bob).get(path).content.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_people_vote_while_verdicts_move_the_seats(project, make_comparison, make_judge, member):
     """Nobody waits in a circle, and every pair is voted on once by somebody."""

@@ -113,6 +113,7 @@ def said(draw):
     return votes, overrides
 
 
+@pytest.mark.slow
 @given(said(), st.randoms(use_true_random=False), st.sampled_from([None, JUDGE]))
 def test_the_label_does_not_depend_on_the_order_in_which_events_arrive(history, rng, judge):
     votes, overrides = history
@@ -123,6 +124,7 @@ def test_the_label_does_not_depend_on_the_order_in_which_events_arrive(history, 
     assert derive(votes=votes, overrides=overrides, judge=judge) == expected
 
 
+@pytest.mark.slow
 @given(said(), st.sampled_from([None, JUDGE]))
 def test_swapping_the_two_answers_turns_the_label_round(history, judge):
     votes, overrides = history
@@ -146,6 +148,7 @@ def test_swapping_the_two_answers_turns_the_label_round(history, judge):
             assert other.p_first == pytest.approx(1 - label.p_first)
 
 
+@pytest.mark.slow
 def test_deriving_again_changes_no_row(project, make_comparison, make_judge, make_verdict, make_vote):
     from apps.labels.models import Preference
 
@@ -173,6 +176,7 @@ def test_deriving_again_changes_no_row(project, make_comparison, make_judge, mak
     assert list(Preference.objects.order_by("id").values()) == before
 
 
+@pytest.mark.slow
 def test_a_preference_goes_when_all_that_was_said_is_taken_back(project, make_comparison, make_vote):
     from apps.labels.models import Preference
 
@@ -204,6 +208,7 @@ def test_a_judge_asked_in_one_random_order_needs_no_second(project, make_compari
     assert (label.outcome, label.p_first) == ("second", pytest.approx(0.2))
 
 
+@pytest.mark.slow
 def test_other_projects_and_unfinished_imports_are_left_alone(project, other_project, make_comparison, make_vote):
     from apps.labels.models import Preference
     from apps.prompts.models import ImportBatch
@@ -215,6 +220,7 @@ def test_other_projects_and_unfinished_imports_are_left_alone(project, other_pro
     assert Preference.objects.count() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 40])
 def test_the_number_of_queries_does_not_grow_with_the_number_of_comparisons(
     n, project, make_comparison, make_judge, make_verdict, make_vote, django_assert_max_num_queries

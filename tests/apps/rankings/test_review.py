@@ -43,6 +43,7 @@ def decide(comparison, judge, user, kind="override", choice="second", **more):
     )
 
 
+@pytest.mark.slow
 def test_the_queue_puts_the_most_telling_first_and_says_why(
     project, judge, judged, make_judge, make_verdict, make_vote
 ):
@@ -80,6 +81,7 @@ def _endpoint(project):
     return Endpoint.objects.create(project=project, name="e", base_url="https://example.org/v1", model="m")
 
 
+@pytest.mark.slow
 def test_the_random_share_is_drawn_by_the_seed(project, judge, judged):
     ids = [judged(0.99, 0.99).pk for _ in range(12)]
     one, again, other = (selectors.uncertainty(ids, judge, seed=seed) for seed in (1, 1, 2))
@@ -88,6 +90,7 @@ def test_the_random_share_is_drawn_by_the_seed(project, judge, judged):
     assert by_worth[0] != by_worth[1]
 
 
+@pytest.mark.slow
 def test_a_round_sees_its_own_comparisons_only(project, judge, judged):
     mine, other = judged(0.6, 0.6), judged(0.8, 0.2)
     assert [item.comparison_id for item in selectors.review_queue(project, comparison_ids=[mine.pk])] == [mine.pk]
@@ -102,6 +105,7 @@ def _person():
     return User.objects.create(username="lead-of-all")
 
 
+@pytest.mark.slow
 def test_an_override_keeps_the_verdicts_and_says_who_when_and_why(project, bob, judge, judged):
     comparison = judged(0.9, 0.8)
     preferences_derive(project=project, now=T0)
@@ -122,6 +126,7 @@ def test_an_override_keeps_the_verdicts_and_says_who_when_and_why(project, bob, 
     assert [row.kind for row in Override.objects.order_by("id")] == ["override", "withdrawn"]
 
 
+@pytest.mark.slow
 def test_an_override_is_no_vote_in_the_majority(project, bob, ann, judge, judged, make_vote):
     comparison = judged(0.9, 0.8)
     decide(comparison, judge, bob, choice="second")
@@ -130,6 +135,7 @@ def test_an_override_is_no_vote_in_the_majority(project, bob, ann, judge, judged
     assert Preference.objects.get(comparison=comparison).label_ids == [f"vote:{Vote.objects.get().pk}"]
 
 
+@pytest.mark.slow
 def test_what_overrides_changed_is_counted_against_the_labels_without_them(project, bob, judge, judged):
     flipped, same, added, removed, agreed = (
         judged(0.9, 0.9),
@@ -173,6 +179,7 @@ def test_quotes_are_marked_only_where_an_answer_really_says_it():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_many_decisions_at_once_make_one_line_of_events(project, bob, judge, judged):
     from django.db import connection
@@ -201,6 +208,7 @@ def test_many_decisions_at_once_make_one_line_of_events(project, bob, judge, jud
     assert Preference.objects.get(comparison=comparison).outcome == rows[-1].choice
 
 
+@pytest.mark.slow
 def test_the_queue_takes_the_same_number_of_queries_whatever_its_length(
     project, judge, judged, django_assert_max_num_queries
 ):
@@ -210,6 +218,7 @@ def test_the_queue_takes_the_same_number_of_queries_whatever_its_length(
         assert len(selectors.review_queue(project)) == 25
 
 
+@pytest.mark.slow
 def test_under_review_is_the_judge_that_spoke_of_the_comparison(
     project, bob, client_for, judge, judged, make_comparison, make_judge, make_verdict
 ):
@@ -229,6 +238,7 @@ def test_under_review_is_the_judge_that_spoke_of_the_comparison(
     assert (made.judge, made.judge_outcome, made.choice) == (asked, "first", "second")
 
 
+@pytest.mark.slow
 def test_a_comparison_says_which_judge_is_set_and_that_it_was_silent(
     project, bob, client_for, make_comparison, make_judge, make_verdict
 ):
@@ -245,6 +255,7 @@ def test_a_comparison_says_which_judge_is_set_and_that_it_was_silent(
     assert "nobody has voted, and the label judge main has no clear verdict on this pair" in page
 
 
+@pytest.mark.slow
 def test_undo_takes_back_one_s_own_last_decision_and_then_the_one_before(project, bob, alice, judge, judged):
     first, second, third = judged(0.9, 0.9), judged(0.9, 0.9), judged(0.9, 0.9)
     for comparison, user in ((first, bob), (second, bob), (third, alice)):

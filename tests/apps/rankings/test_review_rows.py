@@ -29,7 +29,7 @@ OUTCOMES = ("first", "second", "tie", "both_bad")
 
 
 @pytest.fixture
-def world(project, ann, bob, erin, make_comparison, make_judge):
+def world(project, ann, bob, erin, at_once, make_comparison, make_judge):
     """Forty pairs, three judges, one of them in two versions, and whatever people and judges may do with them."""
     project.votes_per_comparison = 2
     project.label_judge = "main"
@@ -41,7 +41,8 @@ def world(project, ann, bob, erin, make_comparison, make_judge):
         make_judge(project, "other", version=2, order_policy="random"),
         make_judge(project, "third", order_policy="random"),
     ]
-    pairs = [make_comparison(project, held_out=i % 13 == 7, same_answers=i % 17 == 5) for i in range(40)]
+    with at_once(project):
+        pairs = [make_comparison(project, held_out=i % 13 == 7, same_answers=i % 17 == 5) for i in range(40)]
     return project, judges, pairs, (ann, bob, erin)
 
 
@@ -139,6 +140,7 @@ def test_rows_and_counts_follow_whatever_happens(world, seed):
         assert kept.n_reviewed > 0
 
 
+@pytest.mark.slow
 def test_the_queue_comes_in_the_order_of_its_worth(world):
     """As weighed from the labels themselves, for each person as far as they have seen what people said."""
     happening = Happening(world, 5)
@@ -175,6 +177,7 @@ def test_the_queue_comes_in_the_order_of_its_worth(world):
     assert lifted, "somebody saw what people said"
 
 
+@pytest.mark.slow
 def test_check_queue_finds_wrong_rows_and_repairs_them(world, capsys):
     happening = Happening(world, 7)
     for _ in range(60):
@@ -192,6 +195,7 @@ def test_check_queue_finds_wrong_rows_and_repairs_them(world, capsys):
     assert "every number is right" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_earlier_database_gets_its_rows_and_a_job_weighs_them(world):
     happening = Happening(world, 9)
     for _ in range(80):

@@ -56,6 +56,7 @@ def test_a_comparison_is_made_with_a_seat_for_every_vote_that_is_wanted(project,
         assert Place.objects.get(project=project, user=None).n_open == 1
 
 
+@pytest.mark.slow
 def test_seats_come_and_go_with_the_number_of_votes_that_a_project_wants(project, ann, bob, make_comparison):
     for _ in range(3):
         make_comparison(project)
@@ -91,17 +92,17 @@ def test_whatever_happens_the_counts_are_what_a_recount_says(seed, project, alic
             elif what == "undo":
                 services.vote_undo(project=project, user=person, now=now)
             elif what == "see":
-                one = rng.choice(list(project.comparisons.all()))
+                one = rng.choice(list(project.comparisons.order_by("id")))
                 exposure.shown(user_id=person.pk, comparison_ids=[one.pk], where="test")
             elif what == "wanted":
                 set_votes(project, rng.choice([1, 2, 3]))
             elif what == "link":
-                one = rng.choice(list(project.comparisons.select_related("project")))
+                one = rng.choice(list(project.comparisons.select_related("project").order_by("id")))
                 services.assignment_for_comparison(comparison=one, user=person, now=now, rng=rng)
             elif what == "late":
-                ended = Assignment.objects.filter(user=person, state="expired").order_by("?").first()
-                if ended is not None:
-                    services.vote_create(assignment=ended, choice="left", now=now)
+                ended = list(Assignment.objects.filter(user=person, state="expired").order_by("id"))
+                if ended:
+                    services.vote_create(assignment=rng.choice(ended), choice="left", now=now)
             elif what == "more":
                 make_comparison(project)
         except PrefloopError:
@@ -112,6 +113,35 @@ def test_whatever_happens_the_counts_are_what_a_recount_says(seed, project, alic
     assert said > 5
 
 
+def test_a_late_vote_ends_the_seat_that_the_person_was_given_after_it(project, ann, bob, make_comparison):
+    make_comparison(project)
+    late = lease(project, ann)
+    later = T0 + 2 * LEASE
+    held_by_bob = lease(project, bob, later)  # sweeps ann's
+    services.vote_create(assignment=held_by_bob, choice="skip", now=later)
+    again = lease(project, ann, later)
+    assert (again.comparison_id, again.pk) != (late.comparison_id, late.pk)
+    services.vote_create(assignment=late, choice="left", now=later)
+    assert not Assignment.objects.filter(state="open").exists()
+    assert selectors.n_wanting(project=project, user=ann, now=later) == 0
+    assert lease(project, ann, later) is None
+    assert differences(project) == {}
+
+
+@pytest.mark.slow
+def test_a_lease_that_ran_out_on_a_pair_with_enough_votes_is_nobodys_work(project, alice, ann, bob, make_comparison):
+    set_votes(project, 2)
+    make_comparison(project)
+    services.vote_create(assignment=lease(project, bob), choice="left", now=T0)
+    assert lease(project, ann) is not None
+    later = T0 + 2 * LEASE
+    assert selectors.n_wanting(project=project, user=alice, now=later) == 1
+    set_votes(project, 1)
+    assert selectors.n_wanting(project=project, user=alice, now=later) == 0
+    assert lease(project, alice, later) is None
+
+
+@pytest.mark.slow
 def test_what_a_person_has_passed_is_not_looked_at_again(project, ann, make_comparison):
     set_votes(project, 2)  # so that every pair keeps a free seat, which is not for her
     for _ in range(12):
@@ -125,6 +155,7 @@ def test_what_a_person_has_passed_is_not_looked_at_again(project, ann, make_comp
     assert lease(project, ann).pk > held.pk
 
 
+@pytest.mark.slow
 def test_what_was_passed_while_another_had_it_is_found_at_the_end(project, ann, make_comparison):
     first = make_comparison(project)
     make_comparison(project)
@@ -138,6 +169,7 @@ def test_what_was_passed_while_another_had_it_is_found_at_the_end(project, ann, 
     assert lease(project, ann) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["desk", "program"])
 def test_a_vote_with_the_next_pair_takes_ten_statements(by, project, ann, make_comparison, client_for, api_for):
     for _ in range(6):
@@ -160,6 +192,7 @@ def test_a_vote_with_the_next_pair_takes_ten_statements(by, project, ann, make_c
     assert len(made) <= 10 + locks, "\n".join(made)
 
 
+@pytest.mark.slow
 def test_a_vote_brings_the_next_pair_once_and_null_at_the_end(project, ann, make_comparison, api_for):
     first, second = make_comparison(project), make_comparison(project)
     api = api_for(ann)
@@ -174,6 +207,7 @@ def test_a_vote_brings_the_next_pair_once_and_null_at_the_end(project, ann, make
     assert Vote.objects.count() == 2
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong_and_corrects_it(project, ann, make_comparison):
     make_comparison(project)
     services.vote_create(assignment=lease(project, ann), choice="left", now=T0)
@@ -191,6 +225,7 @@ def test_the_command_says_what_is_wrong_and_corrects_it(project, ann, make_compa
         call_command("check_queue", "nowhere", stdout=out)
 
 
+@pytest.mark.slow
 def test_what_an_excluded_person_votes_makes_no_label(project, ann, alice, make_comparison):
     for _ in range(2):
         make_comparison(project)
@@ -202,6 +237,7 @@ def test_what_an_excluded_person_votes_makes_no_label(project, ann, alice, make_
     assert differences(project) == {}
 
 
+@pytest.mark.slow
 def test_a_lease_that_ran_out_is_anothers_when_they_ask_and_counts_as_left_before(project, ann, bob, make_comparison):
     make_comparison(project)
     mine = lease(project, ann)

@@ -41,6 +41,7 @@ def kinds(rows):
     return [decision.kind if (decision := decision_of(row)) else "" for row in rows]
 
 
+@pytest.mark.slow
 def test_one_step_agrees_with_many_and_one_undo_takes_it_back(project, judge, judged, bob):
     services.override_create(comparison=judged[4], judge=judge, user=bob, kind="override", choice="tie", now=T0)
     assert agree(project, judge, judged[:3], bob) == 3
@@ -54,6 +55,7 @@ def test_one_step_agrees_with_many_and_one_undo_takes_it_back(project, judge, ju
     assert Override.objects.count() == 8  # nothing is deleted
 
 
+@pytest.mark.slow
 def test_what_was_decided_meanwhile_or_has_no_label_is_left_out(project, judge, judged, bob, erin):
     services.override_create(comparison=judged[0], judge=judge, user=erin, kind="override", choice="second", now=T0)
     held_out = project.comparisons.get(held_out=True)
@@ -63,6 +65,7 @@ def test_what_was_decided_meanwhile_or_has_no_label_is_left_out(project, judge, 
     assert kinds(judged) == ["override", "", "", "", "", ""]
 
 
+@pytest.mark.slow
 def test_a_decision_changed_since_is_not_taken_back_with_the_step(project, judge, judged, bob):
     agree(project, judge, judged[:2], bob)
     services.override_create(comparison=judged[0], judge=judge, user=bob, kind="override", choice="tie", now=T0)
@@ -71,12 +74,14 @@ def test_a_decision_changed_since_is_not_taken_back_with_the_step(project, judge
     assert kinds(judged[:2]) == ["", ""]
 
 
+@pytest.mark.slow
 def test_too_many_at_once_are_refused_whole(project, judge, judged, bob):
     with pytest.raises(services.BadDecision, match="at most 200"):
         services.agree_many(project=project, judge=judge, comparison_ids=range(1, 202), user=bob, now=T0)
     assert Override.objects.count() == 0
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_surest_first_and_undo_survives_a_reload(project, judge, judged, bob, client_for):
     client, at = client_for(bob), reverse("rankings:review-several", args=[project.slug])
     page = client.get(at).content.decode()
@@ -92,6 +97,15 @@ def test_the_page_shows_the_surest_first_and_undo_survives_a_reload(project, jud
     assert "Nothing was ticked" in client.post(at, {"judge": "main"}, follow=True).content.decode()
 
 
+def test_line_breaks_of_answers_are_kept(project, judge, make_comparison, make_verdict, bob, client_for):
+    pair = make_comparison(project, ("Dear Maria,\nthank **you**.", "Hey,\nok."))
+    make_verdict(pair, "first", judge=judge, p_first=0.95)
+    page = client_for(bob).get(reverse("rankings:review-several", args=[project.slug])).content.decode()
+    assert "Dear Maria,<br>\nthank <strong>you</strong>." in page
+    assert "Hey,<br>\nok." in page
+
+
+@pytest.mark.slow
 def test_who_may_not_review_may_not_agree(project, judge, judged, ann, charlie, client_for, api_for):
     project.annotators_may_override = False
     project.save()
@@ -105,6 +119,7 @@ def test_who_may_not_review_may_not_agree(project, judge, judged, ann, charlie, 
     assert Override.objects.count() == 0
 
 
+@pytest.mark.slow
 def test_the_api_agrees_and_takes_back(project, judge, judged, bob, api_for):
     api, at = api_for(bob), f"/api/v1/projects/{project.slug}/agreements/"
     said = api.post(at, {"judge": "main", "comparisons": [row.pk for row in judged]}, format="json")

@@ -32,6 +32,7 @@ def test_another_question_is_another_version_of_the_guideline(project):
     assert (plain.version, asks.version, again.version) == (1, 2, 2)
 
 
+@pytest.mark.slow
 def test_a_program_is_told_that_it_is_asked_and_says_it(project, ann, bob, make_comparison, api_for, asking):
     for _ in range(3):
         make_comparison(project)
@@ -70,6 +71,7 @@ def test_what_has_no_strength_is_refused_and_nothing_is_stored(
     assert (held.state, Vote.objects.count()) == ("open", 0)
 
 
+@pytest.mark.slow
 def test_the_version_on_the_screen_decides_whether_it_was_asked(project, ann, make_comparison, asking, api_for):
     for _ in range(2):
         make_comparison(project)
@@ -101,6 +103,7 @@ def test_a_withdrawn_vote_has_none_and_the_database_refuses_one_on_a_tie(project
         Vote.objects.update(choice="tie")
 
 
+@pytest.mark.slow
 def test_without_scripts_a_button_says_both(project, ann, make_comparison, asking, client_for):
     make_comparison(project)
     client = client_for(ann)

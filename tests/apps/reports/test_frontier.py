@@ -107,6 +107,7 @@ def test_the_analytic_win_rate_is_that_of_the_exact_law_without_atoms():
         assert float(np.sum(law[law > 0] * np.log(law[law > 0] * m))) == pytest.approx(kl_bound(n), abs=5e-3)
 
 
+@pytest.mark.slow
 @given(st.floats(0.05, 300.0))
 def test_the_drawn_curve_rises_and_never_leaves_the_axis(most_kl):
     points = frontier_charts.analytic_points(most_kl)
@@ -276,6 +277,7 @@ def test_each_point_leads_to_its_checkpoint_and_has_its_crosses(make_start, make
     assert "[68.0, 72.0]" in table
 
 
+@pytest.mark.slow
 def test_the_address_chooses_gold_and_falls_back_where_there_is_none(make_start, make_loop, client_for, bob):
     loop = make_loop(make_start(), [_result(0, 0.5), _result(0.5, 0.7)])
     client = client_for(bob)
@@ -289,6 +291,7 @@ def test_the_address_chooses_gold_and_falls_back_where_there_is_none(make_start,
     assert b"mean gold score" in page.content
 
 
+@pytest.mark.slow
 def test_the_json_holds_what_the_page_draws(make_start, make_loop, client_for, bob, project):
     make_loop(make_start(), [_result(0, 0.5, 2.0), _result(0.5, 0.7, 3.0)])
     answer = client_for(bob).get("/p/letters-test/reports/frontier.json")

@@ -21,16 +21,19 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def voted(project, make_comparison, make_vote):
+def voted(project, at_once, make_comparison, make_vote):
     """Forty pairs: ann and ben choose the first, zoe always the left side, whatever is there."""
     votes = []
-    for i in range(40):
-        c = make_comparison(project, ("a" * 30, "b" * 10), models=("m", "n"))
-        at = T0 + timedelta(minutes=i)
-        order = "01" if i % 2 else "10"
-        for rater, choice, seconds in (("ann", "first", 8.0), ("ben", "first", 9.0)):
-            make_vote(c, choice, rater=rater, at=at, order="01" if (i // 2) % 2 else "10", seconds=seconds)
-        votes.append(make_vote(c, "first" if order == "01" else "second", rater="zoe", at=at, order=order, seconds=2.0))
+    with at_once(project):
+        for i in range(40):
+            c = make_comparison(project, ("a" * 30, "b" * 10), models=("m", "n"))
+            at = T0 + timedelta(minutes=i)
+            order = "01" if i % 2 else "10"
+            for rater, choice, seconds in (("ann", "first", 8.0), ("ben", "first", 9.0)):
+                make_vote(c, choice, rater=rater, at=at, order="01" if (i // 2) % 2 else "10", seconds=seconds)
+            votes.append(
+                make_vote(c, "first" if order == "01" else "second", rater="zoe", at=at, order=order, seconds=2.0)
+            )
     preferences_derive(project=project, now=T0)
     return votes
 
@@ -48,6 +51,7 @@ def test_the_columns_are_the_votes_that_count_with_their_times(project, voted, m
     assert moments == pytest.approx([(T0 + timedelta(minutes=i)).timestamp() for i in range(40)], abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_page_says_who_labels_how_and_names_the_one_sided(project, voted, bob, client_for):
     Vote.objects.filter(rater="ann").update(user=bob)
     found = crew_of(project=project, now=timezone.now())
@@ -71,6 +75,7 @@ def test_an_empty_project_says_what_to_do(project, bob, client_for):
     assert "Nobody has voted yet" in page
 
 
+@pytest.mark.slow
 def test_excluding_is_shown_then_done_then_undone_on_the_pages(project, voted, bob, client_for, make_vote):
     split = voted[0].comparison
     Vote.objects.filter(comparison=split, rater="ben").update(choice="second")
@@ -94,6 +99,7 @@ def test_excluding_is_shown_then_done_then_undone_on_the_pages(project, voted, b
     assert Preference.objects.get(comparison=split).outcome == "second"
 
 
+@pytest.mark.slow
 def test_a_bad_date_is_refused_and_a_stranger_to_the_project_is_no_page(project, voted, bob, client_for):
     client, at = client_for(bob), reverse("reports:people-exclude", args=[project.slug])
     assert client.post(at, {"rater": "zoe", "since": "soon"}).status_code == 400
@@ -102,6 +108,7 @@ def test_a_bad_date_is_refused_and_a_stranger_to_the_project_is_no_page(project,
     assert Exclusion.objects.count() == 0
 
 
+@pytest.mark.slow
 def test_the_api_does_what_the_page_does(project, voted, bob, ann, api_for):
     api, base = api_for(bob), f"/api/v1/projects/{project.slug}"
     report = api.get(f"{base}/reports/people/").json()

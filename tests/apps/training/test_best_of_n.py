@@ -61,6 +61,7 @@ def test_the_histogram_counts_every_answer(run, centred):
     assert bins[0].label.startswith("\u22124.20" if centred else "\u22122.00")
 
 
+@pytest.mark.slow
 def test_a_lead_reads_it_and_nobody_else_learns_anything(
     run, alice, bob, erin, ann, charlie, client_for, other_project
 ):

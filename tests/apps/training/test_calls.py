@@ -73,6 +73,7 @@ def test_a_verdict_that_measured_a_policy_saves_no_call_for_a_label(letters, cri
     assert calls(letters, recipe) == 4 * 2
 
 
+@pytest.mark.slow
 def test_each_judge_of_a_step_is_foreseen_by_what_it_is_asked(letters, critic):
     """Two answers to each of the six prompts make one pair. Whoever grades is asked about an answer, not a pair."""
     project, endpoint = letters, critic.endpoint
@@ -99,6 +100,7 @@ def test_each_judge_of_a_step_is_foreseen_by_what_it_is_asked(letters, critic):
         assert asked(recipe, "mixed") == 6 * (1 + 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["grpo", "iterative-dpo"])
 def test_each_judge_that_scores_is_foreseen_by_what_it_is_asked(recipe, letters, critic):
     """In a step and in a round alike: every answer is graded, or every pair of at most eight compared."""

@@ -15,6 +15,7 @@ COMPARE = "/p/letters-test/loops/compare/"
 SIDES = "/p/letters-test/policies/compare/"
 
 
+@pytest.mark.slow
 def test_the_settings_that_differ_are_named_and_no_others(start, drive, erin):
     one = start(n_rounds=1)
     other = start(n_rounds=2, **{"objective.beta": "0.9"})
@@ -27,6 +28,7 @@ def test_the_settings_that_differ_are_named_and_no_others(start, drive, erin):
     assert differences([one, one])[0] == []
 
 
+@pytest.mark.slow
 def test_a_setting_that_one_recipe_lacks_is_none(start):
     rows, _ = differences([start(n_rounds=1), start("rs-ft", n_rounds=1)])
     found = {row.key: row.values for row in rows}
@@ -34,6 +36,7 @@ def test_a_setting_that_one_recipe_lacks_is_none(start):
     assert found["objective.beta"] == (0.3, None)
 
 
+@pytest.mark.slow
 def test_curves_of_loops_stand_in_one_chart_each(start, drive):
     loops = [start(n_rounds=2), start(n_rounds=1)]
     drive()
@@ -47,6 +50,7 @@ def test_curves_of_loops_stand_in_one_chart_each(start, drive):
     assert overlay([]) == []
 
 
+@pytest.mark.slow
 def test_a_curve_of_one_step_is_seen_as_a_point(start, drive):
     loop = start(n_rounds=1)
     drive()
@@ -72,6 +76,7 @@ def test_the_page_compares_what_the_address_names(start, drive, ann, bob, charli
     assert f"{COMPARE}?loop={loops[1].pk}&amp;loop={loops[0].pk}" in listed
 
 
+@pytest.mark.slow
 def test_more_loops_than_can_be_told_apart_are_cut_and_it_is_said(start, bob, client_for):
     loops = [start(n_rounds=1) for _ in range(MOST_LOOPS + 1)]
     page = client_for(bob).get(COMPARE + "?" + "&".join(f"loop={loop.pk}" for loop in loops))
@@ -121,6 +126,7 @@ def test_an_evaluation_s_answers_come_before_others_and_one_run_is_shown_of_each
     assert [answer.text for answer in one.first] == ["short"]
 
 
+@pytest.mark.slow
 def test_the_page_of_two_checkpoints(answered, loop_project, ann, bob, charlie, client_for):
     first, second, _ = answered
     address = f"{SIDES}?first={first.pk}&second={second.pk}&order=longer"
@@ -133,6 +139,23 @@ def test_the_page_of_two_checkpoints(answered, loop_project, ann, bob, charlie, 
     for text in ("x", "999", str(loop_project.checkpoints.get(name="start").pk)):
         assert client_for(bob).get(f"{SIDES}?first={text}").status_code == 404
     assert "Choose two different" in client_for(bob).get(f"{SIDES}?first={first.pk}&second={first.pk}").content.decode()
+
+
+def test_answers_stand_beside_each_other_in_the_order_of_reading_and_are_shown_the_same_way(
+    answered, loop_project, bob, client_for
+):
+    first, second, held_out = answered
+    for checkpoint, text in ((first, "Dear **Tom**,\nthanks."), (second, "wall " * 1_001)):
+        run = SamplingRun.objects.get(checkpoint=checkpoint, purpose="evaluation")
+        Completion.objects.create(project=loop_project, prompt=held_out[0], run=run, index=1, text=text)
+    page = client_for(bob).get(f"{SIDES}?first={first.pk}&second={second.pk}").content.decode()
+    places = [page.index(text) for text in ("<p>short", "a longer answer", "Dear **Tom**,\nthanks.", "wall wall")]
+    assert places == sorted(places)
+    assert page.count('<pre class="raw">') == 2  # a line of over 5,000 characters is plain, and so is what it is beside
+    Completion.objects.filter(text__startswith="wall").update(text="Dear Ann,\nthanks.")
+    page = client_for(bob).get(f"{SIDES}?first={first.pk}&second={second.pk}").content.decode()
+    assert "Dear <strong>Tom</strong>,<br>" in page
+    assert "Dear Ann,<br>" in page
 
 
 def test_without_two_sampled_checkpoints_the_page_says_what_to_do(loop_project, bob, client_for):

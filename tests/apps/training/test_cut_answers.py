@@ -40,6 +40,7 @@ def texts_of(row):
     return [row[key] for key in ("first", "second", "completion") if key in row] + row.get("completions", [])
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("recipe", ["dpo", "sft", "kto", "rs-ft", "iterative-dpo", "rrhf", "spin", "gkd"])
 def test_answers_that_were_cut_are_left_out_where_the_recipe_says_so(drive, with_labels, recipe):
@@ -57,6 +58,7 @@ def test_answers_that_were_cut_are_left_out_where_the_recipe_says_so(drive, with
     assert not cut() & set(told["leave-out"])
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_cut_answer_without_ids_is_marked_so_that_it_gets_no_end(drive, with_labels):
     loop = loop_start(project=with_labels, recipe="dpo", n_rounds=1)
@@ -65,6 +67,7 @@ def test_a_cut_answer_without_ids_is_marked_so_that_it_gets_no_end(drive, with_l
     assert not any(row.get("second_cut") for row in rows_of(loop))
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_flagged_answer_that_was_cut_gets_no_end_or_is_left_out(drive, loop_project, make_judge):
     judge = make_judge(loop_project, "dataset", order_policy="random")
@@ -79,6 +82,7 @@ def test_a_flagged_answer_that_was_cut_gets_no_end_or_is_left_out(drive, loop_pr
         assert [row.get("cut", False) for row in rows_of(loop)] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_the_forecast_counts_what_is_left(with_labels):
     both = [

@@ -7,8 +7,9 @@ import random
 import pytest
 from django.utils import timezone
 
-from apps.judging.services import orders_for
-from apps.labels.models import Judge, JudgingRun, Verdict
+from apps.judging.prices import costs_money
+from apps.labels.models import Judge, JudgingRun, Preference, Verdict
+from apps.labels.selectors import orders_for
 from apps.labels.services import preferences_derive
 from apps.policies.models import Endpoint
 from apps.rankings import services
@@ -61,6 +62,39 @@ def test_the_truth_measures_where_there_is_one_else_who_labelled_nothing_else_wh
     assert evaluator_of(loop_project, plan(), judge=None).name == ""
 
 
+@pytest.mark.slow
+def test_a_judge_with_a_price_measures_only_where_no_free_one_of_its_standing_can(
+    loop_project, critic, make_comparison
+):
+    """Free and independent, then priced and independent, then those who labelled."""
+    scorer = Judge.objects.get(name="reward-model")
+    Endpoint.objects.filter(pk=critic.endpoint_id).update(output_price=10)
+    critic.refresh_from_db()
+    local = Endpoint.objects.create(project=loop_project, name="local", base_url="http://127.0.0.1:1/v1", model="m")
+    free = Judge.objects.create(project=loop_project, name="zoe", kind="llm", endpoint=local, criterion="kind")
+    both = Judge.objects.create(
+        project=loop_project, name="all", kind="ensemble", options={"members": [critic.pk, free.pk], "rule": "mean"}
+    )
+    assert (costs_money(critic), costs_money(free), costs_money(both)) == (True, False, True)
+    assert evaluator_of(loop_project, plan(), judge=scorer).name == "zoe"
+    assert evaluator_of(loop_project, plan(**{"evaluation.judge": "critic"}), judge=scorer).name == "critic"
+    Judge.objects.filter(pk__in=[free.pk, both.pk]).update(retired_at=timezone.now())
+    found = evaluator_of(loop_project, plan(), judge=scorer)
+    assert (found.name, found.independent) == ("critic", True)
+    # where both have labelled, the one that costs nothing
+    for judge in (critic, scorer):
+        Preference.objects.create(
+            comparison=make_comparison(loop_project),
+            outcome="first",
+            p_first=1,
+            source=f"judge:{judge.name}",
+            derived_at=timezone.now(),
+        )
+    found = evaluator_of(loop_project, plan("dpo"), judge=critic)
+    assert (found.name, found.independent) == ("reward-model", False)
+
+
+@pytest.mark.slow
 def test_whose_labels_made_the_reward_model_that_labels_has_labelled_too(
     loop_project, critic, make_comparison, make_verdict, make_judge
 ):
@@ -84,6 +118,7 @@ def test_whose_labels_made_the_reward_model_that_labels_has_labelled_too(
     assert not evaluator_of(loop_project, plan("dpo", **{"evaluation.judge": "both"}), judge=None).independent
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_not_there_or_can_not_be_asked_is_refused_before_anything_is_written(
     loop_project, start, make_judge
 ):
@@ -103,6 +138,7 @@ def test_a_judge_that_is_not_there_or_can_not_be_asked_is_refused_before_anythin
 # --- what is asked, and what comes of it ---
 
 
+@pytest.mark.slow
 def test_a_judge_compares_each_new_answer_once_with_the_start_and_once_with_the_round_before(
     start, drive, asking, critic
 ):
@@ -133,6 +169,7 @@ def test_a_judge_compares_each_new_answer_once_with_the_start_and_once_with_the_
     assert measurer_in_words(loop) == "Win rates are measured by critic, which did not label the training data."
 
 
+@pytest.mark.slow
 def test_who_labelled_measures_where_nobody_else_can_and_that_is_said(start, drive, asking):
     loop = start(n_rounds=1)
     assert loop.config["evaluation"]["judge"] == ""
@@ -142,6 +179,7 @@ def test_who_labelled_measures_where_nobody_else_can_and_that_is_said(start, dri
     assert "also labelled the training data" in measurer_in_words(loop)
 
 
+@pytest.mark.slow
 def test_what_the_judge_finds_alike_because_it_is_alike_is_a_tie_that_nobody_is_asked_about(
     start, drive, asking, critic, monkeypatch
 ):
@@ -153,6 +191,7 @@ def test_what_the_judge_finds_alike_because_it_is_alike_is_a_tie_that_nobody_is_
     assert not JudgingRun.objects.filter(purpose="evaluation").exists()
 
 
+@pytest.mark.slow
 def test_replies_that_could_not_be_read_are_left_out_and_counted(start, drive, asking, critic):
     said = asking.handlers["judging.chunk"].run
 
@@ -168,6 +207,7 @@ def test_replies_that_could_not_be_read_are_left_out_and_counted(start, drive, a
     assert (row["win_rate_vs_initial"], row["n_undecided"]) == (pytest.approx((4 + 1.5) / 7), 1)
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_down_ends_the_round_and_a_resumed_one_measures_nothing_anew(start, drive, asking, critic):
     asking.fail["judging.chunk"] = RuntimeError("down")
     loop = start(n_rounds=1)
@@ -184,6 +224,7 @@ def test_a_judge_that_is_down_ends_the_round_and_a_resumed_one_measures_nothing_
     assert loop_rows(loop)[1]["win_rate_vs_initial"] == 0.75
 
 
+@pytest.mark.slow
 def test_a_loop_that_nobody_is_to_measure_has_kl_and_length_alone(start, drive, asking, critic):
     loop = start(n_rounds=1, **{"evaluation.judge": "none"})
     drive()
@@ -192,6 +233,7 @@ def test_a_loop_that_nobody_is_to_measure_has_kl_and_length_alone(start, drive, 
     assert measurer_in_words(loop).startswith("No win rate: no judge compares the answers.")
 
 
+@pytest.mark.slow
 def test_what_was_trained_without_overrides_is_measured_by_the_same_judge(start, drive, asking, critic, bob):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     drive()
@@ -219,6 +261,7 @@ def test_what_was_trained_without_overrides_is_measured_by_the_same_judge(start,
 # --- people ---
 
 
+@pytest.mark.slow
 def test_people_get_their_pairs_blind_and_what_they_say_joins_the_judge(loop_project, drive, asking, critic, erin, ann):
     for number in range(12):
         loop_project.prompts.create(
@@ -273,6 +316,51 @@ def test_the_forecast_says_who_will_measure_and_how_often_they_are_asked(loop_pr
     assert (none.measured_by, none.evaluation_calls) == ("", 0)
 
 
+@pytest.mark.slow
+def test_what_measuring_costs_is_said_before_the_start(loop_project, critic, bob, client_for, make_comparison):
+    """At most, from the pairs that are there, where the judge was not asked yet; from its latest calls afterwards."""
+    page = "/p/letters-test/loops/new/iterative-dpo/"
+
+    def shown():
+        body = client_for(bob).get(page).content.decode()
+        return body[body.index("forecast-title") :]
+
+    seen = forecast(project=loop_project, recipe=plan(), n_rounds=1)
+    assert (seen.evaluation_dollars, seen.unpriced_calls, seen.capped_calls) == (None, 16, 0)
+    assert "its calls may cost money: no price is set for its endpoint" in shown()
+    Endpoint.objects.filter(pk=critic.endpoint_id).update(input_price=2, output_price=10)
+    seen = forecast(project=loop_project, recipe=plan(), n_rounds=1)
+    assert (seen.evaluation_dollars, seen.unpriced_calls, seen.capped_calls) == (None, 0, 16)
+    assert "the cost of its calls can be estimated once there is a comparison" in shown()
+    pair = make_comparison(loop_project)
+    seen = forecast(project=loop_project, recipe=plan(), n_rounds=1)
+    # 1,024 tokens of reply and a few thousand bytes, both ways, 16 times
+    assert 16 * 1024 * 10e-6 < seen.evaluation_dollars == seen.dollars < 16 * (1024 * 10e-6 + 9000 * 2e-6)
+    usual = forecast(project=loop_project, recipe=plan(), n_rounds=plan().rounds)  # as the page has it
+    assert f"at most ${usual.evaluation_dollars:.2f} for its calls" in shown()
+    assert "at most $" in " ".join(shown().split())
+    Verdict.objects.create(
+        judge=critic,
+        comparison=pair,
+        order="01",
+        state="ok",
+        outcome="first",
+        usage={"prompt_tokens": 100, "completion_tokens": 30},
+    )
+    seen = forecast(project=loop_project, recipe=plan(), n_rounds=1)
+    assert seen.evaluation_dollars == pytest.approx(16 * (100 * 2e-6 + 30 * 10e-6))
+    assert seen.capped_calls == 0
+    Endpoint.objects.filter(pk=critic.endpoint_id).update(input_price=0, output_price=0)
+    assert "no price is set for its endpoint" in shown()  # although it has been asked
+    Judge.objects.filter(pk=critic.pk).update(is_simulated=True)
+    free = forecast(project=loop_project, recipe=plan(), n_rounds=1)
+    assert (free.evaluation_dollars, free.judge_calls) == (0, 16)
+    assert "its calls" not in shown()
+    none = forecast(project=loop_project, recipe=plan(**{"evaluation.judge": "none"}), n_rounds=1)
+    assert none.evaluation_dollars == 0
+
+
+@pytest.mark.slow
 def test_as_many_calls_are_made_as_were_foreseen(start, drive, asking, critic):
     seen = forecast(project=critic.project, recipe=plan(), n_rounds=2)
     start(n_rounds=2)

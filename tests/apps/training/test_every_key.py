@@ -17,6 +17,7 @@ from django.utils import timezone
 from apps.labels.models import Judge
 from apps.labels.services import preferences_derive
 from apps.policies.store import store_path
+from apps.projects.services import criteria_know
 from apps.prompts.models import Prompt, PromptSet
 from apps.rankings.services import override_create
 from apps.samples.models import Comparison, Completion, SamplingRun
@@ -48,6 +49,7 @@ OTHER = {
     "filter.keep": 2,
     "filter.thresholds": "0.5,0.6",
     "label.judge": {"oaif-dpo": "scorer-2", "oaif-ipo": "scorer-2", "oaif-slic": "scorer-2", "": "other"},
+    "label.criterion": "helpful",
     "label.labels": "sampled",
     "label.noise": 0.5,
     "review.mode": "sample",
@@ -97,6 +99,9 @@ def full_project(loop_project, make_checkpoint, make_comparison, make_judge, mak
             make_verdict(row, "second", judge=other, p_first=0.1)
     voted = make_comparison(loop_project, ("kind", "rude"), prompt=prompt)
     make_vote(voted, "first")
+    criteria_know(project=loop_project, label_judges={"helpful": ""})
+    for one in (row, voted):
+        make_vote(one, "second", criterion="helpful")
     override_create(
         comparison=row, judge=critic, user=bob, now=timezone.now(), kind="override", choice="second", reason="kinder"
     )

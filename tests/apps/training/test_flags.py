@@ -63,6 +63,7 @@ def trained(loop):
     return run, read_rows(store_path(run.snapshot.path), "answers")
 
 
+@pytest.mark.slow
 def test_flags_alone_are_a_training_set_for_single_answers(flagged, drive, bob, client_for):
     seen = forecast(project=flagged, recipe=get_recipe("kto"), n_rounds=1)
     loop = loop_start(project=flagged, recipe="kto")
@@ -77,6 +78,7 @@ def test_flags_alone_are_a_training_set_for_single_answers(flagged, drive, bob, 
     assert "6 imported with a flag" in form
 
 
+@pytest.mark.slow
 def test_flags_follow_the_answers_of_comparisons(flagged, compared, drive):
     seen = forecast(project=flagged, recipe=get_recipe("kto"), n_rounds=1)
     loop = loop_start(project=flagged, recipe="kto")
@@ -102,6 +104,7 @@ def test_who_compares_answers_refuses_flags_alone_in_one_sentence(flagged, name)
     )
 
 
+@pytest.mark.slow
 def test_the_labels_that_a_recipe_names_decide_over_flags_too(flagged, compared, drive, make_judge):
     make_judge(flagged, "critic")
     for name, n in (("people", 0), ("critic", 0), ("dataset", 6)):
@@ -113,6 +116,7 @@ def test_the_labels_that_a_recipe_names_decide_over_flags_too(flagged, compared,
     assert "dataset" in labellers_of(flagged, get_recipe("kto"), judge=None)
 
 
+@pytest.mark.slow
 def test_prompts_are_drawn_among_those_with_a_label_or_a_flag(flagged, compared, drive):
     chosen = set()
     for seed in range(6):
@@ -126,6 +130,7 @@ def test_prompts_are_drawn_among_those_with_a_label_or_a_flag(flagged, compared,
     assert forecast(project=flagged, recipe=apply_settings(get_recipe("kto"), {"prompts.n": 3}), n_rounds=1).flags == 3
 
 
+@pytest.mark.slow
 def test_flagged_answers_that_were_cut_are_left_out_where_the_recipe_says_so(flagged, drive):
     cut = Completion.objects.filter(scores__flag=True).first()
     Completion.objects.filter(pk=cut.pk).update(finished=False)
@@ -153,6 +158,7 @@ def test_the_last_flag_counts_and_held_out_prompts_give_none(flagged, make_judge
     assert not {second.pk, third.pk} & found.keys()
 
 
+@pytest.mark.slow
 def test_a_round_without_overrides_keeps_its_flags(
     flagged, compared, drive, bob, make_comparison, make_judge, make_verdict
 ):
@@ -212,6 +218,7 @@ def test_records_keep_the_mark_and_the_same_file_adds_nothing(flagged, tmp_path,
     assert "Start a loop" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_answer_s_page_says_what_its_flag_is(flagged, bob, client_for):
     good, bad = Completion.objects.filter(scores__flag=True).order_by("id")[:2]
     for row, word in ((good, "<b>desirable</b>"), (bad, "<b>not desirable</b>")):

@@ -8,9 +8,10 @@ import pytest
 from django.utils import timezone
 
 from apps.jobs.models import Job, JobGroup
-from apps.samples.models import SamplingRun
+from apps.samples.models import Completion, SamplingRun
 from apps.training.loops.forecast import forecast
 from apps.training.loops.forms import LoopForm
+from apps.training.models import TrainingRun
 from prefloop.config import apply_settings
 from prefloop.recipes.catalogue import get_recipe
 
@@ -43,6 +44,7 @@ def test_the_forecast_never_asks_for_more_prompts_than_there_are(loop_project):
     assert (seen.prompts_a_round, seen.answers) == (6, 48)
 
 
+@pytest.mark.slow
 def test_the_forecast_is_what_the_loop_then_does(start, drive, loop_project):
     loop = start(n_rounds=2)
     recipe = apply_settings(get_recipe("iterative-dpo"), loop.chosen)
@@ -53,6 +55,7 @@ def test_the_forecast_is_what_the_loop_then_does(start, drive, loop_project):
     assert seen.rows == sum(row["n_pairs"] for row in rows)
 
 
+@pytest.mark.slow
 def test_the_forecast_follows_the_form_and_says_what_is_wrong_with_it(loop_project, bob, client_for):
     client = client_for(bob)
     page = client.get(f"{FORM}forecast/", form_data(loop_project, rounds="2")).content.decode()
@@ -61,6 +64,7 @@ def test_the_forecast_follows_the_form_and_says_what_is_wrong_with_it(loop_proje
     assert "“Answers a prompt” must be a whole number ≥ 2" in page
 
 
+@pytest.mark.slow
 def test_the_forecast_warns_of_a_small_models_learning_rate_for_all_weights_of_a_large_one(
     loop_project, make_checkpoint, bob, client_for
 ):
@@ -115,6 +119,7 @@ def sampled(loop_project):
 EIGHT = {"prompts.n": "4", "draws.n": "8", "draws.max_tokens": "128", "review.mode": "none"}
 
 
+@pytest.mark.slow
 def test_before_a_first_round_sampled_answers_make_a_rough_forecast(sampled, loop_project, bob, client_for):
     recipe = apply_settings(get_recipe("iterative-dpo"), EIGHT)
     seen = forecast(project=loop_project, recipe=recipe, n_rounds=2)
@@ -126,6 +131,7 @@ def test_before_a_first_round_sampled_answers_make_a_rough_forecast(sampled, loo
     assert "rough: no round of this recipe has finished here; based on the time that 12 answers took</span>" in page
 
 
+@pytest.mark.slow
 def test_a_rough_forecast_takes_no_other_size_and_no_run_that_was_cut_off(sampled, loop_project):
     recipe = get_recipe("iterative-dpo")
     assert forecast(project=loop_project, recipe=recipe, n_rounds=1).seconds
@@ -141,6 +147,7 @@ def test_a_rough_forecast_takes_no_other_size_and_no_run_that_was_cut_off(sample
     assert forecast(project=loop_project, recipe=recipe, n_rounds=1).seconds is None
 
 
+@pytest.mark.slow
 def test_finished_rounds_win_over_sampled_answers(sampled, start, drive, loop_project):
     loop = start(n_rounds=1)
     drive()
@@ -173,6 +180,7 @@ def probed(loop_project, settings, tmp_path, monkeypatch):
     return speeds
 
 
+@pytest.mark.slow
 def test_before_anything_ran_the_measured_speed_of_the_model_makes_the_forecast(
     probed, sampled, loop_project, bob, client_for
 ):
@@ -191,6 +199,7 @@ def test_before_anything_ran_the_measured_speed_of_the_model_makes_the_forecast(
     assert "from the tokens a second of models of this size on this machine" in page
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_done_says_how_far_its_forecast_was_off(probed, start, drive, bob, client_for, api_for):
     loop = start(n_rounds=1)
     assert loop.foreseen_seconds > 0
@@ -209,6 +218,95 @@ def test_a_loop_that_is_done_says_how_far_its_forecast_was_off(probed, start, dr
         assert ("longer)" in page, "shorter)" in page) == (share > 1, share < 1)
 
 
+@pytest.fixture
+def sizes(loop_project, settings, tmp_path, monkeypatch):
+    """The start's sizes are those of SmolLM2-135M, computed in fp32."""
+    from apps.training.loops import forecast as module
+    from prefloop.memory import Shape
+
+    shape = Shape(134_515_008, layers=30, hidden=576, mlp=1536, attention=576, keys=192, vocabulary=49_152)
+    monkeypatch.setattr(module, "checkpoint_shape", lambda checkpoint: shape)
+    settings.PRECISION = "float32"
+    return shape
+
+
+def test_memory_is_that_of_the_longest_stored_pair(sizes, loop_project, make_comparison, make_prompt):
+    """Stored answers have no `max_tokens`: what they take is known from their texts, three characters a token."""
+    from prefloop.memory import DEFAULT_TOKENS, PLENTY, ROW_TOKENS, Memory
+
+    memory = Memory(sizes)
+    passes = memory.passes(PLENTY, most=DEFAULT_TOKENS, on_cpu=True)
+
+    def foreseen(recipe="dpo", **settings):
+        made = apply_settings(get_recipe(recipe), settings)
+        return forecast(project=loop_project, recipe=made, n_rounds=1).memory
+
+    assert foreseen() == memory.peak(passes, ROW_TOKENS)  # no pair tells
+    prompt = make_prompt(loop_project, "p" * 300, split="train", external_id="long")
+    make_comparison(loop_project, ("short", "a" * 30), prompt=loop_project.prompts.first())
+    make_comparison(loop_project, ("b" * 900, "c" * 3000), prompt=prompt)
+    assert foreseen() == memory.peak(passes, 32 + 1400)
+    assert foreseen() - memory.peak(passes, ROW_TOKENS) > 1.3e9
+    assert foreseen("sft") == memory.peak(passes, 32 + 1100)  # a row is one answer
+    drawn = {"draws.max_tokens": "600", "draws.n": "2"}
+    assert foreseen("iterative-dpo", **drawn) == memory.peak(passes, 32 + 100 + 2 * 600)
+
+
+def test_a_token_has_as_many_characters_as_in_the_answers_of_the_start(sizes, sampled, loop_project, make_prompt):
+    from apps.policies.selectors import checkpoint_default
+    from apps.training.loops.row_lengths import longest_row
+
+    start = checkpoint_default(loop_project, "policy")
+    prompt = loop_project.prompts.first()
+    Completion.objects.create(
+        project=loop_project, prompt=prompt, run=sampled, index=0, text="x" * 40, token_ids=[1] * 4
+    )
+    make_prompt(loop_project, "p" * 300, split="train", external_id="long")
+    recipe = apply_settings(get_recipe("iterative-dpo"), {"draws.max_tokens": "64"})
+    assert longest_row(loop_project, recipe, start) == 32 + 30 + 2 * 64
+
+
+@pytest.mark.slow
+def test_a_loop_that_is_done_says_how_far_its_memory_was_off(sizes, start, drive, bob, client_for, api_for):
+    loop = start(n_rounds=1)
+    assert loop.foreseen_memory > 3e9
+    path, api = f"/p/letters-test/loops/{loop.pk}/", f"/api/v1/loops/{loop.pk}/"
+    body = api_for(bob).get(api).json()
+    assert (body["foreseen_memory_bytes"], body["memory_bytes"]) == (loop.foreseen_memory, None)
+    drive()
+    assert "Training held at most" not in client_for(bob).get(path).content.decode()  # the stand-in told nothing
+    run = TrainingRun.objects.get(round__loop=loop)
+    for share, words in ((1.5, "50 % more"), (0.75, "25 % less")):
+        run.peak = {"device": "cpu", "bytes": round(share * loop.foreseen_memory)}
+        run.save()
+        assert api_for(bob).get(api).json()["memory_bytes"] == run.peak["bytes"]
+        assert words in client_for(bob).get(path).content.decode()
+    run.peak = {"device": "cuda", "bytes": 1000}  # the forecast is of a CPU
+    run.save()
+    page = client_for(bob).get(path).content.decode()
+    assert "Training held at most" in page
+    assert ("% more" in page, "% less" in page) == (False, False)
+
+
+def test_a_run_keeps_the_most_memory_that_any_of_its_processes_told(loop_project, settings, tmp_path):
+    from apps.policies.store import store_path
+    from apps.training.sets.runs import events_ingest
+    from prefloop.recipes.events import EventWriter
+
+    run = TrainingRun.objects.create(project=loop_project, kind="dpo", run_dir="letters-test/runs/1")
+    store_path(run.run_dir).mkdir(parents=True)
+    for told in ((5, 7), (3, 6)):  # a process that was killed, and the next one
+        events = EventWriter(store_path(run.run_dir) / "events.jsonl")
+        events.write("start", step=0, n_rows=2, n_steps=2)
+        for step, size in enumerate(told, 1):
+            events.write("metric", step=step, values={"loss": 1.0}, peak={"device": "cpu", "bytes": size})
+        events.close()
+        events_ingest(run=run)
+    run.refresh_from_db()
+    assert run.peak == {"device": "cpu", "bytes": 7}
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("large", [False, True])
 def test_an_import_has_its_speed_measured_once(large, project, settings, tmp_path, monkeypatch):

@@ -18,14 +18,18 @@ N, BUDGET = 120, 30
 
 
 @pytest.fixture
-def judged(loop_project, make_comparison, make_judge, make_verdict):
+def judged(loop_project, at_once, make_comparison, make_judge, make_verdict):
     """Pairs of which the shorter answer is better; the judge prefers the longer of every other pair, always sure."""
     judge = make_judge(loop_project, "long-winded", order_policy="random")
-    for number in range(N):
-        short, long = "Dear Maria." + "." * (number % 7), "Dear Maria, thank you." + " Thank you!" * (1 + number % 5)
-        comparison = make_comparison(loop_project, (short, long))
-        said = "second" if number % 2 else "first"
-        make_verdict(comparison, said, judge=judge, p_first=0.02 if said == "second" else 0.98)
+    with at_once(loop_project):
+        for number in range(N):
+            short, long = (
+                "Dear Maria." + "." * (number % 7),
+                "Dear Maria, thank you." + " Thank you!" * (1 + number % 5),
+            )
+            comparison = make_comparison(loop_project, (short, long))
+            said = "second" if number % 2 else "first"
+            make_verdict(comparison, said, judge=judge, p_first=0.02 if said == "second" else 0.98)
     return judge
 
 
@@ -53,6 +57,7 @@ def decide(comparison_ids, judge, user):
     return wrong
 
 
+@pytest.mark.slow
 def test_the_second_part_of_the_budget_goes_where_the_first_found_the_judge_wrong(ask, judged, bob):
     loop, round_, recipe = ask("uncertain")
     first = review_choose(loop=loop, round_=round_, recipe=recipe)
@@ -67,12 +72,14 @@ def test_the_second_part_of_the_budget_goes_where_the_first_found_the_judge_wron
     assert review_choose(loop=loop, round_=round_, recipe=recipe) == []
 
 
+@pytest.mark.slow
 def test_what_is_known_of_the_judge_already_spends_the_whole_budget_at_once(ask, judged, bob):
     decide(Comparison.objects.filter(verdicts__judge=judged).values_list("pk", flat=True)[:20], judged, bob)
     loop, round_, recipe = ask("uncertain")
     assert len(review_choose(loop=loop, round_=round_, recipe=recipe)) == BUDGET
 
 
+@pytest.mark.slow
 def test_a_sample_and_a_small_budget_are_asked_at_once(ask, judged, bob):
     for mode, more, n in (("sample", {}, BUDGET), ("uncertain", {"review.budget": "9"}, 9)):
         loop, round_, recipe = ask(mode, **more)
@@ -82,6 +89,7 @@ def test_a_sample_and_a_small_budget_are_asked_at_once(ask, judged, bob):
         assert review_choose(loop=loop, round_=round_, recipe=recipe) == []
 
 
+@pytest.mark.slow
 def test_few_decisions_say_nothing_and_a_label_without_a_probability_has_no_chance(judged, bob, make_comparison):
     ids = list(Comparison.objects.filter(verdicts__judge=judged).values_list("pk", flat=True))
     decide(ids[: LEAST_DECISIONS - 1], judged, bob)

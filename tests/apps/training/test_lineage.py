@@ -20,6 +20,7 @@ def short(project):
     return {names[pk]: in_short(one).replace("\u202f", " ") for pk, one in measured_of(project).items()}
 
 
+@pytest.mark.slow
 def test_a_node_shows_what_its_round_measured_and_says_it_in_full(start, drive, loop_project, bob, client_for):
     loop = start(n_rounds=2)
     drive()
@@ -42,6 +43,7 @@ def test_a_node_shows_what_its_round_measured_and_says_it_in_full(start, drive, 
     assert nodes[scorer.pk][0].endswith("; not measured")
 
 
+@pytest.mark.slow
 def test_the_table_says_the_same_with_intervals(start, drive, loop_project, bob, client_for):
     start(n_rounds=1)
     client = client_for(bob)
@@ -56,6 +58,7 @@ def test_the_table_says_the_same_with_intervals(start, drive, loop_project, bob,
     assert [("60.0" in row, "0.20" in row) for row in rows] == [(True, True), (False, False), (False, False)]
 
 
+@pytest.mark.slow
 def test_a_checkpoints_own_page_says_it_too(start, drive, loop_project, bob, client_for):
     loop = start(n_rounds=1)
     drive()
@@ -67,6 +70,7 @@ def test_a_checkpoints_own_page_says_it_too(start, drive, loop_project, bob, cli
     assert "Not measured yet" in client_for(bob).get(f"{POLICIES}{fresh.pk}/").content.decode()
 
 
+@pytest.mark.slow
 def test_a_later_loop_that_starts_from_a_checkpoint_does_not_replace_its_figures(start, drive, loop_project):
     made = start(n_rounds=1)
     drive()
@@ -77,6 +81,7 @@ def test_a_later_loop_that_starts_from_a_checkpoint_does_not_replace_its_figures
     assert short(loop_project)[output.name] == before == "gold 3.00 · win 60.0 % · KL 0.20"
 
 
+@pytest.mark.slow
 def test_a_round_that_is_not_done_says_nothing_yet(start, drive, loop_project):
     loop = start(n_rounds=1)
     drive()
@@ -96,6 +101,7 @@ def test_a_reward_model_shows_its_accuracy(start, loop_project):
     assert short(loop_project) == {}  # an ingredient of a round that measured something else
 
 
+@pytest.mark.slow
 def test_what_was_trained_without_overrides_shows_its_own_figures(start, drive, loop_project, make_checkpoint):
     loop = start(n_rounds=1)
     drive()
@@ -109,6 +115,7 @@ def test_what_was_trained_without_overrides_shows_its_own_figures(start, drive, 
     assert short(loop_project)[round_.output.name] == "gold 3.00 · win 60.0 % · KL 0.20"
 
 
+@pytest.mark.slow
 def test_figures_take_four_queries_however_many_rounds(start, drive, loop_project, django_assert_num_queries):
     start(n_rounds=3)
     drive()

@@ -8,11 +8,14 @@ from django.utils import timezone
 from apps.jobs import registry
 from apps.labels.models import Judge, JudgingRun
 from apps.policies.models import Checkpoint, Endpoint
+from apps.projects.services import guideline_add
 from apps.rankings.selectors import n_wanting
 from apps.reports.services import leaderboard_report
 from apps.samples.models import Comparison, Completion
-from apps.training.rounds.evaluation import answers_run
+from apps.training.rounds.evaluation import answers_run, games_of
 from apps.training.rounds.meetings import MEETING, Meeting, MeetingRefused, meeting_asks, meeting_result, meeting_start
+from prefloop.criteria import Criterion
+from prefloop.stats.head_to_head import with_people
 
 
 @pytest.fixture
@@ -61,6 +64,7 @@ def critic(loop_project):
     )
 
 
+@pytest.mark.slow
 def test_both_answer_the_same_prompts_and_the_board_has_them(loop_project, two, meeting_drive, critic):
     first, second = two
     group = meeting_start(project=loop_project, first=first, second=second, n_prompts=2)
@@ -85,6 +89,28 @@ def test_people_get_as_many_pairs_as_were_asked_for(loop_project, two, meeting_d
     meeting_drive()
     assert not JudgingRun.objects.exists()
     assert n_wanting(project=loop_project, user=ann, now=timezone.now()) == 3
+
+
+@pytest.mark.slow
+def test_people_s_votes_count_by_what_they_are_asked_by(loop_project, two, meeting_drive, make_vote):
+    criteria = [Criterion("helpful", "Which helps more?"), Criterion("honest", "Which is more honest?")]
+    guideline_add(project=loop_project, text="Compare them.", actor=None, criteria=criteria)
+    Judge.objects.filter(name="reward-model").update(criterion_name="honest")
+    told = {}
+    for by, judge in (("judge", "reward-model"), ("people", "")):
+        if not judge:
+            Judge.objects.all().update(retired_at=timezone.now())
+        group = meeting_start(
+            project=loop_project, first=two[0], second=two[1], n_prompts=0, people=2, judge=judge, seed=len(told)
+        )
+        meeting_drive()
+        told[by] = group.jobs.get().result
+        for pair in Comparison.objects.filter(pk__in=told[by]["people"]):
+            make_vote(pair, "first", criterion="helpful")
+            make_vote(pair, "second", criterion="honest")
+    assert told["judge"]["criteria"] == {"honest": 1.0}
+    assert [game.human for game in games_of(told["people"], "initial") if game.human is not None] == [0.5, 0.5]
+    assert with_people(games_of(told["judge"], "initial")).n_games == 2
 
 
 @pytest.mark.parametrize(
@@ -120,6 +146,7 @@ def test_without_a_judge_or_held_out_prompts_there_is_nothing_to_compare_by(loop
         meeting_start(project=loop_project, first=first, second=second, n_prompts=2, people=2)
 
 
+@pytest.mark.slow
 def test_engineers_start_it_from_the_board_and_others_do_not_see_the_button(
     loop_project, two, critic, erin, bob, charlie, client_for
 ):
@@ -137,3 +164,25 @@ def test_engineers_start_it_from_the_board_and_others_do_not_see_the_button(
     assert "choose two different checkpoints" in answer.content.decode()
     answer = client_for(erin).post(meet, chosen | {"prompts": "many"}, follow=True)
     assert "Held-out prompts: Enter a whole number." in answer.content.decode()
+
+
+@pytest.mark.slow
+def test_programs_say_which_two_meet(loop_project, two, critic, erin, bob, api_for):
+    first, second = two
+    at, api = f"/api/v1/projects/{loop_project.slug}/meetings/", api_for(erin)
+    sent = {"first": first.pk, "second": second.pk, "prompts": 2, "judge": "critic"}
+    begun = api.post(at, sent, format="json")
+    assert (begun.status_code, begun.json()["name"]) == (202, "Compare new with start on 2 prompts")
+    assert len(begun.json()["jobs"]) == 1
+    for wrong, says in (
+        ({"second": first.pk}, "choose two different checkpoints"),
+        ({"second": None}, "This field may not be null."),
+        ({"first": 999_999}, "first: Select a valid choice."),
+        ({"prompts": 0}, "prompts: Ensure this value is greater"),
+        ({"judge": "nobody"}, "judge: Select a valid choice."),
+    ):
+        refused = api.post(at, sent | wrong, format="json")
+        assert (refused.status_code, says in str(refused.json())) == (400, True), (wrong, refused.json())
+    alone = api.post(at, {"first": first.pk}, format="json")
+    assert alone.json()["detail"] == "second: This field is required."
+    assert api_for(bob).post(at, sent, format="json").status_code == 404

@@ -33,6 +33,7 @@ def measuring(fakes):
     return [kind for kind in fakes.calls if kind in ("training.run", "evaluation.kept", "evaluation.run")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_each_kept_policy_is_measured_once_before_the_round_s_result(start, drive, fakes, recipe):
     loop = start(recipe, n_rounds=RECIPES[recipe], **EVERY, **SMALL[recipe])
@@ -47,6 +48,7 @@ def test_each_kept_policy_is_measured_once_before_the_round_s_result(start, driv
     assert measuring(fakes) == ["evaluation.run", *a_round * RECIPES[recipe]]
 
 
+@pytest.mark.slow
 def test_its_figures_stand_where_a_round_s_do(start, drive, loop_project, client_for, bob):
     loop = start(n_rounds=2, **EVERY)
     drive()
@@ -69,6 +71,7 @@ def test_its_figures_stand_where_a_round_s_do(start, drive, loop_project, client
     assert "round 1, step 1" in page
 
 
+@pytest.mark.slow
 def test_a_judge_is_asked_of_each_and_a_loop_that_is_resumed_measures_none_again(start, drive, fakes, make_judge):
     fakes.asks = True
     loop = start("iterative-dpo", n_rounds=1, **EVERY)

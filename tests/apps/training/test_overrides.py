@@ -6,8 +6,9 @@ import pytest
 from django.utils import timezone
 
 from apps.labels.models import Override
-from apps.rankings.services import override_create
+from apps.rankings.services import override_create, override_withdraw
 from apps.samples.models import Comparison
+from apps.training.lineage.evidence import latest_pairs
 from apps.training.lineage.selectors import loop_rows, training_sets
 from apps.training.loops.steering import loop_continue
 from apps.training.models import TrainingRun
@@ -33,10 +34,12 @@ def decided(start, drive, bob):
     return loop
 
 
+@pytest.mark.slow
 def test_to_choose_what_the_judge_said_is_to_agree(decided):
     assert list(Override.objects.order_by("id").values_list("kind", flat=True)) == ["override"] * 2 + ["agree"] * 2
 
 
+@pytest.mark.slow
 def test_an_override_counts_in_the_round_that_first_learns_from_it(decided):
     rounds = loop_rows(decided)
     sets = {found.snapshot.name[-1]: found.share for found in training_sets(decided)}
@@ -49,6 +52,7 @@ def test_an_override_counts_in_the_round_that_first_learns_from_it(decided):
     assert overridden_runs().filter(round__loop=decided, round__index__gt=0).count() == 2
 
 
+@pytest.mark.slow
 def test_pages_and_cards_say_the_same_number(decided, bob, client_for):
     page = client_for(bob).get(f"/p/letters-test/loops/{decided.pk}/").content.decode()
     assert "2 of 4 labels come from people’s overrides; changed 2 labels" in page
@@ -57,9 +61,22 @@ def test_pages_and_cards_say_the_same_number(decided, bob, client_for):
     assert "2 of 4 labels come from people’s overrides; changed 2 labels" in card
 
 
+@pytest.mark.slow
 def test_an_override_kept_from_before_that_says_what_the_judge_said_is_not_counted(decided):
     """As an older version, or an import, stored it."""
     run = TrainingRun.objects.get(round__loop=decided, round__index=1)
     first = Override.objects.order_by("id").first()
     Override.objects.filter(pk=first.pk).update(judge_outcome=first.choice)
     assert override_share(run.snapshot).n_overrides == 1
+
+
+@pytest.mark.slow
+def test_only_corrections_that_stand_come_first_on_the_loop_s_page(start, drive, bob):
+    loop = start(n_rounds=1, **{"review.mode": "all"})
+    drive()
+    rows = Comparison.objects.filter(origin=f"loop:{loop.pk}:1").order_by("id")
+    for row in rows[2:4]:
+        override_create(comparison=row, judge=loop.judge, user=bob, now=timezone.now(), choice="tie")
+    override_withdraw(comparison=rows[2], user=bob, now=timezone.now())
+    shown = [pair.comparison.pk for pair in latest_pairs(loop, limit=2)[1]]
+    assert shown == [rows[3].pk, rows[0].pk]

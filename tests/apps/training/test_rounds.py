@@ -15,7 +15,7 @@ from apps.labels.models import Judge, Verdict
 from apps.labels.services import preferences_derive
 from apps.policies.store import store_path
 from apps.samples.models import Comparison, Completion
-from apps.training.lineage.evidence import tail
+from apps.training.lineage.evidence import frozen_label, tail
 from apps.training.lineage.selectors import curves_since, loop_cards, loop_rows
 from apps.training.loops.starting import loop_obstacle, loop_start
 from apps.training.loops.steering import LoopNotActive, loop_cancel, loop_resume
@@ -38,6 +38,7 @@ def state_of(loop):
     return loop.state
 
 
+@pytest.mark.slow
 def test_two_rounds_of_iterative_dpo_run_to_the_end(start, drive, fakes):
     loop = start()
     drive()
@@ -62,6 +63,7 @@ def test_two_rounds_of_iterative_dpo_run_to_the_end(start, drive, fakes):
     assert fakes.calls.count("training.run") == 2
 
 
+@pytest.mark.slow
 def test_the_pairs_of_a_round_are_best_against_worst_with_the_judges_label(start, drive):
     loop = start(n_rounds=1)
     drive()
@@ -77,6 +79,7 @@ def test_the_pairs_of_a_round_are_best_against_worst_with_the_judges_label(start
     assert {item.source for item in items} == {"judge:reward-model"}
 
 
+@pytest.mark.slow
 def test_steps_taken_twice_make_nothing_twice(start, drive):
     loop = start()
     for _ in range(3):
@@ -90,6 +93,7 @@ def test_steps_taken_twice_make_nothing_twice(start, drive):
     assert Job.objects.filter(kind="training.run").count() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sampling.chunk", "scoring.chunk", "training.run", "evaluation.run"])
 def test_a_failure_in_any_stage_says_whose_it_was_and_resuming_goes_on(start, drive, fakes, kind):
     loop = start(n_rounds=1)
@@ -108,6 +112,7 @@ def test_a_failure_in_any_stage_says_whose_it_was_and_resuming_goes_on(start, dr
     assert Completion.objects.filter(run__purpose="loop").count() == 12
 
 
+@pytest.mark.slow
 def test_a_cancelled_loop_keeps_what_it_made_and_can_be_resumed(start, fakes, drive):
     loop = start(n_rounds=1)
     drain(["gpu", "cpu"], worker_name="test", until=lambda: "sampling.chunk" in fakes.calls)
@@ -125,6 +130,7 @@ def test_a_cancelled_loop_keeps_what_it_made_and_can_be_resumed(start, fakes, dr
         loop_resume(loop=loop, by=None)
 
 
+@pytest.mark.slow
 def test_a_missing_reward_model_is_made_first_from_the_projects_labels(
     start, drive, loop_project, make_comparison, make_vote, fakes
 ):
@@ -141,6 +147,7 @@ def test_a_missing_reward_model_is_made_first_from_the_projects_labels(
     assert fakes.calls.count("training.run") == 2
 
 
+@pytest.mark.slow
 def test_dpo_learns_once_from_the_labels_that_people_left(start, drive, loop_project, make_comparison, make_vote):
     made = []
     for prompt in loop_project.prompts.all():
@@ -175,6 +182,19 @@ def test_no_held_out_comparison_enters_a_training_set(loop_project, make_compari
     assert not trainable(loop).filter(pk__in=[held.pk, evaluation.pk]).exists()
 
 
+def test_what_people_said_by_editing_is_counted_as_theirs(loop_project, make_comparison):
+    comparison = make_comparison(loop_project, prompt=loop_project.prompts.filter(split="train").first())
+    made = make_snapshot(
+        project=loop_project,
+        name="x",
+        labels=[LabelledComparison(comparison_id=comparison.pk, p_first=0.0, source="edit")],
+        start=loop_project.checkpoints.get(name="start"),
+        label_policy={},
+    )
+    assert (made.n_human, made.sources) == (1, {"edit": 1})
+    assert frozen_label(made.items.get(), comparison).who == "by editing"
+
+
 def test_the_database_itself_refuses_a_held_out_item(loop_project, make_comparison):
     snapshot = Snapshot.objects.create(project=loop_project, name="x", path="x", sha256="0", n_pairs=1)
     comparison = make_comparison(loop_project)
@@ -184,6 +204,7 @@ def test_the_database_itself_refuses_a_held_out_item(loop_project, make_comparis
         )
 
 
+@pytest.mark.slow
 def test_an_exported_training_set_is_the_bytes_that_were_frozen(start, drive):
     loop = start(n_rounds=1)
     drive()
@@ -230,6 +251,7 @@ def test_what_is_missing_is_said_before_anything_starts(loop_project):
     assert "no policy to start from" in loop_obstacle(loop_project, recipe).text
 
 
+@pytest.mark.slow
 def test_the_stations_tell_where_a_round_is_and_how_fast(start, fakes, drive):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     round_ = loop.rounds.get(index=0)
@@ -269,6 +291,7 @@ def test_what_an_on_policy_loop_does_in_each_step_is_said_to_be_in_it(start, cor
     assert found["training"].state == "queued"
 
 
+@pytest.mark.slow
 def test_a_round_that_pairs_the_datas_answers_with_its_own_shows_that_nobody_judges(
     start, drive, loop_project, make_comparison, make_vote
 ):
@@ -289,6 +312,7 @@ def test_a_round_that_pairs_the_datas_answers_with_its_own_shows_that_nobody_jud
     assert [word for word, *_ in dots] == ["Sampling", "Pairs", "Training set", "Training", "Evaluation"]
 
 
+@pytest.mark.slow
 def test_curves_come_in_parts_and_all_again_when_a_run_took_rows_back(start, drive):
     loop = start(n_rounds=1)
     drive()
@@ -308,6 +332,7 @@ def test_curves_come_in_parts_and_all_again_when_a_run_took_rows_back(start, dri
     assert (back["reset"], [point["step"] for point in back["points"]]) == (True, [1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("token", ["x", "1-2", "--", "1-2-3-4", "-1-2-3", "9" * 40 + "-1-1"])
 def test_a_token_that_is_none_gives_everything(start, drive, token):
     loop = start(n_rounds=1)
@@ -325,6 +350,7 @@ def test_the_tail_of_a_log_is_whole_lines_of_its_end(tmp_path):
     assert len(lines) < 100
 
 
+@pytest.mark.slow
 def test_how_many_processes_share_a_step_is_a_setting_of_the_product(start, drive, settings):
     settings.TRAINING_PROCESSES = 3
     loop = start(n_rounds=1)

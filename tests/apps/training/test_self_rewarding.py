@@ -87,6 +87,7 @@ def run(start, drive, world, own_workers):
     return make
 
 
+@pytest.mark.slow
 def test_two_rounds_go_from_a_taught_start_to_m3(run, own_workers):
     loop = run()
     assert (loop.state, loop.error) == (LoopState.DONE, "")
@@ -118,6 +119,7 @@ def test_two_rounds_go_from_a_taught_start_to_m3(run, own_workers):
         }
 
 
+@pytest.mark.slow
 def test_the_start_learns_from_rows_of_three_kinds_and_is_taken_again(
     run, world, make_comparison, make_vote, make_prompt
 ):
@@ -152,6 +154,7 @@ def test_the_start_learns_from_rows_of_three_kinds_and_is_taken_again(
     assert other.initial != loop.initial
 
 
+@pytest.mark.slow
 def test_a_taught_start_and_a_start_that_is_taken_as_it_is_are_not_taught(run, world, start, drive):
     first = run()
     loop = loop_start(project=world, recipe="self-rewarding", settings=TAUGHT, start=first.initial.name)
@@ -171,6 +174,7 @@ def test_a_taught_start_and_a_start_that_is_taken_as_it_is_are_not_taught(run, w
     assert (plain.state, plain.initial.name) == (LoopState.DONE, "start")
 
 
+@pytest.mark.slow
 def test_a_change_asks_the_policy_otherwise_from_the_next_round_on_and_what_taught_the_start_stays(
     start, drive, world, own_workers, erin
 ):
@@ -188,6 +192,7 @@ def test_a_change_asks_the_policy_otherwise_from_the_next_round_on_and_what_taug
     ]
 
 
+@pytest.mark.slow
 def test_written_prompts_are_kept_with_their_origin_and_are_no_other_loops_prompts(run, start, drive, world):
     loop = run()
     first, second = loop.rounds.filter(index__gt=0).order_by("index")
@@ -212,6 +217,7 @@ def test_written_prompts_are_kept_with_their_origin_and_are_no_other_loops_promp
     assert sorted(asked) == sorted(given_prompts(world, split="train").values_list("id", flat=True))
 
 
+@pytest.mark.slow
 def test_a_writer_that_writes_nothing_new_ends_the_loop_with_a_line_that_says_what_to_do(run, own_workers, world):
     def nothing(ctx):
         round_ = Round.objects.select_related("loop__project", "loop__initial").get(pk=ctx.payload["round"])
@@ -227,6 +233,7 @@ def test_a_writer_that_writes_nothing_new_ends_the_loop_with_a_line_that_says_wh
     assert not Prompt.objects.filter(prompt_set__name="self-instruct").exists()
 
 
+@pytest.mark.slow
 def test_a_loop_that_failed_while_writing_goes_on_from_there(run, own_workers, drive, erin):
     own_workers.fail[WRITING_JOB] = JobFailure(FailureClass.INTERNAL, "the disk is full", retry=False)
     loop = run()
@@ -257,6 +264,7 @@ def test_what_is_missing_is_said_before_anything_is_written(loop_project, world)
         )
 
 
+@pytest.mark.slow
 def test_without_a_world_the_start_learns_from_what_additive_judges_wrote_about_labelled_pairs(
     loop_project, make_comparison, make_vote
 ):
@@ -305,6 +313,7 @@ def test_without_a_world_the_start_learns_from_what_additive_judges_wrote_about_
         start_run_create(loop, loop.rounds.get(), [])
 
 
+@pytest.mark.slow
 def test_memory_takes_each_rounds_labels_from_the_judge_of_that_round(run):
     loop = run(**{"memory.kind": "rounds"})
     assert loop.state == LoopState.DONE
@@ -316,6 +325,7 @@ def test_memory_takes_each_rounds_labels_from_the_judge_of_that_round(run):
     assert [judge.version for judge in own_judges(loop)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_diagram_shows_the_start_and_the_prompts_as_stations(run, start, world):
     from django.utils import timezone
 

@@ -33,6 +33,7 @@ def state_of(loop):
 # --- pause -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_paused_loop_takes_no_step_and_resuming_goes_on_where_it_stood(start, drive, fakes, erin):
     loop = start(n_rounds=1)
     drain(["gpu", "cpu"], worker_name="test", until=lambda: "sampling.chunk" in fakes.calls)
@@ -51,6 +52,7 @@ def test_a_paused_loop_takes_no_step_and_resuming_goes_on_where_it_stood(start, 
     assert verbs == ["loop started", "loop paused", "loop resumed"]
 
 
+@pytest.mark.slow
 def test_a_paused_loop_can_be_cancelled_and_one_at_the_gate_waits_again_after_a_pause(start, drive, erin):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     drive()
@@ -64,6 +66,7 @@ def test_a_paused_loop_can_be_cancelled_and_one_at_the_gate_waits_again_after_a_
     assert state_of(loop) == LoopState.CANCELLED
 
 
+@pytest.mark.slow
 def test_resumed_while_its_worker_is_still_leaving_the_loop_waits_for_it(start, drive, fakes, erin):
     loop = start(n_rounds=1)
     drain(["gpu", "cpu"], worker_name="test", until=lambda: Job.objects.filter(kind="training.run").exists())
@@ -86,6 +89,7 @@ def test_resumed_while_its_worker_is_still_leaving_the_loop_waits_for_it(start, 
 # --- a setting from the next round on --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_change_holds_from_the_next_round_on_and_says_who_made_it(start, drive, fakes, erin):
     loop = start(n_rounds=3)
     drain(["gpu", "cpu"], worker_name="test", until=lambda: fakes.calls.count("training.run") == 1)
@@ -107,6 +111,7 @@ def test_a_change_holds_from_the_next_round_on_and_says_who_made_it(start, drive
     assert said.data == {"from_round": 2, "draws.n": "3 → 2", "objective.beta": "0.3 → 0.9"}
 
 
+@pytest.mark.slow
 def test_rounds_can_be_added_and_taken_away_but_not_those_that_have_begun(start, drive, fakes, erin):
     loop = start(n_rounds=2)
     drain(["gpu", "cpu"], worker_name="test", until=lambda: fakes.calls.count("training.run") == 2)
@@ -122,6 +127,7 @@ def test_rounds_can_be_added_and_taken_away_but_not_those_that_have_begun(start,
         loop_change(loop=loop, settings={"objective.beta": 0.6}, by=erin)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "says", "error"),
     [
@@ -165,6 +171,7 @@ def form_of(page):
     return {key: "" if value is None else value for key, value in data.items()}
 
 
+@pytest.mark.slow
 def test_a_branch_starts_from_the_round_s_checkpoint_with_its_settings_to_edit(start, drive, fakes, erin, client_for):
     loop = start(n_rounds=2, **{"objective.beta": "0.7"})
     drain(["gpu", "cpu"], worker_name="test", until=lambda: fakes.calls.count("training.run") == 1)
@@ -187,6 +194,7 @@ def test_a_branch_starts_from_the_round_s_checkpoint_with_its_settings_to_edit(s
     assert f"branched from round 2 of loop {loop.pk}" in page
 
 
+@pytest.mark.slow
 def test_a_round_that_has_not_ended_or_is_of_another_project_or_recipe_is_no_branch(
     start, drive, erin, charlie, other_project, client_for
 ):
@@ -203,6 +211,7 @@ def test_a_round_that_has_not_ended_or_is_of_another_project_or_recipe_is_no_bra
     assert client_for(charlie).get(elsewhere).status_code == 404
 
 
+@pytest.mark.slow
 def test_settings_that_came_with_a_choice_go_with_it_when_the_branch_takes_it_back(start, drive, erin, client_for):
     loop = start("rest", n_rounds=1, **{"filter.kind": "rejection", "filter.keep": "2"})
     drive()
@@ -233,6 +242,7 @@ def overridden(start, drive, bob):
     return loop
 
 
+@pytest.mark.slow
 def test_a_round_is_trained_again_as_if_nobody_had_overridden_a_label(overridden, drive, erin):
     round_ = overridden.rounds.get(index=1)
     real = TrainingRun.objects.get(round=round_)
@@ -257,6 +267,7 @@ def test_a_round_is_trained_again_as_if_nobody_had_overridden_a_label(overridden
     assert state_of(overridden) == LoopState.DONE
 
 
+@pytest.mark.slow
 def test_the_page_offers_it_and_shows_both_side_by_side(overridden, drive, erin, bob, client_for):
     path = f"{LOOPS}{overridden.pk}/"
     start_at = f"{path}rounds/1/without-overrides/"
@@ -280,6 +291,7 @@ def test_the_page_offers_it_and_shows_both_side_by_side(overridden, drive, erin,
     assert start_at not in page
 
 
+@pytest.mark.slow
 def test_labels_remembered_only_because_they_were_overridden_are_left_out(overridden, start, drive, erin):
     later = start(n_rounds=1)
     drive()
@@ -293,6 +305,7 @@ def test_labels_remembered_only_because_they_were_overridden_are_left_out(overri
     assert found.run.snapshot.n_pairs == 4
 
 
+@pytest.mark.slow
 def test_a_counterfactual_that_failed_says_so_and_can_be_taken_up_again(overridden, drive, fakes, erin, client_for):
     fakes.fail["training.run"] = JobFailure(FailureClass.OUT_OF_MEMORY, "3 GiB asked for")
     found = counterfactual_start(round_=overridden.rounds.get(index=1), by=erin)
@@ -308,6 +321,7 @@ def test_a_counterfactual_that_failed_says_so_and_can_be_taken_up_again(overridd
     assert Snapshot.objects.filter(name__endswith="without-overrides").count() == 1
 
 
+@pytest.mark.slow
 def test_a_round_without_overrides_or_under_way_is_refused(start, drive, erin):
     loop = start(n_rounds=1)
     drive()
@@ -319,6 +333,7 @@ def test_a_round_without_overrides_or_under_way_is_refused(start, drive, erin):
 # --- the page of changes ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_leads_see_what_may_change_and_engineers_change_it(start, ann, bob, erin, charlie, client_for):
     loop = start(n_rounds=3)
     path = f"{LOOPS}{loop.pk}/change/"
@@ -343,6 +358,7 @@ def test_leads_see_what_may_change_and_engineers_change_it(start, ann, bob, erin
     assert "erin" in shown
 
 
+@pytest.mark.slow
 def test_pausing_and_resuming_by_the_buttons(start, erin, bob, client_for):
     loop = start(n_rounds=1)
     path = f"{LOOPS}{loop.pk}/"
@@ -357,6 +373,7 @@ def test_pausing_and_resuming_by_the_buttons(start, erin, bob, client_for):
     assert state_of(loop) == LoopState.RUNNING
 
 
+@pytest.mark.slow
 def test_a_counterfactual_s_checkpoint_is_named_after_its_round(overridden, drive, erin):
     from workers.handlers.training import output_name
 

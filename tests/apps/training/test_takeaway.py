@@ -44,6 +44,7 @@ def _zip(response):
     return zipfile.ZipFile(io.BytesIO(b"".join(response.streaming_content)))
 
 
+@pytest.mark.slow
 def test_engineers_take_away_leads_read_the_card_and_nobody_else_learns_anything(
     weights, alice, bob, erin, ann, charlie, client_for
 ):
@@ -122,6 +123,7 @@ def test_the_command_writes_a_directory_once(weights, tmp_path):
         call_command("export_checkpoint", "tiny", project="nope", out="x")
 
 
+@pytest.mark.slow
 def test_the_card_of_a_loops_checkpoint_says_what_made_it(start, drive, bob, client_for):
     loop = start(n_rounds=2, **{"objective.beta": "0.7"})
     drive()
@@ -174,6 +176,7 @@ def test_what_people_write_can_not_break_the_card(weights, erin):
     assert not any(line.startswith("# not") for line in text.splitlines())
 
 
+@pytest.mark.slow
 def test_a_snapshot_whose_file_was_changed_is_not_given_out(start, drive, bob, client_for):
     start(n_rounds=1)
     drive()

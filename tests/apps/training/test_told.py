@@ -24,6 +24,7 @@ def heard(loop_project):
     Project.objects.filter(pk=loop_project.pk).update(listened=list(CHOSEN))
 
 
+@pytest.mark.slow
 def test_a_loop_tells_once_that_it_waits_and_each_round_and_its_end(heard, start, drive):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     drive()

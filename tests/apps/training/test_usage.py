@@ -44,6 +44,7 @@ def overridden(start, drive, loop_project, erin):
     return comparison
 
 
+@pytest.mark.slow
 def test_an_override_is_followed_to_every_checkpoint_and_back(overridden, bob, client_for):
     first, second = Round.objects.filter(index__gt=0).order_by("index")
     usage = usage_of(overridden)
@@ -72,6 +73,7 @@ def test_an_override_is_followed_to_every_checkpoint_and_back(overridden, bob, c
     )
 
 
+@pytest.mark.slow
 def test_what_was_never_trained_on_says_so(loop_project, make_comparison, bob, client_for):
     free, held = make_comparison(loop_project), make_comparison(loop_project, held_out=True)
     assert usage_of(free).uses == usage_of(free).heirs == ()
@@ -81,6 +83,7 @@ def test_what_was_never_trained_on_says_so(loop_project, make_comparison, bob, c
     assert "No training labels are known" in client_for(bob).get(f"{BASE}policies/{start.pk}/labels/").content.decode()
 
 
+@pytest.mark.slow
 def test_leads_see_lineage_and_nobody_else_learns_anything(
     start, drive, alice, bob, erin, ann, charlie, client_for, other_project
 ):
@@ -96,6 +99,7 @@ def test_leads_see_lineage_and_nobody_else_learns_anything(
         assert client_for(charlie).get(f"/p/{other_project.slug}/{path}").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_page_of_labels_costs_the_same_for_more_of_them(start, drive, bob, client_for, monkeypatch):
     from apps.training.lineage import usage_views
 

@@ -25,6 +25,7 @@ def state_of(loop):
     return loop.state
 
 
+@pytest.mark.slow
 def test_the_loop_waits_at_the_gate_and_goes_on_by_itself_after_the_last_decision(
     start, drive, bob, django_capture_on_commit_callbacks
 ):
@@ -66,6 +67,7 @@ def test_the_loop_waits_at_the_gate_and_goes_on_by_itself_after_the_last_decisio
     assert next(pair for pair in pairs if pair.comparison.pk == ids[0]).was == "second"
 
 
+@pytest.mark.slow
 def test_a_decision_taken_back_keeps_the_gate_closed(start, drive, bob, django_capture_on_commit_callbacks):
     loop = start(n_rounds=1, **{"review.mode": "sample", "review.budget": "2"})
     drive()
@@ -82,6 +84,7 @@ def test_a_decision_taken_back_keeps_the_gate_closed(start, drive, bob, django_c
     assert state_of(loop) == LoopState.WAITING
 
 
+@pytest.mark.slow
 def test_going_on_without_the_rest_leaves_the_gate(start, drive):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     drive()
@@ -93,6 +96,7 @@ def test_going_on_without_the_rest_leaves_the_gate(start, drive):
         loop_continue(loop=loop, by=None)
 
 
+@pytest.mark.slow
 def test_a_loop_cancelled_at_the_gate_waits_there_again_when_resumed(start, drive):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     drive()
@@ -102,6 +106,7 @@ def test_a_loop_cancelled_at_the_gate_waits_there_again_when_resumed(start, driv
     assert state_of(loop) == LoopState.WAITING
 
 
+@pytest.mark.slow
 def test_what_was_decided_before_the_gate_is_not_asked_again(start, drive, bob):
     """All the pairs were looked over while the judge was still speaking: the gate opens at once."""
     loop = start(n_rounds=1)
@@ -119,6 +124,7 @@ def test_what_was_decided_before_the_gate_is_not_asked_again(start, drive, bob):
     assert round_.stage == Stage.DONE  # the rest was there already
 
 
+@pytest.mark.slow
 def test_the_gate_of_another_project_is_not_told(start, drive, other_project):
     loop = start(n_rounds=1, **{"review.mode": "all"})
     drive()

@@ -50,6 +50,7 @@ def test_more_ids_than_a_query_takes_parameters_are_one_parameter(maths):
     assert Prompt.objects.filter(pk__in=among([])).count() == 0
 
 
+@pytest.mark.slow
 def test_a_loop_asks_and_trains_on_what_it_was_told(maths, start, drive, make_comparison):
     outside = make_comparison(maths, ("good", "bad"), prompt=maths.prompts.get(external_id="t5"))
     inside = make_comparison(maths, ("good", "bad"), prompt=maths.prompts.get(external_id="t1"))
@@ -87,6 +88,7 @@ def test_what_can_not_be_chosen_is_refused_in_a_sentence(maths, chosen, said):
     assert not maths.loops.exists()
 
 
+@pytest.mark.slow
 def test_a_round_is_drawn_by_the_engine_that_the_recipe_names(maths, start, drive, fakes):
     by_vllm = start(n_rounds=1, **{"draws.engine": "vllm"})
     drive()
@@ -101,6 +103,7 @@ def test_a_round_is_drawn_by_the_engine_that_the_recipe_names(maths, start, driv
     assert "sampling.endpoint" in fakes.calls
 
 
+@pytest.mark.slow
 def test_the_form_offers_prompt_sets_and_engines_and_takes_what_was_ticked(maths, client_for, erin):
     endpoint_create(project=maths, name="big", base_url="https://example.org/v1", model="m", api_key="")
     client = client_for(erin)

@@ -27,6 +27,7 @@ from prefloop.recipes.snapshots import read_rows
 from prefloop.types import Completion, Group
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("reference", ["initial", "previous"])
 def test_a_later_round_is_held_to_the_policy_that_the_recipe_names(start, drive, reference):
@@ -38,6 +39,7 @@ def test_a_later_round_is_held_to_the_policy_that_the_recipe_names(start, drive,
     assert second.reference.name == ("start" if reference == "initial" else second.start.name)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("reference", ["initial", "previous"])
 def test_a_later_block_of_steps_is_held_to_the_policy_that_the_recipe_names(start, drive, reference):
@@ -47,9 +49,11 @@ def test_a_later_block_of_steps_is_held_to_the_policy_that_the_recipe_names(star
     drive()
     _, second = TrainingRun.objects.filter(round__loop=loop).order_by("id")
     names = {"initial": loop.initial.path, "previous": second.start.path}
-    assert read_spec(store_path(second.run_dir)).reference == str(store_path(names[reference]))
+    folder = store_path(second.run_dir)
+    assert (folder / (read_spec(folder).reference or "")).resolve() == store_path(names[reference])
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_tie_that_was_stored_is_trained_on_as_one_half(drive, loop_project, make_comparison, make_vote):
     prompt = loop_project.prompts.filter(split="train").first()
@@ -77,6 +81,7 @@ def called_bad(loop_project, make_comparison, make_vote, make_judge, make_verdic
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_of_two_bad_answers_both_are_undesirable_and_a_tie_is_left_out(
     loop_project, called_bad, drive, bob, client_for
@@ -106,6 +111,7 @@ def test_of_two_bad_answers_both_are_undesirable_and_a_tie_is_left_out(
     assert [row.desirable for row in made.rows[4:]] == [False, False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_two_bad_answers_alone_are_enough_for_single_answers_and_not_for_pairs(
     loop_project, drive, make_comparison, make_vote
@@ -120,6 +126,7 @@ def test_two_bad_answers_alone_are_enough_for_single_answers_and_not_for_pairs(
     assert TrainingRun.objects.get(round__loop=loop).snapshot.n_pairs == 2
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_pairs_are_made_of_no_two_bad_answers(loop_project, called_bad, drive):
     loop = loop_start(project=loop_project, recipe="dpo")
@@ -162,6 +169,7 @@ def judged(loop_project, make_comparison, make_judge, make_verdict, make_vote):
     return loop_project
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_the_reward_model_of_rlaif_learns_a_judges_labels_alone(judged):
     def learned(**chosen):
@@ -179,6 +187,7 @@ def test_the_reward_model_of_rlaif_learns_a_judges_labels_alone(judged):
     assert sources == {"judge:critic", "human"}
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_an_ai_reward_model_of_other_labels_is_not_taken_for_this_one(judged, drive):
     made = loop_start(project=judged, recipe="rlaif", settings={"prompts.n": 2}, n_rounds=1)
@@ -196,6 +205,7 @@ def test_an_ai_reward_model_of_other_labels_is_not_taken_for_this_one(judged, dr
     assert again.judge != made.judge
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_the_prompts_of_stored_labels_are_drawn_by_the_seed(judged):
     def prompts(seed):
@@ -214,6 +224,7 @@ def test_the_prompts_of_stored_labels_are_drawn_by_the_seed(judged):
     assert len({frozenset(one) for one in found}) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 8, 24), (1.0, 32, 32)])
 def test_the_share_of_a_students_own_answers_is_lambda(
@@ -236,6 +247,7 @@ def test_the_share_of_a_students_own_answers_is_lambda(
     assert least <= own <= most  # of 32 coins at one half fewer than 8 fall on one side once in a thousand
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_replay_takes_the_steps_that_were_logged_in_an_order_of_its_seed(loop_project, drive):
     from apps.policies.store import store_path

@@ -124,6 +124,7 @@ def test_a_run_with_an_adapter_that_was_left_goes_on_to_the_same_end(
         assert float(head.detach().abs().max()) > 0  # it started at zero and trains in full
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_start_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     from prefloop.recipes.runspec import read_spec, write_spec
     from tests.prefloop.tiny import save_tiny_policy
@@ -140,6 +141,7 @@ def test_a_checkpoint_of_another_start_is_refused(make_run: MakeRun, tmp_path: P
     assert "is not the model" in failure.message
 
 
+@pytest.mark.slow
 def test_an_adapter_alone_refuses_a_base_that_was_changed(make_run: MakeRun, tmp_path: Path) -> None:
     from prefloop.policy.loading import UnloadableModel
     from prefloop.recipes.runspec import read_spec, write_spec

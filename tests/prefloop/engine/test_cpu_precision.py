@@ -81,6 +81,7 @@ def test_a_run_computes_in_bf16_where_that_is_faster_and_its_result_is_fp32(make
     assert all(torch.allclose(value, theirs[name], atol=0.02) for name, value in weights(half).items())
 
 
+@pytest.mark.slow
 def test_steps_too_small_for_bf16_are_in_the_result(make_run: MakeRun, machine: Any, tiny_policy_dir: Path) -> None:
     machine(FAST)
     run = make_run(objective={"epochs": 1, "lr": 1e-7})
@@ -145,6 +146,7 @@ def in_both(directory: Path) -> tuple[Policy, Policy]:
     return load_policy(directory), load_policy(directory, dtype=torch.bfloat16)
 
 
+@pytest.mark.slow
 def test_scores_in_bf16_are_near_those_in_fp32(tiny_policy_dir: Path) -> None:
     full, half = in_both(tiny_policy_dir)
     items = [PackItem(tuple(range(1, 30)), (tuple(range(40, 60)), tuple(range(70, 75)))), PackItem((7, 8), ((9, 10),))]
@@ -213,6 +215,7 @@ def test_bf16_must_be_slower_in_nothing_and_faster_on_the_whole(training: float,
     assert precision.faster(speeds) == wanted
 
 
+@pytest.mark.slow
 def test_a_machine_is_measured_once_for_a_shape(tiny_policy_dir: Path, machine: Any, tmp_path: Path) -> None:
     machine_dir = tmp_path / "var"
 

@@ -38,6 +38,7 @@ def test_a_win_rate_counts_every_pair_of_answers_and_ties_half() -> None:
     assert win_rate([[3.0, 0.0], [1.0]], [[1.0, 2.0], [1.0]]).win_rate.rate == pytest.approx((2 + 0.5) / 5)
 
 
+@pytest.mark.slow
 @given(ours=st.lists(SCORES, min_size=1, max_size=4), theirs=st.lists(SCORES, min_size=1, max_size=4))
 def test_what_one_side_wins_the_other_loses(ours: list[list[float]], theirs: list[list[float]]) -> None:
     n = min(len(ours), len(theirs))
@@ -94,6 +95,7 @@ def test_a_win_rate_is_not_pulled_by_random_numbers_that_both_policies_share() -
         win_rate([[1.0]], [[0.0]], same_draws=True)
 
 
+@pytest.mark.slow
 def test_an_evaluation_does_not_compare_answers_of_one_number() -> None:
     policy, initial = tiny_policy(seed=1, std=0.3), tiny_policy(seed=2, std=0.3)
     found = evaluate(policy, initial, None, PROMPTS, max_tokens=12, seed=0, gold=lengths)
@@ -110,6 +112,7 @@ def test_an_evaluation_does_not_compare_answers_of_one_number() -> None:
     assert found.vs_initial.win_rate.rate == pytest.approx(sum(games) / len(games))
 
 
+@pytest.mark.slow
 def test_the_kl_agrees_with_the_mean_log_ratio_of_many_samples() -> None:
     policy, reference = tiny_policy(seed=1, std=0.12), uniform_policy()
     found = evaluate(policy, reference, None, PROMPTS[:2], n=400, max_tokens=3, seed=0)
@@ -137,6 +140,7 @@ def test_gold_lengths_and_best_of_4_are_those_of_the_returned_samples() -> None:
     assert found.mean_characters.mean == pytest.approx(sum(characters) / 24)
 
 
+@pytest.mark.slow
 def test_samples_kept_from_before_give_the_same_numbers() -> None:
     policy, initial = tiny_policy(seed=1, std=0.3), tiny_policy(seed=2, std=0.3)
     base = evaluate(initial, initial, None, PROMPTS, max_tokens=8, seed=0, gold=lengths)
@@ -153,6 +157,7 @@ def test_a_scorer_that_leaves_completions_out_is_refused() -> None:
         evaluate(policy, policy, None, PROMPTS, max_tokens=2, seed=0, gold=lambda asked: [[1.0] for _ in asked])
 
 
+@pytest.mark.slow
 def test_win_rates_need_a_truth_and_are_told_at_equal_lengths_too() -> None:
     policy, initial = tiny_policy(seed=1, std=0.3), tiny_policy(seed=2, std=0.3)
 
@@ -177,6 +182,7 @@ def test_a_judge_sees_each_answer_once_and_none_beside_its_twin(n: int) -> None:
     assert pairs_to_judge(1) == []
 
 
+@pytest.mark.slow
 def test_the_kl_is_over_the_answers_of_the_policy_that_is_measured() -> None:
     policy, initial = tiny_policy(seed=1, std=0.3), tiny_policy(seed=2, std=0.3)
     found = evaluate(policy, initial, None, PROMPTS, max_tokens=6, seed=0)

@@ -141,6 +141,7 @@ def said(run_dir: Path, kind: str) -> list[dict[str, Any]]:
     return [event.data for event in read_events(run_dir / "events.jsonl")[0] if event.type == kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mode"), WAYS)
 def test_labels_inside_a_step(
     kind: str, mode: str, make_online: MakeOnline, judge_of: Callable[..., JudgeSpec], server: Server
@@ -167,6 +168,7 @@ def test_labels_inside_a_step(
     assert labelled <= len(PROMPTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mode"), WAYS)
 def test_scores_inside_a_step(
     kind: str, mode: str, make_online: MakeOnline, judge_of: Callable[..., JudgeSpec], server: Server

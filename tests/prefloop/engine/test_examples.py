@@ -26,6 +26,7 @@ def rows_of(n: int) -> list[Row]:
     return [Row(PackItem((1,), ((2,), (3,))), id=str(at)) for at in range(n)]
 
 
+@pytest.mark.slow
 @given(n=st.integers(1, 30), batch=st.integers(1, 12), epochs=st.integers(1, 3), seed=st.integers(0, 5))
 def test_every_epoch_takes_every_row_once(n: int, batch: int, epochs: int, seed: int) -> None:
     n_steps = steps_of(n, batch=batch, epochs=epochs)
@@ -69,6 +70,7 @@ def answers(*prompts: str) -> list[Row]:
     return encode_answers(rows, byte_tokenizer(), max_length=None)
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from("pqrst"), min_size=1, max_size=12))
 def test_every_prompt_stands_beside_an_answer_to_another_one_and_every_answer_once(prompts: list[str]) -> None:
     rows = answers(*prompts)

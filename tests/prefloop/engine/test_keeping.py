@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from prefloop.checkpoints import verify_manifest
 from prefloop.engine import train
 from prefloop.policy.loading import load_policy
@@ -14,6 +16,7 @@ MakeRun = Callable[..., Path]
 Story = Callable[[Path], tuple[list[tuple[int, dict[str, float]]], str]]
 
 
+@pytest.mark.slow
 def test_policies_that_are_kept_on_the_way_stay_and_change_nothing(make_run: MakeRun, story: Story) -> None:
     plain, keeping = make_run("plain"), make_run("keeping", keep_every=2, save_every=1, keep_last=1)
     for run_dir in (plain, keeping):

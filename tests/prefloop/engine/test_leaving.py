@@ -31,6 +31,7 @@ def in_the_middle_of(run_dir: Path, step: int) -> Callable[[], bool]:
     return should_leave
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dpo", "sft"])
 def test_a_step_is_left_in_its_middle_and_taken_again_to_the_same_weights(
     kind: str, make_run: MakeRun, story: Story
@@ -46,6 +47,7 @@ def test_a_step_is_left_in_its_middle_and_taken_again_to_the_same_weights(
     assert story(left) == story(straight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "ppo"])
 def test_a_step_that_samples_is_left_before_it_learns(
     method: str, make_online: Callable[..., Path], story: Story
@@ -75,6 +77,7 @@ def test_a_step_is_saved_if_another_like_it_would_end_too_late(
     assert len(steps_of(run_dir, "metric")) == 5
 
 
+@pytest.mark.slow
 def test_how_often_a_run_saves_is_no_part_of_what_it_computes(make_run: MakeRun, story: Story) -> None:
     often, seldom = make_run("often", save_seconds=0.0), make_run("seldom")
     train.run(often)
@@ -84,6 +87,7 @@ def test_how_often_a_run_saves_is_no_part_of_what_it_computes(make_run: MakeRun,
     assert story(often) == story(seldom)
 
 
+@pytest.mark.slow
 def test_a_pass_is_left_between_two_layers(make_run: MakeRun, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     straight, left = make_run("straight"), make_run("left")
     train.run(straight)
@@ -103,6 +107,7 @@ def test_a_pass_is_left_between_two_layers(make_run: MakeRun, story: Story, monk
     assert story(left) == story(straight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_a_step_that_has_changed_the_weights_ends_in_time_or_is_dropped(
     seconds: float, make_online: Callable[..., Path], story: Story, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +129,7 @@ def test_a_step_that_has_changed_the_weights_ends_in_time_or_is_dropped(
     assert story(left) == story(straight)
 
 
+@pytest.mark.slow
 def test_a_reference_reading_goes_on_with_the_pass_that_comes_next(
     make_run: MakeRun, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -258,6 +258,7 @@ GROUP_ROWS = [
 HARD = [TrainingPair(f"r{n}", f"Say {n}.", " yes", " no no", p_first=float(n % 2)) for n in range(10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rso", "slic", "click", "cringe", "rrhf", "kto", "gkd"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(kind: str, make_run: MakeRun, story: Story) -> None:
     rows: Any = {"rrhf": GROUP_ROWS, "gkd": None, "kto": None}.get(kind, HARD)
@@ -278,6 +279,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(kind: str, make_run: Ma
     assert len(set(losses)) > 1 or kind == "gkd"  # a student that is its own teacher has nothing to learn
 
 
+@pytest.mark.slow
 def test_rrhf_orders_likelihoods_as_the_scores_do(make_run: MakeRun, story: Story) -> None:
     rows = [RankedGroup(f"g{n}", f"Say {n}.", (" bad", " good"), (0.0, 1.0)) for n in range(8)]
     run_dir = make_run(kind="rrhf", rows=rows, objective={"epochs": 8, "lr": 3e-3})
@@ -287,6 +289,7 @@ def test_rrhf_orders_likelihoods_as_the_scores_do(make_run: MakeRun, story: Stor
     assert metrics[-1][1]["logps/chosen"] > metrics[0][1]["logps/chosen"]
 
 
+@pytest.mark.slow
 def test_a_student_comes_nearer_to_its_teacher(make_run: MakeRun, story: Story, tmp_path: Path) -> None:
     other = tiny_policy(seed=9)
     save_model(other.model, other.tokenizer, tmp_path / "teacher")

@@ -37,6 +37,7 @@ def leave_after(n: int) -> Callable[[], bool]:
     return lambda: next(asked, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_that_left_after_any_step_equals_an_undisturbed_one(
     make_online: MakeOnline, story: Story, method: str
@@ -53,6 +54,7 @@ def test_a_run_that_left_after_any_step_equals_an_undisturbed_one(
     assert len({values["loss"] for _, values in metrics}) == 3
 
 
+@pytest.mark.slow
 def test_the_value_head_stands_beside_the_result(make_online: MakeOnline) -> None:
     run_dir = make_online("ppo")
     train.run(run_dir)
@@ -64,6 +66,7 @@ def test_the_value_head_stands_beside_the_result(make_online: MakeOnline) -> Non
     assert names <= set(metrics)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_policy_that_has_not_moved_has_no_kl(make_online: MakeOnline) -> None:
     run_dir = make_online("ppo", objective={"passes": 1, "minibatches": 1})
     train.run(run_dir)
@@ -72,6 +75,7 @@ def test_a_policy_that_has_not_moved_has_no_kl(make_online: MakeOnline) -> None:
     assert first["val/ratio"] == 1.0  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bond", "j-bond", "ipo"])
 def test_kl_and_entropy_are_of_the_policys_own_answers_against_the_initial_one(
     make_online: MakeOnline, method: str, tiny_policy_dir: Path, tmp_path: Path
@@ -90,6 +94,7 @@ def test_kl_and_entropy_are_of_the_policys_own_answers_against_the_initial_one(
     assert first["objective/kl"] == pytest.approx(kl, rel=1e-3, abs=1e-4)  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "absent"),
     [({"online": {"refresh_steps": 2}}, [2]), ({"objective": {"reference": "previous"}}, [1, 2])],
@@ -128,6 +133,7 @@ def test_an_override_is_replayed_with_its_weight_and_survives_a_resume(make_onli
     assert story(straight)[1] != story(without)[1]
 
 
+@pytest.mark.slow
 def test_answers_refreshed_every_two_steps_are_the_same_after_a_resume_between(
     make_online: MakeOnline, story: Story
 ) -> None:
@@ -159,6 +165,7 @@ def test_a_run_goes_on_from_another_with_all_that_stood_beside_its_weights(
     assert train.run(second).exit_code == 0
 
 
+@pytest.mark.slow
 def test_logged_order_replays_an_online_run_bit_for_bit(make_online: MakeOnline, story: Story) -> None:
     online = make_online("ipo", "online")
     train.run(online)
@@ -197,6 +204,7 @@ class Counted(OwnSampler):
         self.closed.append(True)
 
 
+@pytest.mark.slow
 def test_the_engine_that_draws_is_given_the_weights_of_each_refresh(
     make_online: MakeOnline, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +219,7 @@ def test_the_engine_that_draws_is_given_the_weights_of_each_refresh(
     assert story(counted) == story(plain)
 
 
+@pytest.mark.slow
 def test_a_policy_that_stands_still_is_given_once(make_online: MakeOnline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samplers, "make_sampler", lambda draw, **_: Counted())
     Counted.loads.clear()
@@ -219,6 +228,7 @@ def test_a_policy_that_stands_still_is_given_once(make_online: MakeOnline, monke
     assert len(Counted.loads) == 3 + 1
 
 
+@pytest.mark.slow
 def test_a_slow_step_says_how_far_it_is(make_online: MakeOnline, monkeypatch: pytest.MonkeyPatch) -> None:
     at = itertools.count()
     monkeypatch.setattr(context, "monotonic", lambda: float(next(at)))
@@ -231,6 +241,7 @@ def test_a_slow_step_says_how_far_it_is(make_online: MakeOnline, monkeypatch: py
     assert {data["total"] for data in told if data["phase"] == "drawing"} == {12}
 
 
+@pytest.mark.slow
 def test_a_quick_step_says_nothing_of_itself(make_online: MakeOnline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "monotonic", lambda: 0.0)
     run_dir = make_online("ipo")
@@ -238,6 +249,7 @@ def test_a_quick_step_says_nothing_of_itself(make_online: MakeOnline, monkeypatc
     assert {data["phase"] for data in events_of(run_dir, "progress")} == {"loading", "saving"}
 
 
+@pytest.mark.slow
 def test_a_run_is_left_between_two_answers_of_a_drawing(make_online: MakeOnline, story: Story) -> None:
     straight, left = make_online("ipo", "straight"), make_online("ipo", "left")
     train.run(straight)

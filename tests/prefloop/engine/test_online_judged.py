@@ -99,6 +99,7 @@ def verdicts(run_dir: Path) -> list[dict[str, Any]]:
     return [event.data for event in read_events(run_dir / "events.jsonl")[0] if event.type == "verdict"]
 
 
+@pytest.mark.slow
 def test_both_orders_are_asked_and_averaged_and_the_key_is_nowhere(
     make_online: MakeOnline, judge: tuple[Judge, str]
 ) -> None:
@@ -139,6 +140,7 @@ class Tools:
     def check(self) -> None: ...
 
 
+@pytest.mark.slow
 def test_a_label_is_the_mean_of_the_orders_that_were_asked(tmp_path: Path, judge: tuple[Judge, str]) -> None:
     said, address = judge
     group = Group("p", (Completion(text="one"), Completion(text="two")))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from prefloop.engine import learner, passes, references, train
+from prefloop.memory import most_held_bytes
 from prefloop.policy import scoring
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import drop_superseded, read_events
@@ -46,6 +47,7 @@ def refuse_above(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, tokens
     monkeypatch.setattr(module, name, limited)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 def test_out_of_memory_halves_the_passes_and_goes_on(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, adapter: str
@@ -65,6 +67,20 @@ def test_out_of_memory_halves_the_passes_and_goes_on(
     assert len(names) == 10
 
 
+@pytest.mark.slow
+def test_a_run_tells_the_most_memory_that_it_held(make_run: MakeRun) -> None:
+    run_dir = make_run("run")
+    before = most_held_bytes()
+    assert train.run(run_dir).exit_code == 0
+    told = [event.data["peak"] for event in read_events(run_dir / "events.jsonl")[0] if event.type in ("metric", "end")]
+    assert {one["device"] for one in told} == {"cpu"}
+    sizes = [one["bytes"] for one in told]
+    roughly = 2**21  # the system counts so
+    assert before - roughly < sizes[0] < sizes[-1] + roughly
+    assert sizes[-1] < most_held_bytes() + roughly
+
+
+@pytest.mark.slow
 def test_the_reference_pass_is_halved_too(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, short = make_run("whole"), make_run("short")
     assert train.run(whole).exit_code == 0
@@ -83,6 +99,7 @@ def test_the_smallest_passes_that_do_not_fit_end_the_run(make_run: MakeRun, monk
     assert "layers compute their activations again" in said(run)[-1]
 
 
+@pytest.mark.slow
 def test_a_pass_that_fails_in_its_backward_leaves_no_part_of_a_gradient(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +120,7 @@ def test_a_pass_that_fails_in_its_backward_leaves_no_part_of_a_gradient(
     assert losses(short) == losses(whole)
 
 
+@pytest.mark.slow
 def test_rows_that_would_not_fit_compute_their_activations_again(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +143,7 @@ def test_rows_that_would_not_fit_compute_their_activations_again(
     assert losses(spare) == pytest.approx(losses(plain), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_makes_the_passes_it_began_with(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(objective={"epochs": 2})
     asked = iter([False] * 9 + [True])

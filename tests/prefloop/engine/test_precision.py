@@ -29,6 +29,7 @@ def losses(run_dir: Path) -> list[float]:
     return [event.data["values"]["loss"] for event in events if event.type == "metric"]
 
 
+@pytest.mark.slow
 def test_small_steps_are_not_lost_in_bf16() -> None:
     settings = Objective(lr=1e-4)
 
@@ -120,6 +121,7 @@ def test_activations_computed_again_give_the_same_gradient_and_are_not_kept() ->
     assert little < much / 3
 
 
+@pytest.mark.slow
 def test_a_run_that_spares_memory_has_the_same_losses(make_run: MakeRun) -> None:
     lora = Adapter(kind="lora", rank=4)
     plain, spare = make_run("plain", adapter=lora), make_run("spare", adapter=lora, spare_memory=True)

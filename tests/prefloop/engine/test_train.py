@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import errno
-import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +9,13 @@ import pytest
 import torch
 
 from prefloop.checkpoints import verify_manifest
-from prefloop.engine import learner, resume, run, train
+from prefloop.engine import resume, run, train
 from prefloop.engine.examples import batch_of, encode_pairs
-from prefloop.policy.loading import load_policy, load_reward_model, save_model
+from prefloop.policy.loading import load_policy, load_reward_model
 from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.scoring import score_groups
 from prefloop.recipes.events import Event, read_events
-from prefloop.recipes.runspec import EXIT_LEFT, RunFailure, read_failure, read_spec, write_spec
+from prefloop.recipes.runspec import EXIT_LEFT, read_spec, write_spec
 from prefloop.recipes.snapshots import read_pairs
 from prefloop.types import TrainingPair
 
@@ -71,6 +68,7 @@ def plain_dpo(run_dir: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
     return losses, dict(policy.model.named_parameters())
 
 
+@pytest.mark.slow
 def test_a_run_agrees_with_a_plain_loop_that_packs_and_caches_nothing(make_run: MakeRun, story: Story) -> None:
     run_dir = make_run(token_budget=128)
     losses, weights = plain_dpo(run_dir)
@@ -84,6 +82,7 @@ def test_a_run_agrees_with_a_plain_loop_that_packs_and_caches_nothing(make_run: 
         assert (trained[name] - value).abs().mean() < 2e-5, name
 
 
+@pytest.mark.slow
 def test_the_first_loss_of_dpo_is_log_2_and_training_prefers_what_is_preferred(make_run: MakeRun, story: Story) -> None:
     rows = [TrainingPair(f"r{n}", f"Say {n}.", " yes", " no", p_first=float(n % 3 > 0)) for n in range(12)]
     rows = [row if row.p_first else TrainingPair(row.id, row.prompt, " no", " yes", p_first=0.0) for row in rows]
@@ -98,6 +97,7 @@ def test_the_first_loss_of_dpo_is_log_2_and_training_prefers_what_is_preferred(m
     assert metrics[-1][1]["epoch"] == 6.0
 
 
+@pytest.mark.slow
 def test_a_reward_model_starts_from_a_policy_and_learns_to_order(make_run: MakeRun, story: Story) -> None:
     rows = [TrainingPair(f"r{n}", f"Say {n}.", " yes", " no", p_first=1.0) for n in range(12)]
     run_dir = make_run(kind="reward-model", rows=rows, objective={"epochs": 8})
@@ -108,6 +108,7 @@ def test_a_reward_model_starts_from_a_policy_and_learns_to_order(make_run: MakeR
     assert load_reward_model(run_dir / "final").model.config.num_labels == 1
 
 
+@pytest.mark.slow
 def test_sft_makes_the_demonstrations_likelier(make_run: MakeRun, story: Story, tiny_policy_dir: Path) -> None:
     run_dir = make_run(kind="sft", objective={"epochs": 3, "lr": 1e-2})
     assert train.run(run_dir).exit_code == 0
@@ -115,6 +116,7 @@ def test_sft_makes_the_demonstrations_likelier(make_run: MakeRun, story: Story, 
     assert metrics[-1][1]["loss"] < metrics[0][1]["loss"] - 1
 
 
+@pytest.mark.slow
 def test_a_result_has_no_optimizer_and_a_checkpoint_has(make_run: MakeRun) -> None:
     run_dir = make_run(save_every=2, keep_last=1)
     train.run(run_dir)
@@ -139,6 +141,7 @@ def test_a_run_that_leaves_and_comes_back_equals_one_that_stayed(kind: str, make
     assert story(broken) == story(straight)
 
 
+@pytest.mark.slow
 def test_leaving_before_the_first_step_loses_nothing(make_run: MakeRun, story: Story) -> None:
     straight, broken = make_run("straight"), make_run("broken")
     train.run(straight)
@@ -147,6 +150,7 @@ def test_leaving_before_the_first_step_loses_nothing(make_run: MakeRun, story: S
     assert story(broken) == story(straight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncate", "delete", "flip", "manifest", "state"])
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(damage: str, make_run: MakeRun, story: Story) -> None:
     straight, broken = (make_run(name, save_every=1) for name in ("straight", "broken"))
@@ -175,6 +179,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(damage: str, m
     assert story(broken) == story(straight)
 
 
+@pytest.mark.slow
 def test_what_a_dead_process_was_writing_is_swept_away(make_run: MakeRun) -> None:
     run_dir = make_run()
     (run_dir / "step-000002.tmp-dead").mkdir()
@@ -183,6 +188,7 @@ def test_what_a_dead_process_was_writing_is_swept_away(make_run: MakeRun) -> Non
     assert not list(run_dir.glob("*.tmp-*"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_run_again_changes_nothing(make_run: MakeRun, story: Story) -> None:
     run_dir = make_run()
     first = train.run(run_dir)
@@ -192,6 +198,7 @@ def test_a_finished_run_run_again_changes_nothing(make_run: MakeRun, story: Stor
     assert story(run_dir) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_made_again(make_run: MakeRun, story: Story) -> None:
     run_dir = make_run(save_every=2)
     train.run(run_dir)
@@ -207,6 +214,7 @@ def leave_after(n: int) -> Callable[[], bool]:
     return lambda: next(asked, None) is None
 
 
+@pytest.mark.slow
 def test_a_reference_reading_that_was_cut_short_goes_on_with_the_batch_that_comes_next(
     make_run: MakeRun, story: Story
 ) -> None:
@@ -226,6 +234,7 @@ def test_a_reference_reading_that_was_cut_short_goes_on_with_the_batch_that_come
     assert story(broken) == story(straight)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_before_that_counts_no_updates_is_gone_on_from(
     make_run: MakeRun, story: Story, monkeypatch: Any
 ) -> None:
@@ -238,6 +247,7 @@ def test_a_checkpoint_of_before_that_counts_no_updates_is_gone_on_from(
     assert story(older) == story(straight)
 
 
+@pytest.mark.slow
 def test_how_far_the_reading_of_references_is_is_said(make_run: MakeRun) -> None:
     run_dir = make_run()
     train.run(run_dir)
@@ -251,124 +261,7 @@ def test_how_far_the_reading_of_references_is_is_said(make_run: MakeRun) -> None
     assert [event.type for event in events].index("start") > 1  # before the steps begin
 
 
-# Failures: whose they are, and one line that says it.
-
-
-def failed(run_dir: Path, failure_class: str, exit_code: int) -> str:
-    ended = train.run(run_dir)
-    assert ended.exit_code == exit_code
-    failure = read_failure(run_dir)
-    assert failure is not None
-    assert failure.failure_class == failure_class
-    assert "\n" not in failure.message
-    end = events_of(run_dir)[-1]
-    assert (end.type, end.data["failure_class"], end.data["message"]) == ("end", failure_class, failure.message)
-    return failure.message
-
-
-def respec(run_dir: Path, **changes: Any) -> None:
-    data = json.loads((run_dir / "spec.json").read_text())
-    (run_dir / "spec.json").write_text(json.dumps({**data, **changes}))
-
-
-def test_a_start_model_that_is_not_there_is_the_users(make_run: MakeRun) -> None:
-    run_dir = make_run()
-    respec(run_dir, start="/nowhere")
-    assert "/nowhere is not a directory" in failed(run_dir, "user_config", 2)
-
-
-def test_another_snapshot_than_the_runs_own_is_a_matter_of_data(make_run: MakeRun) -> None:
-    run_dir = make_run()
-    with (run_dir / "snapshot.jsonl").open("a") as stream:
-        stream.write("\n")
-    assert "its SHA-256 differs" in failed(run_dir, "data", 3)
-
-
-def test_a_row_longer_than_the_model_is_a_matter_of_data(make_run: MakeRun) -> None:
-    run_dir = make_run(rows=[TrainingPair("r1", "p", "a" * 2000, "b", p_first=1.0)])
-    assert "row 'r1' has" in failed(run_dir, "data", 3)
-
-
-def test_a_loss_that_is_not_finite_stops_and_says_what_to_lower(make_run: MakeRun, monkeypatch: Any) -> None:
-    run_dir = make_run()
-    monkeypatch.setattr(learner, "backward", lambda *_, **__: math.nan)
-    message = failed(run_dir, "user_config", 2)
-    assert "not a finite number at step 1 (learning rate 0.001): lower objective.lr" in message
-    assert read_failure(run_dir) == RunFailure(failure_class="user_config", message=message, step=1)
-
-
-def test_a_start_model_of_broken_numbers_is_refused(make_run: MakeRun) -> None:
-    run_dir = make_run()
-    broken = load_policy(read_spec(run_dir).start)
-    with torch.no_grad():
-        broken.model.model.norm.weight.fill_(float("nan"))
-    save_model(broken.model, broken.tokenizer, run_dir / "broken")
-    respec(run_dir, start=str(run_dir / "broken"))
-    assert "the weights model.norm.weight of the start model" in failed(run_dir, "user_config", 2)
-
-
-def test_no_room_for_a_checkpoint_is_found_out_before_training(make_run: MakeRun, monkeypatch: Any) -> None:
-    run_dir = make_run()
-    usage = shutil.disk_usage(run_dir)
-    monkeypatch.setattr(resume.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    assert "a checkpoint needs" in failed(run_dir, "out_of_disk", 5)
-
-
-def test_a_disk_that_fills_up_in_a_save_leaves_earlier_checkpoints_intact(
-    make_run: MakeRun, story: Story, monkeypatch: Any
-) -> None:
-    straight, broken = (make_run(name, save_every=1) for name in ("straight", "broken"))
-    train.run(straight)
-    save_file, n_calls = resume.save_file, 0
-
-    def full(tensors: Any, path: Path) -> None:
-        nonlocal n_calls
-        n_calls += 1
-        if n_calls == 7:  # the optimizer of step 3
-            path.write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save_file(tensors, path)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(resume, "save_file", full)
-        assert "the disk is full" in failed(broken, "out_of_disk", 5)
-    assert [path.name for path in resume.step_dirs(broken)] == ["step-000002", "step-000001"]
-    assert all(verify_manifest(path) for path in resume.step_dirs(broken))
-    assert not list(broken.glob("*.tmp-*"))
-    assert train.run(broken).exit_code == 0  # with room again it goes on
-    assert not (broken / "failure.json").exists()
-    assert story(broken) == story(straight)
-
-
-def test_running_out_of_memory_is_told_apart_from_our_own_mistakes() -> None:
-    assert train.classify(torch.OutOfMemoryError("CUDA out of memory")) == "out_of_memory"
-    assert train.classify(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")) == "out_of_memory"
-    assert train.classify(RuntimeError("shape mismatch")) == "internal"
-    assert train.classify(OSError(errno.ENOSPC, "No space left on device")) == "out_of_disk"
-
-
-def test_other_settings_in_a_directory_with_checkpoints_are_refused(make_run: MakeRun) -> None:
-    run_dir = make_run(save_every=1)
-    train.run(run_dir, should_leave=leave_before(3, run_dir))
-    data = json.loads((run_dir / "spec.json").read_text())
-    respec(run_dir, objective={**data["objective"], "beta": 0.7})
-    assert "other settings" in failed(run_dir, "user_config", 2)
-
-
-def test_two_processes_never_train_in_one_directory(make_run: MakeRun) -> None:
-    run_dir = make_run()
-    seen: list[str] = []
-
-    def second() -> bool:
-        with pytest.raises(train.Busy, match="another process is training"):
-            train.run(run_dir)
-        seen.append("busy")
-        return False
-
-    assert train.run(run_dir, should_leave=second).exit_code == 0
-    assert seen
-
-
+@pytest.mark.slow
 def test_the_final_policy_scores_its_own_training_pairs_as_its_metrics_say(make_run: MakeRun, story: Story) -> None:
     """A second road to `rewards/margins`: the log-probs of the saved model against those of its start."""
     rows = [TrainingPair("a", "Say a.", " yes", " no", p_first=1.0)]

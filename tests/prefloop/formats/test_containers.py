@@ -248,6 +248,7 @@ def member(name, content=b"x", mode=0o100644, flags=0):
     return info, content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "why"),
     [

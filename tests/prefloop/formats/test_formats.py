@@ -184,6 +184,7 @@ def test_hh_refuses_what_is_no_transcript(tmp_path):
         list(read_file(path, format_name="hh"))
 
 
+@pytest.mark.slow
 def test_the_demo_pairs_are_read_as_what_they_are(shared_data):
     dpo, kto = (shared_data / "demo_pairs" / f"{name}_en_demo.json" for name in ("dpo", "kto"))
     assert (detect_format(dpo), detect_format(kto)) == ("sharegpt", "sharegpt")

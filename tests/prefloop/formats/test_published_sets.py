@@ -239,6 +239,7 @@ def test_a_mapping_is_guessed_from_names():
     )
 
 
+@pytest.mark.slow
 def test_gzip_reads_as_what_is_in_it_and_is_bounded(tmp_path):
     row = json.dumps({"prompt": "p", "chosen": "a", "rejected": "b"}).encode() + b"\n"
     plain, packed = tmp_path / "d.jsonl", tmp_path / "d.jsonl.gz"

@@ -50,6 +50,7 @@ def texts(path: Path) -> list[str]:
         return [located.record.prompt for located in file.records()]
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_split_are_one_table(hub: SmallHub, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     shares = []
@@ -64,6 +65,7 @@ def test_the_parts_of_a_split_are_one_table(hub: SmallHub, tmp_path: Path) -> No
     assert not any("load.py" in path or "test-" in path for path in hub.asked if path.startswith("GET"))
 
 
+@pytest.mark.slow
 def test_one_file_is_a_file_and_comes_from_the_cache_the_second_time(
     hub: SmallHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +83,7 @@ def test_one_file_is_a_file_and_comes_from_the_cache_the_second_time(
     assert hub.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "says"),
     [
@@ -97,6 +100,7 @@ def test_what_can_not_come_is_said_and_nothing_is_left(address: str, says: str, 
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_refused(hub: SmallHub, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     hub.damaged.add("data/train-00001-of-00002.parquet")

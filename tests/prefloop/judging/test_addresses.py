@@ -164,6 +164,7 @@ def test_no_address_of_a_private_network_is_public(network: str, data: st.DataOb
     assert not is_public(str(data.draw(st.ip_addresses(network=network))))
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_whatever_is_typed_is_either_an_address_or_one_clear_line(text: str) -> None:
     for url in (text, f"http://{text}", f"https://{text}:8000/v1"):

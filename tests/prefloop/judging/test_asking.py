@@ -181,6 +181,7 @@ def test_several_who_ask_share_one_cap(server: Server) -> None:
     assert len(stopped) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["half", "silence"])
 def test_a_request_that_may_have_been_charged_is_counted_and_asking_again_takes_a_hold_of_its_own(
     server: Server, trouble: str
@@ -257,6 +258,7 @@ def test_where_the_keeper_of_the_cap_is_gone_nothing_is_asked(server: Server) ->
     assert server.n == 0
 
 
+@pytest.mark.slow
 def test_who_waits_for_the_keeper_can_be_told_to_stop(server: Server) -> None:
     ours, theirs = socket.socketpair()
 

@@ -146,6 +146,7 @@ def test_tls_is_verified_for_the_name_although_the_address_is_connected_to(kit: 
 # -- bounds -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_never_answers_is_asked_a_bounded_number_of_times(kit: Any) -> None:
     server = kit.serve(lambda connection, stop: stop.wait(20) and None)
     endpoint = kit.endpoint(server, limits=Limits(read_seconds=0.1, attempts=3))
@@ -156,6 +157,7 @@ def test_an_endpoint_that_never_answers_is_asked_a_bounded_number_of_times(kit: 
     assert len(kit.waits) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"]
 )
@@ -172,6 +174,7 @@ def test_a_byte_now_and_then_does_not_outlast_the_deadline(kit: Any, said: bytes
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_a_silent_endpoint_does_not_outlast_the_deadline_however_patient_a_read_is(kit: Any) -> None:
     server = kit.serve(lambda connection, stop: stop.wait(20) and None)
     began = time.monotonic()
@@ -198,6 +201,7 @@ def test_an_endless_stream_is_left(kit: Any) -> None:
         kit.endpoint(kit.serve(forever)).chat(ASK)
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_never_inflated(kit: Any) -> None:
     bomb = gzip.compress(b"0" * 100_000_000)
     server = kit.serve(kit.http(bomb, Content_Encoding="gzip"))

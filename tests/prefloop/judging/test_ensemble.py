@@ -65,6 +65,7 @@ def test_the_weighted_label_is_bayes_rule_on_independent_judges() -> None:
 SWAP: dict[Outcome, Outcome] = {"first": "second", "second": "first", "tie": "tie", "both_bad": "both_bad"}
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(["first", "second", "tie"]), st.floats(0, 1), st.floats(0, 5)), max_size=7))
 def test_swapping_the_answers_swaps_the_label(rows: list[tuple[Outcome, float, float]]) -> None:
     for how in (majority, weighted):

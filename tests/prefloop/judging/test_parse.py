@@ -192,6 +192,7 @@ def test_where_one_label_is_listed_the_mass_left_over_decides(listed: dict[str, 
 MASSES = st.dictionaries(st.sampled_from(["A", " A", "▁A", "B", " B", "ĠB", "The", "x", "\n", "C"]), st.floats(1e-6, 1))
 
 
+@pytest.mark.slow
 @given(MASSES, st.floats(0, 1))
 def test_p_lies_within_what_the_list_allows_and_turns_with_the_labels(weights: dict[str, float], left: float) -> None:
     total = sum(weights.values()) + left

@@ -54,6 +54,7 @@ def test_the_law_is_the_telescoped_one(t5: Any) -> None:
     _close(best_of_n_logp(t5.p_below, t5.p_up_to, n=4).exp(), (0.0034, 0.2249, 0.0876, 0.68359375, 0.00050625), 1e-12)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(0.02, 1), min_size=5, max_size=5),
     st.lists(st.floats(-3, 3), min_size=5, max_size=5, unique=True),
@@ -98,6 +99,7 @@ def test_the_backward_surrogate_has_the_gradient_of_the_kl_to_best_of_n(t5: Any)
         assert found[at].item() == pytest.approx(float(difference), abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jeffreys", [0.0, 0.3, 0.5, 1.0])
 def test_every_mix_of_the_two_terms_has_best_of_n_as_its_optimum(t5: Any, jeffreys: float) -> None:
     bon = best_of_n_logp(t5.p_below, t5.p_up_to, n=4).exp()
@@ -149,6 +151,7 @@ def test_a_measured_reward_becomes_the_exact_one_with_many_samples(t5: Any) -> N
     assert not torch.equal(exact, bond_reward(t5.p_below, t5.p_up_to, n=4))
 
 
+@pytest.mark.slow
 @given(st.integers(2, 32), st.integers(1, 64), st.data())
 def test_where_no_two_answers_score_the_same_the_second_term_is_a_constant(n: int, k: int, data: st.DataObject) -> None:
     counts = torch.tensor([data.draw(st.integers(0, k)), data.draw(st.integers(0, k))])
@@ -157,6 +160,7 @@ def test_where_no_two_answers_score_the_same_the_second_term_is_a_constant(n: in
     torch.testing.assert_close(gap, torch.full_like(gap, math.log(n) / (n - 1)))
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=6))
 def test_the_mean_of_the_others_leaves_its_own_out(values: list[float]) -> None:
     found = mean_of_others(_t(*values)).tolist()
@@ -243,6 +247,7 @@ def test_the_extra_kl_slows_the_drift_and_the_printed_sign_would_speed_it(
     assert kl_of(_run(t5, gamma, 10), t5.reference) == pytest.approx(kl, abs=6e-6)
 
 
+@pytest.mark.slow
 def test_after_a_hundred_steps_reward_and_kl_are_the_known_ones(t5: Any, kl_of: Any) -> None:
     free, held = _run(t5, 0.0, 100), _run(t5, 1.0, 100)
     assert (kl_of(free, t5.reference), float(free @ t5.reward)) == pytest.approx((0.99224, 1.87623), abs=6e-6)

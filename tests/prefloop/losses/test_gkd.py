@@ -43,6 +43,7 @@ def test_the_slopes_agree_with_finite_differences_and_the_teacher_has_none(beta:
     assert teacher.grad is None
 
 
+@pytest.mark.slow
 @given(logits, logits, st.floats(0.01, 0.99))
 def test_swapping_both_models_and_beta_changes_nothing(a: list[float], b: list[float], beta: float) -> None:
     x, y = torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64)

@@ -31,6 +31,7 @@ def test_ipo_at_the_reference_is_a_quarter_of_one_over_tau_squared(w: float, los
     assert ipo_loss(_t(w), _t(lose), _t(w), _t(lose), tau=tau, p_first=p).loss.item() == pytest.approx(1 / (4 * tau**2))
 
 
+@pytest.mark.slow
 @given(st.floats(0, 1), st.floats(0.1, 2))
 def test_ipo_is_least_where_theory_says(p: float, tau: float) -> None:
     found = minimize_scalar(lambda h: ipo_loss(_t(h), ZERO, ZERO, ZERO, tau=tau, p_first=p).loss.item())
@@ -63,6 +64,7 @@ def test_the_regulariser_of_slic_is_the_targets_likelihood() -> None:
         slic_loss(_t(-1), _t(-9), target)
 
 
+@pytest.mark.slow
 @given(logps, logps, logps, logps, st.floats(0, 1))
 def test_swapping_the_answers_and_the_label_changes_nothing(a: float, b: float, c: float, d: float, p: float) -> None:
     one, other = (_t(a), _t(b), _t(c), _t(d)), (_t(b), _t(a), _t(d), _t(c))

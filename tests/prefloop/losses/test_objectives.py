@@ -46,12 +46,14 @@ def test_the_slope_of_dpo_is_minus_beta_sigma_of_minus_beta_h() -> None:
     assert rejected.grad.item() == pytest.approx(0.0401312340, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(logps, logps, st.floats(0.001, 10), probabilities)
 def test_a_policy_that_is_its_reference_loses_log_two(w: float, lose: float, beta: float, p: float) -> None:
     result = dpo_loss(_t(w), _t(lose), _t(w), _t(lose), beta=beta, p_first=p)
     assert result.loss.item() == pytest.approx(math.log(2), abs=1e-12)
 
 
+@pytest.mark.slow
 @given(logps, logps, logps, logps, probabilities)
 def test_swapping_the_answers_and_the_label_changes_nothing(a: float, b: float, c: float, d: float, p: float) -> None:
     one = dpo_loss(_t(a), _t(b), _t(c), _t(d), beta=0.1, p_first=p).loss
@@ -59,6 +61,7 @@ def test_swapping_the_answers_and_the_label_changes_nothing(a: float, b: float, 
     torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(st.floats(0, 1))
 def test_a_soft_label_generalises_the_flip_probability(epsilon: float) -> None:
     by_flip = dpo_loss(*E1, beta=0.5, flip_probability=epsilon).loss
@@ -105,6 +108,7 @@ def test_bradley_terry_of_equal_rewards_is_log_two_with_slope_one_half() -> None
     assert chosen.grad.item() == pytest.approx(-0.5)
 
 
+@pytest.mark.slow
 @given(st.floats(-20, 20))
 def test_the_slope_of_bradley_terry_is_minus_sigma_of_minus_the_difference(delta: float) -> None:
     chosen = _t(delta).requires_grad_()
@@ -127,6 +131,7 @@ def test_the_margin_stands_against_the_better_answer_and_centring_against_large_
     assert bradley_terry_loss(_t(3), _t(1), center_coef=0.01).loss.item() == pytest.approx(plain + 0.16)
 
 
+@pytest.mark.slow
 @given(st.floats(-50, 50), st.floats(-50, 50), probabilities)
 def test_bradley_terry_is_the_same_from_both_sides(a: float, b: float, p: float) -> None:
     one = bradley_terry_loss(_t(a), _t(b), p=p, center_coef=0.1).loss
@@ -169,6 +174,7 @@ def test_the_registry_refuses_unknown_names_and_numbers() -> None:
     assert all(name == entry.name for name, entry in LOSSES.items())
 
 
+@pytest.mark.slow
 def test_what_a_loss_says_of_itself_needs_no_torch() -> None:
     code = "import sys, prefloop.losses.registry, prefloop.recipes.catalogue; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -184,6 +190,7 @@ def test_a_declared_number_has_a_meaning_a_label_and_a_default_within_its_limits
     assert set(loss.used) <= set(loss.defaults)  # what the formula takes is what a recipe can set
 
 
+@pytest.mark.slow
 @given(st.integers(1, 6), st.integers(0, 2**31))
 def test_nll_is_torchs_cross_entropy_however_tokens_are_split_into_rows(n: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

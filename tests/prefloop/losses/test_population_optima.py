@@ -31,6 +31,7 @@ def _pair_expectation(bed: Any, mu: Tensor | None, loss: Any) -> Any:
     return lambda logp: (weight * loss(logp[i], logp[j], ref[i], ref[j]).loss).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mu", [None, UNIFORM, SKEWED])
 def test_dpo_has_the_rlhf_optimum_whatever_the_pairs_law(t5: Any, kl_of: Any, mu: Tensor | None) -> None:
     found = t5.solve(_pair_expectation(t5, mu, lambda *x: dpo_loss(*x, beta=0.5)))
@@ -46,6 +47,7 @@ def test_the_rlhf_optimum_at_beta_one_and_its_value(t5: Any, kl_of: Any) -> None
     assert float(found @ t5.reward) - kl_of(found, t5.reference) == pytest.approx(1.1120938979, abs=1e-8)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.floats(0.1, 1), min_size=5, max_size=5),
@@ -61,6 +63,7 @@ def test_dpo_has_the_rlhf_optimum_on_random_beds(
     torch.testing.assert_close(found, bed.rlhf_optimum(beta), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_rounds_of_dpo_against_the_round_before_are_one_at_half_the_beta(t5: Any) -> None:
     first = t5.solve(_pair_expectation(t5, None, lambda *x: dpo_loss(*x, beta=1.0)))
     i, j, weight = t5.pairs(first)
@@ -86,6 +89,7 @@ def test_ipo_has_its_optimum_which_depends_on_the_pairs_law(
     torch.testing.assert_close(found, closed, rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tau", "wanted"),
     [

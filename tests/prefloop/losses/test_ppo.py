@@ -45,6 +45,7 @@ def test_an_unfinished_answer_pays() -> None:
     assert found.tolist() == [[0, -2], [1, 0]]
 
 
+@pytest.mark.slow
 @given(rows, rows, st.floats(-5, 5), st.integers(1, 4), st.floats(0, 1))
 def test_the_rewards_of_an_answer_add_up_to_score_minus_kl(
     logp: list[float], ref: list[float], score: float, length: int, beta: float
@@ -81,6 +82,7 @@ def test_with_lambda_one_the_returns_are_the_reward_to_go() -> None:
     assert found.returns.tolist()[0] == pytest.approx([7, 6, 4])
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-100, 100), min_size=3, max_size=8).filter(lambda v: max(v) - min(v) > 0.1))
 def test_whitened_values_have_mean_zero_and_variance_one(values: list[float]) -> None:
     padded = _t(*values, 1e6)[None]
@@ -117,6 +119,7 @@ def test_what_stands_in_padding_never_makes_a_nan() -> None:
     assert torch.isfinite(logp.grad).all()
 
 
+@pytest.mark.slow
 @given(rows, rows, rows, st.floats(0.05, 0.5))
 def test_the_clipped_loss_is_never_below_the_plain_one(
     new: list[float], old: list[float], advantages: list[float], clip: float
@@ -145,6 +148,7 @@ def test_value_clipping_by_hand_and_its_slope() -> None:
     assert found.clipped.tolist() == [[True, False]]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=6))
 def test_leave_one_out_advantages_add_up_to_zero(returns: list[float]) -> None:
     found = rloo_advantages(_t(*returns)[None])
@@ -157,6 +161,7 @@ def test_leave_one_out_by_hand() -> None:
     assert rloo_advantages(_t(1, 2, 6)[None]).tolist() == [[-3, -1.5, 4.5]]
 
 
+@pytest.mark.slow
 @given(rows, rows, rows, st.floats(0.05, 0.5))
 def test_the_clipped_value_loss_is_never_below_the_squared_error_and_is_it_near_the_old_value(
     new: list[float], old: list[float], returns: list[float], clip: float

@@ -63,6 +63,7 @@ def test_the_slopes_of_rrhf_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda x: rrhf_loss(x, n, r, rank_weight=0.7).loss, (logp,))
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(logps, st.integers(1, 50), st.integers(-3, 3)), min_size=1, max_size=6),
     st.randoms(use_true_random=False),
@@ -106,6 +107,7 @@ def test_inside_the_margin_the_slope_of_click_is_one_nat_for_a_nat() -> None:
     assert bad.grad.tolist() == [1, 0]
 
 
+@pytest.mark.slow
 @given(logps, logps, st.floats(0, 100), st.floats(-50, 50))
 def test_click_sees_only_the_difference(good: float, bad: float, alpha: float, shift: float) -> None:
     one = click_loss(_t(good), _t(bad), alpha=alpha).loss.item()
@@ -146,6 +148,7 @@ def test_the_slopes_of_cringe_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda x: cringe_token_loss(x, ids, _t(0.1, 0.5, 0.99), k=3), (logits,))
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=8), st.floats(-20, 20), st.integers(1, 3), st.floats(0, 0.999))
 def test_cringe_does_not_see_a_shift_of_all_logits(logits: list[float], shift: float, k: int, draw: float) -> None:
     x = _t(*[round(value, 3) for value in logits])[None] + 1e-7 * torch.arange(len(logits))  # no exact ties
@@ -160,6 +163,7 @@ def test_binary_cringe_is_a_mean_over_the_tokens_of_each_side() -> None:
     assert binary_cringe_loss(_t(-6), _t(3), _t(2), _t(4), alpha=0.2).tolist() == pytest.approx([2.1])
 
 
+@pytest.mark.slow
 @given(logps, logps, st.floats(-10, 10), st.floats(0.5, 10))
 def test_the_gate_is_half_at_b_and_weighs_the_gradient(w: float, lose: float, b: float, tau: float) -> None:
     chosen, rejected = _t(w).requires_grad_(), _t(lose).requires_grad_()
@@ -189,6 +193,7 @@ def test_spin_and_sigmoid_norm_are_dpos_form_with_their_own_numbers() -> None:
     assert hinge_norm_loss(*E1, gamma=0.05).loss.item() == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 @given(logps, logps, st.floats(0.01, 5))
 def test_at_the_opponent_and_at_the_reference_the_loss_is_log_two(a: float, b: float, scale: float) -> None:
     same = (_t(a), _t(b), _t(a), _t(b))
@@ -196,6 +201,7 @@ def test_at_the_opponent_and_at_the_reference_the_loss_is_log_two(a: float, b: f
     assert sigmoid_norm_loss(*same, gamma=scale).loss.item() == pytest.approx(math.log(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lambda_", [1.0, 2.0, 5.0])
 def test_spin_reaches_its_closed_form(t5: Any, lambda_: float) -> None:
     data = _t(0.4, 0.3, 0.15, 0.1, 0.05)
@@ -220,6 +226,7 @@ def test_ipo_per_token_gives_trls_number() -> None:
     assert ipo_mean_loss(*means, tau=0.1).loss.item() == pytest.approx(16.81)
 
 
+@pytest.mark.slow
 @given(logps, logps, logps, logps, st.floats(0, 1))
 def test_bo2_mixes_both_likelihoods_and_knows_no_reference(a: float, b: float, c: float, d: float, p: float) -> None:
     del c, d
@@ -281,6 +288,7 @@ def test_sigmoid_norm_is_dpo_by_another_road() -> None:
     torch.testing.assert_close(sigmoid_norm_loss(*E1, p_first=0.3).loss, dpo_loss(*E1, beta=0.05, p_first=0.3).loss)
 
 
+@pytest.mark.slow
 @given(logps, st.integers(1, 50), st.floats(0, 300), st.integers(1, 50), st.floats(0, 2), st.integers(2, 5))
 def test_binary_cringe_does_not_grow_with_length(
     positive: float, n: int, cringe: float, n_negative: int, alpha: float, times: int

@@ -34,6 +34,7 @@ def test_by_hand() -> None:
         LOSSES["simpo"].loss(PairBatch(_t(-8), _t(-11), _t(1)))
 
 
+@pytest.mark.slow
 @given(means, means, st.floats(0.1, 5), st.floats(0, 1))
 def test_without_a_margin_it_is_dpo_of_means_with_an_indifferent_reference(
     w: float, lose: float, beta: float, p: float

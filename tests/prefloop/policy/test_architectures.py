@@ -116,6 +116,7 @@ def test_it_answers_as_generate_does(made: tuple[str, Path], longest: int) -> No
             assert completion.logp_sum == pytest.approx(_plain(policy.model, prompt.ids, completion.ids), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_it_trains_says_where_prompts_are_not_shared_and_loads_again(made: tuple[str, Path], tmp_path: Path) -> None:
     name, directory = made
     rows = [TrainingPair(f"r{at}", f"Say {at}, and why.", " yes, gladly" * 2, " no", p_first=1.0) for at in range(4)]

@@ -2,21 +2,25 @@
 
 import json
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from prefloop.interrupting import make_interruptible
 from prefloop.judging.asking import Question
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeRejectedItem
 from prefloop.judging.judge import LlmPairJudge, LlmScorer
 from prefloop.judging.render import load_template
+from prefloop.policy import chat_endpoint
 from prefloop.policy.chat_endpoint import PolicyEndpoint, ServedPolicyEndpoint
-from prefloop.policy.loading import load_reader
+from prefloop.policy.loading import layers_of, load_reader
 from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.sampling import SamplePrompt, sample
 from prefloop.policy.tiny import tiny_policy
+from prefloop.pool import call_all
 from tests.prefloop.tiny import save_tiny_policy
 
 NO_SYSTEM = (
@@ -58,6 +62,7 @@ def test_log_probs_are_the_policys_own_in_any_company(chat):
         assert reply.text == reply.top_logprobs[0].token == likeliest
 
 
+@pytest.mark.slow
 def test_replies_are_what_the_policy_samples_in_any_company():
     policy = tiny_policy(chat=True)
     endpoint = PolicyEndpoint(policy, top_p=0.9)
@@ -80,6 +85,63 @@ def test_replies_are_what_the_policy_samples_in_any_company():
     assert greedy.finish_reason == ("stop" if group.completions[0].finished else "length")
 
 
+@pytest.mark.parametrize(("top", "room", "sizes"), [(1, 35, [1, 2, 1]), (1, 1, [1, 1, 1, 1]), (0, 35, [1, 1, 1, 1])])
+def test_no_more_calls_are_answered_together_than_a_minute_has_room_for(top, room, sizes, monkeypatch):
+    """Four calls wait, of about 100, 16, 16 and 16 tokens; a text may take 30 more."""
+    monkeypatch.setattr(chat_endpoint, "tokens_in", lambda seconds, n_parameters: room)
+    policy = tiny_policy()
+    endpoint = PolicyEndpoint(policy)
+    messages = [asked(text) for text in ("x" * 90, "a", "b", "c")]
+    together, answer = [], endpoint._answer
+
+    def counted(calls):
+        together.append(len(calls))
+        answer(calls)
+
+    monkeypatch.setattr(endpoint, "_answer", counted)
+
+    def ask(one):
+        return endpoint.chat(one, max_tokens=30, logprobs=bool(top), top_logprobs=top)
+
+    with ThreadPoolExecutor(4) as pool:
+        with endpoint._answering:  # until all of them wait, in their order
+            said = []
+            for n, one in enumerate(messages, 1):
+                said.append(pool.submit(ask, one))
+                while len(endpoint._waiting) < n:
+                    time.sleep(0.001)
+        replies = [one.result() for one in said]
+    assert together == sizes
+    assert [one.text for one in replies] == [ask(one).text for one in messages]
+
+
+@pytest.mark.slow
+def test_a_reply_is_dropped_where_the_asking_is_told_to_stop():
+    """And so are the calls that wait for their turn: whoever asks waits for one layer, not for all of them."""
+    policy = tiny_policy()
+    make_interruptible(layers_of(policy.model))
+    layers_of(policy.model)[0].register_forward_hook(lambda *_: time.sleep(0.05) or tokens.append(None))
+    endpoint, tokens, told, dropped, at = PolicyEndpoint(policy), [], [], [], []
+
+    def ended(results, failed):
+        told.extend(results)
+        at.append(len(tokens))
+        dropped.extend(failed)
+
+    def ask(text):
+        return endpoint.chat(asked(text), temperature=1.0, max_tokens=100 if text else 1)
+
+    def after_the_first():
+        if at and len(tokens) > at[0] + 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call_all(ask, ["", "a", "b", "c", "d"], at_once=4, on_ended=ended, check=after_the_first)
+    assert len(told) == 1
+    assert sorted(dropped) == ["a", "b", "c", "d"]
+    assert len(tokens) < at[0] + 40
+
+
 def test_a_template_without_system_turns_gets_its_text_before_the_users():
     policy = tiny_policy(chat=True)
     policy.tokenizer.chat_template = NO_SYSTEM
@@ -97,6 +159,7 @@ def test_what_can_not_be_answered_is_the_items_own():
     assert endpoint.chat(asked("x"), max_tokens=1).usage["completion_tokens"] == 1
 
 
+@pytest.mark.slow
 def test_a_policy_compares_by_the_log_probs_of_two_letters():
     """p = exp(a) / (exp(a) + exp(b)), a and b being the log-probs of the letters after the rendered template."""
     policy = tiny_policy(chat=True, max_position_embeddings=4096)

@@ -177,6 +177,7 @@ def shaped(metaspace: bool) -> Any:
     return tokenizer_of(Family("", ("<|a|>", "<|b|>", "<|c|>"), "</s>", "", metaspace=metaspace))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(SHAPES, st.text(alphabet="ab .\nü", max_size=8), st.text(alphabet="ab .\nü<|c>", max_size=8), st.booleans())
 def test_random_templates_render_alike(template: str, question: str, answer: str, metaspace: bool) -> None:

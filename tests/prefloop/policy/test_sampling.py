@@ -50,6 +50,7 @@ def test_log_probs_are_the_policys_own_whatever_it_was_sampled_with(tiny_policy:
         assert [c.logp_sum for c in group.completions] == pytest.approx(row, abs=1e-4, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_greedy_equals_transformers_generate(any_policy: Any) -> None:
     for group, prompt in zip(
         sample(any_policy, _prompts(), n=1, max_tokens=20, seed=0, temperature=0), _prompts(), strict=True
@@ -61,6 +62,7 @@ def test_greedy_equals_transformers_generate(any_policy: Any) -> None:
         assert list(group.completions[0].ids) == theirs
 
 
+@pytest.mark.slow
 def test_a_completion_is_the_same_alone_and_in_any_batch(any_policy: Any) -> None:
     prompts = _prompts()
     together = _ids(sample(any_policy, prompts, n=6, max_tokens=16, seed=7))
@@ -82,6 +84,7 @@ def test_a_completion_does_not_depend_on_how_many_are_drawn(tiny_policy: Any) ->
     assert _ids(sample(tiny_policy, prompts, n=2, max_tokens=10, seed=4)) != two
 
 
+@pytest.mark.slow
 def test_samples_follow_the_exact_softmax() -> None:
     policy = make_tiny_policy(vocab_size=8, seed=2, std=0.3)
     policy.tokenizer.eos_token = None
@@ -132,6 +135,7 @@ def test_pick_never_takes_what_cannot_occur() -> None:
     assert pick(logits, torch.zeros(3), temperature=0, top_p=1, top_k=0)[0].tolist() == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_completions_end_with_eos_or_at_the_limit_and_groups_are_told_once(tiny_policy: Any) -> None:
     with torch.no_grad():
         tiny_policy.model.lm_head.weight[256] = tiny_policy.model.lm_head.weight[:256].mean(0)

@@ -230,6 +230,7 @@ def test_the_first_is_asked_alone_and_a_wrong_url_costs_one_call():
     assert sampler.asked == [0]
 
 
+@pytest.mark.slow
 def test_a_stop_between_two_answers_is_raised_and_keeps_what_came():
     class Stop(BaseException):
         pass

@@ -106,6 +106,7 @@ def test_a_server_is_ready_when_it_is_returned_and_gone_with_its_children_when_s
     server.stop()  # again is harmless
 
 
+@pytest.mark.slow
 def test_two_servers_have_names_ports_and_keys_of_their_own(place):
     with place() as first, place() as second:
         assert first.model != second.model
@@ -114,6 +115,7 @@ def test_two_servers_have_names_ports_and_keys_of_their_own(place):
             assert endpoint.models() == [first.model]
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_is_explained_by_its_own_error(place):
     with pytest.raises(VllmFailed, match=r"RuntimeError: head_dim=16 is not supported") as failed:
         place("broken")
@@ -128,12 +130,14 @@ def test_a_server_that_never_gets_ready_is_given_up_and_ended(place):
     assert gone(pids(place))
 
 
+@pytest.mark.slow
 def test_another_server_on_the_port_is_not_taken_for_ours(place):
     with pytest.raises(VllmFailed, match="another server answers on 127"):
         place("other")
     assert gone(pids(place))
 
 
+@pytest.mark.slow
 def test_a_stop_while_waiting_ends_the_server(place):
     class Stop(BaseException):
         pass
@@ -147,6 +151,7 @@ def test_a_stop_while_waiting_ends_the_server(place):
     assert gone(pids(place))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["guard", "parent"])
 def test_no_process_is_left_when_the_guard_or_the_owner_is_killed(how, place):
     code = (
@@ -201,6 +206,7 @@ def test_weights_fit_a_server_where_architecture_and_tokenizer_are_the_same(tmp_
     assert not same_shape(tmp_path / "one", tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_other_weights_are_loaded_from_a_safe_directory_alone_and_a_server_that_is_gone_is_named(place):
     with place() as server:
         with pytest.raises(UnsafeCheckpoint):

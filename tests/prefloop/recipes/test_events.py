@@ -36,6 +36,7 @@ def test_a_missing_file_has_no_events_yet(tmp_path: Path) -> None:
     assert read_inbox(tmp_path / "none") == ([], 0)
 
 
+@pytest.mark.slow
 @given(cut=st.integers(0, 10_000))
 def test_a_reader_takes_whole_lines_only_and_goes_on_where_it_was(
     cut: int, tmp_path_factory: pytest.TempPathFactory

@@ -79,6 +79,7 @@ def test_best_against_worst_takes_a_highest_and_a_lowest(scores: list[float], se
         assert pair.i < pair.j
 
 
+@pytest.mark.slow
 @given(scores=SCORES)
 def test_all_ranked_makes_every_pair_once_or_counts_it_as_a_tie(scores: list[float]) -> None:
     paired = make_pairs(Pairing(kind="all-ranked"), group(scores), seed=0)
@@ -128,6 +129,7 @@ def test_sampled_labels_occur_as_often_as_the_soft_label_says() -> None:
     assert abs(sum(p for p in ps if p) / 4000 - 0.73106) < 4 * (0.73106 * 0.26894 / 4000) ** 0.5
 
 
+@pytest.mark.slow
 def test_label_noise_turns_its_share_of_labels_round_the_same_ones_again() -> None:
     noisy = Label(by="scores", noise=0.25)
     groups = [group([1.0, 0.0], prompt_id=str(n)) for n in range(4000)]

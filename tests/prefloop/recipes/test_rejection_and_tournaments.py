@@ -98,6 +98,7 @@ def test_what_comes_first_is_not_favoured() -> None:
     assert len(kept) == 4
 
 
+@pytest.mark.slow
 @given(SCORES, st.floats(0, 5), st.integers(1, 12), st.integers(0, 99), st.floats(-10, 10))
 def test_what_is_kept_is_part_of_the_group_and_is_kept_again(
     scores: list[float], beta: float, keep: int, seed: int, shift: float
@@ -141,6 +142,7 @@ def test_the_thresholds_are_quantiles_of_all_prompts_scores() -> None:
     assert rising_thresholds(groups, quantiles=[0.0, 0.5, 0.625]) == pytest.approx((0, 2, 2.5))
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=20), st.lists(st.floats(0, 0.99), min_size=1, unique=True))
 def test_higher_thresholds_keep_subsets(scores: list[float], quantiles: list[float]) -> None:
     whole = group(scores)

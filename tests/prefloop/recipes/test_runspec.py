@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from prefloop.config import ConfigError
+from prefloop.judging.spec import JudgeSpec
 from prefloop.recipes.catalogue import CATALOGUE, get_recipe
 from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.recipe import Draw, Objective
-from prefloop.recipes.runspec import RunFailure, RunSpec, read_failure, read_spec, write_failure, write_spec
+from prefloop.recipes.runspec import RunFailure, RunSpec, portable, read_failure, read_spec, write_failure, write_spec
 
 SPEC = RunSpec(run_id="7", kind="dpo", start="/models/sft", reference="/models/sft", objective=Objective(beta=0.2))
 
@@ -18,6 +19,27 @@ SPEC = RunSpec(run_id="7", kind="dpo", start="/models/sft", reference="/models/s
 def test_a_spec_reads_back_equal(tmp_path: Path) -> None:
     write_spec(tmp_path / "run", SPEC)
     assert read_spec(tmp_path / "run") == SPEC
+
+
+def test_what_lies_below_the_store_is_named_relative_to_the_run_and_nothing_else(tmp_path: Path) -> None:
+    store, run_dir = tmp_path / "store", tmp_path / "store" / "p" / "runs" / "8"
+    policy, reward, log = (
+        str(store / "p" / name) for name in ("checkpoints/sft", "runs/5/final", "runs/6/events.jsonl")
+    )
+    member = JudgeSpec(kind="policy", checkpoint=policy)
+    judge = JudgeSpec(kind="ensemble", members=(member, JudgeSpec(kind="rules")))
+    online = OnlineSpec.of(
+        get_recipe("oaif-dpo"), reward_model=reward, carry="/elsewhere/step-000002", replay=(log,), judge=judge
+    )
+    spec = RunSpec(run_id="8", kind="online", start=policy, reference="/models/sft", online=online)
+    made = portable(spec, run_dir, root=store)
+    assert (made.start, made.reference, made.snapshot) == ("../../checkpoints/sft", "/models/sft", "snapshot.jsonl")
+    assert made.online is not None
+    assert (made.online.reward_model, made.online.carry) == ("../5/final", "/elsewhere/step-000002")
+    assert made.online.replay == ("../6/events.jsonl",)
+    assert made.online.judge is not None
+    assert [one.checkpoint for one in made.online.judge.members] == ["../../checkpoints/sft", ""]
+    assert made.config_hash() == spec.config_hash()
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in CATALOGUE.items() if recipe.run_kind])

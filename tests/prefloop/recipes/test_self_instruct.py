@@ -62,6 +62,7 @@ def test_each_filter_refuses_what_it_is_for_and_counts_it() -> None:
     assert strict.kept == tuple(pool)
 
 
+@pytest.mark.slow
 @given(st.lists(WORDS, max_size=5), WORDS, st.floats(0.05, 1.0))
 def test_the_bound_by_common_words_changes_no_decision(
     pool: list[list[str]], words: list[str], most_alike: float

@@ -70,6 +70,7 @@ def test_unweighted_kappa_does_not_depend_on_the_names_of_categories_or_on_who_i
     assert kappa is None or -1.0 - 1e-9 <= kappa <= 1.0 + 1e-9
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(TABLES)
 def test_macro_scores_are_those_of_scikit_learn(table):

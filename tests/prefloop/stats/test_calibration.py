@@ -24,6 +24,7 @@ def test_four_labels_by_hand():
     assert found.brier == pytest.approx((0.05**2 + 0.92**2 + 0.25**2 + 0) / 4)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(1, 300))
 def test_curve_and_score_are_those_of_scikit_learn(seed, n):
     rng = np.random.default_rng(seed)

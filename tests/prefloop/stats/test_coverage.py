@@ -104,6 +104,7 @@ def test_a_board_of_ties_only_has_intervals():
         assert model["win_rate_ci95"][0] < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.5, 0.7, 0.85])
 def test_ten_votes_and_many_verdicts_cover(rate):
     rng = np.random.default_rng(4)

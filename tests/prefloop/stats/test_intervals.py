@@ -99,6 +99,7 @@ def test_replicates_without_a_value_are_left_out_and_too_many_of_them_make_none(
     assert bootstrap_interval(np.zeros((0, 2), int), ratio) is None
 
 
+@pytest.mark.slow
 def test_a_thousand_bootstraps_of_kappa_over_a_million_verdicts_take_seconds():
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 16, size=(500_000, 2))

@@ -53,6 +53,7 @@ def _truth(items, votes):
     return out
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_two_judges_and_self_preference_are_what_plain_loops_give(seed):
@@ -161,6 +162,7 @@ def test_rounds_and_slices_split_the_verdicts_and_leave_none_out():
     assert sum(g["k"] for g in groups) == made["judges"][0]["n_correct"]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 6), st.sampled_from([1, 3, 2**40]))
 def test_distinct_rows_are_those_of_numpy(seed, n, d, top):
     rows = np.random.default_rng(seed).integers(0, top, (n, d))

@@ -88,6 +88,7 @@ def test_columns_keep_what_is_chosen_and_number_its_models_anew():
     assert (kept.models, kept.a.tolist(), kept.b.tolist()) == (("a", "b", "c"), [2, -1], [0, 1])
 
 
+@pytest.mark.slow
 def test_win_rates_with_both_kinds_of_labels_are_those_of_plain_loops():
     rng = np.random.default_rng(3)
     n = 600

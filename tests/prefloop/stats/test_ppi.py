@@ -30,6 +30,7 @@ def test_without_the_judge_it_is_the_human_mean():
         assert float(found.se) == pytest.approx(human.std(ddof=1) / 40**0.5)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(5, 60), st.integers(5, 200))
 def test_the_tuned_weight_is_the_one_of_least_variance(seed, n, more):
     """A second road: the variance over a grid of weights, and the estimate of each project by itself."""
@@ -59,6 +60,7 @@ def _projects(rng, n_projects, n, more, *, true=0.6, agree=0.8, lean=0.9):
     return score[:, :n], said[:, :n], said[:, n:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [100, 250])
 def test_intervals_of_two_thousand_projects_with_a_biased_judge_cover_and_are_narrower(n):
     human, judge, rest = _projects(np.random.default_rng(n), 2000, n, 2000)

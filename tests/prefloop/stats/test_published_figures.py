@@ -49,6 +49,7 @@ def test_llmbar_natural_holds_a_hundred_gold_items_and_no_people(llmbar):
     assert {r["kind"] for r in llmbar["raters"]} == {"judge"}
 
 
+@pytest.mark.slow
 def test_the_vicuna_blog_gives_the_published_wins_ties_and_losses(shared_data, games_of):
     report = leaderboard_report(
         project="v", source="all", games=games_of(read_file(shared_data / "vicuna_blog")), n_orders=200
@@ -77,6 +78,7 @@ def run_stats(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "prefloop.stats", *args], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_reference_file_is_computed_and_close_to_what_was_published(shared_data):
     file = shared_data / "reference_statistics" / "cases.json"
     done = run_stats(str(file), "--json")
@@ -100,6 +102,7 @@ def test_every_figure_of_the_reference_file_is_computed_and_close_to_what_was_pu
     assert "0.691358025" in table.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -131,6 +134,7 @@ def test_a_bad_reference_file_is_one_clear_line_and_a_failure(tmp_path: Path, co
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_missing_reference_file_is_one_clear_line(tmp_path: Path):
     done = run_stats(str(tmp_path / "none.json"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -25,7 +25,7 @@ from prefloop.stats.report import (
 from prefloop.types import OUTCOMES
 
 AGREEMENT_KEYS = ["project", "n_items", "n_gold", "n_majority", "raters", "human_human", "majority", "judges"]
-MORE_KEYS = ["baselines", "judge_pairs"]
+MORE_KEYS = ["baselines", "judge_pairs", "strength"]
 JUDGE_KEYS = [
     *("name", "n", "n_correct", "accuracy", "accuracy_ci95", "accuracy_without_ties", "cohen_kappa", "kappa_ci95"),
     *("macro_precision", "macro_recall", "macro_f1", "confusion", "n_unparseable", "by_order", "n_both_parsed"),

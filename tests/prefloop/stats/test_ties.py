@@ -73,6 +73,7 @@ def test_who_is_named_first_and_how_games_are_lumped_change_nothing(model, seed)
     assert twice.se == pytest.approx(fit.se / 2**0.5, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_standard_errors_are_those_of_the_spread_over_resamples(model):
     a, b, score = _games(7, n=400)

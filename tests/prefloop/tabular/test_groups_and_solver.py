@@ -85,6 +85,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     assert found.tolist() == pytest.approx(differences.tolist(), abs=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=6), st.floats(0.2, 3))
 def test_a_policy_gradient_is_solved_from_far(reward: list[float], beta: float) -> None:

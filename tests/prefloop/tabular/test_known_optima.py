@@ -189,6 +189,7 @@ def test_online_dpo_rests_where_offline_dpo_does(lab: Any, close: Any) -> None:
     close(lab("oaif-dpo", {"objective.beta": 0.5}).policy, RLHF[0.5], 1e-8)
 
 
+@pytest.mark.slow
 def test_two_rounds_against_the_round_before_are_one_at_half_the_beta(lab: Any, close: Any) -> None:
     settings = {"objective.beta": 1, "objective.reference": "previous", "draws.n": 4}
     close(lab("iterative-dpo", settings, rounds=2).policy, RLHF[0.5], 1e-8)
@@ -208,6 +209,7 @@ def test_spin_has_its_closed_form(lab: Any, close: Any, t5: Any, lambda_: float)
         close(found.policy, (0.2217792964, 0.2716230559, 0.2352324667, 0.1753319287, 0.0960332524), 1e-9)
 
 
+@pytest.mark.slow
 def test_spin_goes_round_by_round_to_the_data_where_it_rests_at_log_two(lab: Any, close: Any) -> None:
     found = lab("spin", {"objective.lambda": 1.25, "memory.kind": "none"}, data=DATA, rounds=9)
     close(found.policy, DATA, 1e-6)
@@ -219,6 +221,7 @@ def test_offline_bo2_is_twice_the_law_times_the_win_rate(lab: Any, close: Any) -
     close(lab("offline-bo2", labels="hard").policy, BEST_OF[2][0], 1e-9)  # certain labels: best of two of the law
 
 
+@pytest.mark.slow
 def test_rso_accepts_as_it_should_and_its_data_are_the_rlhf_optimum(lab: Any, close: Any) -> None:
     found = lab("rso", {"filter.beta": 0.5, "objective.gamma": 0.5})
     assert found.acceptance == pytest.approx(0.2942065539, abs=1e-10)

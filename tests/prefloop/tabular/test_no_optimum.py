@@ -67,6 +67,7 @@ def test_hinges_move_the_policy_towards_what_is_better(lab: Any, t5: Any) -> Non
         assert t5.win_rate(found.policy) > 0.5, recipe
 
 
+@pytest.mark.slow
 def test_a_logged_replay_is_the_online_run_and_a_shuffled_one_is_not(lab: Any, close: Any) -> None:
     online = lab("online-ipo", {"objective.tau": 0.5}, steps=40, lr=0.2)
     logged = lab("tandem-ipo", {"objective.tau": 0.5, "memory.order": "logged"}, steps=40, lr=0.2)

@@ -70,6 +70,7 @@ def test_orpo_rests_where_likelihood_and_odds_ratio_balance(lab: Any, weight: fl
     assert float(found[0]) - winners + weight * (1 / (1 + math.exp(-2 * z)) - p) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 4])
 def test_dr_grpo_rests_where_the_scores_balance_the_kl_to_the_reference(lab: Any, close: Any, t5: Any, n: int) -> None:
     beta = 2.0

@@ -50,6 +50,7 @@ def _plain(bed: dict[str, Any]) -> dict[str, Any]:
     return {"reference": bed["reference"], "reward": bed["reward"]}
 
 
+@pytest.mark.slow
 @FEW
 @given(beds(), st.integers(2, 4))
 def test_best_of_n_bond_and_rejection_sampling_agree_ties_and_all(lab: Any, close: Any, bed: Any, n: int) -> None:
@@ -70,6 +71,7 @@ def test_rlhf_and_every_logistic_loss_have_the_rlhf_optimum(lab: Any, close: Any
     close(lab("oaif-dpo", {"objective.beta": beta}, **_plain(bed)).policy, wanted)
 
 
+@pytest.mark.slow
 @FEW
 @given(beds(), st.floats(0.4, 2))
 def test_rso_accepts_and_learns_as_theory_says(lab: Any, close: Any, bed: Any, beta: float) -> None:
@@ -82,6 +84,7 @@ def test_rso_accepts_and_learns_as_theory_says(lab: Any, close: Any, bed: Any, b
     close(found.policy, _tilted(bed, _t(bed["reward"])))
 
 
+@pytest.mark.slow
 @FEW
 @given(beds(), st.floats(0.3, 2))
 def test_ipo_has_its_optimum_and_online_ipo_its_nash_point(lab: Any, close: Any, bed: Any, tau: float) -> None:
@@ -93,6 +96,7 @@ def test_ipo_has_its_optimum_and_online_ipo_its_nash_point(lab: Any, close: Any,
     close(nash, _tilted(bed, prefers @ nash / tau))
 
 
+@pytest.mark.slow
 @FEW
 @given(beds(), st.floats(0.6, 5))
 def test_spin_has_its_closed_form(lab: Any, close: Any, bed: Any, lambda_: float) -> None:
@@ -100,6 +104,7 @@ def test_spin_has_its_closed_form(lab: Any, close: Any, bed: Any, lambda_: float
     close(found, _tilted(bed, (_t(bed["data"]) / _t(bed["reference"])).log() / lambda_))
 
 
+@pytest.mark.slow
 @FEW
 @given(beds())
 def test_bo2_imitates_the_winner_of_two(lab: Any, close: Any, bed: Any) -> None:
@@ -122,6 +127,7 @@ def test_j_bonds_held_anchor_has_its_closed_form_at_the_backward_end(
     close(found, _tilted(bed, -torch.log(torch.tensor(16.0)).double() * above**2 / (1 + gamma)))
 
 
+@pytest.mark.slow
 @FEW
 @given(beds(), st.floats(0, 1))
 def test_gkd_rests_at_its_teacher(lab: Any, close: Any, bed: Any, beta: float) -> None:
@@ -130,6 +136,7 @@ def test_gkd_rests_at_its_teacher(lab: Any, close: Any, bed: Any, beta: float) -
     close(lab("gkd", {"objective.beta": beta}, **_plain(bed), teacher=bed["data"]).policy, bed["data"])
 
 
+@pytest.mark.slow
 @FEW
 @given(beds(), st.integers(1, 3))
 def test_rounds_of_iterative_dpo_add_up(lab: Any, close: Any, bed: Any, rounds: int) -> None:

@@ -112,6 +112,7 @@ def test_the_position_bias_measured_from_both_orders_is_the_one_set(bias: float)
         assert sum(logits) / 2 == pytest.approx(bias)  # what the texts are worth cancels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bias", "noise"), [(0.4, 1.0), (-0.3, 0.5), (0.0, 2.0)])
 def test_the_position_bias_is_found_under_noise_too(bias: float, noise: float) -> None:
     biases = Biases(position_bias=bias, noise=noise, seed=3)
@@ -138,6 +139,7 @@ def test_the_length_bias_found_by_regression_is_the_one_set(bias: float, noise: 
         assert np.std(y - slope * x) == pytest.approx(noise, rel=4 / math.sqrt(2 * len(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bias", "noise"), [(0.5, 1.0), (-0.5, 1.0), (0.0, 1.0), (1.0, 0.6)])
 def test_between_equal_answers_the_first_slot_wins_as_often_as_the_normal_law_says(bias: float, noise: float) -> None:
     n = 2000
@@ -148,6 +150,7 @@ def test_between_equal_answers_the_first_slot_wins_as_often_as_the_normal_law_sa
     assert abs(rate - wanted) < 4 * math.sqrt(wanted * (1 - wanted) / n)
 
 
+@pytest.mark.slow
 def test_over_a_socket_a_biased_judge_prefers_the_first_shown_and_text_and_log_probs_agree() -> None:
     pairs = letter_pairs(40)
     biases = {"position_bias": 0.8, "noise": 0.5, "seed": 5}

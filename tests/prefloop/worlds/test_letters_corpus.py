@@ -31,6 +31,7 @@ def test_the_world_is_a_function_of_its_seed() -> None:
     assert corpus.prompts("eval", seed=1) != corpus.prompts("eval", seed=2)
 
 
+@pytest.mark.slow
 def test_letters_are_of_mixed_quality_and_mostly_say_what_was_asked() -> None:
     letters = list(corpus.letters(4000))
     found = [parts(letter.prompt.text, letter.text) for letter in letters]
@@ -74,6 +75,7 @@ def test_a_prompt_of_the_world_is_read_whoever_wrote_it() -> None:
     assert corpus.read_prompt("Thank Omar for the spaceship.") is None
 
 
+@pytest.mark.slow
 def test_records_keep_gold_for_eval_and_the_judges_verdicts_for_train() -> None:
     world = LettersWorld(seed=0)
     records = list(world.records(n_pairs=2))
@@ -96,6 +98,7 @@ def test_gold_of_a_record_follows_the_utility() -> None:
             assert gold.choice == (0 if a > b else 1 if b > a else "tie")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "low", "high"), [(0.0, 1.0, 1.0), (0.5, 0.85, 0.97), (100.0, 0.45, 0.55)])
 def test_noise_says_how_often_the_world_judge_is_right(noise: float, low: float, high: float) -> None:
     world = LettersWorld(seed=0)

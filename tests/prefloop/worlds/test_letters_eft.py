@@ -35,6 +35,7 @@ def test_a_judgement_by_hand(letter: str, said: str) -> None:
     assert eft.judgement(letter, parts(PROMPT, letter)) == said
 
 
+@pytest.mark.slow
 def test_demonstrations_say_what_the_world_knows_and_are_spread_over_the_scores() -> None:
     prompts = [prompt.text for prompt in corpus.prompts("train")][:200]
     rows = eft.demonstrations(prompts, 300, seed=1)

@@ -46,6 +46,7 @@ def test_the_policy_copies_the_name_and_the_thing_from_prompts_it_never_saw(
     assert statistics.mean(p.right_thing == 1 for p in found) > 0.7
 
 
+@pytest.mark.slow
 def test_samples_vary_so_that_the_best_of_four_is_clearly_above_the_mean(
     groups: list[Group], asked: dict[str, str]
 ) -> None:
@@ -113,6 +114,7 @@ def _digest(directory: Path) -> str:
     return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_same_seed_and_threads_give_the_same_weights_and_leave_torch_as_it_was(tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     seen: list[tuple[int, int, float]] = []
@@ -150,6 +152,7 @@ def test_nothing_half_written_is_left_when_training_is_broken_off(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "policy"
     assert main(["--out", str(out), "--size", "tiny", "--letters", str(QUICK), "--threads", "1"]) == 0
@@ -173,6 +176,7 @@ def _ask(cache_dir: str) -> str:
     return str(cache.cached_letters_policy(cache_dir))
 
 
+@pytest.mark.slow
 def test_callers_that_ask_at_once_train_once_and_get_the_same_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

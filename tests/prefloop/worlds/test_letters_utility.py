@@ -93,6 +93,7 @@ def test_greeting_length_and_tone_agree_with_a_plain_reading(letter: corpus.Lett
     assert found.total == pytest.approx(utility(letter.prompt.text, letter.text))
 
 
+@pytest.mark.slow
 @given(SOME_LETTERS)
 def test_a_rude_sentence_never_makes_a_letter_better(letter: corpus.Letter) -> None:
     rude = letter.text.replace("\n", "\nYour last visit was awful. ", 1)
@@ -109,6 +110,7 @@ def test_preference_probability_is_the_sigmoid_of_the_gap_over_the_noise() -> No
         preference_probability(PROMPT, better, worse, noise=-1)
 
 
+@pytest.mark.slow
 @given(SOME_LETTERS, SOME_LETTERS, st.floats(0.01, 10))
 def test_the_two_sides_of_a_preference_sum_to_one(a: corpus.Letter, b: corpus.Letter, noise: float) -> None:
     prompt = a.prompt.text

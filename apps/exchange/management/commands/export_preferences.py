@@ -20,6 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--format", required=True, help=", ".join(shape.name for shape in SHAPES))
         parser.add_argument("--labels", default="effective", choices=list(LABELS))
+        parser.add_argument("--criterion", default="", metavar="NAME", help="labels by a named criterion")
         parser.add_argument(
             "--out", required=True, metavar="FILE", help="output file: .csv, .parquet, anything else is JSON Lines"
         )
@@ -30,19 +31,20 @@ class Command(BaseCommand):
         if project is None:
             raise CommandError(f"there is no project {options['project']!r}")
         path = Path(options["out"])
-        shape, labels = options["format"], options["labels"]
+        shape, labels, criterion = options["format"], options["labels"], options["criterion"]
+        what = {"format": shape, "labels": labels, "criterion": criterion}
         try:
-            made = export_file(project=project, format=shape, labels=labels, path=path, actor=None)
+            made = export_file(project=project, **what, path=path, actor=None)
         except PrefloopError as error:
             raise CommandError(str(error)) from error
-        result = {"project": project.slug, "format": shape, "labels": labels, "file": str(path)}
+        result = {"project": project.slug, **what, "file": str(path)}
         if options["json"]:
             counts = {"n_lines": made.n_lines, "n_bytes": made.n_bytes, "left_out": dict(made.left_out.counts)}
             self.stdout.write(dumps(result | counts))
         else:
             self.stdout.write(f"{made.n_lines:,} lines of {shape} in {path}.")
         if not made.n_lines:
-            self.stderr.write(f"the file is empty: {why_empty(project=project, format=shape, labels=labels)}")
+            self.stderr.write(f"the file is empty: {why_empty(project=project, **what)}")
             return
         for n, why in made.left_out.reasons:
             self.stderr.write(f"left out: {n:,} ({why})")

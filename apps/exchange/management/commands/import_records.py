@@ -85,7 +85,9 @@ class Command(BaseCommand):
         self.stdout.write(f", {batch.n_unchanged:,} unchanged." if batch.n_unchanged else ".")
         parts = [f"{result[f'n_{word}']:,} {word}" for word in ("completions", "comparisons", "votes", "verdicts")]
         parts += [
-            f"{result[f'n_{word}']:,} {word}" for word in ("rankings", "scores", "overrides") if result[f"n_{word}"]
+            f"{result[f'n_{word}']:,} {word}"
+            for word in ("rankings", "ratings", "scores", "overrides")
+            if result[f"n_{word}"]
         ]
         self.stdout.write(f"They contain {', '.join(parts)}.")
         if result["n_same_answers"]:

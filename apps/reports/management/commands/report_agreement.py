@@ -8,8 +8,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.json import dumps
 from apps.projects.models import Project
+from apps.projects.selectors import criterion_named
 from apps.reports.services import ALL_VOTES, UNCHOSEN, agreement_report
 from apps.reports.words import agreement_sentence, with_interval
+from prefloop.types import PrefloopError
 
 
 class Command(BaseCommand):
@@ -24,6 +26,9 @@ class Command(BaseCommand):
             default=ALL_VOTES,
             help="random leaves out votes on pairs that were chosen by what judges said of them",
         )
+        parser.add_argument(
+            "--criterion", default="", metavar="NAME", help="a named criterion (default: the unnamed one)"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -32,7 +37,12 @@ class Command(BaseCommand):
             raise CommandError(f"there is no project {options['project']!r}")
         if options["seed"] < 0:
             raise CommandError("--seed must be 0 or more")
-        report = agreement_report(project=project, seed=options["seed"], unchosen=options["votes"] == UNCHOSEN)
+        try:
+            criterion = criterion_named(project, options["criterion"])
+        except PrefloopError as error:
+            raise CommandError(str(error)) from error
+        unchosen = options["votes"] == UNCHOSEN
+        report = agreement_report(project=project, seed=options["seed"], criterion=criterion, unchosen=unchosen)
         if options["json"]:
             self.stdout.write(dumps(report))
             return

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.json import dumps
 from apps.projects.models import Project
+from apps.projects.selectors import criterion_named
 from apps.reports.selectors import ALL
 from apps.reports.services import leaderboard_report
 from apps.reports.words import leaderboard_sentence, with_interval
@@ -22,6 +23,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--source", default=ALL, metavar="human|JUDGE", help="whose labels count: human or a judge (default: all)"
         )
+        parser.add_argument(
+            "--criterion", default="", metavar="NAME", help="a named criterion (default: the unnamed one)"
+        )
         parser.add_argument("--seed", type=int, default=0, help="of the orders that Elo is averaged over (default 0)")
         parser.add_argument("--json", action="store_true")
 
@@ -32,7 +36,10 @@ class Command(BaseCommand):
         if options["seed"] < 0:
             raise CommandError("--seed must be 0 or more")
         try:
-            report = leaderboard_report(project=project, source=options["source"], seed=options["seed"])
+            criterion = criterion_named(project, options["criterion"])
+            report = leaderboard_report(
+                project=project, source=options["source"], seed=options["seed"], criterion=criterion
+            )
         except PrefloopError as error:
             raise CommandError(str(error)) from error
         if options["json"]:

@@ -43,7 +43,7 @@ class Evaluating(RoundStage):
             return seen
         pairs = n * min(index, 2)  # with the start's and, from the second round on, the round before's
         asked = ahead.paid(judge, pairs=pairs, answers=n, orders=2)  # both orders, whatever the judge's own policy
-        return seen + asked + Foreseen(evaluation_calls=asked.judge_calls)
+        return seen + asked + Foreseen(evaluation_calls=asked.judge_calls, evaluation_dollars=asked.dollars)
 
     def note(self, round_: Round, run: TrainingRun | None) -> str:
         rate = round_.result.get("win_rate_vs_initial")

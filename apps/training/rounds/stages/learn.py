@@ -11,10 +11,11 @@ from django.utils.translation import gettext_noop, ngettext
 
 from apps.jobs.models import JobGroup
 from apps.judging.services import judge_create
-from apps.labels.models import Preference
+from apps.labels.selectors import preferences
 from apps.policies.models import Checkpoint
 from apps.training.models import Loop, Round, Stage, TrainingRun
 from apps.training.rounds.ahead import Ahead, Foreseen
+from apps.training.rounds.labels import n_left_out
 from apps.training.rounds.loop_judge import REWARD_MODEL_JUDGE
 from apps.training.rounds.material import round_material, start_of
 from apps.training.rounds.on_the_way import n_kept
@@ -68,6 +69,7 @@ class Freezing(RoundStage):
                         "recipe": loop.recipe,
                         "label": recipe.to_json()["label"],
                         "judge": loop.judge.name if loop.judge else "",
+                        "left_out": n_left_out(loop, recipe),
                     },
                 )
                 training_run_create(
@@ -122,9 +124,7 @@ class Training(RoundStage):
         with transaction.atomic():
             moved = at.go_on()
             if moved and run.output is not None:
-                judge_create(
-                    project=at.loop.project, name=REWARD_MODEL_JUDGE, kind=REWARD_MODEL.name, checkpoint=run.output
-                )
+                _reward_judge_create(at, run.output)
         return moved
 
     def foresee(self, ahead: Ahead, index: int) -> Foreseen:
@@ -136,13 +136,25 @@ class Training(RoundStage):
         if recipe.is_online:
             rows = objective.epochs * ahead.prompts if objective.rows == "pairs" else 0
             return made + ahead.asked + Foreseen(answers=ahead.answers, rows=rows, steps=steps)
-        return made + Foreseen(rows=sum(_rows(ahead, index)), flags=ahead.flags, steps=steps)
+        return made + Foreseen(rows=sum(_rows(ahead, index)), flags=ahead.flags, left_out=ahead.left_out, steps=steps)
 
     def count(self, round_: Round, run: TrainingRun | None) -> tuple[int, int] | None:
         return steps_of_run(run)
 
     def note(self, round_: Round, run: TrainingRun | None) -> str:
         return steps_in_words(run)
+
+
+def _reward_judge_create(at: At, weights: Checkpoint) -> None:
+    """Make the judge that scores by the new reward model; one by named criteria has a name of its own."""
+    named = [name for name in at.recipe.label.weights if name]
+    judge_create(
+        project=at.loop.project,
+        name="-".join((REWARD_MODEL_JUDGE, *named))[:120],  # a judge's name is no longer
+        kind=REWARD_MODEL.name,
+        checkpoint=weights,
+        criterion_name=named[0] if len(at.recipe.label.weights) == 1 and named else "",
+    )
 
 
 def _trainings(round_: Round) -> QuerySet[TrainingRun]:
@@ -211,7 +223,7 @@ def _own_rows(ahead: Ahead) -> int:
 
 
 def _overridden(ahead: Ahead) -> int:
-    rows = Preference.objects.filter(comparison__project=ahead.project, comparison__held_out=False, source="override")
+    rows = preferences().filter(comparison__project=ahead.project, comparison__held_out=False, source="override")
     return rows.filter(p_first__isnull=False).exclude(comparison__prompt__split="eval").count()
 
 

@@ -15,7 +15,7 @@ from apps.training.rounds.ingredients import (
 )
 from apps.training.rounds.loop_judge import ai_judge, needs_reward_model
 from apps.training.rounds.self_rewarding import (
-    additive_scores,
+    n_judged,
     needs_start,
     start_adopt,
     start_jobs,
@@ -119,7 +119,7 @@ def _first_calls(ahead: Ahead) -> Foreseen:
 def _teaching_steps(ahead: Ahead) -> int:
     """Steps in which the start learns to judge: at most, where judgements of the project's own may not all do."""
     teach = ahead.recipe.teach
-    judged = teach.eft if ahead.project.world else min(teach.eft, additive_scores(ahead.project).count())
+    judged = teach.eft if ahead.project.world else min(teach.eft, n_judged(ahead.project))
     chosen = min(teach.ift, ahead.labels.exclude(p_first=0.5).count())
     written = teach.writing if ahead.meant("train").count() > N_SHOTS else 0
     return teach.epochs * -(-(judged + chosen + written) // teach.batch)

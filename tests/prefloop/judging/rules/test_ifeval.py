@@ -79,6 +79,7 @@ def checked(name, values, answer, **how):
     return rules_of({"instruction_id_list": [name], "kwargs": [values]}).check(answer, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "values", "good", "bad"), CASES)
 def test_an_answer_follows_the_instruction_or_the_reason_is_said(name, values, good, bad):
     assert checked(name, values, good).sentence() == "1 of 1 rule met."

@@ -136,6 +136,7 @@ def test_every_check_has_a_case_and_says_what_it_asks():
     assert all(check.summary.endswith(".") for check in CHECKS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["12 + 7 = 19", "ok", '{"a": 1}'])
 def test_what_is_in_no_language_passes(text):
     assert why(text, check="language", language="de") == ""

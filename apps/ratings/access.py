@@ -1,0 +1,35 @@
+"""Access to ratings. Absent and forbidden look the same: 404."""
+
+from __future__ import annotations
+
+from django.http import Http404
+
+from apps.accounts.models import User
+from apps.projects import access
+from apps.projects.access import Person
+from apps.projects.models import Project, Role
+from apps.ratings.models import FREE, RatingSeat
+
+
+def person(user: Person) -> User:
+    """The signed-in user; 404 for anybody else, though every page here asks for a sign-in first."""
+    if not isinstance(user, User):
+        raise Http404("no such page")
+    return user
+
+
+def project_for_rating(user: Person, slug: str) -> Project:
+    return access.project_for(user, slug, Role.ANNOTATOR)
+
+
+def seat_for_write(user: Person, seat_id: int, slug: str | None = None) -> RatingSeat:
+    """A person's own seat in a project they still belong to."""
+    holder = person(user)
+    rows = RatingSeat.objects.filter(pk=seat_id, user=holder, project__memberships__user=holder).exclude(state=FREE)
+    rows = rows.select_related("completion__prompt", "project", "user")
+    if slug is not None:
+        rows = rows.filter(project__slug=slug)
+    seat = rows.first() if holder.is_active else None
+    if seat is None:
+        raise Http404("no such seat")
+    return seat

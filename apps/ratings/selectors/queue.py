@@ -1,0 +1,91 @@
+"""The queue of ratings: what a person holds, how many answers are left for them, and what they said last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
+
+from apps.accounts.models import User
+from apps.labels.models import Rating
+from apps.labels.ratings import standing_ratings
+from apps.labels.selectors import last_standing
+from apps.projects.models import Project
+from apps.rankings.models import Place
+from apps.rankings.selectors.stops import NO_END
+from apps.ratings.models import DONE, OPEN, RatingSeat
+from apps.samples.exposure import answer_unseen_by
+
+N_HISTORY = 10  # ratings that can be taken back
+MOST_COUNTED = 1000  # answers; a page need not wait for a longer count
+
+
+def held(project: Project) -> QuerySet[RatingSeat]:
+    """The seats of a project that somebody holds: a few for each person at work."""
+    # the condition of the index in the words of the index: SQLite does not recognise it in a parameter
+    return RatingSeat.objects.filter(project=project).extra(where=["ratings_ratingseat.state = 'open'"])
+
+
+def held_by(project: Project, user: User) -> QuerySet[RatingSeat]:
+    """The seats that a person holds, the first one to rate at the head, with all that a page needs."""
+    rows = RatingSeat.objects.filter(answer_unseen_by(user, "completion"), project=project, user=user, state=OPEN)
+    rows = rows.select_related("completion__prompt", "project", "user")
+    return rows.defer("completion__token_ids").order_by("id")
+
+
+def free_for(project: Project, user: User) -> QuerySet[RatingSeat]:
+    """The free seats of answers that this person may rate blind and has not rated."""
+    same = Q(completion=OuterRef("completion"), user=user)
+    # the person as a range, so that SQLite goes by the answer: by the person, each seat would look at all their ratings
+    mine = standing_ratings().filter(completion=OuterRef("completion"), user__gte=user.pk, user__lte=user.pk)
+    holding = RatingSeat.objects.filter(same, state=OPEN)
+    rows = RatingSeat.objects.filter(project=project, user=None)
+    return rows.filter(~Exists(mine), ~Exists(holding), answer_unseen_by(user, "completion"))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` by this person, and `left` for them: counted up to MOST_COUNTED."""
+
+    done: int
+    left: int
+
+    @property
+    def total(self) -> int:
+        return self.done + self.left
+
+
+def progress(project: Project, user: User) -> Progress:
+    done = RatingSeat.objects.filter(user=user, project=project, state=DONE).count()
+    return Progress(done, n_to_rate(project, user))
+
+
+def n_to_rate(project: Project, user: User) -> int:
+    """How many answers this person may rate now, those that they hold among them; counted up to MOST_COUNTED."""
+    free = free_for(project, user).order_by().values("completion").distinct()[:MOST_COUNTED].count()
+    return min(MOST_COUNTED, free + held_by(project, user).count())
+
+
+def history(project: Project, user: User) -> list[Rating]:
+    """The person's last current ratings, latest first: those that can still be undone."""
+    rows = Rating.objects.filter(user=user, completion__project=project, seat__isnull=False)
+    return last_standing(rows.select_related("completion__prompt", "seat"), N_HISTORY, said="choice")
+
+
+def room(project: Project) -> int:
+    """How many more answers may be given out: no more than the project's budget of labels has left."""
+    if project.label_budget is None:
+        return NO_END
+    used = Place.objects.filter(project=project, user=None).values_list("n_labels", flat=True).first() or 0
+    return project.label_budget - used - held(project).count()
+
+
+def stop_of(project: Project, user: User) -> str:
+    """Say in one sentence why nothing is given to this person; "" if there is no such reason."""
+    mine = Place.objects.filter(project=project, user=user).values_list("pause", flat=True).first()
+    if project.pause or mine:
+        return project.pause or mine or ""
+    if project.label_budget is not None and room(project) <= 0 and not held_by(project, user).exists():
+        return _("The project has all the labels that it asked for, so no more answers are given out.")
+    return ""

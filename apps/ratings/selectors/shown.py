@@ -1,0 +1,88 @@
+"""An answer as the person who rates it sees it: nothing that reveals its author."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from apps.projects.models import Project
+from apps.projects.selectors import rubric_of
+from apps.prompts.models import Prompt
+from apps.ratings.models import RatingSeat
+from prefloop.rubrics import YES_NO, BadRubric, Item, rubric_for
+
+
+@dataclass(frozen=True, slots=True)
+class ShownItem:
+    """An item as the page asks it; `name` can be part of a field's name."""
+
+    name: str
+    question: str
+    kind: str
+    weight: float
+    options: tuple[int, ...]
+
+    @property
+    def is_yes_no(self) -> bool:
+        return self.kind == YES_NO
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAnswer:
+    """Everything that an annotator's page or program gets of a seat."""
+
+    seat: int
+    prompt: str
+    messages: tuple[dict[str, Any], ...]
+    text: str
+    is_cut: bool
+    guideline: str
+    items: tuple[ShownItem, ...]
+    lease_until: datetime | None
+
+
+def answers_of(seats: Sequence[RatingSeat]) -> list[ShownAnswer]:
+    """Return what these seats of one project show, each with the rubric of its guideline's version and its prompt."""
+    rubrics: dict[str, tuple[Item, ...]] = {}
+    found = []
+    for seat in seats:
+        if seat.guideline not in rubrics:
+            rubrics[seat.guideline] = rubric_of(seat.project, seat.guideline)
+        answer = seat.completion
+        items = _with_those_of(rubrics[seat.guideline], answer.prompt)
+        found.append(
+            ShownAnswer(
+                seat=seat.pk,
+                prompt=answer.prompt.text,
+                messages=_turns(answer.prompt.messages),
+                text=answer.text,
+                is_cut=answer.is_cut,
+                guideline=seat.guideline,
+                items=tuple(ShownItem(one.name, one.question, one.kind, one.weight, one.options) for one in items),
+                lease_until=seat.lease_until,
+            )
+        )
+    return found
+
+
+def rubric_shown(project: Project, guideline: str, seat: RatingSeat) -> tuple[Item, ...]:
+    """The rubric that a person has on the screen with a seat, where the guideline's version is this one."""
+    return _with_those_of(rubric_of(project, guideline), seat.completion.prompt)
+
+
+def _with_those_of(rubric: tuple[Item, ...], prompt: Prompt) -> tuple[Item, ...]:
+    """The rubric with the items that the prompt adds. Prompts from before there were rubrics may have anything under
+    that name; it adds nothing then.
+    """
+    try:
+        return rubric_for(rubric, prompt.metadata)
+    except BadRubric:
+        return rubric
+
+
+def _turns(messages: object) -> tuple[dict[str, Any], ...]:
+    rows = messages if isinstance(messages, list) else []
+    turns = tuple(turn for turn in rows if isinstance(turn, dict) and isinstance(turn.get("content"), str))
+    return turns if len(turns) > 1 else ()

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, path
+
+from apps.ratings.views import rate
+
+app_name = "ratings"
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("p/<slug:slug>/annotate/rate/", rate.desk, name="desk"),
+    path("p/<slug:slug>/annotate/rate/next/", rate.lease, name="next"),
+    path("p/<slug:slug>/annotate/rate/save/", rate.save, name="save"),
+    path("p/<slug:slug>/annotate/rate/undo/", rate.undo, name="undo"),
+    path("p/<slug:slug>/annotate/rate/history/", rate.history, name="history"),
+]

@@ -1,0 +1,139 @@
+"""The short reasons that people chose with their votes: how often, with which outcome, and on which pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Case, Count, F, IntegerField, QuerySet, Value, When
+
+from apps.labels import columns
+from apps.labels.models import Vote
+from apps.projects.models import Project
+from apps.prompts.models import ready
+from prefloop.stats.intervals import wilson_interval
+from prefloop.types import OUTCOMES, UNLABELLED, PrefloopError
+
+OTHERS = (*OUTCOMES[2:], *UNLABELLED)  # what is said of both answers
+SAID = ("better", *OTHERS)  # "better": one of the two, whichever
+AT_ONCE = 2000
+
+
+class NoSuchGuideline(PrefloopError):
+    """The project has no version of the guidelines of this name."""
+
+
+def guideline_named(project: Project, name: str) -> str:
+    """Return a version's name; "" stands for all of them. Raises NoSuchGuideline."""
+    if name and name not in {row.name for row in project.guidelines.only("version")}:
+        raise NoSuchGuideline(f"project {project.slug} has no guideline {name!r}")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """How often a short reason was chosen, in all and with each of `SAID`, and how often for the longer answer."""
+
+    reason: str
+    n: int
+    said: Mapping[str, int]
+    n_unequal: int  # of the votes for one answer, those on answers of unequal length
+    n_longer: int  # of these, those for the longer one
+
+    @property
+    def longer(self) -> dict[str, Any] | None:
+        """The share of votes for the longer answer, with Wilson's interval; None without such a vote."""
+        interval = wilson_interval(self.n_longer, self.n_unequal) if self.n_unequal else None
+        if interval is None:
+            return None
+        return {"rate": self.n_longer / self.n_unequal, "n": self.n_unequal, "ci95": [interval.low, interval.high]}
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """`n_votes`: the current votes; `n_with`: those of them with a reason."""
+
+    n_votes: int
+    n_with: int
+    said: Mapping[str, int]  # of all the votes
+    rows: tuple[Reason, ...]  # the most frequent first
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "n_votes": self.n_votes,
+            "n_with_reasons": self.n_with,
+            "said": dict(self.said),
+            "reasons": [
+                {"reason": row.reason, "n": row.n, "said": dict(row.said), "longer": row.longer} for row in self.rows
+            ],
+        }
+
+
+def reasons_of(project: Project, *, criterion: str = "", guideline: str = "") -> Reasons:
+    """Count the short reasons of the current votes by a criterion, of those under one guideline if it is named."""
+    longer = Case(
+        When(choice__in=UNLABELLED, then=Value(0)),
+        When(comparison__first__n_characters__gt=F("comparison__second__n_characters"), then=Value(1)),
+        When(comparison__first__n_characters__lt=F("comparison__second__n_characters"), then=Value(-1)),
+        default=Value(0),
+        output_field=IntegerField(),
+    )
+    votes = _votes(project, criterion, guideline).annotate(longer=longer).order_by()
+    n: Counter[str] = Counter()
+    said: dict[str, Counter[str]] = {}
+    unequal: Counter[str] = Counter()
+    for_longer: Counter[str] = Counter()
+    all_said: Counter[str] = Counter()
+    n_with = 0
+    for reasons, choice, sign, k in votes.values_list("reasons", "choice", "longer").annotate(k=Count("pk")):
+        word = "better" if choice in OUTCOMES[:2] else choice
+        all_said[word] += k
+        n_with += k if reasons else 0
+        for reason in reasons:
+            n[reason] += k
+            said.setdefault(reason, Counter())[word] += k
+            if word == "better" and sign:
+                unequal[reason] += k
+                for_longer[reason] += k if (choice == "first") == (sign > 0) else 0
+    rows = [
+        Reason(reason, n[reason], _in_order(said[reason]), unequal[reason], for_longer[reason])
+        for reason in sorted(n, key=lambda one: (-n[one], one))
+    ]
+    return Reasons(all_said.total(), n_with, _in_order(all_said), tuple(rows))
+
+
+def votes_with(
+    project: Project, *, reason: str, said: str = "", criterion: str = "", guideline: str = ""
+) -> Sequence[int]:
+    """Return the ids of the current votes with this reason, the newest first; of those that say `said`, if given."""
+    votes = _votes(project, criterion, guideline).exclude(reasons=[])
+    if said:
+        votes = votes.filter(choice__in=OUTCOMES[:2] if said == "better" else [said])
+    return sorted((key for key, reasons in _some(votes) if reason in reasons), reverse=True)
+
+
+def _some(votes: QuerySet[Vote]) -> Iterator[tuple[int, list[str]]]:
+    yield from votes.order_by().values_list("pk", "reasons").iterator(chunk_size=AT_ONCE)
+
+
+def votes_shown(ids: Sequence[int]) -> list[Vote]:
+    """Fetch votes with their pairs, in the order of their ids given."""
+    found = Vote.objects.select_related("comparison__prompt", "comparison__first", "comparison__second").in_bulk(ids)
+    return [found[key] for key in ids if key in found]
+
+
+def guidelines_with(project: Project) -> list[str]:
+    """Name the versions that offer reasons, the newest first."""
+    rows = project.guidelines.exclude(reasons=[]).order_by("-version").only("version")
+    return [row.name for row in rows]
+
+
+def _votes(project: Project, criterion: str, guideline: str) -> QuerySet[Vote]:
+    votes = columns.current_votes(project, criterion).filter(ready("comparison__"))
+    return votes.filter(guideline=guideline) if guideline else votes
+
+
+def _in_order(counted: Counter[str]) -> dict[str, int]:
+    return {word: counted[word] for word in SAID if counted[word]}

@@ -1,0 +1,43 @@
+"""A rating in JSON's types, checked key by key."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from prefloop.records.fields import moment_of, name_of, number_of, object_of, text_of
+from prefloop.records.form import InvalidRecord, RatingChoice, RecordRating
+from prefloop.rubrics import BadRubric, Item, rubric_from_objects, values_checked
+
+_CHOICES = get_args(RatingChoice)
+
+
+def rating_read(value: object, at: str, n: int) -> RecordRating:
+    row = object_of(value, at, "rater completion choice rubric values at seconds guideline reason")
+    completion = row.get("completion")
+    if type(completion) is not int or not 0 <= completion < n:
+        raise InvalidRecord(f"{at}.completion is not one of the {n} completions")
+    choice = row.get("choice", "rated")
+    if choice not in _CHOICES:
+        raise InvalidRecord(f"{at}.choice is not one of {', '.join(map(repr, _CHOICES))}")
+    rubric: tuple[Item, ...] = ()
+    values: dict[str, int] = {}
+    if choice == "rated":
+        try:
+            rubric = rubric_from_objects(row.get("rubric"))
+            given = row.get("values")
+            values = values_checked(rubric, given if isinstance(given, dict) else {})
+        except BadRubric as error:
+            raise InvalidRecord(f"{at}: {error}") from None
+    elif row.get("rubric") or row.get("values"):
+        raise InvalidRecord(f"{at} has values, but its choice is {choice!r}")
+    return RecordRating(
+        rater=name_of(row, "rater", at),
+        completion=completion,
+        choice=choice,
+        rubric=rubric,
+        values=tuple(values.items()),
+        at=moment_of(row, at, "at"),
+        seconds=number_of(row, "seconds", at, low=0.0, high=1e9),
+        guideline=text_of(row, "guideline", at),
+        reason=text_of(row, "reason", at),
+    )

@@ -1,0 +1,110 @@
+"""Where the pairs come from: fresh answers labelled by AI (OAIF), answers accepted by rejection sampling (RSO), and
+quantiles of a moving anchor (J-BOND), each against the method that its paper compares it with.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from prefloop.studies.claims import Above
+from prefloop.studies.declaration import Arm, Study
+
+_STEPS = MappingProxyType({"prompts.n": 768, "evaluation.every": 8})
+_WINS = "Wins are counted against the starting policy by the truth; in the paper between the methods, by people."
+
+OAIF = Study(
+    name="oaif",
+    title="Online AI feedback against offline DPO",
+    question="Is a judge that labels fresh answers worth more than the pairs that I have?",
+    finding="DPO on fresh answers, labelled by AI at every step, beats DPO on stored pairs.",
+    paper="Guo et al. 2024 (OAIF), arXiv:2402.04792",
+    arms=(
+        Arm(name="online", title="online DPO", recipe="oaif-dpo", settings=_STEPS, rounds=1),
+        Arm(
+            name="offline",
+            title="offline DPO",
+            recipe="dpo",
+            settings={"objective.epochs": 2, "evaluation.every": 24},
+            sweep={"objective.lr": (1e-4, 3e-4)},
+        ),
+    ),
+    claims=(Above("online", "offline"),),
+    departures=(_WINS, "The annotator is a reward model trained on the stored pairs; the paper's a large model."),
+)
+
+_RSO = MappingProxyType({"prompts.n": 256, "evaluation.every": 6})
+
+RSO = Study(
+    name="rso",
+    title="Rejection sampling, ranked samples, and stored pairs",
+    question="Which answers of the starting policy are worth being compared?",
+    finding="Pairs of answers that rejection sampling accepts (RSO) beat pairs of plain samples, and those beat the "
+    "stored pairs (direct).",
+    paper="Liu et al. 2023 (RSO), arXiv:2309.06657",
+    arms=(
+        Arm(name="rso", title="RSO", recipe="rso", settings={**_RSO, "draws.n": 32}),
+        Arm(name="rank", title="ranked samples", recipe="rso", settings={**_RSO, "draws.n": 8, "filter.kind": "all"}),
+        Arm(
+            name="direct",
+            title="stored pairs",
+            recipe="dpo",
+            settings={"objective.beta": 0.05, "objective.lr": 3e-4, "evaluation.every": 12},
+        ),
+    ),
+    claims=(Above("rso", "rank"), Above("rank", "direct")),
+    departures=(_WINS, "Eight of 32 answers are accepted; in the paper of 64."),
+)
+
+J_BOND = Study(
+    name="j-bond",
+    title="J-BOND against REINFORCE",
+    question="Does distilling Best-of-N give more for its KL than a policy gradient?",
+    finding="At equal KL, J-BOND's reward is at least that of REINFORCE (RLOO) at every strength of its penalty.",
+    paper="Sessa et al. 2024 (BOND), arXiv:2407.14622v1",
+    arms=(
+        Arm(
+            name="j-bond",
+            title="J-BOND",
+            recipe="j-bond",
+            settings=_STEPS,
+            sweep={"objective.lr": (1e-4, 3e-4)},
+            rounds=1,
+        ),
+        Arm(
+            name="rloo",
+            title="RLOO",
+            recipe="rloo",
+            settings={**_STEPS, "draws.n": 2},
+            sweep={"objective.beta": (0.01, 0.1)},
+            rounds=1,
+        ),
+    ),
+    claims=(Above("j-bond", "rloo", least=0.1),),
+    measure="gold",
+    departures=("RLOO has two strengths of its penalty; the paper's REINFORCE four.",),
+)
+
+_BUDGET = MappingProxyType({"prompts.n": 384, "evaluation.every": 6})
+_STORED = MappingProxyType({"objective.epochs": 1, "evaluation.every": 12})
+_ONCE = ("dpo", "ipo", "simpo", "orpo", "kto")
+_FRESH = ("oaif-dpo", "oaif-ipo", "rloo", "grpo", "j-bond", "online-ipo")
+
+METHODS = Study(
+    name="methods",
+    title="Methods on one budget",
+    question="Which recipe should I take?",
+    finding="Methods that draw answers from the policy that is trained do better at equal KL than those that train on "
+    "stored pairs.",
+    paper="Tajwar et al. 2024, arXiv:2404.14367",
+    arms=(
+        *(Arm(name=name, title=name, recipe=name, settings=_STORED) for name in _ONCE),
+        *(Arm(name=name, title=name, recipe=name, settings=_BUDGET, rounds=1) for name in _FRESH),
+    ),
+    claims=(Above("oaif-dpo", "dpo"), Above("oaif-ipo", "ipo"), Above("rloo", "dpo")),
+    departures=(
+        _WINS,
+        "Each recipe runs once over its data, with the settings that were chosen for letters; no setting is swept.",
+    ),
+)
+
+STUDIES = (OAIF, RSO, J_BOND, METHODS)
