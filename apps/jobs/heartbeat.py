@@ -30,14 +30,17 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-{job_id}", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        self._thread.start()
+        # inside a caller's transaction no other connection sees the claim: a heartbeat would find the job taken away
+        if not connection.in_atomic_block:
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(timeout=30)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=30)
 
     def look(self) -> None:
         """Read once on the caller's own connection, for a handler that asks between two heartbeats."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 
 import pytest
@@ -50,6 +51,15 @@ def test_jobs_run_oldest_first_and_keep_their_results(handle):
     assert order == [3, 1, 2]
     assert [Job.objects.get(pk=job.pk).result for job in jobs] == [{"double": 6}, {"double": 2}, {"double": 4}]
     assert {Job.objects.get(pk=job.pk).state for job in jobs} == {JobState.SUCCEEDED}
+
+
+def test_a_job_in_a_callers_transaction_is_not_taken_for_one_that_was_taken_away(handle, settings):
+    settings.JOB_LEASE_SECONDS = 0.3  # a heartbeat every 50 ms, on a connection that sees nothing of this test
+    handle("t.long", lambda ctx: time.sleep(0.4) or ctx.check() or {"done": 1})
+    job = enqueue("t.long")
+    drain(["cpu"], worker_name="w")
+    job.refresh_from_db()
+    assert (job.state, job.result) == (JobState.SUCCEEDED, {"done": 1})
 
 
 def test_a_foreground_run_of_one_group_leaves_older_jobs_waiting(handle):
