@@ -70,6 +70,9 @@ WITH = {  # what a key waits for
     "memory.k": {"memory.kind": "rounds"},
     "memory.weight": {"memory.kind": "rounds"},
 }
+# Keys whose values can be read in a plan, each in its own place: those of a part are changed in one loop.
+DRAWN = ("source", None, None, "temperature", "top_p", "top_k", "max_tokens", "engine")  # as `told_of` lists them
+MEASURED = ("judge", "prompts", "n", None, "people")
 SEVERAL_ROUNDS = ("memory", "objective.start_from", "objective.reference")
 BY_COINS = {"label.noise": 16, "label.labels": 16}  # seeds to try: four coins fall as before in one of sixteen
 
@@ -145,6 +148,22 @@ def told_of(loop):
     return {"judge": loop.judge and loop.judge.name, "rounds": rounds}
 
 
+def place_of(key, told):
+    """The values in a plan that this key alone decides; None where they can't be told from those of other keys."""
+    part, name = key.split(".")[0], key.split(".")[-1]
+    if part == "evaluation":
+        if name == "every":
+            return [run["kept"] for round_ in told["rounds"] for run in round_["trained"]]
+        return [round_["measured"] and round_["measured"][MEASURED.index(name)] for round_ in told["rounds"]]
+    if part != "draws" or name not in DRAWN:
+        return None
+    if drawn := [round_["drawn"][DRAWN.index(name)] for round_ in told["rounds"] if round_["drawn"]]:
+        return drawn
+    online = [run["online"][0]["draws"] for round_ in told["rounds"] for run in round_["trained"] if run["online"]]
+    number = int(key.split(".")[1]) if key.count(".") > 1 else 0
+    return [draws[number].get(name) for draws in online]
+
+
 def _measured(told):
     """Who is asked about how many answers to which prompts, and how many pairs people are given."""
     if not told:
@@ -207,6 +226,8 @@ def test_every_key_of_a_recipe_changes_what_its_loop_plans(plan, start, drive, f
     keys = {info.key: info for info in describe(recipe)}
     usual = {key: value for key, value in usual.items() if key in keys}
     begun, without_effect = {}, []
+    usually, together = plan(name, usual, 1), {}
+    begun[tuple(usual.items()), 1] = usually
     for info in keys.values():
         if info.group in VERBATIM and info.key not in DECIDED_HERE and f"{info.key} of {name}" not in DECIDED_HERE:
             continue
@@ -226,6 +247,9 @@ def test_every_key_of_a_recipe_changes_what_its_loop_plans(plan, start, drive, f
             ranked = info.key == "pairing.kind" and "all-ranked" in info.choices
             before, chosen = (usual | four, {"pairing.kind": "all-ranked"}) if ranked else (usual, four)
         n_rounds = 3 if info.key.startswith(SEVERAL_ROUNDS) and recipe.group != "offline" else 1
+        if before == usual and n_rounds == 1 and len(chosen) == 1 and place_of(info.key, usually) is not None:
+            together |= chosen
+            continue
         told = (tuple(before.items()), n_rounds)
         begin = begun[told] = begun.get(told) or plan(name, before, n_rounds)
         if chosen.get("filter.kind") == "all":
@@ -239,6 +263,8 @@ def test_every_key_of_a_recipe_changes_what_its_loop_plans(plan, start, drive, f
             without_effect.append(str(chosen))
         for run in (run for round_ in begin["rounds"] for run in round_["trained"] if run["kind"] == recipe.run_kind):
             assert run["adapter"] == recipe.adapter
+    at_once = plan(name, usual | together, 1)
+    without_effect += [f"{key}={together[key]}" for key in together if place_of(key, at_once) == place_of(key, usually)]
     assert without_effect == []
 
 
