@@ -284,3 +284,22 @@ def strengths(report: dict[str, Any]) -> Sizes | None:
     return _forest(
         dots, title=_("Models by strength"), unit="", guides=[Guide(0.0)], axis=axis, width=1080, label_width=280
     )
+
+
+def rated_sources(sources: Sequence[dict[str, Any]], *, is_share: bool) -> Sizes:
+    """Draw the mean rating of each source of answers on the whole scale."""
+    dots = []
+    for one in sources:
+        low, high = _ends(one["ci95"])
+        note = f"n\u202f=\u202f{one['n_answers']:,}"
+        dots.append(Dot(one["name"] or _("no model named"), one["mean"], low, high, kind="human", note=note))
+    return _forest(
+        dots,
+        title=_("Mean rating of each source"),
+        unit="%" if is_share else "",
+        domain=(0.0, 1.0) if is_share else (1.0, 5.0),
+        # xgettext:no-python-format
+        axis=_("mean over answers; lines are 95 % intervals, n counts answers"),
+        width=1080,
+        label_width=250,
+    )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.reports import frontier_views, people_views, reasons_views, views
+from apps.reports import frontier_views, people_views, ratings_views, reasons_views, views
 from apps.reports.laboratory import views as laboratory_views
 
 app_name = "reports"
@@ -32,6 +32,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *(
         path(
             f"p/<slug:slug>/reports/reasons.{form}", reasons_views.reasons_file, {"form": form}, name=f"reasons-{form}"
+        )
+        for form in ("json", "csv")
+    ),
+    path("p/<slug:slug>/reports/ratings/", ratings_views.ratings, name="ratings"),
+    *(
+        path(
+            f"p/<slug:slug>/reports/ratings.{form}", ratings_views.ratings_file, {"form": form}, name=f"ratings-{form}"
         )
         for form in ("json", "csv")
     ),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from prefloop.stats.intervals import student_quantile
+from prefloop.stats.intervals import bootstrap_sums, student_quantile, wilson_interval
 from prefloop.types import Interval
 
 Weights = Literal["unweighted", "linear", "quadratic"]
@@ -224,23 +224,76 @@ def krippendorff_alpha(
 
     Columns are in order for `ordinal`; `interval` takes their `values` (default 0, 1, 2, ...).
     """
+    met = coincidences(counts)
+    return _finite(krippendorff_alphas(met.sum(axis=0), level=level, values=values)) if len(met) else None
+
+
+def coincidences(counts: ArrayLike) -> Floats:
+    """Give how often each value meets each in a unit (units, k, k), over pairs of its ratings; each rating weighs one.
+
+    Sums of them are what alpha is made of. A unit with fewer than two ratings adds nothing.
+    """
     c = _counts(counts)
-    n = c.sum(axis=1)
-    c, n = c[n >= 2], n[n >= 2]
-    if len(c) == 0:
-        return None
-    scale = 1.0 / (n - 1.0)
-    coincidence = (c * scale[:, None]).T @ c - np.diag((c * scale[:, None]).sum(axis=0))
-    totals = coincidence.sum(axis=0)
-    grand = totals.sum()
+    scale = 1.0 / np.maximum(c.sum(axis=1) - 1.0, 1.0)
+    pairs = c[:, :, None] * c[:, None, :] * scale[:, None, None]
+    diagonal = np.arange(c.shape[1])
+    pairs[:, diagonal, diagonal] -= c * scale[:, None]
+    pairs[c.sum(axis=1) < 2] = 0.0
+    return np.asarray(pairs)
+
+
+def krippendorff_alphas(
+    coincidence: ArrayLike, *, level: Level = "nominal", values: Sequence[float] | None = None
+) -> Floats:
+    """Give alpha of each table (..., k, k) of coincidences; NaN where the data do not define it."""
+    met = np.asarray(coincidence, dtype=np.float64)
+    totals = met.sum(axis=-1)
     distance = _squared_distance(totals, level, values)
-    expected = float(totals @ distance @ totals) / (grand - 1.0)
-    observed = float((coincidence * distance).sum())
-    return float(1.0 - observed / expected) if expected > 0 else None
+    observed = (met * distance).sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = np.einsum("...i,...ij,...j->...", totals, distance, totals) / (totals.sum(axis=-1) - 1.0)
+        alpha = 1.0 - observed / expected
+    return np.where(expected > _EPS, alpha, np.nan)
+
+
+def alpha_interval(
+    by_item: ArrayLike,
+    *,
+    level: Level = "nominal",
+    values: Sequence[float] | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval | None:
+    """Give the interval of alpha from each item's (items, k, k) sum of coincidences. None below two items with any.
+
+    Its error is a bootstrap's over items, corrected for their number; the interval is symmetric in arctanh of alpha,
+    with Student's quantile, as that of kappa. Where all agree, or all resamples say the same, the error can't be seen:
+    then it reaches down as far as the items that agree no more than by chance may be of these many, none of which did
+    (Wilson 1927).
+    """
+    met = np.asarray(by_item, dtype=np.float64)
+    k = met.shape[-1]
+    met = met[met.sum(axis=(-2, -1)) > 0]
+    alpha = _finite(krippendorff_alphas(met.sum(axis=0), level=level, values=values)) if len(met) > 1 else None
+    if alpha is None:
+        return None
+    sums = bootstrap_sums(met.reshape(len(met), -1), n_bootstrap=n_bootstrap, seed=seed)
+    drawn = krippendorff_alphas(sums.reshape(-1, k, k), level=level, values=values)
+    drawn = drawn[np.isfinite(drawn)]
+    if alpha < 1.0 - 1e-12 and 2 * len(drawn) < n_bootstrap:
+        return None
+    variance = float(drawn.var()) * len(met) / (len(met) - 1) if len(drawn) else 0.0
+    if variance <= 1e-18 or abs(alpha) > 1.0 - 1e-12:
+        seen = wilson_interval(len(met), len(met), confidence=confidence)
+        return Interval(max(-1.0, alpha - (1.0 - seen.low)) if seen else -1.0, min(1.0, alpha))
+    half = student_quantile(len(met) - 1, confidence) * variance**0.5 / (1.0 - alpha**2)
+    centre = float(np.arctanh(alpha))
+    return Interval(float(np.tanh(centre - half)), float(np.tanh(centre + half)))
 
 
 def _squared_distance(totals: Floats, level: Level, values: Sequence[float] | None) -> Floats:
-    k = len(totals)
+    k = totals.shape[-1]
     if level == "nominal":
         return 1.0 - np.eye(k)
     if level == "interval":
@@ -248,8 +301,8 @@ def _squared_distance(totals: Floats, level: Level, values: Sequence[float] | No
         if v.shape != (k,):
             raise ValueError(f"{k} categories need {k} values")
         return np.asarray(np.subtract.outer(v, v) ** 2)
-    middle = np.cumsum(totals) - totals / 2.0  # sum of n_g from c to k, less half the ends
-    return np.asarray(np.subtract.outer(middle, middle) ** 2)
+    middle = np.cumsum(totals, axis=-1) - totals / 2.0  # sum of n_g from c to k, less half the ends
+    return np.asarray((middle[..., :, None] - middle[..., None, :]) ** 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,20 @@ def mean_interval(
     return Interval(spread.mean - half, spread.mean + half)
 
 
+def lean_interval(
+    sums: ArrayLike, n: ArrayLike, *, counts: ArrayLike | None = None, confidence: float = 0.95
+) -> Interval | None:
+    """Give the interval of sum(sums) / sum(n), a mean in [-1, 1] of rows that come in items. None below two items."""
+    spread = cluster_spread(sums, n, counts=counts)
+    if spread is None:
+        return None
+    half = student_quantile(spread.n_items - 1, confidence) * spread.variance**0.5
+    if half < 1e-9:  # all items alike: as far as one that differs may have been missed
+        missed = wilson_interval(0, spread.n_items, confidence=confidence)
+        half = missed.high if missed else half
+    return Interval(max(-1.0, spread.mean - half), min(1.0, spread.mean + half))
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """A mean over rows that come in items, and its variance from the spread between items."""

@@ -14,11 +14,9 @@ from prefloop.stats import agreement
 from prefloop.stats.intervals import (
     ItemStatistics,
     bootstrap_sums,
-    cluster_spread,
     distinct,
+    lean_interval,
     share_interval,
-    student_quantile,
-    wilson_interval,
 )
 from prefloop.types import Interval
 
@@ -93,14 +91,7 @@ class ItemSums:
 
     def difference(self, more: str, less: str, of: str) -> list[float] | None:
         """Give the interval of (more - less) / of, in [-1, 1]. None with fewer than two items that have rows."""
-        spread = cluster_spread(self._sum(more) - self._sum(less), self._sum(of), counts=self.counts)
-        if spread is None:
-            return None
-        half = student_quantile(spread.n_items - 1) * spread.variance**0.5
-        if half < 1e-9:  # all items alike: as far as one that differs may have been missed
-            missed = wilson_interval(0, spread.n_items)
-            half = missed.high if missed else half
-        return [max(-1.0, spread.mean - half), min(1.0, spread.mean + half)]
+        return _ends(lean_interval(self._sum(more) - self._sum(less), self._sum(of), counts=self.counts))
 
     def _agreement(self, cells: str, k: int, first: int | None) -> Interval | None:
         table = np.stack(self._columns[self._place[cells]]).reshape(k, k, self.n_items)[:first, :first]
