@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from prefloop.stats.crossed import CrossedMean, crossed_mean
+from prefloop.stats.intervals import mean_interval
 from prefloop.studies.results import Floats, Path, Results
 from prefloop.types import Interval
 
@@ -22,7 +23,14 @@ Verdict = Literal["held", "did not hold", "undecided"]
 Rule = Callable[[float, float], Verdict]  # of the ends of an interval
 
 LEVELS = 6  # of KL, at which arms are compared
-WORDS = {"win": "win rate against the start", "gold": "gold score", "proxy": "labelling judge's score"}
+WORDS = {
+    "win": "win rate against the start",
+    "gold": "gold score",
+    "proxy": "labelling judge's score",
+    "length": "number of characters",
+    "accuracy": "accuracy on stored pairs",
+    "chosen": "log-prob gained by the better stored answers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class Above:
     better: str
     worse: str
     least: float = 0.02  # the smallest mean difference that counts
+    by: str = ""  # a measure of its own, instead of the study's
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -78,11 +87,14 @@ class Above:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        return ()
+        return (self.by,) if self.by else ()
 
     def decide(self, results: Results, *, measure: str, titles: dict[str, str]) -> Decided:
-        claim = f"{titles[self.better]} is above {titles[self.worse]} at equal KL"
-        return _at_equal_kl(claim, results, self.arms, measure, _positive(self.least))
+        better, worse = titles[self.better], titles[self.worse]
+        claim = f"{better} is above {worse} at equal KL"
+        if self.by:
+            claim = f"{better} is above {worse} in {WORDS[self.by]} at equal KL"
+        return _at_equal_kl(claim, results, self.arms, self.by or measure, _positive(self.least))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,51 @@ class Rises(_OfOneArm):
         table = _by_seed(results, self.arm, lambda path: path.table(self.measure)[-1] - path.table(self.measure)[0])
         statistic = f"the last policy's {word} minus the start's"
         return _decided(claim, statistic, self.measure, table, _positive(self.least))
+
+
+@dataclass(frozen=True, slots=True)
+class Falls(_OfOneArm):
+    """A measure of an arm's last policy is below that of the start."""
+
+    def decide(self, results: Results, *, measure: str, titles: dict[str, str]) -> Decided:
+        del measure
+        word = WORDS[self.measure]
+        claim = f"the {word} of {titles[self.arm]} ends below the start's"
+        table = _by_seed(results, self.arm, lambda path: path.table(self.measure)[0] - path.table(self.measure)[-1])
+        statistic = f"the start's {word} minus the last policy's"
+        return _decided(claim, statistic, self.measure, table, _positive(self.least))
+
+
+@dataclass(frozen=True, slots=True)
+class PeaksLater:
+    """Gold of one arm is highest at a higher KL than that of another."""
+
+    later: str
+    earlier: str
+    least: float = 0.1  # nats
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return (self.later, self.earlier)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("gold",)
+
+    def decide(self, results: Results, *, measure: str, titles: dict[str, str]) -> Decided:
+        del measure
+        claim = f"gold of {titles[self.later]} has its peak at a higher KL than that of {titles[self.earlier]}"
+        statistic = "the difference of the KL, in nats, at which gold was highest, seed by seed"
+        later, earlier = (_peaks(results, arm) for arm in self.arms)
+        gaps = [one - other for one, other in zip(later, earlier, strict=True)]
+        found, interval = (float(np.mean(gaps)) if gaps else None), mean_interval(gaps)
+        if interval is None:
+            return Decided(
+                claim, "undecided", statistic, found, measure="kl", why="one seed says nothing about the next"
+            )
+        verdict = _positive(self.least)(interval.low, interval.high)
+        why = "the interval allows both" if verdict == "undecided" else ""
+        return Decided(claim, verdict, statistic, found, interval, "kl", why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +263,15 @@ def fall_after_peak(table: Floats) -> Floats:
         peak = int(table[:, there].mean(axis=1).argmax()) if table[:, there].size else len(table) - 1
         fall[here] = table[peak, here] - table[-1, here]
     return fall
+
+
+def _peaks(results: Results, arm: str) -> list[float]:
+    """Give for each seed the KL at which gold was highest, averaged over the arm's settings."""
+    by_setting = [
+        [path.points[int(path.table("gold").mean(axis=1).argmax())].kl for path in paths]
+        for paths in results.of(arm).values()
+    ]
+    return [float(np.mean(of_seed)) for of_seed in zip(*by_setting, strict=True)]
 
 
 def _positive(least: float) -> Rule:

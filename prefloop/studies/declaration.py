@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from prefloop.config import Value, apply_settings
 from prefloop.recipes.catalogue import get_recipe
@@ -18,6 +19,8 @@ from prefloop.stats.overoptimisation import Form
 from prefloop.studies.claims import Claim, Decided, Verdict, overall
 from prefloop.studies.results import Measure, NotMeasured, Results
 
+# What an arm uses of the run before it: its steps to replay, its last policy to draw from, its reward model as judge.
+Uses = Literal["memory.run", "draws.source", "score.judge"]
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -25,7 +28,8 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 class Arm:
     """A recipe with settings, as loops run it, or (`exact`) as the tabular laboratory solves it.
 
-    `after`: the arm whose run of the same seed it replays (`memory.run`): the one of the same setting, else the first.
+    `after`: the arm whose run of the same seed it uses: the one of the same setting, else the first. `uses`: the key
+    that is set to what it uses.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Arm:
     sweep: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     rounds: int | None = None  # else the recipe's own
     after: str = ""
+    uses: Uses = "memory.run"
     exact: bool = False
     mu: str = ""  # of an exact arm: the law of both answers of a stored pair, "reference" or "other"
 
@@ -42,6 +47,11 @@ class Arm:
         """Return every combination of the swept keys; one empty combination where nothing is swept."""
         names = list(self.sweep)
         return [dict(zip(names, values, strict=True)) for values in itertools.product(*self.sweep.values())]
+
+    @property
+    def makes_policy(self) -> bool:
+        """Whether it ends with a policy, which is measured; a reward model is only used by other arms."""
+        return not get_recipe(self.recipe).objective.makes_reward_model
 
     def made(self, swept: Mapping[str, Value]) -> Recipe:
         """Return the recipe with the arm's settings. Raises ConfigError, UnknownRecipe."""
@@ -100,7 +110,7 @@ class Study:
         before: set[str] = set()
         for arm in self.arms:
             if arm.after and arm.after not in before:
-                raise ValueError(f"study {self.name}: {arm.name} must come after {arm.after}, which it replays")
+                raise ValueError(f"study {self.name}: {arm.name} must come after {arm.after}, which it uses")
             before.add(arm.name)
         if not self.claims or self.seeds < 1:
             raise ValueError(f"study {self.name}: a study has claims and seeds")
@@ -114,6 +124,11 @@ class Study:
     def measures(self) -> frozenset[str]:
         """What is measured on every policy, beside its KL."""
         return frozenset({self.measure, *(measure for claim in self.claims for measure in claim.measures)})
+
+    @property
+    def measured(self) -> tuple[Arm, ...]:
+        """The arms that end with a policy."""
+        return tuple(arm for arm in self.arms if arm.makes_policy)
 
     def planned(self, seeds: int) -> list[Planned]:
         """List the runs in order: all of one seed before the next, so that what is done can be compared early."""

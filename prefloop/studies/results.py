@@ -15,16 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Measure = Literal["win", "gold", "proxy"]  # win rate against the start; the truth's score; that of the labelling judge
+# On held-out prompts: win rate against the start, the truth's score, that of the labelling judge, characters. On stored
+# pairs, one of each of some training prompts: whether the policy prefers the answer that is labelled better, by the
+# log-prob that each gained since the start, and that gain of the better answer.
+Measure = Literal["win", "gold", "proxy", "length", "accuracy", "chosen"]
 
 
 class NotMeasured(ValueError):
-    """A measure that the runs of this project do not have: gold without a truth, a proxy that gives no scores."""
+    """A measure that the runs of this project do not have: gold without a truth, accuracy without stored labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A measured policy. The values of a measure are one for each held-out prompt, in one order for all points."""
+    """A measured policy. The values of a measure are one for each prompt, in one order for all points."""
 
     step: int
     kl: float

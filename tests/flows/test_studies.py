@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from apps.jobs.models import Job
+from apps.labels.models import Preference
 from apps.reports.models import Study, StudyRun
-from apps.training.models import KeptStep, Loop
+from apps.training.models import KeptStep, Loop, TrainingRun
 from prefloop.studies import catalogue
-from prefloop.studies.claims import Above, Rises
+from prefloop.studies.claims import Above, Falls, PeaksLater, Rises
 from prefloop.studies.declaration import Arm
 from prefloop.studies.declaration import Study as Declared
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
+DECLARED = {
+    "title": "Three regimes",
+    "question": "Does it run?",
+    "finding": "Online is above offline.",
+    "paper": "none",
+}
 SMALL = Declared(
+    **DECLARED,
     name="small",
-    title="Online, tandem and offline IPO",
-    question="Does it run?",
-    finding="Online is above offline.",
-    paper="none",
     arms=(
         Arm(
             name="online",
@@ -88,6 +94,80 @@ def test_a_study_runs_its_loops_and_goes_on_with_more_seeds(letters, client_for,
     assert first["estimate"] is not None
     assert first["interval"][0] <= first["estimate"] <= first["interval"][1]
     assert not Job.objects.exclude(state="succeeded").exists()
+
+
+def test_an_arm_uses_the_last_policy_and_the_reward_model_of_others_and_no_run_is_run_twice(letters, monkeypatch):
+    few = {"prompts.n": 8, "draws.max_tokens": 16, "objective.batch": 4}
+    arms = (
+        SMALL.arms[0],
+        Arm(
+            name="last",
+            title="pairs of the last policy",
+            recipe="online-ipo",
+            settings=few | {"refresh": "round"},
+            rounds=1,
+            after="online",
+            uses="draws.source",
+        ),
+        Arm(name="proxy", title="proxy", recipe="reward-model", settings={"prompts.n": 8, "objective.batch": 4}),
+        Arm(
+            name="rloo",
+            title="RLOO against it",
+            recipe="rloo",
+            settings=few,
+            rounds=1,
+            after="proxy",
+            uses="score.judge",
+        ),
+    )
+    claims = (
+        Above("online", "last", by="accuracy"),
+        Falls("online", "chosen"),
+        Rises("rloo", "length"),
+        PeaksLater("online", "rloo"),
+    )
+    chained = Declared(**DECLARED | {"name": "chained", "arms": arms, "claims": claims, "seeds": 1})
+    monkeypatch.setitem(catalogue.STUDIES, "chained", chained)
+    run("small", "--project", letters.slug, "--seeds", "1", "--json")
+    report = json.loads(run("chained", "--project", letters.slug, "--json"))
+    assert (report["state"], report["n_done"], report["verdict"]) == ("done", 4, "undecided")
+    shared, _, _, last, proxy, rloo = Loop.objects.order_by("id")
+    assert [row["loop"] for row in report["runs"]] == [shared.pk, last.pk, proxy.pk, rloo.pk]  # the first of the other
+    assert last.chosen["draws.source"] == f"checkpoint:{shared.rounds.get(index=1).output.name}"
+    assert rloo.judge.checkpoint == TrainingRun.objects.get(round__loop=proxy).output
+    assert rloo.judge.name == "reward-model-8"  # the project's usual one does not follow it
+    points = {row["arm"]: row["points"] for row in report["runs"]}
+    assert points["proxy"] == []
+    assert [curve["arm"] for curve in report["curves"]] == ["online", "last", "rloo"]
+    assert points["online"][0]["accuracy"] == 0.5  # the start has gained nothing
+    assert points["online"][0]["chosen"] == 0
+    assert points["online"][-1]["chosen"] != 0
+    stored = StudyRun.objects.get(study__name="chained", arm="online").points
+    assert {len(point["values"]["accuracy"]) for point in stored} == {16}  # a pair of every labelled prompt
+    assert set(stored[-1]["values"]["accuracy"]) <= {0.0, 0.5, 1.0}
+    for point in StudyRun.objects.get(study__name="chained", arm="rloo").points:
+        values = point["values"]["length"]
+        assert sum(values) / len(values) == pytest.approx(point["length"], abs=0.01)
+
+
+def test_a_run_of_another_study_is_not_taken_over_once_labels_have_changed(letters, monkeypatch):
+    one = Declared(
+        **DECLARED | {"name": "one", "arms": SMALL.arms[2:], "claims": (Rises("offline", "win"),), "seeds": 1}
+    )
+    for name in ("one", "two"):
+        monkeypatch.setitem(catalogue.STUDIES, name, replace(one, name=name))
+    run("one", "--project", letters.slug)
+    run("two", "--project", letters.slug)
+    assert Loop.objects.count() == 1
+    Study.objects.get(name="two").delete()
+    label = Preference.objects.first()
+    label.derived_at = timezone.now()
+    label.save()
+    run("two", "--project", letters.slug)
+    assert [row.loop_id for row in StudyRun.objects.order_by("study__name")] == [
+        row.pk for row in Loop.objects.order_by("id")
+    ]
+    assert Loop.objects.count() == 2
 
 
 def test_a_loop_that_fails_is_said_and_goes_on(letters, monkeypatch):

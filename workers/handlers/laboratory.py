@@ -8,6 +8,7 @@ from typing import Any
 
 from apps.jobs.clock import database_now
 from apps.jobs.registry import JobContext, handler
+from apps.labels.models import Preference
 from apps.policies.models import Checkpoint
 from apps.reports.laboratory.running import MEASURE, run_end
 from apps.reports.models import StudyRun
@@ -15,9 +16,11 @@ from apps.samples.ids import StoredIds
 from apps.samples.models import Completion, SamplingRun
 from apps.training.models import KeptStep, Loop, Round
 from apps.training.rounds.evaluation import games_of
+from apps.training.rounds.labels import LOOP_ORIGIN
 from apps.training.sets.snapshots import prompt_content
-from prefloop.policy.prompts import Answered
-from prefloop.policy.scoring import answer_scores
+from prefloop.policy.batches import PackItem
+from prefloop.policy.prompts import Answered, encode_rows
+from prefloop.policy.scoring import answer_scores, score_groups
 from prefloop.studies.catalogue import get_study
 from prefloop.studies.declaration import Study as Declared
 from prefloop.tabular.studied import solved
@@ -26,6 +29,7 @@ from workers import model_cache
 from workers.worlds import utility_of
 
 DIGITS = 5  # of a stored value
+MOST_PAIRS = 128  # stored pairs, each of another prompt; the paper takes 256
 
 
 class NothingMeasured(PrefloopError):
@@ -49,6 +53,8 @@ def studies_measure(ctx: JobContext) -> dict[str, Any]:
     if planned.arm.exact:
         settings = {**planned.arm.settings, **planned.swept}
         points = solved(planned.arm.recipe, settings, mu=planned.arm.mu, seed=run.seed)
+    elif not planned.arm.makes_policy:
+        points = []
     elif run.loop is not None:
         points = _points(ctx, run.loop, declared)
     else:
@@ -76,6 +82,12 @@ def _points(ctx: JobContext, loop: Loop, declared: Declared) -> list[dict[str, A
         before += steps
         if round_.output is not None:
             points.append(_point(ctx, loop, declared, begun, round_.evaluation, round_.result, round_.output, before))
+    if {"accuracy", "chosen"} & declared.measures:
+        stored = StoredPairs(loop)
+        for point in points:
+            ctx.check()
+            found = stored.measured(Checkpoint.objects.get(pk=point["checkpoint_id"]))
+            point["values"] |= {name: _rounded(row) for name, row in found.items()}
     points[-1] |= _taken(rounds)
     return points
 
@@ -120,15 +132,66 @@ def _point(
     proxy = loop.judge.checkpoint if loop.judge is not None else None
     if "proxy" in declared.measures and proxy is not None and proxy.role == "reward":
         values["proxy"] = _scores(proxy, ours)
+    if "length" in declared.measures:
+        values["length"] = [sum(len(row.text) for row in rows) / len(rows) for rows in ours]
     return {
         "step": step,
         "kl": float(result["kl"]),
         "kl_ci95": result.get("kl_ci95"),
-        "values": {name: [round(value, DIGITS) for value in row] for name, row in values.items()},
+        "values": {name: _rounded(row) for name, row in values.items()},
         "length": result.get("mean_length"),
         "checkpoint": checkpoint.name,
         "checkpoint_id": checkpoint.pk,
     }
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, DIGITS) for value in values]
+
+
+class StoredPairs:
+    """Labelled pairs of training prompts, one of each prompt, on which a policy's own preferences are tested."""
+
+    def __init__(self, loop: Loop) -> None:
+        labelled = Preference.objects.filter(
+            comparison__project=loop.project_id,
+            comparison__prompt__split="train",
+            criterion="",
+            outcome__in=("first", "second"),
+        ).exclude(comparison__origin__startswith=LOOP_ORIGIN)
+        rows = labelled.select_related("comparison__prompt", "comparison__first", "comparison__second")
+        of_prompt: dict[int, Preference] = {}
+        for row in rows.order_by("comparison__prompt_id", "comparison_id")[: 4 * MOST_PAIRS]:
+            of_prompt.setdefault(row.comparison.prompt_id, row)
+        self._pairs = list(of_prompt.values())[:MOST_PAIRS]
+        self._start = self._logps(loop.initial) if self._pairs and loop.initial is not None else []
+
+    def measured(self, checkpoint: Checkpoint) -> dict[str, list[float]]:
+        """Say of every pair whether the better answer gained more log-prob since the start, and how much it gained.
+
+        Nothing where no pair is labelled. An even gain is half right.
+        """
+        if not self._pairs:
+            return {}
+        gains = [
+            (ours[0] - start[0], ours[1] - start[1])
+            for ours, start in zip(self._logps(checkpoint), self._start, strict=True)
+        ]
+        return {
+            "accuracy": [(better > worse) + 0.5 * (better == worse) for better, worse in gains],
+            "chosen": [better for better, _ in gains],
+        }
+
+    def _logps(self, checkpoint: Checkpoint) -> list[list[float]]:
+        """Compute the log-probs of the better and of the worse answer of each pair."""
+        stored, policy = StoredIds(checkpoint), model_cache.policy(checkpoint)
+        answered = []
+        for row in self._pairs:
+            pair = row.comparison
+            ordered = (pair.first, pair.second) if row.outcome == "first" else (pair.second, pair.first)
+            texts, ids = tuple(one.text for one in ordered), tuple(stored(one) for one in ordered)
+            answered.append(Answered(prompt_content(pair.prompt), texts, ids))
+        return score_groups(policy, [PackItem(*row) for row in encode_rows(policy.tokenizer, answered)])
 
 
 def _answers(run_id: int) -> list[list[Completion]]:

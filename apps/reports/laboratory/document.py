@@ -64,7 +64,7 @@ def _section(report: dict[str, Any], *, slug: str, figures: Path, to: Path) -> l
             "seconds",
         )
         parts.append(_table(("arm", *heads), [_compared(row) for row in report["table"]["rows"]]))
-    rows = [_last(run) for run in report["runs"] if run["seed"] in report["seeds_complete"]]
+    rows = [_last(run) for run in report["runs"] if run["seed"] in report["seeds_complete"] and run["points"]]
     parts.append("The last policy of every run:")
     parts.append(_table(("arm", "setting", "seed", "steps", "KL, nats", "win rate", "gold", "characters"), rows))
     if report["departures"]:

@@ -38,11 +38,13 @@ def study_report(*, project: Project, declared: Declared) -> dict[str, Any]:
 def results_of(declared: Declared, runs: Sequence[StudyRun]) -> Results:
     """Read the finished runs, of those seeds for which every planned run is finished."""
     ended = {(run.arm, run.setting, run.seed): run for run in runs if run.ended_at is not None}
-    wanted = {(one.arm.name, one.setting) for one in declared.planned(1)}
+    planned = {(one.arm.name, one.setting) for one in declared.planned(1)}
+    measured = {arm.name for arm in declared.measured}
+    wanted = {(arm, setting) for arm, setting in planned if arm in measured}
     seeds = [
         seed
         for seed in sorted({seed for _, _, seed in ended})
-        if all((arm, setting, seed) in ended for arm, setting in wanted)
+        if all((arm, setting, seed) in ended for arm, setting in planned)
     ]
     return Results(
         tuple(
@@ -111,7 +113,7 @@ def _n_prompts(declared: Declared, results: Results) -> int | None:
 def _curves(declared: Declared, results: Results) -> list[dict[str, Any]]:
     """Give each arm's curve of the study's measure against KL: its best setting at each level, with its interval."""
     curves = []
-    for arm in declared.arms:
+    for arm in declared.measured:
         points = []
         try:
             for kl in [0.0, *results.levels([arm.name], LEVELS)] if results.of(arm.name) else []:
@@ -142,8 +144,8 @@ LAST = ("kl", "win", "gold", "length", "seconds", "n_samples", "n_pairs")
 
 def _table(declared: Declared, results: Results, runs: Sequence[StudyRun]) -> dict[str, Any]:
     """Compare all arms at the largest KL that each of them reaches, the best first, with what their runs took."""
-    arms = [arm for arm in declared.arms if results.of(arm.name)]
-    levels = results.levels([arm.name for arm in arms], 1) if len(arms) == len(declared.arms) else []
+    arms = [arm for arm in declared.measured if results.of(arm.name)]
+    levels = results.levels([arm.name for arm in arms], 1) if len(arms) == len(declared.measured) else []
     rows = []
     for arm in arms if levels else []:
         try:

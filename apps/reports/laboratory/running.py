@@ -6,6 +6,7 @@ study. It is called when a study is started, when one of its loops has ended, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,14 +18,19 @@ from apps.core.services import audit
 from apps.jobs.clock import database_now
 from apps.jobs.models import Job, Turn
 from apps.jobs.services import job_enqueue
+from apps.labels.models import Judge, Preference
+from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_default
 from apps.projects.models import Project
 from apps.reports.models import MAX_SEEDS, Study, StudyRun, StudyState
 from apps.training.loops.starting import loop_obstacle, loop_start
 from apps.training.loops.steering import loop_resume
-from apps.training.models import UNDER_WAY, Loop, LoopState
+from apps.training.models import UNDER_WAY, Loop, LoopState, TrainingRun
+from apps.training.rounds.labels import LOOP_ORIGIN
+from prefloop.config import Value
+from prefloop.recipes.catalogue import get_recipe
 from prefloop.studies.catalogue import get_study
-from prefloop.studies.declaration import Planned
+from prefloop.studies.declaration import Planned, Uses
 from prefloop.studies.declaration import Study as Declared
 from prefloop.types import PrefloopError
 
@@ -178,12 +184,19 @@ def _go_on(study: Study, planned: Planned, run: StudyRun, rows: dict[tuple[str, 
             title=f"Study {study.name}: {planned.arm.title}, seed {planned.seed}",
         )
     elif loop is None:
-        StudyRun.objects.filter(pk=run.pk).update(loop=_start(study, planned, rows))
+        settings = _settings(planned, rows)
+        done = _done_already(study, planned, settings)
+        if done is None:
+            StudyRun.objects.filter(pk=run.pk).update(loop=_start(study, planned, settings))
+        else:
+            StudyRun.objects.filter(pk=run.pk).update(loop=done)
+            _enqueue(study)
     elif loop.state not in UNDER_WAY:
         raise StudyRefused(f"loop {loop.pk} ({loop.recipe}) {loop.state}: {loop.error or 'it was stopped'}")
 
 
-def _start(study: Study, planned: Planned, rows: dict[tuple[str, str, int], StudyRun]) -> Loop:
+def _settings(planned: Planned, rows: dict[tuple[str, str, int], StudyRun]) -> dict[str, Value]:
+    """Give a run's settings, with what it uses of the run before it."""
     arm = planned.arm
     settings = {**arm.settings, **planned.swept}
     if arm.after:
@@ -192,16 +205,55 @@ def _start(study: Study, planned: Planned, rows: dict[tuple[str, str, int], Stud
             for (name, setting, seed), row in rows.items()
             if (name, seed) == (arm.after, planned.seed) and row.loop
         }
-        replayed = of_seed.get(planned.setting) or next(iter(of_seed.values()))
-        settings["memory.run"] = str(replayed.loop_id)
+        before = of_seed.get(planned.setting) or next(iter(of_seed.values()))
+        if before.loop is not None:
+            settings[arm.uses] = USED[arm.uses](before.loop)
+    return settings
+
+
+def _last_output(loop: Loop) -> Checkpoint:
+    run = TrainingRun.objects.filter(round__loop=loop, output__isnull=False).select_related("output").last()
+    if run is None or run.output is None:
+        raise StudyRefused(f"loop {loop.pk} ({loop.recipe}) made no checkpoint")
+    return run.output
+
+
+USED: dict[Uses, Callable[[Loop], str]] = {
+    "memory.run": lambda loop: str(loop.pk),
+    "draws.source": lambda loop: f"checkpoint:{_last_output(loop).name}",
+    "score.judge": lambda loop: Judge.objects.get(project=loop.project_id, checkpoint=_last_output(loop)).name,
+}
+
+
+def _start(study: Study, planned: Planned, settings: dict[str, Value]) -> Loop:
     return loop_start(
         project=study.project,
-        recipe=arm.recipe,
+        recipe=planned.arm.recipe,
         settings=settings,
-        n_rounds=arm.rounds,
+        n_rounds=planned.arm.rounds,
         seed=planned.seed,
         started_by=study.started_by,
     )
+
+
+def _done_already(study: Study, planned: Planned, settings: dict[str, Value]) -> Loop | None:
+    """Find a finished loop of another study with the same settings and seed, from the same policy and labels."""
+    rounds = planned.arm.rounds or get_recipe(planned.arm.recipe).rounds
+    found = Loop.objects.filter(
+        project=study.project_id,
+        recipe=planned.arm.recipe,
+        seed=planned.seed,
+        n_rounds=rounds,
+        state=LoopState.DONE,
+        initial=checkpoint_default(study.project, "policy"),
+        study_runs__isnull=False,
+        changes__isnull=True,
+    )
+    for loop in found.order_by("-id").distinct():
+        later = Preference.objects.filter(comparison__project=study.project_id, derived_at__gt=loop.created_at)
+        if loop.chosen == settings and not later.exclude(comparison__origin__startswith=LOOP_ORIGIN).exists():
+            return loop
+    return None
 
 
 def _resume_loops(study: Study, by: User | None) -> None:

@@ -1,12 +1,12 @@
 """Where the pairs come from: fresh answers labelled by AI (OAIF), answers accepted by rejection sampling (RSO), and
-quantiles of a moving anchor (J-BOND), each against the method that its paper compares it with.
+quantiles of a moving anchor (J-BOND), each against the method that its paper compares it with; a policy's own scores.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-from prefloop.studies.claims import Above
+from prefloop.studies.claims import Above, Rises
 from prefloop.studies.declaration import Arm, Study
 
 _STEPS = MappingProxyType({"prompts.n": 768, "evaluation.every": 8})
@@ -84,6 +84,26 @@ J_BOND = Study(
     departures=("RLOO has two strengths of its penalty; the paper's REINFORCE four.",),
 )
 
+SELF_REWARDING = Study(
+    name="self-rewarding",
+    title="A policy that judges itself",
+    question="Can my policy get better by its own scores alone?",
+    finding="Round by round the policy wins more often against the start, while its answers grow.",
+    paper="Yuan et al. 2024 (Self-Rewarding), arXiv:2401.10020",
+    arms=(
+        Arm(
+            name="self-rewarding",
+            title="self-rewarding",
+            recipe="self-rewarding",
+            settings={"prompts.n": 128, "evaluation.every": 8},
+            rounds=2,
+        ),
+    ),
+    claims=(Rises("self-rewarding", "win", least=0.02), Rises("self-rewarding", "length", least=2.0)),
+    seeds=3,
+    departures=(_WINS, "Two rounds after teaching; the paper has three."),
+)
+
 _BUDGET = MappingProxyType({"prompts.n": 384, "evaluation.every": 6})
 _STORED = MappingProxyType({"objective.epochs": 1, "evaluation.every": 12})
 _ONCE = ("dpo", "ipo", "simpo", "orpo", "kto")
@@ -107,4 +127,4 @@ METHODS = Study(
     ),
 )
 
-STUDIES = (OAIF, RSO, J_BOND, METHODS)
+STUDIES = (OAIF, RSO, J_BOND, SELF_REWARDING, METHODS)

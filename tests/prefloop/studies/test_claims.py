@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from prefloop.studies.claims import Above, Near, Rises, Same, Turns, overall
+from prefloop.studies.claims import Above, Falls, Near, PeaksLater, Rises, Same, Turns, overall
 from prefloop.studies.results import NotMeasured, Path, Point, Results
 
 TITLES = {"a": "A", "b": "B"}
@@ -160,6 +162,55 @@ def test_a_proxy_that_rises_while_gold_turns_is_found():
     assert rise.estimate == pytest.approx(5, abs=0.1)
     assert turn.estimate == pytest.approx(0.5 * (1 - 0.2**2), abs=0.06)  # measured at KL 2 or 3, .2 of the peak away
     assert overall([rise, turn]) == "held"
+
+
+def test_a_measure_that_falls_is_found_and_one_that_stays_is_not():
+    falling = Results(tuple(path("a", seed, lambda kl: -3 * kl, measure="chosen") for seed in range(5)))
+    staying = Results(tuple(path("a", seed, lambda kl: 0 * kl, measure="chosen") for seed in range(5)))
+    found = decide(Falls("a", "chosen"), falling)
+    assert found.verdict == "held"
+    assert found.estimate == pytest.approx(15, abs=0.1)
+    assert decide(Falls("a", "chosen", least=1.0), staying).verdict == "did not hold"
+    assert decide(Rises("a", "chosen"), falling).verdict == "did not hold"
+
+
+def test_a_claim_by_a_measure_of_its_own_does_not_read_the_studys():
+    wins = two(lambda kl: 0.5 + 0.05 * kl, lambda kl: 0.5 + 0.01 * kl)
+    told = two(lambda kl: 0.5 + 0.01 * kl, lambda kl: 0.5 + 0.05 * kl, measure="accuracy")
+    both = Results(
+        tuple(
+            replace(
+                one,
+                points=tuple(
+                    replace(a, values={**a.values, **b.values}) for a, b in zip(one.points, other.points, strict=True)
+                ),
+            )
+            for one, other in zip(wins.paths, told.paths, strict=True)
+        )
+    )
+    assert decide(Above("a", "b"), both).verdict == "held"
+    by_accuracy = Above("a", "b", by="accuracy")
+    assert by_accuracy.measures == ("accuracy",)
+    assert decide(by_accuracy, both).verdict == "did not hold"
+    assert "in accuracy on stored pairs" in decide(by_accuracy, both).claim
+
+
+def test_a_peak_that_comes_later_is_found_by_kl_and_not_by_height():
+    def of(early, late, seeds=5):
+        return Results(
+            tuple(
+                path(arm, seed, arch(height, peak=at), measure="gold", noise=0.001)
+                for seed in range(seeds)
+                for arm, at, height in (("a", late, 0.1), ("b", early, 0.5))
+            )
+        )
+
+    assert decide(PeaksLater("a", "b"), of(1.0, 4.0)).verdict == "held"
+    assert decide(PeaksLater("b", "a"), of(1.0, 4.0)).verdict == "did not hold"
+    assert decide(PeaksLater("a", "b"), of(3.0, 3.0)).verdict == "did not hold"
+    alone = decide(PeaksLater("a", "b"), of(1.0, 4.0, seeds=1))
+    assert (alone.verdict, alone.why) == ("undecided", "one seed says nothing about the next")
+    assert decide(PeaksLater("a", "b"), Results(())).verdict == "undecided"
 
 
 def test_luck_makes_no_peak():

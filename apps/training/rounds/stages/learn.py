@@ -146,11 +146,15 @@ class Training(RoundStage):
 
 
 def _reward_judge_create(at: At, weights: Checkpoint) -> None:
-    """Make the judge that scores by the new reward model; one by named criteria has a name of its own."""
+    """Make the judge that scores by the new reward model.
+
+    One by named criteria, or of a number of prompts, has a name of its own: it does not follow the project's usual one.
+    """
     named = [name for name in at.recipe.label.weights if name]
+    some = [str(at.recipe.prompts.n)] if at.recipe.prompts.n else []
     judge_create(
         project=at.loop.project,
-        name="-".join((REWARD_MODEL_JUDGE, *named))[:120],  # a judge's name is no longer
+        name="-".join((REWARD_MODEL_JUDGE, *named, *some))[:120],  # a judge's name is no longer
         kind=REWARD_MODEL.name,
         checkpoint=weights,
         criterion_name=named[0] if len(at.recipe.label.weights) == 1 and named else "",
