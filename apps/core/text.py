@@ -51,17 +51,45 @@ def visible_controls(text: str) -> str:
     Joiners stay where they belong: between letters of a script that needs them, and inside emoji.
     """
 
-    def mark(match: re.Match[str]) -> str:
-        character, at = match.group(), match.start()
-        if character == "\r":
-            return ""
-        if character in _JOINERS and 0 < at < len(text) - 1:
-            around = {unicodedata.category(text[at - 1]), unicodedata.category(text[at + 1])}
-            if around <= {"Lo", "Mn", "Mc", "So", "Sk"}:
-                return character
-        return f"⟦U+{ord(character):04X}⟧"
+    return _INVISIBLE.sub(_written_out, text)
 
-    return _INVISIBLE.sub(mark, text.replace("\r\n", "\n"))
+
+def _written_out(match: re.Match[str]) -> str:
+    character, at, text = match.group(), match.start(), match.string
+    if character == "\r":
+        return ""
+    if character in _JOINERS and 0 < at < len(text) - 1:
+        around = {unicodedata.category(text[at - 1]), unicodedata.category(text[at + 1])}
+        if around <= {"Lo", "Mn", "Mc", "So", "Sk"}:
+            return character
+    return f"⟦U+{ord(character):04X}⟧"
+
+
+def span_in_text(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return where a passage of `visible_controls(text)` lies in the text itself.
+
+    One that begins or ends inside a character that is written out holds all of it.
+    """
+    return _place_in_text(text, start, is_end=False), _place_in_text(text, end, is_end=True)
+
+
+def _place_in_text(text: str, shown: int, *, is_end: bool) -> int:
+    ahead = 0  # how many characters more are shown than there are, up to here
+    for match in _INVISIBLE.finditer(text):
+        width, at = len(_written_out(match)), match.start() + ahead
+        if at > shown or (at == shown and (is_end or width)):
+            break
+        if shown < at + width:
+            return match.end() if is_end else match.start()
+        ahead += width - 1
+    return shown - ahead
+
+
+def span_as_shown(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return where a passage of a text lies in `visible_controls(text)`."""
+    more = [(match.start(), len(_written_out(match)) - 1) for match in _INVISIBLE.finditer(text)]
+    shown_start, shown_end = (place + sum(n for at, n in more if at < place) for place in (start, end))
+    return shown_start, shown_end
 
 
 def _image(self: RendererHTML, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:

@@ -32,7 +32,7 @@ class EventKind:
 
 
 _DECISION = ("comparison", "rater", "criterion", "choice", "reason")
-_VOTE = (*_DECISION, "reasons")
+_VOTE = (*_DECISION, "reasons", "marks")
 
 _RATING = ("answer", "prompt", "rater", "choice", "values", "total", "reason")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypedDict, cast
 
 from django.db.models import Exists, OuterRef, Q
@@ -13,6 +14,7 @@ from apps.labels.models import Override, PairFlag, Ranking, Rating, Score, Verdi
 from apps.labels.ratings import excluded_rater, standing_ratings
 from apps.labels.selectors import counted
 from prefloop.judging.verdicts import ORDER_OF_CODE
+from prefloop.marks import Mark, marks_loaded
 from prefloop.records import (
     PairIndex,
     RatingChoice,
@@ -108,6 +110,7 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                     guideline=row.guideline,
                     reason=row.reason,
                     reasons=tuple(row.reasons),
+                    marks=_marks(row, pair),
                     adjudication=row.adjudication,
                     edit=row.by_edit,
                     strength=cast(Strength, row.strength) if row.strength else None,
@@ -116,6 +119,11 @@ def _votes(pairs: dict[int, tuple[int, PairIndex]], taken_back: bool) -> dict[in
                 )
             )
     return out
+
+
+def _marks(vote: Vote, pair: PairIndex) -> tuple[Mark, ...]:
+    """The marks of a vote, each of one of the two answers of its pair by index."""
+    return tuple(replace(mark, answer=pair[mark.answer]) for mark in marks_loaded(vote.marks))
 
 
 def _choice_of(said: str) -> VoteChoice:

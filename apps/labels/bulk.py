@@ -15,6 +15,7 @@ from apps.core.bulk import ids_reserve, rows_insert
 from apps.labels.models import Judge, Override, PairFlag, Ranking, Rating, Score, Verdict, Vote
 from apps.labels.selectors import judge_labels
 from prefloop.judging.verdicts import ORDER_CODES
+from prefloop.marks import marks_stored
 from prefloop.records import PairIndex, Record, outcome_of, ranked_pairs, rated_pairs, time_of
 from prefloop.records.form import Choice, RecordRating, VoteChoice
 from prefloop.rubrics import rubric_stored
@@ -223,11 +224,12 @@ class Annotations:
                 vote.by_chance,
                 list(vote.reasons),
                 vote.edit,
+                marks_stored(replace(mark, answer=vote.pair.index(mark.answer)) for mark in vote.marks),
             )
             for record, pairs in zip(self.records, self.pairs, strict=True)
             for vote in record.votes
         ]
-        said = ("order", "at", "seconds", "guideline", "reason", "strength", "by_chance", "reasons", "by_edit")
+        said = ("order", "at", "seconds", "guideline", "reason", "strength", "by_chance", "reasons", "by_edit", "marks")
         names = (*_WHOSE, "choice", *said)
         self._votes_in_line(names, rows, by="vote")
 

@@ -253,6 +253,7 @@ class Vote(TimeStamped):
     guideline = models.CharField(max_length=40, blank=True)  # the version that was on the screen
     reason = models.TextField(blank=True)
     reasons = models.JSONField(default=list)  # short ones that were chosen, of those that this guideline has
+    marks = models.JSONField(default=list)  # passages of the answers that were marked, as prefloop/marks.py writes them
     adjudication = models.BooleanField(default=False)  # given seeing the votes of people who split; never a blind one
     # said by editing the first answer into the second, which is the better one; beside adjudications, never a blind one
     by_edit = models.BooleanField(default=False)

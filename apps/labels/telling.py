@@ -19,6 +19,7 @@ def told(kind: str, project: Project, vote: Vote) -> None:
         choice=vote.choice,
         reason=vote.reason,
         reasons=vote.reasons,
+        marks=vote.marks,
     )
 
 

@@ -157,6 +157,15 @@ class GuidelineForm(forms.Form):
         ),
         widget=forms.Textarea(attrs={"rows": 4}),
     )
+    asks_marks = forms.BooleanField(
+        label=_("Let people mark passages"),
+        required=False,
+        help_text=_(
+            "While they compare a pair, annotators can mark passages of either answer as good or bad, with one of the "
+            "short reasons if there are any (key m, or by selecting text). Marks are counted in Reports and exported "
+            "with the vote; labels do not depend on them."
+        ),
+    )
     rubric = forms.CharField(
         label=_("Rubric"),
         required=False,
@@ -174,7 +183,7 @@ class GuidelineForm(forms.Form):
         """The current version's, which a new one changes; without one what is usual."""
         if current is None:
             return {"task": PAIR.name, "set_size": USUAL_IN_SET}
-        said = {name: getattr(current, name) for name in ("text", "asks_strength", "task", "set_size")}
+        said = {name: getattr(current, name) for name in ("text", "asks_strength", "asks_marks", "task", "set_size")}
         written = {"criteria": criteria_written(current.asked), "rubric": current.rubric_text}
         return said | written | {"reasons": reasons_written(current.reasons)}
 

@@ -101,6 +101,7 @@ class Guideline(TimeStamped):
     # what each pair is asked by, one after the other: name and question (prefloop/criteria.py); empty: one, unnamed
     criteria = models.JSONField(default=list)
     reasons = models.JSONField(default=list)  # short ones that an answer may be given with (prefloop/reasons.py)
+    asks_marks = models.BooleanField(default=False)  # whether people may mark passages of the answers of a pair
     rubric = models.JSONField(default=list)  # by which single answers are rated (prefloop/rubrics.py)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 

@@ -71,16 +71,20 @@ def guideline_name(project: Project) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What a version of the guidelines asks beside the answer: how much better, and short reasons to choose from."""
+    """What a version of the guidelines asks beside the answer: how much better, short reasons to choose from, and marks
+    in the answers.
+    """
 
     strength: bool = False
     reasons: tuple[str, ...] = ()
+    marks: bool = False
 
 
 def guideline_asks(project: Project, name: str) -> Asks:
     """Say what the version of this name asks beside the answer; "" is no version, and asks nothing more."""
-    rows = project.guidelines.only("version", "asks_strength", "reasons") if name else ()
-    return next((Asks(row.asks_strength, tuple(row.reasons)) for row in rows if row.name == name), Asks())
+    rows = project.guidelines.only("version", "asks_strength", "reasons", "asks_marks") if name else ()
+    found = next((row for row in rows if row.name == name), None)
+    return Asks() if found is None else Asks(found.asks_strength, tuple(found.reasons), found.asks_marks)
 
 
 def criteria_of(project: Project) -> list[str]:

@@ -307,13 +307,15 @@ def guideline_add(
     set_size: int = USUAL_IN_SET,
     criteria: Sequence[Criterion] = (),
     reasons: Sequence[str] = (),
+    asks_marks: bool = False,
     rubric: Sequence[Item] = (),
 ) -> Guideline:
     """Write the next version; earlier ones stay, since votes name the version they were given under.
 
     `asks_strength`: people also say how much better the better answer is. `task`: what they are asked to do; one of
     sets asks about `set_size` answers at once. `criteria`: each pair is asked by each of these in turn. `reasons`:
-    short ones that people can choose with an answer. `rubric`: by what single answers are rated. What the current
+    short ones that people can choose with an answer. `asks_marks`: people may mark passages of the answers of a pair as
+    good or bad. `rubric`: by what single answers are rated. What the current
     version says already makes no new one.
     """
     if not text.strip():
@@ -335,6 +337,7 @@ def guideline_add(
         "set_size": set_size,
         "criteria": [[one.name, one.question] for one in criteria],
         "reasons": list(reasons_checked(reasons)),
+        "asks_marks": asks_marks,
         "rubric": rubric_stored(rubric),
     }
     try:

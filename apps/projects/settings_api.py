@@ -44,6 +44,7 @@ class GuidelineSerializer(serializers.Serializer[Any]):
     reasons = serializers.ListField(
         child=serializers.CharField(), help_text="Short ones that people can choose with an answer to a pair."
     )
+    asks_marks = serializers.BooleanField(help_text="Whether people may mark passages of the answers of a pair.")
     rubric = serializers.CharField(
         source="rubric_text", allow_blank=True, help_text="One item a line, as the form has it."
     )

@@ -154,8 +154,12 @@ def _comparison(project: Project, comparison_id: int) -> Comparison:
     return comparison
 
 
-def assignment_for_write(user: Person, assignment_id: int, slug: str | None = None) -> Assignment:
-    """A person's own assignment in a project they still belong to, with their place in its queue."""
+def assignment_for_write(
+    user: Person, assignment_id: int, slug: str | None = None, *, texts: bool = False
+) -> Assignment:
+    """A person's own assignment in a project they still belong to, with their place in its queue; with `texts`, the two
+    answers are read along.
+    """
     holder = person(user)
     newest = Guideline.objects.filter(project=OuterRef("project")).order_by("-version")
     shared = Place.objects.filter(project=OuterRef("project"), user=None)
@@ -168,6 +172,7 @@ def assignment_for_write(user: Person, assignment_id: int, slug: str | None = No
             version=Subquery(newest.values("version")[:1]),
             asks_strength=Subquery(newest.values("asks_strength")[:1]),
             reasons=Subquery(newest.values("reasons")[:1]),
+            asks_marks=Subquery(newest.values("asks_marks")[:1]),
             task=Subquery(newest.values("task")[:1]),
             n_open=Subquery(shared.values("n_open")),
             n_gold=Subquery(shared.values("n_gold")),
@@ -177,6 +182,9 @@ def assignment_for_write(user: Person, assignment_id: int, slug: str | None = No
     )
     if slug is not None:
         rows = rows.filter(project__slug=slug)
+    if texts:
+        rows = rows.select_related("comparison__first", "comparison__second")
+        rows = rows.defer("comparison__first__token_ids", "comparison__second__token_ids")
     assignment = rows.first() if holder.is_active else None
     if assignment is None:
         raise Http404("no such assignment")
@@ -185,7 +193,7 @@ def assignment_for_write(user: Person, assignment_id: int, slug: str | None = No
         there = {name: read[f"at_{name}"] for name in _PLACE}
         assignment.place = Place(project_id=assignment.project_id, user_id=holder.pk, **there)
     assignment.guideline_now = "" if read["version"] is None else f"v{read['version']}"
-    assignment.asks_now = Asks(bool(read["asks_strength"]), tuple(read["reasons"] or ()))
+    assignment.asks_now = Asks(bool(read["asks_strength"]), tuple(read["reasons"] or ()), bool(read["asks_marks"]))
     assignment.task_now = read["task"] or PAIR.name
     assignment.n_open_now, assignment.n_gold_now = read["n_open"], read["n_gold"] or 0
     assignment.n_held_now = read["n_held"] or 0

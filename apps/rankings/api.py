@@ -16,7 +16,8 @@ from apps.accounts.models import Scope
 from apps.projects.selectors import Asks, guideline_asks
 from apps.rankings import access, selectors, services
 from apps.rankings.models import Assignment
-from apps.rankings.said_api import SaidSerializer
+from apps.rankings.said_api import MarkSerializer, SaidSerializer
+from prefloop.marks import MOST as MOST_MARKS
 from prefloop.reasons import LONGEST as LONGEST_REASON
 from prefloop.reasons import MOST as MOST_REASONS
 from prefloop.tasks import PAIR
@@ -46,6 +47,7 @@ class LeasedSerializer(serializers.Serializer[Any]):
     reasons = serializers.ListField(
         child=serializers.CharField(), help_text="Short ones of that version, which a vote on a pair may name."
     )
+    asks_marks = serializers.BooleanField(help_text="Whether a vote on a pair may mark passages of its answers.")
     lease_until = serializers.DateTimeField()
 
 
@@ -67,6 +69,7 @@ def leased(assignment: Assignment, asks: Asks) -> dict[str, Any]:
         "guideline": assignment.guideline,
         "asks_strength": asks.strength,
         "reasons": asks.reasons,
+        "asks_marks": asks.marks,
         "lease_until": pair.lease_until,
     }
 
@@ -128,6 +131,13 @@ class VoteCreate(APIView):
             max_length=MOST_REASONS,
             help_text="Short ones, of those that came with the comparison.",
         )
+        marks = serializers.ListField(
+            child=MarkSerializer(),
+            required=False,
+            default=list,
+            max_length=MOST_MARKS,
+            help_text="Passages of the two answers, where the guideline asks; those of one answer do not overlap.",
+        )
 
     class OutputSerializer(serializers.Serializer[Any]):
         vote = serializers.IntegerField()
@@ -151,9 +161,10 @@ class VoteCreate(APIView):
         given = self.InputSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
-        assignment = access.assignment_for_write(access.person(request.user), values["assignment"])
+        user, marks = access.person(request.user), values["marks"]
+        assignment = access.assignment_for_write(user, values["assignment"], texts=bool(marks))
         said = {name: values[name] for name in ("choice", "strength", "reason", "reasons", "seconds", "guideline")}
-        said |= {"assignment": assignment, "now": timezone.now()}
+        said |= {"assignment": assignment, "now": timezone.now(), "marks": services.marks_said(assignment, marks)}
         taken = None
         if values["next"]:
             voted, taken = services.vote_and_next(**said, rng=SystemRandom())

@@ -15,6 +15,7 @@ from apps.core.api import BodySerializer
 from apps.rankings import access, selectors, services
 from apps.samples import exposure
 from prefloop.criteria import LONGEST_NAME
+from prefloop.marks import KINDS
 from prefloop.types import OUTCOMES, STRENGTHS
 
 
@@ -85,6 +86,15 @@ class Adjudicate(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class MarkedSerializer(serializers.Serializer[Any]):
+    answer = serializers.ChoiceField(choices=OUTCOMES[:2], help_text="Of the comparison, in its own order.")
+    start = serializers.IntegerField(help_text="Of the answer's text, in Unicode code points, from 0.")
+    end = serializers.IntegerField(help_text="The character after the last one that is marked.")
+    kind = serializers.ChoiceField(choices=KINDS)
+    reason = serializers.CharField(allow_blank=True, help_text="One of the short reasons, or none.")
+    text = serializers.CharField(help_text="What is marked.")
+
+
 class History(APIView):
     """All that was said of a pair, oldest first, with what does not count and who was excluded when."""
 
@@ -98,6 +108,7 @@ class History(APIView):
         strength = serializers.ChoiceField(choices=STRENGTHS, allow_blank=True)
         reason = serializers.CharField(source="why", allow_blank=True)
         reasons = serializers.ListField(child=serializers.CharField(), help_text="Short ones that a voter chose.")
+        marks = MarkedSerializer(many=True, help_text="Passages of the answers that a voter marked.")
         counts = serializers.BooleanField()
 
     @extend_schema(responses={200: OutputSerializer(many=True)})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from apps.core.api import BodySerializer
-from apps.rankings.services import MAX_KEY, MAX_REASON
+from apps.rankings.services import MAX_KEY, MAX_REASON, SIDES
+from prefloop.marks import KINDS
+from prefloop.reasons import LONGEST
 
 
 class SaidSerializer(BodySerializer):
@@ -21,6 +23,16 @@ class SaidSerializer(BodySerializer):
     )
     next = serializers.BooleanField(
         required=False, default=False, help_text="Lease the next one too, and return it with the answer."
+    )
+
+
+class MarkSerializer(BodySerializer):
+    side = serializers.ChoiceField(choices=SIDES)
+    start = serializers.IntegerField(min_value=0, help_text="Of the answer's text, in Unicode code points, from 0.")
+    end = serializers.IntegerField(min_value=1, help_text="The character after the last one that is marked.")
+    kind = serializers.ChoiceField(choices=KINDS)
+    reason = serializers.CharField(
+        required=False, allow_blank=True, default="", max_length=LONGEST, help_text="One of the short reasons, or none."
     )
 
 

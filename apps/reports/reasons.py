@@ -80,7 +80,7 @@ def reasons_of(project: Project, *, criterion: str = "", guideline: str = "") ->
         default=Value(0),
         output_field=IntegerField(),
     )
-    votes = _votes(project, criterion, guideline).annotate(longer=longer).order_by()
+    votes = votes_of(project, criterion, guideline).annotate(longer=longer).order_by()
     n: Counter[str] = Counter()
     said: dict[str, Counter[str]] = {}
     unequal: Counter[str] = Counter()
@@ -108,7 +108,7 @@ def votes_with(
     project: Project, *, reason: str, said: str = "", criterion: str = "", guideline: str = ""
 ) -> Sequence[int]:
     """Return the ids of the current votes with this reason, the newest first; of those that say `said`, if given."""
-    votes = _votes(project, criterion, guideline).exclude(reasons=[])
+    votes = votes_of(project, criterion, guideline).exclude(reasons=[])
     if said:
         votes = votes.filter(choice__in=OUTCOMES[:2] if said == "better" else [said])
     return sorted((key for key, reasons in _some(votes) if reason in reasons), reverse=True)
@@ -125,12 +125,13 @@ def votes_shown(ids: Sequence[int]) -> list[Vote]:
 
 
 def guidelines_with(project: Project) -> list[str]:
-    """Name the versions that offer reasons, the newest first."""
-    rows = project.guidelines.exclude(reasons=[]).order_by("-version").only("version")
+    """Name the versions that offer reasons or marks, the newest first."""
+    rows = project.guidelines.exclude(reasons=[], asks_marks=False).order_by("-version").only("version")
     return [row.name for row in rows]
 
 
-def _votes(project: Project, criterion: str, guideline: str) -> QuerySet[Vote]:
+def votes_of(project: Project, criterion: str, guideline: str) -> QuerySet[Vote]:
+    """Return the current votes by a criterion, of those under one guideline if it is named."""
     votes = columns.current_votes(project, criterion).filter(ready("comparison__"))
     return votes.filter(guideline=guideline) if guideline else votes
 

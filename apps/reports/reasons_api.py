@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from apps.projects.selectors import criterion_named
 from apps.reports import access
 from apps.reports import reasons as found_by
+from apps.reports.marks import marks_of
 from apps.samples.exposure import shown
 from prefloop.criteria import LONGEST_NAME
 from prefloop.reasons import LONGEST
@@ -43,6 +44,21 @@ class ReasonSerializer(serializers.Serializer[Any]):
     )
 
 
+class MarkCountSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(allow_blank=True, help_text="Empty: marks without one; the last row, (all), is all.")
+    good = serializers.IntegerField()
+    bad = serializers.IntegerField()
+    good_decided = serializers.IntegerField(help_text="Of those, in votes for one of the two answers.")
+    good_in_chosen = serializers.IntegerField(help_text="Of those, in the answer that was chosen.")
+    bad_decided = serializers.IntegerField()
+    bad_in_chosen = serializers.IntegerField()
+
+
+class MarksSerializer(serializers.Serializer[Any]):
+    n_votes = serializers.IntegerField(help_text="Votes that mark a passage.")
+    reasons = MarkCountSerializer(many=True)
+
+
 class ReasonsReport(APIView):
     """How often each short reason was chosen, and with which outcome. With `reason`: the votes that have it."""
 
@@ -62,6 +78,7 @@ class ReasonsReport(APIView):
         n_with_reasons = serializers.IntegerField()
         said = serializers.DictField(child=serializers.IntegerField())
         reasons = ReasonSerializer(many=True)
+        marks = MarksSerializer()
         votes = ReasonVoteSerializer(many=True, help_text="Of `reason`, the newest first, 100 a page.")
         n_pages = serializers.IntegerField()
 
@@ -76,6 +93,7 @@ class ReasonsReport(APIView):
             "guideline": found_by.guideline_named(project, values["guideline"]),
         }
         body = found_by.reasons_of(project, **asked).as_json() | {"votes": [], "n_pages": 0}
+        body |= {"marks": marks_of(project, **asked).as_json()}
         if values["reason"]:
             ids = found_by.votes_with(project, reason=values["reason"], said=values["said"], **asked)
             pages = Paginator(ids, PAGE)

@@ -19,6 +19,7 @@ from apps.projects.models import Project
 from apps.projects.selectors import NoSuchCriterion, criteria_of, criterion_named
 from apps.reports import access, downloads
 from apps.reports import reasons as found_by
+from apps.reports.marks import marks_of
 from apps.samples.exposure import labels_shown
 
 PAGE = 25
@@ -36,6 +37,7 @@ def reasons(request: HttpRequest, slug: str) -> HttpResponse:
         "active": "reports",
         "heading": _("Why do people choose as they do?"),
         "found": found,
+        "marked": marks_of(project, **asked),
         "rows": [(row, [(word, row.said.get(word, 0)) for word in found.said]) for row in found.rows],
         "criteria": criteria_of(project),
         "guidelines": found_by.guidelines_with(project),
@@ -78,5 +80,6 @@ def reasons_file(request: HttpRequest, slug: str, form: str) -> HttpResponse:
     project = access.project_for_reports(person(request), slug)
     asked = _asked(request, project)
     whole = {"project": project.slug} | asked | found_by.reasons_of(project, **asked).as_json()
+    whole |= {"marks": marks_of(project, **asked).as_json()}
     text = downloads.table_of(whole) if form == "csv" else dumps(whole) + "\n"
     return downloads.answer(text, f"{project.slug}.reasons.{form}", form)

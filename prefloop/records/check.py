@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeVar, cast, get_args
 
 from prefloop.criteria import BadCriterion, name_checked
@@ -38,7 +40,7 @@ from prefloop.records.form import (
     RecordVote,
     VoteChoice,
 )
-from prefloop.records.people import parents_checked, reasons_of, strength_of
+from prefloop.records.people import marks_of, parents_checked, reasons_of, strength_of
 from prefloop.records.write import sorted_metadata
 from prefloop.rubrics import IN_METADATA, BadRubric, rubric_of_prompt
 from prefloop.types import AS_STORED, SWAPPED, Split
@@ -77,7 +79,7 @@ def parse_record(value: object) -> Record:
         split=cast("Split | None", split),
         metadata=metadata,
         gold=each_of(top, "gold", _gold, n),
-        votes=each_of(top, "votes", _vote, n),
+        votes=each_of(top, "votes", partial(_vote, completions=completions), n),
         rankings=each_of(top, "rankings", _ranking, n),
         ratings=each_of(top, "ratings", rating_read, n),
         verdicts=each_of(top, "verdicts", _verdict, n),
@@ -205,10 +207,12 @@ def _gold(value: object, at: str, n: int) -> Gold:
     return Gold(pair, _choice(row, at, turned, _CHOICES))
 
 
-_OF_VOTES = "rater pair criterion choice strength order at seconds guideline reason reasons adjudication edit by_chance"
+_OF_VOTES = (
+    "rater pair criterion choice strength order at seconds guideline reason reasons marks adjudication edit by_chance"
+)
 
 
-def _vote(value: object, at: str, n: int) -> RecordVote:
+def _vote(value: object, at: str, n: int, completions: Sequence[RecordCompletion]) -> RecordVote:
     row = object_of(value, at, _OF_VOTES)
     pair, turned = _pair(row, at, n)
     choice = _choice(row, at, turned, _VOTE_CHOICES)
@@ -223,6 +227,7 @@ def _vote(value: object, at: str, n: int) -> RecordVote:
         guideline=text_of(row, "guideline", at),
         reason=text_of(row, "reason", at),
         reasons=reasons_of(row.get("reasons"), at),
+        marks=marks_of(row, at, pair, completions),
         adjudication=_yes(row, "adjudication", at),
         edit=_edit(row, at, choice),
         by_chance=None if row.get("by_chance") is None else _yes(row, "by_chance", at),

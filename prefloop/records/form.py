@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any, Literal, cast
 
 from prefloop.answers import same_answer
+from prefloop.marks import Mark
 from prefloop.preference import outcome_at
 from prefloop.rubrics import Item, total
 from prefloop.types import AS_STORED, UNLABELLED, Order, Outcome, PrefloopError, Split, Strength
@@ -96,6 +97,7 @@ class RecordVote:
     criterion: str = ""  # the named one by which it was said
     reasons: tuple[str, ...] = ()  # short ones that were chosen from a list
     edit: bool = False  # an adjudication that was said by editing pair[0] into pair[1]
+    marks: tuple[Mark, ...] = ()  # passages of the two answers, by index, that were marked as good or bad
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import orjson
 
+from prefloop.marks import Mark
 from prefloop.records.form import Metadata, Record
 from prefloop.rubrics import rubric_as_objects
 
@@ -44,6 +45,7 @@ def record_to_dict(record: Record) -> dict[str, Any]:
                 guideline=v.guideline or None,
                 reason=v.reason or None,
                 reasons=v.reasons or None,
+                marks=[_mark(one, record) for one in v.marks] or None,
                 adjudication=v.adjudication or None,
                 edit=v.edit or None,
                 by_chance=v.by_chance,
@@ -89,6 +91,19 @@ def record_to_dict(record: Record) -> dict[str, Any]:
             for f in record.flags
         ]
     return out
+
+
+def _mark(mark: Mark, record: Record) -> dict[str, Any]:
+    """A mark with what it marks, by which a reader can tell how its offsets count."""
+    text = record.completions[mark.answer].text[mark.start : mark.end]
+    return _drop(
+        completion=mark.answer,
+        start=mark.start,
+        end=mark.end,
+        kind=mark.kind,
+        reason=mark.reason or None,
+        text=text,
+    )
 
 
 def write_record(record: Record) -> bytes:

@@ -7,6 +7,7 @@ from apps.rankings.selectors.budget import Budget, budget_of
 from apps.rankings.selectors.detail import EVENTS, JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
 from apps.rankings.selectors.flags import flags_of
 from apps.rankings.selectors.gold import gold_answers, gold_of
+from apps.rankings.selectors.marked import marked, marks_drawn
 from apps.rankings.selectors.pair import ShownPair, conversation, pair_of
 from apps.rankings.selectors.practice import (
     must_practise,
@@ -68,6 +69,8 @@ __all__ = [
     "label_history",
     "least_doubted",
     "lettered",
+    "marked",
+    "marks_drawn",
     "must_practise",
     "n_to_review",
     "n_wanting",

@@ -10,6 +10,7 @@ from apps.labels.models import Exclusion, GoldItem, Judge, Override, PairFlag, P
 from apps.labels.selectors import counting_votes, decision_of, is_excluded, label_by, preferences
 from apps.labels.types import JudgeLabel
 from apps.labels.worth import Worth
+from apps.rankings.selectors.marked import Marked, marked
 from apps.rankings.selectors.review import quoted_spans, uncertainty
 from apps.samples.exposure import exposures_of
 from apps.samples.models import Comparison, Exposure
@@ -68,6 +69,7 @@ class ReviewDetail:
     worth: Worth | None
     others: tuple[JudgeSaid, ...]
     votes: tuple[Vote, ...]
+    marks: tuple[Marked, ...]  # what these votes mark in the answers
     decision: Override | None
     preference: Preference | None
     quotes: tuple[str, ...]
@@ -85,18 +87,17 @@ def review_detail(comparison: Comparison, judge: Judge, *, with_people: bool = T
     for verdict in mine.verdicts:
         for quote in quoted_spans(verdict.rationale, comparison.first.text, comparison.second.text):
             quotes.setdefault(quote)
+    # sorted here: to sort them by id, SQLite would walk every vote that there is
+    given = counting_votes(judge.criterion_name).filter(comparison=comparison).order_by()
+    votes = sorted(given, key=lambda vote: vote.pk)
     return ReviewDetail(
         comparison=comparison,
         judge=judge,
         said=mine,
         worth=why.get(comparison.pk),
         others=tuple(one for one in same if one.judge.pk != judge.pk),
-        # sorted here: to sort them by id, SQLite would walk every vote that there is
-        votes=tuple(
-            sorted(
-                counting_votes(judge.criterion_name).filter(comparison=comparison).order_by(), key=lambda vote: vote.pk
-            )
-        ),
+        votes=tuple(votes),
+        marks=tuple(marked(votes, comparison)),
         decision=decision_of(comparison, judge.criterion_name),
         preference=preferences(judge.criterion_name).filter(comparison=comparison).first(),
         quotes=tuple(quotes),
@@ -180,6 +181,11 @@ class Event:
     def reasons(self) -> list[str]:
         """The short reasons that a voter chose."""
         return list(self.row.reasons) if isinstance(self.row, Vote) else []
+
+    @property
+    def marks(self) -> list[Marked]:
+        """The passages that a voter marked."""
+        return marked([self.row], self.row.comparison) if isinstance(self.row, Vote) else []
 
     @property
     def why(self) -> str:

@@ -24,6 +24,7 @@ from apps.rankings.services.edit import LONGEST_EDIT, SIDES, BadEdit, Edited, an
 from apps.rankings.services.finish import AlreadyAnswered, LeaseLost
 from apps.rankings.services.flag import BadFlag, Flagged, flag_create, flag_resolve, flag_withdraw
 from apps.rankings.services.gold import BadGold, gold_mark, gold_share_set, gold_unmark
+from apps.rankings.services.marks import marks_on_screen, marks_said
 from apps.rankings.services.practice import practice_again, practice_answer, practice_bound_set, practice_let_in
 from apps.rankings.services.rank import MAX_KEY, Answered, Ranked, rank_and_next, rank_create
 from apps.rankings.services.seats import seats_of_new, seats_settle
@@ -85,6 +86,8 @@ __all__ = [
     "gold_mark",
     "gold_share_set",
     "gold_unmark",
+    "marks_on_screen",
+    "marks_said",
     "override_create",
     "override_undo",
     "override_withdraw",

@@ -23,11 +23,13 @@ from apps.rankings.selectors.queue import history, mixing
 from apps.rankings.selectors.stops import may_get
 from apps.rankings.services.counts import Answer, counted, place_of, places_change
 from apps.rankings.services.finish import AlreadyAnswered, Finished, said_when, seat_finish, seat_take_back
+from apps.rankings.services.marks import marks_kept
 from apps.rankings.services.seats import seats_fill
 from apps.rankings.services.sets import sets_lay_out, task_now
 from apps.rankings.services.take import LEASE, Taken, asking, seat_take_late, seat_take_within
 from apps.samples.exposure import has_seen
 from apps.samples.locks import comparisons_lock
+from prefloop.marks import Mark, marks_loaded
 from prefloop.types import SKIPPED, STRENGTHS, UNLABELLED, PrefloopError
 
 CHOICES = ("left", "right", "tie", "both_bad", *UNLABELLED)
@@ -65,6 +67,7 @@ class _Said:
     reason: str
     strength: str
     reasons: tuple[str, ...]
+    marks: tuple[Mark, ...]
     seconds: float | None
     guideline: str | None
     said_at: datetime | None
@@ -78,6 +81,7 @@ def vote_create(
     reason: str = "",
     strength: str = "",
     reasons: Sequence[str] = (),
+    marks: Sequence[Mark] = (),
     seconds: float | None = None,
     guideline: str | None = None,
     said_at: datetime | None = None,
@@ -85,16 +89,18 @@ def vote_create(
     """Record a person's vote on the pair they were shown, and its consequences.
 
     `choice` is in terms of the screen. `strength`: how much better the chosen answer is, where the guideline asks;
-    `reasons`: short ones of its list.
+    `reasons`: short ones of its list; `marks`: passages of both answers, where it asks for them.
     `said_at`: when they voted, if earlier than now (offline); `seconds`: the time they looked; `guideline`: the
     version that was on the screen ("": none), None: the one that was given with the pair.
     An answer after the lease has ended is kept, also where somebody else has the pair now.
     Raises LeaseLost if they were shown a label of it meanwhile, AlreadyAnswered if this assignment has a different
-    answer, and BadVote for an invalid vote.
+    answer, and BadVote or BadMark for an invalid vote.
     """
     _check(choice, reason, strength)
     outcome = _outcome(choice, assignment.order)
-    return _create(_Said(assignment, outcome, now, reason, strength, tuple(reasons), seconds, guideline, said_at))
+    return _create(
+        _Said(assignment, outcome, now, reason, strength, tuple(reasons), tuple(marks), seconds, guideline, said_at)
+    )
 
 
 def _create(said: _Said) -> Voted:
@@ -116,6 +122,7 @@ def vote_and_next(
     reason: str = "",
     strength: str = "",
     reasons: Sequence[str] = (),
+    marks: Sequence[Mark] = (),
     seconds: float | None = None,
     guideline: str | None = None,
     said_at: datetime | None = None,
@@ -126,7 +133,7 @@ def vote_and_next(
     """
     _check(choice, reason, strength)
     outcome = _outcome(choice, assignment.order)
-    said = _Said(assignment, outcome, now, reason, strength, tuple(reasons), seconds, guideline, said_at)
+    said = _Said(assignment, outcome, now, reason, strength, tuple(reasons), tuple(marks), seconds, guideline, said_at)
     project, user = assignment.project, assignment.holder
     name = guideline_name(project) if assignment.guideline_now is None else assignment.guideline_now
     gold = False
@@ -196,7 +203,7 @@ def _written(said: _Said, place: Place, found: Finished) -> tuple[Voted, Answer]
     guideline = guideline_read(given, said.guideline)
     if given.shown is not None and said.outcome not in UNLABELLED and task_of(given.project, guideline).of_sets:
         raise BadVote("this is a set of answers: rank them, or skip the set")
-    asks = _asks(given, guideline) if said.strength or said.reasons else Asks()
+    asks = _asks(given, guideline) if said.strength or said.reasons or said.marks else Asks()
     vote = Vote(
         comparison_id=given.comparison_id,
         assignment=given,
@@ -211,6 +218,7 @@ def _written(said: _Said, place: Place, found: Finished) -> tuple[Voted, Answer]
         guideline=guideline,
         reason=said.reason.strip(),
         reasons=_reasons(asks, guideline, said.reasons),
+        marks=marks_kept(given, asks, guideline, said.marks),
         by_chance=given.by_chance,
         supersedes=head,
     )
@@ -267,8 +275,8 @@ def _outcome(choice: str, order: str) -> str:
 
 
 def _same_again(head: Vote | None, assignment: Assignment, said: _Said) -> Vote:
-    whole = (said.outcome, said.strength, set(said.reasons))
-    same = head is not None and (head.choice, head.strength, set(head.reasons)) == whole
+    whole = (said.outcome, said.strength, set(said.reasons), set(said.marks))
+    same = head is not None and (head.choice, head.strength, set(head.reasons), set(marks_loaded(head.marks))) == whole
     if head is None or head.assignment_id != assignment.pk or not same:
         raise AlreadyAnswered("this comparison has another answer of yours already; undo that first")
     return head

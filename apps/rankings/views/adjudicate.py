@@ -41,11 +41,15 @@ def queue(request: HttpRequest, slug: str) -> HttpResponse:
         pair = pairs[place]
         comparison = access.comparison_for_adjudication(request.user, slug, pair.comparison_id)
         labels_shown(request, [comparison.pk])
+        votes = list(counting_votes(pair.criterion).filter(comparison=comparison).order_by("id"))
+        marks = selectors.marked(votes, comparison)
         context |= {
             "pair": pair,
+            "marks": marks,
+            "drawn": selectors.marks_drawn(marks, comparison, whose=True),
             "comparison": comparison,
             "turns": selectors.conversation(comparison),
-            "votes": list(counting_votes(pair.criterion).filter(comparison=comparison).order_by("id")),
+            "votes": votes,
             "previous_at": pairs[place - 1].at if place else None,
             "next_at": pairs[place + 1].at if place + 1 < len(pairs) else None,
         }

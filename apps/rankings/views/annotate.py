@@ -78,6 +78,7 @@ def item(request: HttpRequest, slug: str, comparison_id: int) -> HttpResponse:
         "project": comparison.project,
         "active": "annotate",
         "vote": mine,
+        **_marks_of(mine, comparison),
         "vote_shown": shown_choice(mine.choice, mine.order) if mine is not None else "",
         "ranked": ranked_by(mine),
         "pair": selectors.items_of([mine.assignment])[0] if mine is not None and mine.assignment is not None else None,
@@ -116,7 +117,8 @@ def lease(request: HttpRequest, slug: str) -> HttpResponse:
 def vote(request: HttpRequest, slug: str) -> HttpResponse:
     """Store an answer; with `next`, lease one more pair and send it along."""
     user = access.person(request.user)
-    assignment = access.assignment_for_write(user, asked_id(request), slug)
+    marks = request.POST.get("marks", "")
+    assignment = access.assignment_for_write(user, asked_id(request), slug, texts=bool(marks))
     # a button can send one value: "left much_better" says both where no script does
     choice, _space, strength = request.POST.get("choice", "").partition(" ")
     said: dict[str, Any] = {
@@ -132,6 +134,7 @@ def vote(request: HttpRequest, slug: str) -> HttpResponse:
     }
     taken = None
     try:
+        said["marks"] = services.marks_on_screen(assignment, marks)
         if request.POST.get("next"):
             voted, taken = services.vote_and_next(**said, rng=SystemRandom())
         else:
@@ -174,6 +177,16 @@ def history(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_annotate(user, slug)
     context = {"project": project, "history": _history(project, user), "may_edit": access.may_edit(user, project)}
     return render(request, "rankings/_history.html", context)
+
+
+def _marks_of(vote: Vote | None, comparison: Comparison) -> dict[str, Any]:
+    """What a person marked in a pair, by the sides on which they saw its answers."""
+    if vote is None or not vote.marks:
+        return {}
+    marks, left = selectors.marked([vote], comparison), "first" if vote.order == "01" else "second"
+    drawn = selectors.marks_drawn(marks, comparison, whose=False)
+    drawn = {"left" if answer == left else "right": value for answer, value in drawn.items()}
+    return {"marks": [(mark, "A" if mark.answer == left else "B") for mark in marks], "drawn": drawn}
 
 
 def _desk_context(project: Project, user: User, leased: list[Assignment]) -> dict[str, Any]:

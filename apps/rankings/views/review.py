@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from apps.labels.effect import OverrideEffect, override_effect, override_effect_kept
 from apps.labels.models import Judge
-from apps.labels.selectors import decision_of, label_judge, preferences
+from apps.labels.selectors import counting_votes, decision_of, label_judge, preferences
 from apps.projects.models import Project, Role
 from apps.rankings import access, rounds, selectors, services
 from apps.rankings.views.said import said_why
@@ -129,10 +129,12 @@ def comparison(request: HttpRequest, slug: str, comparison_id: int) -> HttpRespo
     """A comparison with all its labels."""
     found = access.comparison_for(request.user, slug, comparison_id, Role.LEAD)
     labels_shown(request, [found.pk])
+    standing = counting_votes(None).filter(comparison=found).order_by()
     context = {
         "project": found.project,
         "active": "review",
         "comparison": found,
+        "drawn": selectors.marks_drawn(selectors.marked(standing, found), found, whose=True),
         "turns": selectors.conversation(found),
         "judges": selectors.said_by_judges(found),
         "events": selectors.label_history(found),
@@ -195,6 +197,7 @@ def _detail_context(request: HttpRequest, comparison: Comparison, judge: Judge) 
     detail = selectors.review_detail(comparison, judge, with_people=may_see_people)
     return {
         "detail": detail,
+        "drawn": selectors.marks_drawn(detail.marks, comparison, whose=True) if may_see_people else {},
         "turns": selectors.conversation(comparison),
         "selected": comparison.pk,
         "reasons": services.REASONS,

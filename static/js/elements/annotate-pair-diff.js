@@ -1,19 +1,10 @@
 // Word by word: marks, in two rendered texts, the words that the other does not have in that place (jsdiff).
 
 import "../../vendor/diff.min.js";
+import { leavesOf, textOf } from "../passages.js";
 
 const MOST_EDITS = 4000; // beyond it the texts are compared by their words, whatever the place
 const segmenter = globalThis.Intl?.Segmenter && new Intl.Segmenter(undefined, { granularity: "word" });
-
-// A formula is one word; buttons are not part of the text.
-function leaves(node, found = []) {
-  for (const child of node.childNodes) {
-    if (child.nodeType === Node.TEXT_NODE) found.push(child);
-    else if (child.matches?.(".math")) found.push(child);
-    else if (!child.matches?.("copy-button")) leaves(child, found);
-  }
-  return found;
-}
 
 function segments(text) {
   if (segmenter) return Array.from(segmenter.segment(text), (one) => one.segment);
@@ -22,9 +13,9 @@ function segments(text) {
 
 // [{leaf, texts}]: the words and blanks of each leaf, in order.
 const piecesOf = (root) =>
-  leaves(root).map((leaf) => {
+  leavesOf(root).map((leaf) => {
     const isText = leaf.nodeType === Node.TEXT_NODE;
-    return { leaf, texts: isText ? segments(leaf.data) : [leaf.dataset.source ?? leaf.textContent] };
+    return { leaf, texts: isText ? segments(leaf.data) : [textOf(leaf)] };
   });
 
 const isBlank = (text) => !text.trim();

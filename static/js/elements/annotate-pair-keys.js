@@ -2,7 +2,7 @@
 
 const STANDARD = {
   1: "left", ArrowLeft: "left", 2: "right", ArrowRight: "right", 3: "tie", 4: "both_bad", s: "skip", c: "cant_judge",
-  u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", w: "reasons", x: "edit", v: "layout", f: "flag", e: "expand",
+  u: "undo", Backspace: "undo", "?": "keys", d: "diff", r: "raw", g: "guide", n: "note", w: "reasons", x: "edit", v: "layout", f: "flag", e: "expand", m: "mark",
 };
 const OF_PAIRS = new Set(["left", "right", "tie", "both_bad"]); // answers to a pair; a ranking has others
 const ANSWERS = new Set([...OF_PAIRS, "skip", "cant_judge"]);

@@ -1,5 +1,6 @@
 // The annotator's desk. The server renders every pair; this shows one, answers at once, and sends behind the scenes.
 
+import { Marks } from "./annotate-pair-marks.js";
 import { ANSWERS, Outbox } from "./annotate-pair-outbox.js";
 import { Collapse } from "./annotate-pair-collapse.js";
 import { CriterionLine } from "./annotate-pair-criterion.js";
@@ -11,12 +12,13 @@ import { Kept, Note } from "./annotate-pair-note.js";
 import { ScrollTogether, placePrompt, showView } from "./annotate-pair-reading.js";
 import { Reasons } from "./annotate-pair-reasons.js";
 import { request } from "./annotate-pair-request.js";
+import { showSaved } from "./annotate-pair-saved.js";
 import { SkipSheet } from "./annotate-pair-skip.js";
 import { Ranking } from "./annotate-rank.js";
 import { Strength } from "./annotate-pair-strength.js";
 import { Supply } from "./annotate-pair-supply.js";
 import { ActiveTime } from "./annotate-pair-time.js";
-import { countInRail, fill, signInLink, wordsOf } from "./annotate-pair-words.js";
+import { countInRail, fill, wordsOf } from "./annotate-pair-words.js";
 
 const KEEP = 10; // answers that can be taken back
 
@@ -43,7 +45,7 @@ export class AnnotatePair extends HTMLElement {
     this.scrolls = new ScrollTogether();
     this.exhausted = !this.querySelector("[data-pair]");
     this.classList.add("is-scripted");
-    this.outbox = new Outbox(this.dataset.key, (op) => this.post(op), (state, n) => this.showSaved(state, n));
+    this.outbox = new Outbox(this.dataset.key, (op) => this.post(op), (state, n) => showSaved(this, state, n));
     this.queue = [...this.stage.querySelectorAll("[data-pair]")];
     this.setAside();
     this.setLayout(this.kept.get("layout") ?? "side");
@@ -58,6 +60,7 @@ export class AnnotatePair extends HTMLElement {
   makeParts() {
     Object.assign(this, { strength: new Strength(this), ranking: new Ranking(this), criterion: new CriterionLine(this) });
     Object.assign(this, { reasons: new Reasons(this, this.kept), flagSheet: new FlagSheet(this), editLast: new EditLast(this) });
+    this.marks = new Marks(this, this.kept);
   }
 
   disconnectedCallback() {
@@ -81,6 +84,7 @@ export class AnnotatePair extends HTMLElement {
     this.listening = new AbortController();
     const on = (target, name, handler) => target.addEventListener(name, handler, { signal: this.listening.signal });
     this.collapse.listen(this.listening.signal);
+    this.marks.listen(this.listening.signal);
     on(document, "keydown", (event) => this.onKey(event));
     on(this.form, "submit", (event) => {
       event.preventDefault();
@@ -116,7 +120,7 @@ export class AnnotatePair extends HTMLElement {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest?.("input:not([type=radio]), textarea, select, [contenteditable]")) return;
     if (document.querySelector("dialog[open]")) return;
-    if (this.ranking.onKey(event)) return;
+    if (this.ranking.onKey(event) || this.marks.onKey(event)) return;
     const much = this.strength.saidBy(event);
     if (event.shiftKey && event.key.startsWith("Arrow") && !much) return;
     const said = much ?? this.keys.said(event);
@@ -137,6 +141,7 @@ export class AnnotatePair extends HTMLElement {
     if (name === "note") this.note.toggle();
     if (name === "reasons") this.reasons.open();
     if (name === "edit") this.editLast.open();
+    if (name === "mark") this.marks.toggle();
     if (name === "flag") this.flagSheet.open();
     if (name === "expand") this.collapse.toggle();
   }
@@ -161,6 +166,7 @@ export class AnnotatePair extends HTMLElement {
     this.strength.show();
     this.ranking.show();
     this.criterion.show();
+    this.marks.show(article);
     this.toggle("[data-finished]", !article && this.exhausted);
     this.toggle("[data-waiting]", !article && !this.exhausted);
     if (article) this.form.hidden = false;
@@ -188,7 +194,9 @@ export class AnnotatePair extends HTMLElement {
   }
 
   reshow() {
+    this.marks.clear(this.current);
     showView(this.current, this.view);
+    this.marks.draw();
     this.collapse.show(this.current);
     placePrompt(this.current);
   }
@@ -210,17 +218,6 @@ export class AnnotatePair extends HTMLElement {
     bar.max = this.total || 1;
     bar.value = this.done;
     countInRail(this.total - this.done);
-  }
-
-  showSaved(state, n) {
-    const saved = this.querySelector("[data-saved]");
-    const key = { saved: "saved", saving: "saving", offline: "offline", retrying: "retrying", "signed-out": "signedOut" };
-    if (state === "saved" && !saved.textContent && !this.hasSaved) return; // nothing was done yet, nothing to say
-    this.hasSaved = true;
-    saved.dataset.state = state;
-    const text = fill(this.words[key[state]], { n });
-    if (saved.textContent !== text) saved.textContent = text;
-    if (state === "signed-out") saved.append(" ", signInLink(this.words.signIn));
   }
 
   announce(text) {
@@ -248,7 +245,7 @@ export class AnnotatePair extends HTMLElement {
     const answer = this.strength.parts(said);
     this.acknowledge(said);
     this.editLast.keep(this.current, answer.choice);
-    this.send("vote", { ...answer, why, reasons: this.reasons.chosen.join("\n") }, this.words[this.strength.word(answer)]);
+    this.send("vote", { ...answer, why, reasons: this.reasons.chosen.join("\n"), marks: this.marks.said }, this.words[this.strength.word(answer)]);
   }
 
   // The places of the answers on the screen, 1 for the best.
@@ -278,6 +275,7 @@ export class AnnotatePair extends HTMLElement {
     this.done++;
     this.note.forget(assignment);
     this.reasons.forget(assignment);
+    this.marks.forget(article);
     this.closeNote();
     const isGuideNew = this.show();
     const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";

@@ -22,6 +22,7 @@ class AnnotateRate extends AnnotatePair {
     this.flagSheet = NOTHING;
     this.editLast = NOTHING;
     this.reasons = { chosen: [], open() {}, forget() {}, show: () => this.note.mark() };
+    this.marks = { listen() {}, onKey: () => false, show() {}, clear() {}, draw() {}, forget() {}, toggle() {}, said: "" };
     this.ranking = new Rubric(this, this.kept);
   }
 

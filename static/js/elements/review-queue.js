@@ -1,5 +1,6 @@
 // The reviewer's desk: a queue at the left, one comparison at the right, decisions by one key.
 
+import { showMarked } from "../marked.js";
 import { countInRail, signInLink, wordsOf } from "./annotate-pair-words.js";
 
 const FRESH_MS = 60_000; // how long a pair fetched ahead is shown as it was
@@ -265,10 +266,10 @@ class ReviewQueue extends HTMLElement {
   // What the judge quotes is marked where the answers really say it, and in the rationale.
   markQuotes() {
     const quotes = JSON.parse(this.pane.querySelector("#quoted-spans")?.textContent ?? "[]");
-    if (!quotes.length) return;
     for (const place of this.pane.querySelectorAll("[data-answer], [data-rationale] p")) {
       for (const quote of quotes) markIn(place, quote);
     }
+    showMarked(this.pane); // what people marked, over it
   }
 }
 

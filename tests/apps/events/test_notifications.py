@@ -32,7 +32,16 @@ def test_each_event_notifies_the_roles_that_it_declares_once(project, people, wo
     tell("review.waiting", project, loop=3, round=1, n=40)
     tell("loop.failed", project, loop=3, error="no pairs")
     tell(
-        "vote.created", project, vote=1, comparison=2, rater="ann", criterion="", choice="first", reason="", reasons=[]
+        "vote.created",
+        project,
+        vote=1,
+        comparison=2,
+        rater="ann",
+        criterion="",
+        choice="first",
+        reason="",
+        reasons=[],
+        marks=[],
     )
     work()
     expected = [("loop.failed", who) for who in ("alice", "erin")]

@@ -88,3 +88,48 @@ def test_what_is_no_list_of_short_reasons_is_refused_by_line(bring, write_lines,
     with pytest.raises(RecordsError, match=r"votes\[0\].reasons"):
         bring(write_lines([record([VOTES[0] | {"reasons": reasons}])]))
     assert Vote.objects.count() == 0
+
+
+MARKED = VOTES[2] | {
+    "marks": [
+        {"completion": 0, "start": 6, "end": 7, "kind": "bad", "reason": "too long", "text": "🌷"},
+        {"completion": 2, "start": 0, "end": 3, "kind": "good", "text": "one"},
+    ],
+    "pair": [2, 0],
+}
+
+
+def record_marked(vote):
+    texts = ("Maria 🌷", "no", "one more")
+    return {"id": "r", "prompt": "Q", "completions": [{"text": text} for text in texts], "votes": [vote]}
+
+
+def test_marks_leave_and_come_back_too(project, bring, take, write_lines, make_project):
+    bring(write_lines([record_marked(MARKED)]))
+    vote = Vote.objects.get()
+    assert [(one["answer"], one["start"], one["end"]) for one in vote.marks] == [("first", 6, 7), ("second", 0, 3)]
+    assert vote.comparison.second.text == "one more"
+    out = take(project)
+    assert json.loads(out)["votes"][0]["marks"] == MARKED["marks"]
+    bring(write_lines([out.decode().rstrip()], "again.jsonl"), project=(other := make_project("other")))
+    assert take(other) == out
+    assert bring(write_lines([record_marked(MARKED)], "same.jsonl")).added == {}, "known by all that it says"
+
+
+@pytest.mark.parametrize(
+    ("mark", "why"),
+    [
+        ({"end": 99, "text": None}, "does not lie in the answer, which has 7 characters"),
+        ({"completion": 1, "text": None}, r"marks\[0\].completion is not one of the vote's pair"),
+        ({"start": 5, "end": 7}, r"marks\[0\].text is not what the answer has there"),
+        ({"kind": "fine"}, "a mark is one of good, bad"),
+        ({"start": "6"}, "three whole numbers"),
+        ({"reason": "a\nb"}, "a short reason is one line"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+    ],
+)
+def test_what_is_no_mark_is_refused_by_line(bring, write_lines, mark, why):
+    marks = [MARKED["marks"][0] | mark, MARKED["marks"][1]]
+    with pytest.raises(RecordsError, match=why):
+        bring(write_lines([record_marked(MARKED | {"marks": marks})]))
+    assert Vote.objects.count() == 0

@@ -31,6 +31,7 @@ def test_a_program_leases_and_votes(api_for, ann, project, make_comparison):
     assert leased.status_code == 200
     body = leased.json()
     said_of_guideline = {"guideline", "asks_strength", "task", "answers", "criterion", "question", "reasons"}
+    said_of_guideline |= {"asks_marks"}
     assert set(body) == {"assignment", "comparison", "prompt", "left", "right", "lease_until"} | said_of_guideline
     assert {body["left"]["text"], body["right"]["text"]} == {"one", "two"}
     vote = {"assignment": body["assignment"], "choice": "left", "reason": "kinder"}

@@ -10,6 +10,7 @@ import pytest
 
 from apps.labels.models import Vote
 from apps.projects.services import guideline_add
+from apps.reports.marks import marks_of
 from apps.reports.reasons import reasons_of, votes_with
 from apps.samples.models import Exposure
 
@@ -89,3 +90,43 @@ def test_page_files_and_api_say_the_same(client, project, bob, ann, api_for, vot
     assert api.get(at, {"guideline": "v9"}).status_code == 400
     assert client.get(f"{url}/?guideline=v9").status_code == 404
     assert api_for(ann).get(at).status_code == 404
+
+
+def marked(vote, *marks):
+    vote.marks = [
+        {"answer": answer, "start": 0, "end": 1, "kind": kind, "reason": reason} for answer, kind, reason in marks
+    ]
+    vote.save(update_fields=["marks"])
+
+
+def test_marks_are_counted_by_reason_and_by_the_chosen_answer(client, project, bob, votes, api_for):
+    marked(votes[0], ("first", "good", "safer"), ("second", "bad", ""))
+    marked(votes[1], ("first", "good", "safer"))  # the second answer was chosen
+    marked(votes[2], ("first", "bad", "safer"))  # a tie
+    marked(votes[5], ("first", "good", "safer"))  # by another criterion
+    found = marks_of(project)
+    assert (found.n_votes, found.all.good, found.all.bad) == (3, 2, 2)
+    safer, without = found.rows
+    assert (safer.reason, safer.good, safer.good_decided, safer.good_in_chosen) == ("safer", 2, 2, 1)
+    assert (safer.bad, safer.bad_decided) == (1, 0)
+    assert (without.reason, without.bad, without.bad_decided, without.bad_in_chosen) == ("", 1, 1, 0)
+    assert marks_of(project, guideline="v2").all.n == 1
+    client.force_login(bob)
+    page = client.get(f"/p/{project.slug}/reports/reasons/").content.decode()
+    assert "Marked passages" in page
+    assert "1 of 2" in page
+    body = api_for(bob).get(f"/api/v1/projects/{project.slug}/reports/reasons/").json()["marks"]
+    assert (body["n_votes"], [row["reason"] for row in body["reasons"]]) == (3, ["safer", "", "(all)"])
+    csv_text = client.get(f"/p/{project.slug}/reports/reasons.csv").content.decode()
+    assert "marks" in csv_text
+
+
+def test_marks_alone_make_a_report_too(client, project, bob, make_comparison, make_vote):
+    guideline_add(project=project, text="One.", actor=None, asks_marks=True)
+    vote = make_vote(make_comparison(project))
+    client.force_login(bob)
+    assert "No reasons yet" in client.get(f"/p/{project.slug}/reports/reasons/").content.decode()
+    marked(vote, ("first", "good", ""))
+    page = client.get(f"/p/{project.slug}/reports/reasons/").content.decode()
+    assert "No reasons yet" not in page
+    assert "without a reason" in page
