@@ -61,6 +61,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "apps.core.middleware.trusted_proxies_only",  # first: nothing may read what a stranger wrote
+    "apps.core.timing.request_timing",
     "django.middleware.security.SecurityMiddleware",
     # above WhiteNoise, so that static files carry the headers too
     "csp.middleware.CSPMiddleware",
@@ -196,6 +197,7 @@ SPECTACULAR_SETTINGS = {
 # Empty: every worker has a memory:// broker of its own, fed from the table.
 CELERY_BROKER_URL = env.env_str("CELERY_BROKER_URL")
 JOB_LEASE_SECONDS = env.env_int("PREFLOOP_JOB_LEASE_SECONDS", 90)  # a worker beats every sixth of it
+METRICS_TOKEN = env.env_str("PREFLOOP_METRICS_TOKEN")  # who brings it may read /metrics; empty: nobody
 PROJECT_JOBS = env.env_int("PREFLOOP_PROJECT_JOBS", 0)  # jobs of one project that run at once on a queue; 0: no limit
 WORKER_GRACE_SECONDS = env.env_int("PREFLOOP_WORKER_GRACE_SECONDS", 30)  # for a running job to checkpoint and leave
 JOB_MODULES = env.env_list("PREFLOOP_JOB_MODULES")  # modules of one's own that register job handlers

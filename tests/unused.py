@@ -31,6 +31,7 @@ CALLED = {
     "apps/core/middleware.py:*": "settings",
     "apps/core/parsers.py:BodyParser": "settings",
     "apps/core/server.py:PatientWorker": "gunicorn",
+    "apps/core/timing.py:request_timing": "settings",
     "apps/*api.py:get_*": "Django REST framework's method fields",
     "apps/judging/*forms.py:*Form": "the Judges page, which finds the form of each kind",
     "apps/judging/kind_forms.py:EnsembleForm": "the Judges page",

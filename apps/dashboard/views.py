@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -16,6 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.accounts.views import person
 from apps.dashboard import belief, charts, demos, selectors
 from apps.dashboard.finding import palette_find
+from apps.dashboard.metrics import exposition
 from apps.jobs.selectors import running_jobs
 from apps.projects import access
 from apps.projects.models import Project, Role
@@ -23,6 +26,7 @@ from apps.rankings.access import may_review
 from prefloop.demos import DEMOS
 from prefloop.types import PrefloopError
 
+SCRAPED = "text/plain; version=0.0.4; charset=utf-8"
 # station -> the least role that its page serves
 LEAST = {"people": Role.ANNOTATOR}
 BUSY_SECONDS, IDLE_SECONDS = "2", "10"
@@ -117,3 +121,14 @@ def find(request: HttpRequest, slug: str) -> JsonResponse:
     """What the palette offers besides pages: recipes, loops and prompts that contain the typed text (`q`)."""
     project = access.project_for(request.user, slug, Role.LEAD)
     return JsonResponse({"entries": palette_find(project, request.GET.get("q", ""))})
+
+
+@require_GET
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The installation's state for Prometheus, for the operator's token; where none is set there is no such page."""
+    if not settings.METRICS_TOKEN:
+        raise Http404
+    scheme, _space, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme != "Bearer" or not constant_time_compare(given, settings.METRICS_TOKEN):
+        return HttpResponse("give the token: Authorization: Bearer …\n", status=401, content_type="text/plain")
+    return HttpResponse(exposition(), content_type=SCRAPED)

@@ -16,10 +16,10 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from apps.jobs.clock import database_now
-from apps.jobs.models import Worker
+from apps.jobs.models import QUEUES
+from apps.jobs.selectors import workers_heard
 
 WANTED_FREE_BYTES = 2 * 1024**3
-STALE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,11 @@ def _database() -> Finding:
 
 
 def _workers() -> Finding:
-    now = database_now()
-    alive = [one for one in Worker.objects.all() if (now - one.last_loop_at).total_seconds() < STALE_SECONDS]
+    alive = workers_heard(database_now())
     queues = {one.queue for one in alive}
-    if queues >= {"gpu", "cpu"}:
+    if queues >= set(QUEUES):
         return Finding("workers", "ok", f"{len(alive)} running")
-    lacking = ", ".join(sorted({"gpu", "cpu"} - queues))
+    lacking = ", ".join(sorted(set(QUEUES) - queues))
     return Finding("workers", "note", f"none for the queue {lacking}", "manage.py up")
 
 

@@ -10,6 +10,8 @@ from apps.core.models import TimeStamped
 from apps.jobs.pace import pace_words
 from apps.projects.models import Project
 
+QUEUES = ("cpu", "gpu")  # of workers; what needs a model's weights goes to the second
+
 
 class JobState(models.TextChoices):
     QUEUED = "queued"

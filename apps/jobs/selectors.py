@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.db.models import F, QuerySet
 
 from apps.jobs.clock import database_now
 from apps.jobs.fairness import next_jobs
 from apps.jobs.machine import HELD
-from apps.jobs.models import Job, JobEvent, JobState
+from apps.jobs.models import Job, JobEvent, JobState, Worker
 from apps.projects.models import Project
 
 OPEN = (JobState.QUEUED, *HELD)
 LOG_LINES = 400
+STALE_SECONDS = 60  # a worker that wrote nothing for so long is gone, or stuck
 
 
 def running_jobs(project: Project) -> QuerySet[Job]:
@@ -35,6 +37,11 @@ def version_of(jobs: Sequence[Job], extra: object = "") -> str:
     """A short hash of what a page of these jobs shows; if it is equal, nothing changed."""
     shown = repr([(job.pk, job.state, job.step, job.n_steps, job.message, job.attempt) for job in jobs]) + str(extra)
     return hashlib.blake2s(shown.encode(), digest_size=8).hexdigest()
+
+
+def workers_heard(now: datetime) -> list[Worker]:
+    """The workers that run."""
+    return [one for one in Worker.objects.order_by("name") if (now - one.last_loop_at).total_seconds() < STALE_SECONDS]
 
 
 def job_log(job: Job) -> list[JobEvent]:

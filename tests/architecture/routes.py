@@ -29,6 +29,7 @@ ROUTES: dict[str, Row] = {
     # core
     "healthz": PUBLIC,
     "readyz": PUBLIC,
+    "metrics": (404, 404, 404),  # none without the operator's token
     "favicon.ico": (301, 301, 301),
     "api/schema/": PUBLIC,
     "api/docs/": PUBLIC,
