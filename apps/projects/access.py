@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import Http404
 
 from apps.accounts.models import User
-from apps.projects.models import Membership, Project, Role
+from apps.projects.models import MemberGroup, Membership, Project, Role
 
 Person = User | AnonymousUser
 
@@ -65,3 +65,12 @@ def membership_to_end(user: Person, slug: str, pk: int) -> Membership:
     if found is None or not (found.user_id == user.pk or has_role(user, found.project, Role.OWNER)):
         raise Http404("no such member")
     return found
+
+
+def group_for_lead(user: Person, slug: str, pk: int) -> MemberGroup:
+    """Fetch a group of a project in which the person is a lead or above; Http404 otherwise."""
+    project = project_for(user, slug, Role.LEAD)
+    group = MemberGroup.objects.filter(project=project, pk=pk, deleted_at=None).select_related("project").first()
+    if group is None:
+        raise Http404("no such group")
+    return group

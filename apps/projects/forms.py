@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.forms import PASSWORD_HELP
 from apps.accounts.models import User
-from apps.projects.models import Guideline, Project, Role
+from apps.projects.models import Guideline, MemberGroup, Project, Role
 from apps.projects.services import MAX_VOTES
 from prefloop.criteria import BadCriterion, Criterion, criteria_read, criteria_written
 from prefloop.reasons import LONGEST as LONGEST_REASON
@@ -210,6 +210,28 @@ class GuidelineForm(forms.Form):
 
     def clean_set_size(self) -> int:
         return int(self.cleaned_data["set_size"] or USUAL_IN_SET)
+
+
+class GroupForm(forms.Form):
+    """A group of the project's members."""
+
+    name = forms.CharField(label=_("Name of the group"), max_length=MemberGroup.LONGEST_NAME)
+    members = forms.ModelMultipleChoiceField(
+        User.objects.none(),
+        label=_("Members of the group"),
+        required=False,
+        to_field_name="username",
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        members: Any = self.fields["members"]
+        members.queryset = User.objects.filter(memberships__project=project).order_by("username")
+
+    @staticmethod
+    def initial_of(group: MemberGroup) -> dict[str, Any]:
+        return {"name": group.name, "members": list(group.members.all())}
 
 
 class InvitationForm(forms.Form):

@@ -72,6 +72,31 @@ class Membership(TimeStamped):
         return f"{self.user_id} is {self.role} of {self.project_id}"
 
 
+class MemberGroup(TimeStamped):
+    """Some of a project's members under a name, so that work can be given to all of them.
+
+    A deleted one keeps its members, for the batches that are for it (apps/rankings/batch_models.py).
+    """
+
+    LONGEST_NAME = 60
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="groups")
+    name = models.CharField(max_length=LONGEST_NAME)
+    members = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name"], condition=Q(deleted_at__isnull=True), name="group_name_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Invitation(TimeStamped):
     """A link that adds one person, once, with a role. Only its hash is kept."""
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Prefetch, QuerySet
 
+from apps.accounts.models import User
 from apps.projects.access import Person, projects_for
-from apps.projects.models import Guideline, Invitation, Membership, Project, Role
+from apps.projects.models import Guideline, Invitation, MemberGroup, Membership, Project, Role
 from prefloop.demos import DEMOS, Demo
 from prefloop.rubrics import Item
 from prefloop.tasks import PAIR, Task
@@ -50,6 +51,12 @@ def project_cards(user: Person) -> Sequence[ProjectCard]:
 
 def members_of(project: Project) -> QuerySet[Membership]:
     return project.memberships.select_related("user").order_by("user__username")
+
+
+def groups_of(project: Project) -> QuerySet[MemberGroup]:
+    """List the groups of its members that there are, with who is in them."""
+    members = Prefetch("members", User.objects.order_by("username"))
+    return project.groups.filter(deleted_at=None).select_related("by").prefetch_related(members).order_by("name")
 
 
 def open_invitations(project: Project, now: datetime) -> QuerySet[Invitation]:

@@ -20,6 +20,7 @@ from apps.accounts.services import user_create
 from apps.core.listeners import Listeners
 from apps.core.services import audit
 from apps.projects.access import has_role
+from apps.projects.groups import groups_leave
 from apps.projects.models import Guideline, Invitation, Membership, Project, Role
 from prefloop.criteria import Criterion, name_checked
 from prefloop.reasons import reasons_checked
@@ -198,6 +199,7 @@ def member_remove(*, membership: Membership, actor: User | None) -> None:
             raise LastOwner
         username, project = membership.user.username, membership.project
         membership.delete()
+        groups_leave(project=project, user_id=membership.user_id)
         MEMBERS_CHANGED.tell(project)
         # those that they made, themselves or for others, end with their place
         left = Invitation.objects.filter(project=project, created_by=membership.user_id, used_at__isnull=True)

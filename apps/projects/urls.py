@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.projects import views
+from apps.projects import group_views, views
 
 app_name = "projects"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -15,6 +15,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/settings/guidelines/", views.guideline_save, name="guideline-save"),
     path("p/<slug:slug>/settings/members/<int:pk>/role/", views.member_role, name="member-role"),
     path("p/<slug:slug>/settings/members/<int:pk>/remove/", views.member_remove, name="member-remove"),
+    path("p/<slug:slug>/groups/", group_views.new, name="group-new"),
+    path("p/<slug:slug>/groups/<int:pk>/", group_views.change, name="group-change"),
+    path("p/<slug:slug>/groups/<int:pk>/delete/", group_views.delete, name="group-delete"),
     path("p/<slug:slug>/settings/invitations/", views.invitation_new, name="invitation-new"),
     path("p/<slug:slug>/settings/invitations/<int:pk>/revoke/", views.invitation_revoke, name="invitation-revoke"),
 ]

@@ -15,8 +15,10 @@ class RankingsConfig(AppConfig):
         from apps.core.shell import register_count
         from apps.labels.exclusions import EXCLUSION_CHANGED
         from apps.labels.review_items import WORTH_CHANGED
+        from apps.projects.groups import GROUPS_CHANGED
         from apps.projects.services import MEMBERS_CHANGED, SEATS_WANTED_CHANGED, TASK_CHANGED
         from apps.rankings import selectors
+        from apps.rankings.services.batches import groups_changed
         from apps.rankings.services.seats import (
             comparisons_made,
             labels_seen,
@@ -41,6 +43,7 @@ class RankingsConfig(AppConfig):
         SEATS_WANTED_CHANGED.register(seats_wanted_changed)
         TASK_CHANGED.register(task_changed)
         MEMBERS_CHANGED.register(members_changed)
+        GROUPS_CHANGED.register(groups_changed)
         WORTH_CHANGED.register(seats_weigh)
         EXCLUSION_CHANGED.register(votes_excluded)
         register_recorder(labels_seen)

@@ -1,4 +1,4 @@
-"""Batches: comparisons that a lead wants answered first, by everybody or by named people, perhaps until a day."""
+"""Batches: comparisons that a lead wants answered first, by everybody or by people and groups, perhaps until a day."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.models import TimeStamped
-from apps.projects.models import Project
+from apps.projects.models import MemberGroup, Project
 from apps.samples.models import Comparison
 
 FIRST_LANE = 100  # of the queue; those below are apps/rankings/models.py's
 
 
 class Batch(TimeStamped):
-    """Comparisons whose seats lie in a lane of their own, until the batch is closed. Without people it is for all."""
+    """Comparisons whose seats lie in a lane of their own, until the batch is closed.
+
+    Without people and groups it is for everybody.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
     name = models.CharField(max_length=120)
     lane = models.PositiveSmallIntegerField()
     people = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+")
+    groups = models.ManyToManyField(MemberGroup, related_name="+")  # whoever is in one when a pair is given
     deadline = models.DateTimeField(null=True)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     closed_at = models.DateTimeField(null=True)

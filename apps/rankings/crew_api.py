@@ -133,10 +133,19 @@ class PracticeDecision(APIView):
         return Response(PracticeSerializer(selectors.practice_of(project, user)).data)
 
 
+class BatchGroupSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    members = serializers.ListField(child=serializers.CharField(), help_text="Who is in it now, or was when it ended.")
+    is_deleted = serializers.BooleanField()
+
+
 class BatchSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(source="batch.pk")
     name = serializers.CharField(source="batch.name")
-    people = serializers.ListField(child=serializers.CharField(), help_text="None: for everybody.")
+    people = serializers.ListField(
+        child=serializers.CharField(), help_text="Named ones. None, and no group: it is for everybody."
+    )
+    groups = BatchGroupSerializer(many=True)
     deadline = serializers.DateTimeField(source="batch.deadline", allow_null=True)
     closed_at = serializers.DateTimeField(source="batch.closed_at", allow_null=True)
     n = serializers.IntegerField()

@@ -12,7 +12,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
-from apps.projects.models import Project
+from apps.projects.models import MemberGroup, Project
+from apps.projects.selectors import groups_of
 from apps.prompts.models import PromptSet
 from apps.rankings.gold import MOST_SHARE
 from apps.rankings.services.batches import MOST_ITEMS
@@ -61,6 +62,14 @@ class BatchForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         help_text=_("None: for everybody. Others get these pairs only when nothing else is left for them."),
     )
+    groups = forms.ModelMultipleChoiceField(
+        MemberGroup.objects.none(),
+        label=_("For these groups"),
+        required=False,
+        to_field_name="name",
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Whoever is in a group when a pair is given. Leads make groups in Reports, People."),
+    )
     deadline = forms.DateField(label=_("Deadline"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
@@ -71,11 +80,18 @@ class BatchForm(forms.Form):
         people: Any = self.fields["people"]
         people.queryset = User.objects.filter(memberships__project=project).order_by("username")
 
+        groups: Any = self.fields["groups"]
+        groups.queryset = groups_of(project)
+        groups.label_from_instance = lambda one: f"{one.name} ({len(one.members.all())})"
+
     def wanted(self) -> dict[str, Any]:
         """The arguments of `batch_of_fitting` besides the project and who makes it."""
         day = self.cleaned_data["deadline"]
         end = None if day is None else datetime.combine(day, time(23, 59, 59), timezone.get_current_timezone())
-        return {**self.cleaned_data, "people": list(self.cleaned_data["people"]), "deadline": end}
+        return {**self.cleaned_data, **self._whose(), "deadline": end}
+
+    def _whose(self) -> dict[str, Any]:
+        return {name: list(self.cleaned_data[name]) for name in ("people", "groups")}
 
 
 class BudgetForm(forms.Form):

@@ -18,7 +18,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.views import person
 from apps.labels.exclusions import MAX_REASON, exclusion_create, exclusion_effect, exclusion_lift, people_who_said
+from apps.projects.forms import GroupForm
 from apps.projects.models import Project
+from apps.projects.selectors import groups_of
 from apps.reports import access
 from apps.reports.people import crew_of
 from apps.reports.people_words import crew_sentence, sentence_of
@@ -54,6 +56,11 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
         "sentence": crew_sentence(len(found.people), found.n_now, len({one.person for one in found.suspicious})),
         "suspicions": [(one, sentence_of(one)) for one in found.suspicious],
         "excluded": [row for row in found.exclusions if row.lifted_at is None],
+        "groups": [
+            (group, GroupForm(project, initial=GroupForm.initial_of(group), auto_id=f"group-{group.pk}-%s"))
+            for group in groups_of(project)
+        ],
+        "group_form": GroupForm(project, auto_id="new-group-%s"),
         "lifted": [row for row in found.exclusions if row.lifted_at is not None],
     }
     return render(request, "reports/people.html", context)

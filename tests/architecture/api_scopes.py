@@ -114,6 +114,8 @@ API_SCOPES: dict[str, dict[str, str]] = {
     "api/v1/projects/<slug:slug>/exports/": {"get": "read"},
     "api/v1/projects/<slug:slug>/exports/<slug:shape>/": {"get": "manage"},
     "api/v1/projects/<slug:slug>/meetings/": {"post": "manage"},
+    "api/v1/projects/<slug:slug>/groups/": {"get": "read", "post": "manage"},
+    "api/v1/projects/<slug:slug>/groups/<int:pk>/": {"patch": "manage", "delete": "manage"},
     "api/v1/projects/<slug:slug>/members/": {"get": "read"},
     "api/v1/projects/<slug:slug>/members/<int:pk>/": {"patch": "manage", "delete": "manage"},
     "api/v1/projects/<slug:slug>/invitations/": {"get": "read", "post": "manage"},

@@ -36,6 +36,9 @@ REST: dict[str, tuple[str, ...] | str] = {
     "p/<slug:slug>/settings/guidelines/": (f"POST {P}guidelines/",),
     "p/<slug:slug>/settings/members/<int:pk>/role/": (f"PATCH {P}members/<int:pk>/",),
     "p/<slug:slug>/settings/members/<int:pk>/remove/": (f"DELETE {P}members/<int:pk>/",),
+    "p/<slug:slug>/groups/": (f"POST {P}groups/",),
+    "p/<slug:slug>/groups/<int:pk>/": (f"PATCH {P}groups/<int:pk>/",),
+    "p/<slug:slug>/groups/<int:pk>/delete/": (f"DELETE {P}groups/<int:pk>/",),
     "p/<slug:slug>/settings/invitations/": (f"POST {P}invitations/",),
     "p/<slug:slug>/settings/invitations/<int:pk>/revoke/": (f"DELETE {P}invitations/<int:pk>/",),
     # events

@@ -61,7 +61,7 @@ def there(world, project, alice, member, make_comparison, settings, tmp_path):  
     from apps.labels.models import Exclusion, JudgingRun
     from apps.labels.models import PairFlag as Flag
     from apps.policies.models import Endpoint
-    from apps.projects.models import Invitation, Membership
+    from apps.projects.models import Invitation, MemberGroup, Membership
     from apps.rankings.batch_models import Batch
     from apps.reports.models import Study
 
@@ -93,6 +93,7 @@ def there(world, project, alice, member, make_comparison, settings, tmp_path):  
         "<slug:side>": "first",
         "members/<int:pk>": Membership.objects.get(user=member("dora", "annotator")).pk,
         "invitations/<int:pk>": invitation.pk,
+        "groups/<int:pk>": MemberGroup.objects.create(project=project, name="night").pk,
         "webhooks/<int:pk>": hook.pk,
         "endpoints/<int:pk>": endpoint.pk,
         "exclusions/<int:pk>": Exclusion.objects.create(project=project, rater="torn").pk,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
+from apps.accounts.models import User
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.rankings.batch_models import Batch, BatchItem
@@ -15,11 +17,21 @@ from apps.samples.models import Comparison, annotatable
 
 
 @dataclass(frozen=True, slots=True)
+class BatchGroup:
+    """A group that a batch is for, and who is in it; of one that is deleted, who was."""
+
+    name: str
+    members: tuple[str, ...]
+    is_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BatchProgress:
     """A batch, and of how many of its pairs answers are still wanted (free) or somebody's (held)."""
 
     batch: Batch
-    people: tuple[str, ...]
+    people: tuple[str, ...]  # named ones
+    groups: tuple[BatchGroup, ...]
     n: int
     n_left: int
     is_late: bool
@@ -35,7 +47,8 @@ class BatchProgress:
 
 def batches_of(project: Project, *, now: datetime) -> list[BatchProgress]:
     """List the open batches in the order in which they are given, then the closed ones, the latest first."""
-    rows = list(Batch.objects.filter(project=project).prefetch_related("people").annotate(n=Count("items")))
+    batches = Batch.objects.filter(project=project).select_related("by").annotate(n=Count("items"))
+    rows = list(batches.prefetch_related("people", "groups__members"))
     found = []
     for row in rows:
         n_left = 0
@@ -44,8 +57,20 @@ def batches_of(project: Project, *, now: datetime) -> list[BatchProgress]:
             wanted = Exists(seats.filter(user=None)) | Exists(seats.filter(state=OPEN))
             n_left = BatchItem.objects.filter(wanted, batch=row).count()
         late = row.closed_at is None and row.deadline is not None and row.deadline < now and n_left > 0
-        names = tuple(sorted(person.username for person in row.people.all()))
-        found.append(BatchProgress(row, names, row.n, n_left, late))
+        groups = sorted(row.groups.all(), key=lambda group: group.name)
+        found.append(
+            BatchProgress(
+                batch=row,
+                people=_names(row.people.all()),
+                groups=tuple(
+                    BatchGroup(group.name, _names(group.members.all()), group.deleted_at is not None)
+                    for group in groups
+                ),
+                n=row.n,
+                n_left=n_left,
+                is_late=late,
+            )
+        )
     return sorted(
         found,
         key=lambda one: (
@@ -55,6 +80,10 @@ def batches_of(project: Project, *, now: datetime) -> list[BatchProgress]:
             -one.batch.pk if one.batch.closed_at else one.batch.pk,
         ),
     )
+
+
+def _names(people: Iterable[User]) -> tuple[str, ...]:
+    return tuple(sorted(person.username for person in people))
 
 
 def batchable(

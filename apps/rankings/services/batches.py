@@ -11,7 +11,7 @@ from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.core.services import audit
 from apps.labels.selectors import CHUNK
-from apps.projects.models import Project
+from apps.projects.models import MemberGroup, Project
 from apps.prompts.models import PromptSet
 from apps.rankings.batch_models import FIRST_LANE, Batch, BatchItem
 from apps.rankings.selectors.batches import batchable
@@ -20,6 +20,7 @@ from prefloop.types import PrefloopError
 
 MOST_ITEMS = 20_000
 MOST_OPEN = 50
+NOBODY = 0  # the id of no person
 
 
 class BadBatch(PrefloopError):
@@ -32,10 +33,14 @@ def batch_create(
     name: str,
     comparison_ids: Sequence[int],
     people: Iterable[User] = (),
+    groups: Iterable[MemberGroup] = (),
     deadline: datetime | None = None,
     by: User,
 ) -> Batch:
-    """Make a batch of comparisons of the project that are in no open one. Raises BadBatch."""
+    """Make a batch of comparisons of the project that are in no open one. Raises BadBatch.
+
+    It is for these people and whoever is in these groups when a pair is given; without any it is for everybody.
+    """
     if not name.strip():
         raise BadBatch("a batch needs a name")
     if not comparison_ids:
@@ -50,11 +55,17 @@ def batch_create(
         lane = next(lane for lane in range(FIRST_LANE, FIRST_LANE + MOST_OPEN) if lane not in taken)
         made = Batch.objects.create(project=project, name=name.strip()[:120], lane=lane, deadline=deadline, by=by)
         made.people.set(people)
+        made.groups.set(groups := list(groups))
         for ids in chunks(sorted(set(comparison_ids)), CHUNK):
             BatchItem.objects.bulk_create([BatchItem(batch=made, comparison_id=pk) for pk in ids])
         _keep(project)
         seats_settle(project=project, comparison_ids=comparison_ids)
-        _audit(made, by, "batch.create", {"name": made.name, "n": len(set(comparison_ids))})
+        _audit(
+            made,
+            by,
+            "batch.create",
+            {"name": made.name, "n": len(set(comparison_ids)), "groups": [group.name for group in groups]},
+        )
     return made
 
 
@@ -67,6 +78,7 @@ def batch_of_fitting(
     disputed: bool,
     most: int,
     people: Iterable[User],
+    groups: Iterable[MemberGroup],
     deadline: datetime | None,
     by: User,
 ) -> Batch:
@@ -78,7 +90,9 @@ def batch_of_fitting(
         disputed=disputed,
     )
     ids = list(rows.values_list("pk", flat=True)[:most])
-    return batch_create(project=project, name=name, comparison_ids=ids, people=people, deadline=deadline, by=by)
+    return batch_create(
+        project=project, name=name, comparison_ids=ids, people=people, groups=groups, deadline=deadline, by=by
+    )
 
 
 def batch_close(*, batch: Batch, by: User, now: datetime) -> None:
@@ -92,12 +106,27 @@ def batch_close(*, batch: Batch, by: User, now: datetime) -> None:
         _audit(batch, by, "batch.close", {"name": batch.name})
 
 
+def groups_changed(project: Project) -> None:
+    """Others are in the groups of the project now: its batches are for them."""
+    with transaction.atomic():
+        _keep(project)
+
+
 def _keep(project: Project) -> None:
-    rows = Batch.objects.filter(project=project, closed_at=None).prefetch_related("people")
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # of two changes the later sees the other's
+    rows = Batch.objects.filter(project=project, closed_at=None).prefetch_related("people", "groups__members")
     ordered = sorted(rows, key=lambda one: (one.deadline is None, one.deadline or one.created_at, one.lane))
-    kept = [[one.lane, sorted(person.pk for person in one.people.all())] for one in ordered]
+    kept = [[one.lane, _whose(one)] for one in ordered]
     Project.objects.filter(pk=project.pk).update(batch_lanes=kept)
     project.batch_lanes = kept
+
+
+def _whose(batch: Batch) -> list[int]:
+    """Who gets its pairs first, by id; [] is everybody, so groups without members are for NOBODY."""
+    groups = batch.groups.all()
+    people = {person.pk for person in batch.people.all()}
+    people |= {member.pk for group in groups for member in group.members.all()}
+    return sorted(people) or ([NOBODY] if groups else [])
 
 
 def _audit(batch: Batch, by: User, verb: str, data: dict[str, object]) -> None:
