@@ -11,10 +11,12 @@ from django.utils.translation import gettext_lazy as _
 from apps.judging.alignment import MOST_PAIRS, Correction
 from apps.judging.forms import PLAIN, LlmJudgeForm
 from apps.prompts.forms import SPLITS
+from prefloop.judging.asking import CALLS_AT_ONCE
+from prefloop.judging.transport import MOST_AT_ONCE
 
 
 class SpendingForm(forms.Form):
-    """The price of an endpoint's tokens, and the cap on spending."""
+    """The price of an endpoint's tokens, the cap on spending, and how many calls it gets at once."""
 
     input_price = forms.DecimalField(
         label=_("Price of a million tokens read ($)"), min_value=0, max_digits=12, decimal_places=4, required=False
@@ -36,6 +38,20 @@ class SpendingForm(forms.Form):
             "when the cap is raised."
         ),
     )
+    at_once = forms.IntegerField(
+        label=_("Calls at once"),
+        min_value=1,
+        max_value=MOST_AT_ONCE,
+        initial=CALLS_AT_ONCE,
+        required=False,
+        help_text=_(
+            "How many calls one job has in flight. A service that limits requests needs few; a server of your own "
+            "answers more in the same time if it is asked more at once."
+        ),
+    )
+
+    def clean_at_once(self) -> int:
+        return self.cleaned_data["at_once"] or CALLS_AT_ONCE
 
 
 class AttackForm(forms.Form):

@@ -33,7 +33,7 @@ from apps.projects.models import Role
 
 BAD = OpenApiResponse(description="One line says why nothing was done.")
 NewEndpoint, Address, Spending = body_of(NewEndpointForm), body_of(EndpointForm), body_of(SpendingForm)
-ADDRESS, SPENDING = ("base_url", "api_key"), ("input_price", "output_price", "cap_tokens", "cap_cost")
+ADDRESS, SPENDING = ("base_url", "api_key"), tuple(SpendingForm.base_fields)
 
 
 class EndpointSerializer(serializers.Serializer[Any]):
@@ -46,6 +46,7 @@ class EndpointSerializer(serializers.Serializer[Any]):
     output_price = serializers.DecimalField(max_digits=12, decimal_places=4, help_text="$ a million tokens written.")
     cap_tokens = serializers.IntegerField(allow_null=True)
     cap_cost = serializers.DecimalField(max_digits=12, decimal_places=4, allow_null=True)
+    at_once = serializers.IntegerField(help_text="Calls that one job has in flight.")
 
     def get_has_key(self, row: Endpoint) -> bool:
         return bool(row.encrypted_key)

@@ -43,6 +43,7 @@ def spec_of(judge: Judge, *, seed: int = 0, key: str = "") -> JudgeSpec:
         name=judge.name,
         key=key,
         model=judge.endpoint.model if judge.endpoint is not None else "",
+        at_once=judge.at_once,
         criterion=judge.criterion,
         seed=seed,
         json_schema=judge.endpoint is None or endpoint_keeps_schema(judge.endpoint) is not False,

@@ -97,6 +97,11 @@ class Judge(TimeStamped):
         return self.name
 
     @property
+    def at_once(self) -> int:
+        """How many questions one job asks it at the same time."""
+        return self.endpoint.at_once if self.endpoint is not None else self.declared.at_once
+
+    @property
     def declared(self) -> Kind:
         """The declaration of its kind."""
         return kind_of(self.kind)

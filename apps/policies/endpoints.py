@@ -217,10 +217,11 @@ def endpoint_set_spending(
     output_price: Decimal,
     cap_tokens: int | None,
     cap_cost: Decimal | None,
+    at_once: int,
 ) -> None:
-    """Set the price of an endpoint's tokens (dollars per million) and its caps on spending."""
+    """Set the price of an endpoint's tokens (dollars per million), its caps on spending, and how many calls at once."""
     Endpoint.objects.filter(pk=endpoint.pk).update(
-        input_price=input_price, output_price=output_price, cap_tokens=cap_tokens, cap_cost=cap_cost
+        input_price=input_price, output_price=output_price, cap_tokens=cap_tokens, cap_cost=cap_cost, at_once=at_once
     )
 
 

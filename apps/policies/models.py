@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from apps.core.models import TimeStamped
 from apps.projects.models import Project
+from prefloop.judging.asking import CALLS_AT_ONCE
 
 
 class Checkpoint(TimeStamped):
@@ -56,6 +57,7 @@ class Endpoint(TimeStamped):
     output_price = models.DecimalField(max_digits=12, decimal_places=4, default=0)
     cap_tokens = models.PositiveBigIntegerField(null=True)  # null: no cap
     cap_cost = models.DecimalField(max_digits=12, decimal_places=4, null=True)  # dollars
+    at_once = models.PositiveSmallIntegerField(default=CALLS_AT_ONCE)  # calls that one job has in flight
     # What was spent and what calls in flight may spend, in tokens and in 1e-9 dollars. A call whose worker was killed
     # stays counted at the most that it could cost: it may have been charged.
     committed_tokens = models.PositiveBigIntegerField(default=0)

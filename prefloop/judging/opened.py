@@ -161,7 +161,7 @@ class ComparingJudge(OpenedJudge):
                     self._log.keep_calls(spec.key, one.calls)
 
         questions = [((at, order), [_question(*wanted[at], order)]) for at, order in missing]
-        meter, at_once = tools.meter(spec), kind_of(spec.kind).at_once
+        meter, at_once = tools.meter(spec), spec.at_once or kind_of(spec.kind).at_once
         ask_all(self._asker, questions, keep=keep, meter=meter, at_once=at_once, check=tools.check)
         out = []
         for (one, _), verdicts in zip(wanted, said, strict=True):
@@ -249,7 +249,7 @@ class GradingJudge(ScoringJudge):
         for at, sample in missing:
             one, place = wanted[at]
             questions.append(((at, sample), [Question(one.prompt, (one.answers[place],), sample=sample)]))
-        meter, at_once = tools.meter(spec), kind_of(spec.kind).at_once
+        meter, at_once = tools.meter(spec), spec.at_once or kind_of(spec.kind).at_once
         ask_all(self._asker, questions, keep=keep, meter=meter, at_once=at_once, check=tools.check)
         return [[there[n] for n in sorted(there)] for there in said]
 

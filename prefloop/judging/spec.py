@@ -57,11 +57,12 @@ class JudgeSpec:
     rule: str = "majority"
     weights: tuple[float, ...] = ()  # of the members, in their order
     examples: tuple[Example, ...] = ()  # pairs that people decided, shown before each question
+    at_once: int = 0  # calls in flight; 0: as many as its kind has
 
     def settings(self) -> dict[str, Any]:
-        """Return every setting that affects its verdicts, as plain values; addresses and paths do not."""
+        """Return every setting that affects its verdicts, as plain values; addresses, paths and pace do not."""
         plain = asdict(self) | {"members": [member.settings() for member in self.members]}
-        for name in ("base_url", "checkpoint"):
+        for name in ("base_url", "checkpoint", "at_once"):
             plain.pop(name)
         for item in fields(self):
             default = item.default_factory() if item.default_factory is not MISSING else item.default

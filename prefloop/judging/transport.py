@@ -21,6 +21,8 @@ from typing_extensions import override
 
 from prefloop.judging.addresses import Resolver, checked_addresses, normalise_allow, parse_base_url, resolve
 
+MOST_AT_ONCE = 256  # calls that an endpoint can be set to get at once
+
 _deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("prefloop_judge_deadline", default=None)
 
 
@@ -165,7 +167,7 @@ class GuardedTransport(httpx.BaseTransport):
         allow: Iterable[str] = (),
         resolver: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
-        max_connections: int = 64,
+        max_connections: int = MOST_AT_ONCE,
     ) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=ssl_context or _trusted(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from decimal import Decimal
@@ -11,6 +12,7 @@ import pytest
 from apps.jobs.drain import drain
 from apps.jobs.models import Job
 from apps.judging.services import BadJudge, judge_create, judging_run_enqueue
+from apps.judging.specs import spec_of
 from apps.labels.models import Preference, Score, Verdict
 from apps.labels.selectors import scores_of
 from apps.policies.endpoints import endpoint_create
@@ -113,6 +115,33 @@ def test_a_weighted_ensemble_goes_by_what_was_measured(project, make_comparison,
         ensemble_create(**world, name="x", members=[good, together])
     with pytest.raises(BadJudge, match="label more first"):
         ensemble_create(**world, name="x", members=[bad, make_judge(project, "new", kind="world")], rule="weighted")
+
+
+# --- how many at once ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 20])
+def test_an_endpoint_gets_as_many_calls_at_once_as_is_set(project, server, endpoint, pairs, n):
+    in_flight, most, lock = set(), [0], threading.Lock()
+
+    def say(text, nth):
+        with lock:
+            in_flight.add(threading.get_ident())
+            most[0] = max(most[0], len(in_flight))
+        time.sleep(0.05)
+        with lock:
+            in_flight.discard(threading.get_ident())
+        return honest(text)
+
+    server.say = say
+    endpoint.at_once = n
+    endpoint.save()
+    judge = llm(project, endpoint)
+    asked(judge, pairs(3 if n == 1 else 40))
+    assert most[0] <= n
+    assert most[0] > 8 or n == 1  # the usual number
+    assert spec_of(judge, seed=0).at_once == n  # and of a judge inside a training step
+    assert "at_once" not in spec_of(judge, seed=0).settings()  # no verdict depends on it
 
 
 # --- caps ------------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def _ask(ctx: JobContext, alignment: Alignment, judge: Judge, *, is_new: bool) -
             [((row, order), [_question(row, order)]) for row, order in items],
             write=write,
             meter=meter_of(judge, purpose="alignment"),
-            at_once=judge.declared.at_once,
+            at_once=judge.at_once,
             words="verdicts of the new version" if is_new else "verdicts of the present version",
         )
 

@@ -260,7 +260,7 @@ def judging_attack(ctx: JobContext) -> dict[str, Any]:
         asker: Asker[Any] = (scorer if judge.gives_scores else pair_judge)(spec, endpoint)
         wanted = [(item, questions(item)) for item in items]
         meter = meter_of(judge, purpose="attack")
-        at_once, words = judge.declared.at_once, f"attacks on {judge.name}"
+        at_once, words = judge.at_once, f"attacks on {judge.name}"
         ask_and_write(ctx, asker, wanted, write=write, meter=meter, at_once=at_once, words=words)
     return {"n_tried": len(items), "n_pairs": len(decided)}
 

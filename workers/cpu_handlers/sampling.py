@@ -12,7 +12,7 @@ from apps.jobs.registry import JobContext, handler
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, SamplingRun
 from apps.samples.services import answers_stored
-from prefloop.judging.asking import CALLS_AT_ONCE, Asked, Question
+from prefloop.judging.asking import Asked, Question
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.metering import Most
 from prefloop.types import PrefloopError
@@ -68,7 +68,7 @@ def sampling_endpoint(ctx: JobContext) -> dict[str, Any]:
             [((row, k), [Question(row.external_id, (), sample=k)]) for row, k in missing],
             write=write,
             meter=EndpointMeter(served, purpose="sampling", note=f"sampling run {run.pk}"),
-            at_once=CALLS_AT_ONCE,
+            at_once=served.at_once,
             words=f"answers of {served.name}",
         )
     return {"n_prompts": len(ids), "n_there_before": len(ids) * run.n - len(missing)}

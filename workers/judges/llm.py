@@ -46,7 +46,7 @@ def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], *, run: 
             [(item, [Question(item[0].prompt.text, (item[0].text,), sample=item[1])]) for item in todo],
             write=write,
             meter=meter_of(judge, purpose="judging"),
-            at_once=judge.declared.at_once,
+            at_once=judge.at_once,
             words=f"scores of {judge.name}",
         )
     return len({completion.pk for completion, _ in todo})

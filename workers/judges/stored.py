@@ -75,7 +75,7 @@ def ask_pairs(
 
     asker = pair_judge(spec_of(judge, seed=run.seed), endpoint)
     wanted = [(item, [question_of(item)]) for item in items]
-    at_once, words = judge.declared.at_once, f"verdicts of {judge.name}"
+    at_once, words = judge.at_once, f"verdicts of {judge.name}"
     ask_and_write(ctx, asker, wanted, write=write, meter=meter, at_once=at_once, words=words)
 
 

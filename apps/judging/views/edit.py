@@ -160,7 +160,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     form = EndpointForm(posted(request) if action in ("", "test") else None, initial={"base_url": found.base_url})
     spending = SpendingForm(
         posted(request) if action == "spending" else None,
-        initial={name: getattr(found, name) for name in ("input_price", "output_price", "cap_tokens", "cap_cost")},
+        initial={name: getattr(found, name) for name in SpendingForm.base_fields},
     )
     tested: dict[str, Any] | None = None
     if request.method == "POST" and action == "probe":
@@ -177,6 +177,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             output_price=data["output_price"] or Decimal(0),
             cap_tokens=data["cap_tokens"],
             cap_cost=data["cap_cost"],
+            at_once=data["at_once"],
         )
         messages.success(request, _("Saved."))
         return redirect("judging:endpoint", slug=slug, pk=pk)

@@ -252,8 +252,13 @@ def test_prices_and_caps_are_set_and_odd_ones_refused(endpoint, erin, bob, clien
     client_for(erin).post(page, values)
     endpoint.refresh_from_db()
     assert (endpoint.input_price, endpoint.cap_tokens, endpoint.cap_cost) == (Decimal("2.5"), None, Decimal(20))
+    assert endpoint.at_once == 8
     assert endpoint_key(endpoint) == CANARY
-    assert client_for(erin).post(page, values | {"cap_cost": "-1"}).status_code == 400
+    client_for(erin).post(page, values | {"at_once": "40"})
+    endpoint.refresh_from_db()
+    assert endpoint.at_once == 40
+    for odd in ({"cap_cost": "-1"}, {"at_once": "0"}, {"at_once": "257"}):
+        assert client_for(erin).post(page, values | odd).status_code == 400
     assert client_for(bob).post(page, values).status_code == 404
 
 
