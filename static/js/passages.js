@@ -8,6 +8,7 @@
 
 const WORDY = /[\p{L}\p{N}]/u;
 const LIST_NUMBER = /^[ \t>]*\d{1,9}[.)](?=\s)/gm; // counted, but not part of the rendered text
+const IN_WORD = /^[\p{sc=Latin}\p{sc=Cyrillic}\p{sc=Greek}\p{Nd}]{2}$/u; // of scripts with blanks between words
 const SIGNS = "\\*_~`";
 const ENTITY = /&(?:#x?[0-9a-f]{1,7}|[a-z0-9]{2,31});/iy;
 const FENCE = /[ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t>]*(?:`{3,}|~{3,})[^\n]*(?:\n|$)/y;
@@ -184,6 +185,14 @@ export class Passages {
     const text = this.source.slice(start, end);
     const [from, to] = [start + (text.length - text.trimStart().length), end - (text.length - text.trimEnd().length)];
     return from < to ? [from, to] : null;
+  }
+
+  // The same passage with whole words at both ends, as a drag of the mouse seldom ends at one.
+  wholeWords([start, end]) {
+    const isInside = (at) => at > 0 && IN_WORD.test(this.source.slice(at - 1, at + 1));
+    while (isInside(start)) start--;
+    while (isInside(end)) end++;
+    return [start, end];
   }
 
   // What to select on the page for a passage.

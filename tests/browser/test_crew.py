@@ -157,6 +157,8 @@ def test_somebody_practises_by_keyboard_and_passes(
     expect(lead.get_by_text("passed")).to_be_visible()
     axe(lead)
     fits(lead)
+    inside = lead.locator(".panel-flush").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert inside, "the table needs no scrolling"
     shoot(lead, f"practices-{width}")
 
 

@@ -284,6 +284,8 @@ def test_everybody_can_use_it_on_every_screen(page_for, erin, running, compared,
             page.locator("figure.curve canvas").first.wait_for()
             clipped = page.locator(".stations").evaluate("one => getComputedStyle(one).overflowX")
             assert clipped == "clip", "the line between two rows of stations ends at the panel"
+            tops = {box["y"] for box in (one.bounding_box() for one in page.locator(".station").all())}
+            assert len(tops) == 1 or width == "phone", "the stations are one row where there is room"
         axe(page)
         fits(page)
         shoot(page, f"loops-{name}-{width}-{theme}")

@@ -55,6 +55,10 @@ def test_the_agreement_page(told, bob, page_for, axe, shoot, width, theme):
     assert visible.count() >= 6
     assert page.locator("svg.chart:visible .is-human .mark").count() >= 2  # one person, two people
     assert "careful" in page.locator(".report-sentence").inner_text()
+    edges = page.locator(".use-cell").first.evaluate(
+        "one => [one.getBoundingClientRect().right, one.closest('.panel').getBoundingClientRect().right]"
+    )
+    assert edges[0] <= edges[1], "what is said of a judge is read without scrolling"
     _no_overflow(page)
     axe(page)
     shoot(page, f"agreement-{width}-{theme}")

@@ -138,7 +138,7 @@ export class Marks {
     const range = selection.getRangeAt(0);
     const side = Object.keys(SIDES).find((one) => this.article.querySelector(`${SIDES[one]} .side-body`).contains(range.commonAncestorContainer));
     const span = side && this.passages(side).passageOf(range);
-    if (span) this.open({ side, span, bySelection: true });
+    if (span) this.open({ side, span: this.passages(side).wholeWords(span), bySelection: true });
   }
 
   onClick(event) {
