@@ -250,12 +250,17 @@ export class Passages {
   }
 
   clear() {
-    const drawn = [...this.root.querySelectorAll("mark.passage")];
-    for (const mark of drawn) mark.replaceWith(...mark.childNodes);
-    if (drawn.length) this.root.normalize();
-    for (const formula of this.root.querySelectorAll(".math.passage")) formula.classList.remove("passage", "is-good", "is-bad");
-    if (drawn.length) this.read();
+    if (clearDrawn(this.root)) this.read();
   }
+}
+
+// Takes drawn marks out of a text; returns whether there were any.
+export function clearDrawn(root) {
+  const drawn = [...root.querySelectorAll("mark.passage")];
+  for (const mark of drawn) mark.replaceWith(...mark.childNodes);
+  if (drawn.length) root.normalize();
+  for (const formula of root.querySelectorAll(".math.passage")) formula.classList.remove("passage", "is-good", "is-bad");
+  return drawn.length > 0;
 }
 
 function segments(text, granularity) {

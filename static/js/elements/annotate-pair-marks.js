@@ -2,7 +2,7 @@
 // or from the keyboard (m), which moves the selection by sentences and words. Kept in the browser until the answer is
 // given, and sent with it.
 
-import { Passages, toPoints } from "../passages.js";
+import { Passages, clearDrawn, toPoints } from "../passages.js";
 import { fill } from "./annotate-pair-words.js";
 
 const MOST = 40; // marks in a pair; the server takes no more
@@ -22,6 +22,7 @@ export class Marks {
     this.given = new WeakMap(); // of each answered pair, its list
     this.isOn = false; // whether keys move the selection
     this.chosen = null; // {side, span}: what the bar is about
+    this.held = {}; // of each side, its text on the screen as it was read last
   }
 
   listen(signal) {
@@ -58,6 +59,7 @@ export class Marks {
   show(article) {
     this.leave();
     this.article = article;
+    this.held = {};
     for (const one of this.desk.querySelectorAll("[data-when-marks]")) one.hidden = !this.isAsked;
     this.list = this.isAsked && article ? this.read() : [];
     this.count();
@@ -105,14 +107,15 @@ export class Marks {
 
   // Before another view is made of the rendered text.
   clear(article) {
-    if (!article?.querySelector("mark.passage")) return;
-    for (const root of article.querySelectorAll("[data-rendered], [data-raw]")) if (!root.closest(".pair-prompt")) new Passages(root, "").clear();
+    this.held = {};
+    for (const root of article?.querySelectorAll(".side :is([data-rendered], [data-raw])") ?? []) clearDrawn(root);
   }
 
   passages(side) {
     const place = this.article.querySelector(SIDES[side]);
     const root = [...place.querySelectorAll("[data-rendered], [data-raw], [data-diff]")].find((one) => !one.hidden);
-    return new Passages(root, this.source(side));
+    if (this.held[side]?.root !== root) this.held[side] = new Passages(root, this.source(side));
+    return this.held[side];
   }
 
   words({ kind, reason }) {
