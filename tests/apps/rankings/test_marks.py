@@ -80,6 +80,7 @@ def test_what_the_page_shows_is_counted_back_to_the_text(client, project, ann, m
     page = client.get(f"/p/{project.slug}/annotate/{vote.comparison_id}/").content.decode()
     assert "passage-said is-bad" in page
     assert 'id="marked-passages"' in page
+    assert "2 marks" in client.get(f"/p/{project.slug}/annotate/history/").content.decode()
 
 
 @pytest.mark.parametrize(
@@ -204,3 +205,18 @@ def test_others_marks_reach_leads_alone(client, project, ann, bob, make_comparis
     assert history[0]["marks"] == [
         {"answer": "first", "start": at, "end": at + 9, "kind": "good", "reason": "warm", "text": "thank you"}
     ]
+
+
+def test_who_decides_where_people_split_sees_what_each_marked(client, project, ann, bob, erin, make_comparison, asking):
+    project.votes_per_comparison = 2
+    project.save()
+    comparison = make_comparison(project, ("Dear Maria, thank you.", "Dear Maria, thanks."))
+    for user, choice, kind in ((ann, "first", "good"), (erin, "second", "bad")):
+        held = lease(project, user)
+        marks = [Mark(0, 12, 17, kind)]
+        services.vote_create(assignment=held, choice=side_of(held, choice), marks=marks, now=T0)
+    client.force_login(bob)
+    page = client.get(f"/p/{project.slug}/review/split/?at={comparison.pk}").content.decode()
+    assert page.count('<q dir="auto">thank</q>') == 2
+    assert "ann, marked good" in page
+    assert "erin, marked bad" in page
