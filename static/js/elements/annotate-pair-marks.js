@@ -203,10 +203,11 @@ export class Marks {
     const lines = range ? [...range.getClientRects()] : [];
     const [above, below] = [(lines[0] ?? body).top, (lines.at(-1) ?? body).bottom];
     const { offsetHeight: height, offsetWidth: width } = this.bar;
-    const lowest = Math.min(stage.bottom, this.isOn && !NARROW.matches ? body.bottom : Infinity) - height - 8;
+    const lowest = Math.min(stage.bottom, innerHeight, this.isOn && !NARROW.matches ? body.bottom : Infinity) - height - 8;
     let top = this.isOn || NARROW.matches ? lowest : Math.min(below, body.bottom) + 8;
     if (top < below) top = Math.min(below + 8, lowest);
     if (top < below) top = Math.max(stage.top, above - height - 8);
+    if (top < 0) top = Math.max(0, Math.min(below + 8, innerHeight - height)); // little height: at least all of it is seen
     const left = NARROW.matches ? 0 : Math.max(0, Math.min((this.isOn ? body.left + 12 : lines.at(-1)?.left ?? body.left) - desk.left, desk.width - width));
     this.bar.style.inset = `${top - desk.top}px auto auto ${left}px`;
   }
