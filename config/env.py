@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 import sys
 from importlib.util import find_spec
@@ -102,6 +103,25 @@ def import_dirs(own: Path, given: list[str]) -> tuple[list[Path], dict[str, list
     return everywhere, of_projects
 
 
+def store() -> tuple[Path | None, str]:
+    """Read PREFLOOP_STORE: a directory that holds `store`, `uploads` and `imports`, None for PREFLOOP_VAR; or the URL
+    of a store that machines share.
+    """
+    given = env_str("PREFLOOP_STORE") or "file:"
+    if given.startswith("file:"):
+        path = given.removeprefix("file:").removeprefix("//")
+        if path and not path.startswith("/"):
+            raise ImproperlyConfigured(
+                f"PREFLOOP_STORE={given!r} must name a directory from the root: file:/srv/prefloop"
+            )
+        return (Path(path).resolve() if path else None), ""
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/@?#\s]+(/[^@?#\s]*)?", given):
+        raise ImproperlyConfigured(
+            f"PREFLOOP_STORE must be file:/DIRECTORY or a URL without a password, s3://bucket/prefix, not {given!r}"
+        )
+    return None, given.rstrip("/")
+
+
 def vllm_python(root: Path) -> str:
     """Name the interpreter that has vLLM: PREFLOOP_VLLM_PYTHON, this one, or `.venv-vllm`'s; "" if none has.
 
@@ -124,9 +144,17 @@ def base_url(recorded: Path) -> str:
     return found or "http://127.0.0.1:8000"
 
 
-def secret_key(var: Path) -> str:
-    """Read SECRET_KEY, or the key generated once into var/secret_key (mode 0600, created exclusively)."""
+def secret_key(var: Path, *, shared: str) -> str:
+    """Read SECRET_KEY, or the key generated once into var/secret_key (mode 0600, created exclusively).
+
+    `shared`: the URL of the store that this machine shares with others, which need the same key.
+    """
     given = env_str("SECRET_KEY")
+    if shared and not given:
+        raise ImproperlyConfigured(
+            f"set SECRET_KEY (or SECRET_KEY_FILE), the same on every machine: they share PREFLOOP_STORE={shared}, and "
+            "without it each would make a key of its own, with which the others can't read sealed keys and sessions"
+        )
     if given:
         if len(given) < 32:
             raise ImproperlyConfigured("SECRET_KEY must be at least 32 characters")

@@ -20,7 +20,10 @@ VAR_DIR = Path(env.env_str("PREFLOOP_VAR", str(BASE_DIR / "var"))).resolve()
 VAR_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 DEBUG = env.env_bool("DEBUG", False)
-SECRET_KEY = env.secret_key(VAR_DIR)
+# Where checkpoints, training sets, runs and uploads are kept: in a directory (None: VAR_DIR), or behind a URL that
+# several machines share, of which STORE_DIR is a cache then.
+STORE_HOME, STORE_URL = env.store()
+SECRET_KEY = env.secret_key(VAR_DIR, shared=STORE_URL)
 ALLOWED_HOSTS = env.env_list("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.env_list("CSRF_TRUSTED_ORIGINS")
 BASE_URL_FILE = VAR_DIR / "base-url"  # where `up` says at which address it listens
@@ -168,10 +171,13 @@ STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns of a missing one
 # Served straight from static/ with finders: no collectstatic step to forget on a first start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
-STORE_DIR = VAR_DIR / "store"  # checkpoints, snapshots, run directories
+STORE_DIR = (STORE_HOME or VAR_DIR) / "store"  # checkpoints, snapshots, run directories
+STORE_CACHE_GB = env.env_int("PREFLOOP_STORE_CACHE_GB", 100, minimum=0)  # of a store behind a URL, kept on this machine
 # Where model directories may be imported from by the page: what a browser names is looked for here and nowhere else.
 # IMPORT_DIRS are the operator's (admin accounts); a project has what is given to it, and DIR/projects/SLUG of each.
-IMPORT_DIRS, PROJECT_IMPORT_DIRS = env.import_dirs(VAR_DIR / "imports", env.env_list("PREFLOOP_IMPORT_DIRS"))
+IMPORT_DIRS, PROJECT_IMPORT_DIRS = env.import_dirs(
+    (STORE_HOME or VAR_DIR) / "imports", env.env_list("PREFLOOP_IMPORT_DIRS")
+)
 # Who may make projects on the page (whoever makes one owns it, its compute included): "admins" or "everyone".
 PROJECT_CREATORS = env.env_choice("PREFLOOP_PROJECT_CREATORS", ("admins", "everyone"))
 

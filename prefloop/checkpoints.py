@@ -181,6 +181,19 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def named_base(directory: str | Path) -> Path:
+    """Return the model directory that an adapter's config names; `./` and `../` are seen from the adapter's directory.
+
+    Raises OSError, and ValueError, KeyError or TypeError for a config that names none.
+    """
+    name = json.loads((Path(directory) / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    if not isinstance(name, str):
+        raise TypeError(f"{ADAPTER_CONFIG} names {name!r}, which is no directory")
+    if name.startswith(("./", "../")):
+        return Path(os.path.normpath(Path(directory) / name))
+    return Path(name)
+
+
 def tokenizer_hash(path: str | Path) -> str:
     """Hash how a tokenizer treats a text: its vocabulary, merges, added tokens and normalisation, however they are
     written.

@@ -12,7 +12,7 @@ from django.conf import settings
 from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, JobStop
 from apps.policies.models import Checkpoint
-from apps.policies.store import store_path
+from apps.policies.store import checkpoint_here
 from apps.samples.models import Engine, SamplingRun
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.errors import JudgeUnreachable
@@ -77,7 +77,7 @@ def vllm(checkpoint: Checkpoint, *, check: Callable[[], None]) -> Iterator[tuple
     """Lend a client of the worker's server, with this checkpoint's weights. If the server is lost, the job is
     retried.
     """
-    reader = load_reader(store_path(checkpoint.path))
+    reader = load_reader(checkpoint_here(checkpoint))
     device = model_cache.device()
     with (
         vllm_servers.serving(checkpoint, device=device, check=check, on_start=model_cache.release) as server,

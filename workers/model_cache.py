@@ -10,7 +10,7 @@ import torch
 from django.conf import settings
 
 from apps.policies.models import Checkpoint
-from apps.policies.store import store_path
+from apps.policies.store import checkpoint_here
 from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model
 from workers import vllm_servers
 from workers.precision import dtype_of
@@ -55,7 +55,7 @@ def policy(checkpoint: Checkpoint) -> Policy:
         if found is None:
             _make_room()
             use_threads()
-            path = store_path(checkpoint.path)
+            path = checkpoint_here(checkpoint)
             found = load_policy(path, device=device(), dtype=dtype_of(path, device()))
             _put(_policies, checkpoint.fingerprint, found)
         return found
@@ -68,7 +68,7 @@ def reward_model(checkpoint: Checkpoint) -> RewardModel:
         if found is None:
             _make_room()
             use_threads()
-            path = store_path(checkpoint.path)
+            path = checkpoint_here(checkpoint)
             found = load_reward_model(path, device=device(), dtype=dtype_of(path, device()))
             _put(_reward_models, checkpoint.fingerprint, found)
         return found

@@ -20,7 +20,7 @@ import torch
 from django.conf import settings
 
 from apps.policies.models import Checkpoint
-from apps.policies.store import store_path
+from apps.policies.store import checkpoint_here
 from prefloop.policy.vllm_client import same_shape
 from prefloop.policy.vllm_server import VllmServer, start_vllm
 from workers.precision import dtype_of
@@ -60,7 +60,7 @@ def serving(
     UnsafeCheckpoint.
     """
     global _held
-    directory = store_path(checkpoint.path)
+    directory = checkpoint_here(checkpoint)
     with _lock:
         small = beside_training and device != "cpu"
         if _held is None or not _fits(_held, checkpoint.fingerprint, directory) or (small and not _held.small):
@@ -106,7 +106,7 @@ def stop() -> None:
 def _start(checkpoint: Checkpoint, device: str, check: Callable[[], None], *, small: bool) -> VllmServer:
     on_cpu = device == "cpu"
     began = time.monotonic()
-    path = store_path(checkpoint.path)
+    path = checkpoint_here(checkpoint)
     server = start_vllm(
         path,
         python=settings.VLLM_PYTHON,

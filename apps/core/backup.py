@@ -29,6 +29,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from apps.core.json import dumps
+from apps.core.store import home
 from prefloop.types import PrefloopError
 
 FORM = 1
@@ -72,8 +73,9 @@ class Made:
 
 def backup_make(folder: Path, *, now: dt.datetime, keep: int = 0, say: Say = lambda text: None) -> Made:
     """Make a backup while everything runs; with `keep`, remove all but the newest so many. Raises BackupRefused."""
-    if folder.resolve().is_relative_to(settings.VAR_DIR):
-        raise BackupRefused(f"{folder} lies inside {settings.VAR_DIR}: choose a directory on another disk")
+    for place in {settings.VAR_DIR, home()}:
+        if folder.resolve().is_relative_to(place):
+            raise BackupRefused(f"{folder} lies inside {place}: choose a directory on another disk")
     with _held(folder):
         _sweep(folder)
         name = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H%M%SZ")
@@ -90,8 +92,8 @@ def backup_make(folder: Path, *, now: dt.datetime, keep: int = 0, say: Say = lam
         if database is None:
             raise BackupRefused("the copy of the database is gone: does something else tidy up that directory?")
         files = []
-        for number, path in enumerate(_files(), start=1):
-            taken = _take(path, str(path.relative_to(settings.VAR_DIR)), folder, before, sizes)
+        for number, (named, path) in enumerate(_files(), start=1):
+            taken = _take(path, named, folder, before, sizes)
             files += [taken] if taken is not None else []
             if number % 500 == 0:
                 say(f"{number} files")
@@ -101,6 +103,7 @@ def backup_make(folder: Path, *, now: dt.datetime, keep: int = 0, say: Say = lam
             "vendor": connection.vendor,
             "migrations": sorted("/".join(key) for key in MigrationLoader(connection).applied_migrations),
             "key": _fingerprint(settings.SECRET_KEY),
+            "store": settings.STORE_URL,
             "database": asdict(database),
             "files": [asdict(one) for one in files],
         }
@@ -110,20 +113,22 @@ def backup_make(folder: Path, *, now: dt.datetime, keep: int = 0, say: Say = lam
     return Made(name, len(files), database.size + sum(one.size for one in files), sum(sizes))
 
 
-def _files() -> Iterator[Path]:
-    """Files to keep, in order. A link is not followed: it may lead anywhere.
+def _files() -> Iterator[tuple[str, Path]]:
+    """Files to keep, in order, by their names in a backup. A link is not followed: it may lead anywhere.
 
+    What a store behind a URL has is not copied: it is on other machines already, and this one has a part of it.
     Raises BackupRefused, or OSError for what can't be read: a backup without it would look whole.
     """
     if (settings.VAR_DIR / KEY).is_file():
-        yield settings.VAR_DIR / KEY
-    for name in KEPT:
-        top = settings.VAR_DIR / name
+        yield KEY, settings.VAR_DIR / KEY
+    for name in KEPT if not settings.STORE_URL else ():
+        top = home() / name
         if top.is_symlink() and not top.exists():
             raise BackupRefused(f"{top} is a link that leads to nothing: is that disk mounted?")
         for directory, below, names in os.walk(top, onerror=_unless_gone):
             below.sort()
-            yield from (Path(directory) / one for one in sorted(names) if not (Path(directory) / one).is_symlink())
+            paths = (Path(directory) / one for one in sorted(names))
+            yield from ((str(path.relative_to(home())), path) for path in paths if not path.is_symlink())
 
 
 def _unless_gone(error: OSError) -> None:
@@ -232,7 +237,7 @@ def backup_restore(folder: Path, *, name: str = "", say: Say = lambda text: None
         raise BackupRefused(f"there is no backup {name!r} in {folder}: there are {', '.join(names)}")
     row = _read(folder / "backups" / f"{name}.json")
     _check_place(row)
-    with tempfile.TemporaryDirectory(dir=settings.VAR_DIR, prefix="restoring-") as directory:
+    with tempfile.TemporaryDirectory(dir=home(), prefix="restoring-") as directory:
         staging = Path(directory)
         files = _everything(row)
         for number, one in enumerate(files, start=1):
@@ -253,12 +258,12 @@ def _put_in_place(staging: Path) -> Iterator[None]:
     (staging / "before").mkdir()
 
     def move(source: Path, target: Path) -> None:
-        source.replace(target)
+        shutil.move(source, target)  # the key may lie on another disk
         moved.append((source, target))
 
     try:
         for part in (KEY, *KEPT):
-            place = settings.VAR_DIR / part
+            place = _place(part)
             if (staging / part).exists():
                 if place.exists():
                     move(place, staging / "before" / part)
@@ -266,8 +271,12 @@ def _put_in_place(staging: Path) -> Iterator[None]:
         yield
     except BaseException:
         for source, target in reversed(moved):
-            target.replace(source)
+            shutil.move(target, source)
         raise
+
+
+def _place(part: str) -> Path:
+    return (settings.VAR_DIR if part == KEY else home()) / part
 
 
 def _check_place(row: dict[str, Any]) -> None:
@@ -277,8 +286,13 @@ def _check_place(row: dict[str, Any]) -> None:
     unknown = [one for one in row["migrations"] if one not in known and "_squashed_" not in one]
     if unknown:
         raise BackupRefused(f"this backup is of a newer prefloop ({unknown[-1]}): install that version, then restore")
-    for part in KEPT:
-        path = settings.VAR_DIR / part
+    if row.get("store", "") != settings.STORE_URL:
+        there = row.get("store") or "in the backup itself"
+        raise BackupRefused(
+            f"the files of this backup are {there}: set PREFLOOP_STORE to {row.get('store') or 'file:'}"
+        )
+    for part in KEPT if not settings.STORE_URL else ():
+        path = home() / part
         if path.is_dir() and any(path.iterdir()):
             raise BackupRefused(f"{path} is not empty: restore into an empty PREFLOOP_VAR")
     if _has_tables():

@@ -74,7 +74,7 @@ class Records(APIView):
         project = access.project_for_exchange(user, slug)
         assert isinstance(user, User)  # noqa: S101 (the gate lets nobody else through)
         upload = uploads.upload_create(
-            project=project, name="api.jsonl", chunks=body_in_pieces(request), created_by=user
+            project=project, name="api.jsonl", chunks=body_in_pieces(request), created_by=user, at_once=True
         )
         try:
             batch = import_file(

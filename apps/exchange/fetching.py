@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 from django.db import transaction
 
 from apps.accounts.models import User
+from apps.core.store import uploads
 from apps.exchange.models import Upload
 from apps.exchange.services import Transaction
-from apps.exchange.uploads import QuotaReached, room_for_files, upload_path
+from apps.exchange.uploads import QuotaReached, room_for_files, upload_forget, upload_path
 from apps.jobs.models import Turn
 from apps.jobs.services import job_enqueue
 from apps.projects.models import Project
@@ -64,11 +65,15 @@ def hub_fetch(*, upload: Upload, address: str, told: Told, in_transaction: Trans
                 for part in sorted(inside.iterdir()):
                     archive.write(part, part.name)
             n_bytes = file.tell()
+        if n_bytes > room_for_files(upload.project):
+            raise QuotaReached.of(upload.project)
+        packed.replace(path)
+        uploads().push(upload.token)  # before the row says that it is there
         with in_transaction():
             Project.objects.select_for_update().get(pk=upload.project_id)  # other files may have come in meanwhile
             if n_bytes > room_for_files(upload.project):
+                upload_forget(upload.token)
                 raise QuotaReached.of(upload.project)
-            packed.replace(path)
             Upload.objects.filter(pk=upload.pk).update(name=name_of(data, fetched), n_bytes=n_bytes, job=None)
     return fetched
 

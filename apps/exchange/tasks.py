@@ -10,7 +10,7 @@ from apps.exchange.fetching import FETCH, hub_fetch
 from apps.exchange.lock import ImportBusy
 from apps.exchange.models import Upload
 from apps.exchange.services import import_file
-from apps.exchange.uploads import MAX_RECORDS, upload_mapping, upload_path
+from apps.exchange.uploads import MAX_RECORDS, upload_forget, upload_here, upload_mapping
 from apps.jobs.registry import JobContext, JobFailure, handler
 from prefloop.types import PrefloopError
 
@@ -28,10 +28,11 @@ def run(ctx: JobContext) -> dict[str, Any] | None:
         ctx.check()
         ctx.progress(step, n_steps, message)
 
+    path = upload_here(upload)
     try:
         batch = import_file(
             project=upload.project,
-            path=upload_path(upload),
+            path=path,
             mapping=upload_mapping(upload),
             name=upload.name,
             created_by=upload.created_by,
@@ -45,7 +46,7 @@ def run(ctx: JobContext) -> dict[str, Any] | None:
     except PrefloopError as error:
         raise JobFailure("data", str(error).replace(upload.token, upload.name)) from error
     Upload.objects.filter(pk=upload.pk).update(batch=batch)
-    upload_path(upload).unlink(missing_ok=True)
+    upload_forget(upload.token)
     return {"batch": batch.pk, "n_records": batch.n_records, "n_unchanged": batch.n_unchanged}
 
 

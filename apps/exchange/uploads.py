@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 from apps.accounts.models import User
+from apps.core.store import uploads
 from apps.exchange.models import Upload
 from apps.exchange.reading import Survey, opened, survey
 from apps.exchange.services import import_file
@@ -144,11 +145,19 @@ def suffix_of(name: str) -> str:
 
 
 def upload_path(upload: Upload) -> Path:
+    """Return where a file lies on this machine, whether it is there or not."""
     return _folder() / upload.token
 
 
-def upload_create(*, project: Project, name: str, chunks: Iterable[bytes], created_by: User) -> Upload:
-    """Write a file's bytes under a random name.
+def upload_here(upload: Upload) -> Path:
+    """Return a file's path on this machine, where it is brought if need be. Raises NotStored, StoreUnavailable."""
+    return uploads().fetch(upload.token)
+
+
+def upload_create(
+    *, project: Project, name: str, chunks: Iterable[bytes], created_by: User, at_once: bool = False
+) -> Upload:
+    """Write a file's bytes under a random name. `at_once`: it is imported in this request, here.
 
     Raises UploadRefused, UploadTooLarge or QuotaReached, and leaves nothing then.
     """
@@ -164,6 +173,8 @@ def upload_create(*, project: Project, name: str, chunks: Iterable[bytes], creat
                 if n_bytes > room:
                     raise QuotaReached.of(project)
                 file.write(chunk)
+        if not at_once:
+            uploads().push(token)
         shown = name.replace("\\", "/").rsplit("/", 1)[-1][-200:]
         with transaction.atomic():
             Project.objects.select_for_update().get(pk=project.pk)  # others may have come in meanwhile
@@ -173,7 +184,7 @@ def upload_create(*, project: Project, name: str, chunks: Iterable[bytes], creat
                 project=project, created_by=created_by, token=token, name=shown, n_bytes=n_bytes
             )
     except BaseException:
-        path.unlink(missing_ok=True)
+        upload_forget(token)
         raise
 
 
@@ -192,8 +203,14 @@ def room_for_files(project: Project) -> int:
 
 def upload_drop(*, upload: Upload) -> None:
     """Remove a file. One that is being imported stays until that is done."""
-    upload_path(upload).unlink(missing_ok=True)
+    upload_forget(upload.token)
     upload.delete()
+
+
+def upload_forget(token: str) -> None:
+    """Remove a file's content, from the store too."""
+    (_folder() / token).unlink(missing_ok=True)
+    uploads().drop(token)
 
 
 def upload_remove(*, upload: Upload) -> None:
@@ -211,7 +228,7 @@ def upload_mapping(upload: Upload) -> Mapping | None:
 def upload_map(*, upload: Upload, mapping: Mapping | None) -> None:
     """Set which column holds what, or go back to the detected format. Raises BadMapping, and what `opened` does."""
     if mapping is not None and mapping.names_columns:
-        with opened(upload_path(upload), name=upload.name) as file:
+        with opened(upload_here(upload), name=upload.name) as file:
             mapping.check(file.columns)
     upload.mapping = {} if mapping is None else asdict(mapping)
     upload.save(update_fields=["mapping"])
@@ -229,7 +246,7 @@ def upload_preview(upload: Upload) -> Preview:
             first.append(located.record)
 
     try:
-        with opened(upload_path(upload), mapping=mapping, name=upload.name) as file:
+        with opened(upload_here(upload), mapping=mapping, name=upload.name) as file:
             guessed = replace(guess(file.columns), encoding=mapping.encoding if mapping else "")
             if mapping is not None and mapping.names_columns:
                 guessed = mapping
@@ -258,7 +275,7 @@ def upload_import(*, upload: Upload, started_by: User, now: datetime) -> ImportB
     if upload.n_bytes <= IMPORTED_AT_ONCE:
         batch = import_file(
             project=upload.project,
-            path=upload_path(upload),
+            path=upload_here(upload),
             mapping=upload_mapping(upload),
             name=upload.name,
             created_by=started_by,
@@ -289,7 +306,7 @@ def upload_list(project: Project) -> list[Upload]:
 
 
 def _folder() -> Path:
-    folder = Path(settings.VAR_DIR) / "uploads"
+    folder = uploads().root
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 

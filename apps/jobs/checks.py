@@ -15,9 +15,11 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from apps.core.store import weights
 from apps.jobs.clock import database_now
 from apps.jobs.models import QUEUES
 from apps.jobs.selectors import workers_heard
+from prefloop.types import PrefloopError
 
 WANTED_FREE_BYTES = 2 * 1024**3
 
@@ -42,6 +44,7 @@ def findings() -> list[Finding]:
         database,
         *rest,
         _disk(),
+        _store(),
         _broker(),
         _vllm(),
         _endpoints(),
@@ -111,6 +114,22 @@ def _disk() -> Finding:
     if free < WANTED_FREE_BYTES:
         return Finding("disk", "missing", detail, "free at least 2 GiB, or set PREFLOOP_VAR to another disk")
     return Finding("disk", "ok", detail)
+
+
+def _store() -> Finding:
+    if not settings.STORE_URL:
+        return Finding("store", "ok", f"{settings.STORE_DIR}: other machines must share this directory")
+    try:
+        weights().probe()
+    except PrefloopError as error:
+        return Finding(
+            "store", "missing", str(error), "check PREFLOOP_STORE, its credentials, and pip install '.[s3]' or '.[gs]'"
+        )  # fmt: skip
+    if connection.vendor == "sqlite":
+        return Finding(
+            "store", "note", f"{settings.STORE_URL}, but SQLite is on this machine alone", "DATABASE_URL=postgres://…"
+        )  # fmt: skip
+    return Finding("store", "ok", f"{settings.STORE_URL}: written, read and removed")
 
 
 def _broker() -> Finding:

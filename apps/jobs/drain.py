@@ -18,6 +18,7 @@ from apps.jobs.identity import host_name
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import handler_for, load_handlers
 from prefloop.interrupting import interrupted_by
+from prefloop.store import StoreUnavailable, holding
 from prefloop.types import BadData, PrefloopError
 
 log = structlog.get_logger()
@@ -114,7 +115,8 @@ def run_job(*, job: Job, stopping: Callable[[], bool] = lambda: False, on_progre
             services.job_leave_cancelled(job_id=job.pk, token=token)
             return
         try:
-            with interrupted_by(context.check):  # a pass of a large model is no reason to wait
+            # a pass of a large model is no reason to wait; what the job fetches from the store stays until it ends
+            with holding(), interrupted_by(context.check):
                 result = known.run(context)
             if not services.job_succeed(job_id=job.pk, token=token, result=result):
                 log.warning("job_fenced", job=job.pk)
@@ -143,6 +145,8 @@ def classify(error: Exception) -> tuple[FailureClass, str, bool]:
     """Return whose failure it was, in one line if the user can correct it, and whether another attempt may help."""
     if isinstance(error, JobFailure):
         return error.failure_class, str(error), error.retry
+    if isinstance(error, StoreUnavailable):
+        return FailureClass.TIMEOUT, str(error), True
     if isinstance(error, BadData):
         return FailureClass.DATA, str(error), False
     if isinstance(error, PrefloopError):

@@ -7,8 +7,8 @@ import json
 from django.conf import settings
 from django.db.models import QuerySet
 
+from apps.core.store import weights
 from apps.policies.models import Checkpoint, Endpoint
-from apps.policies.store import store_path
 from apps.projects.models import Project
 from prefloop.memory import Shape
 from prefloop.speeds import Speeds, known_speeds, measurement_name
@@ -28,15 +28,18 @@ def checkpoint_default(project: Project, role: str) -> Checkpoint | None:
 
 
 def checkpoint_bytes(checkpoint: Checkpoint) -> int:
-    """Return the size of a checkpoint's files; 0 if its directory is gone."""
-    return sum(file.stat().st_size for file in store_path(checkpoint.path).rglob("*") if file.is_file())
+    """Return the size of a checkpoint's files; 0 if they are gone, or can't be reached."""
+    try:
+        return sum(weights().files(checkpoint.path, checkpoint.fingerprint).values())
+    except PrefloopError:
+        return 0
 
 
 def checkpoint_shape(checkpoint: Checkpoint) -> Shape | None:
     """Read the sizes that a checkpoint's memory depends on; None if its files don't tell them."""
     try:
-        config = json.loads((store_path(checkpoint.path) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        config = json.loads(weights().read(checkpoint.path, checkpoint.fingerprint, "config.json"))
+    except (OSError, ValueError, PrefloopError):
         return None
     return Shape.of(config, checkpoint.n_parameters or 0)
 

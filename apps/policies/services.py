@@ -14,15 +14,23 @@ from typing import Any
 from django.db import transaction
 
 from apps.accounts.models import User
+from apps.core.store import weights
 from apps.jobs.models import Job, Turn
 from apps.jobs.services import job_enqueue
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_default, checkpoint_speeds
-from apps.policies.store import check_base, check_name, checkpoint_relative_path, import_source, store_path
+from apps.policies.store import (
+    UPLOADS,
+    check_base,
+    check_name,
+    checkpoint_relative_path,
+    import_source,
+    store_path,
+)
 from apps.policies.uploads import upload_imported
 from apps.projects.access import is_operator
 from apps.projects.models import Project
-from prefloop.checkpoints import check_checkpoint_dir, count_parameters, publish, verify_manifest
+from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, count_parameters, publish, verify_manifest
 from prefloop.model_sources import Directory, Source
 from prefloop.models import ModelFacts
 from prefloop.types import PrefloopError
@@ -53,7 +61,7 @@ def checkpoint_register(
     make_default: bool = False,
     created_by: User | None = None,
 ) -> Checkpoint:
-    """Record a complete checkpoint directory that already lies in the store.
+    """Record a complete checkpoint directory that already lies in STORE_DIR, and share it with other machines.
 
     Registering the same directory again under the same name returns the existing row (a resumed job does so). Raises
     UnsafeCheckpoint or DamagedCheckpoint, and CheckpointExists if the name has other weights.
@@ -75,6 +83,7 @@ def checkpoint_register(
         "manifest": {key: value for key, value in manifest.items() if key != "files"},
         "created_by": created_by,
     }
+    checkpoint_share(directory)  # before the row: who reads it may be on another machine
     with transaction.atomic():
         checkpoint, created = Checkpoint.objects.get_or_create(project=project, name=name, defaults=values)
         if not created and checkpoint.fingerprint != manifest["fingerprint"]:
@@ -82,6 +91,16 @@ def checkpoint_register(
         if make_default:
             checkpoint_make_default(checkpoint=checkpoint)
     return checkpoint
+
+
+def checkpoint_share(directory: Path) -> None:
+    """Store a checkpoint of STORE_DIR for other machines; done once, it is done quickly. Raises StoreUnavailable.
+
+    Called before a transaction that registers it, so that none is open while weights are on their way.
+    """
+    if weights().remote is not None:
+        relative = directory.resolve().relative_to(store_path("")).as_posix()
+        weights().push(relative, json.loads((directory / MANIFEST).read_text("utf-8"))["fingerprint"])
 
 
 def checkpoint_make_default(*, checkpoint: Checkpoint) -> None:
@@ -201,7 +220,8 @@ def checkpoint_import_start(*, project: Project, name: str, role: str, path: str
             kind="policies.import",
             turn=Turn.PERSON,
             queue="cpu",
-            payload={"name": name, "role": role, "path": source.address},
+            # an upload by the name that it has on every machine
+            payload={"name": name, "role": role, "path": path if path.startswith(f"{UPLOADS}/") else source.address},
             project=project,
             title=f"Import checkpoint {name}",
             started_by=created_by,

@@ -1,18 +1,25 @@
-"""Paths of weights, snapshots and run directories: under STORE_DIR, by project, never outside it."""
+"""Paths of weights, snapshots and run directories: under STORE_DIR, by project, never outside it.
+
+What another machine may have made is asked for by `checkpoint_here` and `checkpoint_outline`, which bring it.
+"""
 
 from __future__ import annotations
 
-import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
 
+from apps.core.store import models, weights
+from apps.policies.models import Checkpoint
 from apps.projects.models import Project
-from prefloop.checkpoints import ADAPTER_CONFIG
+from prefloop.checkpoints import ADAPTER_CONFIG, named_base
 from prefloop.model_sources import GGUF_SUFFIX, HUB_PREFIX, Source, read_source
+from prefloop.store import NotStored
 from prefloop.types import PrefloopError
 
+UPLOADS = "uploads"  # the folder of a project's uploaded models
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -42,6 +49,25 @@ def checkpoint_relative_path(project_slug: str, name: str) -> str:
     return f"{project_slug}/checkpoints/{check_name(name)}"
 
 
+def checkpoint_here(checkpoint: Checkpoint) -> Path:
+    """Return a checkpoint's directory on this machine, where it is brought if need be, with the base of an adapter.
+
+    Raises NotStored, StoreUnavailable, DamagedArtifact.
+    """
+    path = weights().fetch(checkpoint.path, checkpoint.fingerprint)
+    base = _base_of(path) if weights().remote is not None else None
+    if base is not None and base.is_relative_to(weights().root):
+        name = base.relative_to(weights().root).as_posix()
+        for found in Checkpoint.objects.filter(project_id=checkpoint.project_id, path=name)[:1]:
+            checkpoint_here(found)
+    return path
+
+
+def checkpoint_outline(checkpoint: Checkpoint) -> Path:
+    """Return a directory with a checkpoint's config and tokenizer; the weights need not be there."""
+    return weights().outline(checkpoint.path, checkpoint.fingerprint)
+
+
 class ImportRefused(PrefloopError):
     """A path that imports may not be read from."""
 
@@ -67,6 +93,7 @@ def import_source(text: str, *, project: Project, is_operator: bool) -> Source:
     if text.startswith(HUB_PREFIX):
         return read_source(text)
     allowed = import_folders(project, is_operator=is_operator)
+    _bring_upload(text, project)
     if not text or "\0" in text:
         raise ImportRefused("name the model: its directory, its GGUF file, or hf:ORG/NAME@REVISION")
     for folder in allowed:
@@ -89,12 +116,33 @@ def check_base(directory: Path, *, project: Project) -> None:
 
     Raises ImportRefused. Nothing else about the model directory is checked.
     """
-    config = directory / ADAPTER_CONFIG
-    if not config.is_file():
+    base = _base_of(directory)
+    if base is None:
         return
+    relative = base.relative_to(store_path("")).as_posix() if base.is_relative_to(store_path("")) else ""
+    if not Checkpoint.objects.filter(project=project, path=relative).exists():
+        raise ImportRefused("this is an adapter of a model that is not a checkpoint of this project: merge it first")
+
+
+def _base_of(directory: Path) -> Path | None:
+    """Return the directory of the model that an adapter names, None for a full model. Raises ImportRefused."""
+    if not (directory / ADAPTER_CONFIG).is_file():
+        return None
     try:
-        base = Path(str(json.loads(config.read_text("utf-8"))["base_model_name_or_path"])).resolve()
+        named = named_base(directory)
     except (ValueError, KeyError, TypeError, RecursionError, OSError):
         raise ImportRefused(f"{ADAPTER_CONFIG} does not name its base model") from None
-    if not base.is_relative_to(store_path(project.slug)):
-        raise ImportRefused("this is an adapter of a model that is not a checkpoint of this project: merge it first")
+    return named.resolve()
+
+
+def _bring_upload(text: str, project: Project) -> None:
+    """Bring an uploaded model to this machine, if the text names one that arrived at another."""
+    parts = Path(text).parts
+    if models().remote is not None and parts[:1] == (UPLOADS,) and len(parts) > 1 and NAME.match(parts[1]):
+        with suppress(NotStored):
+            models().fetch(upload_name(project, parts[1]))
+
+
+def upload_name(project: Project, name: str) -> str:
+    """Name an uploaded model below the first of IMPORT_DIRS."""
+    return f"projects/{project.slug}/{UPLOADS}/{check_name(name)}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apps.policies.models import Checkpoint
-from apps.policies.store import store_path
+from apps.policies.store import checkpoint_here
 from prefloop.checkpoints import MANIFEST, DamagedCheckpoint, check_checkpoint_dir, verify_manifest
 from prefloop.types import PrefloopError
 
@@ -57,7 +57,7 @@ def checkpoint_files(checkpoint: Checkpoint, *, card: str) -> list[TakenFile]:
 
     Raises DamagedCheckpoint, UnsafeCheckpoint, also if the weights are not those that the row was made for.
     """
-    root = store_path(checkpoint.path)
+    root = checkpoint_here(checkpoint)
     if not root.is_dir():
         raise DamagedCheckpoint(f"the files of {checkpoint.name} are gone from the store")
     check_checkpoint_dir(root)
@@ -110,6 +110,7 @@ def checkpoint_zip(checkpoint: Checkpoint, files: list[TakenFile]) -> Iterator[b
     stamp = checkpoint.created_at.timetuple()[:6]
     archive = zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED)
     for file in files:
+        checkpoint_here(checkpoint)  # in use again: a slow download may take longer than files stay unused
         entry = zipfile.ZipInfo(f"{checkpoint.name}/{file.name}", date_time=stamp)
         entry.external_attr = 0o644 << 16
         with archive.open(entry, "w", force_zip64=True) as out:

@@ -21,7 +21,8 @@ from typing import BinaryIO
 
 from django.conf import settings
 
-from apps.policies.store import check_name
+from apps.core.store import models
+from apps.policies.store import UPLOADS, check_name, upload_name
 from apps.projects.models import Project
 from prefloop.checkpoints import (
     CODE_SUFFIXES,
@@ -36,7 +37,6 @@ from prefloop.model_sources import GGUF_SUFFIX
 from prefloop.types import PrefloopError
 
 PIECE_BYTES = 8 * 2**20
-FOLDER = "uploads"
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 _WANTED = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md", ".zip", GGUF_SUFFIX, ""}
 _PLAN = "plan.json"
@@ -140,28 +140,36 @@ def upload_finish(*, project: Project, name: str) -> str:
 
     Raises UploadRefused if a file is missing, and UnsafeCheckpoint or UnreadableFile as an import would.
     """
+    final = _folder(project) / check_name(name)
+    if final.is_dir() and _planned(_part(project, name)) is None:  # finished before, but it could not be stored
+        return _shared(project, final)
     part, sizes = _found(project, name)
     upload = ModelUpload(name, _arriving(part, sizes))
     missing = [file.name for file in upload.files if file.have < file.n_bytes]
     if missing:
         raise UploadRefused(f"not all of it has arrived: {', '.join(missing[:5])}")
-    final = _folder(project) / name
     only = part / next(iter(sizes))
     if only.suffix.lower() == GGUF_SUFFIX:
         final.mkdir()
         only.replace(final / only.name)
         shutil.rmtree(part)
-        return _import_path(final)
+        return _shared(project, final)
     if only.suffix.lower() == ".zip":
         with unpacked(only, name) as inside:
             check_checkpoint_dir(inside)
             shutil.copytree(inside, part / "unpacked", symlinks=True)
         (part / "unpacked").replace(final)
         shutil.rmtree(part)
-        return _import_path(final)
+        return _shared(project, final)
     check_checkpoint_dir(part)
     (part / _PLAN).unlink()
     part.replace(final)
+    return _shared(project, final)
+
+
+def _shared(project: Project, final: Path) -> str:
+    """Store a whole upload, so that a worker on another machine can import it; give its path."""
+    models().push(upload_name(project, final.name))
     return _import_path(final)
 
 
@@ -170,13 +178,16 @@ def upload_drop(*, project: Project, name: str) -> None:
     check_name(name)
     for path in (_part(project, name), _folder(project) / name):
         shutil.rmtree(path, ignore_errors=True)
+    models().drop(upload_name(project, name))
 
 
 def upload_imported(path: Path) -> None:
     """Remove a whole upload after its import; any other path is left alone."""
     home = path.parent if path.suffix.lower() == GGUF_SUFFIX else path
-    if any(home.parent == folder / "projects" / home.parent.parent.name / FOLDER for folder in _roots()):
+    if any(home.parent == folder / "projects" / home.parent.parent.name / UPLOADS for folder in _roots()):
         shutil.rmtree(home, ignore_errors=True)
+        if home.is_relative_to(models().root):
+            models().drop(home.relative_to(models().root).as_posix())
 
 
 def upload_list(project: Project) -> list[ModelUpload]:
@@ -189,6 +200,9 @@ def upload_list(project: Project) -> list[ModelUpload]:
             if sizes is not None:
                 found.append(ModelUpload(path.name.removeprefix(".").removesuffix(".part"), _arriving(path, sizes)))
         elif path.is_dir():
+            if models().gone(upload_name(project, path.name)):  # imported by another machine
+                shutil.rmtree(path, ignore_errors=True)
+                continue
             sizes = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
             files = tuple(Arriving(name, n, n) for name, n in sorted(sizes.items()))
             found.append(ModelUpload(path.name, files, path=_import_path(path)))
@@ -198,7 +212,7 @@ def upload_list(project: Project) -> list[ModelUpload]:
 def _import_path(final: Path) -> str:
     """Name a finished upload as the import form takes it: its directory, or its GGUF file."""
     file = next((file for file in final.iterdir() if file.suffix.lower() == GGUF_SUFFIX), None)
-    return f"{FOLDER}/{final.name}" + (f"/{file.name}" if file is not None else "")
+    return f"{UPLOADS}/{final.name}" + (f"/{file.name}" if file is not None else "")
 
 
 def _is_wanted(name: str) -> bool:
@@ -245,7 +259,7 @@ def _roots() -> list[Path]:
 
 
 def _folder(project: Project) -> Path:
-    return _roots()[0] / "projects" / project.slug / FOLDER
+    return _roots()[0] / "projects" / project.slug / UPLOADS
 
 
 def _part(project: Project, name: str) -> Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from django.conf import settings
+
+from apps.core.store import weights
 from apps.policies.models import Checkpoint
-from apps.policies.store import store_path
 from apps.samples.models import Completion, SamplingRun
 from prefloop.checkpoints import tokenizer_hash
 
@@ -39,10 +41,10 @@ class StoredIds:
 
 
 def _hash(fingerprint: str, path: str) -> str:
-    return _hash_of(fingerprint, str(store_path(path)))
+    return _hash_of(fingerprint, path, str(settings.STORE_DIR))
 
 
 @lru_cache(maxsize=1024)
-def _hash_of(fingerprint: str, directory: str) -> str:
+def _hash_of(fingerprint: str, path: str, store: str) -> str:
     """The hash by a checkpoint's fingerprint, which depends on the content, so that a cached value stays valid."""
-    return tokenizer_hash(directory)
+    return tokenizer_hash(weights().outline(path, fingerprint))

@@ -159,6 +159,8 @@ class TrainingRun(TimeStamped):
     reference = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
     output = models.OneToOneField(Checkpoint, null=True, on_delete=models.PROTECT, related_name="training_run")
     run_dir = models.CharField(max_length=500)  # relative to STORE_DIR
+    # of the directory in a store that machines share, as it is there now; "" where there is no such store
+    stored_version = models.CharField(max_length=32, blank=True)
     spec = models.JSONField(default=dict)
     events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already taken in
     step = models.PositiveIntegerField(default=0)

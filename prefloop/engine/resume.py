@@ -179,7 +179,7 @@ def publish_result(
 
     def write(folder: Path) -> None:
         if merge_in and is_adapted(model):
-            save_adapter(model, folder / ADAPTER)
+            save_adapter(model, folder / ADAPTER, below="..")
             save_model(merge(model), tokenizer, folder)
         else:
             save_model(model, tokenizer, folder)

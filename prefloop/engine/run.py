@@ -215,7 +215,10 @@ class RunProcess:
         settings = spec.adapter.resolved(n_parameters)
         if settings.kind == "none":
             return model, {}
-        model = add_adapter(model, settings, base=str(self._ctx.path(spec.start).resolve()))
+        # checkpoints lie in directories of the run's: named from there, the base is found where all of it was moved
+        relative = not Path(spec.start).is_absolute()
+        base = f"../{spec.start}" if relative else str(self._ctx.path(spec.start).resolve())
+        model = add_adapter(model, settings, base=base)
         kept = {"adapter": dataclasses.asdict(settings), "base_fingerprint": loaded.fingerprint}
         if found is not None:
             told = verify_manifest(found.path)["extra"].get("base_fingerprint")

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from prefloop.checkpoints import ADAPTER_CONFIG, UnloadableModel
+from prefloop.checkpoints import ADAPTER_CONFIG, UnloadableModel, named_base
 from prefloop.recipes.adapter import ALL_LINEAR, Adapter
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -29,7 +29,8 @@ def is_adapted(model: Any) -> bool:
 def add_adapter(model: Any, settings: Adapter, *, base: str) -> Any:
     """Freeze the model and add a new adapter, which changes nothing yet (its second matrix is zero).
 
-    `base` names the model's directory for the loader of the adapter. A reward model's head is trained in full. Raises
+    `base` names the model's directory for the loader of the adapter; `./` and `../` are seen from the adapter's own. A
+    reward model's head is trained in full. Raises
     UnloadableModel if no layer has one of the names.
     """
     from peft import LoraConfig, get_peft_model
@@ -53,8 +54,11 @@ def add_adapter(model: Any, settings: Adapter, *, base: str) -> Any:
     return adapted.eval()
 
 
-def save_adapter(model: Any, directory: str | Path) -> None:
-    """Write only the adapter's config and weights; the same adapter gives the same bytes."""
+def save_adapter(model: Any, directory: str | Path, *, below: str = "") -> None:
+    """Write only the adapter's config and weights; the same adapter gives the same bytes.
+
+    `below` leads from this directory to the one that a relative name of the base is seen from.
+    """
     folder = Path(directory)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the embeddings are not saved with it, which is right: they don't train
@@ -64,6 +68,8 @@ def save_adapter(model: Any, directory: str | Path) -> None:
     for name, value in config.items():
         if isinstance(value, list):  # sets, in the order of a hash that differs from process to process
             config[name] = sorted(value)
+    if below and config["base_model_name_or_path"].startswith(("./", "../")):
+        config["base_model_name_or_path"] = f"{below}/{config['base_model_name_or_path']}"
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
@@ -118,7 +124,7 @@ def base_of(directory: str | Path) -> Path | None:
     if not path.is_file():
         return None
     try:
-        return Path(json.loads(path.read_text("utf-8"))["base_model_name_or_path"])
+        return named_base(directory)
     except (ValueError, KeyError, TypeError):
         raise UnloadableModel(f"{path} does not name its base model") from None
 

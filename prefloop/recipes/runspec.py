@@ -48,6 +48,7 @@ EVENTS_FILE = "events.jsonl"
 INBOX_FILE = "inbox.jsonl"
 FAILURE_FILE = "failure.json"
 FINAL_DIR = "final"
+STEP = "step-"  # how the name of a directory begins that holds a checkpoint to go on from
 KEPT = "kept-"  # how the name of a directory begins that holds the policy after a step, to be measured
 TEMPORARY = ".tmp-"  # within the name of a directory that is not whole yet
 
@@ -198,6 +199,19 @@ def portable(spec: RunSpec, run_dir: Path, *, root: Path) -> RunSpec:
     )
 
 
+def named_places(spec: RunSpec, run_dir: Path) -> list[Path]:
+    """List the files and directories that a specification names, as paths from the root."""
+    names = [spec.start, spec.snapshot, spec.reference]
+    if spec.online is not None:
+        judges = [spec.online.judge] if spec.online.judge is not None else []
+        while judges:
+            judge = judges.pop()
+            judges += judge.members
+            names.append(judge.checkpoint)
+        names += [spec.online.reward_model, spec.online.carry, *spec.online.replay]
+    return list(dict.fromkeys(Path(os.path.normpath(run_dir / name)) for name in names if name))
+
+
 def write_spec(run_dir: str | Path, spec: RunSpec) -> Path:
     """Write `spec.json` atomically; the directory is created if it is missing."""
     folder = Path(run_dir)
@@ -209,8 +223,18 @@ def write_spec(run_dir: str | Path, spec: RunSpec) -> Path:
 
 def read_spec(run_dir: str | Path) -> RunSpec:
     """Read `spec.json`. Raises ConfigError if it is missing or not a valid specification."""
-    path = Path(run_dir) / SPEC_FILE
-    data = _read_json(path)
+    return _spec_of(_read_json(Path(run_dir) / SPEC_FILE))
+
+
+def spec_from(content: bytes) -> RunSpec:
+    """Read what `spec.json` of a run holds. Raises ConfigError if it is not a valid specification."""
+    try:
+        return _spec_of(dict(json.loads(content)))
+    except (ValueError, TypeError):
+        raise ConfigError(f"{SPEC_FILE} is missing, or no JSON object") from None
+
+
+def _spec_of(data: dict[str, Any]) -> RunSpec:
     known = [item.name for item in dataclasses.fields(RunSpec)]
     unknown = sorted(set(data) - set(known))
     if unknown:
@@ -232,6 +256,17 @@ def kept_dirs(run_dir: str | Path) -> dict[int, Path]:
     """Return the directories of the policies that a run kept to be measured, by step."""
     found = {path.name.removeprefix(KEPT): path for path in Path(run_dir).glob(f"{KEPT}*")}
     return {int(step): path for step, path in sorted(found.items()) if step.isdecimal()}
+
+
+def newest_step(run_dir: Path) -> str:
+    """Name the newest checkpoint that a run can go on from; "" where there is none."""
+    return max((path.name for path in run_dir.glob(f"{STEP}*") if TEMPORARY not in path.name), default="")
+
+
+def stays_here(file: str, *, newest: str) -> bool:
+    """Whether a file of a run's directory is of no use on another machine: locks, what is half written, older steps."""
+    first = file.partition("/")[0]
+    return TEMPORARY in first or first.endswith((".lock", ".tmp")) or (first.startswith(STEP) and first != newest)
 
 
 def write_failure(run_dir: str | Path, failure: RunFailure) -> None:

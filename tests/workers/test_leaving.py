@@ -120,6 +120,7 @@ def test_what_a_run_does_before_and_in_its_steps_is_shown_as_it_goes(project, se
     from prefloop.recipes.events import EventWriter
     from workers.handlers.training import _follow
     from workers.online import DatabaseLink
+    from workers.run_files import RunFiles
 
     settings.STORE_DIR = tmp_path / "store"
     run = TrainingRun.objects.create(project=project, kind="dpo", run_dir="runs/1")
@@ -147,7 +148,7 @@ def test_what_a_run_does_before_and_in_its_steps_is_shown_as_it_goes(project, se
         def progress(self, done, total, text):
             shown.append((done, total, text))
 
-    _follow(Context(), DatabaseLink(run), Ended(4))
+    _follow(Context(), DatabaseLink(run), Ended(4), RunFiles(Context(), run))
     assert shown == [
         (3, 8, "reading reference log-probs, 3 of 8 batches"),
         (0, 4, "step 0 of 4"),

@@ -10,8 +10,9 @@ from django.conf import settings
 
 from apps.dashboard import demos
 from apps.jobs.registry import JobContext, handler
-from apps.policies.services import checkpoint_register, speed_measure
-from apps.policies.store import checkpoint_relative_path, store_path
+from apps.policies.models import Checkpoint
+from apps.policies.services import checkpoint_register, checkpoint_share, speed_measure
+from apps.policies.store import checkpoint_here, checkpoint_relative_path, store_path
 from apps.projects.models import Project
 from apps.prompts.models import Prompt
 from apps.prompts.services import prompts_add
@@ -36,8 +37,12 @@ def demo_seed(ctx: JobContext) -> dict[str, Any]:
             prompts_add(project=project, set_name=f"{world.name}-{split}", prompts=world.prompts(split, seed))
     ctx.log(f"{Prompt.objects.filter(project=project).count()} prompts written")
     directory = store_path(checkpoint_relative_path(project.slug, demo.policy))
-    if not directory.exists():
+    made = Checkpoint.objects.filter(project=project, name=demo.policy).first()
+    if made is not None:
+        checkpoint_here(made)  # by another worker, which was lost before it could say so
+    elif not directory.exists():
         _make(ctx, world, directory, seed)
+    checkpoint_share(directory)
     with ctx.fenced():
         checkpoint = checkpoint_register(
             project=project,

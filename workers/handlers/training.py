@@ -19,8 +19,7 @@ from apps.jobs.errors import JobFenced, JobInterrupted, JobStop
 from apps.jobs.models import FailureClass
 from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.policies.models import Checkpoint
-from apps.policies.services import checkpoint_register
-from apps.policies.store import store_path
+from apps.policies.services import checkpoint_register, checkpoint_share
 from apps.training.models import KeptStep, TrainingRun
 from apps.training.sets.runs import events_ingest, loop_of, output_name
 from prefloop.child_env import child_environment
@@ -29,6 +28,7 @@ from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure
 from workers import training_process
 from workers.online import DatabaseLink
+from workers.run_files import RunFiles
 from workers.training_process import TrainingProcess
 
 LOOK_SECONDS = 0.25
@@ -50,11 +50,12 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     run = TrainingRun.objects.select_related(
         "project", "start", "round__loop__judge__endpoint", "round__sampling_run"
     ).get(pk=ctx.payload["run"])
-    directory = store_path(run.run_dir)
+    files = RunFiles(ctx, run)
+    directory = files.bring()
     log_path = directory / "train.log"
     link = DatabaseLink(run)
     link.tell()
-    with log_path.open("ab") as log, link.connection(check=ctx.check) as (told, ours):
+    with files.stored(), log_path.open("ab") as log, link.connection(check=ctx.check) as (told, ours):
         # it dies with this worker, so that the next one never meets a second writer
         process = training_process.start(
             [str(directory), *(["--connection-from-stdin"] if told is not None else [])],
@@ -67,19 +68,21 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
         if ours is not None:
             ours.close()  # it is the process's alone: where that ends, we see it closed
         try:
-            _follow(ctx, link, process)
+            _follow(ctx, link, process, files)
         except JobStop as stop:
             tell = None if isinstance(stop, JobFenced) else partial(_tell_leaving, ctx, run)
             _leave(process, grace=_grace(stop), is_saving=partial(_is_saving, directory), tell=tell)
             if tell is not None:
                 with suppress(JobFenced):
-                    _ingest(ctx, link)
+                    _ingest(ctx, link, files)
+                    files.end(told=ctx.log)
                     ctx.log(f"the training process has left; it goes on after step {run.step}")
             raise
         finally:
             if process.poll() is None:
                 training_process.kill(process)
-    _ingest(ctx, link)
+    _ingest(ctx, link, files)
+    files.end()
     if process.returncode == EXIT_LEFT:
         # not asked by us: a service manager told every process at once, or a killed worker's process is still ending
         ctx.check()
@@ -93,14 +96,14 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     return {"checkpoint": checkpoint.name, "steps": run.step}
 
 
-def _follow(ctx: JobContext, link: DatabaseLink, process: TrainingProcess) -> None:
+def _follow(ctx: JobContext, link: DatabaseLink, process: TrainingProcess, files: RunFiles) -> None:
     run = link.run
     phase: dict[str, Any] | None = None  # what the process is doing before its steps, or in a slow one
     look_at = 0.0
     while True:
         ended = process.poll() is not None
         requests = link.requests()
-        for event in _ingest(ctx, link):
+        for event in _ingest(ctx, link, files):
             if event.type == "progress":
                 phase = event.data
             elif event.type in ("start", "metric", "checkpoint"):
@@ -120,19 +123,22 @@ def _follow(ctx: JobContext, link: DatabaseLink, process: TrainingProcess) -> No
         link.wait(process, max(0.0, look_at - time.monotonic()))
 
 
-def _ingest(ctx: JobContext, link: DatabaseLink) -> list[Event]:
+def _ingest(ctx: JobContext, link: DatabaseLink, files: RunFiles) -> list[Event]:
     with ctx.fenced():
+        files.name_stored()
         events = events_ingest(run=link.run)
         link.ingest(events)
         for event in events:
             if event.type == "log":
                 ctx.log(str(event.data.get("message", "")))
+    files.heard(events)
     return events
 
 
 def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
     loop = loop_of(run)
     role = "reward" if run.kind == "reward-model" else "policy"
+    checkpoint_share(final)
     with ctx.fenced():
         checkpoint = checkpoint_register(
             project=run.project,
@@ -151,6 +157,7 @@ def _register(ctx: JobContext, run: TrainingRun, final: Path) -> Checkpoint:
 def _register_kept(ctx: JobContext, run: TrainingRun, directory: Path) -> None:
     """Record the policies that the run kept on the way, which the round then measures."""
     for step, folder in kept_dirs(directory).items():
+        checkpoint_share(folder)
         with ctx.fenced():
             checkpoint = checkpoint_register(
                 project=run.project,

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.accounts.views import person, posted
 from apps.policies.selectors import checkpoint_default, checkpoint_list
-from apps.policies.store import store_path
+from apps.policies.store import checkpoint_outline
 from apps.projects.access import has_role, project_for
 from apps.projects.models import Project, Role
 from apps.prompts.selectors import prompt_list, prompt_set_list
@@ -167,8 +167,13 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
 def _shipped(project: Project, checkpoint: str) -> dict[str, str] | None:
     """The settings for sampling that a checkpoint ships: in words, and as the query that puts them into the form."""
     chosen = checkpoint_list(project).filter(pk=checkpoint).first() if checkpoint.isdigit() else None
-    settings = shipped_sampling(store_path(chosen.path)) if chosen is not None else {}
-    if chosen is None or not settings:
+    if chosen is None:
+        return None
+    try:
+        settings = shipped_sampling(checkpoint_outline(chosen))
+    except PrefloopError:  # the store does not answer: what would be offered is not worth an error
+        return None
+    if not settings:
         return None
     said = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in settings.items())
     return {"name": chosen.name, "said": said, "query": urlencode({"checkpoint": chosen.pk, **settings})}

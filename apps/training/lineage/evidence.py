@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 
 from apps.labels.selectors import label_judge, labels_of, standing_decisions
 from apps.labels.types import BLIND, JUDGED, Label
-from apps.policies.store import store_path
 from apps.samples.models import Comparison, Completion
 from apps.training.changes import recipe_of
 from apps.training.models import Loop, Round, Snapshot, SnapshotItem, TrainingRun
 from apps.training.rounds.labels import round_origin
+from apps.training.sets.directories import run_file
 from prefloop.preference import outcome_at
+from prefloop.store import DamagedArtifact, StoreUnavailable
 
 LOG_BYTES = 24_000
 LOG_LINES = 200
@@ -123,20 +123,15 @@ def training_log(loop: Loop) -> tuple[TrainingRun | None, str]:
     run = TrainingRun.objects.filter(round__loop=loop).select_related("round").order_by("-id").first()
     if run is None:
         return None, ""
-    return run, tail(store_path(run.run_dir) / "train.log")
-
-
-def tail(path: Path) -> str:
-    """The last whole lines of a file, at most LOG_LINES; "" if there is no file."""
     try:
-        with path.open("rb") as stream:
-            stream.seek(0, 2)
-            size = stream.tell()
-            stream.seek(max(0, size - LOG_BYTES))
-            text = stream.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    lines = text.splitlines()
-    if size > LOG_BYTES:
+        return run, tail(run_file(run, "train.log", last=LOG_BYTES + 1))
+    except (StoreUnavailable, DamagedArtifact) as error:
+        return run, str(error)
+
+
+def tail(end: bytes) -> str:
+    """The last whole lines of a file, at most LOG_LINES, of its last LOG_BYTES and the byte before."""
+    lines = end[-LOG_BYTES:].decode("utf-8", errors="replace").splitlines()
+    if len(end) > LOG_BYTES:
         lines = lines[1:]
     return "\n".join(lines[-LOG_LINES:])

@@ -17,7 +17,6 @@ from apps.core.services import audit
 from apps.jobs.models import Job, JobState
 from apps.jobs.services import JobKeyTaken, JobSpec, group_create
 from apps.labels.types import FLAGGED
-from apps.policies.store import store_path
 from apps.training.changes import recipe_of
 from apps.training.models import (
     Counterfactual,
@@ -32,6 +31,7 @@ from apps.training.rounds.evaluation import asks, judged, judging_jobs, waits_fo
 from apps.training.rounds.labels import as_trained, round_origin
 from apps.training.rounds.material import label_material, start_of
 from apps.training.rounds.stepwise import online_run_without_overrides
+from apps.training.sets.directories import snapshot_here
 from apps.training.sets.overrides import overridden_runs, split_overrides
 from apps.training.sets.runs import training_run_create, training_run_enqueue
 from apps.training.sets.snapshots import LabelledComparison, snapshot_create
@@ -177,7 +177,7 @@ def _flagged(run: TrainingRun, recipe: Recipe) -> list[Demonstration]:
     """Read the flagged answers from a frozen training set: no override changes a flag."""
     if not recipe.objective.takes_single_answers or run.snapshot is None:
         return []
-    rows = read_rows(store_path(run.snapshot.path), "answers", sha256=run.snapshot.sha256)
+    rows = read_rows(snapshot_here(run.snapshot), "answers", sha256=run.snapshot.sha256)
     return [row for row in rows if row.source.startswith(FLAGGED)]
 
 

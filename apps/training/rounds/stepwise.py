@@ -7,7 +7,6 @@ anchor. `stream.py` stores its answers and labels in the database while it runs.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from apps.policies.store import store_path
 from apps.prompts.models import Prompt
 from apps.samples.models import SamplingRun
 from apps.training.models import Loop, Round, TrainingRun
+from apps.training.sets.directories import run_dir_made, run_file, run_file_names
 from apps.training.sets.runs import events_path
 from apps.training.sets.snapshots import NothingToTrainOn
 from prefloop.judging.spec import JudgeSpec
@@ -29,7 +29,16 @@ from prefloop.recipes.engines import choose_in_steps
 from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.prompts import PromptRow, write_prompts
 from prefloop.recipes.recipe import Recipe
-from prefloop.recipes.runspec import ONLINE, RunSpec, portable, read_spec, write_spec
+from prefloop.recipes.runspec import (
+    EVENTS_FILE,
+    ONLINE,
+    SPEC_FILE,
+    STEP,
+    RunSpec,
+    portable,
+    spec_from,
+    write_spec,
+)
 from prefloop.seeds import labeller_seed, trainer_seed
 
 PROMPTS_FILE = "prompts.jsonl"
@@ -71,7 +80,7 @@ def online_run_create(
             kind=ONLINE,
             start=str(store_path(start.path)),
             snapshot=PROMPTS_FILE,
-            snapshot_sha256=_digest(replays) if replays else prompts.sha256,
+            snapshot_sha256=_digest(replayed_runs(loop)) if replays else prompts.sha256,
             reference=str(store_path(reference.path)),
             objective=recipe.objective,
             online=online,
@@ -87,6 +96,7 @@ def online_run_create(
         run.spec = {"objective": recipe.to_json()["objective"], "seed": spec.seed, "n_steps": n_steps}
         run.save(update_fields=["run_dir", "spec"])
         write_spec(folder, portable(spec, folder, root=store_path("")))
+        run_dir_made(run)
         if not replays:
             _sampling_run(loop, round_, recipe, prompt_ids, start, seed=spec.seed)
     return run
@@ -94,10 +104,10 @@ def online_run_create(
 
 def online_run_without_overrides(real: TrainingRun) -> TrainingRun:
     """Make a block's run again, in its own directory, without replaying overrides. It is not enqueued yet."""
-    spec = read_spec(store_path(real.run_dir))
+    spec = spec_from(run_file(real, SPEC_FILE))
     if spec.online is None:
         raise AssertionError("an on-policy run must say how it samples")
-    if spec.online.carry is not None and not (store_path(real.run_dir) / spec.online.carry).exists():
+    if spec.online.carry is not None and not _is_there(spec.online.carry, real):
         raise NothingToTrainOn("the optimizer's state that the block went on from has been cleared away")
     with transaction.atomic():
         run = TrainingRun.objects.create(
@@ -107,9 +117,10 @@ def online_run_without_overrides(real: TrainingRun) -> TrainingRun:
         run.save(update_fields=["run_dir"])
         folder = store_path(run.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(store_path(real.run_dir) / PROMPTS_FILE, folder / PROMPTS_FILE)
+        (folder / PROMPTS_FILE).write_bytes(run_file(real, PROMPTS_FILE))
         online = replace(spec.online, memory=replace(spec.online.memory, kind="none"))
         write_spec(folder, replace(spec, run_id=f"{real.project.slug}-{run.pk}", online=online, keep_every=0))
+        run_dir_made(run)
     return run
 
 
@@ -165,10 +176,19 @@ def _run_before(round_: Round) -> TrainingRun | None:
 
 def _carry(run: TrainingRun) -> Path:
     """The directory with the state for the next block: the last step's checkpoint."""
-    found = sorted(store_path(run.run_dir).glob("step-*"))
+    found = {name.partition("/")[0] for name in run_file_names(run) if name.startswith(STEP) and "/" in name}
     if not found:
         raise NothingToTrainOn(f"training run {run.pk} kept no checkpoint to go on from: its directory was cleared")
-    return found[-1]
+    return store_path(run.run_dir) / max(found)
+
+
+def _is_there(carry: str, run: TrainingRun) -> bool:
+    """Whether the run before still has the checkpoint that this one went on from."""
+    place = (store_path(run.run_dir) / carry).resolve()
+    if not place.is_relative_to(store_path("")):
+        return place.exists()
+    before = TrainingRun.objects.filter(run_dir=place.parent.relative_to(store_path("")).as_posix()).first()
+    return before is not None and any(name.startswith(f"{place.name}/") for name in run_file_names(before))
 
 
 def replayed_runs(loop: Loop) -> list[TrainingRun]:
@@ -182,14 +202,15 @@ def logged_runs(loop: Loop, recipe: Recipe) -> list[Path]:
     """The logs that a tandem recipe replays; none for another. Raises NothingToTrainOn if they no longer exist."""
     if recipe.memory.kind != "replay":
         return []
-    paths = [events_path(run) for run in replayed_runs(loop)]
-    if not paths or not all(path.exists() for path in paths):
+    runs = replayed_runs(loop)
+    paths = [events_path(run) for run in runs]
+    if not paths or not all(EVENTS_FILE in run_file_names(run) for run in runs):
         raise NothingToTrainOn(f"the log of loop {recipe.memory.run}, which is to be replayed, no longer exists")
     return paths
 
 
-def _digest(paths: Sequence[Path]) -> str:
+def _digest(runs: Sequence[TrainingRun]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
+    for run in runs:
+        digest.update(run_file(run, EVENTS_FILE))
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from apps.policies.store import store_path
 from apps.projects.models import Project
 from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, TrainingRun
+from apps.training.sets.directories import run_dir_made
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
@@ -71,6 +72,7 @@ def training_run_create(
         run.save(update_fields=["run_dir", "spec"])
         folder = store_path(run.run_dir)
         write_spec(folder, portable(spec, folder, root=store_path("")))
+        run_dir_made(run)
     return run
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import transaction
 
 from apps.core.chunks import chunks
+from apps.core.store import weights
 from apps.labels.flags import source_of
 from apps.labels.models import Score
 from apps.labels.types import BLIND
@@ -21,6 +22,7 @@ from apps.prompts.models import Prompt
 from apps.samples.ids import StoredIds
 from apps.samples.models import Comparison, Completion
 from apps.training.models import Snapshot, SnapshotItem
+from apps.training.sets.directories import snapshot_here
 from apps.training.sets.overrides import split_overrides
 from prefloop.recipes.snapshots import Demonstration, Row, write_snapshot
 from prefloop.types import PrefloopError, PromptContent, TrainingPair
@@ -204,6 +206,7 @@ def snapshot_create(
     path = store_path(relative)
     path.parent.mkdir(parents=True, exist_ok=True)
     info = write_snapshot(path, rows)
+    weights().push(relative, info.sha256)
     by_kind = Counter(_kind(label.source) for label in labels)
     with transaction.atomic():
         snapshot = Snapshot.objects.create(
@@ -239,7 +242,7 @@ def snapshot_create(
 
 def snapshot_export(snapshot: Snapshot) -> bytes:
     """Return the bytes, always the same. Raises NothingToTrainOn if the file no longer matches its hash."""
-    content = store_path(snapshot.path).read_bytes()
+    content = snapshot_here(snapshot).read_bytes()
     if hashlib.sha256(content).hexdigest() != snapshot.sha256:
         raise NothingToTrainOn(f"the file of snapshot {snapshot.name} is not what was frozen (its SHA-256 differs)")
     return content

@@ -74,6 +74,38 @@ def test_a_value_with_a_dollar_is_taken_as_it_is(monkeypatch):
     assert env.env_str("SECRET_KEY") == "$not-another-variable"
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("", (None, "")),
+        ("file:", (None, "")),
+        ("file:/srv/prefloop", (Path("/srv/prefloop"), "")),
+        ("file:///srv/prefloop", (Path("/srv/prefloop"), "")),
+        ("s3://bucket/a/prefix/", (None, "s3://bucket/a/prefix")),
+        ("gs://bucket", (None, "gs://bucket")),
+    ],
+)
+def test_a_store_is_a_directory_or_a_url(monkeypatch, given, found):
+    monkeypatch.setenv("PREFLOOP_STORE", given)
+    assert env.store() == found
+
+
+@pytest.mark.parametrize("given", ["file:store", "/srv/prefloop", "s3://key:secret@bucket", "s3:bucket", "s3://b?x=1"])
+def test_another_store_stops_the_start(monkeypatch, given):
+    monkeypatch.setenv("PREFLOOP_STORE", given)
+    with pytest.raises(ImproperlyConfigured, match="PREFLOOP_STORE"):
+        env.store()
+
+
+def test_machines_that_share_a_store_need_one_key(monkeypatch, tmp_path):
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    with pytest.raises(ImproperlyConfigured, match=r"set SECRET_KEY .*, the same on every machine"):
+        env.secret_key(tmp_path, shared="s3://bucket")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("SECRET_KEY", "k" * 40)
+    assert env.secret_key(tmp_path, shared="s3://bucket") == "k" * 40
+
+
 @pytest.mark.slow
 def test_what_happens_is_logged_beside_what_a_command_prints():
     code = "import structlog; print('{}'); structlog.get_logger().info('precision')"

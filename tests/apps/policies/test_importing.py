@@ -261,7 +261,9 @@ def test_an_adapter_of_another_projects_checkpoint_brings_nothing_in(project, st
     made = store / "store" / project.slug / "checkpoints" / "made"
     made.parent.mkdir(parents=True, exist_ok=True)
     sly.rename(made)
-    for base in (str(theirs), "../elsewhere/checkpoints/base", "org/name", 7, None):
+    theirs_from_here = "../../../elsewhere/checkpoints/base"
+    assert (made / theirs_from_here).resolve() == theirs.resolve()
+    for base in (str(theirs), theirs_from_here, "../elsewhere/checkpoints/base", "org/name", 7, None):
         (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
         with pytest.raises(ImportRefused):
             services.checkpoint_register(project=project, name="made", role="policy", directory=made)
