@@ -35,7 +35,7 @@ class JudgingRunSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
     def get_n_comparisons(self, row: JudgingRun) -> int:
-        return len(row.comparison_ids)
+        return row.n_comparisons
 
 
 class JudgingRuns(APIView):

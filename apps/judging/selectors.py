@@ -120,7 +120,7 @@ def judging_rows(judge: Judge, *, limit: int = 10) -> list[JudgingRow]:
     return [
         JudgingRow(
             run=run,
-            n_wanted=len(run.comparison_ids),
+            n_wanted=run.n_comparisons,
             n_done=done.get(run.pk, 0),
             progress=progress.get(run.group_id or 0, GroupProgress(state="done")),
         )

@@ -16,7 +16,7 @@ from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.judging.gold import with_gold
 from apps.judging.selectors import failed_only, unjudged
-from apps.labels.models import Judge, JudgingRun
+from apps.labels.models import Judge, JudgingPart, JudgingRun
 from apps.labels.types import RETRIED_STATES
 from apps.policies.models import Checkpoint, Endpoint
 from apps.policies.store import check_name
@@ -164,14 +164,22 @@ def judging_run_create(
         run = JudgingRun.objects.create(
             project=project,
             judge=judge,
-            comparison_ids=list(comparison_ids),
+            n_comparisons=len(comparison_ids),
             seed=seed,
             purpose=purpose,
             retry_states=list(retry_states),
             started_by=started_by,
         )
+        run_freeze(run, comparison_ids)
         judging_run_enqueue(run=run, follow_up_kind=follow_up_kind, follow_up_payload=follow_up_payload)
     return run
+
+
+def run_freeze(run: JudgingRun, comparison_ids: Sequence[int]) -> None:
+    """Write down what a new run asks about, in the parts that its jobs take."""
+    parts = enumerate(chunks(comparison_ids, COMPARISONS_PER_JOB))
+    rows = (JudgingPart(run=run, start=at * COMPARISONS_PER_JOB, ids=list(ids)) for at, ids in parts)
+    JudgingPart.objects.bulk_create(rows, batch_size=500)
 
 
 def judge_ask(
@@ -220,7 +228,7 @@ def judging_run_enqueue(
     *, run: JudgingRun, follow_up_kind: str = "", follow_up_payload: dict[str, Any] | None = None
 ) -> JobGroup:
     """Enqueue the jobs of a run; after a failure, only unfinished work is tried again."""
-    n = len(run.comparison_ids)
+    n = run.n_comparisons
     with transaction.atomic():
         run.group = group_create(
             project=run.project,

@@ -137,7 +137,7 @@ class JudgingRun(TimeStamped):
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judging_runs")
     judge = models.ForeignKey(Judge, on_delete=models.PROTECT, related_name="runs")
-    comparison_ids = models.JSONField(default=list)  # frozen when the run is made
+    n_comparisons = models.PositiveIntegerField(default=0)
     seed = models.BigIntegerField(default=0)
     purpose = models.CharField(max_length=40, default="manual")
     retry_states = models.JSONField(default=list)  # ask again where every verdict so far is in one of these states
@@ -149,6 +149,26 @@ class JudgingRun(TimeStamped):
 
     def __str__(self) -> str:
         return f"judging run {self.pk}"
+
+    @property
+    def comparison_ids(self) -> list[int]:
+        """All of its comparisons, in the order in which they are asked."""
+        return [pk for ids in self.parts.order_by("start").values_list("ids", flat=True) for pk in ids]
+
+
+class JudgingPart(models.Model):
+    """The comparisons that one job of a judging run asks about, frozen when the run is made: a job reads no others."""
+
+    run = models.ForeignKey(JudgingRun, on_delete=models.CASCADE, related_name="parts", db_index=False)
+    start = models.PositiveIntegerField()  # place of the first among the run's
+    ids = models.JSONField()
+
+    class Meta:
+        app_label = "judging"
+        constraints = [models.UniqueConstraint(fields=["run", "start"], name="judging_part_once")]
+
+    def __str__(self) -> str:
+        return f"{len(self.ids)} comparisons of judging run {self.run_id} from {self.start} on"
 
 
 class Verdict(TimeStamped):

@@ -77,7 +77,7 @@ def there(world, project, alice, member, make_comparison, settings, tmp_path):  
     )
     settings.VAR_DIR = tmp_path
     upload = upload_create(project=project, name="a.jsonl", chunks=[b"{}"], created_by=alice)
-    run = JudgingRun.objects.create(project=project, judge=world.judge, comparison_ids=[world.pair.pk])
+    run = JudgingRun.objects.create(project=project, judge=world.judge, n_comparisons=1)
     study = Study.objects.create(project=project, name="gap", n_seeds=1)
     return {
         "<slug:slug>": project.slug,

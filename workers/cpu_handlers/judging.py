@@ -6,7 +6,7 @@ from typing import Any
 
 from apps.jobs.clock import database_now
 from apps.jobs.registry import JobContext, handler
-from apps.labels.models import Judge, JudgingRun
+from apps.labels.models import Judge, JudgingPart, JudgingRun
 from apps.labels.services import preferences_derive
 from apps.samples.models import Completion, SamplingRun
 from workers import judges
@@ -19,7 +19,7 @@ def judging_chunk(ctx: JobContext) -> dict[str, Any]:
     run = JudgingRun.objects.select_related("judge__endpoint", "judge__checkpoint", "project").get(
         pk=ctx.payload["run"]
     )
-    ids = run.comparison_ids[ctx.payload["start"] : ctx.payload["stop"]]
+    ids = JudgingPart.objects.get(run=run, start=ctx.payload["start"]).ids
     items = unasked(run.judge, run, ids)
     ctx.progress(0, len(items), f"asking {run.judge.name}")
     judges.compare(ctx, run.judge, run, items)

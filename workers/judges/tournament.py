@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from django.db import transaction
+
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext
+from apps.judging.services import run_freeze
 from apps.labels.models import Judge, JudgingRun
 from apps.labels.selectors import judge_labels
 from apps.labels.services import NewScore, scores_add
@@ -87,10 +90,13 @@ def _games(judge: Judge, group: Sequence[Completion]) -> list[Comparison]:
 
 def _run(judge: Judge, ids: Sequence[int], first: Completion) -> JudgingRun:
     """The run that these games belong to: the same one when the job is resumed."""
-    run, _ = JudgingRun.objects.get_or_create(
-        project=judge.project,
-        judge=judge,
-        purpose=f"tournament:{first.run_id or 0}:{first.prompt_id}",
-        defaults={"comparison_ids": list(ids)},
-    )
+    with transaction.atomic():
+        run, is_new = JudgingRun.objects.get_or_create(
+            project=judge.project,
+            judge=judge,
+            purpose=f"tournament:{first.run_id or 0}:{first.prompt_id}",
+            defaults={"n_comparisons": len(ids)},
+        )
+        if is_new:
+            run_freeze(run, ids)
     return run

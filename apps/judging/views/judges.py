@@ -162,7 +162,7 @@ def ask(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         form.add_error(None, str(error))
         return _judge_page(request, found, form, status=400)
     messages.success(
-        request, _("%(name)s is judging %(n)d comparisons.") % {"name": found.name, "n": len(run.comparison_ids)}
+        request, _("%(name)s is judging %(n)d comparisons.") % {"name": found.name, "n": run.n_comparisons}
     )
     return redirect("judging:judge", slug=slug, pk=pk)
 
@@ -177,7 +177,7 @@ def retry(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     except PrefloopError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("%(n)d comparisons are being asked again.") % {"n": len(run.comparison_ids)})
+        messages.success(request, _("%(n)d comparisons are being asked again.") % {"n": run.n_comparisons})
     return redirect("judging:judge", slug=slug, pk=pk)
 
 
