@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -11,9 +12,10 @@ from apps.accounts.models import User
 from apps.labels.models import RATED, Exclusion, Rating, Vote
 from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, Completion
 from prefloop.types import CANT_JUDGE
 
+MIDDLE = 1e-6  # a total that is no further from a half says neither that an answer is good nor that it is bad
 WANTED = (RATED, CANT_JUDGE)  # what a wanted rating may be; a skip leaves it to others
 
 
@@ -44,6 +46,35 @@ def ratings_to_learn(project: Project) -> QuerySet[Rating]:
     """Those of them that may be trained on: none of evaluation prompts, nor of prompts with a gold item."""
     held_out = Comparison.objects.filter(prompt=OuterRef("completion__prompt"), held_out=True)
     return ratings_given(project).filter(~Exists(held_out), completion__prompt__split="train")
+
+
+@dataclass(frozen=True, slots=True)
+class RatedAnswer:
+    """An answer with what people's ratings of it come to: each person's total weighs the same."""
+
+    answer: Completion
+    total: float  # from 0 to 1
+    rating_ids: tuple[int, ...]
+
+    @property
+    def desirable(self) -> bool | None:
+        """Above the middle of the scale, or below; None in the middle, which says neither."""
+        return None if abs(self.total - 0.5) <= MIDDLE else self.total > 0.5
+
+
+def rated_answers(ratings: QuerySet[Rating]) -> list[RatedAnswer]:
+    """Bring ratings together by their answers, in the answers' order."""
+    by_answer: dict[int, list[Rating]] = {}
+    for rating in ratings.select_related("completion__prompt").order_by("completion", "id"):
+        by_answer.setdefault(rating.completion_id, []).append(rating)
+    return [
+        RatedAnswer(
+            answer=rows[0].completion,
+            total=sum(row.total or 0.0 for row in rows) / len(rows),
+            rating_ids=tuple(row.pk for row in rows),
+        )
+        for rows in by_answer.values()
+    ]
 
 
 def last_rating(completion_id: int, user: User) -> Rating | None:

@@ -10,6 +10,7 @@ from prefloop.types import Outcome, VerdictState
 BLIND = frozenset({"human", "adjudication", "edit"})  # sources of labels that people gave without seeing a judge's
 PEOPLE = BLIND | {"override"}
 JUDGED, FLAGGED = "judge:", "flag:"  # how the source of a label begins that a judge gave: on a pair, on one answer
+RATED_ANSWER = "rating"  # the source of a label that people's ratings of one answer are
 RETRIED_STATES = ("error", "unparseable")  # of verdicts: what a judge may be asked again for
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefloop.config import ConfigError
 from prefloop.recipes import engines
-from prefloop.recipes.parts import AI_REWARD_MODEL, RANKING_PAIRINGS
+from prefloop.recipes.parts import AI_REWARD_MODEL, BY_RATINGS, RANKING_PAIRINGS
 
 if TYPE_CHECKING:
     from prefloop.recipes.recipe import Recipe
@@ -38,6 +38,29 @@ def meaningless(recipe: Recipe) -> dict[str, str]:
         out |= {"prompts": same, "filter": same, "objective.batch": same, "objective.epochs": same}
         out |= dict.fromkeys(("label", "review"), "the pairs keep their logged labels")
     return out
+
+
+def ratings_refusal(recipe: Recipe) -> str:
+    """Say in one sentence why people's ratings can't be what this recipe names them for; "" if they can.
+
+    People rate answers that are stored. What a loop draws, nobody has rated.
+    """
+    if recipe.score.by != "none" and recipe.score.judge == BY_RATINGS:
+        return (
+            f"score.judge={BY_RATINGS} can't be used: people have rated stored answers only, and {recipe.name} scores "
+            "the answers that it draws"
+        )
+    if recipe.label.judge != BY_RATINGS or (recipe.label.by == "preferences" and recipe.objective.takes_single_answers):
+        return ""
+    if recipe.label.by != "preferences":
+        return (
+            f"label.judge={BY_RATINGS} can't be used: people have rated stored answers only, and {recipe.name} labels "
+            "the answers that it draws"
+        )
+    return (
+        f"label.judge={BY_RATINGS} can't be used: ratings are of single answers, and {recipe.name} compares two; "
+        "whoever rated both has compared them, and that is among people's labels"
+    )
 
 
 def _of_the_group(recipe: Recipe) -> dict[str, str]:
@@ -155,7 +178,7 @@ def idle(recipe: Recipe) -> dict[str, str]:
     out = {f"objective.{one.name.rstrip('_')}": why for one in numbers if (why := one.idle(recipe.objective))}
     if recipe.review.mode in ("none", "all"):
         out["review.budget"] = f"review.mode is {recipe.review.mode}"
-    if recipe.label.judge not in ("", "people"):
+    if recipe.label.named_judge:
         out["label.criterion"] = f"label.judge is {recipe.label.judge}, whose labels are by its own criterion"
     if recipe.memory.kind != "rounds":
         out["memory.k"] = f"memory.kind is {recipe.memory.kind}"

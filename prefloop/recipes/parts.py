@@ -35,6 +35,7 @@ RANKING_PAIRINGS = frozenset({"best-against-worst", "tournament", "all-ranked"})
 
 REWARD_MODEL = "reward-model"  # the project's own, made from its labels where it is missing
 AI_REWARD_MODEL = "ai-reward-model"  # the same from a judge's soft labels alone (RLAIF)
+BY_PEOPLE, BY_RATINGS = "people", "ratings"  # whose labels where no judge is meant: people's, or what they rated
 
 
 class Part:
@@ -287,8 +288,9 @@ class Label(Part):
     judge: str = setting(
         "",
         help="Which labels are used: empty means the method's usual ones (scores for new answers; for stored ones the "
-        "effective label: override, people, judges), people means only people's, and a judge's name means that "
-        "judge's verdicts in both orders.",
+        "effective label: override, people, judges), people means only people's, ratings people's ratings of single "
+        "answers (desirable above the middle of the scale, undesirable below), and a judge's name means that judge's "
+        "verdicts in both orders.",
     )
     criterion: str = setting(
         "",
@@ -317,6 +319,11 @@ class Label(Part):
     def weights(self) -> dict[str, float]:
         """The weight of each criterion that labels are by; the unnamed one is called ""."""
         return weights_read(self.criterion)
+
+    @property
+    def named_judge(self) -> str:
+        """The judge whose labels are meant; "" where none is."""
+        return "" if self.judge in (BY_PEOPLE, BY_RATINGS) else self.judge
 
     def explain(self, name: str) -> dict[str, object]:
         if name == "judge" and self.by == "judge":

@@ -143,6 +143,8 @@ class Recipe:
             raise ConfigError("pairing.kind real-against-generated needs a draw from data and one from a policy")
 
     def _check_scores(self) -> None:
+        if refused := meaning.ratings_refusal(self):
+            raise ConfigError(refused)
         has_scores = self.score.by != "none"
         if self.label.by == "scores" and not has_scores:
             raise ConfigError(f"recipe {self.name} labels by scores but has no score")

@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from apps.accounts.views import person
-from apps.labels.types import FLAGGED
+from apps.labels.types import FLAGGED, RATED_ANSWER
 from apps.policies.access import checkpoint_for_read
 from apps.projects.models import Role
 from apps.rankings.access import comparison_for
@@ -58,4 +58,5 @@ def labels(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         labels_shown(request, [item.comparison_id for item in page])
         context |= {"page": page, "rows": [(item, frozen_label(item, item.comparison)) for item in page]}
         context["n_flags"] = sum(n for source, n in snapshot.sources.items() if source.startswith(FLAGGED))
+        context["n_rated"] = snapshot.sources.get(RATED_ANSWER, 0)
     return render(request, "training/labels.html", context)

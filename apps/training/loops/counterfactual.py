@@ -16,7 +16,7 @@ from apps.accounts.models import User
 from apps.core.services import audit
 from apps.jobs.models import Job, JobState
 from apps.jobs.services import JobKeyTaken, JobSpec, group_create
-from apps.labels.types import FLAGGED
+from apps.labels.types import FLAGGED, RATED_ANSWER
 from apps.training.changes import recipe_of
 from apps.training.models import (
     Counterfactual,
@@ -174,11 +174,11 @@ def _run_create(loop: Loop, round_: Round, real: TrainingRun) -> tuple[TrainingR
 
 
 def _flagged(run: TrainingRun, recipe: Recipe) -> list[Demonstration]:
-    """Read the flagged answers from a frozen training set: no override changes a flag."""
+    """Read the flagged and the rated answers from a frozen training set: no override changes a flag or a rating."""
     if not recipe.objective.takes_single_answers or run.snapshot is None:
         return []
     rows = read_rows(snapshot_here(run.snapshot), "answers", sha256=run.snapshot.sha256)
-    return [row for row in rows if row.source.startswith(FLAGGED)]
+    return [row for row in rows if row.source.startswith(FLAGGED) or row.source == RATED_ANSWER]
 
 
 def corrected(run: TrainingRun) -> list[SnapshotItem]:

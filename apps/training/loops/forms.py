@@ -26,6 +26,7 @@ from prefloop.config import ConfigError, KeyInfo, Value, apply_settings, describ
 from prefloop.judging.kinds import SCORES, STEP_LABELS, STEP_SCORES, STORED_LABELS
 from prefloop.recipes.engines import ENDPOINT_PREFIX
 from prefloop.recipes.evaluation import NOBODY, TRUTH
+from prefloop.recipes.parts import BY_PEOPLE, BY_RATINGS
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 
 # part -> its title, its icon, what it decides
@@ -276,7 +277,9 @@ class LoopForm(forms.Form):
             }[self.recipe.label.by]
             joint = STORED_LABELS if self.recipe.label.by == "preferences" else STEP_LABELS
             names = list(dict.fromkeys(judge.name for judge in judges if not judge.refusal(joint)))
-            people = [("people", str(_("people only")))] if self.recipe.label.by == "preferences" else []
+            people = [(BY_PEOPLE, str(_("people only")))] if self.recipe.label.by == "preferences" else []
+            if people and self.recipe.objective.takes_single_answers:
+                people.append((BY_RATINGS, str(_("people's ratings of single answers"))))
             return [("", str(usual)), *people, *[(name, name) for name in names]]
         if info.key == "evaluation.judge":
             able = [judge.name for judge in judges if can_measure(judge)]

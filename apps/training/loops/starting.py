@@ -27,6 +27,7 @@ from apps.training.rounds.self_rewarding import n_judged, teaches
 from prefloop.config import ConfigError, Value, apply_settings
 from prefloop.judging.kinds import ASKING
 from prefloop.recipes.catalogue import CATALOGUE, get_recipe
+from prefloop.recipes.parts import BY_PEOPLE, BY_RATINGS
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Recipe
 from prefloop.types import PrefloopError
 
@@ -191,7 +192,7 @@ def _meant(recipe: Recipe) -> str:
     """Say whose labels, and by which criteria, the recipe learns from; "" where they are the usual ones."""
     names = [name for name in recipe.label.weights if name]
     by = f" by {'each of ' if len(names) > 1 else ''}{', '.join(names)}" if names else ""
-    return (" of people" if recipe.label.judge == "people" else "") + by
+    return (" of people" if recipe.label.judge == BY_PEOPLE else "") + by
 
 
 def check_ingredients(project: Project, recipe: Recipe) -> None:
@@ -220,9 +221,15 @@ def check_ingredients(project: Project, recipe: Recipe) -> None:
         )
     from_labels = from_labels or bool(teaches(recipe) and recipe.teach.ift)
     if from_labels or (makes_reward_model and loop_judge(project, recipe) is None):
-        named_judge = recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
+        named_judge = recipe.label.by == "preferences" and bool(recipe.label.named_judge)
         ahead = Ahead(project, recipe)
-        told = named_judge or asks_first(project, recipe) or ahead.labels.exists() or ahead.told_flags.exists()
+        told = named_judge or asks_first(project, recipe) or ahead.labels.exists() or bool(ahead.flags + ahead.rated)
+        if recipe.label.judge == BY_RATINGS and not told:
+            raise LoopRefused(
+                f"no answer of the project{chosen} that may be trained on has been rated yet, above or below the "
+                "middle of the scale: have people rate answers, or import ratings",
+                offer="labels",
+            )
         if not told and flags_of(project).exists() and not recipe.objective.takes_single_answers:
             able = [one.name for one in CATALOGUE.values() if one.objective.takes_single_answers]
             raise LoopRefused(
@@ -233,7 +240,7 @@ def check_ingredients(project: Project, recipe: Recipe) -> None:
         if not told:
             raise LoopRefused(
                 f"no comparison of the project{chosen} has a label{_meant(recipe)} yet: annotate some pairs"
-                f"{'' if recipe.label.judge == 'people' else ', ask a judge,'} or import labels",
+                f"{'' if recipe.label.judge == BY_PEOPLE else ', ask a judge,'} or import labels",
                 offer="labels",
             )
     for name in (*(draw.source for draw in recipe.draws), recipe.objective.reference, recipe.prompts.writer):

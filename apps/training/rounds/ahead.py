@@ -7,12 +7,13 @@ from functools import cached_property
 from math import ceil
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Avg, Exists, OuterRef, Q, QuerySet
 
 from apps.judging.gold import gold_unasked, n_gold_for
 from apps.judging.prices import costs_per_1000, has_price
 from apps.judging.specs import asked_with, call_at_most
-from apps.labels.models import Judge, Preference, Score
+from apps.labels.models import Judge, Preference, Rating, Score
+from apps.labels.ratings import MIDDLE
 from apps.labels.selectors import preferences
 from apps.labels.types import PEOPLE
 from apps.policies.models import Checkpoint
@@ -21,10 +22,11 @@ from apps.prompts.models import Prompt
 from apps.prompts.selectors import NoSuchPromptSet, chosen_prompts
 from apps.samples.models import Comparison
 from apps.training.rounds.evaluators import Evaluator, evaluator_of
-from apps.training.rounds.labels import stored_comparisons, told_flags
+from apps.training.rounds.labels import stored_comparisons, told_flags, told_ratings
 from apps.training.rounds.loop_judge import loop_judge, made_judge_name
 from apps.training.rounds.self_rewarding import is_taught, teaches
 from prefloop.judging.tournament import n_meetings
+from prefloop.recipes.parts import BY_PEOPLE, BY_RATINGS
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
@@ -164,7 +166,9 @@ class Ahead:
     def _meant(self, criterion: str | None) -> QuerySet[Preference]:
         """The labels by a criterion (None: by any) from whom the recipe takes them: everybody, or people alone."""
         rows, told = preferences(criterion), self.recipe.label
-        return rows.filter(source__in=PEOPLE) if told.by == "preferences" and told.judge == "people" else rows
+        if told.judge == BY_RATINGS:
+            return rows.none()
+        return rows.filter(source__in=PEOPLE) if told.by == "preferences" and told.judge == BY_PEOPLE else rows
 
     @cached_property
     def left_out(self) -> int:
@@ -186,6 +190,13 @@ class Ahead:
         """Stored answers with a flag that the recipe learns from."""
         return ceil(self.told_flags.count() * self._drawn_share)
 
+    @cached_property
+    def rated(self) -> int:
+        """Stored answers that people rated above or below the middle of the scale, if the recipe learns from them."""
+        rows = self.told_ratings.order_by().values("completion").annotate(mean=Avg("total"))
+        apart = rows.filter(Q(mean__lt=0.5 - MIDDLE) | Q(mean__gt=0.5 + MIDDLE))
+        return ceil(apart.count() * self._drawn_share)
+
     @property
     def told_flags(self) -> QuerySet[Score]:
         """The flags that the recipe means; none where it names a prompt set that is not there."""
@@ -194,11 +205,19 @@ class Ahead:
         except NoSuchPromptSet:
             return Score.objects.none()
 
+    @property
+    def told_ratings(self) -> QuerySet[Rating]:
+        """People's ratings that the recipe means; none where it names a prompt set that is not there."""
+        try:
+            return told_ratings(self.project, self.recipe)
+        except NoSuchPromptSet:
+            return Rating.objects.none()
+
     @cached_property
     def _told(self) -> tuple[int, QuerySet[Any, tuple[int]]]:
         """How many comparisons `stored` counts of all prompts, and their prompts."""
         recipe = self.recipe
-        if recipe.label.judge not in ("", "people"):
+        if recipe.label.named_judge:
             return self.comparisons.count(), self.comparisons.order_by().values_list("prompt")
         labels = self.labels
         decided = recipe.objective.declared.hard_labels or recipe.objective.rows == "demonstrations"
@@ -212,7 +231,10 @@ class Ahead:
         wanted = self.recipe.prompts.n
         if not wanted:
             return 1.0
-        n = self._told[1].union(self.told_flags.order_by().values_list("completion__prompt")).count()
+        flagged, rated = (
+            rows.order_by().values_list("completion__prompt") for rows in (self.told_flags, self.told_ratings)
+        )
+        n = self._told[1].union(flagged, rated).count()
         return min(1.0, wanted / n) if n else 1.0
 
     @property

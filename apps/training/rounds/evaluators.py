@@ -18,6 +18,7 @@ from apps.projects.models import Project
 from apps.training.models import Loop, Snapshot, TrainingRun
 from prefloop.judging.kinds import EVALUATION
 from prefloop.recipes.evaluation import NOBODY, TRUTH
+from prefloop.recipes.parts import BY_RATINGS
 from prefloop.recipes.recipe import Recipe
 from prefloop.types import PrefloopError
 
@@ -85,8 +86,9 @@ def labellers_of(project: Project, recipe: Recipe, *, judge: Judge | None, loop:
     """
     found = set(_names(judge)) if judge is not None else set()
     stored = recipe.label.by == "preferences" or any(draw.source == "data" for draw in recipe.draws)
+    stored = stored and recipe.label.judge != BY_RATINGS
     makes = judge is None and recipe.score.by == "judge"  # a reward model, from stored labels
-    if recipe.label.judge not in ("", "people") and judge is None:
+    if recipe.label.named_judge and judge is None:
         found.add(recipe.label.judge)
     elif stored or makes:
         by = list(recipe.label.weights)

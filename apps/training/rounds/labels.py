@@ -9,7 +9,8 @@ from dataclasses import replace
 from django.db.models import Q, QuerySet
 
 from apps.labels.flags import flags_of
-from apps.labels.models import Judge, Override, Score
+from apps.labels.models import Judge, Override, Rating, Score
+from apps.labels.ratings import RatedAnswer, rated_answers, ratings_to_learn
 from apps.labels.selectors import label_judge, labels_of
 from apps.labels.types import PEOPLE, Label
 from apps.projects.models import Project
@@ -21,6 +22,7 @@ from apps.training.rounds.loop_judge import ai_judge, criterion_of
 from apps.training.sets.snapshots import LabelledComparison, merged
 from prefloop import criteria
 from prefloop.recipes import labelling
+from prefloop.recipes.parts import BY_PEOPLE, BY_RATINGS
 from prefloop.recipes.recipe import AI_REWARD_MODEL, Filter, Prompts, Recipe, ai_label, part_from_json
 from prefloop.recipes.recipe import Label as LabelSettings
 from prefloop.seeds import derive_seed, labeller_seed
@@ -148,22 +150,47 @@ def told_flags(project: Project, recipe: Recipe) -> QuerySet[Score]:
     """
     wanted = recipe.label.judge
     stored = recipe.label.by == "preferences" and not recipe.samples and recipe.memory.kind != "replay"
-    if not stored or not recipe.objective.takes_single_answers or wanted == "people":
+    if not stored or not recipe.objective.takes_single_answers or wanted in (BY_PEOPLE, BY_RATINGS):
         return Score.objects.none()
     rows = flags_of(project).filter(judge__name=wanted) if wanted else flags_of(project)
-    if recipe.filter.leaves_out_cut:
-        rows = rows.filter(completion__finished=True)
-    if recipe.filter.leaves_out_cut:
-        rows = rows.filter(completion__finished=True)
+    return rows.filter(_of_recipe(project, recipe))
+
+
+def told_ratings(project: Project, recipe: Recipe) -> QuerySet[Rating]:
+    """Return people's ratings that the recipe learns from; none unless it names them (label.judge=ratings).
+
+    Raises NoSuchPromptSet for an unknown prompt set.
+    """
+    if recipe.label.judge != BY_RATINGS:
+        return Rating.objects.none()
+    return ratings_to_learn(project).filter(_of_recipe(project, recipe))
+
+
+def stored_ratings(loop: Loop, round_: Round, recipe: Recipe) -> list[RatedAnswer]:
+    """Return the rated answers that the recipe learns from, of as many prompts as it draws; those in the middle of the
+    scale are left out.
+    """
+    found = [one for one in rated_answers(told_ratings(loop.project, recipe)) if one.desirable is not None]
+    if recipe.prompts.n:
+        chosen = _drawn(loop, round_, recipe, {one.answer.prompt_id for one in found})
+        found = [one for one in found if one.answer.prompt_id in chosen]
+    return found
+
+
+def _of_recipe(project: Project, recipe: Recipe) -> Q:
+    """What is said of answers to the recipe's prompts; without those that were cut, if it leaves them out."""
+    meant = Q(completion__finished=True) if recipe.filter.leaves_out_cut else Q()
     if recipe.prompts.takes_all:
-        return rows
-    meant = chosen_prompts(project, recipe.prompts, split="train").order_by().values("pk")
-    return rows.filter(completion__prompt__in=meant)
+        return meant
+    prompts = chosen_prompts(project, recipe.prompts, split="train").order_by().values("pk")
+    return meant & Q(completion__prompt__in=prompts)
 
 
 def _stored_labels(loop: Loop, recipe: Recipe) -> list[LabelledComparison]:
     both_bad = recipe.objective.takes_single_answers
-    if recipe.label.judge not in ("", "people"):
+    if recipe.label.judge == BY_RATINGS:
+        return []
+    if recipe.label.named_judge:
         return _labels(_ids(loop), judge=loop.judge, both_bad=both_bad)
     by = _by_criteria(loop, recipe, both_bad=both_bad)
     return weighted(by, recipe.label.weights) if len(by) > 1 else next(iter(by.values()))
@@ -171,7 +198,7 @@ def _stored_labels(loop: Loop, recipe: Recipe) -> list[LabelledComparison]:
 
 def _by_criteria(loop: Loop, recipe: Recipe, *, both_bad: bool) -> dict[str, list[LabelledComparison]]:
     """The stored labels by each criterion of the recipe: the effective ones, or people's alone."""
-    ids, people = _ids(loop), recipe.label.judge == "people"
+    ids, people = _ids(loop), recipe.label.judge == BY_PEOPLE
     found = {}
     for name in recipe.label.weights:
         judge = None if people else label_judge(loop.project, name)

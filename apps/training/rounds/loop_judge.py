@@ -41,7 +41,7 @@ def loop_judge(project: Project, recipe: Recipe) -> Judge | None:
         if name in MADE_JUDGES:
             return _made_judge(project, name, recipe)
         return _usable(judge_by_name(project, name), STEP_SCORES if recipe.learns_in_steps else SCORES)
-    if recipe.label.by == "preferences" and recipe.label.judge not in ("", "people"):
+    if recipe.label.by == "preferences" and recipe.label.named_judge:
         return judge_by_name(project, recipe.label.judge)
     return None
 

@@ -13,7 +13,7 @@ from apps.samples.ids import StoredIds
 from apps.samples.models import Completion
 from apps.training.models import Loop, Round
 from apps.training.rounds.answers import best_answers, data_answers, kept_answers, own_answers, scored_answers
-from apps.training.rounds.labels import round_labels, stored_flags
+from apps.training.rounds.labels import round_labels, stored_flags, stored_ratings
 from apps.training.sets.snapshots import (
     HeldOutInTraining,
     LabelledComparison,
@@ -22,6 +22,7 @@ from apps.training.sets.snapshots import (
     demonstrations,
     flagged_answers,
     prompt_content,
+    rated_rows,
     single_answers,
     training_pairs,
 )
@@ -50,7 +51,9 @@ def round_material(loop: Loop, round_: Round, recipe: Recipe, *, step: int = 0) 
     elif rows == "demonstrations" and recipe.samples:
         made = _of_completions(_imitated(loop, round_, recipe, step))
     else:
-        flagged = flagged_answers(stored_flags(loop, round_, recipe), start_of(loop))
+        start = start_of(loop)
+        flagged = flagged_answers(stored_flags(loop, round_, recipe), start)
+        flagged += rated_rows(stored_ratings(loop, round_, recipe), start)
         made = label_material(loop, round_, recipe, round_labels(loop, round_, recipe), flagged)
     if not made.rows:
         raise NothingToTrainOn("there is nothing to train on: this round has no answers or labels left")
@@ -70,7 +73,8 @@ def label_material(
 ) -> Material:
     """Return what labelled comparisons teach: pairs, their better answers, or each answer with whether it is desirable.
 
-    `flagged`: answers that an import called desirable or not, which come after those. Raises NothingToTrainOn.
+    `flagged`: answers that an import or people's ratings called desirable or not, which come after those. Raises
+    NothingToTrainOn.
     """
     labels = list(labels)
     if not labels and not flagged:

@@ -14,7 +14,8 @@ from apps.core.chunks import chunks
 from apps.core.store import weights
 from apps.labels.flags import source_of
 from apps.labels.models import Score
-from apps.labels.types import BLIND
+from apps.labels.ratings import RatedAnswer
+from apps.labels.types import BLIND, RATED_ANSWER
 from apps.policies.models import Checkpoint
 from apps.policies.store import store_path
 from apps.projects.models import Project
@@ -177,6 +178,24 @@ def flagged_answers(flags: Sequence[Score], start: Checkpoint) -> list[Demonstra
             cut=ids.hides_cut(flag.completion),
         )
         for flag in flags
+    ]
+
+
+def rated_rows(rated: Sequence[RatedAnswer], start: Checkpoint) -> list[Demonstration]:
+    """Return answers that people rated as rows: desirable above the middle of the scale, and not below."""
+    ids = StoredIds(start)
+    return [
+        Demonstration(
+            id=f"rated:{one.answer.pk}",
+            prompt=prompt_content(one.answer.prompt),
+            completion=one.answer.text,
+            completion_ids=ids(one.answer),
+            source=RATED_ANSWER,
+            label_ids=tuple(f"rating:{key}" for key in one.rating_ids),
+            desirable=bool(one.desirable),
+            cut=ids.hides_cut(one.answer),
+        )
+        for one in rated
     ]
 
 

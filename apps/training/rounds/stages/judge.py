@@ -63,7 +63,7 @@ class Judging(RoundStage):
 
 def _asks_a_judge(recipe: Recipe) -> bool:
     """Whether a judge labels stored comparisons."""
-    return recipe.label.by == "preferences" and recipe.label.judge not in ("", "people")
+    return recipe.label.by == "preferences" and bool(recipe.label.named_judge)
 
 
 def _scoring_jobs(at: At) -> JobGroup:

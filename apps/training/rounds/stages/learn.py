@@ -223,7 +223,7 @@ def _own_rows(ahead: Ahead) -> int:
     if objective.rows == "demonstrations" and ahead.recipe.samples:
         return ahead.prompts * ahead.recipe.filter.n_kept(ahead.drawn)
     # both of each comparison, and the answers that are compared with none
-    return 2 * ahead.labelled + ahead.flags if objective.rows == "answers" else ahead.labelled
+    return 2 * ahead.labelled + ahead.flags + ahead.rated if objective.rows == "answers" else ahead.labelled
 
 
 def _overridden(ahead: Ahead) -> int:
