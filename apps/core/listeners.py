@@ -17,8 +17,10 @@ class Listeners(Generic[P]):
     def __init__(self) -> None:
         self._all: dict[str, Callable[P, None]] = {}
 
-    def register(self, listener: Callable[P, None]) -> None:
-        self._all[f"{listener.__module__}.{listener.__qualname__}"] = listener
+    def register(self, listener: Callable[P, None], *, first: bool = False) -> None:
+        """Call it after those that are registered; with `first`, before them, where the order of locks asks for it."""
+        name = f"{listener.__module__}.{listener.__qualname__}"
+        self._all = {name: listener} | self._all if first else self._all | {name: listener}
 
     def tell(self, *args: P.args, **kwargs: P.kwargs) -> None:
         for listener in self._all.values():

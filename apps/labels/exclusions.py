@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from apps.accounts.models import User
+from apps.core.chunks import chunks
 from apps.core.listeners import Listeners
 from apps.core.services import audit
 from apps.jobs.models import Turn
@@ -21,17 +22,20 @@ from apps.jobs.services import job_enqueue
 from apps.labels.derive import derive
 from apps.labels.models import Exclusion, Override, Rating, Vote
 from apps.labels.review_counts import reviews_counted
-from apps.labels.selectors import events_of, label_judge
+from apps.labels.selectors import CHUNK, events_of, label_judge
 from apps.labels.services import AT_ONCE, preferences_derive
 from apps.labels.types import PEOPLE, Events, Label, OverrideEvent, VoteEvent
 from apps.projects.models import Project
-from apps.prompts.models import ready
+from apps.prompts.models import Prompt, ready
+from apps.samples.locks import prompts_lock
 from apps.samples.models import Comparison, comparable
 from prefloop.types import PrefloopError
 
 MAX_REASON = 2000
 # told of the comparisons on which somebody's votes count no more, or count again
 EXCLUSION_CHANGED: Listeners[[Project, Sequence[int]]] = Listeners()
+# told of the prompts whose answers somebody rated whose ratings count no more, or count again; they are locked
+RATER_CHANGED: Listeners[[Project, Sequence[int]]] = Listeners()
 
 
 class NobodyThere(PrefloopError):
@@ -139,10 +143,12 @@ def exclusion_create(
     _known(project, rater)
     try:
         with transaction.atomic():
+            prompt_ids = _rated_locked(project, rater)
             with reviews_counted(_reviewed(project, rater)):
                 made = Exclusion.objects.create(project=project, rater=rater, since=since, reason=reason.strip(), by=by)
                 ids = _changed(made, verb="annotator.exclude", by=by, now=now)
             EXCLUSION_CHANGED.tell(project, ids)
+            RATER_CHANGED.tell(project, prompt_ids)
     except IntegrityError as error:
         raise AlreadyExcluded(f"{rater} is excluded already; undo that first to choose another date") from error
     return made
@@ -151,12 +157,23 @@ def exclusion_create(
 def exclusion_lift(*, exclusion: Exclusion, by: User, now: datetime) -> None:
     """Undo an exclusion: what the person said counts again. Raises NotExcluded."""
     with transaction.atomic():
+        prompt_ids = _rated_locked(exclusion.project, exclusion.rater)
         with reviews_counted(_reviewed(exclusion.project, exclusion.rater)):
             lifted = Exclusion.objects.filter(pk=exclusion.pk, lifted_at=None).update(lifted_at=now, lifted_by=by)
             if not lifted:
                 raise NotExcluded(f"{exclusion.rater} is not excluded any more")
             ids = _changed(exclusion, verb="annotator.include", by=by, now=now)
         EXCLUSION_CHANGED.tell(exclusion.project, ids)
+        RATER_CHANGED.tell(exclusion.project, prompt_ids)
+
+
+def _rated_locked(project: Project, rater: str) -> list[int]:
+    """Find the prompts whose answers the person rated, and lock them: prompts come before comparisons."""
+    rated = Rating.objects.filter(completion__project=project, rater=rater).order_by()
+    ids = sorted(set(rated.values_list("completion__prompt", flat=True)))
+    for some in chunks(ids, CHUNK):
+        prompts_lock(Prompt.objects.filter(pk__in=some))
+    return ids
 
 
 def _reviewed(project: Project, rater: str) -> list[int]:

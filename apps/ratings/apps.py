@@ -13,7 +13,7 @@ class RatingsConfig(AppConfig):
         from django.utils import timezone
 
         from apps.core.shell import register_count
-        from apps.labels.exclusions import EXCLUSION_CHANGED
+        from apps.labels.exclusions import RATER_CHANGED
         from apps.projects.services import SEATS_WANTED_CHANGED, TASK_CHANGED
         from apps.rankings.selectors import n_wanting
         from apps.ratings.selectors import n_to_rate
@@ -32,8 +32,9 @@ class RatingsConfig(AppConfig):
             n = n_wanting(project=project, user=user, now=timezone.now())
             return n + n_to_rate(project, user) if project.asks_ratings else n
 
-        TASK_CHANGED.register(task_changed)
-        SEATS_WANTED_CHANGED.register(rules_changed)
-        EXCLUSION_CHANGED.register(ratings_excluded)
+        # before those of comparisons: a rating, too, locks its prompt before it locks comparisons
+        TASK_CHANGED.register(task_changed, first=True)
+        SEATS_WANTED_CHANGED.register(rules_changed, first=True)
+        RATER_CHANGED.register(ratings_excluded)
         ANSWERS_MADE.register(answers_made)
         register_count("annotate", annotate)

@@ -5,8 +5,8 @@ if they answered it, hold a seat of it or were shown a label of it. What is left
 what they met of it, and what they hold. Where people are asked by named criteria, all of this is by comparison and
 criterion.
 
-Locks are taken in one order, comparisons by id first, the project's place next, people's places by id last, so that
-nobody waits in a circle.
+Locks are taken in one order, prompts by id first where single answers are rated, then comparisons by id, the project's
+place next, people's places by id last, so that nobody waits in a circle.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from random import Random
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, Max, OuterRef, QuerySet
 
 from apps.accounts.models import User
@@ -21,6 +21,7 @@ from apps.projects.selectors import guideline_current
 from apps.prompts.models import Prompt, ready
 from apps.ratings.models import DONE, EXPIRED, FREE, OPEN, RatingSeat
 from apps.ratings.selectors import free_for, held, held_by, room, stop_of
+from apps.samples.locks import prompts_lock
 from apps.samples.models import Completion
 from prefloop.answers import same_answer
 from prefloop.seeds import derive_seed
@@ -38,10 +39,8 @@ def answers_lock(completion_ids: Iterable[int]) -> None:
     """Lock the prompts of these answers in this transaction: two ratings of one prompt come one after the other, since
     the later one is compared with the earlier. On SQLite the transaction holds the only write lock already.
     """
-    if connection.features.has_select_for_update:
-        theirs = Completion.objects.filter(pk__in=list(completion_ids)).values("prompt")
-        rows = Prompt.objects.filter(pk__in=theirs).select_for_update(no_key=True, of=("self",))
-        list(rows.order_by("pk").values_list("pk", flat=True))
+    theirs = Completion.objects.filter(pk__in=list(completion_ids)).values("prompt")
+    prompts_lock(Prompt.objects.filter(pk__in=theirs))
 
 
 def ratable(project: Project) -> QuerySet[Completion]:
@@ -149,9 +148,14 @@ def rules_changed(project: Project) -> None:
         seats_follow(project)
 
 
-def ratings_excluded(project: Project, _comparison_ids: Sequence[int]) -> None:
-    """Ask for other ratings in place of those that count no more, or not after all."""
-    rules_changed(project)
+def ratings_excluded(project: Project, prompt_ids: Sequence[int]) -> None:
+    """Ask for other ratings in place of those that count no more, or not after all; for many prompts in a job."""
+    if not project.asks_ratings:
+        return
+    if len(prompt_ids) > AT_ONCE:
+        seats_follow(project)
+    else:
+        seats_settle(project=project, prompt_ids=prompt_ids)
 
 
 def answers_made(project: Project, prompt_ids: Sequence[int]) -> None:
