@@ -227,6 +227,7 @@ def _rankings(
                 seconds=row.seconds,
                 guideline=row.guideline,
                 reason=row.reason,
+                reasons=tuple(row.reasons),
             )
         )
     return out

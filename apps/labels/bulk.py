@@ -92,7 +92,7 @@ class Annotations:
         ]
         ids = rows_insert(
             Ranking,
-            ("prompt_id", "rater", "judge_id", "groups", "shown", "at", "seconds", "guideline", "reason"),
+            ("prompt_id", "rater", "judge_id", "groups", "shown", "at", "seconds", "guideline", "reason", "reasons"),
             [
                 (
                     prompt,
@@ -104,6 +104,7 @@ class Annotations:
                     ranking.seconds,
                     ranking.guideline,
                     ranking.reason,
+                    list(ranking.reasons),
                 )
                 for prompt, ranking, answers, _ in said
             ],

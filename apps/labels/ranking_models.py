@@ -31,6 +31,7 @@ class Ranking(TimeStamped):
     seconds = models.FloatField(null=True)
     guideline = models.CharField(max_length=40, blank=True)  # the version that was on the screen
     reason = models.TextField(blank=True)
+    reasons = models.JSONField(default=list)  # short ones that were chosen, of those that this guideline has
     # where it is of two answers, and follows from ratings of them by one person: the later one
     rating = models.ForeignKey("labels.Rating", null=True, on_delete=models.CASCADE, related_name="rankings")
 

@@ -16,6 +16,7 @@ from apps.accounts.models import Scope
 from apps.rankings import access, services
 from apps.rankings.api import LeasedSerializer, leased
 from apps.rankings.said_api import KeyedSerializer
+from prefloop.reasons import LONGEST, MOST
 from prefloop.tasks import FEWEST_IN_SET, MOST_IN_SET
 
 
@@ -32,6 +33,13 @@ class RankingCreate(APIView):
             max_length=MOST_IN_SET,
             help_text="The place of each answer, in the order of `answers`: 1 is the best, equal numbers are ties. "
             "Where the task is best_worst: 1 the best, 2 the others, 3 the worst.",
+        )
+        reasons = serializers.ListField(
+            child=serializers.CharField(max_length=LONGEST),
+            required=False,
+            default=list,
+            max_length=MOST,
+            help_text="Short ones, of those that came with the set.",
         )
 
     class OutputSerializer(serializers.Serializer[Any]):
@@ -55,7 +63,8 @@ class RankingCreate(APIView):
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         assignment = access.assignment_for_write(access.person(request.user), values["assignment"])
-        said = services.Answered(**{name: values[name] for name in ("ranks", "key", "reason", "seconds", "guideline")})
+        names = ("ranks", "key", "reason", "reasons", "seconds", "guideline")
+        said = services.Answered(**{name: values[name] for name in names})
         taken, now = None, timezone.now()
         if values["next"]:
             ranked, taken = services.rank_and_next(assignment=assignment, said=said, now=now, rng=SystemRandom())

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Case, Count, F, IntegerField, QuerySet, Value, When
+from django.db.models import Case, Count, F, IntegerField, Min, QuerySet, Value, When
 
 from apps.labels import columns
-from apps.labels.models import Vote
+from apps.labels.models import Ranking, Vote
 from apps.projects.models import Project
 from apps.prompts.models import ready
 from prefloop.stats.intervals import wilson_interval
 from prefloop.types import OUTCOMES, UNLABELLED, PrefloopError
 
 OTHERS = (*OUTCOMES[2:], *UNLABELLED)  # what is said of both answers
-SAID = ("better", *OTHERS)  # "better": one of the two, whichever
+RANKED = "ranking"  # of a whole set: it has one list of reasons, however many pairs it orders
+SAID = ("better", *OTHERS, RANKED)  # "better": one of the two, whichever
 AT_ONCE = 2000
 
 
@@ -53,7 +54,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """`n_votes`: the current votes; `n_with`: those of them with a reason."""
+    """`n_votes`: the current votes, where a ranking is one; `n_with`: those of them with a reason."""
 
     n_votes: int
     n_with: int
@@ -80,7 +81,7 @@ def reasons_of(project: Project, *, criterion: str = "", guideline: str = "") ->
         default=Value(0),
         output_field=IntegerField(),
     )
-    votes = votes_of(project, criterion, guideline).annotate(longer=longer).order_by()
+    votes = _of_pairs(votes_of(project, criterion, guideline)).annotate(longer=longer).order_by()
     n: Counter[str] = Counter()
     said: dict[str, Counter[str]] = {}
     unequal: Counter[str] = Counter()
@@ -97,6 +98,13 @@ def reasons_of(project: Project, *, criterion: str = "", guideline: str = "") ->
             if word == "better" and sign:
                 unequal[reason] += k
                 for_longer[reason] += k if (choice == "first") == (sign > 0) else 0
+    ranked = Ranking.objects.filter(pk__in=_ranked(votes_of(project, criterion, guideline)).values("ranking"))
+    for reasons in ranked.values_list("reasons", flat=True).iterator(chunk_size=AT_ONCE):
+        all_said[RANKED] += 1
+        n_with += bool(reasons)
+        n.update(reasons)
+        for reason in reasons:
+            said.setdefault(reason, Counter())[RANKED] += 1
     rows = [
         Reason(reason, n[reason], _in_order(said[reason]), unequal[reason], for_longer[reason])
         for reason in sorted(n, key=lambda one: (-n[one], one))
@@ -107,20 +115,41 @@ def reasons_of(project: Project, *, criterion: str = "", guideline: str = "") ->
 def votes_with(
     project: Project, *, reason: str, said: str = "", criterion: str = "", guideline: str = ""
 ) -> Sequence[int]:
-    """Return the ids of the current votes with this reason, the newest first; of those that say `said`, if given."""
-    votes = votes_of(project, criterion, guideline).exclude(reasons=[])
-    if said:
-        votes = votes.filter(choice__in=OUTCOMES[:2] if said == "better" else [said])
-    return sorted((key for key, reasons in _some(votes) if reason in reasons), reverse=True)
+    """Return the ids of the current votes with this reason, the newest first; of those that say `said`, if given. A
+    ranking is represented by its vote on one pair.
+    """
+    votes = votes_of(project, criterion, guideline)
+    found: list[int] = []
+    if said != RANKED:
+        direct = _of_pairs(votes).exclude(reasons=[])
+        if said:
+            direct = direct.filter(choice__in=OUTCOMES[:2] if said == "better" else [said])
+        found += [key for key, reasons in _some(direct.values_list("pk", "reasons")) if reason in reasons]
+    if said in ("", RANKED):
+        ranked = _ranked(votes).values("ranking").annotate(one=Min("pk"))
+        found += [key for key, reasons in _some(ranked.values_list("one", "ranking__reasons")) if reason in reasons]
+    return sorted(found, reverse=True)
 
 
-def _some(votes: QuerySet[Vote]) -> Iterator[tuple[int, list[str]]]:
-    yield from votes.order_by().values_list("pk", "reasons").iterator(chunk_size=AT_ONCE)
+def _of_pairs(votes: QuerySet[Vote]) -> QuerySet[Vote]:
+    """Those that were given on a pair, rather than following from a ranking or from ratings."""
+    return votes.filter(ranking=None)
+
+
+def _ranked(votes: QuerySet[Vote]) -> QuerySet[Vote]:
+    """Those that follow from rankings of sets."""
+    return votes.filter(ranking__isnull=False, ranking__rating=None).order_by()
+
+
+def _some(rows: QuerySet[Vote, tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    yield from rows.order_by().iterator(chunk_size=AT_ONCE)
 
 
 def votes_shown(ids: Sequence[int]) -> list[Vote]:
     """Fetch votes with their pairs, in the order of their ids given."""
-    found = Vote.objects.select_related("comparison__prompt", "comparison__first", "comparison__second").in_bulk(ids)
+    found = Vote.objects.select_related(
+        "comparison__prompt", "comparison__first", "comparison__second", "ranking"
+    ).in_bulk(ids)
     return [found[key] for key in ids if key in found]
 
 

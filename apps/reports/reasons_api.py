@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.labels.models import Vote
 from apps.projects.selectors import criterion_named
 from apps.reports import access
 from apps.reports import reasons as found_by
@@ -27,17 +28,24 @@ class ReasonVoteSerializer(serializers.Serializer[Any]):
     comparison = serializers.IntegerField(source="comparison_id")
     rater = serializers.CharField()
     choice = serializers.CharField(help_text="first or second in the comparison's own order, or what was said of both.")
-    reasons = serializers.ListField(child=serializers.CharField())
+    reasons = serializers.SerializerMethodField()
     reason = serializers.CharField(allow_blank=True, help_text="The note.")
     guideline = serializers.CharField(allow_blank=True)
     at = serializers.DateTimeField(allow_null=True)
+    ranking = serializers.IntegerField(
+        source="ranking_id", allow_null=True, help_text="Of a set of answers: this vote is on one pair of it."
+    )
+
+    def get_reasons(self, vote: Vote) -> list[str]:
+        return list(vote.reasons if vote.ranking is None else vote.ranking.reasons)
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField()
     n = serializers.IntegerField()
     said = serializers.DictField(
-        child=serializers.IntegerField(), help_text="How often with each outcome; better: one of the two."
+        child=serializers.IntegerField(),
+        help_text="How often with each outcome; better: one of the two; ranking: with the ranking of a set.",
     )
     longer = serializers.DictField(
         allow_null=True, help_text="Of votes for one answer, the share for the longer one: rate, n, ci95."

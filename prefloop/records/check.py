@@ -257,7 +257,7 @@ def _yes(row: dict[str, Any], key: str, at: str) -> bool:
 
 
 def _ranking(value: object, at: str, n: int) -> RecordRanking:
-    row = object_of(value, at, "rater judge groups shown at seconds guideline reason")
+    row = object_of(value, at, "rater judge groups shown at seconds guideline reason reasons")
     if (row.get("rater") is None) == (row.get("judge") is None):
         raise InvalidRecord(f"{at} needs one of rater and judge")
     who = "rater" if row.get("rater") is not None else "judge"
@@ -282,6 +282,7 @@ def _ranking(value: object, at: str, n: int) -> RecordRanking:
         seconds=number_of(row, "seconds", at, low=0.0, high=1e9),
         guideline=text_of(row, "guideline", at),
         reason=text_of(row, "reason", at),
+        reasons=reasons_of(row.get("reasons"), at),
     )
 
 

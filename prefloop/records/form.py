@@ -115,6 +115,7 @@ class RecordRanking:
     seconds: float | None = None
     guideline: str = ""
     reason: str = ""
+    reasons: tuple[str, ...] = ()  # short ones that were chosen from a list
 
 
 @dataclass(frozen=True, slots=True)

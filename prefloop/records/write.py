@@ -56,6 +56,7 @@ def record_to_dict(record: Record) -> dict[str, Any]:
         out["rankings"] = [
             _drop(rater=r.rater or None, judge=r.judge or None, groups=r.groups, shown=r.shown or None)
             | _drop(at=r.at or None, seconds=r.seconds, guideline=r.guideline or None, reason=r.reason or None)
+            | _drop(reasons=r.reasons or None)
             for r in record.rankings
         ]
     if record.ratings:

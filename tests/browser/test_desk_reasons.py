@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from apps.labels.models import Vote
+from apps.labels.models import Ranking, Vote
 from apps.projects.services import guideline_add
 from prefloop.reasons import PRESETS
 
@@ -99,3 +99,28 @@ def test_a_guideline_without_reasons_has_no_field_for_them(page_for, ann, projec
     page.keyboard.press("n")
     expect(page.locator(".note-sheet")).to_be_visible()
     expect(page.locator("[data-reasons]")).to_be_hidden()
+
+
+def test_with_a_ranking_by_the_same_keys(page_for, ann, project, make_prompt, make_completion, axe, fits):
+    for _ in range(2):
+        prompt = make_prompt(project)
+        for n in range(3):
+            make_completion(prompt, f"Dear Maria, {n}.")
+    guideline_add(project=project, text="Rank.", actor=None, task="ranking", set_size=3, reasons=USUAL)
+    page = page_for(ann, width="small")
+    page.goto(DESK)
+    page.keyboard.press("g")
+    sheet, bar = page.locator(".note-sheet"), page.locator("[data-rank-list]")
+    page.keyboard.press("w")
+    page.keyboard.press("5")
+    expect(sheet.get_by_label("safer")).to_be_checked()
+    expect(bar.locator("[data-chip]")).to_have_count(0)
+    fits(page)
+    axe(page)
+    page.keyboard.press("Enter")
+    expect(sheet).to_be_hidden()
+    for key in ("2", "1", "3", "Enter"):
+        page.keyboard.press(key)
+    saved(page, 1)
+    expect(sheet.get_by_label("safer")).not_to_be_checked()
+    assert Ranking.objects.get().reasons == ["safer"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
@@ -22,7 +22,7 @@ from apps.rankings.services.finish import AlreadyAnswered, said_when, seat_finis
 from apps.rankings.services.seats import seats_fill
 from apps.rankings.services.sets import sets_lay_out, task_now
 from apps.rankings.services.take import Taken, asking, seat_take_late
-from apps.rankings.services.vote import MAX_REASON, MAX_SECONDS, BadVote, guideline_read
+from apps.rankings.services.vote import MAX_REASON, MAX_SECONDS, BadVote, guideline_read, reasons_said
 from apps.samples.models import Comparison
 from prefloop.records import ranked_pairs
 from prefloop.tasks import refusal
@@ -44,6 +44,7 @@ class Answered:
     ranks: Sequence[int]
     key: str = ""  # made by the client, one for each ranking: the same is stored once, even after it was undone
     reason: str = ""
+    reasons: Sequence[str] = ()  # short ones, of those that the guideline has
     seconds: float | None = None
     guideline: str | None = None  # the version that was on the screen; None: the one given with the set
     said_at: datetime | None = None  # when it was said, if earlier than now (offline)
@@ -57,6 +58,7 @@ def rank_create(*, assignment: Assignment, said: Answered, now: datetime) -> Ran
     AlreadyAnswered if this assignment has a different answer, and BadVote for an invalid ranking.
     """
     guideline = _check(assignment, said)
+    reasons = reasons_said(assignment, guideline, said.reasons)
     shown = list(assignment.shown or ())
     pairs = Comparison.objects.filter(first__in=shown, second__in=shown).order_by("pk")
     comparisons = {(row.first_id, row.second_id): row for row in pairs.select_related("project", "prompt")}
@@ -75,6 +77,7 @@ def rank_create(*, assignment: Assignment, said: Answered, now: datetime) -> Ran
                 if held.state == DONE:
                     return Ranked(_same_again(held, groups), created=False)
                 seat_take_back(held)
+            said = replace(said, reasons=reasons)
             ranking, answer = _written(assignment, said, guideline, groups, comparisons, place.rater, now)
             seats_fill(assignment.project_id, ids)
         places_change(place, answer=answer)
@@ -166,6 +169,7 @@ def _written(
         seconds=None if said.seconds is None else min(max(said.seconds, 0.0), MAX_SECONDS),
         guideline=guideline,
         reason=said.reason.strip(),
+        reasons=list(said.reasons),
     )
     votes = []
     for pair, outcome in ranked_pairs(groups):
@@ -180,7 +184,7 @@ def _written(
 
 
 def _vote(given: Assignment, ranking: Ranking, comparison: Comparison, outcome: Outcome, last: Vote | None) -> Vote:
-    """What the ranking says of one pair. The pair that leads the set has the seat, the time and the note."""
+    """What the ranking says of one pair. The pair that leads the set has the seat, time, note and reasons."""
     leads = comparison.pk == given.comparison_id
     first, second = (ranking.shown.index(pk) for pk in (comparison.first_id, comparison.second_id))
     return Vote(
@@ -194,6 +198,7 @@ def _vote(given: Assignment, ranking: Ranking, comparison: Comparison, outcome: 
         seconds=ranking.seconds if leads else None,
         guideline=ranking.guideline,
         reason=ranking.reason if leads else "",
+        reasons=ranking.reasons if leads else [],
         by_chance=given.by_chance,
         ranking=ranking,
         supersedes=last,

@@ -305,6 +305,11 @@ def _strength(asks: Asks, guideline: str, strength: str) -> str:
     return strength
 
 
+def reasons_said(assignment: Assignment, guideline: str, reasons: Sequence[str]) -> list[str]:
+    """The short reasons that the person chose, by the version that they read. Raises BadVote for an unknown one."""
+    return _reasons(_asks(assignment, guideline), guideline, reasons) if reasons else []
+
+
 def _reasons(asks: Asks, guideline: str, reasons: Sequence[str]) -> list[str]:
     """The short reasons that the person chose, in the guideline's order. Raises BadVote for one that it has not."""
     unknown = sorted(set(reasons) - set(asks.reasons))

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from apps.rankings import access, services
 from apps.rankings.models import Assignment
 from apps.rankings.views.annotate import and_next
-from apps.rankings.views.said import asked_id, refused, said_at, said_why, seconds_of, wants_json
+from apps.rankings.views.said import asked_id, refused, said_at, said_in_short, said_why, seconds_of, wants_json
 from prefloop.types import PrefloopError
 
 
@@ -32,6 +32,7 @@ def rank(request: HttpRequest, slug: str) -> HttpResponse:
         ranks=_ranks(request, assignment),
         key=request.POST.get("key", ""),
         reason=said_why(request, {}),
+        reasons=said_in_short(request),
         seconds=seconds_of(request.POST.get("seconds", "")),
         guideline=request.POST.get("guideline"),
         said_at=said_at(request),

@@ -1,4 +1,4 @@
-// Short reasons that go with an answer to a pair, in the note's sheet: w opens it at them, digits choose, Esc goes back.
+// Short reasons that go with an answer to a pair or a set, in the note's sheet: w opens it at them, digits choose, Esc goes back.
 // Those that the guideline on the screen has; what was chosen is kept in the browser until the answer is given.
 
 export class Reasons {
@@ -16,7 +16,7 @@ export class Reasons {
   }
 
   get isAsked() {
-    return this.boxes.length > 0 && !this.desk.ranking.isAsked;
+    return this.boxes.length > 0;
   }
 
   get chosen() {
@@ -66,7 +66,7 @@ export class Reasons {
     const box = /^[0-9]$/.test(event.key) ? this.boxes[(Number(event.key) || 10) - 1] : null;
     const closes = ["Escape", "Enter", "w"].includes(event.key);
     if (!box && !closes) return;
-    event.preventDefault(); // Enter would answer the pair
+    event.preventDefault(); // Enter would answer the pair or the set
     event.stopPropagation();
     if (event.repeat) return;
     if (closes) return this.desk.closeNote();

@@ -250,7 +250,7 @@ export class AnnotatePair extends HTMLElement {
 
   // The places of the answers on the screen, 1 for the best.
   rank(ranks) {
-    this.send("rank", { ranks: ranks.join(",") }, this.words.rank);
+    this.send("rank", { ranks: ranks.join(","), reasons: this.reasons.chosen.join("\n") }, this.words.rank);
   }
 
   send(kind, answer, spoken) {
