@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.db.models import Count
+from django.db.models import Count, Q
 
 from apps.core.chunks import chunks
 from apps.exchange.models import ImportNote
@@ -45,7 +45,7 @@ def batch_counts(batch: ImportBatch) -> dict[str, int]:
         "verdicts": verdicts.count(),
         "overrides": Override.objects.filter(**{of: batch}).count(),
         "scores": Score.objects.filter(completion__batch=batch).count(),
-        "flags": PairFlag.objects.filter(**{of: batch}).count(),
+        "flags": PairFlag.objects.filter(Q(**{of: batch}) | Q(completion__batch=batch)).count(),
         "rankings": Ranking.objects.filter(prompt__batch=batch, rating__isnull=True).count(),
         "ratings": Rating.objects.filter(completion__batch=batch).count(),
     }

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict, cast
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from apps.core.chunks import chunks
 from apps.labels.models import Override, PairFlag, Ranking, Rating, Score, Verdict, Vote
@@ -63,7 +63,7 @@ def said_of(
     """
     votes, verdicts = _votes(pairs, taken_back), _verdicts(pairs, names)
     overrides, scores = _overrides(pairs, names, taken_back), _scores(prompt_ids, place, names)
-    rankings, flags = _rankings(prompt_ids, place, names, taken_back), _flags(pairs)
+    rankings, flags = _rankings(prompt_ids, place, names, taken_back), _flags(pairs, prompt_ids, place)
     ratings = _ratings(prompt_ids, place, taken_back)
     return {
         key: Said(
@@ -195,14 +195,24 @@ def _scores(prompt_ids: Sequence[int], place: dict[int, int], names: dict[int, s
     return out
 
 
-def _flags(pairs: dict[int, tuple[int, PairIndex]]) -> dict[int, list[RecordFlag]]:
+def _flags(
+    pairs: dict[int, tuple[int, PairIndex]], prompt_ids: Sequence[int], place: dict[int, int]
+) -> dict[int, list[RecordFlag]]:
+    """Flags for export: those on pairs, then those on single answers."""
     out: dict[int, list[RecordFlag]] = defaultdict(list)
     for ids in chunks(list(pairs), 500):
         for row in PairFlag.objects.filter(comparison__in=ids).order_by("comparison__prompt_id", "id"):
-            prompt, pair = pairs[row.comparison_id]
-            flagged, resolved = (written_time(at) if at else "" for at in (row.at, row.resolved_at))
-            out[prompt].append(RecordFlag(row.rater, pair, row.reason, row.note, flagged, resolved, row.resolved_by))
+            prompt, pair = pairs[row.comparison_id or 0]
+            out[prompt].append(_flag(row, pair=pair))
+    of_answers = PairFlag.objects.filter(completion__prompt__in=prompt_ids).order_by("completion__prompt_id", "id")
+    for row, prompt in ((row, row.prompt) for row in of_answers.annotate(prompt=F("completion__prompt_id"))):
+        out[prompt].append(_flag(row, completion=place[row.completion_id or 0]))
     return out
+
+
+def _flag(row: PairFlag, *, pair: PairIndex | None = None, completion: int | None = None) -> RecordFlag:
+    flagged, resolved = (written_time(at) if at else "" for at in (row.at, row.resolved_at))
+    return RecordFlag(row.rater, pair, row.reason, row.note, flagged, resolved, row.resolved_by, completion)
 
 
 def _rankings(

@@ -303,7 +303,8 @@ class Annotations:
     def flags(self) -> None:
         rows = [
             (
-                pairs[said.pair],
+                None if said.pair is None else pairs[said.pair],
+                None if said.completion is None else answers[said.completion],
                 said.rater,
                 said.reason,
                 said.note,
@@ -311,10 +312,14 @@ class Annotations:
                 time_of(said.resolved) if said.resolved else None,
                 said.resolved_by,
             )
-            for record, pairs in zip(self.records, self.pairs, strict=True)
+            for record, answers, pairs in zip(self.records, self.answers, self.pairs, strict=True)
             for said in record.flags
         ]
-        rows_insert(PairFlag, ("comparison_id", "rater", "reason", "note", "at", "resolved_at", "resolved_by"), rows)
+        rows_insert(
+            PairFlag,
+            ("comparison_id", "completion_id", "rater", "reason", "note", "at", "resolved_at", "resolved_by"),
+            rows,
+        )
 
 
 def _outcome(state: str, outcome: Outcome | None) -> str:

@@ -1,4 +1,6 @@
-"""Flags: somebody's remark that a pair needs a lead's look. A flag is no label and ends nobody's work on the pair."""
+"""Flags: somebody's remark that a pair, or an answer to rate, needs a lead's look. A flag is no label and ends nobody's
+work on it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.models import TimeStamped
-from apps.samples.models import Comparison
+from apps.projects.models import Project
+from apps.samples.models import Comparison, Completion
 from prefloop.records import FLAG_REASONS
 
 
@@ -17,9 +20,10 @@ def reason_choices() -> list[tuple[str, str]]:
 
 
 class PairFlag(TimeStamped):
-    """A person's flag on a pair. Resolved flags stay."""
+    """A person's flag on a pair, or on one answer where answers are rated by themselves. Resolved flags stay."""
 
-    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="flags")
+    comparison = models.ForeignKey(Comparison, null=True, on_delete=models.CASCADE, related_name="flags")
+    completion = models.ForeignKey(Completion, null=True, on_delete=models.CASCADE, related_name="flags")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="pair_flags")
     rater = models.CharField(max_length=150)  # the username, or the name an import gave
     reason = models.CharField(max_length=12, choices=reason_choices)
@@ -33,9 +37,27 @@ class PairFlag(TimeStamped):
         constraints = [
             models.CheckConstraint(
                 condition=Q(resolved_at__isnull=False) | Q(resolved_by=""), name="pair_flag_resolved_by_with_its_time"
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(comparison__isnull=False, completion__isnull=True)
+                | Q(comparison__isnull=True, completion__isnull=False),
+                name="pair_flag_of_a_pair_or_an_answer",
+            ),
         ]
         indexes = [models.Index(fields=["id"], condition=Q(resolved_at__isnull=True), name="pair_flag_open")]
 
     def __str__(self) -> str:
-        return f"{self.rater} flags {self.comparison_id}: {self.reason}"
+        return f"{self.rater} flags {self.target}: {self.reason}"
+
+    @property
+    def target(self) -> str:
+        """What it is on, as the audit log names it."""
+        return f"completion:{self.completion_id}" if self.comparison_id is None else f"comparison:{self.comparison_id}"
+
+    @property
+    def project(self) -> Project:
+        """The project of what it is on; costs a query where that is not loaded."""
+        of = self.comparison or self.completion
+        if of is None:
+            raise AssertionError("a flag is on a pair or on an answer")
+        return of.project

@@ -17,6 +17,7 @@ from apps.projects.selectors import Asks
 from apps.prompts.models import ready
 from apps.rankings.batch_models import Batch
 from apps.rankings.models import OPEN, Assignment, Place
+from apps.rankings.selectors.flags import all_flags_of
 from apps.samples.models import Comparison, Completion
 from prefloop.tasks import PAIR
 from prefloop.types import OUTCOMES
@@ -54,8 +55,8 @@ def comparison_for_adjudication(user: Person, slug: str, comparison_id: int) -> 
 
 def flag_for_lead(user: Person, slug: str, pk: int) -> PairFlag:
     """A flag of a project in which the person is a lead or above."""
-    rows = PairFlag.objects.filter(ready("comparison__"), comparison__project=project_for_adjudication(user, slug))
-    flag = rows.select_related("comparison__project").filter(pk=pk).first()
+    rows = all_flags_of(project_for_adjudication(user, slug))
+    flag = rows.select_related("comparison__project", "completion__project").filter(pk=pk).first()
     if flag is None:
         raise Http404("no such flag")
     return flag

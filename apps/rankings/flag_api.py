@@ -64,7 +64,10 @@ class FlagWithdraw(APIView):
 
 class FlagSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(source="pk")
-    comparison = serializers.IntegerField(source="comparison_id")
+    comparison = serializers.IntegerField(source="comparison_id", allow_null=True)
+    completion = serializers.IntegerField(
+        source="completion_id", allow_null=True, help_text="Of a flag on an answer to rate, which is on no comparison."
+    )
     rater = serializers.CharField()
     reason = serializers.ChoiceField(choices=list(FLAG_REASONS.items()))
     note = serializers.CharField(allow_blank=True)

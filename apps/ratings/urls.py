@@ -10,5 +10,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/annotate/rate/next/", rate.lease, name="next"),
     path("p/<slug:slug>/annotate/rate/save/", rate.save, name="save"),
     path("p/<slug:slug>/annotate/rate/undo/", rate.undo, name="undo"),
+    path("p/<slug:slug>/annotate/rate/flag/", rate.raise_flag, name="flag"),
     path("p/<slug:slug>/annotate/rate/history/", rate.history, name="history"),
 ]

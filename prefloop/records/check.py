@@ -313,8 +313,13 @@ def _verdict(value: object, at: str, n: int) -> RecordVerdict:
 
 
 def _flag(value: object, at: str, n: int) -> RecordFlag:
-    row = object_of(value, at, "rater pair reason note at resolved resolved_by")
-    pair, _ = _pair(row, at, n)
+    row = object_of(value, at, "rater pair completion reason note at resolved resolved_by")
+    if (row.get("pair") is None) == (row.get("completion") is None):
+        raise InvalidRecord(f"{at} needs one of pair and completion")
+    completion = row.get("completion")
+    if completion is not None and (type(completion) is not int or not 0 <= completion < n):
+        raise InvalidRecord(f"{at}.completion names something that is not one of the {n} completions")
+    pair = _pair(row, at, n)[0] if completion is None else None
     reason = text_of(row, "reason", at, required=True)
     if reason not in FLAG_REASONS:
         raise InvalidRecord(f"{at}.reason is not one of {', '.join(map(repr, FLAG_REASONS))}")
@@ -322,7 +327,7 @@ def _flag(value: object, at: str, n: int) -> RecordFlag:
     if resolved_by and not resolved:
         raise InvalidRecord(f"{at} has resolved_by, but no time in resolved")
     note, when = text_of(row, "note", at), moment_of(row, at, "at")
-    return RecordFlag(name_of(row, "rater", at), pair, reason, note, when, resolved, resolved_by)
+    return RecordFlag(name_of(row, "rater", at), pair, reason, note, when, resolved, resolved_by, completion)
 
 
 def _override(value: object, at: str, n: int) -> RecordOverride:

@@ -26,8 +26,8 @@ FLAG_REASONS = {
     "broken": "The prompt or an answer is broken or cut off",
     "harmful": "It contains something harmful or illegal",
     "private": "It contains somebody's personal data",
-    "duplicate": "I have seen this pair before",
-    "guideline": "The guideline does not cover this pair",
+    "duplicate": "I have seen this before",
+    "guideline": "The guideline does not cover this",
     "other": "Something else",
 }
 
@@ -164,15 +164,19 @@ class RecordOverride:
 
 @dataclass(frozen=True, slots=True)
 class RecordFlag:
-    """Somebody's remark that a pair needs a lead's look; no label. `resolved`: when it was, "" while it waits."""
+    """Somebody's remark that a pair needs a lead's look; no label. `resolved`: when it was, "" while it waits.
+
+    On one answer by itself, `completion` names it and `pair` is None.
+    """
 
     rater: str
-    pair: PairIndex
+    pair: PairIndex | None
     reason: str  # one of FLAG_REASONS
     note: str = ""
     at: str = ""
     resolved: str = ""
     resolved_by: str = ""
+    completion: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +256,9 @@ def pairs_named(record: Record, known: Sequence[RecordRating] = ()) -> set[PairI
     """Collect the pairs that gold, votes, rankings, ratings, verdicts, overrides and flags refer to. `known`: earlier
     ratings, as in `rated_pairs`.
     """
-    said = (record.gold, record.votes, record.verdicts, record.overrides, record.flags)
+    said = (record.gold, record.votes, record.verdicts, record.overrides)
     named = {x.pair for rows in said for x in rows}
+    named |= {flag.pair for flag in record.flags if flag.pair is not None}
     for ranking in record.rankings:
         named |= {pair for pair, _ in ranked_pairs(ranking.groups)}
     return named | {pair for _, pair, _ in rated_pairs(record, known)}

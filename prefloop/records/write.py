@@ -87,7 +87,8 @@ def record_to_dict(record: Record) -> dict[str, Any]:
         ]
     if record.flags:
         out["flags"] = [
-            _drop(rater=f.rater, pair=f.pair, reason=f.reason, note=f.note or None, at=f.at or None)
+            _drop(rater=f.rater, pair=f.pair, completion=f.completion, reason=f.reason)
+            | _drop(note=f.note or None, at=f.at or None)
             | _drop(resolved=f.resolved or None, resolved_by=f.resolved_by or None)
             for f in record.flags
         ]

@@ -20,6 +20,8 @@ API_SCOPES: dict[str, dict[str, str]] = {
     "api/v1/ratings/": {"post": "annotate"},
     "api/v1/ratings/of/<int:seat>/": {"delete": "annotate"},
     "api/v1/flags/": {"post": "annotate"},
+    "api/v1/ratings/flags/": {"post": "annotate"},
+    "api/v1/ratings/flags/of/<int:seat>/": {"delete": "annotate"},
     "api/v1/flags/of/<int:assignment>/": {"delete": "annotate"},
     "api/v1/projects/<slug:slug>/flags/": {"get": "read"},
     "api/v1/projects/<slug:slug>/flags/<int:pk>/": {"put": "manage"},

@@ -94,6 +94,7 @@ REST: dict[str, tuple[str, ...] | str] = {
     "p/<slug:slug>/annotate/rate/save/": ("POST ratings/",),
     "p/<slug:slug>/annotate/rate/undo/": ("DELETE ratings/of/<int:seat>/",),
     "p/<slug:slug>/annotate/undo/": ("DELETE votes/of/<int:assignment>/",),
+    "p/<slug:slug>/annotate/rate/flag/": ("POST ratings/flags/", "DELETE ratings/flags/of/<int:seat>/"),
     "p/<slug:slug>/annotate/flag/": ("POST flags/", "DELETE flags/of/<int:assignment>/"),
     "p/<slug:slug>/annotate/practice/": (f"POST {P}practice/",),
     # leading

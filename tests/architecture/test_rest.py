@@ -36,6 +36,8 @@ OF_ONES_OWN = {
     "api/v1/rankings/",
     "api/v1/ratings/",
     "api/v1/ratings/of/<int:seat>/",
+    "api/v1/ratings/flags/",
+    "api/v1/ratings/flags/of/<int:seat>/",
     "api/v1/flags/",
     "api/v1/flags/of/<int:assignment>/",
 }

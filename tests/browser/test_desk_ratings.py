@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from apps.labels.models import Rating
+from apps.labels.models import PairFlag, Rating
 from apps.labels.ratings import standing_ratings
 from apps.labels.selectors import standing_votes
 from apps.projects.services import guideline_add
@@ -222,3 +222,43 @@ def test_the_page_says_nothing_of_the_authors(page_for, ann, project, answers):
     page = desk(page_for, ann)
     page.wait_for_function("() => document.querySelectorAll('[data-pair]').length === 6")
     assert "secret" not in page.content()
+
+
+@pytest.mark.parametrize(("width", "theme"), [("wide", "light"), ("tablet", "dark"), ("small", "dark")])
+def test_an_answer_is_flagged_by_keyboard_and_can_still_be_rated(
+    page_for, ann, project, answers, axe, fits, shoot, width, theme
+):
+    page = desk(page_for, ann, width=width, theme=theme)
+    button = page.locator("[data-pair]:not([hidden]) [data-act=flag]")
+    axe(page)
+    page.keyboard.press("f")
+    expect(page.get_by_role("heading", name="Flag this answer for a lead")).to_be_visible()
+    axe(page)
+    fits(page)
+    shoot(page, f"rate-flag-{width}")
+    page.keyboard.press("3")  # picks a reason, and gives no value
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert "You can still rate this answer" in page.locator("#announcer").inner_text()
+    assert chosen(page) == {}
+    fits(page)
+    shoot(page, f"rate-flagged-{width}")
+    page.context.set_offline(True)
+    page.keyboard.press("f")
+    page.keyboard.press("6")
+    for key in ("5", "4", "1", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("() => document.querySelector('[data-saved]').dataset.state === 'offline'")
+    page.context.set_offline(False)
+    saved(page, 1)
+    flags = PairFlag.objects.order_by("id")
+    assert [(flag.reason, flag.completion_id) for flag in flags] == [
+        ("private", Rating.objects.get().completion_id),
+        ("other", Rating.objects.get().completion_id),
+    ]
+    page.keyboard.press("u")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("f")
+    page.keyboard.press("0")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    page.wait_for_function("() => document.querySelector('[data-saved][data-state=saved]')?.textContent")
+    assert not flags.filter(resolved_at=None).exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apps.rankings.selectors.batches import batchable, batches_of
 from apps.rankings.selectors.budget import Budget, budget_of
 from apps.rankings.selectors.detail import EVENTS, JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
-from apps.rankings.selectors.flags import flags_of
+from apps.rankings.selectors.flags import all_flags_of, flags_of
 from apps.rankings.selectors.gold import gold_answers, gold_of
 from apps.rankings.selectors.marked import marked, marks_drawn
 from apps.rankings.selectors.pair import ShownPair, conversation, pair_of
@@ -55,6 +55,7 @@ __all__ = [
     "ShownPair",
     "ShownSet",
     "SplitPair",
+    "all_flags_of",
     "batchable",
     "batches_of",
     "budget_of",

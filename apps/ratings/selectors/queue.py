@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
-from apps.labels.models import Rating
+from apps.labels.models import PairFlag, Rating
 from apps.labels.ratings import standing_ratings
 from apps.labels.selectors import last_standing
 from apps.projects.models import Project
@@ -30,7 +30,8 @@ def held(project: Project) -> QuerySet[RatingSeat]:
 def held_by(project: Project, user: User) -> QuerySet[RatingSeat]:
     """The seats that a person holds, the first one to rate at the head, with all that a page needs."""
     rows = RatingSeat.objects.filter(answer_unseen_by(user, "completion"), project=project, user=user, state=OPEN)
-    rows = rows.select_related("completion__prompt", "project", "user")
+    flags = PairFlag.objects.filter(completion=OuterRef("completion"), user=user, resolved_at=None)
+    rows = rows.annotate(is_flagged=Exists(flags)).select_related("completion__prompt", "project", "user")
     return rows.defer("completion__token_ids").order_by("id")
 
 

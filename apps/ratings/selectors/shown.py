@@ -41,6 +41,7 @@ class ShownAnswer:
     guideline: str
     items: tuple[ShownItem, ...]
     lease_until: datetime | None
+    is_flagged: bool
 
 
 def answers_of(seats: Sequence[RatingSeat]) -> list[ShownAnswer]:
@@ -62,6 +63,7 @@ def answers_of(seats: Sequence[RatingSeat]) -> list[ShownAnswer]:
                 guideline=seat.guideline,
                 items=tuple(ShownItem(one.name, one.question, one.kind, one.weight, one.options) for one in items),
                 lease_until=seat.lease_until,
+                is_flagged=getattr(seat, "is_flagged", False),  # of a seat that its holder has now
             )
         )
     return found

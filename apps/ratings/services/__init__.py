@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apps.ratings.services.flag import flag_create, flag_withdraw
 from apps.ratings.services.rate import (
     CHOICES,
     BadRating,
@@ -27,6 +28,8 @@ __all__ = [
     "Rated",
     "Stored",
     "answers_made",
+    "flag_create",
+    "flag_withdraw",
     "rating_and_next",
     "rating_create",
     "rating_undo",

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -31,6 +32,7 @@ from apps.rankings.views.said import (
 )
 from apps.ratings import access, selectors, services
 from apps.ratings.models import RatingSeat
+from prefloop.records import FLAG_REASONS
 from prefloop.rubrics import rubric_loaded
 from prefloop.types import SKIPPED, PrefloopError
 
@@ -59,6 +61,7 @@ def desk(request: HttpRequest, slug: str) -> HttpResponse:
         "guideline_changed": bool(last and version and last[0]["rating"].guideline != version),
         "history": last,
         "skip_reasons": SKIP_REASONS,
+        "flag_reasons": FLAG_REASONS,
         "n_pairs": 0 if seats else n_wanting(project=project, user=user, now=now),
         "stopped": "" if seats else selectors.stop_of(project, user),
     }
@@ -142,6 +145,23 @@ def undo(request: HttpRequest, slug: str) -> HttpResponse:
     (answer,) = selectors.answers_of([back])
     body = {"assignment": back.pk, "html": _html(project, answer), "progress": _progress(project, user)}
     return JsonResponse(body)
+
+
+@login_required
+@never_cache
+@require_POST
+def raise_flag(request: HttpRequest, slug: str) -> HttpResponse:
+    """Store a flag on the answer of a seat, or with `withdraw` take one's own back."""
+    seat = access.seat_for_write(access.person(request.user), asked_id(request), slug)
+    now = timezone.now()
+    if request.POST.get("withdraw"):
+        return JsonResponse({"withdrawn": services.flag_withdraw(seat=seat, now=now)})
+    reason, note = request.POST.get("reason", ""), request.POST.get("note", "")
+    try:
+        made = services.flag_create(seat=seat, reason=reason, note=note, said_at=said_at(request), now=now)
+    except PrefloopError as error:
+        return JsonResponse({"detail": _(str(error))}, status=400)
+    return JsonResponse({"flag": made.flag.pk}, status=201 if made.created else 200)
 
 
 @login_required

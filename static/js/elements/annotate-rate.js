@@ -1,6 +1,7 @@
 // The desk for ratings: one answer after the other, each by the items of a rubric. What is kept, sent and taken back is
 // that of the desk for pairs; its own is the rubric (annotate-rubric.js).
 
+import { FlagSheet } from "./annotate-pair-flag.js";
 import { AnnotatePair } from "./annotate-pair.js";
 import { Rubric } from "./annotate-rubric.js";
 import { wordsOf } from "./annotate-pair-words.js";
@@ -19,7 +20,7 @@ class AnnotateRate extends AnnotatePair {
     Object.assign(this.words, wordsOf(this.querySelector("[data-rate-words]")));
     this.strength = NO_STRENGTH;
     this.criterion = NOTHING;
-    this.flagSheet = NOTHING;
+    this.flagSheet = new FlagSheet(this);
     this.editLast = NOTHING;
     this.reasons = { chosen: [], open() {}, forget() {}, show: () => this.note.mark() };
     this.marks = { listen() {}, onKey: () => false, show() {}, clear() {}, draw() {}, forget() {}, toggle() {}, said: "" };
