@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ class S3:
     """The server. `ask(method, path)` is called before each request, and returns what is wrong with it."""
 
     def __init__(self):
+        self._prefix = uuid.uuid4().hex[:8]  # no other server of this process has the same URL
+        self.url = f"s3://{BUCKET}/{self._prefix}"
         self._inner = DomainDispatcherApplication(create_backend_app)
         self.asked = Counter()
         self.ask: Callable[[str, str], str] = lambda method, path: ""
@@ -60,8 +63,9 @@ class S3:
             return [bytes(len(body))]
         return [body]
 
-    def held(self, prefix=""):
-        found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    def held(self, below=""):
+        """The keys of the objects below the URL, or below a folder of it."""
+        found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=f"{self._prefix}/{below}")
         return [one["Key"] for one in found.get("Contents", ())]
 
     def close(self):
@@ -70,14 +74,15 @@ class S3:
 
 
 @contextmanager
-def opened_s3(bucket: str = BUCKET) -> Iterator[S3]:
+def opened_s3() -> Iterator[S3]:
     """A server with an empty bucket."""
     server = S3()
-    server.client.create_bucket(Bucket=bucket)
+    server.client.create_bucket(Bucket=BUCKET)
     try:
         yield server
     finally:
-        for key in server.held():
-            server.client.delete_object(Bucket=bucket, Key=key)
-        server.client.delete_bucket(Bucket=bucket)
+        server.ask = lambda method, path: ""
+        for one in server.client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+            server.client.delete_object(Bucket=BUCKET, Key=one["Key"])
+        server.client.delete_bucket(Bucket=BUCKET)
         server.close()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import structlog
+from django.db import transaction
 
 from apps.core.store import weights
 from apps.jobs.registry import JobContext
@@ -28,6 +30,14 @@ log = structlog.get_logger()
 STORE_SECONDS = 30.0  # between two states, if nothing asks for one earlier
 JUDGED_SECONDS = 5.0  # what a judge said costs money to ask again
 _JUDGED = ("verdict", "score", "calls")
+
+
+def settle_moved() -> None:
+    """Let the cache give up directories of runs that went on on another machine, or have ended."""
+    for name in weights().changing():
+        run = TrainingRun.objects.filter(run_dir=name).first()
+        if run is None or run.output_id is not None or not weights().has(name, run.stored_version):
+            weights().settle(name)
 
 
 class RunFiles:
@@ -49,6 +59,7 @@ class RunFiles:
         run = self._run
         if not self._shared:
             return store_path(run.run_dir)
+        settle_moved()
         is_ours = weights().has(run.run_dir, run.stored_version)
         directory = run_dir_here(run, changes=True)
         if not is_ours:
@@ -94,7 +105,7 @@ class RunFiles:
             version, self._stored = self._stored, ""
             if version:
                 TrainingRun.objects.filter(pk=self._run.pk).update(stored_version=version)
-                self._older.append(self._run.stored_version)
+                transaction.on_commit(partial(self._older.append, self._run.stored_version))
                 self._run.stored_version = version
                 self._due.notify_all()
 
@@ -107,7 +118,7 @@ class RunFiles:
                 self._stored = run_dir_push(self._run)
                 with self._ctx.fenced():
                     self.name_stored()
-                self._forget_older()
+                self._forget_older(keep=0)
         except (StoreUnavailable, DamagedArtifact) as error:
             if told is None:
                 raise
@@ -124,7 +135,7 @@ class RunFiles:
         while self._is_due():
             try:
                 version = run_dir_push(self._run)
-                self._forget_older()
+                self._forget_older(keep=1)  # a page may be reading the one before
             except (StoreUnavailable, DamagedArtifact, OSError) as error:
                 log.warning("run_not_stored", run=self._run.pk, error=str(error))
             else:
@@ -142,6 +153,6 @@ class RunFiles:
                 self._due.wait(left if left > 0 else None)
             return False
 
-    def _forget_older(self) -> None:
-        while self._older:
-            weights().drop(self._run.run_dir, self._older.pop())
+    def _forget_older(self, *, keep: int) -> None:
+        while len(self._older) > keep:
+            weights().drop(self._run.run_dir, self._older.pop(0))

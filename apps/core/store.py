@@ -6,11 +6,14 @@ By default each is a directory of PREFLOOP_VAR; with PREFLOOP_STORE=s3://… the
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 from django.conf import settings
 
 from prefloop.store import Remote, Store
+
+KEY = "secret-key-fingerprint"  # an object of the store
 
 
 def weights() -> Store:
@@ -31,6 +34,19 @@ def models() -> Store:
 def home() -> Path:
     """The directory that holds them on this machine."""
     return Path(settings.STORE_HOME or settings.VAR_DIR)
+
+
+def has_the_key_of_others() -> bool:
+    """Whether this machine's SECRET_KEY is that of the machine that first asked. Raises StoreUnavailable."""
+    remote = weights().remote
+    if remote is None:
+        return True
+    mine = sha256(b"prefloop store\0" + settings.SECRET_KEY.encode()).hexdigest()[:16].encode()
+    try:
+        return remote.get(KEY) == mine
+    except FileNotFoundError:
+        remote.put(KEY, mine)
+        return True
 
 
 @lru_cache(maxsize=16)

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from apps.core.store import weights
+from apps.core.store import KEY, has_the_key_of_others, weights
 from apps.jobs.clock import database_now
 from apps.jobs.models import QUEUES
 from apps.jobs.selectors import workers_heard
@@ -121,6 +121,11 @@ def _store() -> Finding:
         return Finding("store", "ok", f"{settings.STORE_DIR}: other machines must share this directory")
     try:
         weights().probe()
+        if not has_the_key_of_others():
+            return Finding(
+                "store", "missing", f"SECRET_KEY is not that of the other machines that share {settings.STORE_URL}",
+                f"the same SECRET_KEY everywhere; after a change of it remove {settings.STORE_URL}/{KEY}",
+            )  # fmt: skip
     except PrefloopError as error:
         return Finding(
             "store", "missing", str(error), "check PREFLOOP_STORE, its credentials, and pip install '.[s3]' or '.[gs]'"

@@ -85,12 +85,22 @@ class Store:
         before = self._cache.mark(place).versions if changes else ()
         n_bytes = sum(entry["size"] for entry in entries)
         self._cache.remark(place, versions=(*before, version)[-_VERSIONS:], n_bytes=n_bytes, changes=changes)
+        if not changes:
+            self._cache.evict()
 
     def settle(self, name: str) -> None:
         """Say that a directory does not change any more here: the cache may give it up."""
         place = self.path(name)
         if self.remote is not None and self._cache.mark(place).changes:
             self._cache.remark(place, changes=False)
+            self._cache.evict()
+
+    def changing(self) -> list[str]:
+        """Name the directories that change on this machine."""
+        if self.remote is None:
+            return []
+        places = [Path(mark.place) for mark in self._cache.marks() if mark.changes]
+        return [place.relative_to(self.root).as_posix() for place in places if place.is_relative_to(self.root)]
 
     def drop(self, name: str, version: str = "") -> None:
         """Forget an artifact; what only it contains is removed from the store by `sweep`."""

@@ -59,6 +59,9 @@ class Cache:
     def mark(self, place: Path) -> Mark:
         return _read(self._mark_path(place))
 
+    def marks(self) -> list[Mark]:
+        return [mark for path in (self.folder / "marks").glob("*.json") if (mark := _read(path)).versions]
+
     def has(self, place: Path, version: str) -> bool:
         return place.exists() and version in self.mark(place).versions
 
@@ -146,8 +149,7 @@ class Cache:
             with suppress(FileNotFoundError):
                 if now - max(path.stat().st_mtime for path in (left, *left.rglob("*"))) > LEFT_SECONDS:
                     _remove_tree(left)
-        found = [mark for path in (self.folder / "marks").glob("*.json") if (mark := _read(path)).versions]
-        there = {Path(mark.place): mark for mark in found if Path(mark.place).exists()}
+        there = {Path(mark.place): mark for mark in self.marks() if Path(mark.place).exists()}
         groups: dict[Path, list[Path]] = {}
         for place in sorted(there):  # an artifact before those within it
             groups.setdefault(next((above for above in place.parents if above in groups), place), []).append(place)

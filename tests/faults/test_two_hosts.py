@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import threading
-import uuid
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,6 @@ pytestmark = [
 
 SETTINGS = {"objective.batch": "8", "objective.epochs": "150"}  # of two steps each; a checkpoint every 25 steps
 N_STEPS = 300
-SITE = uuid.uuid4().hex[:8]
-STORE = f"s3://{BUCKET}/{SITE}"
 KEY = "the same on every machine, and long enough for Django"
 
 
@@ -103,7 +100,7 @@ def be_the_web_host(s3, settings, monkeypatch, tmp_path):
     """This process has a directory of its own, and the store."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    settings.STORE_URL, settings.VAR_DIR = STORE, tmp_path / "web"
+    settings.STORE_URL, settings.VAR_DIR = s3.url, tmp_path / "web"
 
 
 def stored_steps():
@@ -114,7 +111,7 @@ def stored_steps():
 
 def host(site, s3, name):
     """What makes a worker process one of another machine."""
-    return {"PREFLOOP_VAR": str(site.directory / name), "PREFLOOP_STORE": STORE, "SECRET_KEY": KEY, **s3.environment}
+    return {"PREFLOOP_VAR": str(site.directory / name), "PREFLOOP_STORE": s3.url, "SECRET_KEY": KEY, **s3.environment}
 
 
 def kill(process):
@@ -186,11 +183,11 @@ def test_a_loop_whose_hosts_are_killed_in_uploads_and_downloads_ends_as_an_undis
 def everything_is_whole(s3):
     """Every name in the store has all of its contents, and each content is what its name says."""
     chunks = {}
-    for key in s3.held(f"{SITE}/chunks"):
+    for key in s3.held("chunks"):
         body = s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         assert hashlib.sha256(body).hexdigest() == key.rpartition("/")[2]
         chunks[key.rpartition("/")[2]] = len(body)
-    for key in s3.held(f"{SITE}/names"):
+    for key in s3.held("names"):
         for entry in json.loads(s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())["files"]:
             assert sum(chunks[sha256] for sha256, _ in entry["chunks"]) == entry["size"], key
 

@@ -13,7 +13,6 @@ from prefloop.store import DamagedArtifact, NotStored, Remote, Store, StoreUnava
 from tests.s3 import BUCKET, opened_s3
 
 pytestmark = pytest.mark.slow
-URL = f"s3://{BUCKET}/site"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def host(s3, tmp_path, monkeypatch):
 
     def opened(name, *, most_bytes=10**9, waits=(0.0, 0.0, 0.0)):
         home = tmp_path / name
-        remote = Remote(URL, waits=waits)
+        remote = Remote(s3.url, waits=waits)
         return Store(home / "store", remote=remote, prefix="store", cache=(home / "cache", most_bytes))
 
     return opened
@@ -98,7 +97,7 @@ def test_what_the_store_says_may_not_lead_out_of_an_artifact(host, s3):
     one = host("one")
     write(one, "a", {"file": b"1"})
     one.push("a", "v")
-    (key,) = s3.held("site/names")
+    (key,) = s3.held("names")
     body = s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     for bad in (b'"../../file"', b'"/tmp/file"'):
         s3.client.put_object(Bucket=BUCKET, Key=key, Body=body.replace(b'"file"', bad))
@@ -172,13 +171,13 @@ def test_content_that_is_never_what_was_stored_is_refused(host, s3):
     one, two = host("one"), host("two")
     write(one, "a", WEIGHTS)
     one.push("a", "v")
-    for key in s3.held("site/chunks"):
+    for key in s3.held("chunks"):
         size = s3.client.head_object(Bucket=BUCKET, Key=key)["ContentLength"]
         s3.client.put_object(Bucket=BUCKET, Key=key, Body=bytes(size))
     with pytest.raises(DamagedArtifact, match="another content"):
         two.fetch("a", "v")
     assert not two.path("a").exists()
-    for key in s3.held("site/chunks"):
+    for key in s3.held("chunks"):
         s3.client.delete_object(Bucket=BUCKET, Key=key)
     with pytest.raises(DamagedArtifact, match="lost"):
         two.fetch("a", "v")
@@ -226,7 +225,10 @@ def test_a_directory_that_changes_stays_and_its_newer_state_counts(host, s3):
     make_old(one)
     one._cache.evict()
     assert one.path("run").exists()
+    assert one.changing() == ["run"]
+    make_old(one)
     one.settle("run")
+    assert one.changing() == []
     make_old(one)
     one._cache.evict()
     assert not one.path("run").exists()
@@ -336,7 +338,7 @@ def test_a_sweep_removes_what_no_name_needs(host, s3):
 
 def test_a_probe_says_what_is_wrong(host, s3):
     host("one").probe()
-    assert s3.held("site/probes") == []
+    assert s3.held("probes") == []
     s3.ask = lambda method, path: "unavailable"
-    with pytest.raises(StoreUnavailable, match=r"s3://prefloop/site: writing probes/.* failed"):
+    with pytest.raises(StoreUnavailable, match=r"s3://prefloop/\w+: writing probes/.* failed"):
         host("one").probe()

@@ -150,6 +150,8 @@ def test_doctor_tries_the_store(on, server, settings, monkeypatch):
     assert checks._store().detail == f"{settings.STORE_URL}: written, read and removed"
     monkeypatch.setattr(checks, "connection", SimpleNamespace(vendor="sqlite"))
     assert "SQLite is on this machine alone" in checks._store().detail
+    settings.SECRET_KEY = "of this machine alone" * 3
+    assert "SECRET_KEY is not that of the other machines" in checks._store().detail
     settings.STORE_URL = f"s3://no-such-bucket-{uuid.uuid4().hex[:8]}"
     on("worker")
     found = checks._store()

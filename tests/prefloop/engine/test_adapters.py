@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,26 @@ def test_an_adapter_alone_refuses_a_base_that_was_changed(make_run: MakeRun, tmp
     save_tiny_policy(base, seed=1, chat=True)
     with pytest.raises(UnloadableModel, match="not what it was"):
         load_policy(run_dir / "final")
+
+
+@pytest.mark.slow
+def test_an_adapter_alone_finds_its_base_where_all_of_it_was_moved(
+    make_run: MakeRun, tiny_policy_dir: Path, tmp_path: Path
+) -> None:
+    from prefloop.recipes.runspec import read_spec, write_spec
+
+    store = tmp_path / "store"
+    shutil.copytree(tiny_policy_dir, store / "checkpoints" / "start")
+    made = make_run(adapter=Adapter(kind="lora", rank=2, merge=False))
+    (store / "runs").mkdir()
+    run_dir = Path(shutil.move(made, store / "runs" / "1"))
+    spec = read_spec(run_dir)
+    write_spec(run_dir, type(spec)(**{**spec.__dict__, "start": "../../checkpoints/start", "keep_every": 2}))
+    assert train.run(run_dir).exit_code == 0
+    before = load_policy(run_dir / "final").fingerprint
+    moved = Path(shutil.move(store, tmp_path / "elsewhere"))
+    assert load_policy(moved / "runs" / "1" / "final").fingerprint == before
+    assert [load_policy(kept).path for kept in (moved / "runs" / "1").glob("kept-*")]
 
 
 def test_auto_takes_an_adapter_above_a_size_only() -> None:
