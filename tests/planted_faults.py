@@ -205,6 +205,13 @@ FAULTS = (
         (*_LOSSES, "prefloop/losses/test_ranking_losses.py"),
     ),
     Fault(
+        "R-DPO rewards length",
+        "prefloop/losses/r_dpo.py",
+        "chosen = beta * (chosen_logp_sum - ref_chosen_logp_sum) + alpha * chosen_length",
+        "chosen = beta * (chosen_logp_sum - ref_chosen_logp_sum) - alpha * chosen_length",
+        ("prefloop/losses/test_r_dpo.py",),
+    ),
+    Fault(
         "SimPO's reward is of the whole answer",
         "prefloop/losses/simpo.py",
         "first, second = batch.first_logp_sum / n_first, batch.second_logp_sum / n_second",

@@ -100,6 +100,19 @@ SIMPO = Recipe(
     departures=(_TIES,),
 )
 
+R_DPO = Recipe(
+    name="r-dpo",
+    title="R-DPO",
+    idea="Learn from stored preferences as DPO does, while every token costs something, so that length is no merit.",
+    paper="Park et al. 2024, arXiv:2403.19159",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="r-dpo", beta=0.1, alpha=0.01, lr=1e-4, epochs=1, batch=32),
+    sources={"objective.lr": _LETTERS_LR},
+    departures=(_TIES,),
+)
+
 ORPO = Recipe(
     name="orpo",
     title="ORPO",
@@ -309,6 +322,7 @@ RECIPES = (
     DPO,
     IPO,
     SIMPO,
+    R_DPO,
     ORPO,
     KTO,
     SLIC_HF,

@@ -53,6 +53,7 @@ OBJECTIVES = {
     "slic": Objective(loss="slic", delta=30.0, lambda_=0.2),
     "slic without regulariser": Objective(loss="slic", delta=30.0, lambda_=0.0),
     "simpo": Objective(loss="simpo", beta=1.5, gamma=0.4),
+    "r-dpo": Objective(loss="r-dpo", beta=0.2, alpha=0.05),
     "orpo": Objective(loss="orpo", lambda_=0.7),
     "click": Objective(loss="click", alpha=25.0, gamma=0.3),
     "cringe": Objective(loss="cringe", alpha=0.7, k=3, b=5.0, tau=8.0),
@@ -129,6 +130,9 @@ def plain_pair(model: Any, row: Row, settings: Objective, reference: tuple[float
         case "orpo", _:
             odds = [(p := (one / len(ids)).exp()) / (1 - p) for one, ids in ((up, better), (down, worse))]
             return -settings.lambda_ * torch.nn.functional.logsigmoid((odds[0] / odds[1]).log())
+        case "r-dpo", _:
+            shorter = settings.alpha * (len(better) - len(worse))
+            return -torch.nn.functional.logsigmoid(settings.beta * h + shorter)
         case "simpo", _:
             lead = settings.beta * (up / len(better) - down / len(worse))
             return -torch.nn.functional.logsigmoid(lead - settings.gamma)

@@ -44,6 +44,11 @@ def test_kto_gives_up_what_is_undesirable_more_often_than_not(lab: Any, close: A
     close(found, law, 1e-8)
 
 
+def test_r_dpo_rests_where_dpo_does_if_all_outcomes_are_equally_long(lab: Any, close: Any) -> None:
+    found, dpo = lab("r-dpo", {"objective.beta": 0.5, "objective.alpha": 0.3}), lab("dpo", {"objective.beta": 0.5})
+    close(found.policy, dpo.policy)
+
+
 def test_simpo_without_a_margin_rests_where_rewards_are_the_log_odds(lab: Any, close: Any, t5: Any) -> None:
     found = lab("simpo", {"objective.beta": 2.0, "objective.gamma": 0.0})
     close(found.policy, (t5.reward / 2.0).softmax(0))  # as if the reference were indifferent
