@@ -130,6 +130,9 @@ class Place(models.Model):
     n_gold = models.IntegerField(default=0)
     # answers other than skips, of this person or of all who have an account: what a budget is about
     n_labels = models.IntegerField(default=0)
+    n_rated = models.IntegerField(default=0)  # answers that this person has rated by themselves, with skips
+    # of the seats of answers up to this id none is for this person: nobody need look at them for them again
+    rated_up_to = models.PositiveBigIntegerField(default=0)
     is_qualified = models.BooleanField(default=False)  # for real pairs, where people practise first
     attempt = models.PositiveSmallIntegerField(default=1)  # at practice
     pause = models.CharField(max_length=300, blank=True)  # why this person is given no pairs now; "": they are

@@ -33,7 +33,7 @@ from apps.samples.models import Comparison, annotatable
 from prefloop.types import SKIPPED
 
 Question = tuple[int, str]  # a comparison by a criterion
-COUNTS = ("n_open", "n_blocked", "n_done", "n_gold", "n_labels")
+COUNTS = ("n_open", "n_blocked", "n_done", "n_gold", "n_labels", "n_rated")
 
 
 N_RECENT = 20  # votes that a person's pace is the median of
@@ -227,9 +227,11 @@ def recount(project: Project) -> Counter[tuple[int | None, str]]:
     ids = list(Comparison.objects.filter(project=project).order_by("id").values_list("id", flat=True))
     for part in chunks(ids, CHUNK):
         found.update(tally(part).counts())
-    rated = standing_ratings(project).filter(user__isnull=False).exclude(choice=SKIPPED).order_by()
-    for user, n in rated.values_list("user_id").annotate(n=Count("pk")):
-        found.update({(user, "n_labels"): n, (None, "n_labels"): n})
+    rated = standing_ratings(project).filter(user__isnull=False).order_by()
+    skipped = Count("pk", filter=Q(choice=SKIPPED))
+    for user, n, n_skipped in rated.values_list("user_id").annotate(n=Count("pk"), n_skipped=skipped):
+        n_labels = n - n_skipped
+        found.update({(user, "n_rated"): n, (user, "n_labels"): n_labels, (None, "n_labels"): n_labels})
     return Counter({key: n for key, n in found.items() if n})
 
 

@@ -11,6 +11,7 @@ from apps.ratings.selectors.queue import (
     history,
     n_to_rate,
     progress,
+    reach_of,
     room,
     stop_of,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "history",
     "n_to_rate",
     "progress",
+    "reach_of",
     "room",
     "rubric_shown",
     "stop_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
@@ -14,7 +14,7 @@ from apps.labels.selectors import last_standing
 from apps.projects.models import Project
 from apps.rankings.models import Place
 from apps.rankings.selectors.stops import NO_END
-from apps.ratings.models import DONE, OPEN, RatingSeat
+from apps.ratings.models import DONE, EXPIRED, OPEN, RatingSeat
 from apps.samples.exposure import answer_unseen_by
 
 N_HISTORY = 10  # ratings that can be taken back
@@ -58,14 +58,35 @@ class Progress:
 
 
 def progress(project: Project, user: User) -> Progress:
-    done = RatingSeat.objects.filter(user=user, project=project, state=DONE).count()
+    done = Place.objects.filter(project=project, user=user).values_list("n_rated", flat=True).first() or 0
     return Progress(done, n_to_rate(project, user))
 
 
 def n_to_rate(project: Project, user: User) -> int:
-    """How many answers this person may rate now, those that they hold among them; counted up to MOST_COUNTED."""
-    free = free_for(project, user).order_by().values("completion").distinct()[:MOST_COUNTED].count()
-    return min(MOST_COUNTED, free + held_by(project, user).count())
+    """How many answers this person may rate now, those that they hold among them; counted up to MOST_COUNTED.
+
+    What they have dealt with is not looked at: ids of seats only rise, and they are given in that order. What was
+    passed over, because somebody else was just being given it, is counted once nothing is left after it.
+    """
+    n_held = held_by(project, user).count()
+    reached, passed = reach_of(project, user)
+    n_free = _n_free_after(project, user, reached)
+    if not n_free and passed < reached:
+        n_free = _n_free_after(project, user, passed)
+    return min(MOST_COUNTED, n_free + n_held)
+
+
+def _n_free_after(project: Project, user: User, seat: int) -> int:
+    rows = free_for(project, user).filter(pk__gt=seat).order_by()
+    return rows.values("completion").distinct()[:MOST_COUNTED].count()
+
+
+def reach_of(project: Project, user: User) -> tuple[int, int]:
+    """Up to which seat a person has been given answers, and up to which one nothing at all is left for them."""
+    passed = Place.objects.filter(project=project, user=user).values_list("rated_up_to", flat=True).first() or 0
+    # one look at the end of an index a state, however many seats they have had
+    mine = [RatingSeat.objects.filter(user=user, project=project, state=state) for state in (OPEN, DONE, EXPIRED)]
+    return max(passed, *(rows.aggregate(last=Max("pk"))["last"] or 0 for rows in mine)), passed
 
 
 def history(project: Project, user: User) -> list[Rating]:

@@ -165,6 +165,8 @@ def _same(known: Rating, new: Rating) -> bool:
 
 
 def _labels_add(seat: RatingSeat, choice: str, n: int) -> None:
-    """Count a rating as one label of its person and of the project; a skip is none."""
+    """Count a rating for its person, and as one label of theirs and of the project; a skip is none."""
+    changes: dict[tuple[int | None, str], int] = {(seat.user_id, "n_rated"): n}
     if choice != SKIPPED:
-        counts_add(seat.project_id, Counter({(seat.user_id, "n_labels"): n, (None, "n_labels"): n}))
+        changes |= {(seat.user_id, "n_labels"): n, (None, "n_labels"): n}
+    counts_add(seat.project_id, Counter(changes))

@@ -19,8 +19,9 @@ from apps.labels.ratings import WANTED, counting_ratings
 from apps.projects.models import Guideline, Project
 from apps.projects.selectors import guideline_current
 from apps.prompts.models import Prompt, ready
-from apps.ratings.models import DONE, EXPIRED, FREE, OPEN, RatingSeat
-from apps.ratings.selectors import free_for, held, held_by, room, stop_of
+from apps.rankings.models import Place
+from apps.ratings.models import EXPIRED, FREE, OPEN, RatingSeat
+from apps.ratings.selectors import free_for, held, held_by, reach_of, room, stop_of
 from apps.samples.locks import prompts_lock
 from apps.samples.models import Completion
 from prefloop.answers import same_answer
@@ -218,15 +219,23 @@ def _take(project: Project, user: User, n: int, now: datetime, guideline: str) -
     """Lease the next free seats to this person, from where they are in the project's order.
 
     Ids only rise, so what lies before their last seat was dealt with; what was passed over because somebody else had it
-    locked is found once nothing is left after it.
+    locked is found once nothing is left after it. Where nothing is left at all, that is remembered: a seat that ends
+    lets a new one, so what comes to them later has a higher id.
     """
-    # one look at the end of an index a state, however many seats they have had
-    mine = [RatingSeat.objects.filter(user=user, project=project, state=state) for state in (OPEN, DONE, EXPIRED)]
-    reached = max(rows.aggregate(last=Max("pk"))["last"] or 0 for rows in mine)
+    reached, passed = reach_of(project, user)
     taken = _take_after(project, user, n, now, guideline, reached)
-    if not taken and reached:
-        taken = _take_after(project, user, n, now, guideline, 0)
+    if not taken and passed < reached:
+        taken = _take_after(project, user, n, now, guideline, passed)
+    if not taken:
+        _remember_end(project, user, passed)
     return taken
+
+
+def _remember_end(project: Project, user: User, passed: int) -> None:
+    """Note up to which seat nothing is left for a person, unless what is left is just being given to somebody else."""
+    last = RatingSeat.objects.filter(project=project, user=None).aggregate(last=Max("pk"))["last"] or 0
+    if last > passed and not free_for(project, user).filter(pk__gt=passed, pk__lte=last).exists():
+        Place.objects.filter(project=project, user=user, rated_up_to__lt=last).update(rated_up_to=last)
 
 
 def _take_after(project: Project, user: User, n: int, now: datetime, guideline: str, reached: int) -> list[int]:
