@@ -32,11 +32,24 @@ def ids_reserve(model: type[models.Model], n: int, *, using: str = DEFAULT_DB_AL
                 [connection.ops.quote_name(meta.db_table), meta.pk.column, n],
             )
             return sorted(pk for (pk,) in cursor.fetchall())
-        # The transaction is IMMEDIATE: nobody else writes, so the sequence stands still until it ends.
-        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [meta.db_table])
-        found = cursor.fetchone()
-    last = int(found[0]) if found else 0
+    # The transaction is IMMEDIATE: nobody else writes, so the sequence stands still until it ends.
+    last = last_id(model, using=using)
     return list(range(last + 1, last + 1 + n))
+
+
+def last_id(model: type[models.Model], *, using: str = DEFAULT_DB_ALIAS) -> int:
+    """Return the highest id that a model's table has given; it never falls, also where rows are removed."""
+    connection, meta = connections[using], model._meta
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            name = connection.ops.quote_name(meta.db_table)
+            cursor.execute(
+                "SELECT pg_sequence_last_value(pg_get_serial_sequence(%s, %s)::regclass)", [name, meta.pk.column]
+            )
+        else:
+            cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [meta.db_table])
+        found = cursor.fetchone()
+    return int(found[0] or 0) if found else 0
 
 
 def rows_insert(

@@ -1,6 +1,6 @@
 """The state of an installation for Prometheus, read from the database when it is scraped: the same from every process.
 
-Each number is one read of an index: a scrape costs as much with a million jobs as with ten.
+Each number is one read of an index or a sequence: a scrape costs as much with a million jobs as with ten.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 
 from django.conf import settings
-from django.db.models import Count, Max, Model
+from django.db.models import Count, Model
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from apps.core.bulk import last_id
 from apps.core.timing import counted
 from apps.jobs.clock import database_now
 from apps.jobs.models import QUEUES, Job, JobState
@@ -83,16 +84,17 @@ def _work() -> Iterator[Metric]:
     yield loops
     rows = CounterMetricFamily(
         "prefloop_rows_written",
-        "Rows written since the installation: the highest number in use.",
+        "Rows written since the installation: the highest number given, also to rows that were removed.",
         labels=("kind",),
     )
     for kind, model in WRITTEN.items():
-        rows.add_metric((kind,), model._default_manager.aggregate(last=Max("pk"))["last"] or 0)
+        rows.add_metric((kind,), last_id(model))
     yield rows
 
 
 def _money() -> Iterator[Metric]:
-    spent = CounterMetricFamily(
+    # no counter: what a call may cost at most is counted first, and most of it is given back when it has answered
+    spent = GaugeMetricFamily(
         "prefloop_endpoint_dollars",
         "Spent at an endpoint, with what calls in flight may cost at most.",
         labels=("project", "endpoint"),

@@ -15,7 +15,9 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.core.timing import request_timing
+from apps.dashboard.metrics import exposition
 from apps.jobs.models import Job, JobState, Worker
+from apps.labels.models import Vote
 from apps.policies.models import Endpoint
 
 pytestmark = pytest.mark.django_db
@@ -77,9 +79,24 @@ def test_jobs_workers_labels_and_money_are_told(scrape, project, make_comparison
     assert 90 <= told["prefloop_oldest_wait_seconds", "gpu"] < 150
     assert told["prefloop_workers", "gpu"] == 1
     assert told["prefloop_rows_written_total", "vote"] == vote.pk
-    assert told["prefloop_endpoint_dollars_total", "big", project.slug] == pytest.approx(2.5)
+    assert told["prefloop_endpoint_dollars", "big", project.slug] == pytest.approx(2.5)
     assert told["prefloop_endpoint_cap_dollars", "big", project.slug] == 10
     assert told["prefloop_disk_free_bytes",] > 0
+
+
+def test_what_can_fall_is_no_counter(scrape, project, make_comparison, make_vote):
+    """Prometheus takes a counter that falls for one that began again at 0, and its rate jumps by all there is."""
+    votes = [make_vote(make_comparison(project, ("kind", text)), "first") for text in ("rude", "odd")]
+    Endpoint.objects.create(project=project, name="big", base_url="http://x", model="m")
+    before = scrape()["prefloop_rows_written_total", "vote"]
+    Vote.objects.filter(pk=votes[-1].pk).delete()  # an import that is taken back does so
+    assert scrape()["prefloop_rows_written_total", "vote"] == before
+    types = {family.name: family.type for family in text_string_to_metric_families(exposition().decode())}
+    assert types["prefloop_endpoint_dollars"] == "gauge"  # falls when a call took less than was reserved for it
+    told = (ROOT / "docker/grafana/prefloop.json").read_text("utf-8") + (ROOT / "docs/operating.md").read_text("utf-8")
+    grows = re.findall(r"(?:rate|increase)\((prefloop_\w+?)(?:_total|_bucket|_count)?[{\[]", told)
+    assert grows
+    assert [name for name in grows if types.get(name) == "gauge"] == []
 
 
 def test_a_scrape_reads_no_more_with_more_rows(scrape, project, django_assert_max_num_queries):
