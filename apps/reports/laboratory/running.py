@@ -27,7 +27,8 @@ from apps.training.loops.starting import loop_obstacle, loop_start
 from apps.training.loops.steering import loop_resume
 from apps.training.models import UNDER_WAY, Loop, LoopState, TrainingRun
 from apps.training.rounds.labels import LOOP_ORIGIN
-from prefloop.config import Value
+from apps.training.rounds.loop_judge import loop_judge
+from prefloop.config import Value, apply_settings
 from prefloop.recipes.catalogue import get_recipe
 from prefloop.studies.catalogue import get_study
 from prefloop.studies.declaration import Planned, Uses
@@ -218,10 +219,18 @@ def _last_output(loop: Loop) -> Checkpoint:
     return run.output
 
 
+def _made_judge(loop: Loop) -> Judge:
+    """Return the judge that a loop made of its reward model: the first one, as people may make others of it."""
+    judge = Judge.objects.filter(project=loop.project_id, checkpoint=_last_output(loop)).order_by("id").first()
+    if judge is None:
+        raise StudyRefused(f"loop {loop.pk} ({loop.recipe}) made no judge")
+    return judge
+
+
 USED: dict[Uses, Callable[[Loop], str]] = {
     "memory.run": lambda loop: str(loop.pk),
     "draws.source": lambda loop: f"checkpoint:{_last_output(loop).name}",
-    "score.judge": lambda loop: Judge.objects.get(project=loop.project_id, checkpoint=_last_output(loop)).name,
+    "score.judge": lambda loop: _made_judge(loop).name,
 }
 
 
@@ -237,7 +246,10 @@ def _start(study: Study, planned: Planned, settings: dict[str, Value]) -> Loop:
 
 
 def _done_already(study: Study, planned: Planned, settings: dict[str, Value]) -> Loop | None:
-    """Find a finished loop of another study with the same settings and seed, from the same policy and labels."""
+    """Find a finished loop of another study with the same settings and seed, from the same policy and labels.
+
+    Settings name a judge without its version: what was scored by an older one, or made it, is not the same.
+    """
     rounds = planned.arm.rounds or get_recipe(planned.arm.recipe).rounds
     found = Loop.objects.filter(
         project=study.project_id,
@@ -251,9 +263,20 @@ def _done_already(study: Study, planned: Planned, settings: dict[str, Value]) ->
     )
     for loop in found.order_by("-id").distinct():
         later = Preference.objects.filter(comparison__project=study.project_id, derived_at__gt=loop.created_at)
-        if loop.chosen == settings and not later.exclude(comparison__origin__startswith=LOOP_ORIGIN).exists():
+        if loop.chosen != settings or later.exclude(comparison__origin__startswith=LOOP_ORIGIN).exists():
+            continue
+        if _has_newest_judge(loop, planned, settings):
             return loop
     return None
+
+
+def _has_newest_judge(loop: Loop, planned: Planned, settings: dict[str, Value]) -> bool:
+    """Whether a loop's judge, or the one that it made, is what its name stands for now."""
+    if not planned.arm.makes_policy:
+        made = _made_judge(loop)
+        usable = Judge.objects.filter(project=loop.project_id, name=made.name, retired_at=None)
+        return usable.order_by("-version").first() == made
+    return loop.judge == loop_judge(loop.project, apply_settings(get_recipe(loop.recipe), settings))
 
 
 def _resume_loops(study: Study, by: User | None) -> None:

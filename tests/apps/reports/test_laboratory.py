@@ -17,6 +17,9 @@ from django.utils import timezone
 
 from apps.jobs.models import Job
 from apps.jobs.services import job_claim, reconcile
+from apps.judging.services import judge_create
+from apps.labels.models import Preference
+from apps.policies.models import Checkpoint
 from apps.reports.laboratory.report import study_report
 from apps.reports.laboratory.running import (
     ADVANCE,
@@ -262,6 +265,27 @@ def test_a_replay_learns_from_the_run_of_its_own_rate(startable):
         ("tandem-ipo", 3e-4),
     ]
     assert [loop.chosen["memory.run"] for loop in tandems] == [str(slow.pk), str(fast.pk)]
+
+
+def test_a_finished_loop_is_read_again_only_while_its_judge_is_the_newest(startable, policy):
+    def began(name):
+        advance(study_start(project=startable, name=name, n_seeds=1, now=timezone.now()))
+        run = StudyRun.objects.filter(study__name=name).exclude(loop=None).get()
+        end(run)
+        Study.objects.update(state="stopped")
+        return run.loop
+
+    Preference.objects.update(derived_at=timezone.now() - timedelta(days=1))
+    first = began("gap")
+    assert first.judge.version == 1
+    assert began("quality") == first
+    newer = Checkpoint.objects.create(
+        project=startable, name="rm2", role="reward", path="z", fingerprint="1" * 64, n_parameters=1000
+    )
+    judge_create(project=startable, name="reward-model", kind="reward_model", checkpoint=newer)
+    again = began("classifier")
+    assert again != first
+    assert again.judge.version == 2
 
 
 def test_a_loop_that_failed_stops_the_study_which_can_go_on(startable):
