@@ -8,10 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import boto3
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
-
 BUCKET = "prefloop"
 KEYS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -20,21 +16,22 @@ KEYS = {
 }
 
 
-class _Quiet(WSGIRequestHandler):
-    def log(self, type, message, *args):
-        """Say nothing."""
-
-
 class S3:
     """The server. `ask(method, path)` is called before each request, and returns what is wrong with it."""
 
     def __init__(self):
+        # here, and not in every process that collects the tests: they take seconds to import
+        import boto3
+        from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        quiet = type("Quiet", (WSGIRequestHandler,), {"log": lambda self, kind, message, *args: None})
         self._prefix = uuid.uuid4().hex[:8]  # no other server of this process has the same URL
         self.url = f"s3://{BUCKET}/{self._prefix}"
         self._inner = DomainDispatcherApplication(create_backend_app)
         self.asked = Counter()
         self.ask: Callable[[str, str], str] = lambda method, path: ""
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=quiet)
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self.client = boto3.client(
