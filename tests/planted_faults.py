@@ -205,6 +205,13 @@ FAULTS = (
         (*_LOSSES, "prefloop/losses/test_ranking_losses.py"),
     ),
     Fault(
+        "WPO's weights are of whole answers",
+        "prefloop/losses/wpo.py",
+        "return ((logp_sum - collision_sum) / n_tokens).detach()",
+        "return (logp_sum - collision_sum).detach()",
+        ("prefloop/losses/test_wpo.py",),
+    ),
+    Fault(
         "R-DPO rewards length",
         "prefloop/losses/r_dpo.py",
         "chosen = beta * (chosen_logp_sum - ref_chosen_logp_sum) + alpha * chosen_length",

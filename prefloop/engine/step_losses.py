@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from prefloop.engine.pieces import Piece, Row
 from prefloop.engine.sums import Sums
-from prefloop.engine.tokens import forward_cringe, forward_divergence
+from prefloop.engine.tokens import forward_collision, forward_cringe, forward_divergence
 from prefloop.losses.declaration import AnswerBatch, CompletionBatch, GroupBatch, Need, PairBatch, SampleBatch
 from prefloop.policy.batches import PackItem
 from prefloop.policy.scoring import TokenStates, forward_rewards, forward_tokens
@@ -142,7 +142,7 @@ class Values(NamedTuple):
     """The values of one pass for C answers, (C,): log-prob sums, or rewards; for some losses a second value of each."""
 
     of: Tensor
-    second: Tensor | None = None  # cringe sums, or divergences from the teacher
+    second: Tensor | None = None  # cringe sums, collision sums, or divergences from the teacher
 
 
 class RowLoss(StepLoss):
@@ -180,6 +180,8 @@ class RowLoss(StepLoss):
             )
         if "cringe" in self.needs:
             return Values(*forward_cringe(model, piece.packed, k=self.settings.k))
+        if "collision" in self.needs:
+            return Values(*forward_collision(model, piece.packed))
         if "rewards" in self.needs:
             return Values(forward_rewards(model, piece.packed, with_grad=True))
         return Values(piece.sums(forward_tokens(model, piece.packed, with_grad=True).logps))
@@ -223,7 +225,8 @@ class RowLoss(StepLoss):
         ]
 
     def _pairs(self, piece: Piece, values: Values) -> list[PairBatch]:
-        first, (logps, cringe) = piece.first_of_row, values
+        first, (logps, more) = piece.first_of_row, values
+        cringe, collision = (more if name in self.needs else None for name in ("cringe", "collision"))
         second, target, lengths = first + 1, None, piece.packed.lengths().to(logps.dtype)
         if all(row.target is not None for row in piece.rows):
             target = first + torch.tensor([row.target or 0 for row in piece.rows], device=first.device)
@@ -241,6 +244,8 @@ class RowLoss(StepLoss):
                 target_length=None if target is None else lengths[target],
                 first_cringe_sum=None if cringe is None else cringe[first],
                 second_cringe_sum=None if cringe is None else cringe[second],
+                first_collision_sum=None if collision is None else collision[first],
+                second_collision_sum=None if collision is None else collision[second],
             )
         ]
 

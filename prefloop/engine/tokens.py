@@ -43,6 +43,22 @@ def forward_cringe(model: Any, packed: PackedBatch, *, k: int) -> tuple[Tensor, 
     )
 
 
+def forward_collision(model: Any, packed: PackedBatch) -> tuple[Tensor, Tensor]:
+    """Compute of every completion its log-prob sum, with gradient, and the sum of log sum_v pi(v)^2, without.
+
+    Both (n_completions,). The second is the log of the chance that two draws of each token agree.
+    """
+    hidden, head = forward_hidden(model, packed, with_grad=True), output_head(model)
+    logps = completion_logps(hidden, head, packed.targets)
+    with torch.no_grad():
+        parts = [(2 * in_full(head(states)).log_softmax(-1)).logsumexp(-1) for states in hidden.detach().split(_CHUNK)]
+        collisions = torch.cat(parts) if parts else torch.zeros_like(logps)
+    return (
+        sum_by_sequence(logps, packed.owner, packed.n_completions),
+        sum_by_sequence(collisions, packed.owner, packed.n_completions),
+    )
+
+
 def forward_divergence(model: Any, teacher: Any, packed: PackedBatch, *, beta: float) -> Tensor:
     """Compute each completion's summed generalised Jensen-Shannon divergence from the teacher, (n_completions,)."""
     hidden, head = forward_hidden(model, packed, with_grad=True), output_head(model)

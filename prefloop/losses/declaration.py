@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 # stored), or answers scored inside the run.
 Rows = Literal["none", "demonstrations", "answers", "pairs", "groups", "samples"]
 # ref: log-probs of a reference; old: those of the policy that drew the answers; scores: a number for each answer;
-# teacher: the next-token distributions of another model; cringe: the cringe token loss of each answer;
+# teacher: the next-token distributions of another model; cringe: the cringe token loss of each answer; collision: the
+# chance that two draws of each token agree;
 # mismatched: log-ratios of policy and reference on prompts with answers to other prompts;
 # rewards: the policy has a scalar head, whose values stand for log-probs; values: a value head beside the policy.
-Need = Literal["ref", "old", "scores", "teacher", "cringe", "mismatched", "rewards", "values", "anchor"]
+Need = Literal["ref", "old", "scores", "teacher", "cringe", "collision", "mismatched", "rewards", "values", "anchor"]
 # What a loss learns of an anchor's answers: nothing, their quantiles, the best of them, or both.
 Anchors = Literal["", "measure", "imitate", "both"]
 Target = Literal["", "better", "best", "data"]
@@ -95,6 +96,9 @@ class PairBatch:
     target_length: Tensor | None = None
     first_cringe_sum: Tensor | None = None  # sums of the cringe token loss, as if the answer were the unwanted one
     second_cringe_sum: Tensor | None = None
+    # sums over an answer's tokens of log sum_v pi(v)^2, without gradient
+    first_collision_sum: Tensor | None = None
+    second_collision_sum: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

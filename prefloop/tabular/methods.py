@@ -85,7 +85,9 @@ def pairs(settings: Objective, wins: Wins, reference: Tensor, target: Tensor | N
             first, second, weight = (x.repeat_interleave(m) for x in (first, second, weight))
             kept = torch.arange(m).repeat(n)
             weight = weight * target[kept]
-        one, cringe = torch.ones_like(weight), None
+        one, cringe, collision = torch.ones_like(weight), None, None
+        if settings.needs("collision"):
+            collision = (2 * values).logsumexp(0).detach().expand(len(logits))
         if settings.needs("cringe"):
             k = min(settings.k, len(logits) - 1)
             cringe = expected_cringe_token_loss(logits.expand(len(logits), -1), torch.arange(len(logits)), k=k)
@@ -101,6 +103,8 @@ def pairs(settings: Objective, wins: Wins, reference: Tensor, target: Tensor | N
             target_length=None if kept is None else one,
             first_cringe_sum=None if cringe is None else cringe[first],
             second_cringe_sum=None if cringe is None else cringe[second],
+            first_collision_sum=None if collision is None else collision[first],
+            second_collision_sum=None if collision is None else collision[second],
         )
         rows = settings.declared.loss(batch, settings)
         return (weight * (rows.loss if rows.extra is None else rows.loss + rows.extra)).sum()

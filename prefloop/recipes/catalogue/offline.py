@@ -113,6 +113,19 @@ R_DPO = Recipe(
     departures=(_TIES,),
 )
 
+WPO = Recipe(
+    name="wpo",
+    title="WPO",
+    idea="Learn from stored preferences, from each as much as its answers could be the policy's own.",
+    paper="Zhou et al. 2024, arXiv:2406.11827",
+    group="offline",
+    draws=(Draw(source="data"),),
+    label=Label(by="preferences"),
+    objective=Objective(loss="wpo", beta=0.1, lr=1e-4, epochs=1, batch=32),
+    sources={"objective.lr": _LETTERS_LR},
+    departures=(_TIES,),
+)
+
 ORPO = Recipe(
     name="orpo",
     title="ORPO",
@@ -323,6 +336,7 @@ RECIPES = (
     IPO,
     SIMPO,
     R_DPO,
+    WPO,
     ORPO,
     KTO,
     SLIC_HF,

@@ -10,6 +10,8 @@ from prefloop.studies.claims import Above, Rises
 from prefloop.studies.declaration import Arm, Study
 
 _STEPS = MappingProxyType({"prompts.n": 768, "evaluation.every": 8})
+_TWICE = MappingProxyType({"objective.epochs": 2, "evaluation.every": 24})
+_RATES = MappingProxyType({"objective.lr": (1e-4, 3e-4)})
 _WINS = "Wins are counted against the starting policy by the truth; in the paper between the methods, by people."
 
 OAIF = Study(
@@ -24,12 +26,28 @@ OAIF = Study(
             name="offline",
             title="offline DPO",
             recipe="dpo",
-            settings={"objective.epochs": 2, "evaluation.every": 24},
-            sweep={"objective.lr": (1e-4, 3e-4)},
+            settings=_TWICE,
+            sweep=_RATES,
         ),
     ),
     claims=(Above("online", "offline"),),
     departures=(_WINS, "The annotator is a reward model trained on the stored pairs; the paper's a large model."),
+)
+
+WEIGHTED = Study(
+    name="weighted",
+    title="Stored pairs, weighted as if they were the policy's own",
+    question="Can stored pairs be made to act like fresh ones?",
+    finding="DPO in which a stored pair counts by how likely its answers are under today's policy (WPO) beats plain "
+    "DPO on the same pairs.",
+    paper="Zhou et al. 2024 (WPO), arXiv:2406.11827",
+    arms=(
+        Arm(name="weighted", title="WPO", recipe="wpo", settings=_TWICE, sweep=_RATES),
+        Arm(name="plain", title="offline DPO", recipe="dpo", settings=_TWICE, sweep=_RATES),
+        Arm(name="online", title="online DPO", recipe="oaif-dpo", settings=_STEPS, rounds=1),
+    ),
+    claims=(Above("weighted", "plain"), Above("online", "weighted")),
+    departures=(_WINS,),
 )
 
 _RSO = MappingProxyType({"prompts.n": 256, "evaluation.every": 6})
@@ -127,4 +145,4 @@ METHODS = Study(
     ),
 )
 
-STUDIES = (OAIF, RSO, J_BOND, SELF_REWARDING, METHODS)
+STUDIES = (OAIF, WEIGHTED, RSO, J_BOND, SELF_REWARDING, METHODS)

@@ -53,6 +53,7 @@ OBJECTIVES = {
     "slic": Objective(loss="slic", delta=30.0, lambda_=0.2),
     "slic without regulariser": Objective(loss="slic", delta=30.0, lambda_=0.0),
     "simpo": Objective(loss="simpo", beta=1.5, gamma=0.4),
+    "wpo": Objective(loss="wpo", beta=0.2),
     "r-dpo": Objective(loss="r-dpo", beta=0.2, alpha=0.05),
     "orpo": Objective(loss="orpo", lambda_=0.7),
     "click": Objective(loss="click", alpha=25.0, gamma=0.3),
@@ -105,6 +106,12 @@ def cringe_per_token(model: Any, prompt: tuple[int, ...], answer: tuple[int, ...
     return total / len(answer)
 
 
+def likely_per_token(model: Any, prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
+    """Mean over tokens of how likely each is beside the chance that two draws agree, without gradient."""
+    law = logits_of(model, prompt, answer).detach().softmax(-1)
+    return (law[range(len(answer)), list(answer)] / (law**2).sum(-1)).log().mean()
+
+
 def plain_pair(model: Any, row: Row, settings: Objective, reference: tuple[float, float]) -> torch.Tensor:
     prompt, (first, second, *_) = row.item.prompt_ids, row.item.completions
     won = row.p_first == 1.0
@@ -130,6 +137,9 @@ def plain_pair(model: Any, row: Row, settings: Objective, reference: tuple[float
         case "orpo", _:
             odds = [(p := (one / len(ids)).exp()) / (1 - p) for one, ids in ((up, better), (down, worse))]
             return -settings.lambda_ * torch.nn.functional.logsigmoid((odds[0] / odds[1]).log())
+        case "wpo", _:
+            weight = torch.exp(likely_per_token(model, prompt, better) + likely_per_token(model, prompt, worse))
+            return -weight * torch.nn.functional.logsigmoid(settings.beta * h)
         case "r-dpo", _:
             shorter = settings.alpha * (len(better) - len(worse))
             return -torch.nn.functional.logsigmoid(settings.beta * h + shorter)

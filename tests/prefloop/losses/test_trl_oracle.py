@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from prefloop.engine.tokens import forward_collision
 from prefloop.losses.declaration import PairBatch
 from prefloop.losses.dpo import dpo_loss
 from prefloop.losses.ipo import ipo_loss, ipo_mean_loss
@@ -22,6 +23,7 @@ from prefloop.losses.registry import LOSSES
 from prefloop.losses.reward_model import bradley_terry_loss
 from prefloop.losses.simpo import simpo_loss
 from prefloop.losses.slic import hinge_norm_loss
+from prefloop.losses.wpo import log_weight, wpo_loss
 from prefloop.policy.batches import PackItem, pack_groups
 from prefloop.policy.loading import reward_model_from_policy
 from prefloop.policy.scoring import forward_logps, forward_rewards
@@ -99,6 +101,19 @@ def test_dpo_and_hinge_norm_are_trls(dpo_mean: Any, beta: float) -> None:
     theirs, items = dpo_mean(loss_type=["hinge"], beta=beta)
     sums, _ = _ours(items)
     assert hinge_norm_loss(*sums, gamma=beta).loss.mean().item() == pytest.approx(theirs, abs=1e-5, rel=1e-5)
+
+
+def test_wpo_is_trls_with_its_weights(dpo_mean: Any) -> None:
+    theirs, items = dpo_mean(loss_type=["sigmoid"], beta=0.3, use_weighting=True)
+    sums, _ = _ours(items)
+    model = tiny_policy(seed=1).model
+    (packed,) = pack_groups(items, token_budget=100_000)
+    logps, collisions = forward_collision(model, packed)
+    which = torch.tensor([side for _, side in packed.slots])
+    weights = log_weight(logps, collisions, packed.lengths())
+    ours = wpo_loss(*sums, weights[which == 0], weights[which == 1], beta=0.3).loss.mean().item()
+    assert ours == pytest.approx(theirs, abs=1e-5, rel=1e-5)
+    assert ours != pytest.approx(dpo_loss(*sums, beta=0.3).loss.mean().item(), rel=1e-3)
 
 
 def test_conservative_dpo_is_trls_two_terms(dpo_mean: Any) -> None:

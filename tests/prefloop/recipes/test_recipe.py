@@ -78,7 +78,7 @@ def test_iterative_dpo_has_the_numbers_that_passed_on_letters() -> None:
 
 # The names of the design's table of methods.
 NAMES = (
-    "sft reward-model best-of-n gkd dpo ipo simpo r-dpo orpo kto slic-hf rrhf click spin rs-ft rest rso "
+    "sft reward-model best-of-n gkd dpo ipo simpo r-dpo wpo orpo kto slic-hf rrhf click spin rs-ft rest rso "
     "iterative-dpo iterative-pcl self-rewarding oaif-dpo oaif-ipo oaif-slic rlhf rlaif rloo grpo "
     "bond-forward bond-backward bond iterative-bond j-bond "
     "offline-ipo online-ipo tandem-ipo offline-bo2 online-bo2 tandem-bo2 "
@@ -117,6 +117,7 @@ def test_the_catalogue_holds_every_method() -> None:
         ("ipo", {"data"}, None, "no", 2),
         ("simpo", {"data"}, None, "no", 1),  # no reference
         ("r-dpo", {"data"}, None, "no", 2),
+        ("wpo", {"data"}, None, "no", 2),
         ("orpo", {"data"}, None, "no", 1),
         ("kto", {"data"}, None, "no", 2),
         ("offline-ipo", {"data"}, None, "no", 2),

@@ -49,6 +49,12 @@ def test_r_dpo_rests_where_dpo_does_if_all_outcomes_are_equally_long(lab: Any, c
     close(found.policy, dpo.policy)
 
 
+@pytest.mark.parametrize("mu", [None, SKEWED])
+def test_wpo_rests_where_dpo_does_whatever_its_weights(lab: Any, close: Any, mu: Any) -> None:
+    found, dpo = (lab(name, {"objective.beta": 0.5}, mu=mu) for name in ("wpo", "dpo"))
+    close(found.policy, dpo.policy)
+
+
 def test_simpo_without_a_margin_rests_where_rewards_are_the_log_odds(lab: Any, close: Any, t5: Any) -> None:
     found = lab("simpo", {"objective.beta": 2.0, "objective.gamma": 0.0})
     close(found.policy, (t5.reward / 2.0).softmax(0))  # as if the reference were indifferent
