@@ -75,7 +75,7 @@ def model_text_beside(value: str | None, other: str | None) -> SafeString:
 @register.filter
 def visible_controls(value: str | None) -> str:
     """Mark invisible characters, for raw text inside <pre class="raw">."""
-    return core_text.visible_controls(value or "")
+    return core_text.visible_controls(str(value or ""))  # a text that is translated late is no str
 
 
 @register.simple_tag

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.template import Context, Template, TemplateSyntaxError
+from django.utils.translation import gettext_lazy
 
 from apps.core.templatetags import ui
 from apps.core.terms import TERMS
@@ -96,3 +97,9 @@ def test_a_query_keeps_what_it_does_not_change():
     request = SimpleNamespace(GET=QueryDict("a=1&b=2&page=3"))
     drawn = Template("{% query_with page='' b='x y' %}").render(Context({"request": request}))
     assert drawn == "?a=1&amp;b=x+y"
+
+
+def test_a_text_that_is_translated_late_is_shown_as_any_other():
+    late = gettext_lazy("Data")
+    drawn = _draw('{{ said|default:_("waiting for a worker")|visible_controls }}{{ late|visible_controls }}', late=late)
+    assert drawn == f"waiting for a worker{late}"
