@@ -237,6 +237,7 @@ def backup_restore(folder: Path, *, name: str = "", say: Say = lambda text: None
         raise BackupRefused(f"there is no backup {name!r} in {folder}: there are {', '.join(names)}")
     row = _read(folder / "backups" / f"{name}.json")
     _check_place(row)
+    home().mkdir(parents=True, exist_ok=True, mode=0o700)  # on a new machine nothing has been stored there yet
     with tempfile.TemporaryDirectory(dir=home(), prefix="restoring-") as directory:
         staging = Path(directory)
         files = _everything(row)

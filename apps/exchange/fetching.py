@@ -65,8 +65,9 @@ def hub_fetch(*, upload: Upload, address: str, told: Told, in_transaction: Trans
                 for part in sorted(inside.iterdir()):
                     archive.write(part, part.name)
             n_bytes = file.tell()
-        if n_bytes > room_for_files(upload.project):
-            raise QuotaReached.of(upload.project)
+        with in_transaction():  # a worker that has lost the job puts nothing there: the file may be imported, and gone
+            if n_bytes > room_for_files(upload.project):
+                raise QuotaReached.of(upload.project)
         packed.replace(path)
         uploads().push(upload.token)  # before the row says that it is there
         with in_transaction():

@@ -12,6 +12,7 @@ from apps.exchange.models import Upload
 from apps.exchange.services import import_file
 from apps.exchange.uploads import MAX_RECORDS, upload_forget, upload_here, upload_mapping
 from apps.jobs.registry import JobContext, JobFailure, handler
+from prefloop.store import StoreUnavailable
 from prefloop.types import PrefloopError
 
 
@@ -65,6 +66,8 @@ def fetch(ctx: JobContext) -> dict[str, Any]:
 
     try:
         fetched = hub_fetch(upload=upload, address=str(ctx.payload["address"]), told=told, in_transaction=ctx.fenced)
+    except StoreUnavailable:
+        raise  # tried again, as of any job
     except PrefloopError as error:
         raise JobFailure("user_config", str(error)) from error
     return {"upload": upload.pk, "commit": fetched.commit, "config": fetched.config, "split": fetched.split}

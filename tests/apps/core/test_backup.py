@@ -78,3 +78,12 @@ def test_a_restore_whose_database_cannot_be_loaded_leaves_the_place_as_it_was(va
     assert loaded == ["rows"]
     assert (settings.VAR_DIR / "store" / "weights").read_text() == "weights"
     assert (settings.VAR_DIR / "secret_key").read_text() == "of the backup"
+
+
+def test_a_new_machine_whose_store_has_no_directory_yet_is_restored(var, tmp_path, settings, monkeypatch):
+    make(tmp_path / "kept")
+    settings.VAR_DIR, settings.STORE_HOME = tmp_path / "other", tmp_path / "srv" / "prefloop"
+    settings.VAR_DIR.mkdir()
+    monkeypatch.setattr(backup, "_load", lambda dump: None)
+    backup.backup_restore(tmp_path / "kept")
+    assert (settings.STORE_HOME / "store" / "weights").read_text() == "weights"

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import zipfile
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
+from apps.exchange.fetching import hub_fetch
 from apps.exchange.models import Upload
+from apps.exchange.tasks import fetch
+from apps.exchange.uploads import upload_path
 from apps.jobs.drain import drain
+from apps.jobs.errors import JobFenced
 from apps.jobs.models import Job
 from apps.prompts.models import ImportBatch, Prompt
+from prefloop.store import StoreUnavailable
 from tests.prefloop.model_sources.small_hub import COMMIT, small_hub
 
 pytestmark = pytest.mark.django_db
@@ -77,6 +85,40 @@ def test_what_a_hub_has_not_is_said_and_the_waiting_row_can_be_removed(project, 
     drain(["cpu"], worker_name="test")
     assert "more than fit here" in Job.objects.latest("pk").error
     assert client_for(bob).post(f"{DATA}hub/", {"address": "hf:acme/pairs"}).status_code == 404
+
+
+class Fetched:
+    """A data set that is fetched without a hub."""
+
+    def fetch(self, inside, **more):
+        (inside / "train.jsonl").write_bytes(lines(0, 2))
+
+
+@contextmanager
+def lost():
+    raise JobFenced("another worker has the job")
+    yield
+
+
+def test_a_worker_that_has_lost_the_job_puts_no_file_in_its_place(project, erin, monkeypatch):
+    monkeypatch.setattr("apps.exchange.fetching.read_address", lambda address: Fetched())
+    token = f"{secrets.token_urlsafe(24)}.zip"
+    upload = Upload.objects.create(project=project, created_by=erin, token=token, name="hf:acme/pairs", n_bytes=0)
+    with pytest.raises(JobFenced):
+        hub_fetch(upload=upload, address="hf:acme/pairs", told=lambda *of: None, in_transaction=lost)
+    assert not upload_path(upload).exists()
+
+
+def test_a_fetch_is_tried_again_where_the_store_did_not_answer(project, erin, client_for, monkeypatch):
+    def unavailable(**more):
+        raise StoreUnavailable("s3://bucket does not answer")
+
+    monkeypatch.setattr("apps.exchange.tasks.hub_fetch", unavailable)
+    client_for(erin).post(f"{DATA}hub/", {"address": "hf:acme/pairs"})
+    job = Job.objects.get()
+    context = SimpleNamespace(payload=job.payload, fenced=lost)
+    with pytest.raises(StoreUnavailable):
+        fetch(context)
 
 
 def test_an_address_that_can_not_be_one_starts_nothing(project, erin, client_for):
