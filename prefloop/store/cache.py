@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -159,21 +159,27 @@ class Cache:
             if total <= self._most_bytes:
                 return
             changes = any(there[place].changes for place in groups[top])
-            if not changes and now - used[top] >= GRACE_SECONDS and self._give_up(top):
+            if not changes and now - used[top] >= GRACE_SECONDS and self._give_up(groups[top]):
                 total -= there[top].n_bytes
 
     def _used_at(self, place: Path) -> float:
         lock = self._mark_path(place).with_suffix(".lock")
         return lock.stat().st_mtime if lock.exists() else self._mark_path(place).stat().st_mtime
 
-    def _give_up(self, place: Path) -> bool:
-        with self._mark_path(place).with_suffix(".lock").open("ab") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+    def _give_up(self, places: list[Path]) -> bool:
+        """Remove an artifact, with those within it, unless one of them is in use or has been since `evict` looked."""
+        with ExitStack() as locks:
+            for one in places:
+                stream = locks.enter_context(self._mark_path(one).with_suffix(".lock").open("ab"))
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+            if time.time() - max(map(self._used_at, places)) < GRACE_SECONDS:
                 return False
-            self._mark_path(place).unlink(missing_ok=True)
-            self._remove(place)
+            if places[0].exists():  # else another process has given it up meanwhile
+                self._mark_path(places[0]).unlink(missing_ok=True)
+                self._remove(places[0])
         return True
 
     def _remove(self, place: Path) -> None:
