@@ -66,14 +66,14 @@ class Store:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def push(self, name: str, version: str = "", *, skip: Skip = lambda file: False, changes: bool = False) -> None:
-        """Store an artifact of this machine. Without a version, another one of the name replaces it.
+    def push(self, name: str, version: str = "", *, skip: Skip = lambda file: False, changes: bool = False) -> set[str]:
+        """Store an artifact of this machine and name its files. Without a version, another one of the name replaces it.
 
         `changes`: a directory that is being written to: it is stored as it is now, and stays on this machine until
         `settle`. Raises StoreUnavailable.
         """
         if self.remote is None:
-            return
+            return set()
         place = self.path(name)
         with self._cache.as_it_is(place, skip) as files:
             self._known.forget_old()
@@ -87,6 +87,7 @@ class Store:
         self._cache.remark(place, versions=(*before, version)[-_VERSIONS:], n_bytes=n_bytes, changes=changes)
         if not changes:
             self._cache.evict()
+        return {entry["name"] for entry in entries}
 
     def settle(self, name: str) -> None:
         """Say that a directory does not change any more here: the cache may give it up."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from apps.core.store import weights
 from apps.jobs.errors import JobFenced
 from apps.policies.store import store_path
 from apps.training.models import TrainingRun
-from apps.training.sets.directories import run_dir_made, run_file
+from apps.training.sets.directories import run_dir_made, run_dir_push, run_file, run_file_names
 from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import RunSpec, write_spec
 from prefloop.store import StoreUnavailable
@@ -68,6 +70,29 @@ def say(run, *lines):
 
 def again(run):
     return TrainingRun.objects.get(pk=run.pk)
+
+
+def test_a_checkpoint_that_the_next_replaces_while_it_is_listed_is_not_stored_in_part(run, on, monkeypatch):
+    folder = store_path(run.run_dir)
+
+    def saved(step):
+        (folder / step / "training").mkdir(parents=True)
+        for file in ("model.safetensors", "training/state.json"):
+            (folder / step / file).write_text(step)
+
+    def replaced(source, link, _link=os.link):
+        _link(source, link)
+        if Path(source) == folder / "step-000001" / "model.safetensors":
+            saved("step-000002")
+            (folder / "step-000001").rename(folder / "step-000001.tmp-1")
+
+    saved("step-000001")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.link", replaced)
+        run.stored_version = run_dir_push(run)
+    on("second")
+    steps = {name for name in run_file_names(run) if name.startswith("step-")}
+    assert steps == {"step-000002/model.safetensors", "step-000002/training/state.json"}
 
 
 def test_another_machine_goes_on_from_what_was_stored(run, on):

@@ -7,6 +7,7 @@ and is written in a transaction of whoever holds the run's job, so that a worker
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from pathlib import Path
 
 from apps.core.store import weights
@@ -15,6 +16,7 @@ from apps.policies.store import checkpoint_here, store_path
 from apps.training.models import Snapshot, TrainingRun
 from prefloop.recipes.runspec import RunSpec, named_places, newest_step, stays_here
 from prefloop.store import DamagedArtifact
+from prefloop.store.cache import files_of
 
 
 def run_dir_push(run: TrainingRun) -> str:
@@ -24,10 +26,16 @@ def run_dir_push(run: TrainingRun) -> str:
     """
     if weights().remote is None:
         return ""
-    version = uuid.uuid4().hex
-    newest = newest_step(store_path(run.run_dir))
-    weights().push(run.run_dir, version, skip=lambda file: stays_here(file, newest=newest), changes=True)
-    return version
+    folder = store_path(run.run_dir)
+    while True:
+        version, newest = uuid.uuid4().hex, newest_step(folder)
+        wanted = {f"{newest}/{file}" for file, _ in files_of(folder / newest)} if newest else set()
+        if newest and not (folder / newest).exists():
+            continue
+        skip = partial(stays_here, newest=newest)
+        if wanted <= weights().push(run.run_dir, version, skip=skip, changes=True):
+            return version
+        weights().drop(run.run_dir, version)  # a newer checkpoint took the place of that one while it was listed
 
 
 def run_dir_made(run: TrainingRun) -> None:
