@@ -6,7 +6,7 @@ PART = 256  # comparisons of a job
 def split(apps, schema_editor):
     """Put each run's comparisons into the parts that its jobs take, also of those that still wait."""
     run_model, part_model = apps.get_model("judging", "JudgingRun"), apps.get_model("judging", "JudgingPart")
-    for run in run_model.objects.order_by("pk").iterator(chunk_size=20):
+    for run in run_model.objects.order_by("pk").iterator(chunk_size=1):
         ids = run.comparison_ids
         rows = (part_model(run=run, start=at, ids=ids[at : at + PART]) for at in range(0, len(ids), PART))
         part_model.objects.bulk_create(rows, batch_size=500)
@@ -15,7 +15,7 @@ def split(apps, schema_editor):
 
 def join(apps, schema_editor):
     run_model = apps.get_model("judging", "JudgingRun")
-    for run in run_model.objects.order_by("pk").iterator(chunk_size=20):
+    for run in run_model.objects.order_by("pk").iterator(chunk_size=1):
         run.comparison_ids = [pk for part in run.parts.order_by("start") for pk in part.ids]
         run.save(update_fields=["comparison_ids"])
 
