@@ -118,7 +118,9 @@ def fakes(monkeypatch):
         if Checkpoint.objects.filter(project=run.project, name=name).exists():  # ReST trains several times a round
             name += f"-{run.pk}"
         if run.kind == "online":  # what the next block goes on from
-            (store_path(run.run_dir) / "step-000002").mkdir(parents=True, exist_ok=True)
+            step = store_path(run.run_dir) / "step-000002"
+            step.mkdir(parents=True, exist_ok=True)
+            (step / "manifest.json").write_text("{}", "utf-8")
         run.output = _checkpoint(run.project, name, role="reward" if reward else "policy", parent=run.start)
         run.step, run.n_steps = 2, 2
         run.save()
