@@ -214,8 +214,8 @@ FAULTS = (
     Fault(
         "R-DPO rewards length",
         "prefloop/losses/r_dpo.py",
-        "chosen = beta * (chosen_logp_sum - ref_chosen_logp_sum) + alpha * chosen_length",
-        "chosen = beta * (chosen_logp_sum - ref_chosen_logp_sum) - alpha * chosen_length",
+        "price = alpha / beta",
+        "price = -alpha / beta",
         ("prefloop/losses/test_r_dpo.py",),
     ),
     Fault(

@@ -1,6 +1,6 @@
 """The state of an installation for Prometheus, read from the database when it is scraped: the same from every process.
 
-Each number is one read of an index or a sequence: a scrape costs as much with a million jobs as with ten.
+No row that is done is read: what a scrape costs follows from the jobs that wait or have failed, and the endpoints.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from apps.jobs.models import QUEUES, Job, JobState
 from apps.jobs.selectors import OPEN, workers_heard
 from apps.labels.models import Override, Rating, Verdict, Vote
 from apps.policies.models import Endpoint
+from apps.policies.spending import dollars
 from apps.samples.models import Comparison, Completion
 from apps.training.models import UNDER_WAY, Loop
 
-NANO = 1e-9
 WRITTEN: dict[str, type[Model]] = {
     "answer": Completion,
     "comparison": Comparison,
@@ -103,7 +103,7 @@ def _money() -> Iterator[Metric]:
         "prefloop_endpoint_cap_dollars", "What may be spent at an endpoint.", labels=("project", "endpoint")
     )
     for one in Endpoint.objects.select_related("project").order_by("id"):
-        spent.add_metric((one.project.slug, one.name), one.committed_nanos * NANO)
+        spent.add_metric((one.project.slug, one.name), float(dollars(one.committed_nanos)))
         if one.cap_cost is not None:
             cap.add_metric((one.project.slug, one.name), float(one.cap_cost))
     yield spent

@@ -17,34 +17,48 @@ from apps.rankings import access, selectors, services
 from prefloop.records import FLAG_REASONS
 
 
+class FlagBody(BodySerializer):
+    """What a flag says, whatever it is on."""
+
+    reason = serializers.ChoiceField(choices=list(FLAG_REASONS.items()))
+    note = serializers.CharField(required=False, allow_blank=True, default="", max_length=services.MAX_REASON)
+
+
+class FlagStoredSerializer(serializers.Serializer[Any]):
+    flag = serializers.IntegerField()
+
+
+class FlagsWithdrawnSerializer(serializers.Serializer[Any]):
+    withdrawn = serializers.IntegerField(help_text="How many flags were taken back; 0 the second time.")
+
+
+FLAG_STORED = {
+    201: FlagStoredSerializer,
+    200: OpenApiResponse(FlagStoredSerializer, description="The same flag was already stored, and is open."),
+}
+
+
+def flag_stored(made: services.Flagged) -> Response:
+    """Answer with a flag's number: 201 if it is new."""
+    code = status.HTTP_201_CREATED if made.created else status.HTTP_200_OK
+    return Response(FlagStoredSerializer({"flag": made.flag.pk}).data, status=code)
+
+
 class FlagCreate(APIView):
     """Flag the pair of an assignment for a lead. It is no answer: the pair can be voted on before and after."""
 
     scope = Scope.ANNOTATE
 
-    class InputSerializer(BodySerializer):
+    class InputSerializer(FlagBody):
         assignment = serializers.IntegerField(min_value=1)
-        reason = serializers.ChoiceField(choices=list(FLAG_REASONS.items()))
-        note = serializers.CharField(required=False, allow_blank=True, default="", max_length=services.MAX_REASON)
 
-    class OutputSerializer(serializers.Serializer[Any]):
-        flag = serializers.IntegerField()
-
-    @extend_schema(
-        request=InputSerializer,
-        responses={
-            201: OutputSerializer,
-            200: OpenApiResponse(OutputSerializer, description="The same flag was already stored, and is open."),
-        },
-    )
+    @extend_schema(request=InputSerializer, responses=FLAG_STORED)
     def post(self, request: Request) -> Response:
         given = self.InputSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         assignment = access.assignment_for_write(access.person(request.user), values.pop("assignment"))
-        made = services.flag_create(assignment=assignment, **values, now=timezone.now())
-        code = status.HTTP_201_CREATED if made.created else status.HTTP_200_OK
-        return Response(self.OutputSerializer({"flag": made.flag.pk}).data, status=code)
+        return flag_stored(services.flag_create(assignment=assignment, **values, now=timezone.now()))
 
 
 class FlagWithdraw(APIView):
@@ -52,14 +66,11 @@ class FlagWithdraw(APIView):
 
     scope = Scope.ANNOTATE
 
-    class OutputSerializer(serializers.Serializer[Any]):
-        withdrawn = serializers.IntegerField(help_text="How many flags were taken back; 0 the second time.")
-
-    @extend_schema(request=None, responses={200: OutputSerializer})
+    @extend_schema(request=None, responses={200: FlagsWithdrawnSerializer})
     def delete(self, request: Request, assignment: int) -> Response:
         given = access.assignment_for_write(access.person(request.user), assignment)
         n = services.flag_withdraw(assignment=given, now=timezone.now())
-        return Response(self.OutputSerializer({"withdrawn": n}).data)
+        return Response(FlagsWithdrawnSerializer({"withdrawn": n}).data)
 
 
 class FlagSerializer(serializers.Serializer[Any]):

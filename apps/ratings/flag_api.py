@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any, cast
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework import serializers, status
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.models import Scope
-from apps.core.api import BodySerializer
-from apps.rankings.services import MAX_REASON
+from apps.rankings.flag_api import FLAG_STORED, FlagBody, FlagsWithdrawnSerializer, flag_stored
 from apps.ratings import access, services
-from prefloop.records import FLAG_REASONS
 
 
 class FlagCreate(APIView):
@@ -23,29 +21,16 @@ class FlagCreate(APIView):
 
     scope = Scope.ANNOTATE
 
-    class InputSerializer(BodySerializer):
+    class InputSerializer(FlagBody):
         seat = serializers.IntegerField(min_value=1)
-        reason = serializers.ChoiceField(choices=list(FLAG_REASONS.items()))
-        note = serializers.CharField(required=False, allow_blank=True, default="", max_length=MAX_REASON)
 
-    class OutputSerializer(serializers.Serializer[Any]):
-        flag = serializers.IntegerField()
-
-    @extend_schema(
-        request=InputSerializer,
-        responses={
-            201: OutputSerializer,
-            200: OpenApiResponse(OutputSerializer, description="The same flag was already stored, and is open."),
-        },
-    )
+    @extend_schema(request=InputSerializer, responses=FLAG_STORED)
     def post(self, request: Request) -> Response:
         given = self.InputSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         values = cast(dict[str, Any], given.validated_data)
         seat = access.seat_for_write(access.person(request.user), values.pop("seat"))
-        made = services.flag_create(seat=seat, **values, now=timezone.now())
-        code = status.HTTP_201_CREATED if made.created else status.HTTP_200_OK
-        return Response(self.OutputSerializer({"flag": made.flag.pk}).data, status=code)
+        return flag_stored(services.flag_create(seat=seat, **values, now=timezone.now()))
 
 
 class FlagWithdraw(APIView):
@@ -53,11 +38,8 @@ class FlagWithdraw(APIView):
 
     scope = Scope.ANNOTATE
 
-    class OutputSerializer(serializers.Serializer[Any]):
-        withdrawn = serializers.IntegerField(help_text="How many flags were taken back; 0 the second time.")
-
-    @extend_schema(request=None, responses={200: OutputSerializer})
+    @extend_schema(request=None, responses={200: FlagsWithdrawnSerializer})
     def delete(self, request: Request, seat: int) -> Response:
         given = access.seat_for_write(access.person(request.user), seat)
         n = services.flag_withdraw(seat=given, now=timezone.now())
-        return Response(self.OutputSerializer({"withdrawn": n}).data)
+        return Response(FlagsWithdrawnSerializer({"withdrawn": n}).data)

@@ -7,21 +7,15 @@ Departures:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prefloop.losses.declaration import AT_ODDS, Loss, LossRows, PairBatch, number, reference
-from prefloop.losses.later import torch
+from prefloop.losses.dpo import DPOResult, dpo_loss
 from prefloop.losses.pairs import lengths, pair_metrics, references
-from prefloop.losses.shapes import same_rows, soft_label
+from prefloop.losses.shapes import same_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class RDPOResult(NamedTuple):
-    loss: Tensor  # (B,) nats, per pair, not reduced
-    chosen_reward: Tensor  # (B,) beta * log-ratio + alpha * tokens: the quality that it implies, detached
-    rejected_reward: Tensor  # (B,)
 
 
 def r_dpo_loss(
@@ -35,23 +29,26 @@ def r_dpo_loss(
     beta: float,
     alpha: float,
     p_first: Tensor | float | None = None,
-) -> RDPOResult:
+) -> DPOResult:
     """Score each pair as DPO does, with a longer better answer counted as won already by alpha for each token more.
 
-    Shapes: all (B,); log-probs are sums in nats, lengths are tokens with EOS.
+    Shapes: all (B,); log-probs are sums in nats, lengths are tokens with EOS. The rewards that it gives are the quality
+    that the policy implies, beta * rho(y) + alpha * |y|.
     loss = -log sigma(beta * (rho(y_w) - rho(y_l)) + alpha * (|y_w| - |y_l|)), rho the log-ratio to the reference.
     Source: Park et al. 2024, arXiv:2403.19159: the reward is r(y) - alpha * |y|. Its optimum is
     pi(y) = ref(y) exp((r(y) - alpha |y|) / beta) / Z, so r(y) = beta * rho(y) + alpha * |y| + const, which Bradley and
     Terry's model takes. With a minus the optimum would prefer long answers. At alpha = 0 this is DPO.
     """
-    same_rows(chosen_logp_sum, rejected_logp_sum, ref_chosen_logp_sum, ref_rejected_logp_sum)
     same_rows(chosen_logp_sum, chosen_length, rejected_length)
-    p = soft_label(p_first, 0.0, like=chosen_logp_sum)
-    chosen = beta * (chosen_logp_sum - ref_chosen_logp_sum) + alpha * chosen_length
-    rejected = beta * (rejected_logp_sum - ref_rejected_logp_sum) + alpha * rejected_length
-    h = chosen - rejected
-    loss = -p * torch.nn.functional.logsigmoid(h) - (1 - p) * torch.nn.functional.logsigmoid(-h)
-    return RDPOResult(loss, chosen.detach(), rejected.detach())
+    price = alpha / beta  # in nats: DPO of answers whose log-probs are raised by it for each token
+    return dpo_loss(
+        chosen_logp_sum + price * chosen_length,
+        rejected_logp_sum + price * rejected_length,
+        ref_chosen_logp_sum,
+        ref_rejected_logp_sum,
+        beta=beta,
+        p_first=p_first,
+    )
 
 
 def _rows(batch: PairBatch, *, beta: float, alpha: float) -> LossRows:
@@ -87,8 +84,8 @@ R_DPO = Loss(
             0.01,
             minimum=0.0,
             label="α, the price of a token",
-            help="What a token more costs an answer, in the scale of the reward; 0 is DPO.",
-            source="chosen here; Meng et al. 2024, arXiv:2405.14734, tried 0.05 to 1 with it",
+            help="The price of each token of an answer, on the scale of the reward; 0 is DPO.",
+            source="chosen here",
         ),
         reference(),
     ),

@@ -146,11 +146,7 @@ class Rises(_OfOneArm):
 
     def decide(self, results: Results, *, measure: str, titles: dict[str, str]) -> Decided:
         del measure
-        word = WORDS[self.measure]
-        claim = f"the {word} of {titles[self.arm]} ends above the start's"
-        table = _by_seed(results, self.arm, lambda path: path.table(self.measure)[-1] - path.table(self.measure)[0])
-        statistic = f"the last policy's {word} minus the start's"
-        return _decided(claim, statistic, self.measure, table, _positive(self.least))
+        return _since_start(self, results, titles, upwards=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +155,7 @@ class Falls(_OfOneArm):
 
     def decide(self, results: Results, *, measure: str, titles: dict[str, str]) -> Decided:
         del measure
-        word = WORDS[self.measure]
-        claim = f"the {word} of {titles[self.arm]} ends below the start's"
-        table = _by_seed(results, self.arm, lambda path: path.table(self.measure)[0] - path.table(self.measure)[-1])
-        statistic = f"the start's {word} minus the last policy's"
-        return _decided(claim, statistic, self.measure, table, _positive(self.least))
+        return _since_start(self, results, titles, upwards=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +255,22 @@ def fall_after_peak(table: Floats) -> Floats:
         peak = int(table[:, there].mean(axis=1).argmax()) if table[:, there].size else len(table) - 1
         fall[here] = table[peak, here] - table[-1, here]
     return fall
+
+
+def _since_start(claim: _OfOneArm, results: Results, titles: dict[str, str], *, upwards: bool) -> Decided:
+    word, way = WORDS[claim.measure], "above" if upwards else "below"
+    high, low = (-1, 0) if upwards else (0, -1)  # of the points, the start's is the first
+
+    def moved(path: Path) -> Floats:
+        table = path.table(claim.measure)
+        gap: Floats = table[high] - table[low]
+        return gap
+
+    said = f"the {word} of {titles[claim.arm]} ends {way} the start's"
+    statistic = (
+        f"the last policy's {word} minus the start's" if upwards else f"the start's {word} minus the last policy's"
+    )
+    return _decided(said, statistic, claim.measure, _by_seed(results, claim.arm, moved), _positive(claim.least))
 
 
 def _peaks(results: Results, arm: str) -> list[float]:
