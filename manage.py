@@ -12,8 +12,11 @@ def main() -> None:
     from django.core.management import execute_from_command_line
     from django.db import DatabaseError
 
+    from apps.core.origin import origin
+
     try:
-        execute_from_command_line(sys.argv)
+        with origin(by=f"command {sys.argv[1] if len(sys.argv) > 1 else 'help'}"):
+            execute_from_command_line(sys.argv)
     except DatabaseError as error:
         # the first command of a newcomer: SQLite and PostgreSQL say it each in their way
         if "no such table" not in str(error) and getattr(error.__cause__, "sqlstate", "") != "42P01":

@@ -24,6 +24,8 @@ DEBUG = env.env_bool("DEBUG", False)
 # several machines share, of which STORE_DIR is a cache then.
 STORE_HOME, STORE_URL = env.store()
 SECRET_KEY = env.secret_key(VAR_DIR, shared=STORE_URL)
+# Earlier keys, after a change: sessions, links and the seals of the audit log that they made stay good.
+SECRET_KEY_FALLBACKS = env.env_list("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = env.env_list("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.env_list("CSRF_TRUSTED_ORIGINS")
 BASE_URL_FILE = VAR_DIR / "base-url"  # where `up` says at which address it listens
@@ -77,6 +79,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "apps.accounts.middleware.origin_of_request",
     "apps.accounts.middleware.language_of_person",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -186,6 +186,36 @@ def static_files_are_found_once() -> None:
     WhiteNoiseMiddleware.add_files_from_finders = add_files_from_finders
 
 
+@pytest.fixture(scope="session", autouse=True)
+def the_audit_log_is_emptied_between_tests() -> None:
+    """Lift what forbids it, while a test that committed is cleaned up: nothing else may empty the audit log."""
+    from django.db import connection
+    from django.test import TransactionTestCase
+
+    flush, table = TransactionTestCase._fixture_teardown, "core_auditevent"
+
+    def teardown(self: Any) -> None:
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s", [table])
+                kept = dict(cursor.fetchall())
+                off, on = [f"DROP TRIGGER {name}" for name in kept], list(kept.values())
+            else:
+                names = ("audit_rows", "audit_truncate")
+                off = [f"ALTER TABLE {table} DISABLE TRIGGER {name}" for name in names]
+                on = [f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}" for name in names]
+            for statement in off:
+                cursor.execute(statement)
+        try:
+            flush(self)
+        finally:
+            with connection.cursor() as cursor:
+                for statement in on:
+                    cursor.execute(statement)
+
+    TransactionTestCase._fixture_teardown = teardown
+
+
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
     """Let no test see figures that another kept: a database that is emptied gives the same ids again."""

@@ -1,4 +1,4 @@
-"""Middleware that needs to know who asks."""
+"""Middleware that needs to know who asks, and from where."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import translation
+
+from apps.accounts.throttle import address_of
+from apps.core.origin import origin
 
 
 def language_of_person(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -20,5 +23,15 @@ def language_of_person(get_response: Callable[[HttpRequest], HttpResponse]) -> C
             translation.activate(chosen)
             request.LANGUAGE_CODE = translation.get_language()
         return get_response(request)
+
+    return middleware
+
+
+def origin_of_request(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Let the audit log know the client's address; an API token's beginning is added when the token is known."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        with origin(by="api" if request.path.startswith("/api/") else "page", address=address_of(request)):
+            return get_response(request)
 
     return middleware

@@ -9,6 +9,7 @@ from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 
 from apps.accounts.models import Scope, TokenScope
+from apps.core.origin import origin_is_token
 
 if TYPE_CHECKING:  # the views import this module by its name in the settings
     from rest_framework.views import APIView
@@ -29,6 +30,7 @@ class HasScope(IsAuthenticated):
         needed = scope_needed(view, request.method or "")
         if not super().has_permission(request, view) or not isinstance(request.auth, AuthToken):
             return False
+        origin_is_token(request.auth.token_key)
         row = TokenScope.objects.filter(token=request.auth).first()
         held = row.scope if row is not None else "none"
         self.message = f"This token has the scope {held!r}; this address needs {needed.value!r}."

@@ -58,7 +58,7 @@ def user_create(*, username: str, password: str | None = None, actor: User | Non
             if User.objects.filter(username__iexact=username).exists():
                 raise AccountRefused(f"The username {username!r} is taken.")
             user.save()
-            audit(actor=actor, verb="user.create", target=f"user:{username}")
+            audit(actor=actor, verb="user.create", target=f"user:{user.pk}")
     except IntegrityError:
         raise AccountRefused(f"The username {username!r} is taken.") from None
     return user
@@ -71,7 +71,7 @@ def admin_grant(*, user: User, actor: User | None = None) -> None:
     with transaction.atomic():
         user.is_superuser = user.is_staff = True
         user.save(update_fields=["is_superuser", "is_staff"])
-        audit(actor=actor, verb="user.admin", target=f"user:{user.username}")
+        audit(actor=actor, verb="user.admin", target=f"user:{user.pk}")
 
 
 def _check_password(password: str, user: User) -> None:
@@ -90,7 +90,7 @@ def login_link_create(*, user: User, now: datetime, actor: User | None = None, b
     with transaction.atomic():
         LoginLink.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
         LoginLink.objects.create(user=user, token_hash=token_hash(token), expires_at=now + LINK_LIFETIME)
-        audit(actor=actor, verb="login_link.create", target=f"user:{user.username}")
+        audit(actor=actor, verb="login_link.create", target=f"user:{user.pk}")
     return f"{(base_url or settings.BASE_URL).rstrip('/')}{reverse('accounts:login-link', args=[token])}"
 
 
@@ -112,7 +112,7 @@ def login_link_use(*, token: str, now: datetime) -> User:
         link = login_link_find(token=token, now=now)
         if LoginLink.objects.filter(pk=link.pk, used_at__isnull=True).update(used_at=now) != 1:
             raise LinkInvalid
-        audit(actor=link.user, verb="login_link.use", target=f"user:{link.user.username}")
+        audit(actor=link.user, verb="login_link.use", target=f"user:{link.user_id}")
     return link.user
 
 
@@ -126,7 +126,13 @@ def password_set(*, user: User, password: str, now: datetime) -> None:
         # whoever knew the old password may have made a token
         _, n_deleted = AuthToken.objects.filter(user=user).delete()
         data = {"n_tokens_revoked": n_deleted.get(AuthToken._meta.label, 0)}
-        audit(actor=user, verb="password.set", target=f"user:{user.username}", data=data)
+        audit(actor=user, verb="password.set", target=f"user:{user.pk}", data=data)
+
+
+def sign_in_refused(*, username: str) -> None:
+    """Note in the audit log that an account failed so often that it has to wait; not what was typed as its name."""
+    known = User.objects.filter(username=username).first()
+    audit(actor=None, verb="sign_in.refused", target=f"user:{known.pk}" if known is not None else "")
 
 
 def theme_set(*, user: User, theme: str) -> None:
@@ -166,7 +172,7 @@ def token_create(
         row, text = AuthToken.objects.create(user=user, expiry=lifetime)
         TokenScope.objects.create(token=row, scope=scope)
         data = {"prefix": row.token_key, "scope": scope.value}
-        audit(actor=actor or user, verb="token.create", target=f"user:{user.username}", data=data)
+        audit(actor=actor or user, verb="token.create", target=f"user:{user.pk}", data=data)
     return row, text
 
 
@@ -176,4 +182,4 @@ def token_revoke(*, user: User, prefix: str) -> None:
         n_deleted, _ = AuthToken.objects.filter(user=user, token_key=prefix).delete()
         if not n_deleted:
             raise AccountRefused("You have no such token.")
-        audit(actor=user, verb="token.revoke", target=f"user:{user.username}", data={"prefix": prefix})
+        audit(actor=user, verb="token.revoke", target=f"user:{user.pk}", data={"prefix": prefix})

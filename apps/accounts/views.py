@@ -21,6 +21,7 @@ from knox.models import AuthToken
 from apps.accounts import services, throttle
 from apps.accounts.forms import ChangePasswordForm, LoginForm, NewPasswordForm, ProfileForm, TokenForm
 from apps.accounts.models import User
+from apps.core.services import audit
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 NEEDS_PASSWORD = "needs_password"  # noqa: S105 (a session key's name, not a password)
@@ -46,6 +47,12 @@ def safe_next(request: HttpRequest) -> str:
     return target if ok else "/"
 
 
+def sign_in(request: HttpRequest, user: User) -> None:
+    """Begin a session of this person in the browser at hand."""
+    login(request, user, backend=BACKEND)
+    audit(actor=user, verb="sign_in", target=f"user:{user.pk}")
+
+
 @never_cache
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "POST"])
@@ -63,11 +70,13 @@ def login_view(request: HttpRequest) -> HttpResponse:
         else:
             # ModelBackend hashes the password for unknown names too, so that time tells nothing
             user = authenticate(request, username=name, password=form.cleaned_data["password"])
-            if user is not None:
+            if isinstance(user, User):
                 throttle.note_success(account=name)
-                login(request, user)
+                sign_in(request, user)
                 return redirect(safe_next(request))
             throttle.note_failure(account=name, address=address)
+            if throttle.is_blocked(account=name, address=address):
+                services.sign_in_refused(username=name)
             form.add_error(None, _("Wrong username or password."))
             status = 400
     elif request.method == "POST":
@@ -77,6 +86,8 @@ def login_view(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def logout_view(request: HttpRequest) -> HttpResponse:
+    if isinstance(request.user, User):
+        audit(actor=request.user, verb="sign_out", target=f"user:{request.user.pk}")
     logout(request)
     return redirect("accounts:login")
 
@@ -94,7 +105,7 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
     except services.LinkInvalid:
         return render(request, "accounts/link_invalid.html", status=404)
     logout(request)
-    login(request, user, backend=BACKEND)
+    sign_in(request, user)
     request.session[NEEDS_PASSWORD] = True
     return redirect("accounts:password-set")
 

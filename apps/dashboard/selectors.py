@@ -14,9 +14,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from apps.accounts.models import User
+from apps.core.acts import ACTS
 from apps.core.counting import counts_of_added
 from apps.core.models import AuditEvent
 from apps.dashboard.demos import seed_states
+from apps.events.audit_log import entries_of
 from apps.jobs.models import Job
 from apps.jobs.selectors import running_jobs
 from apps.labels.effect import override_effect_kept
@@ -229,55 +231,35 @@ class EventLine:
     path: str  # below the project, "" for none
 
 
-# verb: icon, the words for one event, the words for n events of one person in a row
+# verb: icon, the words for n events of one person in a row; those for one are in apps/core/acts.py
 _VERBS = {
-    "loop started": ("play", gettext_noop("started %(target)s"), ""),
-    "loop paused": ("pause", gettext_noop("paused %(target)s"), ""),
-    "loop changed": ("settings", gettext_noop("changed the settings of %(target)s"), ""),
-    "loop cancelled": ("stop", gettext_noop("stopped %(target)s"), ""),
-    "loop resumed": ("retry", gettext_noop("resumed %(target)s"), ""),
-    "review gate left": ("skip", gettext_noop("let %(target)s continue without the remaining labels"), ""),
-    "override.create": ("override", gettext_noop("corrected a judge"), gettext_noop("corrected judges %(n)d times")),
-    "override.withdraw": ("undo", gettext_noop("undid a correction"), gettext_noop("undid %(n)d corrections")),
-    "adjudication.create": ("check", gettext_noop("decided a split pair"), gettext_noop("decided %(n)d split pairs")),
-    "adjudication.withdraw": ("undo", gettext_noop("undid a decision"), gettext_noop("undid %(n)d decisions")),
-    "flag.resolve": ("flag", gettext_noop("resolved a flag"), gettext_noop("resolved %(n)d flags")),
-    "flag.reopen": ("flag", gettext_noop("opened a flag again"), gettext_noop("opened %(n)d flags again")),
-    "annotator.exclude": ("person", gettext_noop("excluded the labels of a person"), ""),
-    "annotator.include": ("undo", gettext_noop("counted a person's labels again"), ""),
-    "data.import": ("upload", gettext_noop("imported a file"), gettext_noop("imported %(n)d files")),
-    "data.export": ("download", gettext_noop("exported labels"), gettext_noop("exported labels %(n)d times")),
-    "guideline.add": (
-        "book",
-        gettext_noop("wrote a new version of the guidelines"),
-        gettext_noop("wrote %(n)d new versions of the guidelines"),
-    ),
-    "member.add": ("person", gettext_noop("added a person"), gettext_noop("added %(n)d people")),
-    "member.remove": ("person", gettext_noop("removed a person"), gettext_noop("removed %(n)d people")),
-    "member.role_change": (
-        "shield",
-        gettext_noop("changed somebody's role"),
-        gettext_noop("changed the roles of %(n)d people"),
-    ),
-    "invitation.accept": ("mail", gettext_noop("accepted an invitation"), ""),
-    "invitation.create": ("mail", gettext_noop("invited a person"), gettext_noop("invited %(n)d people")),
-    "invitation.revoke": ("mail", gettext_noop("revoked an invitation"), gettext_noop("revoked %(n)d invitations")),
-    "project.create": ("folder", gettext_noop("created the project"), ""),
-    "project.update": (
-        "settings",
-        gettext_noop("changed the project's settings"),
-        gettext_noop("changed the project's settings %(n)d times"),
-    ),
-    "project.label_policy": (
-        "settings",
-        gettext_noop("changed the rules for labels"),
-        gettext_noop("changed the rules for labels %(n)d times"),
-    ),
-    "project.label_judge": (
-        "judges",
-        gettext_noop("chose the label judge"),
-        gettext_noop("chose the label judge %(n)d times"),
-    ),
+    "loop started": ("play", ""),
+    "loop paused": ("pause", ""),
+    "loop changed": ("settings", ""),
+    "loop cancelled": ("stop", ""),
+    "loop resumed": ("retry", ""),
+    "review gate left": ("skip", ""),
+    "override.create": ("override", gettext_noop("corrected judges %(n)d times")),
+    "override.withdraw": ("undo", gettext_noop("undid %(n)d corrections")),
+    "adjudication.create": ("check", gettext_noop("decided %(n)d split pairs")),
+    "adjudication.withdraw": ("undo", gettext_noop("undid %(n)d decisions")),
+    "flag.resolve": ("flag", gettext_noop("resolved %(n)d flags")),
+    "flag.reopen": ("flag", gettext_noop("opened %(n)d flags again")),
+    "annotator.exclude": ("person", ""),
+    "annotator.include": ("undo", ""),
+    "data.import": ("upload", gettext_noop("imported %(n)d files")),
+    "data.export": ("download", gettext_noop("exported labels %(n)d times")),
+    "guideline.add": ("book", gettext_noop("wrote %(n)d new versions of the guidelines")),
+    "member.add": ("person", gettext_noop("added %(n)d people")),
+    "member.remove": ("person", gettext_noop("removed %(n)d people")),
+    "member.role_change": ("shield", gettext_noop("changed the roles of %(n)d people")),
+    "invitation.accept": ("mail", ""),
+    "invitation.create": ("mail", gettext_noop("invited %(n)d people")),
+    "invitation.revoke": ("mail", gettext_noop("revoked %(n)d invitations")),
+    "project.create": ("folder", ""),
+    "project.update": ("settings", gettext_noop("changed the project's settings %(n)d times")),
+    "project.label_policy": ("settings", gettext_noop("changed the rules for labels %(n)d times")),
+    "project.label_judge": ("judges", gettext_noop("chose the label judge %(n)d times")),
 }
 # the words for what the system did
 _BY_THE_SYSTEM = {
@@ -289,7 +271,7 @@ _BY_THE_SYSTEM = {
 def recent_events(project: Project, *, limit: int = 10) -> list[EventLine]:
     """Return what people did and how loops and imports ended, newest first; a person's repeated acts in one line."""
     lines: list[EventLine] = []
-    rows = AuditEvent.objects.filter(project_slug=project.slug).select_related("actor").order_by("-id")[: limit * 20]
+    rows = entries_of(project)[: limit * 20]
     runs: list[list[AuditEvent]] = []
     for row in rows:
         if runs and (runs[-1][0].verb, runs[-1][0].actor_id) == (row.verb, row.actor_id) and "." in row.verb:
@@ -316,7 +298,8 @@ def recent_events(project: Project, *, limit: int = 10) -> list[EventLine]:
 
 def _audited(run: list[AuditEvent]) -> EventLine:
     newest, n = run[0], len(run)
-    icon, one, many = _VERBS.get(newest.verb, ("circle", newest.verb.replace(".", " ").replace("_", " "), ""))
+    icon, many = _VERBS.get(newest.verb, ("circle", ""))
+    one = str(ACTS.get(newest.verb, newest.verb))
     who = str(newest.actor) if newest.actor is not None else _("The system")
     if newest.actor is None and newest.verb in _BY_THE_SYSTEM:
         who, (one, many) = "", _BY_THE_SYSTEM[newest.verb]

@@ -8,6 +8,7 @@ class EventsConfig(AppConfig):
     label = "events"
 
     def ready(self) -> None:
+        from apps.core.audit_chain import entries_seal
         from apps.core.shell import register_count
         from apps.events.notifications import n_unread
         from apps.events.services import turn
@@ -17,4 +18,5 @@ class EventsConfig(AppConfig):
 
         register_count("notifications", lambda user, _project: n_unread(user))
         TICKS.register(turn)
+        TICKS.register(entries_seal)
         JOB_FAILED.register(job_ended)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.events import views
+from apps.events import audit_views, views
 
 app_name = "events"
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("audit/", audit_views.of_installation, name="audit-all"),
+    path("p/<slug:slug>/settings/audit/", audit_views.of_project, name="audit"),
     path("notifications/", views.notifications, name="notifications"),
     path("p/<slug:slug>/settings/webhooks/", views.webhooks, name="webhooks"),
     path("p/<slug:slug>/settings/webhooks/<int:pk>/", views.webhook, name="webhook"),

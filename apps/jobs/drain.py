@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 
+from apps.core.origin import origin
 from apps.jobs import services
 from apps.jobs.context import JobContext
 from apps.jobs.errors import JobCancelled, JobFailure, JobFenced, JobInterrupted
@@ -116,7 +117,7 @@ def run_job(*, job: Job, stopping: Callable[[], bool] = lambda: False, on_progre
             return
         try:
             # a pass of a large model is no reason to wait; what the job fetches from the store stays until it ends
-            with holding(), interrupted_by(context.check):
+            with origin(by=f"job {job.pk}"), holding(), interrupted_by(context.check):
                 result = known.run(context)
             if not services.job_succeed(job_id=job.pk, token=token, result=result):
                 log.warning("job_fenced", job=job.pk)

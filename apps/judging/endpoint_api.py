@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.http import Http404
@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.models import User
 from apps.core.form_api import body_of, filled, sent
 from apps.judging.asking_forms import EndpointForm, SpendingForm
 from apps.policies.access import endpoint_for_write
@@ -65,7 +66,7 @@ class Endpoints(APIView):
     def post(self, request: Request, slug: str) -> Response:
         project = project_for(request.user, slug, Role.ENGINEER)
         form = filled(NewEndpointForm(), sent(NewEndpoint(data=request.data)))
-        made = endpoint_create(project=project, **form.cleaned_data)
+        made = endpoint_create(project=project, by=cast(User, request.user), **form.cleaned_data)
         return Response(EndpointSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -82,7 +83,7 @@ class EndpointDetail(APIView):
     @sensitive_variables()
     @extend_schema(request=InputSerializer, responses={200: EndpointSerializer, 400: BAD})
     def patch(self, request: Request, slug: str, pk: int) -> Response:
-        found = _endpoint(request, slug, pk)
+        found, by = _endpoint(request, slug, pk), cast(User, request.user)
         given = sent(self.InputSerializer(data=request.data))
         kept = {name: getattr(found, name) for name in SPENDING}
         address = filled(EndpointForm(initial={"base_url": found.base_url}), _only(given, ADDRESS)).cleaned_data
@@ -90,10 +91,11 @@ class EndpointDetail(APIView):
         with transaction.atomic():
             if given.keys() & set(ADDRESS):
                 key = address["api_key"] or None
-                endpoint_update(endpoint=found, base_url=address["base_url"], model=found.model, api_key=key)
+                url = address["base_url"]
+                endpoint_update(endpoint=found, base_url=url, model=found.model, api_key=key, by=by)
             if given.keys() & set(SPENDING):
                 prices = {name: spending[name] or Decimal(0) for name in ("input_price", "output_price")}
-                endpoint_set_spending(endpoint=found, **(spending | prices))
+                endpoint_set_spending(endpoint=found, by=by, **(spending | prices))
         found.refresh_from_db()
         return Response(EndpointSerializer(found).data)
 

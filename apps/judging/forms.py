@@ -7,6 +7,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
+from apps.accounts.models import User
 from apps.judging.services import BadJudge, built_in_template, judge_create, judge_draft, judge_template
 from apps.labels.measured import ALIGNED
 from apps.labels.models import Judge, mode_choices
@@ -45,6 +46,7 @@ class JudgeForm(forms.Form):
     kind: Kind
     fields_template = "judging/_fields.html"
     is_wide = False
+    by: User | None = None  # whoever saves it
 
     name = NameField(
         label=_("Name"),
@@ -355,6 +357,7 @@ class LlmJudgeForm(JudgeForm):
             base_url=data["base_url"],
             model=data["model"],
             api_key=data["api_key"],
+            by=self.by,
         )
         before = self.judge.options if self.judge is not None else {}
         options = {name: before[name] for name in KEPT_OPTIONS if name in before}

@@ -85,7 +85,7 @@ class Judges(APIView):
     @extend_schema(request=NEW_JUDGE, responses={201: JudgeDetailSerializer, 400: BAD})
     def post(self, request: Request, slug: str) -> Response:
         form, given = _new(request, project_for(request.user, slug, Role.ENGINEER))
-        return _made(filled(form, given))
+        return _made(filled(form, given), cast(User, request.user))
 
 
 class JudgeDetail(APIView):
@@ -103,7 +103,7 @@ class JudgeVersions(APIView):
     @extend_schema(request=NEXT_VERSION, responses={201: JudgeDetailSerializer, 400: BAD})
     def post(self, request: Request, slug: str, pk: int) -> Response:
         form, given = _next(request, judge_for_write(request.user, slug, pk))
-        return _made(filled(form, given))
+        return _made(filled(form, given), cast(User, request.user))
 
 
 class JudgeTrials(APIView):
@@ -221,8 +221,9 @@ def _next(request: Request, judge: Judge) -> tuple[JudgeForm, dict[str, Any]]:
     return form, sent(NEXT[judge.kind](data=request.data))
 
 
-def _made(form: JudgeForm) -> Response:
+def _made(form: JudgeForm, by: User) -> Response:
     with transaction.atomic():
+        form.by = by
         made = form.save()
     return Response(JudgeDetailSerializer(made).data, status=status.HTTP_201_CREATED)
 

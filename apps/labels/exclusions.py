@@ -199,9 +199,9 @@ def _changed(exclusion: Exclusion, *, verb: str, by: User, now: datetime) -> lis
     audit(
         actor=by,
         verb=verb,
-        target=f"rater:{exclusion.rater}",
+        target=f"exclusion:{exclusion.pk}",
         project=project,
-        data={"since": since, "reason": exclusion.reason, "exclusion": exclusion.pk},
+        data={"since": since},
     )
     if len(ids) > AT_ONCE:
         title = f"Derive the labels that {exclusion.rater} had a part in"

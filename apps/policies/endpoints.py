@@ -13,7 +13,9 @@ from decimal import Decimal
 from django.conf import settings
 from django.db import transaction
 
+from apps.accounts.models import User
 from apps.core.sealed import SecretUnreadable, seal, unseal
+from apps.core.services import audit
 from apps.policies.models import Endpoint
 from apps.policies.spending import call_hold, calls_settle
 from apps.policies.store import check_name
@@ -218,32 +220,55 @@ def endpoint_set_spending(
     cap_tokens: int | None,
     cap_cost: Decimal | None,
     at_once: int,
+    by: User | None = None,
 ) -> None:
     """Set the price of an endpoint's tokens (dollars per million), its caps on spending, and how many calls at once."""
-    Endpoint.objects.filter(pk=endpoint.pk).update(
-        input_price=input_price, output_price=output_price, cap_tokens=cap_tokens, cap_cost=cap_cost, at_once=at_once
-    )
+    said = {
+        "input_price": input_price,
+        "output_price": output_price,
+        "cap_tokens": cap_tokens,
+        "cap_cost": cap_cost,
+        "at_once": at_once,
+    }
+    with transaction.atomic():
+        Endpoint.objects.filter(pk=endpoint.pk).update(**said)
+        data: dict[str, object] = {
+            name: str(value) if isinstance(value, Decimal) else value for name, value in said.items()
+        }
+        _audit(endpoint, "endpoint.spending", by, data)
 
 
 def endpoint_create(
-    *, project: Project, name: str, base_url: str, model: str, api_key: str = "", is_simulated: bool = False
+    *,
+    project: Project,
+    name: str,
+    base_url: str,
+    model: str,
+    api_key: str = "",
+    is_simulated: bool = False,
+    by: User | None = None,
 ) -> Endpoint:
     """Record a served model. Raises EndpointForbidden for a URL that must not be called, EndpointExists, BadName."""
     check_name(name)
     base_url = _checked(base_url, is_simulated=is_simulated)
     if Endpoint.objects.filter(project=project, name=name).exists():
         raise EndpointExists(f"an endpoint {name!r} already exists: choose it, or use another name")
-    return Endpoint.objects.create(
-        project=project,
-        name=name,
-        base_url=base_url,
-        model=model,
-        encrypted_key=seal(api_key, purpose=_PURPOSE, bound_to=base_url) if api_key else "",
-        is_simulated=is_simulated,
-    )
+    with transaction.atomic():
+        made = Endpoint.objects.create(
+            project=project,
+            name=name,
+            base_url=base_url,
+            model=model,
+            encrypted_key=seal(api_key, purpose=_PURPOSE, bound_to=base_url) if api_key else "",
+            is_simulated=is_simulated,
+        )
+        _audit(made, "endpoint.create", by, {"url": base_url, "model": model, "has_key": bool(api_key)})
+    return made
 
 
-def endpoint_update(*, endpoint: Endpoint, base_url: str, model: str, api_key: str | None = None) -> Endpoint:
+def endpoint_update(
+    *, endpoint: Endpoint, base_url: str, model: str, api_key: str | None = None, by: User | None = None
+) -> Endpoint:
     """Change an endpoint's address. Another URL deletes the stored key, unless a new one is given.
 
     Raises EndpointForbidden.
@@ -257,4 +282,10 @@ def endpoint_update(*, endpoint: Endpoint, base_url: str, model: str, api_key: s
         if api_key:
             endpoint.encrypted_key = seal(api_key, purpose=_PURPOSE, bound_to=base_url)
         endpoint.save(update_fields=["base_url", "model", "encrypted_key"])
+        data = {"url": base_url, "model": model, "has_key": bool(endpoint.encrypted_key), "new_key": bool(api_key)}
+        _audit(endpoint, "endpoint.change", by, data)
     return endpoint
+
+
+def _audit(endpoint: Endpoint, verb: str, by: User | None, data: dict[str, object]) -> None:
+    audit(actor=by, verb=verb, target=f"endpoint:{endpoint.name}", project=endpoint.project, data=data)

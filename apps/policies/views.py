@@ -168,7 +168,7 @@ def endpoint_new(request: HttpRequest, slug: str) -> HttpResponse:
             return render(request, "judging/_tested.html", {"tested": tested})
     elif request.method == "POST" and form.is_valid():
         try:
-            made = endpoint_create(project=project, **form.cleaned_data)
+            made = endpoint_create(project=project, by=person(request), **form.cleaned_data)
         except PrefloopError as error:
             form.add_error(None, str(error))
         else:

@@ -31,7 +31,7 @@ def group_create(*, project: Project, name: str, members: Collection[User], by: 
     with _named_once(name):
         made = MemberGroup.objects.create(project=project, name=name, by=by)
         made.members.set(members)
-        _audit(made, by, "group.create", {"name": name, "members": _names(members)})
+        _audit(made, by, "group.create", {"name": name, "members": _ids(members)})
     return made
 
 
@@ -47,7 +47,7 @@ def group_change(*, group: MemberGroup, name: str, members: Collection[User], by
         added, removed = set(members) - before, before - set(members)
         if there.name == name and not added and not removed:
             return
-        data: dict[str, object] = {"name": name, "was": there.name, "added": _names(added), "removed": _names(removed)}
+        data: dict[str, object] = {"name": name, "was": there.name, "added": _ids(added), "removed": _ids(removed)}
         group.name = there.name = name
         there.save(update_fields=["name"])
         there.members.set(members)
@@ -59,7 +59,7 @@ def group_delete(*, group: MemberGroup, by: User, now: datetime) -> None:
     """Delete a group: nobody can choose it any more. Batches that are for it stay with whoever is in it now."""
     with transaction.atomic():
         if MemberGroup.objects.filter(pk=group.pk, deleted_at=None).update(deleted_at=now):
-            _audit(group, by, "group.delete", {"name": group.name, "members": _names(group.members.all())})
+            _audit(group, by, "group.delete", {"name": group.name, "members": _ids(group.members.all())})
 
 
 def groups_leave(*, project: Project, user_id: int) -> None:
@@ -95,8 +95,8 @@ def _check_members(project: Project, members: Collection[User]) -> None:
         raise BadGroup(f"{strangers[0]} is no member of the project")
 
 
-def _names(members: Collection[User]) -> list[str]:
-    return sorted(user.username for user in members)
+def _ids(members: Collection[User]) -> list[int]:
+    return sorted(user.pk for user in members)
 
 
 def _audit(group: MemberGroup, by: User, verb: str, data: dict[str, object]) -> None:

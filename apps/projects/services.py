@@ -168,7 +168,7 @@ def member_add(*, project: Project, user: User, role: Role, actor: User | None) 
         audit(
             actor=actor,
             verb="member.add",
-            target=f"user:{user.username}",
+            target=f"user:{user.pk}",
             project=project,
             data={"role": str(role.value)},
         )
@@ -186,7 +186,7 @@ def member_change_role(*, membership: Membership, role: Role, actor: User | None
         audit(
             actor=actor,
             verb="member.role_change",
-            target=f"user:{membership.user.username}",
+            target=f"user:{membership.user_id}",
             project=membership.project,
             data={"from": str(before), "to": str(role.value)},
         )
@@ -197,14 +197,14 @@ def member_remove(*, membership: Membership, actor: User | None) -> None:
     with transaction.atomic():
         if _lock_owners(membership.project) == {membership.user_id}:
             raise LastOwner
-        username, project = membership.user.username, membership.project
+        project, user_id = membership.project, membership.user_id
         membership.delete()
-        groups_leave(project=project, user_id=membership.user_id)
+        groups_leave(project=project, user_id=user_id)
         MEMBERS_CHANGED.tell(project)
         # those that they made, themselves or for others, end with their place
-        left = Invitation.objects.filter(project=project, created_by=membership.user_id, used_at__isnull=True)
+        left = Invitation.objects.filter(project=project, created_by=user_id, used_at__isnull=True)
         left.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
-        audit(actor=actor, verb="member.remove", target=f"user:{username}", project=project)
+        audit(actor=actor, verb="member.remove", target=f"user:{user_id}", project=project)
 
 
 def _hash(token: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,7 +16,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.services import AccountRefused
-from apps.accounts.views import BACKEND, person, posted
+from apps.accounts.views import person, posted, sign_in
 from apps.projects import access, selectors, services
 from apps.projects.forms import (
     GuidelineForm,
@@ -43,6 +42,7 @@ def home(request: HttpRequest) -> HttpResponse:
     context = {
         "cards": selectors.project_cards(user),
         "may_create": access.may_create_project(user),
+        "is_operator": access.is_operator(user),
         "demos": selectors.demos_to_make(),
     }
     return render(request, "projects/home.html", context)
@@ -258,7 +258,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
                 return redirect(f"/p/{row.project.slug}/")
             if form is not None and form.is_valid():
                 membership = services.invitation_accept_new(token=token, now=now, **form.cleaned_data)
-                login(request, membership.user, backend=BACKEND)
+                sign_in(request, membership.user)
                 return redirect(f"/p/{row.project.slug}/")
         except services.InvitationInvalid:
             return render(request, "accounts/link_invalid.html", status=404)

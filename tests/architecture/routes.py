@@ -140,6 +140,10 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/samples/runs/<int:pk>/": OBJECT,
     "p/<slug:slug>/samples/runs/<int:pk>/compare/": POST,
     # events
+    "audit/": ("login", 404, 404),  # for admins
+    "p/<slug:slug>/settings/audit/": LEAD,
+    "api/v1/audit/": (401, 404, 404),
+    "api/v1/projects/<slug:slug>/audit/": API_LEAD,
     "notifications/": SIGNED_IN,
     "api/v1/notifications/": (401, 200, 200),
     "p/<slug:slug>/settings/webhooks/": LEAD,

@@ -88,6 +88,7 @@ def _edit(request: HttpRequest, project: Project, kind: str, form: JudgeForm) ->
     elif request.method == "POST" and form.is_valid():
         try:
             with transaction.atomic():
+                form.by = person(request)
                 made = form.save()
         except PrefloopError as error:
             form.add_error("base_url" if _is_about_the_address(form, error) else None, str(error))
@@ -178,6 +179,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             cap_tokens=data["cap_tokens"],
             cap_cost=data["cap_cost"],
             at_once=data["at_once"],
+            by=person(request),
         )
         messages.success(request, _("Saved."))
         return redirect("judging:endpoint", slug=slug, pk=pk)
@@ -189,7 +191,8 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
                 tested = {"ok": True, "text": said}
             else:
                 had_key = bool(found.encrypted_key)
-                endpoint_update(endpoint=found, base_url=url, model=found.model, api_key=key or None)
+                by = person(request)
+                endpoint_update(endpoint=found, base_url=url, model=found.model, api_key=key or None, by=by)
                 if had_key and not found.encrypted_key:
                     messages.warning(request, _("The URL changed, so the stored key was deleted. Enter it again."))
                 messages.success(request, _("Saved."))

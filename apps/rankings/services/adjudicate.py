@@ -85,5 +85,5 @@ def _told(vote: Vote, user: User, verb: str) -> None:
         verb=verb,
         target=f"comparison:{vote.comparison_id}",
         project=vote.comparison.project,
-        data={"choice": vote.choice, "reason": vote.reason},
+        data={"choice": vote.choice, "vote": vote.pk},
     )

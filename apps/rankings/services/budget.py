@@ -39,7 +39,7 @@ def person_pause(*, project: Project, user: User, why: str, by: User) -> None:
     with transaction.atomic():
         if Place.objects.filter(pk=place.pk).exclude(pause=why).update(pause=why):
             verb = "queue.pause" if why else "queue.resume"
-            _audit(project, by, f"user:{user.username}", verb, {"why": why})
+            _audit(project, by, f"user:{user.pk}", verb, {"why": why})
 
 
 def queue_pause(*, project: Project, pauses: bool, why: str = "", user: User | None = None, by: User) -> None:

@@ -190,5 +190,5 @@ def _decided(made: Override, user: User, now: datetime) -> None:
             verb=f"override.{'withdraw' if made.kind == 'withdrawn' else 'create'}",
             target=f"comparison:{made.comparison_id}",
             project=project,
-            data={"judge": made.judge.name, "was": made.judge_outcome, "choice": made.choice, "reason": made.reason},
+            data={"judge": made.judge.name, "was": made.judge_outcome, "choice": made.choice, "override": made.pk},
         )

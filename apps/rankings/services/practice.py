@@ -83,4 +83,4 @@ def _qualify(project: Project, user: User, practice: Practice, *, by: User) -> N
 
 
 def _audit(project: Project, user: User, by: User, verb: str, data: dict[str, object]) -> None:
-    audit(actor=by, verb=verb, target=f"user:{user.username}", project=project, data=data)
+    audit(actor=by, verb=verb, target=f"user:{user.pk}", project=project, data=data)

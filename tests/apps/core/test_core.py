@@ -14,11 +14,11 @@ pytestmark = pytest.mark.django_db
 
 
 def test_an_audit_event_says_who_did_what_to_which(alice, project):
-    audit(actor=alice, verb="key.set", target="endpoint:3", project=project, data={"host": "x"})
+    audit(actor=alice, verb="token.create", target="endpoint:3", project=project, data={"host": "x"})
     event = AuditEvent.objects.get()
     assert (event.actor, event.verb, event.target, event.project_slug, event.data) == (
         alice,
-        "key.set",
+        "token.create",
         "endpoint:3",
         "letters-test",
         {"host": "x"},
@@ -26,7 +26,7 @@ def test_an_audit_event_says_who_did_what_to_which(alice, project):
 
 
 def test_the_system_may_act_and_a_long_target_is_cut():
-    event = audit(actor=None, verb="prune", target="x" * 500)
+    event = audit(actor=None, verb="data.export", target="x" * 500)
     assert event.actor is None
     assert len(event.target) == 200
 

@@ -86,7 +86,8 @@ def test_undoing_an_exclusion_brings_every_label_back(project, crew, bob, alice)
     made.refresh_from_db()
     assert (made.by, made.lifted_by, made.lifted_at) == (bob, alice, T0 + DAY)
     said = list(AuditEvent.objects.order_by("id").values_list("verb", "target", "actor"))
-    assert said == [("annotator.exclude", "rater:mel", bob.pk), ("annotator.include", "rater:mel", alice.pk)]
+    target = f"exclusion:{made.pk}"
+    assert said == [("annotator.exclude", target, bob.pk), ("annotator.include", target, alice.pk)]
     with pytest.raises(exclusions.NotExcluded):
         exclusion_lift(exclusion=made, by=alice, now=T0)
 

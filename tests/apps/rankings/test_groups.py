@@ -132,9 +132,9 @@ def test_each_act_is_audited(project, bob, ann, dora):
     group_delete(group=made, by=bob, now=T0)
     said = AuditEvent.objects.filter(target=f"group:{made.pk}").order_by("id")
     assert [(one.verb, one.actor, one.data) for one in said] == [
-        ("group.create", bob, {"name": "night shift", "members": ["ann"]}),
-        ("group.change", bob, {"name": "day", "was": "night shift", "added": ["dora"], "removed": ["ann"]}),
-        ("group.delete", bob, {"name": "day", "members": ["dora"]}),
+        ("group.create", bob, {"name": "night shift", "members": [ann.pk]}),
+        ("group.change", bob, {"name": "day", "was": "night shift", "added": [dora.pk], "removed": [ann.pk]}),
+        ("group.delete", bob, {"name": "day", "members": [dora.pk]}),
     ]
 
 

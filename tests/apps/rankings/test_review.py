@@ -115,7 +115,7 @@ def test_an_override_keeps_the_verdicts_and_says_who_when_and_why(project, bob, 
     assert (made.rater, made.at, made.reason, made.judge_outcome) == ("bob", T0, "Wrong name", "first")
     label = Preference.objects.get(comparison=comparison)
     assert (label.outcome, label.p_first, label.source) == ("second", 0.0, "override")
-    assert AuditEvent.objects.get(verb="override.create").data["reason"] == "Wrong name"
+    assert AuditEvent.objects.get(verb="override.create").data["override"] == made.pk
     assert Vote.objects.count() == 0, "a decision made seeing the verdict is no vote"
     assert decide(comparison, judge, bob, reason="Wrong name").pk == made.pk
     services.override_withdraw(comparison=comparison, user=bob, now=T0)
