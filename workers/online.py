@@ -23,7 +23,7 @@ from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import ONLINE, read_spec
 from workers import engines, model_cache, vllm_servers
 from workers.asking import EndpointMeter, answering, meter_of
-from workers.training_process import TrainingProcess
+from workers.executors import Process
 
 
 def _draws_by_vllm(run: TrainingRun) -> bool:
@@ -83,7 +83,7 @@ class DatabaseLink:
                 told["meter"] = theirs.fileno()
             yield json.dumps(told).encode() + b"\n" if told else None, theirs
 
-    def wait(self, process: TrainingProcess, seconds: float) -> None:
+    def wait(self, process: Process, seconds: float) -> None:
         """Wait until the process ends or asks for something, or so long."""
         if self._requests is not None and not self._requests.closed:
             self._requests.wait(seconds)

@@ -9,7 +9,7 @@ import pytest
 
 from apps.jobs.errors import JobCancelled, JobInterrupted
 from apps.jobs.models import Job, JobGroup
-from workers import training_process
+from workers.executors.local import _Fresh
 from workers.handlers.training import SAVE_SECONDS, Grace, _grace, _is_saving, _leave
 
 pytestmark = pytest.mark.django_db
@@ -26,9 +26,10 @@ def test_who_cancels_waits_for_seconds_and_a_worker_leaves_within_its_grace(sett
 
 @pytest.mark.slow
 def test_a_process_that_does_not_listen_is_ended(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, start_new_session=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"on\n"
+    child = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, start_new_session=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"on\n"
+    process = _Fresh(child)
     _leave(process, grace=Grace(0.05, 9.0))
     assert process.poll() is None
     told: list[tuple[float, bool]] = []
@@ -36,7 +37,7 @@ def test_a_process_that_does_not_listen_is_ended(tmp_path):
     assert process.poll() is None
     assert len(told) > 1
     assert all(0 < left <= 0.4 and saving for left, saving in told)
-    training_process.kill(process)
+    process.kill()
     assert process.poll() is not None
 
 

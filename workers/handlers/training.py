@@ -26,10 +26,10 @@ from prefloop.child_env import child_environment
 from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure
-from workers import training_process
+from workers import executors
+from workers.executors import Process, Task
 from workers.online import DatabaseLink
 from workers.run_files import RunFiles
-from workers.training_process import TrainingProcess
 
 LOOK_SECONDS = 0.25
 CANCEL_SECONDS = 12.0  # to drop a step after SIGTERM, where a person waits for it to end
@@ -55,18 +55,19 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     log_path = directory / "train.log"
     link = DatabaseLink(run)
     link.tell()
-    with files.stored(), log_path.open("ab") as log, link.connection(check=ctx.check) as (told, ours):
-        # it dies with this worker, so that the next one never meets a second writer
-        process = training_process.start(
-            [str(directory), *(["--connection-from-stdin"] if told is not None else [])],
-            env=child_environment(os.environ)
-            | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", VARIABLE: str(settings.VAR_DIR)},
-            told=told,
-            log=log,
-            pass_fds=() if ours is None else (ours.fileno(),),
+    with files.stored(), link.connection(check=ctx.check) as (told, meter):
+        # it leaves when this worker is gone, so that the next one never meets a second writer
+        process = executors.start(
+            Task(
+                run_dir=directory,
+                arguments=[str(directory), *(["--connection-from-stdin"] if told is not None else [])],
+                env=child_environment(os.environ)
+                | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", VARIABLE: str(settings.VAR_DIR)},
+                log=log_path,
+                told=told,
+                link=meter,
+            )
         )
-        if ours is not None:
-            ours.close()  # it is the process's alone: where that ends, we see it closed
         try:
             _follow(ctx, link, process, files)
         except JobStop as stop:
@@ -80,13 +81,15 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
             raise
         finally:
             if process.poll() is None:
-                training_process.kill(process)
+                process.kill()
     _ingest(ctx, link, files)
     files.end()
     if process.returncode == EXIT_LEFT:
         # not asked by us: a service manager told every process at once, or a killed worker's process is still ending
         ctx.check()
         raise JobFailure(FailureClass.WORKER_LOST, "the training process was told to leave", retry=True)
+    if process.lost:
+        raise JobFailure(FailureClass.WORKER_LOST, process.lost, retry=True)
     if process.returncode != EXIT_DONE:
         raise _failure(directory, process.wait(), log_path)
     with ctx.fenced():
@@ -96,7 +99,7 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     return {"checkpoint": checkpoint.name, "steps": run.step}
 
 
-def _follow(ctx: JobContext, link: DatabaseLink, process: TrainingProcess, files: RunFiles) -> None:
+def _follow(ctx: JobContext, link: DatabaseLink, process: Process, files: RunFiles) -> None:
     run = link.run
     phase: dict[str, Any] | None = None  # what the process is doing before its steps, or in a slow one
     look_at = 0.0
@@ -203,7 +206,7 @@ def _grace(stop: JobStop) -> Grace:
 
 
 def _leave(
-    process: TrainingProcess,
+    process: Process,
     *,
     grace: Grace,
     is_saving: Callable[[], bool] = lambda: False,
@@ -212,7 +215,7 @@ def _leave(
     """Ask the process to leave and wait as long as it may take; `tell` says the seconds left, and if it is saving."""
     if process.poll() is not None:
         return
-    process.send_signal(signal.SIGTERM)
+    process.leave()
     told_at = time.monotonic()
     while process.poll() is None:
         saving = is_saving()

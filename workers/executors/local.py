@@ -1,4 +1,4 @@
-"""The process of a training run, as the worker that started it sees it.
+"""The process of a training run as a child of its worker.
 
 On a CPU it is forked from a nursery that has imported torch and transformers already: three seconds of processor time
 less for each run. On a GPU, whose driver can't be used after a fork, it is a fresh interpreter.
@@ -14,10 +14,10 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import IO, Protocol
 
 from prefloop.nursery import Life, Nursery
 from workers import model_cache, processes
+from workers.executors import Process, Task
 
 ENTRY = "prefloop.engine.forked:begin"
 _nurseries: dict[frozenset[tuple[str, str]], Nursery] = {}
@@ -25,60 +25,38 @@ _running: weakref.WeakSet[_Forked] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
-class TrainingProcess(Protocol):
-    """What a worker asks of the process; like `subprocess.Popen`."""
-
-    returncode: int | None
-
-    def poll(self) -> int | None: ...
-    def wait(self, timeout: float | None = None) -> int: ...
-    def send_signal(self, sig: int) -> None: ...
-
-
-def start(
-    arguments: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    told: bytes | None,
-    log: IO[bytes],
-    pass_fds: Sequence[int] = (),
-) -> TrainingProcess:
-    """Start `prefloop.engine.train` with these arguments, `told` on its standard input, and its output in the log.
-
-    The process dies with this one. `pass_fds`: open files that it has under the same numbers.
-    """
+def start(task: Task) -> Process:
+    """Start the process; it dies with this one."""
     source, ours = os.pipe()
     try:
-        process: TrainingProcess
-        if model_cache.device() == "cpu":
-            process = _Forked(_nursery(env), arguments, env=env, files=[source, log.fileno(), *pass_fds])
-        else:
-            process = processes.start(
-                [sys.executable, "-m", "prefloop.engine.train", *arguments],
-                stdin=source,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(env),
-                pass_fds=pass_fds,
-            )
+        with task.log.open("ab") as log:
+            numbers = [] if task.link is None else [task.link.fileno()]
+            process: Process
+            if model_cache.device() == "cpu":
+                process = _Forked(
+                    _nursery(task.env), task.arguments, env=task.env, files=[source, log.fileno(), *numbers]
+                )
+            else:
+                process = _Fresh(
+                    processes.start(
+                        [sys.executable, "-m", "prefloop.engine.train", *task.arguments],
+                        stdin=source,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env=dict(task.env),
+                        pass_fds=numbers,
+                    )
+                )
     except BaseException:
         os.close(ours)
         raise
     finally:
         os.close(source)
+        if task.link is not None:
+            task.link.close()  # it is the process's alone: where that ends, we see it closed
     with contextlib.suppress(BrokenPipeError), open(ours, "wb") as pipe:  # it may have ended: its exit code says why
-        pipe.write(told or b"")
+        pipe.write(task.told or b"")
     return process
-
-
-def kill(process: TrainingProcess) -> None:
-    """End the process with all that it started."""
-    if isinstance(process, _Forked):
-        process.kill()
-    elif isinstance(process, subprocess.Popen):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _nursery(env: Mapping[str, str]) -> Nursery:
@@ -95,7 +73,34 @@ def _nursery(env: Mapping[str, str]) -> Nursery:
         return _nurseries[key]
 
 
+class _Fresh:
+    lost = ""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self._process.wait(timeout)
+
+    def leave(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
 class _Forked:
+    lost = ""
+
     def __init__(self, nursery: Nursery, arguments: Sequence[str], *, env: Mapping[str, str], files: list[int]) -> None:
         task = {
             "arguments": list(arguments),
@@ -125,10 +130,11 @@ class _Forked:
             _running.discard(self)
         return self.returncode
 
-    def send_signal(self, sig: int) -> None:
+    def leave(self) -> None:
         if self.returncode is None:
-            self._life.signal(sig)
+            self._life.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         if self.returncode is None:
             self._life.end()
+        self.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import training_process
+from workers.executors import Task, local
 
 pytestmark = pytest.mark.slow  # each imports torch anew
 
@@ -24,8 +24,7 @@ def env():
 
 
 def start(tmp_path, env, *arguments, told=None):
-    with (tmp_path / "train.log").open("ab") as log:
-        return training_process.start(arguments, env=env, told=told, log=log)
+    return local.start(Task(run_dir=tmp_path, arguments=arguments, env=env, log=tmp_path / "train.log", told=told))
 
 
 def running(word):
@@ -52,22 +51,22 @@ def test_its_output_is_in_the_log_and_its_status_is_the_command_s(tmp_path, env)
     process = start(tmp_path, env, str(tmp_path / "no-run"))
     assert process.wait(180) == process.poll() == process.returncode == 2
     assert "user_config: spec.json is missing" in (tmp_path / "train.log").read_text()
-    process.send_signal(signal.SIGTERM)  # one that has ended hears nothing
+    process.leave()  # one that has ended hears nothing
     process = start(tmp_path, env, "--no-such-option")
     assert process.wait(180) == 2
     assert "arguments are required: run_dir" in (tmp_path / "train.log").read_text()
 
 
 def test_where_a_driver_can_not_be_forked_it_is_a_fresh_interpreter(tmp_path, env, monkeypatch):
-    monkeypatch.setattr(training_process.model_cache, "device", lambda: "cuda")
+    monkeypatch.setattr(local.model_cache, "device", lambda: "cuda")
     process = start(
         tmp_path, env, str(tmp_path / "no-run"), "--connection-from-stdin", told=b'{"base_url": "http://127.0.0.1:9"}\n'
     )
-    assert isinstance(process, subprocess.Popen)
+    assert isinstance(process, local._Fresh)
     assert process.wait(180) == 2
     assert "user_config: spec.json is missing" in (tmp_path / "train.log").read_text()
     process = start(tmp_path, env, str(tmp_path / "no-run"))
-    training_process.kill(process)
+    process.kill()
     assert process.returncode == -signal.SIGKILL
 
 
@@ -77,8 +76,8 @@ def test_it_has_the_environment_of_its_run_and_nothing_of_ours(tmp_path, env, mo
     # it waits for the line that it was promised, so there is time to look
     source, ours = os.pipe()
     with (tmp_path / "train.log").open("ab") as log:
-        nursery = training_process._nursery(env | {"WORD": "one"})
-        process = training_process._Forked(
+        nursery = local._nursery(env | {"WORD": "one"})
+        process = local._Forked(
             nursery,
             [str(tmp_path), "--connection-from-stdin"],
             env=env | {"WORD": "one", "PREFLOOP_VAR": str(tmp_path)},
@@ -94,19 +93,19 @@ def test_it_has_the_environment_of_its_run_and_nothing_of_ours(tmp_path, env, mo
     assert process.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.05)
-    training_process.kill(process)
+    process.kill()
     assert process.returncode == -signal.SIGKILL
     os.close(ours)
-    assert training_process._nursery(env | {"WORD": "one", "PREFLOOP_VAR": "/elsewhere"}) is nursery
-    assert training_process._nursery(env | {"WORD": "two"}) is not nursery
+    assert local._nursery(env | {"WORD": "one", "PREFLOOP_VAR": "/elsewhere"}) is nursery
+    assert local._nursery(env | {"WORD": "two"}) is not nursery
     assert nursery.process is None  # it has no child any more, and would keep its memory
 
 
 def test_a_nursery_that_is_killed_takes_the_process_along_and_the_next_run_starts(tmp_path, env):
-    nursery = training_process._nursery(env)
+    nursery = local._nursery(env)
     source, ours = os.pipe()
     with (tmp_path / "train.log").open("ab") as log:
-        process = training_process._Forked(
+        process = local._Forked(
             nursery, [str(tmp_path), "--connection-from-stdin"], env=env, files=[source, log.fileno()]
         )
     os.close(source)
@@ -125,11 +124,11 @@ from pathlib import Path
 import django
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 django.setup()
-from workers import training_process
-nursery = training_process._nursery({env!r})
+from workers.executors import Task, local
+nursery = local._nursery({env!r})
 source, ours = os.pipe()
 log = open({str(tmp_path / "train.log")!r}, "ab")
-process = training_process._Forked(
+process = local._Forked(
     nursery, [{str(tmp_path)!r}, "--connection-from-stdin"], env={env!r}, files=[source, log.fileno()]
 )
 print("ready", flush=True)

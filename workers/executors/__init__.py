@@ -1,0 +1,65 @@
+"""Where the process of a training run runs, which PREFLOOP_EXECUTOR decides.
+
+A worker claims the run's job, watches it, takes in its events and writes its results, wherever the process is. An
+executor is a module of this package with a function `start`, by the name that `prefloop/executors.py` declares: it
+starts the process, and returns a `Process` to look at it, to ask it to leave and to end it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A process that is wanted: `python -m prefloop.engine.train` with these arguments.
+
+    `told` comes on its standard input, and is the one way for secrets: neither the environment nor the arguments hold
+    any. `link`: an open socket that it has under the same number, which is the executor's to close from then on.
+    """
+
+    run_dir: Path
+    arguments: Sequence[str]
+    env: Mapping[str, str]
+    log: Path  # which its output is added to
+    told: bytes | None = None
+    link: socket.socket | None = None
+
+
+class Process(Protocol):
+    """A run's process, as the worker that started it sees it; `poll`, `wait` and `returncode` are those of Popen."""
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    @property
+    def lost(self) -> str:
+        """Why nobody knows how it ended; "" where somebody does."""
+        ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        ...
+
+    def leave(self) -> None:
+        """Ask it to write a checkpoint and leave: SIGTERM."""
+        ...
+
+    def kill(self) -> None:
+        """End it with all that it started, and wait until it has ended."""
+        ...
+
+
+def start(task: Task) -> Process:
+    """Start a process where PREFLOOP_EXECUTOR says. It leaves when this worker is gone."""
+    process: Process = import_module(f"workers.executors.{settings.EXECUTOR}").start(task)
+    return process
