@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from apps.labels.selectors import scores_of
 from apps.policies.endpoints import endpoint_create
 from apps.policies.models import Endpoint, Spend
 from apps.policies.spending import spent_on
+from prefloop.judging.client import ChatEndpoint, Limits
 from tests.workers.ensembles import ensemble_create
 from tests.workers.scripted import asked, honest, llm, states
 
@@ -121,15 +123,20 @@ def test_a_weighted_ensemble_goes_by_what_was_measured(project, make_comparison,
 
 
 @pytest.mark.parametrize("n", [1, 20])
-def test_an_endpoint_gets_as_many_calls_at_once_as_is_set(project, server, endpoint, pairs, n):
-    in_flight, most, lock = set(), [0], threading.Lock()
+def test_an_endpoint_gets_as_many_calls_at_once_as_is_set(project, server, endpoint, pairs, n, monkeypatch):
+    in_flight, most, together = set(), [0], threading.Condition()
+    wanted, in_first = min(n, 9), threading.Event()  # nine: more than the usual number
+    patient = Limits(read_seconds=60.0, total_seconds=60.0)
+    monkeypatch.setattr("workers.asking.ChatEndpoint", functools.partial(ChatEndpoint, limits=patient))
 
     def say(text, nth):
-        with lock:
+        with together:
             in_flight.add(threading.get_ident())
             most[0] = max(most[0], len(in_flight))
-        time.sleep(0.05)
-        with lock:
+            together.notify_all()
+            if in_first.is_set():  # one is asked alone before the others
+                together.wait_for(lambda: most[0] >= wanted, timeout=30)
+            in_first.set()
             in_flight.discard(threading.get_ident())
         return honest(text)
 
@@ -138,8 +145,7 @@ def test_an_endpoint_gets_as_many_calls_at_once_as_is_set(project, server, endpo
     endpoint.save()
     judge = llm(project, endpoint)
     asked(judge, pairs(3 if n == 1 else 40))
-    assert most[0] <= n
-    assert most[0] > 8 or n == 1  # the usual number
+    assert wanted <= most[0] <= n
     assert spec_of(judge, seed=0).at_once == n  # and of a judge inside a training step
     assert "at_once" not in spec_of(judge, seed=0).settings()  # no verdict depends on it
 
@@ -211,7 +217,7 @@ def drip(handler):
 
 
 def silence(handler):
-    handler.server.stopping.wait(5)
+    handler.server.stopping.wait()
 
 
 TROUBLE = {
@@ -235,9 +241,7 @@ def test_trouble_with_one_item_is_bounded_kept_and_no_verdict_and_can_be_asked_a
     rows = pairs(6)
     server.say = lambda text, nth: TROUBLE[name](text, nth) if "good 3" in text else honest(text)
     judge = llm(project, endpoint, order_policy="random")
-    began = time.monotonic()
-    run = asked(judge, rows)
-    assert time.monotonic() - began < 8
+    run = asked(judge, rows)  # whoever listened to the end would never come back
     assert Job.objects.get(group=run.group).state == "succeeded"
     bad = Verdict.objects.get(judge=judge, comparison=rows[3])
     assert bad.state in {"error", "unparseable"}
