@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -13,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import RequestFactory
+from jsonschema import Draft7Validator
 
 from apps.accounts import throttle
 from apps.accounts.models import User
@@ -155,14 +157,20 @@ def test_all_that_the_product_is_made_of_goes_into_an_image():
 def test_the_images_copy_what_dockerignore_lets_through_and_take_no_secret_as_an_argument():
     text = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
     stages = re.split(r"^FROM .*$", text, flags=re.M)[1:]
-    assert len(stages) == 3
-    assert all("USER prefloop" in stage for stage in stages[1:])
+    assert len(stages) == 4
+    assert [re.findall(r"^USER (.*)$", stage, re.M)[-1] for stage in stages[1:]] == ["prefloop"] * 3
     copied = {word for line in re.findall(r"^COPY (.*)$", text, re.M) for word in line.split()[:-1]}
     assert copied == {".", "pyproject.toml", "constraints.txt", "README.md"}
     assert not re.search(r"^(ADD|ARG|ENV)\b.*(SECRET|PASSWORD|TOKEN|_KEY)", text, re.M)
 
 
 # --- compose ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_compose_file_is_one(compose):
+    """By the schema of github.com/compose-spec/compose-spec (170098b)."""
+    schema = json.loads((ROOT / "tests" / "vendor" / "compose-spec.json").read_text(encoding="utf-8"))
+    assert [error.message for error in Draft7Validator(schema).iter_errors(compose)] == []
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +184,9 @@ def _default(value):
 
 def test_every_process_of_the_compose_file_knows_which_proxies_to_believe(compose, monkeypatch):
     ours = {name: service for name, service in compose["services"].items() if "build" in service}
-    assert set(ours) == {"migrate", "web", "worker-cpu", "worker-gpu"}
+    assert set(ours) == {"migrate", "web", "worker-cpu", "worker-gpu", "worker-card"}
     for service in ours.values():
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         variables = service["environment"]
         assert variables["PREFLOOP_BASE_URL"].startswith("${PREFLOOP_BASE_URL:-")
         assert variables["PREFLOOP_TRUSTED_PROXIES"].startswith("${PREFLOOP_TRUSTED_PROXIES:-")
@@ -197,7 +206,7 @@ def test_no_secret_of_the_compose_file_has_a_default(compose):
     for service in compose["services"].values():
         for name, value in service.get("environment", {}).items():
             for variable in re.findall(r"\$\{(\w*(?:PASSWORD|SECRET)\w*)", value):
-                assert f"${{{variable}:?" in value, name
+                assert f"${{{variable}:?" in value or f"${{{variable}:-}}" in value, name
 
 
 def test_every_variable_of_the_compose_file_is_listed(compose):
