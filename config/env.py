@@ -81,6 +81,23 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
 
 
+def slurm() -> tuple[str, dict[str, str | int]]:
+    """Read PREFLOOP_SLURM: partition=gpu,account=us,timeout_min=600. Returns the kind of cluster (slurm, or local for
+    submitit's own executor) and its options; those that are not common ones of submitit are Slurm's.
+    """
+    common = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")
+    found: dict[str, str | int] = {}
+    for item in env_list("PREFLOOP_SLURM"):
+        name, equals, value = item.partition("=")
+        if not equals or not name.isidentifier():
+            raise ImproperlyConfigured(f"PREFLOOP_SLURM must hold name=value,…, not {item!r}")
+        found[name if name in common else f"slurm_{name}"] = int(value) if value.isdecimal() else value
+    cluster = found.pop("slurm_cluster", "slurm")
+    if cluster not in ("slurm", "local"):
+        raise ImproperlyConfigured(f"PREFLOOP_SLURM: cluster must be slurm or local, not {cluster!r}")
+    return str(cluster), found
+
+
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
     """Read addresses and networks: 10.0.0.2,172.16.0.0/12."""
     try:

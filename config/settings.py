@@ -12,7 +12,7 @@ import structlog
 from csp.constants import NONE, SELF
 
 from config import env
-from prefloop import executors
+from prefloop.executors import EXECUTORS
 from prefloop.recipes.runspec import PRECISIONS
 from prefloop.stats.alarms import KL_BUDGET
 
@@ -225,7 +225,11 @@ READER_SECONDS = env.env_int("PREFLOOP_READER_SECONDS", 10, minimum=1)  # of pro
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", max(1, (os.cpu_count() or 1) - 1))
 # Processes that share a training step on one machine (one a GPU); an on-policy run is always one process.
 TRAINING_PROCESSES = env.env_int("PREFLOOP_PROCESSES", 1, minimum=1)
-EXECUTOR = env.env_choice("PREFLOOP_EXECUTOR", executors.NAMES)  # where the process of a training run runs
+EXECUTOR = env.env_choice("PREFLOOP_EXECUTOR", tuple(EXECUTORS))  # where the process of a training run runs
+# What a run asks a cluster for, beside cores (PREFLOOP_THREADS) and memory: cards for each of its processes.
+CARDS = env.env_int("PREFLOOP_CARDS", 1, minimum=0)
+NODE_PYTHON = env.env_str("PREFLOOP_NODE_PYTHON")  # the interpreter on a cluster's nodes; "": the same as here
+SLURM_CLUSTER, SLURM_OPTIONS = env.slurm()  # what submitit is told beside
 # Of the weights that compute: auto is bf16 on a GPU, and for models of 50M parameters or more on a CPU that was
 # measured to be faster in it; else fp32. float64 repeats the same answers anywhere.
 PRECISION = env.env_choice("PREFLOOP_PRECISION", PRECISIONS)

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executor:
-    """Where it runs a process, and the extra and the setting that it needs."""
+    """Where it runs a process, and the extra that it needs. `on_its_machine`: where what else the worker runs, a
+    server for the answers of a step, can be reached at 127.0.0.1.
+    """
 
     name: str
     about: str
+    extra: str = ""
+    module: str = ""  # that the extra installs
+    on_its_machine: bool = False
 
 
-LOCAL = Executor(name="local", about="a child of the worker, on its machine")
-EXECUTORS = (LOCAL,)
-NAMES = tuple(one.name for one in EXECUTORS)
+LOCAL = Executor(name="local", about="as a child of the worker, on its machine", on_its_machine=True)
+SLURM = Executor(name="slurm", about="as a job of a Slurm cluster", extra="slurm", module="submitit")
+EXECUTORS = {one.name: one for one in (LOCAL, SLURM)}

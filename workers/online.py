@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from django.conf import settings
+
+from apps.jobs.models import FailureClass
+from apps.jobs.registry import JobFailure
 from apps.judging.specs import asked_with
 from apps.labels.models import Judge, Override
 from apps.policies.store import store_path
 from apps.training.models import TrainingRun
 from apps.training.rounds.stream import overrides_forward, stream_ingest, used_snapshot
 from apps.training.sets.runs import loop_of
+from prefloop.executors import EXECUTORS
 from prefloop.judging.errors import CapReached
 from prefloop.judging.metering import Call, Hold, Most, Requests
 from prefloop.recipes.engines import VLLM, choose_in_steps
@@ -70,6 +75,12 @@ class DatabaseLink:
                     address = {"base_url": base_url, "api_key": api_key, "allow": allow}
                     told |= {"members": told.get("members", {}) | {key: address}} if key else address
             if _draws_by_vllm(self.run) and self.run.start is not None:
+                if not EXECUTORS[settings.EXECUTOR].on_its_machine:
+                    raise JobFailure(
+                        FailureClass.USER_CONFIG,
+                        "draws.engine=vllm inside steps needs PREFLOOP_EXECUTOR=local: the worker's vLLM server "
+                        "listens on its own machine alone; with draws.engine=auto the run draws by itself",
+                    )
                 server = stack.enter_context(engines.vllm_for_training(self.run.start, check=check))
                 told["sampler"] = {"host_port": server.host_port, "model": server.model, "key": server.key}
             elif model_cache.device() != "cpu":

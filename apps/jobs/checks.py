@@ -15,10 +15,11 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from apps.core.store import KEY, has_the_key_of_others, weights
+from apps.core.store import KEY, has_the_key_of_others, home, weights
 from apps.jobs.clock import database_now
 from apps.jobs.models import QUEUES
 from apps.jobs.selectors import workers_heard
+from prefloop.executors import EXECUTORS
 from prefloop.types import PrefloopError
 
 WANTED_FREE_BYTES = 2 * 1024**3
@@ -46,6 +47,7 @@ def findings() -> list[Finding]:
         _disk(),
         _store(),
         _broker(),
+        _executor(),
         _vllm(),
         _endpoints(),
         _chromium(),
@@ -142,6 +144,33 @@ def _broker() -> Finding:
         return Finding("broker", "ok", "none needed: workers read the table")
     scheme = settings.CELERY_BROKER_URL.partition("://")[0]
     return Finding("broker", "ok", f"{scheme} (notifies the workers; jobs are safe without it)")
+
+
+def _executor() -> Finding:
+    executor = EXECUTORS[settings.EXECUTOR]
+    if executor.on_its_machine:
+        return Finding("executor", "ok", f"{executor.name}: a run's process runs {executor.about}")
+    if importlib.util.find_spec(executor.module) is None:
+        return Finding(
+            "executor", "missing", f"{executor.name}: {executor.module} is not installed",
+            f"pip install '.[{executor.extra}]'",
+        )  # fmt: skip
+    return _CLUSTERS[executor.name]()
+
+
+def _slurm() -> Finding:
+    if settings.SLURM_CLUSTER == "local":
+        return Finding("executor", "note", "slurm: submitit's own local executor, no cluster", "PREFLOOP_SLURM")
+    lacking = [name for name in ("sbatch", "srun", "scancel", "sacct") if shutil.which(name) is None]
+    if lacking:
+        return Finding(
+            "executor", "missing", f"slurm: this machine has no {', '.join(lacking)}",
+            "start the worker where jobs are submitted",
+        )  # fmt: skip
+    return Finding("executor", "ok", f"slurm: through submitit; its nodes must have {home()}")
+
+
+_CLUSTERS = {"slurm": _slurm}
 
 
 def _vllm() -> Finding:

@@ -76,10 +76,10 @@ class JobContext:
             self.heartbeat.fenced.set()
             raise JobFenced(f"job {self.job_id} is no longer held by this worker")
 
-    def log(self, text: str, *, kind: str = "log") -> None:
+    def log(self, text: str, *, kind: str = "log", data: dict[str, Any] | None = None) -> None:
         """Append a line to the job's log at once, so that a killed worker loses none."""
         with self.fenced():
-            JobEvent.objects.create(job_id=self.job_id, kind=kind, text=text)
+            JobEvent.objects.create(job_id=self.job_id, kind=kind, text=text, data=data or {})
 
     @contextmanager
     def fenced(self) -> Iterator[None]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 from apps.jobs.models import JobGroup
 from apps.jobs.registry import JobContext, handler
+from prefloop.child_env import child_environment
 
 
 def _write(ctx: JobContext, n: int) -> None:
@@ -33,6 +36,16 @@ def items(ctx: JobContext) -> dict[str, int]:
         _write(ctx, i)
         ctx.progress(i + 1, n)
     return {"n": n, "pid": os.getpid()}
+
+
+@handler("fault.cards", queue="cpu")
+def cards(ctx: JobContext) -> dict[str, str]:
+    """Say which cards a child sees that is started as this worker starts those that train."""
+    code = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('CUDA_DEVICE_ORDER'))"
+    env = child_environment(os.environ)
+    return {
+        "seen": subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout.strip()
+    }
 
 
 @handler("fault.poison", queue="cpu")

@@ -20,6 +20,21 @@ def processes_of(directory):
     return found
 
 
+def offspring(pid):
+    """Every process below this one, by the parent links of /proc."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found, front = [], [pid]
+    while front:
+        front = [child for child, parent in parents.items() if parent in front]
+        found += front
+    return found
+
+
 class Workers:
     """A gpu and a cpu worker of a site."""
 

@@ -14,6 +14,7 @@ import pytest
 from apps.accounts.models import User
 from apps.jobs.models import JobState, Worker
 from apps.jobs.services import job_enqueue
+from tests.faults.processes import offspring
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")]
 
@@ -29,21 +30,6 @@ def started(site, port, *more):
     up = site.start("up", "--port", str(port), "--no-demo", *more)
     site.wait_for(lambda: "ready;" in site.log(up), "up to be ready")
     return up
-
-
-def offspring(pid):
-    """Every process below this one, by the parent links of /proc."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found, front = [], [pid]
-    while front:
-        front = [child for child, parent in parents.items() if parent in front]
-        found += front
-    return found
 
 
 def living(pids):

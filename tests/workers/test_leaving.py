@@ -102,6 +102,8 @@ def test_a_loop_is_still_stopping_until_its_last_job_has_left(
 class Ended:
     """A process that has said all and ends after so many looks."""
 
+    waiting = ""
+
     def __init__(self, looks):
         self.looks = looks
 

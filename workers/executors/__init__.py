@@ -17,20 +17,23 @@ from typing import Protocol
 from django.conf import settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A process that is wanted: `python -m prefloop.engine.train` with these arguments.
+    """A process that is wanted: `python -m prefloop.engine.train` with these arguments, for a run's job.
 
     `told` comes on its standard input, and is the one way for secrets: neither the environment nor the arguments hold
     any. `link`: an open socket that it has under the same number, which is the executor's to close from then on.
     """
 
-    run_dir: Path
+    name: str  # of the run
     arguments: Sequence[str]
-    env: Mapping[str, str]
+    env: Mapping[str, str]  # variables of the run, beside those of the machine
     log: Path  # which its output is added to
     told: bytes | None = None
     link: socket.socket | None = None
+    cards: int = 0  # that it wants, with so many processor cores and bytes of the machine's memory
+    cores: int = 1
+    memory: int = 0
 
 
 class Process(Protocol):
@@ -42,6 +45,16 @@ class Process(Protocol):
     @property
     def lost(self) -> str:
         """Why nobody knows how it ended; "" where somebody does."""
+        ...
+
+    @property
+    def waiting(self) -> str:
+        """What it waits for before it runs; "" once it runs."""
+        ...
+
+    @property
+    def place(self) -> Place | None:
+        """Where else than on the worker's machine it runs."""
         ...
 
     def poll(self) -> int | None: ...
@@ -57,6 +70,14 @@ class Process(Protocol):
     def kill(self) -> None:
         """End it with all that it started, and wait until it has ended."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a cluster runs a process: in words, and at which address that is shown ("" where at none)."""
+
+    words: str
+    page: str = ""
 
 
 def start(task: Task) -> Process:

@@ -15,9 +15,10 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 
+from prefloop.child_env import child_environment
 from prefloop.nursery import Life, Nursery
 from workers import model_cache, processes
-from workers.executors import Process, Task
+from workers.executors import Place, Process, Task
 
 ENTRY = "prefloop.engine.forked:begin"
 _nurseries: dict[frozenset[tuple[str, str]], Nursery] = {}
@@ -27,15 +28,14 @@ _lock = threading.Lock()
 
 def start(task: Task) -> Process:
     """Start the process; it dies with this one."""
+    env = child_environment(os.environ) | dict(task.env)
     source, ours = os.pipe()
     try:
         with task.log.open("ab") as log:
             numbers = [] if task.link is None else [task.link.fileno()]
             process: Process
             if model_cache.device() == "cpu":
-                process = _Forked(
-                    _nursery(task.env), task.arguments, env=task.env, files=[source, log.fileno(), *numbers]
-                )
+                process = _Forked(_nursery(env), task.arguments, env=env, files=[source, log.fileno(), *numbers])
             else:
                 process = _Fresh(
                     processes.start(
@@ -43,7 +43,7 @@ def start(task: Task) -> Process:
                         stdin=source,
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        env=dict(task.env),
+                        env=env,
                         pass_fds=numbers,
                     )
                 )
@@ -73,9 +73,14 @@ def _nursery(env: Mapping[str, str]) -> Nursery:
         return _nurseries[key]
 
 
-class _Fresh:
-    lost = ""
+class _Here:
+    """What is true of every process on this machine."""
 
+    lost = waiting = ""
+    place: Place | None = None
+
+
+class _Fresh(_Here):
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
@@ -98,9 +103,7 @@ class _Fresh:
         self._process.wait()
 
 
-class _Forked:
-    lost = ""
-
+class _Forked(_Here):
     def __init__(self, nursery: Nursery, arguments: Sequence[str], *, env: Mapping[str, str], files: list[int]) -> None:
         task = {
             "arguments": list(arguments),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -21,11 +20,10 @@ from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_register, checkpoint_share
 from apps.training.models import KeptStep, TrainingRun
-from apps.training.sets.runs import events_ingest, loop_of, output_name
-from prefloop.child_env import child_environment
+from apps.training.sets.runs import events_ingest, loop_of, output_name, run_memory
 from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
-from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure
+from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure, read_spec
 from workers import executors
 from workers.executors import Process, Task
 from workers.online import DatabaseLink
@@ -53,21 +51,26 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     files = RunFiles(ctx, run)
     directory = files.bring()
     log_path = directory / "train.log"
+    spec = read_spec(directory)
     link = DatabaseLink(run)
     link.tell()
     with files.stored(), link.connection(check=ctx.check) as (told, meter):
         # it leaves when this worker is gone, so that the next one never meets a second writer
         process = executors.start(
             Task(
-                run_dir=directory,
+                name=f"run-{run.pk}",
                 arguments=[str(directory), *(["--connection-from-stdin"] if told is not None else [])],
-                env=child_environment(os.environ)
-                | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", VARIABLE: str(settings.VAR_DIR)},
+                env={"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", VARIABLE: str(settings.VAR_DIR)},
                 log=log_path,
                 told=told,
                 link=meter,
+                cards=spec.processes * settings.CARDS,
+                cores=spec.processes * spec.threads,
+                memory=run_memory(run, spec),
             )
         )
+        if process.place is not None:
+            ctx.log(process.place.words, kind="place", data={"page": process.place.page})
         try:
             _follow(ctx, link, process, files)
         except JobStop as stop:
@@ -119,7 +122,9 @@ def _follow(ctx: JobContext, link: DatabaseLink, process: Process, files: RunFil
             link.tell()
             ctx.check()
             words = "" if phase is None else _PHASES[phase["phase"]].format(**phase)
-            if phase is not None and "step" not in phase:
+            if process.waiting:
+                ctx.progress(run.step, max(run.n_steps, run.step, 1), f"waiting for {process.waiting}")
+            elif phase is not None and "step" not in phase:
                 ctx.progress(int(phase["done"]), int(phase["total"]), words)
             else:
                 ctx.progress(run.step, max(run.n_steps, run.step, 1), f"step {run.step} of {run.n_steps or '…'}{words}")

@@ -10,11 +10,14 @@ from django.db import transaction
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint
+from apps.policies.selectors import checkpoint_shape
 from apps.policies.store import store_path
 from apps.projects.models import Project
 from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, TrainingRun
 from apps.training.sets.directories import run_dir_made
+from prefloop.memory import PLENTY, Memory
+from prefloop.precision import WIDTHS, on_cpu
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
@@ -96,6 +99,24 @@ def training_run_enqueue(
         follow_up_kind=follow_up_kind,
         follow_up_payload=follow_up_payload,
     )
+
+
+def run_memory(run: TrainingRun, spec: RunSpec) -> int:
+    """The most bytes that the processes of a run hold, on rows of usual length; 0 where that can't be said.
+
+    On a card they hold as much of the card's memory, and no more than this of the machine's.
+    """
+    shape = checkpoint_shape(run.start) if run.start is not None else None
+    if shape is None:
+        return 0
+    precision = on_cpu(spec.precision, shape, threads=spec.threads, folder=settings.VAR_DIR)
+    lora = spec.adapter.resolved(shape.n_parameters).kind == "lora"
+    plan = Memory(shape, width=WIDTHS[precision], lora=lora)
+    beside = 0  # models that are there in every step: of stored rows, references are read before the optimizer is
+    if spec.online is not None:
+        beside = sum(model is not None for model in (spec.reference, spec.online.reward_model, spec.online.judge))
+    peak = plan.peak(plan.passes(PLENTY, most=spec.token_budget, on_cpu=True))
+    return spec.processes * (peak + beside * plan.weights())
 
 
 def loop_of(run: TrainingRun) -> Loop | None:

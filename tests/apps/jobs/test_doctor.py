@@ -50,3 +50,26 @@ def test_without_a_list_local_endpoints_are_named_with_the_setting(settings, mon
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=50 * 1024**3))
     settings.ENDPOINT_ALLOW = []
     assert "PREFLOOP_ENDPOINT_ALLOW" in found()["endpoints"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("executor", "more", "state", "words"),
+    [
+        ("local", {}, "ok", "as a child of the worker"),
+        ("slurm", {"SLURM_CLUSTER": "local"}, "note", "submitit's own local executor, no cluster"),
+        ("slurm", {}, "missing", "this machine has no sbatch, srun, scancel, sacct"),
+    ],
+)
+def test_the_executor_is_checked(executor, more, state, words, settings, monkeypatch):
+    monkeypatch.setattr(checks.shutil, "which", lambda name: None)
+    for name, value in ({"EXECUTOR": executor} | more).items():
+        setattr(settings, name, value)
+    said = checks._executor()
+    assert (said.state, words in said.detail) == (state, True), said.detail
+
+
+def test_an_executor_whose_extra_is_not_installed_names_it(settings, monkeypatch):
+    settings.EXECUTOR = "slurm"
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    said = checks._executor()
+    assert (said.state, said.remedy) == ("missing", "pip install '.[slurm]'")

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.jobs import services
-from apps.jobs.models import Job, JobState
+from apps.jobs.models import Job, JobEvent, JobState
 
 pytestmark = pytest.mark.django_db
 
@@ -31,6 +31,14 @@ def test_members_see_a_job_and_strangers_get_404(job, bob, charlie, client_for):
 
 def test_a_job_is_not_reached_through_another_project(job, charlie, other_project, client_for):
     assert client_for(charlie).get(f"/p/{other_project.slug}/jobs/{job.pk}/").status_code == 404
+
+
+def test_a_job_links_to_the_cluster_s_own_page_of_it(job, bob, client_for):
+    for words, page in (("Ray job run-1.ab", "http://ray.internal:8265/#/jobs/run-1.ab"), ("Slurm job 7", "")):
+        JobEvent.objects.create(job=job, kind="place", text=words, data={"page": page})
+    body = client_for(bob).get(f"/p/letters-test/jobs/{job.pk}/").content.decode()
+    assert '<a href="http://ray.internal:8265/#/jobs/run-1.ab" rel="noreferrer">Ray job run-1.ab</a>' in body
+    assert "<td>Slurm job 7</td>" in body
 
 
 @pytest.mark.slow
