@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -21,15 +22,20 @@ from django.conf import settings
 from apps.jobs.identity import worker_name
 from apps.jobs.models import Worker
 from config.celery import app
-from workers import bells, processes, shutdown
+from workers import bells, cards, processes, shutdown
 from workers.feed import Feed
 
 log = structlog.get_logger()
 SLOTS = {"gpu": 1, "cpu": 2}
 
 
-def run(*, queue: str, slots: int | None = None) -> None:
-    """Serve a queue until SIGTERM or Ctrl-C."""
+def run(*, queue: str, slots: int | None = None, gpus: Sequence[str] | None = None) -> None:
+    """Serve a queue until SIGTERM or Ctrl-C, on these cards; None: on all of this machine, for a queue that uses any.
+
+    Raises CardsRefused.
+    """
+    if gpus is not None or queue == "gpu":
+        cards.own(gpus)
     os.environ["PREFLOOP_QUEUE"] = queue
     signals.worker_shutting_down.connect(_leave, weak=False)
     signals.worker_process_init.connect(_child_started, weak=False)

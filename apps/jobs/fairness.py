@@ -15,16 +15,19 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
 
 from apps.jobs.machine import HELD
 from apps.jobs.models import Job, JobState
+from apps.jobs.wants import can_be_had
 from apps.projects.models import Project
 
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 def waiting(*, queues: Sequence[str], now: dt.datetime, group_id: int | None = None) -> QuerySet[Job]:
-    """The jobs that can be claimed now."""
+    """The jobs that can be claimed now, by this worker."""
     due = Q(run_after__isnull=True) | Q(run_after__lte=now)
     only = Q() if group_id is None else Q(group_id=group_id)
-    return Job.objects.filter(due, only, queue__in=list(queues), state=JobState.QUEUED, attempt__lt=F("max_attempts"))
+    return Job.objects.filter(
+        due, only, can_be_had(), queue__in=list(queues), state=JobState.QUEUED, attempt__lt=F("max_attempts")
+    )
 
 
 def next_jobs(*, queues: Sequence[str], now: dt.datetime, group_id: int | None = None) -> list[int]:

@@ -91,6 +91,8 @@ class Job(TimeStamped):
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
+    cards = models.PositiveSmallIntegerField(default=0, db_default=0)  # that it wants at once
+    memory = models.PositiveBigIntegerField(default=0, db_default=0)  # bytes, as the planner says; 0: unknown
     step = models.PositiveIntegerField(default=0)
     n_steps = models.PositiveIntegerField(default=0)
     message = models.CharField(max_length=300, blank=True)

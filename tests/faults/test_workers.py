@@ -222,3 +222,14 @@ def test_a_foreground_drain_and_a_worker_share_the_queue(site, monkeypatch):
     drain(["cpu"], worker_name="foreground")
     site.wait_for(lambda: {state_of(job) for job in jobs} == {"succeeded"}, "every job")
     assert {job.attempt for job in jobs} == {1}
+
+
+def test_workers_share_no_card_and_their_children_see_their_own(site):
+    first = site.start("worker", "--queue", "cpu", "--slots", "1", "--gpus", "2,3")
+    job = services.job_enqueue(kind="fault.cards", queue="cpu", payload={})
+    site.wait_for(lambda: state_of(job) == JobState.SUCCEEDED, "the child's word", seconds=45)
+    assert job.result == {"seen": "2,3 PCI_BUS_ID"}
+    second = site.start("worker", "--queue", "cpu", "--slots", "1", "--gpus", "3")
+    assert second.wait(timeout=45) == 1
+    assert f"card 3 is owned by the worker {first.pid} of this machine" in site.log(second)
+    assert first.poll() is None

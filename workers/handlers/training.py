@@ -15,12 +15,12 @@ from typing import Any
 from django.conf import settings
 
 from apps.jobs.errors import JobFenced, JobInterrupted, JobStop
-from apps.jobs.models import FailureClass
+from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_register, checkpoint_share
 from apps.training.models import KeptStep, TrainingRun
-from apps.training.sets.runs import events_ingest, loop_of, output_name, run_memory
+from apps.training.sets.runs import events_ingest, loop_of, output_name
 from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure, read_spec
@@ -51,7 +51,7 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     files = RunFiles(ctx, run)
     directory = files.bring()
     log_path = directory / "train.log"
-    spec = read_spec(directory)
+    spec, job = read_spec(directory), Job.objects.only("cards", "memory").get(pk=ctx.job_id)
     link = DatabaseLink(run)
     link.tell()
     with files.stored(), link.connection(check=ctx.check) as (told, meter):
@@ -64,9 +64,9 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
                 log=log_path,
                 told=told,
                 link=meter,
-                cards=spec.processes * settings.CARDS,
+                cards=job.cards,
                 cores=spec.processes * spec.threads,
-                memory=run_memory(run, spec),
+                memory=job.memory,
             )
         )
         if process.place is not None:

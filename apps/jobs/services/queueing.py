@@ -40,6 +40,8 @@ class JobSpec:
     unique_key: str | None = None
     max_attempts: int = 5
     turn: Turn = Turn.WORK
+    cards: int = 0
+    memory: int = 0
 
 
 def job_enqueue(
@@ -138,6 +140,8 @@ def group_create(
                 started_by=started_by,
                 max_attempts=spec.max_attempts,
                 turn=spec.turn,
+                cards=spec.cards,
+                memory=spec.memory,
             )
             for spec in jobs
             for needed, key, parent in [_member_key(spec=spec, taken=taken)]
@@ -241,6 +245,8 @@ def job_retry(*, job: Job, by: User | None) -> Job:
             started_by=by,
             max_attempts=job.max_attempts,
             turn=job.turn,
+            cards=job.cards,
+            memory=job.memory,
         )
         who = by.get_username() if by is not None else "the system"
         JobEvent.objects.create(job=new, kind="state", text=f"{who} tried job {job.pk} again", data={"to": "queued"})

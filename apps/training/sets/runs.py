@@ -15,13 +15,13 @@ from apps.policies.store import store_path
 from apps.projects.models import Project
 from apps.training.changes import recipe_of
 from apps.training.models import Counterfactual, Loop, Metric, Round, Snapshot, TrainingRun
-from apps.training.sets.directories import run_dir_made
+from apps.training.sets.directories import run_dir_made, run_file
 from prefloop.memory import PLENTY, Memory
 from prefloop.precision import WIDTHS, on_cpu
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import Event, read_events
 from prefloop.recipes.recipe import Objective
-from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, RunSpec, portable, write_spec
+from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, SPEC_FILE, RunSpec, portable, spec_from, write_spec
 
 JUDGED_ATTEMPTS = 30  # a judge that is down for a while is waited for: up to a minute between two of them
 
@@ -83,6 +83,7 @@ def training_run_enqueue(
     *, run: TrainingRun, follow_up_payload: dict[str, int], follow_up_kind: str = "rounds.advance"
 ) -> JobGroup:
     """Enqueue the run; after a failure, it is tried again and continues from its last checkpoint."""
+    spec = spec_from(run_file(run, SPEC_FILE))
     return group_create(
         project=run.project,
         name=f"training run {run.pk}",
@@ -94,6 +95,8 @@ def training_run_enqueue(
                 title=f"Train ({run.kind})",
                 unique_key=f"training:{run.pk}",
                 max_attempts=JUDGED_ATTEMPTS if run.kind == ONLINE else 5,
+                cards=spec.processes * settings.CARDS,
+                memory=run_memory(run, spec),
             )
         ],
         follow_up_kind=follow_up_kind,

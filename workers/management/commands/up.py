@@ -23,6 +23,7 @@ from apps.projects.services import member_add
 from prefloop.demos import LETTERS
 from prefloop.types import PrefloopError
 from workers.addresses import Addresses, addresses, require_free
+from workers.cards import parse, shared_out
 from workers.supervisor import Supervisor
 
 ANSWER_SECONDS = 60.0
@@ -35,6 +36,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--host", default="127.0.0.1", help="an address or name of this machine; 0.0.0.0 for all")
+        parser.add_argument("--gpus", help="cards of this machine, 0,1: a gpu worker for each (for PREFLOOP_PROCESSES)")
         parser.add_argument("--no-worker", action="store_true", help="only the web page")
         parser.add_argument("--no-demo", action="store_true", help="do not make the demo project on a first start")
 
@@ -43,6 +45,7 @@ class Command(BaseCommand):
         place = addresses(host=options["host"], port=options["port"])
         try:
             require_free(bind=place.bind)
+            serving = workers_of(options["gpus"])
         except PrefloopError as error:
             raise CommandError(str(error)) from error
         env = self._environment(place)
@@ -56,9 +59,9 @@ class Command(BaseCommand):
             web += ["--timeout", "60", "--graceful-timeout", "5", "--no-control-socket"]
             supervisor.add(name="web", arguments=web, env=env)
             if not options["no_worker"]:
-                for queue in ("cpu", "gpu"):
-                    command = [sys.executable, "manage.py", "worker", "--queue", queue]
-                    supervisor.add(name=f"{queue} worker", arguments=command, env=env)
+                for name, arguments in serving:
+                    command = [sys.executable, "manage.py", "worker", *arguments]
+                    supervisor.add(name=name, arguments=command, env=env)
             seeding = not options["no_demo"] and self._demo_wanted()
             self._answers(place, supervisor)
             admin = self._admin(place)
@@ -150,6 +153,19 @@ class Command(BaseCommand):
     def _demo_wanted(self) -> bool:
         """On a first start, and again until the demo is complete, unless other projects were made since."""
         return not Project.objects.exclude(slug=LETTERS.world).exists() and not demo_is_seeded(LETTERS)
+
+
+def workers_of(gpus: str | None) -> list[tuple[str, list[str]]]:
+    """Name the workers to start, with their arguments: one for cpu jobs, and for gpu jobs one on each card, or on as
+    many cards as the processes of a run use together. Raises CardsRefused.
+    """
+    found = [("cpu worker", ["--queue", "cpu"])]
+    if gpus is None:
+        return [*found, ("gpu worker", ["--queue", "gpu"])]
+    for group in shared_out(parse(gpus), each=settings.TRAINING_PROCESSES):
+        cards = ",".join(group)
+        found.append((f"gpu worker on card {cards}", ["--queue", "gpu", "--gpus", cards]))
+    return found
 
 
 class Follow:
