@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "apps.exchange",
     "apps.training",
     "apps.reports",
+    "apps.removal",
     "apps.dashboard",
     "workers",
 ]

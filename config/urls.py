@@ -20,6 +20,7 @@ APPS = (
     "exchange",
     "training",
     "reports",
+    "removal",
     "dashboard",
 )
 

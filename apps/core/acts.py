@@ -53,6 +53,7 @@ _DECLARED: dict[str, dict[str, str | Promise]] = {
         "practice.bound": _("set how much of the practice must be right"),
         "gold.share": _("set the share of gold pairs"),
         "queue.budget": _("set the budget of labels"),
+        "retention.set": _("set how long data are kept"),
         "webhook.create": _("made a webhook"),
         "webhook.on": _("turned a webhook on"),
         "webhook.off": _("turned a webhook off"),
@@ -81,6 +82,10 @@ _DECLARED: dict[str, dict[str, str | Promise]] = {
     "data": {
         "data.import": _("imported a file"),
         "data.export": _("exported labels"),
+        "prompt.delete": _("deleted a prompt and its data"),
+        "person.delete": _("deleted a person's data"),
+        "project.delete": _("deleted a project"),
+        "retention.run": _("removed what is kept no longer"),
     },
     "models": {
         "checkpoint.export": _("took a checkpoint away"),

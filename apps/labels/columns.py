@@ -294,6 +294,7 @@ def content_version(project: Project) -> str:
     """Return a short hash that changes whenever a report's data does; labels are only ever appended."""
     comparisons = Comparison.objects.filter(project=project)
     parts: list[dict[str, Any]] = [
+        {"erased": Project.objects.filter(pk=project.pk).values_list("n_erasures", flat=True).first()},
         comparisons.aggregate(n=Count("id"), last=Max("id")),
         comparisons.aggregate(last=Max("votes__id")),
         comparisons.aggregate(last=Max("overrides__id")),

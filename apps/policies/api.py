@@ -40,6 +40,9 @@ class CheckpointSerializer(serializers.Serializer[Any]):
     parent = serializers.IntegerField(source="parent_id", allow_null=True)  # type: ignore[assignment]
     is_default = serializers.BooleanField(help_text="Where sampling and new loops start.")
     approved_at = serializers.DateTimeField(allow_null=True)
+    learned_deleted_at = serializers.DateTimeField(
+        allow_null=True, help_text="Since when data are deleted from which it, or a model before it, learned."
+    )
     approved_by = serializers.CharField(source="approved_by.username", allow_null=True, default=None)
     approval_note = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()

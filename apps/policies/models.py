@@ -29,6 +29,8 @@ class Checkpoint(TimeStamped):
     approved_at = models.DateTimeField(null=True)
     approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     approval_note = models.TextField(blank=True)
+    # since when data are deleted from which it learned, or a model that it was trained from
+    learned_deleted_at = models.DateTimeField(null=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:

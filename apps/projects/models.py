@@ -54,6 +54,9 @@ class Project(TimeStamped):
     criteria = models.JSONField(default=list)  # names of those that people are asked by (guideline_add keeps it)
     # whether the guideline in force asks for ratings of single answers (guideline_add keeps it)
     asks_ratings = models.BooleanField(default=False)
+    retention = models.JSONField(default=dict)  # days that each kind of data is kept (apps/removal/retention.py)
+    retained_at = models.DateTimeField(null=True)  # when what had outlived them was last removed
+    n_erasures = models.PositiveIntegerField(default=0)  # deletions of a prompt's or person's data
     listened = models.JSONField(default=list)  # events that a webhook hears of (apps/events/services.py keeps it)
 
     def __str__(self) -> str:

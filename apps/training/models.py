@@ -113,6 +113,7 @@ class Snapshot(TimeStamped):
     path = models.CharField(max_length=500)  # relative to STORE_DIR
     sha256 = models.CharField(max_length=64)
     n_pairs = models.PositiveIntegerField()
+    n_erased = models.PositiveIntegerField(default=0)  # rows that were in it, whose data have been deleted
     n_overrides = models.PositiveIntegerField(default=0)
     n_human = models.PositiveIntegerField(default=0)
     sources = models.JSONField(default=dict)  # count by source of label; a mean of several labels has several

@@ -41,6 +41,8 @@ API_SCOPES: dict[str, dict[str, str]] = {
     "api/v1/projects/<slug:slug>/comparisons/<int:comparison_id>/history/": {"get": "read"},
     "api/v1/notifications/": {"get": "read", "post": "manage"},
     "api/v1/audit/": {"get": "read"},
+    "api/v1/projects/<slug:slug>/deletions/": {"post": "manage"},
+    "api/v1/projects/<slug:slug>/retention/": {"get": "read", "patch": "manage"},
     "api/v1/projects/<slug:slug>/audit/": {"get": "read"},
     "api/v1/projects/<slug:slug>/webhooks/": {"get": "read", "post": "manage"},
     "api/v1/projects/<slug:slug>/webhooks/<int:pk>/": {"get": "read", "patch": "manage", "delete": "manage"},

@@ -41,6 +41,9 @@ REST: dict[str, tuple[str, ...] | str] = {
     "p/<slug:slug>/groups/<int:pk>/delete/": (f"DELETE {P}groups/<int:pk>/",),
     "p/<slug:slug>/settings/invitations/": (f"POST {P}invitations/",),
     "p/<slug:slug>/settings/invitations/<int:pk>/revoke/": (f"DELETE {P}invitations/<int:pk>/",),
+    # removal
+    "p/<slug:slug>/settings/deletion/": (f"POST {P}deletions/",),
+    "p/<slug:slug>/settings/retention/": (f"PATCH {P}retention/",),
     # events
     "notifications/": ("POST notifications/",),
     "p/<slug:slug>/settings/webhooks/": (f"POST {P}webhooks/",),

@@ -140,6 +140,10 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/samples/runs/<int:pk>/": OBJECT,
     "p/<slug:slug>/samples/runs/<int:pk>/compare/": POST,
     # events
+    "p/<slug:slug>/settings/deletion/": LEAD,
+    "p/<slug:slug>/settings/retention/": POST,
+    "api/v1/projects/<slug:slug>/deletions/": API_POST,
+    "api/v1/projects/<slug:slug>/retention/": API_LEAD,
     "audit/": ("login", 404, 404),  # for admins
     "p/<slug:slug>/settings/audit/": LEAD,
     "api/v1/audit/": (401, 404, 404),

@@ -1,0 +1,43 @@
+"""The jobs that delete. They belong to no project: a project's jobs are deleted with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apps.accounts.models import User
+from apps.jobs.clock import database_now
+from apps.jobs.models import Job
+from apps.jobs.registry import JobContext, JobFailure, handler
+from apps.projects.models import Project
+from apps.removal import retention, services
+
+
+@handler(services.JOB, queue="cpu")
+def delete(ctx: JobContext) -> dict[str, Any]:
+    """Delete a prompt's, a person's or a project's data: payload {project, kind, which, labels}."""
+    project = Project.objects.filter(pk=ctx.payload["project"]).first()
+    kind, which = ctx.payload.get("kind"), ctx.payload.get("which", "")
+    done: dict[str, Any] = {}
+    if project is not None and kind is not None:
+        try:
+            services.check_still(project)
+        except services.RemovalRefused as error:
+            raise JobFailure("user_config", str(error)) from error
+        by, now = None if ctx.started_by_id is None else User.objects.get(pk=ctx.started_by_id), database_now()
+        if kind == "prompt":
+            done = services.prompt_delete(project=project, external_id=which, by=by, now=now, check=ctx.check)
+        elif kind == "person":
+            labels = ctx.payload["labels"]
+            done = services.person_delete(project=project, rater=which, labels=labels, by=by, now=now, check=ctx.check)
+        else:
+            done = services.project_delete(project=project, by=by)
+    with ctx.fenced():  # the job does not keep the name either
+        Job.objects.filter(pk=ctx.job_id).update(payload={"project": ctx.payload["project"]})
+    return done
+
+
+@handler(retention.JOB, queue="cpu")
+def retain(ctx: JobContext) -> dict[str, Any]:
+    """Remove what a project keeps no longer: payload {project}."""
+    project = Project.objects.filter(pk=ctx.payload["project"]).first()
+    return {} if project is None else retention.retention_apply(project=project, now=database_now())
