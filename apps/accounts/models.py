@@ -37,6 +37,18 @@ class LoginLink(TimeStamped):
         return f"login link for {self.user_id}"
 
 
+class OpenSession(TimeStamped):
+    """A browser in which a person is signed in, so that they can see it and end it."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="open_sessions")
+    session_key = models.CharField(max_length=40, unique=True)  # of the row that Django keeps
+    address = models.CharField(max_length=45, blank=True)
+    browser = models.CharField(max_length=200, blank=True)  # what it calls itself
+
+    def __str__(self) -> str:
+        return f"session of {self.user_id} since {self.created_at:%Y-%m-%d}"
+
+
 class Scope(models.TextChoices):
     """What an API token may do, never more than its owner.
 

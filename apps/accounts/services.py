@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from knox.models import AuthToken
 
 from apps.accounts.models import LoginLink, Scope, TokenScope, User
+from apps.accounts.sessions import sessions_end
 from apps.core.services import audit
 from prefloop.types import PrefloopError
 
@@ -123,6 +124,7 @@ def password_set(*, user: User, password: str, now: datetime) -> None:
         user.set_password(password)
         user.save(update_fields=["password"])
         LoginLink.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
+        sessions_end(user=user)
         # whoever knew the old password may have made a token
         _, n_deleted = AuthToken.objects.filter(user=user).delete()
         data = {"n_tokens_revoked": n_deleted.get(AuthToken._meta.label, 0)}

@@ -18,9 +18,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from knox.models import AuthToken
 
-from apps.accounts import services, throttle
+from apps.accounts import services, sessions, throttle
 from apps.accounts.forms import ChangePasswordForm, LoginForm, NewPasswordForm, ProfileForm, TokenForm
-from apps.accounts.models import User
+from apps.accounts.models import OpenSession, User
 from apps.core.services import audit
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -47,9 +47,17 @@ def safe_next(request: HttpRequest) -> str:
     return target if ok else "/"
 
 
+def _note_session(request: HttpRequest, user: User) -> None:
+    """Note the session at hand, which a sign-in or a new password gave another key."""
+    key = request.session.session_key
+    if key is not None:
+        sessions.session_note(user=user, session_key=key, browser=request.headers.get("User-Agent", ""))
+
+
 def sign_in(request: HttpRequest, user: User) -> None:
     """Begin a session of this person in the browser at hand."""
     login(request, user, backend=BACKEND)
+    _note_session(request, user)
     audit(actor=user, verb="sign_in", target=f"user:{user.pk}")
 
 
@@ -87,6 +95,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
 @require_POST
 def logout_view(request: HttpRequest) -> HttpResponse:
     if isinstance(request.user, User):
+        OpenSession.objects.filter(session_key=request.session.session_key).delete()
         audit(actor=request.user, verb="sign_out", target=f"user:{request.user.pk}")
     logout(request)
     return redirect("accounts:login")
@@ -124,6 +133,7 @@ def password_set(request: HttpRequest) -> HttpResponse:
         services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
         request.session.pop(NEEDS_PASSWORD, None)
         update_session_auth_hash(request, user)
+        _note_session(request, user)
         messages.success(request, _("Your password has been set."))
         return redirect("/")
     context = {
@@ -149,6 +159,7 @@ def password_change(request: HttpRequest) -> HttpResponse:
         elif form.is_valid():
             services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
             update_session_auth_hash(request, user)
+            _note_session(request, user)
             messages.success(
                 request,
                 _("Your password has been changed. Your other sessions are signed out and your API tokens revoked."),
@@ -249,6 +260,33 @@ def token_revoke(request: HttpRequest) -> HttpResponse:
     else:
         messages.success(request, _("The token has been revoked."))
     return redirect("accounts:tokens")
+
+
+@login_required
+@never_cache
+@require_GET
+def session_list(request: HttpRequest) -> HttpResponse:
+    """Show in which browsers the person is signed in."""
+    rows = sessions.sessions_of(person(request), now=timezone.now())
+    context = {"sessions": rows, "this": request.session.session_key, "tab": "sessions"}
+    return render(request, "accounts/sessions.html", context)
+
+
+@login_required
+@require_POST
+def session_end(request: HttpRequest) -> HttpResponse:
+    """Sign one browser out, or all but this one."""
+    user, pk = person(request), request.POST.get("session", "")
+    if pk == "others":
+        sessions.sessions_end(user=user, but=request.session.session_key)
+        messages.success(request, _("You are signed out everywhere else."))
+    elif pk.isascii() and pk.isdigit() and len(pk) < 19:
+        try:
+            sessions.session_end(user=user, pk=int(pk))
+            messages.success(request, _("That browser is signed out."))
+        except sessions.NoSession as error:
+            messages.error(request, str(error))
+    return redirect("accounts:sessions")
 
 
 @require_GET

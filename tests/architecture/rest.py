@@ -25,6 +25,7 @@ REST: dict[str, tuple[str, ...] | str] = {
     "account/": SETTLED_BY_A_PERSON,
     "account/theme/": SETTLED_BY_A_PERSON,
     "account/language/": SETTLED_BY_A_PERSON,
+    "account/sessions/end/": SETTLED_BY_A_PERSON,
     "account/tokens/": OWN_TOKENS,
     "account/tokens/revoke/": OWN_TOKENS,
     "invitation/<str:token>/": "Whoever accepts an invitation has no account yet, or decides about their own.",

@@ -42,6 +42,8 @@ ROUTES: dict[str, Row] = {
     "account/language/": (405, 405, 405),
     "account/password/": SIGNED_IN,
     "account/password/set/": ("login", 302, 302),
+    "account/sessions/": SIGNED_IN,
+    "account/sessions/end/": SIGNED_IN_POST,
     "account/tokens/": SIGNED_IN,
     "account/tokens/revoke/": SIGNED_IN_POST,
     ".well-known/change-password": (302, 302, 302),
