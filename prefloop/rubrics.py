@@ -24,6 +24,7 @@ LOWEST: dict[str, int] = {SCALE: 1, YES_NO: 0}
 HIGHEST: dict[str, int] = {SCALE: 5, YES_NO: 1}
 MOST, MOST_OF_PROMPT = 12, 12
 LONGEST_NAME, LONGEST_QUESTION = 40, 300
+SLACK = 1  # points from 1 to 5 by which careful people differ on one answer
 IN_METADATA = "rubric"
 _NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _LINE = re.compile(r"(?P<name>[^():]*?)\s*(?:\((?P<how>[^()]*)\))?\s*:\s*(?P<question>.*)", re.DOTALL)
@@ -130,6 +131,20 @@ def total(rubric: Sequence[Item], values: Mapping[str, int]) -> float:
     """The weighted mean of where the values lie between the lowest and the highest: from 0 to 1."""
     weight = sum(item.weight for item in rubric)
     return round(sum(item.weight * item.share(values[item.name]) for item in rubric) / weight, _DIGITS)
+
+
+def compared_to_known(
+    rubric: Sequence[Item], values: Mapping[str, int], known_rubric: Sequence[Item], known: Mapping[str, int]
+) -> dict[str, bool]:
+    """Say for each item that both rubrics have whether a value is as it is known to be: the same for yes and no, and at
+    most SLACK away from 1 to 5.
+    """
+    kinds = {item.name: item.kind for item in known_rubric}
+    return {
+        item.name: abs(values[item.name] - known[item.name]) <= (SLACK if item.kind == SCALE else 0)
+        for item in rubric
+        if kinds.get(item.name) == item.kind
+    }
 
 
 def _of_line(line: str) -> Item:

@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from apps.core.chunks import chunks
 from apps.labels.flags import flags_of
+from apps.labels.gold_models import prompt_measures
 from apps.labels.models import Score, Verdict
 from apps.labels.ratings import ratings_given, ratings_to_learn
 from apps.labels.selectors import counting_votes, label_judge, labels_of, preferences, unlabelled
@@ -75,7 +76,7 @@ def left_out(*, project: Project, format: str, labels: str = "effective", criter
         return LeftOut({}, Prompt.objects.filter(ready(), project=project).count())
     if format == "prompt-only":
         prompts = Prompt.objects.filter(ready(), project=project)
-        n_kept = prompts.filter(split="train").exclude(comparisons__held_out=True).count()
+        n_kept = prompts.filter(~prompt_measures("pk"), split="train").count()
         return LeftOut({"prompt_held_out": prompts.count() - n_kept}, n_kept)
     if format in ("ratings", "eft"):
         given = ratings_given(project).count()

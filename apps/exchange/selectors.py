@@ -9,6 +9,7 @@ from django.db.models import Count, Q
 from apps.core.chunks import chunks
 from apps.exchange.models import ImportNote
 from apps.labels.flags import flags_of
+from apps.labels.gold_models import prompt_measures
 from apps.labels.models import Override, PairFlag, Ranking, Rating, Score, Verdict, Vote
 from apps.labels.selectors import labels_of, preferences
 from apps.labels.types import FLAGGED
@@ -115,7 +116,7 @@ def label_sources(project: Project, *, criterion: str = "", flags: bool = False)
 
 
 def prompt_rows(project: Project) -> Iterator[PreferenceRow]:
-    """Yield the prompts for training, labelled or not, except those with a gold comparison."""
-    prompts = Prompt.objects.filter(ready(), project=project, split="train").exclude(comparisons__held_out=True)
+    """Yield the prompts for training, labelled or not, except those with a gold item."""
+    prompts = Prompt.objects.filter(ready(), ~prompt_measures("pk"), project=project, split="train")
     for key, text, messages in prompts.order_by("id").values_list("external_id", "text", "messages").iterator():
         yield PreferenceRow(id=key, prompt=text if messages is None else tuple(messages), first="", second="")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from apps.core.columns import coded, fetch
 from apps.labels.measured import unmeasured
-from apps.labels.models import Exclusion, Judge, Verdict, Vote
+from apps.labels.models import Exclusion, GoldItem, Judge, Verdict, Vote
 from apps.labels.selectors import by_criterion, counted
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, ready
@@ -293,6 +293,7 @@ def comparisons_of(project: Project) -> QuerySet[Comparison]:
 def content_version(project: Project) -> str:
     """Return a short hash that changes whenever a report's data does; labels are only ever appended."""
     comparisons = Comparison.objects.filter(project=project)
+    gold = GoldItem.objects.filter(Q(comparison__project=project) | Q(completion__project=project))
     parts: list[dict[str, Any]] = [
         {"erased": Project.objects.filter(pk=project.pk).values_list("n_erasures", flat=True).first()},
         comparisons.aggregate(n=Count("id"), last=Max("id")),
@@ -301,6 +302,7 @@ def content_version(project: Project) -> str:
         Verdict.objects.filter(judge__project=project).aggregate(last=Max("id")),
         ImportBatch.objects.filter(project=project, ready=True).aggregate(n=Count("id"), last=Max("id")),
         Exclusion.objects.filter(project=project).aggregate(last=Max("id"), lifted=Count("lifted_at")),
+        gold.aggregate(n=Count("id"), last=Max("marked_at")),
     ]
     words = "-".join(".".join(str(value or 0) for value in part.values()) for part in parts)
     return hashlib.sha256(words.encode()).hexdigest()[:12]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.db.models import Exists, OuterRef, QuerySet
 
+from apps.labels.gold_models import prompt_measures
 from apps.labels.models import Score
 from apps.labels.types import FLAGGED
 from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.samples.models import Comparison
 
 
 def flags_of(project: Project) -> QuerySet[Score]:
@@ -23,11 +23,10 @@ def flags_of(project: Project) -> QuerySet[Score]:
         completion__project=project,
         completion__prompt__split="train",
     )
-    gold = Comparison.objects.filter(prompt=OuterRef("completion__prompt"), held_out=True)
     later = Score.objects.filter(
         flag=True, judge=OuterRef("judge"), completion=OuterRef("completion"), sample__gt=OuterRef("sample")
     )
-    return rows.filter(~Exists(gold), ~Exists(later)).order_by("completion_id", "id")
+    return rows.filter(~prompt_measures(), ~Exists(later)).order_by("completion_id", "id")
 
 
 def source_of(flag: Score) -> str:

@@ -9,10 +9,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from apps.accounts.models import User
+from apps.labels.gold_models import prompt_measures
 from apps.labels.models import RATED, Exclusion, Rating, Vote
 from apps.projects.models import Project
 from apps.prompts.models import ready
-from apps.samples.models import Comparison, Completion
+from apps.samples.models import Completion
 from prefloop.types import CANT_JUDGE
 
 MIDDLE = 1e-6  # a total that is no further from a half says neither that an answer is good nor that it is bad
@@ -44,8 +45,7 @@ def ratings_given(project: Project) -> QuerySet[Rating]:
 
 def ratings_to_learn(project: Project) -> QuerySet[Rating]:
     """Those of them that may be trained on: none of evaluation prompts, nor of prompts with a gold item."""
-    held_out = Comparison.objects.filter(prompt=OuterRef("completion__prompt"), held_out=True)
-    return ratings_given(project).filter(~Exists(held_out), completion__prompt__split="train")
+    return ratings_given(project).filter(~prompt_measures(), completion__prompt__split="train")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,24 @@ class GoldPairSerializer(serializers.Serializer[Any]):
     n_verdicts_right = serializers.IntegerField()
 
 
+class GoldAnswerSerializer(serializers.Serializer[Any]):
+    answer = serializers.IntegerField(source="answer.pk")
+    values = serializers.DictField(source="item.values", child=serializers.IntegerField())
+    note = serializers.CharField(source="item.note", allow_blank=True)
+    for_practice = serializers.BooleanField(source="item.for_practice")
+    n_ratings = serializers.IntegerField()
+    n_right = serializers.IntegerField(help_text="Each yes or no as it is known, each number at most one away.")
+
+
 class Gold(APIView):
-    """The latest 500 gold pairs, with how people and judges answered them. PATCH sets their share in %."""
+    """The latest 500 gold pairs and gold answers, with how people and judges answered them. PATCH sets their share
+    in %.
+    """
 
     class OutputSerializer(serializers.Serializer[Any]):
         share = serializers.IntegerField()
         pairs = GoldPairSerializer(many=True)
+        answers = GoldAnswerSerializer(many=True)
 
     @extend_schema(responses={200: OutputSerializer})
     def get(self, request: Request, slug: str) -> Response:
@@ -48,7 +60,10 @@ class Gold(APIView):
         items = selectors.gold_answers(list(selectors.gold_of(project)[:LISTED]))
         shown = [item.comparison.pk for item in items]
         exposure.shown(user_id=request.user.pk, comparison_ids=shown, where="api-gold")
-        return Response(self.OutputSerializer({"share": project.gold_share, "pairs": items}).data)
+        rated = selectors.gold_rated_answers(selectors.gold_rated(project)[:LISTED])
+        told = [one.answer.pk for one in rated]
+        exposure.answers_shown(user_id=request.user.pk, answer_ids=told, where="api-gold")
+        return Response(self.OutputSerializer({"share": project.gold_share, "pairs": items, "answers": rated}).data)
 
     @extend_schema(request=ShareBody, responses={200: ShareBody, 400: BAD})
     def patch(self, request: Request, slug: str) -> Response:

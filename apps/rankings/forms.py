@@ -23,22 +23,20 @@ _MOST = 2**31 - 1
 
 class ShareForm(forms.Form):
     share = forms.IntegerField(
-        label=_("Gold among the pairs that people and judges get, in %"),
+        label=_("Gold among what people and judges get, in %"),
         min_value=0,
         max_value=MOST_SHARE,
-        help_text=_(
-            "Nobody can tell which pairs these are, and nobody gets one twice. At 0 gold pairs come like any others."
-        ),
+        help_text=_("Nobody can tell which these are, and nobody gets one twice. At 0 gold comes like anything else."),
     )
 
 
 class BoundForm(forms.Form):
     bound = forms.IntegerField(
-        label=_("Right answers needed before real pairs, in %"),
+        label=_("Right answers needed before real work, in %"),
         required=False,
         min_value=1,
         max_value=100,
-        help_text=_("Annotators get the practice pairs first. Empty: nobody has to practise."),
+        help_text=_("Annotators practise first. Empty: nobody has to practise."),
     )
 
 

@@ -29,17 +29,22 @@ class PracticePairSerializer(serializers.Serializer[Any]):
     right = TextSerializer()
 
 
+class FarSerializer(serializers.Serializer[Any]):
+    """How far somebody is with practice."""
+
+    n = serializers.IntegerField()
+    n_answered = serializers.IntegerField()
+    n_right = serializers.IntegerField()
+    n_needed = serializers.IntegerField()
+    is_qualified = serializers.BooleanField()
+
+
 class Practice(APIView):
     """The next practice pair of this user, and how far they are. POST answers one, and says what was right."""
 
     scope = Scope.ANNOTATE
 
-    class OutputSerializer(serializers.Serializer[Any]):
-        n = serializers.IntegerField()
-        n_answered = serializers.IntegerField()
-        n_right = serializers.IntegerField()
-        n_needed = serializers.IntegerField()
-        is_qualified = serializers.BooleanField()
+    class OutputSerializer(FarSerializer):
         next = PracticePairSerializer(allow_null=True, help_text="Null: all are answered.")
 
     class InputSerializer(BodySerializer):
@@ -66,8 +71,8 @@ class Practice(APIView):
     def post(self, request: Request, slug: str) -> Response:
         user = access.person(request.user)
         project = access.project_for_annotate(user, slug)
-        if project.practice_bound is None:
-            raise services.BadGold("nobody has to practise in this project")
+        if project.practice_bound is None or project.asks_ratings:
+            raise services.BadGold("nobody has to practise on pairs in this project")
         given = self.InputSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         pair = selectors.practice_pairs(project).filter(pk=given.validated_data["comparison"]).first()
@@ -81,7 +86,8 @@ class Practice(APIView):
 
 def _far(project: Project, user: User) -> dict[str, Any]:
     practice = selectors.practice_of(project, user)
-    pair = selectors.practice_next(project, practice) if project.practice_bound is not None else None
+    asked = project.practice_bound is not None and not project.asks_ratings
+    pair = selectors.practice_next(project, practice) if asked else None
     names = ("n", "n_answered", "n_right", "n_needed", "is_qualified")
     return {name: getattr(practice, name) for name in names} | {"next": pair and _shown(pair, user)}
 

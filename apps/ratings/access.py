@@ -8,7 +8,9 @@ from apps.accounts.models import User
 from apps.projects import access
 from apps.projects.access import Person
 from apps.projects.models import Project, Role
+from apps.prompts.models import ready
 from apps.ratings.models import FREE, RatingSeat
+from apps.samples.models import Completion
 
 
 def person(user: Person) -> User:
@@ -20,6 +22,15 @@ def person(user: Person) -> User:
 
 def project_for_rating(user: Person, slug: str) -> Project:
     return access.project_for(user, slug, Role.ANNOTATOR)
+
+
+def answer_for_adjudication(user: Person, slug: str, answer_id: int) -> Completion:
+    """An answer of a project in which the person is a lead or above."""
+    rows = Completion.objects.filter(ready("prompt__"), project=access.project_for(user, slug, Role.LEAD), pk=answer_id)
+    answer = rows.select_related("prompt", "project", "gold_item").defer("token_ids").first()
+    if answer is None:
+        raise Http404("no such answer")
+    return answer
 
 
 def seat_for_write(user: Person, seat_id: int, slug: str | None = None) -> RatingSeat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.utils import timezone
@@ -34,6 +35,11 @@ class LeasedAnswerSerializer(serializers.Serializer[Any]):
     lease_until = serializers.DateTimeField()
 
 
+def rubric_told(items: Sequence[selectors.ShownItem]) -> list[dict[str, Any]]:
+    """The items of a rubric for programs."""
+    return [{name: getattr(one, name) for name in ("name", "question", "kind", "weight")} for one in items]
+
+
 def leased(seat: RatingSeat) -> dict[str, Any]:
     """What a program gets of an answer that is leased to its user."""
     (shown,) = selectors.answers_of([seat])
@@ -41,9 +47,7 @@ def leased(seat: RatingSeat) -> dict[str, Any]:
         "seat": shown.seat,
         "prompt": shown.prompt,
         "answer": shown.text,
-        "rubric": [
-            {name: getattr(one, name) for name in ("name", "question", "kind", "weight")} for one in shown.items
-        ],
+        "rubric": rubric_told(shown.items),
         "guideline": shown.guideline,
         "lease_until": shown.lease_until,
     }

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.ratings.views import rate
+from apps.ratings.views import gold, practice, rate
 
 app_name = "ratings"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -12,4 +12,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/annotate/rate/undo/", rate.undo, name="undo"),
     path("p/<slug:slug>/annotate/rate/flag/", rate.raise_flag, name="flag"),
     path("p/<slug:slug>/annotate/rate/history/", rate.history, name="history"),
+    path("p/<slug:slug>/annotate/rate/practice/", practice.practice, name="practice"),
+    path("p/<slug:slug>/review/gold/answers/<int:answer_id>/", gold.gold, name="gold"),
 ]

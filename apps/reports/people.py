@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,12 @@ from django.db.models import Count, Max
 from apps.labels.columns import content_version
 from apps.labels.crew import crew_columns
 from apps.labels.exclusions import exclusions_of
-from apps.labels.models import Exclusion, Override, Vote
+from apps.labels.models import Exclusion, Override, Rating, Vote
+from apps.labels.rated_gold import raters_of
 from apps.projects.models import Project
 from apps.reports.people_words import sentence_of
-from prefloop.stats.suspicions import Suspicion, crew_with_suspicions
+from prefloop.stats.annotators import share_of
+from prefloop.stats.suspicions import Suspicion, crew_with_suspicions, rating_suspicions
 
 KEPT_SECONDS = 3600
 NOW = timedelta(minutes=10)  # who voted since then works now
@@ -35,8 +38,22 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Rater:
+    """One person's ratings of single answers. `gold`: how many of those of gold answers are right, with its interval;
+    None where they rated none.
+    """
+
+    name: str
+    n: int
+    n_skipped: int
+    gold: dict[str, Any] | None
+    suspicions: tuple[Suspicion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Crew:
-    people: list[Person]
+    people: list[Person]  # who voted
+    raters: list[Rater]  # who rated
     suspicious: list[Suspicion]
     exclusions: list[Exclusion]
     n_now: int
@@ -56,13 +73,11 @@ class Crew:
                     "works_now": person.works_now,
                     "n_recent": person.n_recent,
                     "n_decisions": person.n_decisions,
-                    "suspicions": [
-                        {"kind": one.kind, "evidence": one.evidence, "sentence": sentence_of(one)}
-                        for one in person.suspicions
-                    ],
+                    "suspicions": _told(person.suspicions),
                 }
                 for person in self.people
             ],
+            "raters": [asdict(rater) | {"suspicions": _told(rater.suspicions)} for rater in self.raters],
             "exclusions": [
                 {
                     "id": row.pk,
@@ -82,13 +97,16 @@ class Crew:
 
 def crew_of(*, project: Project, now: datetime) -> Crew:
     """Describe the people of a project; their figures are cached until there is a new label."""
-    version = content_version(project)
+    last = Rating.objects.filter(completion__project=project).aggregate(last=Max("pk"))["last"]
+    version = f"{content_version(project)}-{last or 0}"
     key = f"crew:{project.pk}:{version}"
-    kept: tuple[list[dict[str, Any]], list[Suspicion]] | None = cache.get(key)
+    kept: tuple[list[dict[str, Any]], list[Suspicion], list[Rater]] | None = cache.get(key)
     if kept is None:
-        kept = crew_with_suspicions(crew_columns(project))
+        found = crew_with_suspicions(crew_columns(project))
+        kept = *found, _raters(project)
         cache.set(key, kept, KEPT_SECONDS)
-    reports, suspicious = kept
+    reports, of_votes, raters = kept
+    suspicious = [*of_votes, *(one for rater in raters for one in rater.suspicions)]
     here = Vote.objects.filter(comparison__project=project, user__isnull=False, adjudication=False).order_by()
     recent = dict(here.filter(created_at__gte=now - RECENT).values_list("rater").annotate(n=Count("id")))
     latest = dict(here.filter(created_at__gte=now - RECENT).values_list("rater").annotate(at=Max("created_at")))
@@ -101,7 +119,7 @@ def crew_of(*, project: Project, now: datetime) -> Crew:
             n_recent=recent.get(report["name"], 0),
             n_decisions=decisions.get(report["name"], 0),
             last_at=None if report["last_at"] is None else datetime.fromtimestamp(report["last_at"], UTC),
-            suspicions=tuple(one for one in suspicious if one.person == report["name"]),
+            suspicions=tuple(one for one in of_votes if one.person == report["name"]),
         )
         for report in reports
     ]
@@ -109,6 +127,7 @@ def crew_of(*, project: Project, now: datetime) -> Crew:
     times = [report["seconds"]["total"] for report in reports if report["seconds"]]
     return Crew(
         people=people,
+        raters=raters,
         suspicious=suspicious,
         exclusions=exclusions_of(project),
         n_now=sum(person.works_now for person in people),
@@ -116,3 +135,17 @@ def crew_of(*, project: Project, now: datetime) -> Crew:
         total_seconds=sum(times) if times else None,
         version=version,
     )
+
+
+def _raters(project: Project) -> list[Rater]:
+    counts = raters_of(project)
+    gold = {one.name: share_of(one.k_gold, one.n_gold) for one in counts if one.n_gold}
+    off = rating_suspicions(gold)
+    return [
+        Rater(one.name, one.n, one.n_skipped, gold.get(one.name), tuple(s for s in off if s.person == one.name))
+        for one in counts
+    ]
+
+
+def _told(suspicions: Iterable[Suspicion]) -> list[dict[str, Any]]:
+    return [{"kind": one.kind, "evidence": one.evidence, "sentence": sentence_of(one)} for one in suspicions]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from apps.reports.words import NNBSP, with_interval
 from prefloop.stats.suspicions import Suspicion
@@ -17,18 +18,18 @@ def sentence_of(found: Suspicion) -> str:
 
 def crew_sentence(n_people: int, n_now: int, n_suspicious: int) -> str:
     """Sum the page up in one sentence."""
-    if not n_people:
-        return _("Nobody has voted yet.")
-    if not n_suspicious:
-        return _("%(people)d people have voted, %(now)d of them in the last ten minutes. Nothing looks suspicious.") % {
-            "people": n_people,
-            "now": n_now,
-        }
-    return _("%(people)d people have voted, %(now)d of them in the last ten minutes. Look at the votes of %(n)d.") % {
-        "people": n_people,
-        "now": n_now,
-        "n": n_suspicious,
-    }
+    start = _("Nobody has voted yet.")
+    if n_people:
+        start = ngettext(
+            "%(people)d person has voted, %(now)d in the last ten minutes.",
+            "%(people)d people have voted, %(now)d of them in the last ten minutes.",
+            n_people,
+        ) % {"people": n_people, "now": n_now}
+    if n_suspicious:
+        end = _("Look at the work of %(n)d.") % {"n": n_suspicious}
+    else:
+        end = _("Nothing looks suspicious.") if n_people else ""
+    return f"{start} {end}".strip()
 
 
 def _percent(share: float) -> str:
@@ -119,6 +120,15 @@ def _copies(who: str, e: dict[str, Any]) -> str:
     }
 
 
+def _rates_off(who: str, e: dict[str, Any]) -> str:
+    return _("%(who)s rates %(rate)s of %(n)d gold answers right; usual here is %(usual)s.") % {
+        "who": who,
+        "rate": with_interval(e["rate"], e["ci95"]),
+        "n": e["n"],
+        "usual": _percent(e["usual"]),
+    }
+
+
 _SENTENCES = {
     "disagrees": _disagrees,
     "fast": _fast,
@@ -127,4 +137,5 @@ _SENTENCES = {
     "drift": _drift,
     "run": _run,
     "copies": _copies,
+    "rates_off": _rates_off,
 }

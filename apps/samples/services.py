@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -155,8 +155,9 @@ def comparisons_create(
 ) -> list[Comparison]:
     """Make the comparisons of these pairs, in canonical order; an existing one is not made twice.
 
-    A comparison on an evaluation prompt is held out; one made for an evaluation (`origin` begins with `EVALUATION`) is
-    held out and not shown to people; nor is one of an edited answer (`EDIT`). One of equal answers is marked as such.
+    A comparison on an evaluation prompt, or of an answer whose right rating is known, is held out; one made for an
+    evaluation (`origin` begins with `EVALUATION`) is held out and not shown to people; nor is one of an edited answer
+    (`EDIT`). One of equal answers is marked as such.
     Raises BadComparison for answers to different prompts.
     """
     measures = origin.startswith(EVALUATION)
@@ -176,10 +177,13 @@ def comparisons_create(
         )
     prompt_ids = {comparison.prompt_id for comparison in wanted.values()}
     held_out: set[int] = set()
+    known: set[int] = set()
     for chunk in chunks(sorted(prompt_ids), 500):
         held_out |= set(Prompt.objects.filter(pk__in=chunk, split="eval").values_list("pk", flat=True))
-    for comparison in wanted.values():
-        comparison.held_out = measures or comparison.prompt_id in held_out
+        known |= measured_answers(chunk)
+    for (first_id, second_id), comparison in wanted.items():
+        of_known = first_id in known or second_id in known
+        comparison.held_out = measures or of_known or comparison.prompt_id in held_out
     made: list[Comparison] = []
     with transaction.atomic():
         Comparison.objects.bulk_create(wanted.values(), ignore_conflicts=True, batch_size=500)
@@ -194,24 +198,32 @@ def comparisons_create(
     return made
 
 
-def edits_held_out(prompt_id: int) -> list[int]:
-    """Hold out the pairs of a prompt's answers with their edits whose answer before is in a held-out pair, and no
-    others; returns those that changed.
+def measured_answers(prompt_ids: Collection[int]) -> set[int]:
+    """The answers to these prompts whose right rating is known."""
+    return set(Completion.objects.filter(prompt__in=prompt_ids, gold_item__isnull=False).values_list("pk", flat=True))
+
+
+def pairs_held_out(prompt_id: int) -> list[int]:
+    """Hold out the pairs of a prompt that measure, and no others; returns those that changed.
+
+    They are all of an evaluation prompt, those made to measure, gold pairs, pairs with an answer whose right rating is
+    known, and those of an answer in one of these with its edit.
     """
     rows = Comparison.objects.filter(prompt=prompt_id)
+    known = measured_answers([prompt_id])
     said = list(rows.order_by("second_id").values_list("pk", "first_id", "second_id", "origin", "gold", "held_out"))
-    measured = {
-        answer for _, *both, origin, gold, held_out in said if held_out and (origin != EDIT or gold) for answer in both
-    }
     whole = Prompt.objects.filter(pk=prompt_id, split="eval").exists()
-    changed = []
-    for pk, first, second, origin, gold, held_out in said:
+    wanted: dict[int, bool] = {}
+    measured = set(known)
+    for pk, first, second, origin, gold, _ in said:
         if origin != EDIT or gold:
-            continue
-        wanted = whole or first in measured
-        if wanted:
-            measured.add(second)  # an edit of an edit comes after it
-        if wanted != held_out:
-            rows.filter(pk=pk).update(held_out=wanted)
-            changed.append(pk)
-    return changed
+            wanted[pk] = whole or bool(gold) or origin.startswith(EVALUATION) or first in known or second in known
+            measured.update((first, second) if wanted[pk] else ())
+    for pk, first, second, origin, gold, _ in said:
+        if origin == EDIT and not gold:
+            wanted[pk] = whole or first in measured
+            measured.update((second,) if wanted[pk] else ())  # an edit of an edit comes after it
+    changed = [(pk, wanted[pk]) for pk, *_, held_out in said if wanted[pk] != held_out]
+    for pk, held_out in changed:
+        rows.filter(pk=pk).update(held_out=held_out)
+    return [pk for pk, _ in changed]

@@ -8,7 +8,7 @@ accused wrongly, on crews other than those on which the bounds were chosen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Suspicion:
     """A pattern in one person's votes, with the figures that it rests on."""
 
     person: str
-    kind: str  # disagrees | fast | side | longer | drift | run | copies
+    kind: str  # disagrees | fast | side | longer | drift | run | copies | rates_off
     evidence: Report
 
 
@@ -59,7 +59,7 @@ def crew_with_suspicions(columns: CrewColumns) -> tuple[list[Report], list[Suspi
     """Describe each person, and name what is suspicious, person by person."""
     found = measured(columns)
     people = [person_report(found, person) for person in range(len(columns.raters))]
-    usual = _usual(people)
+    usual = _usual([report["reference"] for report in people])
     copies = _copies(found)
     out: list[Suspicion] = []
     for person, report in enumerate(people):
@@ -67,7 +67,7 @@ def crew_with_suspicions(columns: CrewColumns) -> tuple[list[Report], list[Suspi
             continue
         name = report["name"]
         rules = (
-            ("disagrees", _disagrees(report, usual)),
+            ("disagrees", _below(report["reference"], usual)),
             ("fast", _fast(report, usual)),
             ("side", _side(report)),
             ("longer", _longer(report)),
@@ -79,15 +79,23 @@ def crew_with_suspicions(columns: CrewColumns) -> tuple[list[Report], list[Suspi
     return people, out
 
 
-def _usual(people: Sequence[Report]) -> float | None:
+def rating_suspicions(agreement: Mapping[str, Report]) -> list[Suspicion]:
+    """Name whose ratings of gold answers are right clearly less often than the median person's: each person's share of
+    them that is right, as `share_of` gives it.
+    """
+    usual = _usual(list(agreement.values()))
+    found = ((name, _below(figure, usual)) for name, figure in agreement.items())
+    return [Suspicion(name, "rates_off", evidence) for name, evidence in found if evidence is not None]
+
+
+def _usual(agreement: Sequence[Report | None]) -> float | None:
     """Give the median person's agreement with the reference, of those with enough votes; None below three people."""
-    rates = [p["reference"]["rate"] for p in people if p["reference"] and p["reference"]["n"] >= LEAST]
+    rates = [figure["rate"] for figure in agreement if figure and figure["n"] >= LEAST]
     return float(np.median(rates)) if len(rates) >= 3 else None
 
 
-def _disagrees(report: Report, usual: float | None) -> Report | None:
+def _below(reference: Report | None, usual: float | None) -> Report | None:
     """Agreement that is clearly below the median person's."""
-    reference = report["reference"]
     if reference is None or usual is None or reference["n"] < LEAST:
         return None
     ends = wilson_interval(reference["k"], reference["n"], confidence=CONFIDENCE)

@@ -91,6 +91,8 @@ API_SCOPES: dict[str, dict[str, str]] = {
     "api/v1/projects/<slug:slug>/comparisons/<int:comparison_id>/gold/": {"put": "manage", "delete": "manage"},
     "api/v1/projects/<slug:slug>/edits/": {"get": "read"},
     "api/v1/projects/<slug:slug>/comparisons/<int:comparison_id>/edits/<slug:side>/": {"post": "annotate"},
+    "api/v1/projects/<slug:slug>/ratings/practice/": {"get": "annotate", "post": "annotate"},
+    "api/v1/projects/<slug:slug>/answers/<int:answer_id>/gold/": {"put": "manage", "delete": "manage"},
     "api/v1/projects/<slug:slug>/practice/": {"get": "annotate", "post": "annotate"},
     "api/v1/projects/<slug:slug>/practices/": {"get": "read", "patch": "manage"},
     "api/v1/projects/<slug:slug>/practices/<str:username>/": {"put": "manage"},

@@ -114,6 +114,11 @@ REST: dict[str, tuple[str, ...] | str] = {
         f"PUT {P}comparisons/<int:comparison_id>/gold/",
         f"DELETE {P}comparisons/<int:comparison_id>/gold/",
     ),
+    "p/<slug:slug>/annotate/rate/practice/": (f"POST {P}ratings/practice/",),
+    "p/<slug:slug>/review/gold/answers/<int:answer_id>/": (
+        f"PUT {P}answers/<int:answer_id>/gold/",
+        f"DELETE {P}answers/<int:answer_id>/gold/",
+    ),
     "p/<slug:slug>/review/budget/": (f"PATCH {P}budget/",),
     "p/<slug:slug>/review/budget/pause/": (f"PUT {P}pause/",),
     "p/<slug:slug>/review/practice/": (f"PATCH {P}practices/",),

@@ -86,6 +86,10 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/annotate/rate/undo/": POST,
     "p/<slug:slug>/annotate/rate/flag/": POST,
     "p/<slug:slug>/annotate/rate/history/": MEMBER,
+    "p/<slug:slug>/annotate/rate/practice/": ("login", 302, 404),  # as for pairs
+    "p/<slug:slug>/review/gold/answers/<int:answer_id>/": LEAD,
+    "api/v1/projects/<slug:slug>/ratings/practice/": API_MEMBER,
+    "api/v1/projects/<slug:slug>/answers/<int:answer_id>/gold/": API_POST,
     "p/<slug:slug>/annotate/undo/": POST,
     "p/<slug:slug>/annotate/flag/": POST,
     "p/<slug:slug>/annotate/history/": MEMBER,

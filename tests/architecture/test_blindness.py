@@ -144,6 +144,7 @@ def path_of(route, world):
         ("prompts/<int:pk>", world.prompt.pk),
         ("comparisons/<int:pk>", world.pair.pk),
         ("<int:comparison_id>", world.pair.pk),
+        ("<int:answer_id>", world.pair.first_id),
         ("policies/<int:pk>/best-of-n", world.start.pk),
         ("policies/<int:pk>", world.made.pk),
         ("loops/<int:pk>", world.loop.pk),

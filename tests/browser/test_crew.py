@@ -36,7 +36,7 @@ def test_a_lead_marks_gold_pauses_and_sets_a_budget(
     page.get_by_text("Saved as gold").wait_for()
     make_vote(comparisons[0], "first", user=ann)
     page.goto("/p/letters-test/review/gold/")
-    page.get_by_label("Gold among the pairs").fill("10")
+    page.get_by_label("Gold among what people").fill("10")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("Saved.").wait_for()
     expect(page.get_by_role("cell", name="1 / 1")).to_be_visible()

@@ -6,16 +6,20 @@ from apps.rankings.selectors.batches import batchable, batches_of
 from apps.rankings.selectors.budget import Budget, budget_of
 from apps.rankings.selectors.detail import EVENTS, JudgeSaid, ReviewDetail, label_history, review_detail, said_by_judges
 from apps.rankings.selectors.flags import all_flags_of, flags_of
-from apps.rankings.selectors.gold import gold_answers, gold_of
+from apps.rankings.selectors.gold import gold_answers, gold_of, gold_rated, gold_rated_answers
 from apps.rankings.selectors.marked import marked, marks_drawn
 from apps.rankings.selectors.pair import ShownPair, conversation, pair_of
 from apps.rankings.selectors.practice import (
     must_practise,
     practice_answer_of,
+    practice_items,
     practice_next,
     practice_of,
     practice_order,
     practice_pairs,
+    practice_rating_next,
+    practice_rating_of,
+    practice_ratings,
     practices_of,
 )
 from apps.rankings.selectors.queue import (
@@ -63,6 +67,8 @@ __all__ = [
     "flags_of",
     "gold_answers",
     "gold_of",
+    "gold_rated",
+    "gold_rated_answers",
     "history",
     "items_of",
     "judge_on",
@@ -79,10 +85,14 @@ __all__ = [
     "pair_of",
     "pause_of",
     "practice_answer_of",
+    "practice_items",
     "practice_next",
     "practice_of",
     "practice_order",
     "practice_pairs",
+    "practice_rating_next",
+    "practice_rating_of",
+    "practice_ratings",
     "practices_of",
     "progress",
     "progress_from",

@@ -156,7 +156,7 @@ class Event:
         if isinstance(self.row, Exposure):
             return self.row.where
         if isinstance(self.row, GoldItem):
-            return self.row.comparison.gold
+            return self.row.outcome
         if isinstance(self.row, PairFlag):
             return self.row.reason
         if isinstance(self.row, Verdict):

@@ -36,6 +36,8 @@ def pause_of(project: Project, user: User) -> str:
     if mine is not None and mine.pause and not project.pause:
         return mine.pause
     if not project.pause and must_practise(project, user, mine):
+        if project.asks_ratings:
+            return _("Rate the practice answers first: open Annotate.")
         return _("Answer the practice pairs first: open Annotate.")
     return project.pause
 

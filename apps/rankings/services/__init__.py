@@ -25,7 +25,13 @@ from apps.rankings.services.finish import AlreadyAnswered, LeaseLost
 from apps.rankings.services.flag import BadFlag, Flagged, flag_create, flag_resolve, flag_withdraw
 from apps.rankings.services.gold import BadGold, gold_mark, gold_share_set, gold_unmark
 from apps.rankings.services.marks import marks_on_screen, marks_said
-from apps.rankings.services.practice import practice_again, practice_answer, practice_bound_set, practice_let_in
+from apps.rankings.services.practice import (
+    practice_again,
+    practice_answer,
+    practice_bound_set,
+    practice_let_in,
+    practice_rate,
+)
 from apps.rankings.services.rank import MAX_KEY, Answered, Ranked, rank_and_next, rank_create
 from apps.rankings.services.seats import seats_of_new, seats_settle
 from apps.rankings.services.sets import sets_follow, sets_make, task_now
@@ -96,6 +102,7 @@ __all__ = [
     "practice_answer",
     "practice_bound_set",
     "practice_let_in",
+    "practice_rate",
     "project_pause",
     "queue_pause",
     "rank_and_next",

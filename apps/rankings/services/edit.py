@@ -19,7 +19,7 @@ from apps.projects.selectors import criterion_named, guideline_name
 from apps.prompts.models import Prompt
 from apps.samples import exposure
 from apps.samples.models import EDIT, Comparison, Completion
-from apps.samples.services import comparisons_create, edits_held_out
+from apps.samples.services import comparisons_create, pairs_held_out
 from prefloop.answers import same_answer
 from prefloop.types import PrefloopError
 
@@ -98,7 +98,7 @@ def _compared(
 ) -> Comparison:
     """Compare both answers, and keep that the edited one is better; said once by a person and criterion."""
     (pair,) = comparisons_create(project=made.project, pairs=[(answer, made)], origin=EDIT)
-    if edits_held_out(pair.prompt_id):
+    if pairs_held_out(pair.prompt_id):
         pair.refresh_from_db(fields=["held_out"])
     exposure.shown(user_id=editor.pk, comparison_ids=[pair.pk], where="edit")
     Comparison.objects.select_for_update(no_key=True).get(pk=pair.pk)

@@ -15,7 +15,7 @@ from apps.rankings.services.counts import counted
 from apps.rankings.services.seats import seats_fill
 from apps.samples import exposure
 from apps.samples.models import Comparison
-from apps.samples.services import EVALUATION, edits_held_out
+from apps.samples.services import EVALUATION, pairs_held_out
 from prefloop.types import OUTCOMES, PrefloopError
 
 MAX_NOTE = 2000
@@ -23,6 +23,13 @@ MAX_NOTE = 2000
 
 class BadGold(PrefloopError):
     """A known answer that can't be."""
+
+
+def note_checked(note: str) -> str:
+    """Raises BadGold for a note that is too long."""
+    if len(note) > MAX_NOTE:
+        raise BadGold(f"a note has at most {MAX_NOTE:,} characters")
+    return note.strip()
 
 
 def gold_mark(*, comparison: Comparison, outcome: str, by: User, note: str = "", for_practice: bool = False) -> None:
@@ -33,17 +40,16 @@ def gold_mark(*, comparison: Comparison, outcome: str, by: User, note: str = "",
     """
     if outcome not in OUTCOMES:
         raise BadGold(f"the answer must be one of {', '.join(OUTCOMES)}, not {outcome!r}")
-    if len(note) > MAX_NOTE:
-        raise BadGold(f"a note has at most {MAX_NOTE:,} characters")
+    note = note_checked(note)
     if comparison.same_answers:
         raise BadGold("both answers are the same text: neither can be better")
     if comparison.origin.startswith(EVALUATION):
         raise BadGold("this pair measures a policy: its label comes from whoever is asked about it")
     exposure.shown(user_id=by.pk, comparison_ids=[comparison.pk], where="gold")
     with counted(comparison.project_id, [comparison.pk]):
-        said = {"note": note.strip(), "by": by, "for_practice": for_practice}
+        said = {"note": note, "by": by, "for_practice": for_practice}
         GoldItem.objects.update_or_create(comparison=comparison, defaults=said)
-        _write(comparison, outcome, held_out=True)
+        _write(comparison, outcome)
         _audit(comparison, by, "gold.mark", {"outcome": outcome, "for_practice": for_practice})
 
 
@@ -51,14 +57,15 @@ def gold_unmark(*, comparison: Comparison, by: User) -> None:
     """Take it back that a pair's answer is known. Nothing happens to a pair that is not gold."""
     with counted(comparison.project_id, [comparison.pk]):
         GoldItem.objects.filter(comparison=comparison).delete()
-        _write(comparison, "", held_out=comparison.prompt.split == "eval")
+        _write(comparison, "")
         _audit(comparison, by, "gold.unmark", {})
 
 
-def _write(comparison: Comparison, outcome: str, *, held_out: bool) -> None:
-    Comparison.objects.filter(pk=comparison.pk).update(gold=outcome, held_out=held_out)
-    comparison.gold, comparison.held_out = outcome, held_out
-    reviews_settle([comparison.pk, *edits_held_out(comparison.prompt_id)])
+def _write(comparison: Comparison, outcome: str) -> None:
+    Comparison.objects.filter(pk=comparison.pk).update(gold=outcome, held_out=True)
+    changed = pairs_held_out(comparison.prompt_id)
+    comparison.refresh_from_db(fields=["gold", "held_out"])
+    reviews_settle(sorted({comparison.pk, *changed}))
     seats_fill(comparison.project_id, [comparison.pk])
 
 
@@ -67,7 +74,8 @@ def _audit(comparison: Comparison, by: User, verb: str, data: dict[str, object])
 
 
 def gold_share_set(*, project: Project, share: int, by: User) -> None:
-    """Set how many per cent of the pairs that people and judges get are gold; 0: gold pairs come like any others.
+    """Set how many per cent of the pairs that people and judges get, and of the answers that people rate, are gold;
+    0: gold items come like any others.
 
     Raises BadGold.
     """

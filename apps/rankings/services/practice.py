@@ -1,19 +1,24 @@
-"""Answering practice pairs, and qualifying by them for real ones."""
+"""Answering practice pairs, or rating practice answers, and qualifying by them for real work."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db import transaction
+from django.db.models import Q
 
 from apps.accounts.models import User
 from apps.core.services import audit
+from apps.labels.models import GoldItem
 from apps.projects.models import Project
 from apps.rankings.models import Place
 from apps.rankings.practice_models import PracticeAnswer
-from apps.rankings.selectors.practice import Practice, practice_of, practice_order, practice_pairs
+from apps.rankings.selectors.practice import Practice, practice_of, practice_order, practice_pairs, practice_ratings
 from apps.rankings.services.counts import place_of
 from apps.rankings.services.gold import BadGold
 from apps.samples import exposure
-from apps.samples.models import Comparison
+from apps.samples.models import Comparison, Completion
+from prefloop.rubrics import rubric_loaded, values_checked
 from prefloop.types import OUTCOMES
 
 
@@ -31,15 +36,32 @@ def practice_answer(*, comparison: Comparison, user: User, choice: str, seconds:
         raise BadGold("choose one of the answers")
     if not practice_pairs(project).filter(pk=comparison.pk).exists():
         raise BadGold("nobody practises on this pair any more")
-    place = place_of(project, user)
     exposure.shown(user_id=user.pk, comparison_ids=[comparison.pk], where="practice")
+    said = {"choice": outcome, "gold": comparison.gold, "seconds": seconds}
+    return _stored(project, user, said, comparison=comparison)
+
+
+def practice_rate(*, item: GoldItem, user: User, values: Mapping[str, object]) -> PracticeAnswer:
+    """Store how a person rates an answer in practice, as `practice_answer` stores what they say of a pair.
+
+    Raises BadGold, and BadRubric for values that do not answer the items.
+    """
+    answer = item.answer
+    if not practice_ratings(answer.project).filter(pk=item.pk).exists():
+        raise BadGold("nobody practises on this answer any more")
+    said = {
+        "rubric": item.rubric,
+        "values": values_checked(rubric_loaded(item.rubric), values),
+        "known": item.values,
+    }
+    exposure.answers_shown(user_id=user.pk, answer_ids=[answer.pk], where="practice")
+    return _stored(answer.project, user, said, completion=answer)
+
+
+def _stored(project: Project, user: User, said: Mapping[str, object], **on: Comparison | Completion) -> PracticeAnswer:
+    place = place_of(project, user)
     with transaction.atomic():
-        made, _ = PracticeAnswer.objects.get_or_create(
-            user=user,
-            comparison=comparison,
-            attempt=place.attempt,
-            defaults={"choice": outcome, "gold": comparison.gold, "seconds": seconds},
-        )
+        made, _ = PracticeAnswer.objects.get_or_create(user=user, attempt=place.attempt, defaults=said, **on)
         now = practice_of(project, user)
         if now.is_over and now.n_right >= now.n_needed:
             _qualify(project, user, now, by=user)
@@ -55,7 +77,8 @@ def practice_let_in(*, project: Project, user: User, by: User) -> None:
 def practice_again(*, project: Project, user: User, by: User) -> None:
     """Let somebody practise again from the start; what they answered before is kept. Nothing happens at the start."""
     place = place_of(project, user)
-    answers = PracticeAnswer.objects.filter(user=user, comparison__project=project, attempt=place.attempt)
+    here = Q(comparison__project=project) | Q(completion__project=project)
+    answers = PracticeAnswer.objects.filter(here, user=user, attempt=place.attempt)
     if not place.is_qualified and not answers.exists():
         return
     with transaction.atomic():
@@ -64,7 +87,7 @@ def practice_again(*, project: Project, user: User, by: User) -> None:
 
 
 def practice_bound_set(*, project: Project, bound: int | None, by: User) -> None:
-    """Set how many per cent of the practice pairs must be right before somebody gets real pairs; None: nobody has to.
+    """Set how many per cent of the practice items must be right before somebody gets real work; None: nobody has to.
 
     Raises BadGold.
     """

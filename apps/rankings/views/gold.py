@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.rankings import access, selectors, services
 from apps.rankings.forms import ShareForm
-from apps.samples.exposure import labels_shown
+from apps.samples.exposure import answers_shown, labels_shown
 from prefloop.types import PrefloopError
 
 SHOWN = 50
@@ -23,7 +23,7 @@ SHOWN = 50
 @never_cache
 @require_http_methods(["GET", "POST"])
 def gold(request: HttpRequest, slug: str) -> HttpResponse:
-    """List the gold pairs with how people and judges answered them; POST sets their share."""
+    """List the gold pairs and answers with how people and judges answered them; POST sets their share."""
     project = access.project_for_adjudication(request.user, slug)
     form = ShareForm(request.POST or None, initial={"share": project.gold_share})
     if request.method == "POST" and form.is_valid():
@@ -33,7 +33,12 @@ def gold(request: HttpRequest, slug: str) -> HttpResponse:
     page = Paginator(selectors.gold_of(project), SHOWN).get_page(request.GET.get("page"))
     items = selectors.gold_answers(page.object_list)
     labels_shown(request, [item.comparison.pk for item in items])
+    rated_page = Paginator(selectors.gold_rated(project), SHOWN).get_page(request.GET.get("answers"))
+    rated = selectors.gold_rated_answers(rated_page.object_list)
+    told = [one.answer.pk for one in rated]
+    answers_shown(user_id=access.person(request.user).pk, answer_ids=told, where="rankings:gold")
     context = {"project": project, "active": "review", "form": form, "page": page, "items": items}
+    context |= {"rated_page": rated_page, "rated": rated}
     return render(request, "rankings/gold.html", context, status=400 if form.errors else 200)
 
 

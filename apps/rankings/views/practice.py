@@ -27,6 +27,8 @@ def practice(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_annotate(user, slug)
     if project.practice_bound is None:
         return redirect("rankings:annotate", slug=slug)
+    if project.asks_ratings:
+        return redirect("ratings:practice", slug=slug)
     here = reverse("rankings:practice", args=[slug])
     if request.method == "POST":
         asked = request.POST.get("comparison", "")
@@ -78,7 +80,7 @@ def practices(request: HttpRequest, slug: str) -> HttpResponse:
         "active": "review",
         "form": form,
         "practices": selectors.practices_of(project),
-        "n_pairs": selectors.practice_pairs(project).count(),
+        "n_items": selectors.practice_items(project).count(),
     }
     return render(request, "rankings/practices.html", context, status=400 if form.errors else 200)
 

@@ -6,6 +6,7 @@ from apps.ratings.selectors.queue import (
     N_HISTORY,
     Progress,
     free_for,
+    gold_for,
     held,
     held_by,
     history,
@@ -14,8 +15,17 @@ from apps.ratings.selectors.queue import (
     reach_of,
     room,
     stop_of,
+    turn_of,
 )
-from apps.ratings.selectors.shown import ShownAnswer, ShownItem, answers_of, rubric_shown
+from apps.ratings.selectors.shown import (
+    ShownAnswer,
+    ShownItem,
+    answers_of,
+    items_shown,
+    rubric_now,
+    rubric_shown,
+    turns_of,
+)
 
 __all__ = [
     "N_HISTORY",
@@ -24,13 +34,18 @@ __all__ = [
     "ShownItem",
     "answers_of",
     "free_for",
+    "gold_for",
     "held",
     "held_by",
     "history",
+    "items_shown",
     "n_to_rate",
     "progress",
     "reach_of",
     "room",
+    "rubric_now",
     "rubric_shown",
     "stop_of",
+    "turn_of",
+    "turns_of",
 ]

@@ -8,14 +8,18 @@ from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
+from apps.labels.gold_models import gold_ratings_of
 from apps.labels.models import PairFlag, Rating
 from apps.labels.ratings import standing_ratings
 from apps.labels.selectors import last_standing
 from apps.projects.models import Project
+from apps.prompts.models import ready
+from apps.rankings.gold import Mixing, Turns
 from apps.rankings.models import Place
-from apps.rankings.selectors.stops import NO_END
+from apps.rankings.selectors.stops import NO_END, pause_of
 from apps.ratings.models import DONE, EXPIRED, OPEN, RatingSeat
 from apps.samples.exposure import answer_unseen_by
+from apps.samples.models import Completion
 
 N_HISTORY = 10  # ratings that can be taken back
 MOST_COUNTED = 1000  # answers; a page need not wait for a longer count
@@ -73,7 +77,30 @@ def n_to_rate(project: Project, user: User) -> int:
     n_free = _n_free_after(project, user, reached)
     if not n_free and passed < reached:
         n_free = _n_free_after(project, user, passed)
-    return min(MOST_COUNTED, n_free + n_held)
+    n_gold = _mixing(project, user, n_free).n_left if project.gold_share else 0
+    return min(MOST_COUNTED, n_free + n_gold + n_held)
+
+
+def gold_for(project: Project, user: User) -> QuerySet[Completion]:
+    """The answers whose right rating is known that are mixed in for this person: each is given to everybody once."""
+    mine = standing_ratings().filter(completion=OuterRef("pk"), user__gte=user.pk, user__lte=user.pk)
+    holding = RatingSeat.objects.filter(completion=OuterRef("pk"), user=user, state=OPEN)
+    known = gold_ratings_of(project).filter(for_practice=False).values("completion")
+    rows = Completion.objects.filter(ready("prompt__"), pk__in=known)
+    return rows.filter(~Exists(mine), ~Exists(holding), answer_unseen_by(user)).order_by("pk")
+
+
+def _mixing(project: Project, user: User, n_ordinary: int) -> Mixing:
+    """Say how gold is mixed in for a person who has so many other answers left."""
+    turns, turn = turn_of(project, user)
+    return Mixing(turns, turn, n_ordinary, gold_for(project, user).count())
+
+
+def turn_of(project: Project, user: User) -> tuple[Turns, int]:
+    """How many answers a person was given before, and which of those to come are gold."""
+    n_rated = Place.objects.filter(project=project, user=user).values_list("n_rated", flat=True).first() or 0
+    n_held = RatingSeat.objects.filter(project=project, user=user, state=OPEN).count()
+    return Turns(project.pk, user.pk, project.gold_share), n_rated + n_held
 
 
 def _n_free_after(project: Project, user: User, seat: int) -> int:
@@ -105,9 +132,8 @@ def room(project: Project) -> int:
 
 def stop_of(project: Project, user: User) -> str:
     """Say in one sentence why nothing is given to this person; "" if there is no such reason."""
-    mine = Place.objects.filter(project=project, user=user).values_list("pause", flat=True).first()
-    if project.pause or mine:
-        return project.pause or mine or ""
+    if paused := pause_of(project, user):
+        return paused
     if project.label_budget is not None and room(project) <= 0 and not held_by(project, user).exists():
         return _("The project has all the labels that it asked for, so no more answers are given out.")
     return ""

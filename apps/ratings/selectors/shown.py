@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from apps.projects.models import Project
-from apps.projects.selectors import rubric_of
+from apps.projects.selectors import guideline_current, rubric_of
 from apps.prompts.models import Prompt
 from apps.ratings.models import RatingSeat
+from apps.samples.models import Completion
 from prefloop.rubrics import YES_NO, BadRubric, Item, rubric_for
 
 
@@ -57,11 +58,11 @@ def answers_of(seats: Sequence[RatingSeat]) -> list[ShownAnswer]:
             ShownAnswer(
                 seat=seat.pk,
                 prompt=answer.prompt.text,
-                messages=_turns(answer.prompt.messages),
+                messages=turns_of(answer.prompt),
                 text=answer.text,
                 is_cut=answer.is_cut,
                 guideline=seat.guideline,
-                items=tuple(ShownItem(one.name, one.question, one.kind, one.weight, one.options) for one in items),
+                items=items_shown(items),
                 lease_until=seat.lease_until,
                 is_flagged=getattr(seat, "is_flagged", False),  # of a seat that its holder has now
             )
@@ -74,6 +75,19 @@ def rubric_shown(project: Project, guideline: str, seat: RatingSeat) -> tuple[It
     return _with_those_of(rubric_of(project, guideline), seat.completion.prompt)
 
 
+def rubric_now(answer: Completion) -> tuple[Item, ...]:
+    """The rubric by which people are asked to rate this answer now; empty where they are not."""
+    current = guideline_current(answer.project)
+    if current is None or not current.declared.of_answers:
+        return ()
+    return _with_those_of(current.rubric_items, answer.prompt)
+
+
+def items_shown(rubric: Sequence[Item]) -> tuple[ShownItem, ...]:
+    """A rubric as pages and programs ask it."""
+    return tuple(ShownItem(one.name, one.question, one.kind, one.weight, one.options) for one in rubric)
+
+
 def _with_those_of(rubric: tuple[Item, ...], prompt: Prompt) -> tuple[Item, ...]:
     """The rubric with the items that the prompt adds. Prompts from before there were rubrics may have anything under
     that name; it adds nothing then.
@@ -84,7 +98,8 @@ def _with_those_of(rubric: tuple[Item, ...], prompt: Prompt) -> tuple[Item, ...]
         return rubric
 
 
-def _turns(messages: object) -> tuple[dict[str, Any], ...]:
-    rows = messages if isinstance(messages, list) else []
+def turns_of(prompt: Prompt) -> tuple[dict[str, Any], ...]:
+    """The turns of a prompt with several; empty for a single turn, whose text says it all."""
+    rows = prompt.messages if isinstance(prompt.messages, list) else []
     turns = tuple(turn for turn in rows if isinstance(turn, dict) and isinstance(turn.get("content"), str))
     return turns if len(turns) > 1 else ()

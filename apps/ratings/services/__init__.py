@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apps.ratings.services.flag import flag_create, flag_withdraw
+from apps.ratings.services.gold import rating_gold_mark, rating_gold_unmark
 from apps.ratings.services.rate import (
     CHOICES,
     BadRating,
@@ -32,6 +33,8 @@ __all__ = [
     "flag_withdraw",
     "rating_and_next",
     "rating_create",
+    "rating_gold_mark",
+    "rating_gold_unmark",
     "rating_undo",
     "seats_lease",
     "seats_settle",

@@ -15,6 +15,7 @@ from apps.core.bulk import rows_insert
 from apps.core.chunks import chunks
 from apps.jobs.models import Turn
 from apps.jobs.services import job_enqueue
+from apps.labels.gold_models import gold_ratings_of
 from apps.labels.ratings import WANTED, counting_ratings
 from apps.projects.models import Guideline, Project
 from apps.projects.selectors import guideline_current
@@ -22,6 +23,7 @@ from apps.prompts.models import Prompt, ready
 from apps.rankings.models import Place
 from apps.ratings.models import EXPIRED, FREE, OPEN, RatingSeat
 from apps.ratings.selectors import free_for, held, held_by, reach_of, room, stop_of
+from apps.ratings.services.mixing import gold_mixed_in
 from apps.samples.locks import prompts_lock
 from apps.samples.models import Completion
 from prefloop.answers import same_answer
@@ -66,10 +68,11 @@ def seats_settle(*, project: Project, prompt_ids: Sequence[int] | None = None) -
         prompt_ids = prompts_to_rate(project)
     for ids in chunks(sorted(set(prompt_ids)), _CHUNK):
         with transaction.atomic():
-            _fill(project, _asked(project, ids))
+            _fill(project, answers_asked(project, ids))
 
 
-def _asked(project: Project, prompt_ids: Sequence[int]) -> list[int]:
+def answers_asked(project: Project, prompt_ids: Sequence[int]) -> list[int]:
+    """The answers to these prompts that people are asked about, or would be: each text once."""
     texts: dict[int, list[tuple[int, str]]] = defaultdict(list)
     rows = ratable(project).filter(prompt__in=prompt_ids).order_by("prompt", "pk")
     for prompt, pk, text in rows.values_list("prompt", "pk", "text"):
@@ -93,9 +96,13 @@ def _fill(project: Project, completion_ids: Sequence[int]) -> None:
 
 def _plan(project: Project, completion_ids: Sequence[int]) -> tuple[list[tuple[int, int, str]], list[int]]:
     """The free seats that these answers lack, in their order, and the ids of those that are too many."""
-    rules = Project.objects.filter(pk=project.pk).values_list("asks_ratings", "votes_per_comparison")
-    asks, n_votes = rules.get()
+    rules = Project.objects.filter(pk=project.pk).values_list("asks_ratings", "votes_per_comparison", "gold_share")
+    asks, n_votes, share = rules.get()
     wanted = n_votes if asks else 0
+    apart = gold_ratings_of(project).filter(completion__in=completion_ids)
+    if not share:  # gold comes like any other, but for what people practise on
+        apart = apart.filter(for_practice=True)
+    not_here = set(apart.values_list("completion_id", flat=True))
     here = RatingSeat.objects.filter(completion__in=completion_ids)
     free: dict[int, list[int]] = defaultdict(list)
     for answer, seat in here.filter(state=FREE).order_by("pk").values_list("completion_id", "pk"):
@@ -106,7 +113,7 @@ def _plan(project: Project, completion_ids: Sequence[int]) -> tuple[list[tuple[i
     gone: list[int] = []
     new: list[tuple[int, int, str]] = []
     for answer in completion_ids:
-        n = max(0, wanted - n_said.get(answer, 0) - n_held.get(answer, 0))
+        n = 0 if answer in not_here else max(0, wanted - n_said.get(answer, 0) - n_held.get(answer, 0))
         gone += free[answer][n:]
         new += [(project.pk, answer, FREE)] * (n - len(free[answer][:n]))
     return new, gone
@@ -116,7 +123,7 @@ def n_seats_wrong(project: Project) -> int:
     """How many free seats of answers are missing or too many; only for checks."""
     if not project.asks_ratings and not RatingSeat.objects.filter(project=project, user=None).exists():
         return 0
-    asked = (_asked(project, ids) for ids in chunks(prompts_to_rate(project), _CHUNK))
+    asked = (answers_asked(project, ids) for ids in chunks(prompts_to_rate(project), _CHUNK))
     return sum(len(rows) for ids in asked for rows in _plan(project, ids))
 
 
@@ -144,7 +151,7 @@ def task_changed(project: Project, guideline: Guideline) -> None:
 
 
 def rules_changed(project: Project) -> None:
-    """Settle the seats after the project asks for another number of ratings of an answer."""
+    """Settle the seats after the project asks for another number of ratings of an answer, or share of gold."""
     if project.asks_ratings:
         seats_follow(project)
 
@@ -244,8 +251,9 @@ def _take_after(project: Project, user: User, n: int, now: datetime, guideline: 
     try:
         with transaction.atomic():
             ids = list(rows.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:n])
+            other = gold_mixed_in(project, user, ids)
             RatingSeat.objects.filter(pk__in=ids, user=None).update(
-                user=user, state=OPEN, lease_until=now + LEASE, guideline=guideline
+                user=user, state=OPEN, lease_until=now + LEASE, guideline=guideline, **other
             )
     except IntegrityError:  # the same person, in another tab, took a seat of one of these answers
         return []

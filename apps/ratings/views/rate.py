@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.accounts.models import User
 from apps.projects.models import Project
 from apps.projects.selectors import guideline_current
-from apps.rankings.selectors import n_wanting
+from apps.rankings.selectors import must_practise, n_wanting
 from apps.rankings.services import SKIP_REASONS
 from apps.rankings.views.said import (
     asked_id,
@@ -32,6 +32,7 @@ from apps.rankings.views.said import (
 )
 from apps.ratings import access, selectors, services
 from apps.ratings.models import RatingSeat
+from apps.ratings.views.sent import values_sent
 from prefloop.records import FLAG_REASONS
 from prefloop.rubrics import rubric_loaded
 from prefloop.types import SKIPPED, PrefloopError
@@ -45,6 +46,8 @@ def desk(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for_rating(user, slug)
     if not project.asks_ratings:
         return redirect("rankings:annotate", slug=slug)
+    if must_practise(project, user):
+        return redirect("ratings:practice", slug=slug)
     now = timezone.now()
     seats = services.seats_lease(project=project, user=user, now=now)
     guideline = guideline_current(project)
@@ -182,7 +185,7 @@ def _history(project: Project, user: User) -> list[dict[str, Any]]:
 
 
 def _values(request: HttpRequest, seat: RatingSeat) -> dict[str, Any]:
-    """The values that were sent; what is no number stays as it is, to be refused with its item's name."""
+    """The values that were sent, as JSON or by a form."""
     given = request.POST.get("values")
     if given is not None:
         try:
@@ -192,12 +195,7 @@ def _values(request: HttpRequest, seat: RatingSeat) -> dict[str, Any]:
         return read if isinstance(read, dict) else {}
     if request.POST.get("choice") != "rated":
         return {}
-    start = f"item-{seat.pk}-"
-    return {
-        name.removeprefix(start): int(value) if value.isascii() and value.isdigit() else value
-        for name, value in request.POST.items()
-        if name.startswith(start) and isinstance(value, str)
-    }
+    return values_sent(request, f"item-{seat.pk}-")
 
 
 def _html(project: Project, answer: selectors.ShownAnswer) -> str:

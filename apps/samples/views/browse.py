@@ -73,5 +73,6 @@ def prompt(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "group": group,
         "comparisons": comparisons,
         "may_write": has_role(person(request), found.project, Role.ENGINEER),
+        "may_know": found.project.asks_ratings and has_role(person(request), found.project, Role.LEAD),
     }
     return render(request, "samples/prompt.html", context)

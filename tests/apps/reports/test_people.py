@@ -65,7 +65,7 @@ def test_the_page_says_who_labels_how_and_names_the_one_sided(project, voted, bo
     }
     assert {one.person for one in found.suspicious} == {"zoe"}
     page = client_for(bob).get(reverse("reports:people", args=[project.slug])).content.decode()
-    assert "3 people have voted, 1 of them in the last ten minutes. Look at the votes of 1." in page
+    assert "3 people have voted, 1 of them in the last ten minutes. Look at the work of 1." in page
     assert "zoe chooses the answer on the left in 100.0\u202f% [91.2, 100.0] of 40 votes" in page
     assert "8.0 s" in page
 
