@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from django.core.cache import cache
@@ -21,6 +21,7 @@ from apps.projects.models import Project
 from apps.prompts.models import ready
 from apps.samples.models import Comparison
 from prefloop.rubrics import HIGHEST, LOWEST, YES_NO, Item, rubric_loaded
+from prefloop.stats.agreement import Level
 from prefloop.stats.people import strict_majority
 from prefloop.stats.ratings import RatingColumns, rated_as_chosen, ratings_report
 from prefloop.types import OUTCOMES, PrefloopError
@@ -201,7 +202,7 @@ class Ratings:
         return found, chosen, np.array([one[3] for one in there], dtype=np.int64)
 
     def report(self, item: Item | None, *, seed: int) -> dict[str, Any]:
-        level: Literal["nominal", "ordinal"] = "nominal" if item is not None and item.kind == YES_NO else "ordinal"
+        level: Level = "interval" if item is None else "nominal" if item.kind == YES_NO else "ordinal"
         pairs, chosen, prompt = self.pairs(item)
         apart = np.array([pair.first - pair.second for pair in pairs], dtype=np.float64)
         found = ratings_report(self.columns(item), level=level, n_bootstrap=N_BOOTSTRAP, seed=seed)

@@ -9,7 +9,7 @@ Randolph 2005; Krippendorff 2011 ("Computing Krippendorff's Alpha-Reliability");
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -256,6 +256,27 @@ def krippendorff_alphas(
     return np.where(expected > _EPS, alpha, np.nan)
 
 
+def value_sums(value: Floats, item: Ints) -> Floats:
+    """Give each item's (items, 4) sums that alpha of any values at the interval level needs: their number, sum, sum of
+    squares, and the squared differences of all ordered pairs of them over their number less one. Items have two values
+    or more; `item` says of which each value is.
+    """
+    n = np.bincount(item).astype(np.float64)
+    first, second = np.bincount(item, value), np.bincount(item, value**2)
+    return np.stack([n, first, second, 2.0 * (n * second - first**2) / (n - 1.0)], axis=1)
+
+
+def value_alphas(sums: Floats) -> Floats:
+    """Give alpha at the interval level of each row (..., 4) of what `value_sums` gives, added up; NaN where the data do
+    not define it. It is that of `krippendorff_alphas` without a table of all values.
+    """
+    n, first, second, observed = np.moveaxis(sums, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = 2.0 * (n * second - first**2) / (n - 1.0)
+        alpha = 1.0 - observed / expected
+    return np.where(expected > _EPS * n, alpha, np.nan)
+
+
 def alpha_interval(
     by_item: ArrayLike,
     *,
@@ -265,21 +286,39 @@ def alpha_interval(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Interval | None:
-    """Give the interval of alpha from each item's (items, k, k) sum of coincidences. None below two items with any.
+    """Give the interval of alpha from each item's (items, k, k) sum of coincidences. None below two items with any."""
+    met = np.asarray(by_item, dtype=np.float64)
+    k = met.shape[-1]
+    return sums_interval(
+        met.reshape(len(met), -1),
+        lambda sums: krippendorff_alphas(sums.reshape(-1, k, k), level=level, values=values),
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        confidence=confidence,
+    )
+
+
+def sums_interval(
+    by_item: Floats,
+    alphas: Callable[[Floats], Floats],
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval | None:
+    """Give the interval of an alpha that follows from sums over items: `by_item` (items, sums) has each item's part,
+    and `alphas` turns rows of sums into alphas. None below two items with any.
 
     Its error is a bootstrap's over items, corrected for their number; the interval is symmetric in arctanh of alpha,
     with Student's quantile, as that of kappa. Where all agree, or all resamples say the same, the error can't be seen:
     then it reaches down as far as the items that agree no more than by chance may be of these many, none of which did
     (Wilson 1927).
     """
-    met = np.asarray(by_item, dtype=np.float64)
-    k = met.shape[-1]
-    met = met[met.sum(axis=(-2, -1)) > 0]
-    alpha = _finite(krippendorff_alphas(met.sum(axis=0), level=level, values=values)) if len(met) > 1 else None
+    met = by_item[(by_item != 0).any(axis=1)]
+    alpha = _finite(alphas(met.sum(axis=0)[None])[0]) if len(met) > 1 else None
     if alpha is None:
         return None
-    sums = bootstrap_sums(met.reshape(len(met), -1), n_bootstrap=n_bootstrap, seed=seed)
-    drawn = krippendorff_alphas(sums.reshape(-1, k, k), level=level, values=values)
+    drawn = alphas(bootstrap_sums(met, n_bootstrap=n_bootstrap, seed=seed))
     drawn = drawn[np.isfinite(drawn)]
     if alpha < 1.0 - 1e-12 and 2 * len(drawn) < n_bootstrap:
         return None

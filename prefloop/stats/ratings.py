@@ -2,19 +2,28 @@
 
 An answer that several people rated counts once, by the mean of its ratings. Answers to one prompt belong together, so
 the prompt is the unit of every interval: a mean's is that of a share of the scale (intervals.py, `share_interval`), so
-it never leaves the scale and never has no width; agreement is Krippendorff's alpha, ordinal on a scale and nominal for
-yes and no, with the interval of a bootstrap over prompts.
+it never leaves the scale and never has no width; agreement is Krippendorff's alpha, ordinal on a scale, nominal for yes
+and no, and interval for a total, which may lie anywhere between 0 and 1, with the interval of a bootstrap over prompts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefloop.stats.agreement import Level, alpha_interval, coincidences, krippendorff_alphas
+from prefloop.stats.agreement import (
+    Level,
+    coincidences,
+    krippendorff_alphas,
+    sums_interval,
+    value_alphas,
+    value_sums,
+)
 from prefloop.stats.intervals import lean_interval, share_interval
 from prefloop.types import Interval
 
@@ -69,7 +78,7 @@ def ratings_report(columns: RatingColumns, *, level: Level, n_bootstrap: int = 1
         **_mean(columns, answers, np.ones(len(answers.n), dtype=bool)),
         "distribution": {str(value): int((columns.value == value).sum()) for value in columns.options},
         "sources": _sources(columns, answers),
-        "alpha": _alpha(columns, answers, level, n_bootstrap, seed) if columns.options else None,
+        "alpha": _alpha(columns, answers, level, n_bootstrap, seed),
         "people": _people(columns, answers),
     }
 
@@ -131,24 +140,38 @@ def _alpha(columns: RatingColumns, answers: _Answers, level: Level, n_bootstrap:
     shared = answers.n >= 2
     if not shared.any():
         return None
-    place = np.searchsorted(np.array(columns.options, dtype=np.float64), columns.value)
-    k = len(columns.options)
-    counts = np.bincount(answers.of * k + place, minlength=len(answers.n) * k).reshape(-1, k)[shared]
-    met = coincidences(counts)
+    sums, alphas = _sums_of_alpha(columns, answers, shared, level)
     _, prompt = np.unique(answers.prompt[shared], return_inverse=True)
-    by_prompt = np.zeros((int(prompt.max()) + 1, k, k))
-    np.add.at(by_prompt, prompt.ravel(), met)
-    values = [float(option) for option in columns.options]
-    alpha = float(krippendorff_alphas(met.sum(axis=0), level=level, values=values))
-    ends = alpha_interval(by_prompt, level=level, values=values, n_bootstrap=n_bootstrap, seed=seed)
+    by_prompt = np.zeros((int(prompt.max()) + 1, sums.shape[1]))
+    np.add.at(by_prompt, prompt.ravel(), sums)
+    alpha = float(alphas(sums.sum(axis=0)[None])[0])
+    ends = sums_interval(by_prompt, alphas, n_bootstrap=n_bootstrap, seed=seed)
     return {
         "value": alpha if np.isfinite(alpha) else None,
         "ci95": _ends(ends),
         "level": level,
-        "n": int(counts.sum()),
+        "n": int(answers.n[shared].sum()),
         "n_answers": int(shared.sum()),
         "n_prompts": len(by_prompt),
     }
+
+
+def _sums_of_alpha(
+    columns: RatingColumns, answers: _Answers, shared: NDArray[np.bool_], level: Level
+) -> tuple[Floats, Callable[[Floats], Floats]]:
+    """What alpha follows from, a row for each of the shared answers, and how: coincidences of the options, or sums of
+    the values where they can be any.
+    """
+    if not columns.options:
+        told = shared[answers.of]
+        _, item = np.unique(answers.of[told], return_inverse=True)
+        return value_sums(columns.value[told], item.ravel()), value_alphas
+    k = len(columns.options)
+    values = [float(option) for option in columns.options]
+    place = np.searchsorted(np.array(values), columns.value)
+    counts = np.bincount(answers.of * k + place, minlength=len(answers.n) * k).reshape(-1, k)[shared]
+    alphas = partial(krippendorff_alphas, level=level, values=values)
+    return coincidences(counts).reshape(-1, k * k), lambda sums: alphas(sums.reshape(-1, k, k))
 
 
 def _people(columns: RatingColumns, answers: _Answers) -> list[Report]:

@@ -6,6 +6,8 @@ import csv
 import io
 from datetime import UTC, datetime
 
+import krippendorff
+import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -79,7 +81,19 @@ def test_each_item_by_source_person_and_value(project, rated):
     assert (correct["alpha"]["n"], correct["alpha"]["n_answers"], correct["alpha"]["n_prompts"]) == (14, 6, 3)
     ben = next(one for one in correct["people"] if one["name"] == "ben")
     assert ben["lean"] == pytest.approx(-1)
-    assert (report["total"]["distribution"], report["total"]["alpha"]) == ({}, None)
+    assert report["total"]["distribution"] == {}
+    told = report["total"]["alpha"]
+    assert (told["level"], told["n"], told["n_answers"], told["n_prompts"]) == ("interval", 14, 6, 3)
+    by_person = {name: {} for name in SAID}
+    for row in Rating.objects.all():
+        by_person[row.rater][row.completion_id] = row.total
+    answers = sorted({answer for said in by_person.values() for answer in said})
+    table = [[said.get(answer, np.nan) for answer in answers] for said in by_person.values()]
+    assert told["value"] == pytest.approx(krippendorff.alpha(table, level_of_measurement="interval"))
+    assert told["ci95"][0] < told["value"] < told["ci95"][1]
+    out = io.StringIO()
+    call_command("report_ratings", project=project.slug, stdout=out)
+    assert f"people agree with α {told['value']:.2f}" in out.getvalue().split("Total of all items")[1]
 
 
 def test_only_what_people_said_of_pairs_themselves_is_held_against_ratings(project, rated, pairs, make_vote):

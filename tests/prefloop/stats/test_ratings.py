@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import krippendorff
 import numpy as np
 import pytest
@@ -51,6 +53,22 @@ def test_alpha_of_four_observers_is_the_published_one(level, expected):
     assert report["alpha"]["value"] == pytest.approx(theirs, abs=1e-12)
     low, high = report["alpha"]["ci95"]
     assert low < expected < high < 1
+
+
+def test_alpha_of_a_total_is_that_of_the_values_themselves():
+    table = columns(PUBLISHED, options=(1, 2, 3, 4, 5), missing=0)
+    draws = {"level": "interval", "n_bootstrap": 20_000}
+    listed = ratings_report(table, **draws)["alpha"]
+    free = ratings_report(replace(table, options=()), **draws)["alpha"]
+    assert free["value"] == pytest.approx(listed["value"], abs=1e-12)
+    assert free["ci95"] == pytest.approx(listed["ci95"], abs=0.03)
+    assert {**free, "value": 0, "ci95": 0} == {**listed, "value": 0, "ci95": 0}
+    said = np.array([[0.1, 0.62, 0.77, 0.3], [0.2, 0.6, 0.9, 0.3], [-1, 0.5, 0.85, 0.9]])  # one has not rated the first
+    found = ratings_report(replace(columns(said, options=(0, 1), missing=-1), options=()), level="interval")
+    theirs = krippendorff.alpha(np.where(said < 0, np.nan, said), level_of_measurement="interval")
+    assert found["alpha"]["value"] == pytest.approx(theirs, abs=1e-12)
+    same = columns([[5, 5], [5, 5]], options=(1, 2, 3, 4, 5))
+    assert ratings_report(replace(same, options=()), level="interval")["alpha"]["value"] is None
 
 
 def test_alpha_of_two_observers_and_binary_data_is_the_published_one():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext
 
 from apps.core.json import dumps
 from apps.projects.models import Project
@@ -49,7 +50,8 @@ class Command(BaseCommand):
             self.stdout.write("Nobody has rated an answer yet.")
             return
         self.stdout.write(ratings_sentence(report))
-        for item in report["items"]:
+        total = report["total"] | {"item": gettext("Total of all items")}
+        for item in [*report["items"], *([total] if len(report["items"]) > 1 else [])]:
             mean = with_interval(item["mean"], item["ci95"], n=item["n"], percent=is_share(item))
             self.stdout.write(f"  {item['item']}: {mean}")
             if item["alpha"]:
