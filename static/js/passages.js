@@ -225,6 +225,16 @@ export class Passages {
     return found;
   }
 
+  // The sentence at a point of the window; undefined where no text is.
+  sentenceAt(x, y) {
+    const caret = document.caretPositionFromPoint?.(x, y);
+    const range = caret ? null : document.caretRangeFromPoint?.(x, y);
+    const [node, offset] = caret ? [caret.offsetNode, caret.offset] : [range?.startContainer, range?.startOffset];
+    const found = node && this.leaves.find(({ leaf }) => leaf.contains(node));
+    const place = found && (found.places.slice(found.leaf === node ? offset : 0).find((one) => one >= 0) ?? found.places.findLast((one) => one >= 0));
+    return this.pieces("sentence").find(([start, end]) => start <= place && place < end);
+  }
+
   // Leaves of one block are read together: a sentence may have words in bold.
   blocks() {
     const found = [];

@@ -245,3 +245,56 @@ def test_words_are_found_in_the_source_of_hard_markdown(page_for, ann, project, 
         assert source.startswith(bare), (text, bare)
         assert (found["span"], found["same"]) == (wanted, True), (text, found)
         assert found["drawn"].split() == words.split(), text
+
+
+def test_on_a_phone_a_button_marks_sentences_and_an_undo_after_a_reload_brings_all_back(
+    page_for, ann, project, comparisons, axe, fits, shoot
+):
+    page = page_for(ann, width="small")
+    page.goto(DESK)
+    page.locator(".guide > summary").click()
+    bar, mark = page.locator("[data-mark-bar]"), page.locator("[data-act=mark]")
+    mark.click()
+    expect(bar).to_be_visible()
+    side = side_with(page, "thank you")
+    body = page.locator(f"[data-pair]:not([hidden]) .side-{side} .side-body [data-rendered]")
+    body.get_by_text("They are lovely").click(position={"x": 30, "y": 8})
+    bar.get_by_role("button", name="Bad").click()
+    bar.get_by_role("button", name="cold").click()
+    shoot(page, "annotate-marks-phone")
+    fits(page)
+    axe(page)
+    box = bar.bounding_box()
+    for name in ("A is better", "B is better", "Tie", "Both bad"):
+        button = page.get_by_role("button", name=name, exact=True).bounding_box()
+        assert button["y"] >= box["y"] + box["height"], "no answer is covered"
+    select(page, side, "kind")  # words, as a finger selects them
+    expect(bar.get_by_role("button", name="Bad")).to_have_attribute("aria-pressed", "false")  # it is about them now
+    bar.get_by_role("button", name="Good").click()
+    expect(page.locator("[data-mark-count]").first).to_have_text("2")
+    bar.get_by_role("button", name="Close").click()
+    page.locator("[data-note] summary").click()
+    page.locator("[data-note-text]").fill("because")
+    page.locator(".chip-pick", has_text="warm").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Tie", exact=True).click()
+    saved(page, 1)
+    said = marked(Vote.objects.get())
+    assert said[0][1:] == ("bad", "cold")
+    assert said[0][0].endswith("They are lovely.") or said[0][0].startswith("Dear Maria")
+    assert said[1] == ("kind", "good", "")
+    page.reload()
+    expect(page.locator("[data-mark-count]").first).to_have_text("")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("[data-mark-count]").first).to_have_text("2")
+    expect(page.locator("[data-pair]:not([hidden]) mark.passage.is-good")).to_have_text("kind")
+    assert page.locator("[data-note-text]").input_value() == "because"
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Both bad", exact=True).click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("[data-mark-count]").first).to_have_text("2")
+    page.get_by_role("button", name="A is better", exact=True).click()
+    page.context.set_offline(False)
+    saved(page, 1)
+    last = Vote.objects.order_by("id").last()
+    assert (marked(last), last.reasons, last.reason) == (said, ["warm"], "because")

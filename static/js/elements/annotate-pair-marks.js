@@ -19,7 +19,6 @@ export class Marks {
     this.kept = kept;
     this.bar = desk.querySelector("[data-mark-bar]");
     this.list = []; // {side, span, kind, reason} of the pair on the screen
-    this.given = new WeakMap(); // of each answered pair, its list
     this.isOn = false; // whether keys move the selection
     this.chosen = null; // {side, span}: what the bar is about
     this.held = {}; // of each side, its text on the screen as it was read last
@@ -68,7 +67,7 @@ export class Marks {
   read() {
     try {
       const kept = JSON.parse(this.kept.get(`marks:${this.article.dataset.assignment}`));
-      return Array.isArray(kept) ? kept : (this.given.get(this.article) ?? []);
+      return Array.isArray(kept) ? kept : [];
     } catch {
       return []; // what is kept is no list
     }
@@ -76,15 +75,8 @@ export class Marks {
 
   keep() {
     this.kept.set(`marks:${this.article.dataset.assignment}`, this.list.length ? JSON.stringify(this.list) : null);
-    this.given.delete(this.article);
     this.count();
     this.draw();
-  }
-
-  // The pair is answered: if the answer is taken back, its marks are there again.
-  forget(article) {
-    this.given.set(article, this.list);
-    this.kept.set(`marks:${article.dataset.assignment}`, null);
   }
 
   count() {
@@ -130,24 +122,36 @@ export class Marks {
     this.settling = setTimeout(() => this.settle(), SETTLED);
   }
 
-  // A selection within one answer opens the bar; without one it closes.
+  // A selection within one answer opens the bar; without one it closes. While keys move it, only fingers select.
   settle() {
     const selection = getSelection();
-    if (this.isOn || !this.article || document.querySelector("dialog[open]")) return;
+    if ((this.isOn && !NARROW.matches) || !this.article || document.querySelector("dialog[open]")) return;
     if (selection.isCollapsed || !selection.rangeCount) {
-      if (this.chosen?.bySelection && !this.bar.matches(":focus-within")) this.close();
+      if (!this.isOn && this.chosen?.bySelection && !this.bar.matches(":focus-within")) this.close();
       return;
     }
     const range = selection.getRangeAt(0);
-    const side = Object.keys(SIDES).find((one) => this.article.querySelector(`${SIDES[one]} .side-body`).contains(range.commonAncestorContainer));
-    const span = side && this.passages(side).passageOf(range);
-    if (span) this.open({ side, span: this.passages(side).wholeWords(span), bySelection: true });
+    const side = this.sideOf(range.commonAncestorContainer);
+    const found = side && this.passages(side).passageOf(range);
+    const span = found && this.passages(side).wholeWords(found);
+    if (!span || (this.isOn && side === this.chosen?.side && String(span) === String(this.chosen.span))) return;
+    this.open({ side, span, bySelection: true });
   }
 
+  sideOf(node) {
+    return Object.keys(SIDES).find((side) => this.article?.querySelector(`${SIDES[side]} .side-body`).contains(node));
+  }
+
+  // While marking is on, a click or a tap chooses the sentence there; else one on a mark opens it.
   onClick(event) {
-    if (!this.isAsked || this.isOn || !getSelection().isCollapsed) return;
+    if (!this.isAsked || !getSelection().isCollapsed) return;
+    if (this.isOn) {
+      const side = this.sideOf(event.target);
+      const sentence = side && this.passages(side).sentenceAt(event.clientX, event.clientY);
+      return sentence && this.go(side, sentence);
+    }
     const drawn = event.target.closest("mark.passage");
-    const side = drawn && Object.keys(SIDES).find((one) => drawn.closest(SIDES[one]));
+    const side = drawn && this.sideOf(drawn);
     if (!side) return this.chosen && !this.chosen.bySelection && this.close();
     const range = document.createRange();
     range.selectNodeContents(drawn);

@@ -51,10 +51,6 @@ export class Reasons {
     this.desk.note.mark();
   }
 
-  forget(assignment) {
-    this.kept.set(`reasons:${assignment}`, null);
-  }
-
   open() {
     if (!this.isAsked) return;
     this.desk.note.details.open = true;

@@ -163,6 +163,7 @@ export class AnnotatePair extends HTMLElement {
     }
     if (this.shown && this.shown !== article) this.shown.hidden = true;
     this.shown = article;
+    if (article) this.kept.takeBack(article.dataset.assignment);
     this.strength.show();
     this.ranking.show();
     this.criterion.show();
@@ -273,9 +274,7 @@ export class AnnotatePair extends HTMLElement {
     this.queue.shift();
     this.keep(article);
     this.done++;
-    this.note.forget(assignment);
-    this.reasons.forget(assignment);
-    this.marks.forget(article);
+    this.kept.give(assignment);
     this.closeNote();
     const isGuideNew = this.show();
     const next = this.current ? fill(this.words.next, { progress: this.progressText }) : "";

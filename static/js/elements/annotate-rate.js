@@ -22,8 +22,8 @@ class AnnotateRate extends AnnotatePair {
     this.criterion = NOTHING;
     this.flagSheet = new FlagSheet(this);
     this.editLast = NOTHING;
-    this.reasons = { chosen: [], open() {}, forget() {}, show: () => this.note.mark() };
-    this.marks = { listen() {}, onKey: () => false, show() {}, clear() {}, draw() {}, forget() {}, toggle() {}, said: "" };
+    this.reasons = { chosen: [], open() {}, show: () => this.note.mark() };
+    this.marks = { listen() {}, onKey: () => false, show() {}, clear() {}, draw() {}, toggle() {}, said: "" };
     this.ranking = new Rubric(this, this.kept);
   }
 

@@ -151,8 +151,6 @@ export class Rubric {
       this.desk.notice(fill(this.desk.words.rateMissing, { item: this.items[missing].dataset.item }));
       return;
     }
-    const { values, name } = this;
-    this.desk.rate(values);
-    this.kept.set(name, null);
+    this.desk.rate(this.values);
   }
 }
