@@ -205,6 +205,27 @@ FAULTS = (
         (*_LOSSES, "prefloop/losses/test_ranking_losses.py"),
     ),
     Fault(
+        "XPO's bonus draws towards the reference's answers",
+        "prefloop/losses/xpo.py",
+        "bonus = alpha * drawn_by_ref_logp_sum",
+        "bonus = -alpha * drawn_by_ref_logp_sum",
+        ("prefloop/losses/test_xpo.py",),
+    ),
+    Fault(
+        "XPO's bonus lies on the policy's own answer",
+        "prefloop/engine/step_losses.py",
+        "if at not in own), None)",
+        "if at in own), None)",
+        ("prefloop/losses/test_xpo.py",),
+    ),
+    Fault(
+        "TR-DPO's reference stays",
+        "prefloop/engine/source.py",
+        "self._anchor.follow(model, step)",
+        "self._anchor.follow(model, 0)",
+        ("prefloop/engine/test_train.py::test_a_run_agrees_with_a_plain_loop_that_packs_and_caches_nothing",),
+    ),
+    Fault(
         "WPO's weights are of whole answers",
         "prefloop/losses/wpo.py",
         "return ((logp_sum - collision_sum) / n_tokens).detach()",

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from prefloop.engine.anchor import Anchor
 from prefloop.engine.context import RunContext
 from prefloop.engine.examples import (
     batch_of,
@@ -97,6 +98,7 @@ class StoredRows(Source):
     def __init__(self, ctx: RunContext) -> None:
         super().__init__(ctx)
         spec = ctx.spec
+        self._anchor: Anchor | None = None  # a reference that follows the policy
         self._stored = read_rows(ctx.path(spec.snapshot), spec.objective.rows, sha256=spec.snapshot_sha256)
         self.n_rows = len(self._stored)
         self.n_steps = self.total_steps = steps_of(
@@ -115,7 +117,7 @@ class StoredRows(Source):
             longest = max(len(row.item.prompt_ids) + max(map(len, row.item.completions)) for row in self._rows)
             if reason := unshared_because(loaded.model, longest):
                 self.ctx.log("warning", f"{reason}: each answer takes a row of its own, which is slower")
-        if settings.needs("ref") and spec.reference is not None:
+        if settings.needs("ref") and spec.reference is not None and not spec.anchor.moves:
             path = self.ctx.path(spec.reference)
             own = fresh and isinstance(loaded, Policy) and path.resolve() == Path(loaded.path).resolve()
 
@@ -130,8 +132,28 @@ class StoredRows(Source):
                 self._rows = [replace(row, mismatched=one) for row, one in zip(self._rows, mixed, strict=True)]
 
     @override
+    def begin(self, policy: Any, step_loss: StepLoss, *, step: int) -> None:
+        if self.ctx.spec.anchor.moves:  # else the rows bring the reference's log-probs
+            self._anchor = Anchor(self.ctx.spec.anchor, policy)
+            self.reference = self._anchor.policy
+
+    @override
     def rows(self, step: int, sums: Sums) -> list[Row]:
         return batch_of(self._rows, step, batch=self.ctx.spec.objective.batch, seed=self.ctx.spec.seed)
+
+    @override
+    def after(self, step: int, model: Any) -> None:
+        if self._anchor is not None:
+            self._anchor.follow(model, step)
+
+    @override
+    def tensors(self) -> dict[str, Tensor]:
+        return self._anchor.tensors() if self._anchor is not None else {}
+
+    @override
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        if self._anchor is not None:
+            self._anchor.restore(tensors)
 
     @override
     def values(self, step: int) -> dict[str, float]:

@@ -158,12 +158,21 @@ class RowLoss(StepLoss):
 
     @override
     def rows(self, answers: Sequence[Answers], pairs: Mapping[int, Sequence[Pair]]) -> list[Row]:
+        if self.settings.rows == "demonstrations":
+            return [Row(one.item((at,))) for one in answers for at in one.by(CURRENT)]
         return [
-            Row(one.item((pair.i, pair.j)), p_first=pair.p)
+            Row(one.item((pair.i, pair.j)), p_first=pair.p, target=self._target(one, pair))
             for one in answers
             for pair in pairs.get(one.row, ())
             if pair.p is not None
         ]
+
+    def _target(self, one: Answers, pair: Pair) -> int | None:
+        """Which answer of a pair counts by itself: the one that is not the policy's own, where the loss has such."""
+        if self.settings.target != "reference":
+            return None
+        own = one.by(CURRENT)
+        return next((place for place, at in enumerate((pair.i, pair.j)) if at not in own), None)
 
     @override
     def denominator(self, rows: Sequence[Row]) -> float:
@@ -228,7 +237,8 @@ class RowLoss(StepLoss):
         first, (logps, more) = piece.first_of_row, values
         cringe, collision = (more if name in self.needs else None for name in ("cringe", "collision"))
         second, target, lengths = first + 1, None, piece.packed.lengths().to(logps.dtype)
-        if all(row.target is not None for row in piece.rows):
+        has = torch.tensor([row.target is not None for row in piece.rows], device=first.device)
+        if bool(has.any()):
             target = first + torch.tensor([row.target or 0 for row in piece.rows], device=first.device)
         references = self._references(piece, logps.dtype)
         return [
@@ -240,8 +250,8 @@ class RowLoss(StepLoss):
                 ref_second_logp_sum=None if references is None else references[second],
                 first_length=lengths[first],
                 second_length=lengths[second],
-                target_logp_sum=None if target is None else logps[target],
-                target_length=None if target is None else lengths[target],
+                target_logp_sum=None if target is None else logps[target] * has,
+                target_length=None if target is None else lengths[target] * has,
                 first_cringe_sum=None if cringe is None else cringe[first],
                 second_cringe_sum=None if cringe is None else cringe[second],
                 first_collision_sum=None if collision is None else collision[first],

@@ -28,7 +28,9 @@ Rows = Literal["none", "demonstrations", "answers", "pairs", "groups", "samples"
 Need = Literal["ref", "old", "scores", "teacher", "cringe", "collision", "mismatched", "rewards", "values", "anchor"]
 # What a loss learns of an anchor's answers: nothing, their quantiles, the best of them, or both.
 Anchors = Literal["", "measure", "imitate", "both"]
-Target = Literal["", "better", "best", "data"]
+# Which answer's own likelihood counts beside a pair: that of the better one, of the best candidate, of the data's, or
+# of the one that the reference has drawn in the step.
+Target = Literal["", "better", "best", "data", "reference"]
 
 # Where a pair loss rests: at finite odds where every outcome beats every other sometimes (odds), at set odds where all
 # are compared (compared), or everywhere else ("rests" and the empty text); any other text says why it does not rest.
@@ -92,7 +94,7 @@ class PairBatch:
     ref_second_logp_sum: Tensor | None = None
     first_length: Tensor | None = None
     second_length: Tensor | None = None
-    target_logp_sum: Tensor | None = None  # of an answer to keep likely beside the pair
+    target_logp_sum: Tensor | None = None  # of the answer that counts by itself beside the pair; 0 where there is none
     target_length: Tensor | None = None
     first_cringe_sum: Tensor | None = None  # sums of the cringe token loss, as if the answer were the unwanted one
     second_cringe_sum: Tensor | None = None
@@ -175,7 +177,7 @@ class Loss:
     hard_labels: bool = False  # it says what is better and what worse, no less
     in_steps: bool = False  # an on-policy run can compute it
     at_temperature_1: bool = False  # the law that samples must be the one whose log-probs are taken
-    target: Callable[[Any], Target] = lambda settings: ""  # the answer that it keeps likely beside a pair
+    target: Callable[[Any], Target] = lambda settings: ""  # the answer that counts by itself beside a pair
     anchors: Anchors = ""
     n_anchor: int = 0  # answers of the anchor that it compares with; 0: as many as are drawn
     run_kind: str = ""  # of the training run, where that is not the loss's name

@@ -62,6 +62,7 @@ GKD = Loss(
     rows="demonstrations",
     rows_of=_rows,
     needs=frozenset({"teacher"}),
+    in_steps=True,
     numbers=(
         number(
             "beta",

@@ -28,6 +28,8 @@ def meaningless(recipe: Recipe) -> dict[str, str]:
         **_of_scores(recipe),
         **_of_labels(recipe),
     }
+    if recipe.anchor.moves and recipe.objective.pairs_with_reference:
+        out["objective.reference"] = "its reference is the anchor, which begins as the policy that training starts from"
     if not recipe.objective.trains:
         out["adapter"] = "nothing is trained"
         out["evaluation"] = "it is measured on the answers that it samples and scores"
@@ -72,6 +74,8 @@ def _of_the_group(recipe: Recipe) -> dict[str, str]:
         out["prompts.generator"] = "new prompts are written between rounds, and this recipe has no rounds"
     elif any(draw.source == "data" for draw in recipe.draws):
         out["prompts.generator"] = "its prompts must have stored answers"
+    if recipe.is_online and recipe.objective.needs("teacher"):
+        out["objective.lambda"] = "every answer of a step is the student's own"
     if recipe.is_online:
         out["filter"] = "every answer of a step is trained on"
         out["review"] = "a step does not wait for people; their overrides are replayed with memory.kind=overrides"
@@ -88,6 +92,9 @@ def _of_draws(recipe: Recipe) -> dict[str, str]:
     if declared.at_temperature_1:
         reason = f"{loss} weighs answers by their log-probs at temperature 1, so they are drawn so"
         out |= {f"draws.{key}": reason for key in _SAMPLING}
+    if recipe.objective.target == "reference":
+        one_each = "it compares one answer of the policy with one of its reference"
+        out |= {"draws.n": one_each, "pairing": one_each}
     if declared.anchors == "imitate":
         out["draws.n"] = "it samples objective.n answers and imitates the best of them"
     if declared.n_anchor:
@@ -159,7 +166,8 @@ def explain_key(recipe: Recipe, key: str) -> Mapping[str, Any]:
 
 
 def _refreshes(recipe: Recipe) -> tuple[str, ...]:
-    rounds = recipe.objective.rows != "samples" and recipe.label.by != "judge"
+    taught = recipe.objective.needs("teacher") and all(draw.source != "data" for draw in recipe.draws)
+    rounds = not recipe.objective.only_in_steps and recipe.label.by != "judge" and not taught
     return (*(("round",) if rounds else ()), *(("step",) if _can_step(recipe) else ()))
 
 

@@ -148,15 +148,23 @@ class Objective(_Numbers):
         return self.needs("ref") or self.needs("teacher")
 
     @property
+    def only_in_steps(self) -> bool:
+        """Whether no stored rows can teach it: it needs answers that are drawn while it learns."""
+        return self.rows == "samples" or self.target == "reference"
+
+    @property
+    def pairs_with_reference(self) -> bool:
+        """Whether it compares pairs with a reference, which may then be an anchor that moves."""
+        return self.rows == "pairs" and self.needs("ref")
+
+    @property
     def makes_reward_model(self) -> bool:
         """Whether it trains a head that scores answers, and no policy."""
         return self.needs("rewards")
 
     @property
     def target(self) -> Target:
-        """The answer that is kept likely in addition to a pair: none, the better one, the best candidate, the
-        data's.
-        """
+        """The answer whose own likelihood counts beside a pair."""
         return self.declared.target(self)
 
     @property

@@ -82,6 +82,10 @@ class Anchor(Part):
         source="this project's; Sessa et al. 2024 (iterative BOND), arXiv:2407.14622v1: 1000",
     )
 
+    @property
+    def moves(self) -> bool:
+        return self.kind in ("copy", "ema")
+
     def hidden(self) -> frozenset[str]:
         return {
             "none": frozenset({"rate", "every"}),

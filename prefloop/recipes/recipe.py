@@ -243,8 +243,12 @@ class Recipe:
         if not self.objective.trains:
             return 1 + scores
         other = self.objective.needs_reference or self.anchor.kind != "none"
-        judged_inside = self.is_online and (scores or self.label.by in ("judge", "scores"))
-        return 1 + other + judged_inside + self.objective.needs("values")
+        return 1 + other + self.judges_in_steps + self.objective.needs("values")
+
+    @property
+    def judges_in_steps(self) -> bool:
+        """Whether its training asks a judge, for scores or labels of fresh answers."""
+        return self.is_online and (self.score.by != "none" or self.label.by in ("judge", "scores"))
 
     @property
     def run_kind(self) -> str | None:

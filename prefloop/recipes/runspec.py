@@ -26,6 +26,7 @@ from prefloop.judging.spec import JudgeSpec
 from prefloop.memory import DEFAULT_TOKENS, LEAST_TOKENS
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.online import OnlineSpec
+from prefloop.recipes.past import Anchor
 from prefloop.recipes.recipe import Objective, objective_from_json, part_from_json
 
 FailureClass = Literal[
@@ -112,6 +113,7 @@ class RunSpec:
         "so anyway.",
     )
     adapter: Adapter = dataclasses.field(default_factory=Adapter)
+    anchor: Anchor = dataclasses.field(default_factory=Anchor)  # of stored rows; an on-policy run's is in `online`
     save_every: int = setting(0, minimum=0, help="Steps between checkpoints; 0 goes by time alone.")
     save_seconds: float = setting(
         120.0, minimum=0.0, help="Seconds of steps between checkpoints: no kill loses more, except one longer step."
@@ -135,10 +137,12 @@ class RunSpec:
         offline = self.objective.run_kind  # an online run takes any loss
         if self.kind not in (ONLINE, offline):
             raise ConfigError(f"kind must be {offline} for the loss {self.objective.loss}, not {self.kind!r}")
-        if self.kind == offline and self.objective.rows == "samples":
+        if self.kind == offline and self.objective.only_in_steps:
             raise ConfigError(f"the loss {self.objective.loss} needs new samples at every step: kind must be online")
         if (self.kind == ONLINE) != (self.online is not None):
             raise ConfigError("online must be given for a run of the kind online, and for no other")
+        if self.anchor.moves and (self.online is not None or not self.objective.pairs_with_reference):
+            raise ConfigError("anchor is for a run on stored pairs with a reference, and for no other")
         if self.kind == ONLINE and self.processes > 1:
             raise ConfigError("processes must be 1 for a run of the kind online: it samples and trains in one process")
         if self.objective.needs_reference and not self.reference:
@@ -167,6 +171,8 @@ class RunSpec:
             plain["online"] = self.online.settings()
         else:
             plain.pop("online")
+        if self.anchor.kind == "none":  # younger than some runs that may go on
+            plain.pop("anchor")
         for name in ("processes", "spare_memory"):  # rounding alone: a run may go on with more of them
             plain.pop(name)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
@@ -244,8 +250,9 @@ def _spec_of(data: dict[str, Any]) -> RunSpec:
         values["objective"] = objective_from_json(values["objective"])
     if values.get("online") is not None:
         values["online"] = OnlineSpec.from_json(values["online"])
-    if "adapter" in values:
-        values["adapter"] = part_from_json(Adapter, values["adapter"], "adapter")
+    for name, part in (("adapter", Adapter), ("anchor", Anchor)):
+        if name in values:
+            values[name] = part_from_json(part, values[name], name)
     try:
         return RunSpec(**values)
     except TypeError as error:

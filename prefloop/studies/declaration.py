@@ -19,8 +19,9 @@ from prefloop.stats.overoptimisation import Form
 from prefloop.studies.claims import Claim, Decided, Verdict, overall
 from prefloop.studies.results import Measure, NotMeasured, Results
 
-# What an arm uses of the run before it: its steps to replay, its last policy to draw from, its reward model as judge.
-Uses = Literal["memory.run", "draws.source", "score.judge"]
+# What an arm uses of the run before it: its steps to replay, its last policy to draw from or as a teacher, its reward
+# model as judge.
+Uses = Literal["memory.run", "draws.source", "objective.reference", "score.judge"]
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

@@ -83,11 +83,16 @@ class PairLaw:
         return flat[:-1].reshape(self._m, self._m), float(flat[-1])
 
 
-def pair_law(settings: Pairing, scores: Sequence[float] | None, n: int, m: int, *, seed: int) -> PairLaw:
-    """Choose the groups on which the pairing has to be run; see the head of the file."""
+def pair_law(
+    settings: Pairing, scores: Sequence[float] | None, n: int, m: int, *, seed: int, two_laws: bool = False
+) -> PairLaw:
+    """Choose the groups on which the pairing has to be run; see the head of the file.
+
+    `two_laws`: the two answers of a pair come from a law each.
+    """
     if settings.kind in ("as-given", "first-round"):
         return PairLaw(settings, scores, (2,), m, seed=seed)
-    if settings.kind == "real-against-generated":
+    if two_laws or settings.kind == "real-against-generated":
         return PairLaw(settings, scores, (1, 1), m, seed=seed)
     if settings.kind == "tournament":
         return PairLaw(settings, scores, (1,) * n, m, seed=seed)

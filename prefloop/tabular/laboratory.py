@@ -131,12 +131,13 @@ class Run:
         wins = self._wins(current)
         if rows == "answers":
             return [(methods.answers(objective, wins, pull), wins)]
-        return [(methods.pairs(objective, wins, pull, self._target(current)), wins)]
+        held = None if recipe.anchor.moves and objective.pairs_with_reference else pull
+        return [(methods.pairs(objective, wins, held, self._target(current)), wins)]
 
     def _target(self, current: Tensor) -> Tensor | None:
         """The law (m,) of the answer that the loss keeps likely in addition to a pair; None if it keeps none."""
-        if self.recipe.objective.target == "data":
-            return self._data()
+        if self.recipe.objective.target in ("data", "reference"):
+            return self._data() if self.recipe.objective.target == "data" else self.world.reference
         if self.recipe.objective.target == "best":
             return self._kept(Filter(kind="best"), self._drawn_law(current), report=False)
         return None
@@ -167,6 +168,7 @@ class Run:
                 raise ConfigError(f"{self.recipe.name} has no optimum here: {reason}; {ASK_STEPS}")
             anchor = self.anchor.log_softmax(0)
             own = any(draw.source == "current" for draw in self.recipe.draws) and self.recipe.is_online
+            own &= self.recipe.objective.target != "reference"  # whose gradient is no multiple of the policy's law
             rest = solve(lambda x: method(x, x.detach().softmax(0), anchor), self.logits, own_draws=own)
             self.logits = rest.logits
             self.outcome.steps += rest.steps
@@ -284,7 +286,8 @@ class Run:
         prefers = None if spin else world.prefers(self.labels, noise=recipe.label.noise)
         scores = None if spin or recipe.pairing.kind in ("as-given", "the-two") else world.scores()
         size = 2 if recipe.pairing.kind in ("as-given", "the-two") else self._group_size()
-        table = pair_law(recipe.pairing, scores, size, world.m, seed=self.seed)
+        others = [world.reference] if recipe.objective.target == "reference" else []
+        table = pair_law(recipe.pairing, scores, size, world.m, seed=self.seed, two_laws=bool(others))
         self.exact &= table.exact
 
         def wins_of(laws: list[Tensor]) -> Tensor:
@@ -295,7 +298,7 @@ class Run:
             return methods.labelled(made, prefers)
 
         if recipe.is_online:
-            return lambda drawn: wins_of([drawn])
+            return lambda drawn: wins_of([drawn, *others])
         if spin:
             laws = [self._data(), current]
         elif not recipe.samples:

@@ -70,15 +70,17 @@ def own_expectation(settings: Objective, bed: Bed, pull: Tensor) -> Method:
     return made
 
 
-def pairs(settings: Objective, wins: Wins, reference: Tensor, target: Tensor | None = None) -> Method:
+def pairs(settings: Objective, wins: Wins, reference: Tensor | None, target: Tensor | None = None) -> Method:
     """Any loss on pairs; `reference` (m,) are log-probs, `target` (m,) the law of the answer that is kept likely.
 
-    For a reward model the logits are rewards. Cringe's vocabulary is the outcomes.
+    Without a reference the anchor is the one. For a reward model the logits are rewards. Cringe's vocabulary is the
+    outcomes.
     """
 
     def method(logits: Tensor, drawn: Tensor, anchor: Tensor) -> Tensor:
         first, second, weight = _rows(wins(drawn))
         values = logits if settings.makes_reward_model else logits.log_softmax(0)
+        pull = anchor if reference is None else reference
         kept = None
         if target is not None:  # every pair with every target
             m, n = len(target), len(weight)
@@ -95,8 +97,8 @@ def pairs(settings: Objective, wins: Wins, reference: Tensor, target: Tensor | N
             first_logp_sum=values[first],
             second_logp_sum=values[second],
             p_first=one,
-            ref_first_logp_sum=reference[first],
-            ref_second_logp_sum=reference[second],
+            ref_first_logp_sum=pull[first],
+            ref_second_logp_sum=pull[second],
             first_length=one,
             second_length=one,
             target_logp_sum=None if kept is None else values[kept],

@@ -17,6 +17,7 @@ from apps.training.loops.forecast import forecast
 from apps.training.models import Loop, Round, TrainingRun
 from prefloop.config import apply_settings, describe
 from prefloop.recipes.catalogue import CATALOGUE
+from prefloop.recipes.runspec import read_spec
 from prefloop.recipes.snapshots import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -169,7 +170,14 @@ def look_at_gkd(end):
     assert run.reference.recipe == "dpo"
 
 
+def look_at_tr_dpo(end):
+    run = TrainingRun.objects.latest("pk")
+    assert read_spec(store_path(run.run_dir)).anchor == CATALOGUE[run.round.loop.recipe].anchor
+
+
 LOOKS = {
+    "tr-dpo": look_at_tr_dpo,
+    "tr-dpo-hard": look_at_tr_dpo,
     "rest": look_at_rest,
     "rs-ft": look_at_rs_ft,
     "spin": look_at_spin,

@@ -35,7 +35,8 @@ def letters(make_letters_project):
 
 
 def run_recipe(name, *, rounds=1, seed=7, **settings):
-    small = {} if name.startswith("tandem") else SMALL  # it takes the steps as they were
+    # a replay takes the steps as they were, and stored answers are not drawn
+    small = {} if name.startswith("tandem") or name == "sft" else SMALL
     chosen = [word for key, value in (small | settings).items() for word in ("--set", f"{key}={value}")]
     out = io.StringIO()
     words = ["--project", "letters-test", "--rounds", rounds, "--seed", seed, "--json"]
@@ -92,6 +93,7 @@ def test_oaif_runs_in_blocks_and_every_answer_label_and_checkpoint_is_there(lett
         ("j-bond", {}),
         ("bond", {"draws.0.n": "4"}),
         ("online-ipo", {}),
+        ("xpo", {}),
     ],
 )
 def test_every_family_trains_from_its_reward_model(letters, name, more):
@@ -103,12 +105,32 @@ def test_every_family_trains_from_its_reward_model(letters, name, more):
     assert (seen.makes_reward_model, seen.reward_model_steps) == (True, runs["reward-model"].n_steps)
     drawn = sum(draw.n for draw in recipe.draws)
     assert seen.answers == 8 * drawn
-    assert seen.rows == (8 if name == "online-ipo" else 0)
+    pairs = name in ("online-ipo", "xpo")
+    assert seen.rows == (8 if pairs else 0)
     assert end["n_pairs"] <= seen.rows
     assert start["kl"] == 0.0
     assert end["kl"] > 0.0
-    assert end["n_samples"] == 8 * {"rlhf": 1, "rloo": 2, "grpo": 2, "j-bond": 3, "bond": 2, "online-ipo": 2}[name]
-    assert (end["n_pairs"] > 0) == (name == "online-ipo")
+    assert (
+        end["n_samples"]
+        == 8 * {"rlhf": 1, "rloo": 2, "grpo": 2, "j-bond": 3, "bond": 2, "online-ipo": 2, "xpo": 2}[name]
+    )
+    assert (end["n_pairs"] > 0) == pairs
+
+
+def test_a_student_learns_from_its_teacher_at_every_step_and_nobody_judges(letters):
+    with pytest.raises(CommandError, match="on-policy-distillation needs a teacher"):
+        run_recipe("on-policy-distillation")
+    (*_, taught) = run_recipe("sft", **{"objective.lr": "1e-3"})["rounds"]
+    seen = forecast(project=letters, recipe=get_recipe("on-policy-distillation"), n_rounds=1)
+    assert not seen.makes_reward_model
+    start, end = run_recipe("on-policy-distillation")["rounds"]
+    run = TrainingRun.objects.get(kind="online")
+    assert (run.reference.name, run.snapshot, run.round.loop.judge) == (taught["checkpoint"], None, None)
+    assert (end["n_samples"], end["n_pairs"], run.n_steps) == (8, 0, 2)
+    assert end["kl"] > start["kl"] == 0.0
+    assert not Comparison.objects.filter(origin__startswith="loop:").exists()
+    losses = [values["loss"] for values in Metric.objects.filter(run=run).values_list("values", flat=True)]
+    assert all(loss > 0 for loss in losses)  # per token, the KL of the student from another policy
 
 
 def test_a_simulated_judge_labels_in_both_orders(letters):

@@ -39,6 +39,7 @@ SMALL = {
 OWN: dict[str, dict[str, Any]] = {
     "spin": {"draws.n": 1},
     "gkd": {"draws.n": 1, "objective.reference": "initial"},
+    "on-policy-distillation": {"draws.n": 1, "objective.reference": "initial"},
     "self-rewarding": {
         "prompts.n": 16,
         "draws.max_tokens": 48,

@@ -33,7 +33,7 @@ TOLERANCE = 1e-5  # above what a step's scores lose in float32 (2e-6 was seen), 
 SMALL = {"prompts.n": "8", "draws.n": "4", "draws.max_tokens": "16", "objective.batch": "4"}
 OWN: dict[str, dict[str, str]] = {
     "spin": {"draws.n": "1"},
-    "gkd": {"draws.n": "1", "objective.reference": "initial"},
+    "gkd": {"objective.reference": "initial"},
     "self-rewarding": {
         "prompts.n": "16",
         "draws.max_tokens": "48",
@@ -45,13 +45,14 @@ OWN: dict[str, dict[str, str]] = {
     },
 }
 REPLAYED = {"tandem-ipo": "online-ipo", "tandem-bo2": "online-bo2"}
+FIRST = REPLAYED | {"on-policy-distillation": "dpo"}  # its teacher
 PLACES = {"checkpoint", "reward_model", "seconds", "peak_memory_mb"}  # of a round: what differs elsewhere
 
 
 def golden(name: str) -> dict[str, Any]:
-    """Run the recipe to its end and gather what it left. A replay's online loop is run first and not gathered."""
-    if name in REPLAYED:
-        run(REPLAYED[name])
+    """Run the recipe to its end and gather what it left. What it builds on is run first and not gathered."""
+    if name in FIRST:
+        run(FIRST[name])
     first_job = Job.objects.order_by("-id").values_list("id", flat=True).first() or 0
     rounds = run(name)
     loop = Loop.objects.latest("pk")
@@ -78,6 +79,8 @@ def run(name: str) -> list[dict[str, Any]]:
     small = {} if name in REPLAYED else SMALL  # a replay takes the steps as they were
     if recipe.pairing.kind == "the-two" and small:
         small = small | {"draws.n": "2"}
+    if recipe.objective.needs("teacher"):
+        small = small | {"draws.n": "1"}
     chosen = {key: value for key, value in (small | OWN.get(name, {})).items() if key in keys}
     apply_settings(recipe, chosen)
     words = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]

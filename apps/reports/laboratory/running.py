@@ -230,6 +230,7 @@ def _made_judge(loop: Loop) -> Judge:
 USED: dict[Uses, Callable[[Loop], str]] = {
     "memory.run": lambda loop: str(loop.pk),
     "draws.source": lambda loop: f"checkpoint:{_last_output(loop).name}",
+    "objective.reference": lambda loop: f"checkpoint:{_last_output(loop).name}",
     "score.judge": lambda loop: _made_judge(loop).name,
 }
 

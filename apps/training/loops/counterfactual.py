@@ -168,6 +168,7 @@ def _run_create(loop: Loop, round_: Round, real: TrainingRun) -> tuple[TrainingR
         reference=real.reference,
         objective=recipe.objective,
         adapter=recipe.adapter,
+        anchor=recipe.anchor,
         seed=int(real.spec["seed"]),
     )
     return run, len(corrected(real))

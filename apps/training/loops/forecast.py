@@ -143,7 +143,7 @@ def _probed_seconds(recipe: Recipe, start: Checkpoint, seen: Foreseen, n_rounds:
     answer = _answer_tokens(start, max((draw.max_tokens for draw in recipe.draws), default=0) or ROW_TOKENS // 2)
     in_a_row = {"pairs": 2, "groups": drawn, "samples": drawn}.get(objective.rows, 1)
     trained = seen.steps * objective.batch * (PROMPT_TOKENS + in_a_row * answer)
-    references = trained // objective.epochs if objective.needs_reference else 0
+    references = trained // (1 if recipe.anchor.moves else objective.epochs) if objective.needs_reference else 0
     read = references + (PROMPT_TOKENS + answer) * (seen.scores + 2 * seen.evaluation_answers)
     sampled = answer * (seen.answers + seen.evaluation_answers)
     work = speeds.seconds(sampled=sampled, read=read, trained=trained if objective.trains else 0)
@@ -194,7 +194,8 @@ def _memory(project: Project, recipe: Recipe, start: Checkpoint) -> int | None:
     precision = on_cpu(settings.PRECISION, shape, threads=settings.WORKER_THREADS, folder=settings.VAR_DIR)
     lora = recipe.adapter.resolved(start.n_parameters).kind == "lora"
     plan = Memory(shape, width=WIDTHS[precision], lora=lora)
-    others = recipe.n_models - 1 if recipe.learns_in_steps else 0  # else references are read before the optimizer is
+    # references of stored rows that stay are read before the optimizer is
+    others = recipe.n_models - 1 if recipe.learns_in_steps or recipe.anchor.moves else 0
     passes = plan.passes(PLENTY, most=DEFAULT_TOKENS, on_cpu=True)
     return plan.peak(passes, longest_row(project, recipe, start)) + others * plan.weights()
 

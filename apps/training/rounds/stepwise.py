@@ -51,7 +51,7 @@ def online_run_create(
     """Make the run of a block, its directory, prompts and spec; it is not enqueued yet. Raises NothingToTrainOn."""
     judge = loop.judge
     replays = logged_runs(loop, recipe)
-    if judge is None and not replays:
+    if judge is None and recipe.judges_in_steps:
         raise NothingToTrainOn("the loop has no judge to score or compare its answers")
     before = _run_before(round_)
     n_steps = -(-len(prompt_ids) // recipe.objective.batch) * recipe.objective.epochs

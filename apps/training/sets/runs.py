@@ -20,9 +20,10 @@ from prefloop.memory import PLENTY, Memory
 from prefloop.precision import WIDTHS, on_cpu
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import Event, read_events
-from prefloop.recipes.recipe import Objective
+from prefloop.recipes.recipe import Anchor, Objective
 from prefloop.recipes.runspec import EVENTS_FILE, ONLINE, SPEC_FILE, RunSpec, portable, spec_from, write_spec
 
+FIXED = Anchor()  # no anchor: a reference that stays
 JUDGED_ATTEMPTS = 30  # a judge that is down for a while is waited for: up to a minute between two of them
 
 
@@ -37,6 +38,7 @@ def training_run_create(
     objective: Objective,
     adapter: Adapter,
     seed: int,
+    anchor: Anchor = FIXED,
     keep_every: int = 0,
 ) -> TrainingRun:
     """Make a run, its directory and its spec. The run is not enqueued yet.
@@ -63,6 +65,7 @@ def training_run_create(
             reference=str(store_path(reference.path)) if reference and objective.needs_reference else None,
             objective=objective,
             adapter=adapter,
+            anchor=anchor,
             seed=seed,
             threads=settings.WORKER_THREADS,
             processes=settings.TRAINING_PROCESSES,

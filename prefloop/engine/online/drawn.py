@@ -15,9 +15,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefloop.config import ConfigError
+from prefloop.engine.anchor import Anchor
 from prefloop.engine.context import RunContext
 from prefloop.engine.examples import batch_of, steps_of
-from prefloop.engine.online.anchor import Anchor
 from prefloop.engine.online.fresh import add_fresh, flat, is_fresh, look_at_fresh
 from prefloop.engine.online.heard import Heard
 from prefloop.engine.online.judges import Connection, StepJudge, StepTools, judge_of, labelled_pairs
@@ -99,7 +99,7 @@ class DrawnRows(Source):
     def _initial_policy(self) -> Policy | None:
         """Load the fixed policy: the reference, which also answers draws of `initial`."""
         ctx = self.ctx
-        if ctx.spec.reference is None:
+        if ctx.spec.reference is None or "teacher" in self._step_loss.needs:  # a teacher is with the loss
             return None
         policy = load_policy(ctx.path(ctx.spec.reference), device=ctx.device, dtype=ctx.dtype)
         for parameter in policy.model.parameters():
@@ -156,7 +156,7 @@ class DrawnRows(Source):
         """Sample the answers of this step; if they are refreshed every k steps, those of the following steps too."""
         every, spec = self._online.refresh_steps, self.ctx.spec
         last = min(step - (step - 1) % every + every - 1, self.n_steps)
-        stands = self._anchor is not None and not self._anchor.moves
+        stands = self._anchor is not None and not self._online.anchor.moves
         self._samplers.load(self._policies, still=frozenset({"initial", "anchor"} if stands else {"initial"}))
         drawn: dict[int, list[Answers]] = {}
         n_groups = (last + 1 - step) * spec.objective.batch * len(self._online.draws)
@@ -213,7 +213,7 @@ class DrawnRows(Source):
 
     @override
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        if self._anchor is not None and self._anchor.moves:
+        if self._anchor is not None:
             self._anchor.restore(tensors)
 
     @override

@@ -7,6 +7,7 @@ a thousand times larger, are given with them. The other numbers are the papers' 
 from __future__ import annotations
 
 from prefloop.recipes.recipe import (
+    Anchor,
     Draw,
     Filter,
     Label,
@@ -20,6 +21,7 @@ from prefloop.recipes.recipe import (
 
 _LETTERS_LR = "chosen for letters"
 _TIES = "A tie is trained on with the label one half; the paper has none."
+_TR = "Gorbatovski et al. 2024 (TR-DPO), arXiv:2404.09656"
 _POINTWISE = "A reward model scores each answer by itself; the paper's ranker compares two."
 
 SFT = Recipe(
@@ -124,6 +126,41 @@ WPO = Recipe(
     objective=Objective(loss="wpo", beta=0.1, lr=1e-4, epochs=1, batch=32),
     sources={"objective.lr": _LETTERS_LR},
     departures=(_TIES,),
+)
+
+
+def _tr_dpo(name: str, title: str, idea: str, anchor: Anchor, *departures: str) -> Recipe:
+    return Recipe(
+        name=name,
+        title=title,
+        idea=idea,
+        paper=_TR,
+        group="offline",
+        draws=(Draw(source="data"),),
+        label=Label(by="preferences"),
+        objective=Objective(loss="dpo", beta=0.1, lr=1e-4, epochs=1, batch=32),
+        anchor=anchor,
+        sources={
+            "objective.lr": _LETTERS_LR,
+            **({"anchor.rate": f"{_TR}; TRL: 0.6, every 512 steps"} if anchor.kind == "ema" else {}),
+            **({"anchor.every": f"this project's; {_TR}: 256 to 512"} if anchor.kind == "copy" else {}),
+        },
+        departures=(_TIES, *departures),
+    )
+
+
+TR_DPO = _tr_dpo(
+    "tr-dpo",
+    "TR-DPO, soft updates",
+    "DPO from stored preferences whose reference goes part of the way to the policy after every step.",
+    Anchor(kind="ema", rate=0.6),
+)
+TR_DPO_HARD = _tr_dpo(
+    "tr-dpo-hard",
+    "TR-DPO, hard updates",
+    "DPO from stored preferences whose reference becomes the policy every so many steps.",
+    Anchor(kind="copy", every=12),
+    "The reference is copied every 12 steps; the paper's every 256 to 512.",
 )
 
 ORPO = Recipe(
@@ -337,6 +374,8 @@ RECIPES = (
     SIMPO,
     R_DPO,
     WPO,
+    TR_DPO,
+    TR_DPO_HARD,
     ORPO,
     KTO,
     SLIC_HF,

@@ -98,6 +98,57 @@ OAIF_SLIC = _oaif(
     {"objective.gamma": f"{_OAIF}: 0.002"},
 )
 
+_XPO = "Xie et al. 2024 (XPO), arXiv:2405.21046"
+
+XPO = Recipe(
+    name="xpo",
+    title="XPO",
+    idea="At every step the policy and its reference answer once each, a judge says which is better, and DPO learns "
+    "from it, with a bonus for leaving what the reference says.",
+    paper=_XPO,
+    group="online",
+    prompts=_PROMPTS,
+    draws=(Draw(source="current", n=1, max_tokens=96), Draw(source="initial", n=1, max_tokens=96)),
+    refresh="step",
+    pairing=Pairing(kind="the-two"),
+    label=Label(by="judge"),
+    memory=Memory(replays=True, kind="overrides"),
+    objective=Objective(loss="xpo", beta=0.1, alpha=1e-3, lr=1e-4, batch=16),
+    needs=("reward-model",),  # who labels where no other judge is named
+    rounds=3,
+    sources={
+        "objective.alpha": "this project's; TRL: 1e-5",
+        "objective.lr": f"{_LETTERS_LR}; TRL: 5e-7",
+        "draws.temperature": f"{_XPO}: the policy's own law; TRL: 0.9",
+    },
+    departures=(
+        _TIES,
+        _OVERRIDES,
+        "The bonus has a constant weight; in the paper's theory it falls with the number of steps.",
+        "Two equal answers make no pair, and give no bonus.",
+    ),
+)
+
+ON_POLICY_DISTILLATION = Recipe(
+    name="on-policy-distillation",
+    title="On-policy distillation",
+    idea="At every step the student answers, and matches a teacher's next-token probabilities on what it wrote.",
+    paper="Agarwal et al. 2023, arXiv:2306.13649",
+    group="online",
+    prompts=_PROMPTS,
+    draws=(Draw(source="current", n=1, max_tokens=96),),
+    refresh="step",
+    pairing=Pairing(kind="none"),
+    label=Label(by="none"),
+    objective=Objective(loss="gkd", beta=1.0, lr=3e-4, batch=16, reference="latest"),
+    rounds=2,
+    sources={
+        "objective.beta": "the KL of the student from the teacher: Agarwal et al. 2023, arXiv:2306.13649; TRL: 0.5",
+        "objective.lr": f"{_LETTERS_LR}; Agarwal et al. 2023: 3e-4, batch 32",
+    },
+    departures=("Every answer is the student's; the paper also mixes in the data's.",),
+)
+
 RLHF = Recipe(
     name="rlhf",
     title="RLHF",
@@ -308,6 +359,8 @@ RECIPES = (
     OAIF_DPO,
     OAIF_IPO,
     OAIF_SLIC,
+    XPO,
+    ON_POLICY_DISTILLATION,
     RLHF,
     RLAIF,
     RLOO,

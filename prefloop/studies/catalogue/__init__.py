@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from prefloop.studies.catalogue import gap, goodhart, sources, tabular
+from prefloop.studies.catalogue import gap, goodhart, newer, sources, tabular
 from prefloop.studies.declaration import Study
 from prefloop.types import PrefloopError
 
-_ALL = (*tabular.STUDIES, *gap.STUDIES, *goodhart.STUDIES, *sources.STUDIES)
+_ALL = (*tabular.STUDIES, *gap.STUDIES, *goodhart.STUDIES, *sources.STUDIES, *newer.STUDIES)
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 
 

@@ -124,8 +124,8 @@ SELF_REWARDING = Study(
 
 _BUDGET = MappingProxyType({"prompts.n": 384, "evaluation.every": 6})
 _STORED = MappingProxyType({"objective.epochs": 1, "evaluation.every": 12})
-_ONCE = ("dpo", "ipo", "simpo", "orpo", "kto")
-_FRESH = ("oaif-dpo", "oaif-ipo", "rloo", "grpo", "j-bond", "online-ipo")
+_ONCE = ("dpo", "tr-dpo", "ipo", "simpo", "orpo", "kto")
+_FRESH = ("oaif-dpo", "xpo", "oaif-ipo", "rloo", "grpo", "j-bond", "online-ipo")
 
 METHODS = Study(
     name="methods",

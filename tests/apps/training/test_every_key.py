@@ -48,7 +48,13 @@ OTHER = {
     "filter.beta": 1000.0,
     "filter.keep": 2,
     "filter.thresholds": "0.5,0.6",
-    "label.judge": {"oaif-dpo": "scorer-2", "oaif-ipo": "scorer-2", "oaif-slic": "scorer-2", "": "other"},
+    "label.judge": {
+        "oaif-dpo": "scorer-2",
+        "xpo": "scorer-2",
+        "oaif-ipo": "scorer-2",
+        "oaif-slic": "scorer-2",
+        "": "other",
+    },
     "label.criterion": "helpful",
     "label.labels": "sampled",
     "label.noise": 0.5,
@@ -219,7 +225,7 @@ def test_every_key_of_a_recipe_changes_what_its_loop_plans(plan, start, drive, f
             logged(
                 loop_start(project=full_project, recipe=recipe.needs[0], settings={"prompts.n": 4}, n_rounds=1), drive
             )
-    if recipe.needs == () and name == "gkd":
+    if recipe.objective.needs("teacher"):
         usual |= {"draws.n": 1, "objective.reference": "checkpoint:somebody"}
     if recipe.pairing.kind == "the-two":
         usual |= {"draws.n": 2}

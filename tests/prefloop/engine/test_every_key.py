@@ -90,7 +90,7 @@ def story(run_dir: Path) -> tuple[Any, str]:
 
 # --- runs on a snapshot -----------------------------------------------------------------------------------------------
 
-OFFLINE = [name for name, loss in LOSSES.items() if loss.rows not in ("none", "samples")]
+OFFLINE = [name for name, loss in LOSSES.items() if loss.rows != "none" and not Objective(loss=name).only_in_steps]
 WORDS = ["good", "bad", "fair", "fine", "poor", "rich"]
 
 

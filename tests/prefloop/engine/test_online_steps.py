@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from prefloop.engine import train
-from prefloop.engine.online.anchor import Anchor
+from prefloop.engine.anchor import Anchor
 from prefloop.engine.online.bond import Bond
 from prefloop.engine.online.ppo import PPO
 from prefloop.engine.pieces import pieces_of, token_logps
@@ -128,6 +128,24 @@ def test_a_pair_and_its_mirror_teach_the_same() -> None:
         objective = RowLoss(Objective(loss="dpo", beta=0.3))
         found.append(gradient(objective, objective.rows([drawn], {0: [pair]}), policy, reference))
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+def test_a_student_learns_from_each_of_its_own_answers_what_its_teacher_would_say_next() -> None:
+    policy, teacher = tiny_policy(seed=1), tiny_policy(seed=2)
+    drawn = answers(0, [("current", (4, 9), 0.0), ("initial", (7,), 0.0), ("current", (5,), 0.0)])
+    objective = RowLoss(Objective(loss="gkd", beta=1.0))
+    objective.teacher = teacher.model
+    rows = objective.rows([drawn], {})
+    assert [row.item.completions for row in rows] == [((4, 9),), ((5,),)]
+    assert objective.denominator(rows) == 3  # tokens
+    (piece,) = pieces_of(policy.model, rows, token_budget=4096)
+    found = float(objective.loss(piece, objective.forward(policy.model, piece), Sums()).detach())
+    wanted = 0.0
+    for answer in ((4, 9), (5,)):  # KL of the student from the teacher, token by token
+        ids = torch.tensor([[83, 97, 121, *answer]])
+        own, theirs = (one.model(ids).logits[0, 2:-1].log_softmax(-1) for one in (policy, teacher))
+        wanted += float((own.exp() * (own - theirs)).sum().detach())
+    assert found == pytest.approx(wanted, rel=1e-4)
 
 
 def test_an_ema_anchor_follows_weight_by_weight_and_a_copy_every_so_many_steps() -> None:

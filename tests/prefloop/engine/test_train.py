@@ -15,6 +15,7 @@ from prefloop.policy.loading import load_policy, load_reward_model
 from prefloop.policy.prompts import encode_prompt
 from prefloop.policy.scoring import score_groups
 from prefloop.recipes.events import Event, read_events
+from prefloop.recipes.recipe import Anchor
 from prefloop.recipes.runspec import EXIT_LEFT, read_spec, write_spec
 from prefloop.recipes.snapshots import read_pairs
 from prefloop.types import TrainingPair
@@ -65,12 +66,19 @@ def plain_dpo(run_dir: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), spec.objective.clip)
         optimizer.step()
         losses.append(float(loss.detach()))  # type: ignore[union-attr]
+        rate = {"ema": spec.anchor.rate, "copy": float(step % spec.anchor.every == 0)}.get(spec.anchor.kind, 0.0)
+        with torch.no_grad():
+            for theirs, ours in zip(reference.model.parameters(), policy.model.parameters(), strict=True):
+                theirs.copy_((1 - rate) * theirs + rate * ours)
     return losses, dict(policy.model.named_parameters())
 
 
 @pytest.mark.slow
-def test_a_run_agrees_with_a_plain_loop_that_packs_and_caches_nothing(make_run: MakeRun, story: Story) -> None:
-    run_dir = make_run(token_budget=128)
+@pytest.mark.parametrize("anchor", [Anchor(), Anchor(kind="ema", rate=0.7), Anchor(kind="copy", every=2)])
+def test_a_run_agrees_with_a_plain_loop_that_packs_and_caches_nothing(
+    anchor: Anchor, make_run: MakeRun, story: Story
+) -> None:
+    run_dir = make_run(token_budget=128, anchor=anchor)
     losses, weights = plain_dpo(run_dir)
     ended = train.run(run_dir)
     assert ended.exit_code == 0
@@ -130,9 +138,12 @@ def test_a_result_has_no_optimizer_and_a_checkpoint_has(make_run: MakeRun) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["dpo", "kto", "reward-model", "sft"])
+@pytest.mark.parametrize("kind", ["dpo", "tr-dpo", "kto", "reward-model", "sft"])
 def test_a_run_that_leaves_and_comes_back_equals_one_that_stayed(kind: str, make_run: MakeRun, story: Story) -> None:
-    straight, broken = (make_run(name, kind=kind, objective={"epochs": 2}) for name in ("straight", "broken"))
+    more: dict[str, Any] = (
+        {"kind": "dpo", "anchor": Anchor(kind="ema", rate=0.3)} if kind == "tr-dpo" else {"kind": kind}
+    )
+    straight, broken = (make_run(name, objective={"epochs": 2}, **more) for name in ("straight", "broken"))
     train.run(straight)
     for step in (3, 4, 8):
         assert train.run(broken, should_leave=leave_before(step, broken)).exit_code == EXIT_LEFT

@@ -17,6 +17,7 @@ import torch
 from prefloop.engine.tokens import forward_collision
 from prefloop.losses.declaration import PairBatch
 from prefloop.losses.dpo import dpo_loss
+from prefloop.losses.gkd import generalised_jsd_loss
 from prefloop.losses.ipo import ipo_loss, ipo_mean_loss
 from prefloop.losses.orpo import odds_ratio_loss
 from prefloop.losses.registry import LOSSES
@@ -244,3 +245,14 @@ def test_the_reward_models_loss_is_trls(tmp_path: Path, center: float | None) ->
     result = bradley_terry_loss(rewards[:n], rewards[n:], center_coef=center or 0.0)
     assert result.difference.abs().min() > 0.01
     assert result.loss.mean().item() == pytest.approx(theirs, abs=1e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_the_divergence_from_a_teacher_is_trls(beta: float) -> None:
+    """On-policy distillation, too, is GKD's loss: of the student's fresh answers."""
+    from trl.experimental.gkd import GKDTrainer
+
+    student, teacher = (tiny_policy(seed=seed).model(torch.arange(40)[None]).logits.detach() for seed in (1, 2))
+    theirs = GKDTrainer.generalized_jsd_loss(student, teacher, torch.arange(40)[None], beta=beta, temperature=0.9)
+    ours = generalised_jsd_loss(teacher[0], student[0], beta=beta, temperature=0.9).loss.mean()
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)

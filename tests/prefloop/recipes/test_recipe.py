@@ -78,9 +78,9 @@ def test_iterative_dpo_has_the_numbers_that_passed_on_letters() -> None:
 
 # The names of the design's table of methods.
 NAMES = (
-    "sft reward-model best-of-n gkd dpo ipo simpo r-dpo wpo orpo kto slic-hf rrhf click spin rs-ft rest rso "
-    "iterative-dpo iterative-pcl self-rewarding oaif-dpo oaif-ipo oaif-slic rlhf rlaif rloo grpo "
-    "bond-forward bond-backward bond iterative-bond j-bond "
+    "sft reward-model best-of-n gkd dpo ipo simpo r-dpo wpo tr-dpo tr-dpo-hard orpo kto slic-hf rrhf click spin "
+    "rs-ft rest rso iterative-dpo iterative-pcl self-rewarding oaif-dpo oaif-ipo oaif-slic xpo "
+    "on-policy-distillation rlhf rlaif rloo grpo bond-forward bond-backward bond iterative-bond j-bond "
     "offline-ipo online-ipo tandem-ipo offline-bo2 online-bo2 tandem-bo2 "
 )
 
@@ -118,6 +118,8 @@ def test_the_catalogue_holds_every_method() -> None:
         ("simpo", {"data"}, None, "no", 1),  # no reference
         ("r-dpo", {"data"}, None, "no", 2),
         ("wpo", {"data"}, None, "no", 2),
+        ("tr-dpo", {"data"}, None, "no", 2),
+        ("tr-dpo-hard", {"data"}, None, "no", 2),
         ("orpo", {"data"}, None, "no", 1),
         ("kto", {"data"}, None, "no", 2),
         ("offline-ipo", {"data"}, None, "no", 2),
@@ -134,6 +136,8 @@ def test_the_catalogue_holds_every_method() -> None:
         ("oaif-dpo", {"current"}, None, "yes", 3),  # policy, reference, annotator
         ("oaif-ipo", {"current"}, None, "yes", 3),
         ("oaif-slic", {"current"}, None, "yes", 3),
+        ("xpo", {"current", "initial"}, None, "mixed", 3),
+        ("on-policy-distillation", {"current"}, None, "yes", 2),  # student and teacher
         ("online-ipo", {"current"}, "judge", "yes", 3),
         ("online-bo2", {"current"}, "judge", "yes", 2),
     ],
@@ -171,6 +175,7 @@ def test_the_numbers_of_the_papers_are_the_defaults() -> None:
     assert of("rlhf", "objective.beta", "objective.lambda", "objective.clip_range") == [0.05, 0.95, 0.2]
     assert of("j-bond", "draws.n", "anchor.rate", "objective.jeffreys") == [1, 0.02, 0.5]
     assert [(draw.source, draw.n) for draw in get_recipe("j-bond").draws] == [("current", 1), ("anchor", 2)]
+    assert of("tr-dpo", "anchor.rate", "objective.beta") == [0.6, 0.1]
     assert of("gkd", "objective.lambda", "objective.beta", "draws.temperature") == [0.5, 0.5, 1.0]
     assert of("offline-ipo", "objective.tau", "objective.batch") == [0.1, 32]
     assert of("rs-ft", "draws.temperature", "objective.start_from") == [1.2, "initial"]
@@ -282,6 +287,10 @@ def test_an_anchor_shows_the_keys_of_its_kind_only() -> None:
     assert Anchor().hidden() == {"rate", "every"}
     assert Anchor(kind="copy").hidden() == {"rate"}
     assert Anchor(kind="ema").hidden() == {"every"}
+    keys = [{info.key for info in describe(get_recipe(name))} for name in ("tr-dpo", "tr-dpo-hard")]
+    assert [one & {"anchor.rate", "anchor.every"} for one in keys] == [{"anchor.rate"}, {"anchor.every"}]
+    with pytest.raises(ConfigError, match="its reference is the anchor"):
+        apply_settings(get_recipe("tr-dpo"), {"objective.reference": "checkpoint:other"})
 
 
 def test_the_kind_of_run_follows_from_the_loss() -> None:

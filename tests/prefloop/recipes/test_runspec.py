@@ -10,7 +10,7 @@ from prefloop.config import ConfigError
 from prefloop.judging.spec import JudgeSpec
 from prefloop.recipes.catalogue import CATALOGUE, get_recipe
 from prefloop.recipes.online import OnlineSpec
-from prefloop.recipes.recipe import Draw, Objective
+from prefloop.recipes.recipe import Anchor, Draw, Objective
 from prefloop.recipes.runspec import RunFailure, RunSpec, portable, read_failure, read_spec, write_failure, write_spec
 
 SPEC = RunSpec(run_id="7", kind="dpo", start="/models/sft", reference="/models/sft", objective=Objective(beta=0.2))
@@ -51,6 +51,7 @@ def test_every_recipe_that_trains_can_be_a_run(tmp_path: Path, name: str) -> Non
         start="/models/sft",
         reference="/models/sft" if recipe.objective.needs_reference else None,
         objective=recipe.objective,
+        anchor=Anchor() if recipe.learns_in_steps else recipe.anchor,
         online=OnlineSpec.of(recipe, reward_model="/models/reward") if recipe.learns_in_steps else None,
     )
     write_spec(tmp_path, spec)
@@ -86,10 +87,13 @@ def test_an_online_run_is_hashed_by_what_it_does_and_not_by_where_its_reward_mod
             {"kind": "ppo", "objective": Objective(loss="ppo")},
             "the loss ppo needs new samples at every step: kind must be online",
         ),
+        ({"kind": "xpo", "objective": Objective(loss="xpo")}, "the loss xpo needs new samples at every step"),
         ({"kind": "none", "objective": Objective(loss="none")}, "a run needs a loss to train on"),
         ({"kind": "online"}, "online must be given for a run of the kind online"),
         ({"online": OnlineSpec(draws=(Draw(),))}, "online must be given for a run of the kind online"),
         ({"reference": None}, "a dpo run needs a reference"),
+        ({"kind": "sft", "objective": Objective(loss="nll"), "anchor": Anchor(kind="ema")}, "anchor is for a run on"),
+        ({"kind": "online", "online": OnlineSpec(draws=(Draw(),)), "anchor": Anchor(kind="copy")}, "anchor is for"),
         ({"threads": 0}, "threads must be a whole number ≥ 1"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda, cuda:NAME"),
         ({"start": ""}, "start must be a text that is not empty"),

@@ -39,7 +39,7 @@ def test_the_module_prints_what_design_promises() -> None:
 
 @pytest.mark.parametrize("recipe", [recipe.name for recipe in list_recipes()])
 def test_every_recipe_of_the_catalogue_runs_for_two_steps(capsys: pytest.CaptureFixture[str], recipe: str) -> None:
-    given = {"sft": DATA, "spin": DATA, "gkd": TEACHER}.get(recipe, [])
+    given = {"sft": DATA, "spin": DATA, "gkd": TEACHER, "on-policy-distillation": TEACHER}.get(recipe, [])
     few = ["--set", "draws.n=4"] if recipe in ("slic-hf", "best-of-n", "iterative-dpo", "rs-ft", "rso") else []
     found = _json(capsys, recipe, *T5, *given, *few, "--steps", "2", "--lr", "0.1")
     assert sum(found["policy"]) == pytest.approx(1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.optimize import brentq
 
 DATA = [0.4, 0.3, 0.15, 0.1, 0.05]
 
@@ -47,6 +48,15 @@ def test_kto_gives_up_what_is_undesirable_more_often_than_not(lab: Any, close: A
 def test_r_dpo_rests_where_dpo_does_if_all_outcomes_are_equally_long(lab: Any, close: Any) -> None:
     found, dpo = lab("r-dpo", {"objective.beta": 0.5, "objective.alpha": 0.3}), lab("dpo", {"objective.beta": 0.5})
     close(found.policy, dpo.policy)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("tr-dpo", 0.6), ("tr-dpo", 0.0), ("tr-dpo-hard", 1.0)])
+def test_tr_dpo_goes_on_from_where_its_reference_went(lab: Any, close: Any, t5: Any, name: str, rate: float) -> None:
+    """With the reference held, DPO's optimum adds r / beta to it; it then goes `rate` of the way there."""
+    settings = {"objective.beta": 2.0} | ({"anchor.rate": rate} if name == "tr-dpo" else {})
+    rounds = {"rounds": 3} if rate else {}  # a reference that stays makes no rounds
+    found = lab(name, settings, **rounds).policy
+    close(found, (t5.reference.log() + (1 + 2 * rate) * t5.reward / 2.0).softmax(0), 1e-8)
 
 
 @pytest.mark.parametrize("mu", [None, SKEWED])
@@ -104,3 +114,23 @@ def test_grpo_divides_by_the_deviation_of_each_group(lab: Any) -> None:
         pull += chance * (mean * (1 - mean) * (1 - p) + (1 - mean) * mean * p) / deviation
     assert pull == pytest.approx(beta * (p - start), abs=1e-8)
     assert p > start
+
+
+def test_xpo_without_its_bonus_rests_where_dpo_does_and_with_it_goes_further(lab: Any, close: Any) -> None:
+    """Two outcomes make one pair: beta (sigma(h) - p) + alpha (ref - pi) = 0, and the better one is the likelier."""
+    beta, alpha, start, p = 0.5, 0.05, 0.3, 1 / (1 + math.exp(-1))
+    chosen: dict[str, Any] = {"objective.beta": beta, "objective.alpha": 0.0}
+    close(lab("xpo", chosen).policy, lab("dpo", {"objective.beta": beta}).policy, 1e-8)
+    two: dict[str, Any] = {"reference": [start, 1 - start], "reward": [1.0, 0.0]}
+
+    def slope(pi: float) -> float:
+        h = beta * (math.log(pi / start) - math.log((1 - pi) / (1 - start)))
+        return beta * (1 / (1 + math.exp(-h)) - p) + alpha * (start - pi)
+
+    plain, found = (float(lab("xpo", chosen | {"objective.alpha": a}, **two).policy[0]) for a in (0.0, alpha))
+    assert found == pytest.approx(brentq(slope, 1e-6, 1 - 1e-6), abs=1e-8)
+    assert found > plain + 0.01 > start
+
+
+def test_on_policy_distillation_rests_at_its_teacher(lab: Any, close: Any) -> None:
+    close(lab("on-policy-distillation", teacher=DATA).policy, DATA, 1e-8)

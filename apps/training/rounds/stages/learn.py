@@ -82,6 +82,7 @@ class Freezing(RoundStage):
                     # ReST: the rate falls with each Improve step (by how much, the paper does not say)
                     objective=replace(recipe.objective, lr=recipe.objective.lr / 2**step),
                     adapter=recipe.adapter,
+                    anchor=recipe.anchor,
                     seed=trainer_seed(loop.seed, "round", round_.index, *([step] if step else [])),
                     keep_every=recipe.keep_every,
                 )

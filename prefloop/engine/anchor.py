@@ -1,4 +1,4 @@
-"""The anchor: a policy that is fixed, is copied from the policy every so many steps, or follows it slowly.
+"""The anchor: a policy that is fixed, is copied from the policy every so many steps, or follows it.
 
 Its weights are kept in fp32 whatever the policy's type: at rate .02 an update of bf16 weights is mostly lost to
 rounding.
@@ -28,12 +28,8 @@ class Anchor:
             parameter.grad = None
         self.policy = Policy(model, policy.tokenizer, policy.path, "", policy.device, policy.dtype)
         self._exact: dict[str, Tensor] = {}
-        if self.moves:
+        if settings.moves:
             self._exact = {name: in_full(value.detach()).clone() for name, value in model.named_parameters()}
-
-    @property
-    def moves(self) -> bool:
-        return self._settings.kind in ("copy", "ema")
 
     @torch.no_grad()
     def follow(self, model: Any, step: int) -> None:
@@ -55,7 +51,7 @@ class Anchor:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what `tensors` gave; raises KeyError if a weight is missing."""
+        """Restore what `tensors` gave; nothing for one that never moves. Raises KeyError if a weight is missing."""
         for name, value in self._exact.items():
             value.copy_(tensors[name])
         self._show()
