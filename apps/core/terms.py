@@ -12,6 +12,8 @@ TERMS = {
     "gwet's ac1": "Agreement beyond chance that stays stable when one answer is much more common.",
     "confidence interval": "The range that would hold the true value in 95 of 100 repetitions.",
     "bradley–terry": "A strength for each model such that differences predict who wins (log-odds).",
+    "strength at equal style": "Strength with length, headers, lists and bold text of the answers held equal.",
+    "style control": "Fitting what an answer's look adds to its chance to win beside the strength of its model.",
     "elo": "A rating that every comparison changes, as in chess; averaged here over random orders.",
     "position bias": "A judge's tendency to prefer the answer shown first, whatever its content.",
     "length bias": "A judge's tendency to prefer the longer answer, whatever its content.",

@@ -23,6 +23,7 @@ from prefloop.stats.agreement import MISSING
 from prefloop.stats.columns import OTHER_STATE, SKIP, STATE_CODES, AgreementColumns, own_models
 from prefloop.stats.games import HUMAN, SCORE_OF_CODE, GameColumns
 from prefloop.stats.strengths import UNSAID
+from prefloop.stats.style import FEATURES, style_differences, style_of
 from prefloop.types import OUTCOME_CODES, OUTCOMES, STRENGTHS, UNLABELLED
 
 Ints = NDArray[np.int64]
@@ -260,8 +261,8 @@ def _measured(project: Project, pairs: Pairs, verdicts: Said) -> Said:
     return verdicts
 
 
-def game_columns(project: Project, criterion: str = "") -> tuple[GameColumns, tuple[int, ...]]:
-    """Code every label by a criterion as a game between models.
+def game_columns(project: Project, criterion: str = "", *, style: bool = False) -> tuple[GameColumns, tuple[int, ...]]:
+    """Code every label by a criterion as a game between models; with `style`, with the style of the answers.
 
     `source` is HUMAN or an index into the returned judges' ids.
     """
@@ -281,8 +282,25 @@ def game_columns(project: Project, criterion: str = "") -> tuple[GameColumns, tu
         item=item,
         length_difference=(pairs.length_first - pairs.length_second)[item].astype(np.float64),
         source=source.astype(np.int64),
+        style=_styles(project, pairs)[item] if style else None,
     )
     return games, tuple(judges.tolist())
+
+
+def _styles(project: Project, pairs: Pairs) -> Floats:
+    """Read the answers of the pairs, once each, and return how the style of both differs, (pairs, features)."""
+    compared = comparisons_of(project)
+    rows = fetch(compared, id=(int, "id"), first=(int, "first_id"), second=(int, "second_id"))
+    either = Q(pk__in=compared.values("first_id")) | Q(pk__in=compared.values("second_id"))
+    texts = Completion.objects.filter(either, project=project).values_list("id", "text").iterator()
+    of = {key: style_of(text) for key, text in texts}
+    place, known = places(pairs, rows["id"])
+    none = (0,) * len(FEATURES)
+    found = np.zeros((len(pairs.id), len(FEATURES)))
+    if len(known):
+        first, second = ([of.get(key, none) for key in rows[side][known].tolist()] for side in ("first", "second"))
+        found[place[known]] = style_differences(first, second)
+    return found
 
 
 def comparisons_of(project: Project) -> QuerySet[Comparison]:

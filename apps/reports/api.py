@@ -63,8 +63,9 @@ class LeaderboardReport(APIView):
 
     class QuerySerializer(serializers.Serializer[Any]):
         seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=_MAX_SEED)
-        # a field of this name hides an attribute that only nested serializers use
+        # fields of these names hide attributes that only nested serializers and HTML forms use
         source = serializers.CharField(required=False, default=ALL, max_length=200, trim_whitespace=False)  # type: ignore[assignment]
+        style = serializers.BooleanField(required=False, default=False)  # type: ignore[assignment]
         criterion = serializers.CharField(required=False, allow_blank=True, default="", max_length=LONGEST_NAME)
 
     @extend_schema(
@@ -72,6 +73,7 @@ class LeaderboardReport(APIView):
             OpenApiParameter("seed", int),
             OpenApiParameter("source", str, description="all, human or a judge"),
             OpenApiParameter("criterion", str, description="a named criterion; left out: the unnamed one"),
+            OpenApiParameter("style", bool, description="with length, headers, lists and bold text held equal"),
         ],
         responses={200: OpenApiTypes.OBJECT},
     )

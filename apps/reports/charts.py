@@ -16,6 +16,7 @@ from apps.core.line_charts import Point, Series, lines
 from apps.core.row_charts import Dot, bars, forest, matrix
 from apps.reports.figures import Baselines, Figure, JudgeCard
 from apps.reports.selectors import Overrides
+from apps.reports.words import strength_key
 from prefloop.stats.intervals import wilson_interval
 from prefloop.types import OUTCOMES
 
@@ -275,8 +276,9 @@ def strengths(report: dict[str, Any]) -> Sizes | None:
     """Draw the models by Bradley–Terry strength; None if strengths aren't known."""
     if report["reason"] or not report["models"]:
         return None
+    by = strength_key(report)
     dots = [
-        Dot(m["name"], m["bt"], m["bt_ci95"][0], m["bt_ci95"][1], note=f"n\u202f=\u202f{m['n']:,}")
+        Dot(m["name"], m[by], m[f"{by}_ci95"][0], m[f"{by}_ci95"][1], note=f"n\u202f=\u202f{m['n']:,}")
         for m in report["models"]
     ]
     # xgettext:no-python-format

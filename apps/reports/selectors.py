@@ -66,12 +66,12 @@ class Games:
         return self.columns.where(np.isin(self.columns.source, codes))
 
 
-def games(project: Project, criterion: str = "") -> Games:
-    """Fetch each current vote and each verdict by a criterion as a game.
+def games(project: Project, criterion: str = "", *, style: bool = False) -> Games:
+    """Fetch each current vote and each verdict by a criterion as a game; with `style`, with the answers' style.
 
     A skip, an unparsed verdict or an answer without a model's name is a game that can't be used.
     """
-    found, judges = columns.game_columns(project, criterion)
+    found, judges = columns.game_columns(project, criterion, style=style)
     names = judge_names(project)
     return Games(found, tuple(names[key] for key in judges))
 

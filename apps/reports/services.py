@@ -129,11 +129,13 @@ def slice_report(found: Agreement, slices: selectors.Slices) -> list[dict[str, A
 
 
 def leaderboard_report(
-    *, project: Project, source: str = selectors.ALL, seed: int = 0, criterion: str = ""
+    *, project: Project, source: str = selectors.ALL, seed: int = 0, criterion: str = "", style: bool = False
 ) -> dict[str, Any]:
-    """Build the object of `report_leaderboard --json`, of the labels by one criterion. Raises NoSuchSource."""
+    """Build the object of `report_leaderboard --json`, of the labels by one criterion; with `style`, with the style of
+    the answers held equal too. Raises NoSuchSource.
+    """
     selectors.judge_ids_of(project, source)
-    columns = selectors.games(project, criterion).of(source)
+    columns = selectors.games(project, criterion, style=style).of(source)
     return leaderboard_report_of_columns(
         project=project.slug, source=source, columns=columns, n_bootstrap=N_BOOTSTRAP, seed=seed
     )
@@ -159,15 +161,16 @@ def leaderboard_for_page(
     judge: str = "",
     half_width: float = HALF_WIDTH,
     criterion: str = "",
+    style: bool = False,
 ) -> Board:
     """Build the leaderboard by a criterion from one reading of the labels; cached until there is a new one."""
     version = content_version(project)
-    chosen = hashlib.sha256(f"{source}\0{judge}\0{half_width}\0{criterion}".encode()).hexdigest()[:16]
+    chosen = hashlib.sha256(f"{source}\0{judge}\0{half_width}\0{criterion}\0{style}".encode()).hexdigest()[:16]
     key = f"board:{project.pk}:{version}:{chosen}"
     kept = cache.get(key)
     if isinstance(kept, Board):
         return kept
-    games = selectors.games(project, criterion)
+    games = selectors.games(project, criterion, style=style)
     columns = games.of(source)
     n = int(columns.usable.sum())
     is_partial = n > INLINE_GAMES or len(columns.models) > INLINE_MODELS
@@ -198,12 +201,16 @@ def _with_most(games: selectors.Games) -> str:
     return games.judges[int(counts.argmax())] if counts.any() else ""
 
 
-def leaderboard_job(*, project: Project, source: str, version: str, criterion: str = "") -> Job | None:
+def leaderboard_job(
+    *, project: Project, source: str, version: str, criterion: str = "", style: bool = False
+) -> Job | None:
     """Find the job that computes the whole leaderboard for this input."""
-    return Job.objects.filter(unique_key=_job_key(project, source, version, criterion)).first()
+    return Job.objects.filter(unique_key=_job_key(project, source, version, criterion, style)).first()
 
 
-def leaderboard_work_out(*, project: Project, source: str, started_by: User, criterion: str = "") -> Job:
+def leaderboard_work_out(
+    *, project: Project, source: str, started_by: User, criterion: str = "", style: bool = False
+) -> Job:
     """Start the job that computes the whole leaderboard, once per input. Raises NoSuchSource."""
     selectors.judge_ids_of(project, source)
     version = content_version(project)
@@ -212,15 +219,22 @@ def leaderboard_work_out(*, project: Project, source: str, started_by: User, cri
             kind=BOARD_JOB,
             turn=Turn.PERSON,
             queue="cpu",
-            payload={"project": project.pk, "source": source, "version": version, "criterion": criterion},
+            payload={
+                "project": project.pk,
+                "source": source,
+                "version": version,
+                "criterion": criterion,
+                "style": style,
+            },
             project=project,
             title=f"Leaderboard of {project.name}",
-            unique_key=_job_key(project, source, version, criterion),
+            unique_key=_job_key(project, source, version, criterion, style),
             started_by=started_by,
         )
 
 
-def _job_key(project: Project, source: str, version: str, criterion: str) -> str:
+def _job_key(project: Project, source: str, version: str, criterion: str, style: bool) -> str:
     of = f"{source}\0{criterion}" if criterion else source
+    of += "\0style" if style else ""
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return f"leaderboard:{project.pk}:{name}:{version}"

@@ -16,7 +16,10 @@ def work_out_leaderboard(ctx: JobContext) -> dict[str, Any]:
     project = Project.objects.get(pk=ctx.payload["project"])
     ctx.progress(0, 1, "Elo and the bootstrap")
     report = leaderboard_report(
-        project=project, source=str(ctx.payload["source"]), criterion=str(ctx.payload.get("criterion", ""))
+        project=project,
+        source=str(ctx.payload["source"]),
+        criterion=str(ctx.payload.get("criterion", "")),
+        style=bool(ctx.payload.get("style")),
     )
     ctx.progress(1, 1, "done")
     return {"report": report}

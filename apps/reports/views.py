@@ -236,6 +236,7 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
     if source not in {selectors.ALL, selectors.HUMAN, *sources}:
         raise Http404("no such source")
     width = _half_width(request.GET.get("width", ""))
+    style = request.GET.get("style") == "1"
     board = services.leaderboard_for_page(
         project=project,
         now=timezone.now(),
@@ -243,10 +244,13 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         judge=request.GET.get("judge", ""),
         half_width=width,
         criterion=criterion,
+        style=style,
     )
     report, job = board.report, None
     if board.is_partial:
-        job = services.leaderboard_job(project=project, source=source, version=board.version, criterion=criterion)
+        job = services.leaderboard_job(
+            project=project, source=source, version=board.version, criterion=criterion, style=style
+        )
         if job is not None and job.state == JobState.SUCCEEDED:
             report = job.result["report"]
     return {
@@ -260,6 +264,8 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         "n_pairs": len(report["pairs"]),
         "source": source,
         "sources": sources,
+        "style": style,
+        "style_effects": words.style_effects(report),
         "criteria": criteria_of(project),
         "criterion": criterion,
         "version": board.version,
@@ -276,6 +282,7 @@ def _board_context(request: HttpRequest, project: Project) -> dict[str, Any]:
         + urlencode(
             {"source": source, "judge": request.GET.get("judge", ""), "width": round(100 * width)}
             | ({"criterion": criterion} if criterion else {})
+            | ({"style": 1} if style else {})
         ),
     }
 
@@ -290,13 +297,15 @@ def leaderboard_work_out(request: HttpRequest, slug: str) -> HttpResponse:
     """Start a job that computes Elo and the bootstrap of a large leaderboard."""
     project = access.project_for_reports(person(request), slug)
     source = request.POST.get("source") or selectors.ALL
-    criterion = request.POST.get("criterion", "")
+    criterion, style = request.POST.get("criterion", ""), request.POST.get("style", "")
     try:
         criterion_named(project, criterion)
-        services.leaderboard_work_out(project=project, source=source, started_by=person(request), criterion=criterion)
+        services.leaderboard_work_out(
+            project=project, source=source, started_by=person(request), criterion=criterion, style=bool(style)
+        )
     except (NoSuchCriterion, selectors.NoSuchSource) as error:
         raise Http404(str(error)) from error
-    asked = {"source": source} | ({"criterion": criterion} if criterion else {})
+    asked = {"source": source} | ({"criterion": criterion} if criterion else {}) | ({"style": "1"} if style else {})
     return redirect(f"{reverse('reports:leaderboard', args=[project.slug])}?{urlencode(asked)}")
 
 

@@ -208,6 +208,23 @@ def win_rates_sentence(section: dict[str, Any]) -> str:
     ) % (said | {"alone": f"{alone:.1f}"})
 
 
+def strength_key(report: dict[str, Any]) -> str:
+    """Name the strength by which a leaderboard is ordered: that at equal style where it was asked for and found."""
+    return "style_bt" if report.get("style") and report["style"]["effects"] else "bt"
+
+
+def style_effects(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Name the effects of style for people; empty where none were asked for or found."""
+    named = {
+        "length": _("length, in characters"),
+        "headers": _("headers"),
+        "lists": _("list items"),
+        "bold": _("bold passages"),
+    }
+    found = (report.get("style") or {}).get("effects", [])
+    return [effect | {"name": named[effect["name"]]} for effect in found]
+
+
 def leaderboard_sentence(report: dict[str, Any]) -> str:
     """Say which model is first and whether that is certain."""
     models = report["models"]
@@ -220,6 +237,7 @@ def leaderboard_sentence(report: dict[str, Any]) -> str:
     first, second = models[0], models[1]
     labels = ngettext("%(n)s label", "%(n)s labels", report["n_used"]) % {"n": f"{report['n_used']:,}"}
     said = {"first": first["name"], "second": second["name"], "n": len(models), "labels": labels}
-    if first["bt_ci95"][0] > second["bt_ci95"][1]:
+    by = f"{strength_key(report)}_ci95"
+    if first[by][0] > second[by][1]:
         return _("%(first)s is the strongest of %(n)s models, clearly ahead of %(second)s (%(labels)s).") % said
     return _("%(first)s leads, but %(second)s may be as strong: their intervals overlap (%(labels)s).") % said

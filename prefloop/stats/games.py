@@ -49,6 +49,7 @@ class GameColumns:
     item: Ints
     length_difference: Floats  # of a's answer less b's; NaN: not known
     source: Ints  # HUMAN or a judge's code
+    style: Floats | None = None  # (games, features) as in style.style_differences; None: not asked for
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -70,6 +71,7 @@ class GameColumns:
             self.item[rows],
             self.length_difference[rows],
             self.source[rows],
+            None if self.style is None else self.style[rows],
         )
 
 

@@ -23,6 +23,7 @@ from prefloop.stats.clusters import Played
 from prefloop.stats.elo import Elo, mean_elo
 from prefloop.stats.games import Game, GameColumns, columns_of_games
 from prefloop.stats.length_control import LengthControl, interval_of, length_controlled
+from prefloop.stats.style import StyleControl, style_controlled
 from prefloop.stats.ties import TieFit, fit_with_ties
 from prefloop.types import Interval
 
@@ -69,7 +70,10 @@ def leaderboard_report_of_columns(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Report:
-    """Build the same from coded columns. `n_orders` 0 leaves Elo out, `n_bootstrap` 0 the bootstrap."""
+    """Build the same from coded columns. `n_orders` 0 leaves Elo out, `n_bootstrap` 0 the bootstrap.
+
+    Where the columns have the answers' style, models are in the order of their strengths with style held equal.
+    """
     usable = columns.usable
     used = columns.where(usable)
     n_models, n_used = len(used.models), len(used.a)
@@ -89,6 +93,7 @@ def leaderboard_report_of_columns(
         )
     davidson, ties_reason = _fit_with_ties(lumped, played, n_models)
     control, control_reason = _length_control(used)
+    style, style_reason = _style_control(used, played)
     shares = played.win_rates(n_players=n_models)
     games = np.bincount(used.a, minlength=n_models) + np.bincount(used.b, minlength=n_models)
     won = np.bincount(used.a, used.score, n_models) + np.bincount(used.b, 1 - used.score, n_models)
@@ -107,10 +112,13 @@ def leaderboard_report_of_columns(
             "davidson_se": float(davidson.se[i]) if davidson else None,
             "lc_win_rate": float(control.win_rate[i]) if control else None,
             "lc_win_rate_ci95": _ends(interval_of(control, i)) if control else None,
+            "style_bt": float(style.fit.log_strength[i]) if style else None,
+            "style_bt_se": float(style.fit.se[i]) if style else None,
+            "style_bt_ci95": _ends(style.fit.interval(i)) if style else None,
         }
         for i, name in enumerate(used.models)
     ]
-    by = "bt" if fit else "elo" if elo else "win_rate"
+    by = "style_bt" if style else "bt" if fit else "elo" if elo else "win_rate"
     return {
         "project": project,
         "source": source,
@@ -123,6 +131,7 @@ def leaderboard_report_of_columns(
         "elo_orders": elo.n_orders if isinstance(elo, Elo) else None,
         "n_bootstrap": n_bootstrap if fit else 0,
         "length_effect": _length_effect(control, control_reason),
+        "style": None if used.style is None else {"effects": _style_effects(style), "reason": style_reason},
         "ties": {
             "model": "davidson",
             "log_nu": davidson.tie if davidson else None,
@@ -156,6 +165,29 @@ def _length_control(used: GameColumns) -> tuple[LengthControl | None, str | None
     except NotConverged as error:
         return None, str(error)
     return found, None
+
+
+def _style_control(used: GameColumns, played: Played) -> tuple[StyleControl | None, str | None]:
+    if used.style is None:
+        return None, None
+    try:
+        return style_controlled(played, used.style, n_players=len(used.models)), None
+    except NotConverged as error:
+        return None, str(error)
+
+
+def _style_effects(control: StyleControl | None) -> list[Report]:
+    return [
+        {
+            "name": one.name,
+            "bt": one.effect,
+            "se": one.se,
+            "ci95": _ends(one.interval),
+            "scale": one.scale,
+            "reason": one.reason,
+        }
+        for one in (control.effects if control else ())
+    ]
 
 
 def _length_effect(control: LengthControl | None, reason: str | None) -> Report:

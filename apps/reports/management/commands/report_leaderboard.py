@@ -27,6 +27,9 @@ class Command(BaseCommand):
             "--criterion", default="", metavar="NAME", help="a named criterion (default: the unnamed one)"
         )
         parser.add_argument("--seed", type=int, default=0, help="of the orders that Elo is averaged over (default 0)")
+        parser.add_argument(
+            "--style", action="store_true", help="with length, headers, lists and bold text of the answers held equal"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,7 +41,11 @@ class Command(BaseCommand):
         try:
             criterion = criterion_named(project, options["criterion"])
             report = leaderboard_report(
-                project=project, source=options["source"], seed=options["seed"], criterion=criterion
+                project=project,
+                source=options["source"],
+                seed=options["seed"],
+                criterion=criterion,
+                style=options["style"],
             )
         except PrefloopError as error:
             raise CommandError(str(error)) from error
@@ -50,5 +57,11 @@ class Command(BaseCommand):
             strength = with_interval(model["bt"], model["bt_ci95"], percent=False)
             rate = with_interval(model["win_rate"], None, n=model["n"])
             self.stdout.write(f"  {model['name']}: strength {strength}, wins {rate}, Elo {model['elo']:.0f}")
+            if model["style_bt"] is not None:
+                told = with_interval(model["style_bt"], model["style_bt_ci95"], percent=False)
+                self.stdout.write(f"    at equal style {told}")
+        for effect in report["style"]["effects"] if report["style"] else ():
+            told = effect["reason"] or with_interval(effect["bt"], effect["ci95"], percent=False)
+            self.stdout.write(f"Effect of {effect['name']}: {told}")
         if report["reason"]:
             self.stdout.write(f"Strengths can't be estimated: {report['reason']}.")
