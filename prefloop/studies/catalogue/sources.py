@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from prefloop.config import Value
 from prefloop.studies.claims import Above, Rises
 from prefloop.studies.declaration import Arm, Study
 
@@ -102,6 +103,61 @@ J_BOND = Study(
     departures=("RLOO has two strengths of its penalty; the paper's REINFORCE four.",),
 )
 
+_BOND_STEPS = MappingProxyType({**_STEPS, "draws.1.n": 2, "objective.n": 4})
+_BOND_RATES = MappingProxyType({"objective.lr": (1e-4, 3e-4)})
+
+
+def _bond(name: str, title: str, beta: float) -> Arm:
+    settings = {**_BOND_STEPS, "objective.jeffreys": beta}
+    return Arm(name=name, title=title, recipe="bond", settings=settings, sweep=_BOND_RATES, rounds=1)
+
+
+BOND = Study(
+    name="bond",
+    title="BOND with the forward KL, the backward KL, and both",
+    question="How should I weigh the two KLs of BOND?",
+    finding="Both KLs together (β ½) give more reward at equal KL than the forward KL alone (β 0) and the backward KL "
+    "alone (β 1).",
+    paper="Sessa et al. 2024 (BOND), arXiv:2407.14622v1",
+    arms=(
+        _bond("forward", "BOND, β 0", 0.0),
+        _bond("jeffreys", "BOND, β ½", 0.5),
+        _bond("backward", "BOND, β 1", 1.0),
+    ),
+    claims=(Above("jeffreys", "forward", least=0.1), Above("jeffreys", "backward", least=0.1)),
+    measure="gold",
+    departures=(
+        "Read as reward at equal KL from the start; the paper shows both KLs to the best of N.",
+        "The reward has both terms; the paper trains on the first alone.",
+    ),
+)
+
+
+def _rejection(n: int) -> Arm:
+    settings: dict[str, Value] = {"draws.n": n, "prompts.n": 256, "evaluation.every": 6}
+    return Arm(name=f"best-of-{n}", title=f"best of {n}", recipe="rs-ft", settings=settings, rounds=1)
+
+
+REJECTION = Study(
+    name="rejection",
+    title="Rejection sampling: the best of more and more answers",
+    question="How many answers should I draw for each prompt?",
+    finding="A policy that is trained on the best of more answers has a higher reward, while every further doubling "
+    "brings less.",
+    paper="Touvron et al. 2023 (Llama 2), arXiv:2307.09288, § 3.2.3",
+    arms=tuple(_rejection(n) for n in (2, 8, 32)),
+    claims=(
+        *(Rises(f"best-of-{n}", "gold") for n in (2, 8, 32)),
+        Above("best-of-8", "best-of-2", least=0.1),
+        Above("best-of-32", "best-of-8", least=0.1),
+    ),
+    measure="gold",
+    departures=(
+        "Policies are compared at equal KL; the paper shows the maximum and the median reward of N answers, which the "
+        "page of a best-of-n loop has.",
+    ),
+)
+
 SELF_REWARDING = Study(
     name="self-rewarding",
     title="A policy that judges itself",
@@ -145,4 +201,4 @@ METHODS = Study(
     ),
 )
 
-STUDIES = (OAIF, WEIGHTED, RSO, J_BOND, SELF_REWARDING, METHODS)
+STUDIES = (OAIF, WEIGHTED, RSO, J_BOND, BOND, REJECTION, SELF_REWARDING, METHODS)

@@ -1,7 +1,10 @@
-"""The control of the gap study: where nothing is sampled and every outcome is covered, online and offline are one."""
+"""Studies in which nothing is sampled and every outcome is covered: the control of the gap study, where online and
+offline are one, and BOND's optimum, the law of the best of N.
+"""
 
 from __future__ import annotations
 
+from prefloop.config import Value
 from prefloop.studies.claims import Same
 from prefloop.studies.declaration import Arm, Study
 
@@ -25,4 +28,31 @@ TABULAR_CONTROL = Study(
     "pairs, shared parameters, few steps.",
 )
 
-STUDIES = (TABULAR_CONTROL,)
+_N = 4
+_BOND = "Sessa et al. 2024 (BOND), arXiv:2407.14622v1"
+
+
+def _bond(name: str, title: str, beta: float) -> Arm:
+    settings: dict[str, Value] = {"objective.n": _N, "objective.jeffreys": beta}
+    return Arm(name=name, title=title, recipe="bond", settings=settings, exact=True)
+
+
+TABULAR_BOND = Study(
+    name="tabular-bond",
+    title="BOND at the exact optimum, for three weights of its two KLs",
+    question="Does it matter, with no limits on the policy, how BOND weighs its two KLs?",
+    finding="With no limit on the policy, BOND ends at the law of the best of N, whatever the weight β of the backward "
+    "KL: 0, ½ or 1.",
+    paper=_BOND,
+    arms=(
+        Arm(name="best", title="best of 4", recipe="best-of-n", settings={"draws.n": _N}, exact=True),
+        _bond("forward", "BOND, β 0", 0.0),
+        _bond("jeffreys", "BOND, β ½", 0.5),
+        _bond("backward", "BOND, β 1", 1.0),
+    ),
+    claims=(Same("forward", "best"), Same("jeffreys", "best"), Same("backward", "best")),
+    notes="The law of the best of N is computed from its formula. What β changes in a trained policy comes from shared "
+    "parameters, few steps and sampling noise: the study bond.",
+)
+
+STUDIES = (TABULAR_CONTROL, TABULAR_BOND)
