@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from apps.reports import frontier_views, people_views, ratings_views, reasons_views, views
+from apps.reports import frontier_views, people_views, ratings_views, reasons_views, reward_model_views, views
 from apps.reports.laboratory import views as laboratory_views
 
 app_name = "reports"
@@ -39,6 +39,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *(
         path(
             f"p/<slug:slug>/reports/ratings.{form}", ratings_views.ratings_file, {"form": form}, name=f"ratings-{form}"
+        )
+        for form in ("json", "csv")
+    ),
+    path("p/<slug:slug>/reports/reward-models/", reward_model_views.reward_models, name="reward-models"),
+    *(
+        path(
+            f"p/<slug:slug>/reports/reward-models.{form}",
+            reward_model_views.reward_models_file,
+            {"form": form},
+            name=f"reward-models-{form}",
         )
         for form in ("json", "csv")
     ),

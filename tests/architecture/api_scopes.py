@@ -31,6 +31,7 @@ API_SCOPES: dict[str, dict[str, str]] = {
     "api/v1/projects/<slug:slug>/reports/people/": {"get": "read"},
     "api/v1/projects/<slug:slug>/reports/reasons/": {"get": "read"},
     "api/v1/projects/<slug:slug>/reports/ratings/": {"get": "read"},
+    "api/v1/projects/<slug:slug>/reports/reward-models/": {"get": "read"},
     "api/v1/projects/<slug:slug>/studies/": {"get": "read"},
     "api/v1/projects/<slug:slug>/studies/<slug:name>/": {"get": "read", "post": "manage"},
     "api/v1/projects/<slug:slug>/exclusions/": {"post": "manage"},

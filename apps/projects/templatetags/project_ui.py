@@ -85,6 +85,7 @@ def palette_entries(context: template.Context) -> list[dict[str, str]]:
             for label, path, icon in (
                 (_("Agreement report"), "reports/agreement/", "agreement"),
                 (_("Leaderboard"), "reports/leaderboard/", "leaderboard"),
+                (_("Reward models"), "reports/reward-models/", "leaderboard"),
                 (_("Frontier"), "reports/frontier/", "frontier"),
                 (_("Laboratory"), "reports/laboratory/", "graph"),
                 (_("Import data"), "data/", "upload"),
