@@ -10,6 +10,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("projects/<slug:slug>/answers/<int:answer_id>/gold/", gold_api.AnswerGold.as_view(), name="api-answer-gold"),
     path("ratings/of/<int:seat>/", api.RatingUndo.as_view(), name="api-rating-undo"),
     path("ratings/flags/of/<int:seat>/", flag_api.FlagWithdraw.as_view(), name="api-answer-flag-withdraw"),
-    path("ratings/flags/", flag_api.FlagCreate.as_view(), name="api-answer-flag-create"),
+    path("ratings/flags/", flag_api.AnswerFlagCreate.as_view(), name="api-answer-flag-create"),
     path("ratings/", api.RatingCreate.as_view(), name="api-rating"),
 ]

@@ -16,7 +16,7 @@ from apps.rankings.flag_api import FLAG_STORED, FlagBody, FlagsWithdrawnSerializ
 from apps.ratings import access, services
 
 
-class FlagCreate(APIView):
+class AnswerFlagCreate(APIView):
     """Flag the answer of a seat for a lead. It is no rating: the answer can be rated before and after."""
 
     scope = Scope.ANNOTATE
