@@ -149,7 +149,7 @@ def migrated_database() -> Path | None:
             new.unlink(missing_ok=True)
             env = {**os.environ, "DATABASE_URL": f"sqlite:///{new}"}
             migrate = [sys.executable, "manage.py", "migrate", "--skip-checks", "--verbosity", "0"]
-            subprocess.run(migrate, cwd=ROOT, env=env, check=True, timeout=300)
+            subprocess.run(migrate, cwd=ROOT, env=env, check=True, timeout=900)
             new.rename(made)
     return made
 
