@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from django.utils import timezone
 
+from apps.core.services import audit
 from apps.judging.models import Alignment
 from apps.labels.models import Override, Score, Verdict, Vote
 from apps.labels.review_counts import reviews_counted
@@ -30,6 +31,9 @@ QUERIES = {
     "p/<slug:slug>/review/": "show=all",
     "p/<slug:slug>/review/split/": "show=done",
     "api/v1/projects/<slug:slug>/adjudications/": "decided=true",
+    # of labels alone: asking for exports here is an act too
+    "p/<slug:slug>/settings/audit/": "area=labels",
+    "api/v1/projects/<slug:slug>/audit/": "area=labels",
 }
 UNDECIDED = {"p/<slug:slug>/review/several/"}  # what lists only pairs that nobody has reviewed
 NOT_ASKED = {"account/logout/", "login/<str:token>/", "invitation/<str:token>/"}  # nobody's project
@@ -189,6 +193,7 @@ def ask(client, route, world):
 def test_no_route_tells_a_label_that_it_does_not_declare_and_record(role, request, world, client_for, api_for):
     person = request.getfixturevalue(role)
     browser, program = client_for(person), api_for(person)
+    audit(actor=person, verb="flag.reopen", target="flag:1", project=world.project)  # the log has a person and an act
     told: dict[str, list] = {}
     # the owner's pages and the annotator's are compared in both worlds; between them the roles differ by gates alone
     for said in SAID if role in {"alice", "ann"} else SAID[:1]:

@@ -33,6 +33,7 @@ def test_gold_is_marked_listed_and_unmarked(project, make_comparison, make_vote,
                 "n_verdicts_right": 0,
             }
         ],
+        "answers": [],
     }
     assert Exposure.objects.filter(user=bob, comparison=pair).exists()
     assert api.put(at, {"outcome": "left"}, format="json").status_code == 400
