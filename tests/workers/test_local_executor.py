@@ -24,7 +24,7 @@ def env():
 
 
 def start(tmp_path, env, *arguments, told=None):
-    return local.start(Task(run_dir=tmp_path, arguments=arguments, env=env, log=tmp_path / "train.log", told=told))
+    return local.start(Task(name="run-1", arguments=arguments, env=env, log=tmp_path / "train.log", told=told))
 
 
 def running(word):
