@@ -72,7 +72,7 @@ def test_a_declaration_that_contradicts_itself_is_refused(changes, said):
 
 
 def test_an_unknown_study_names_those_there_are():
-    with pytest.raises(UnknownStudy, match="there are: tabular-control, gap"):
+    with pytest.raises(UnknownStudy, match="there are: tabular-control, tabular-bond, gap"):
         get_study("gop")
 
 
