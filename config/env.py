@@ -81,6 +81,14 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
 
 
+def http_url(name: str, default: str) -> str:
+    """Read the address of a web server, which pages may link to."""
+    value = env_str(name, default)
+    if not re.fullmatch(r"https?://[^@\s]+", value):
+        raise ImproperlyConfigured(f"{name} must begin with http:// or https://, without a password, not {value!r}")
+    return value
+
+
 def slurm() -> tuple[str, dict[str, str | int]]:
     """Read PREFLOOP_SLURM: partition=gpu,account=us,timeout_min=600. Returns the kind of cluster (slurm, or local for
     submitit's own executor) and its options; those that are not common ones of submitit are Slurm's.

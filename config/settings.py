@@ -231,6 +231,8 @@ EXECUTOR = env.env_choice("PREFLOOP_EXECUTOR", tuple(EXECUTORS))  # where the pr
 CARDS = env.env_int("PREFLOOP_CARDS", 1, minimum=0)
 NODE_PYTHON = env.env_str("PREFLOOP_NODE_PYTHON")  # the interpreter on a cluster's nodes; "": the same as here
 SLURM_CLUSTER, SLURM_OPTIONS = env.slurm()  # what submitit is told beside
+RAY_ADDRESS = env.http_url("PREFLOOP_RAY_ADDRESS", "http://127.0.0.1:8265")  # of its job server
+RAY_DASHBOARD = env.http_url("PREFLOOP_RAY_DASHBOARD", RAY_ADDRESS)  # as people's browsers reach it
 # Of the weights that compute: auto is bf16 on a GPU, and for models of 50M parameters or more on a CPU that was
 # measured to be faster in it; else fp32. float64 repeats the same answers anywhere.
 PRECISION = env.env_choice("PREFLOOP_PRECISION", PRECISIONS)

@@ -23,4 +23,5 @@ class Executor:
 
 LOCAL = Executor(name="local", about="as a child of the worker, on its machine", on_its_machine=True)
 SLURM = Executor(name="slurm", about="as a job of a Slurm cluster", extra="slurm", module="submitit")
-EXECUTORS = {one.name: one for one in (LOCAL, SLURM)}
+RAY = Executor(name="ray", about="as a job of a Ray cluster", extra="ray", module="ray")
+EXECUTORS = {one.name: one for one in (LOCAL, SLURM, RAY)}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import httpx
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -158,6 +159,18 @@ def _executor() -> Finding:
     return _CLUSTERS[executor.name]()
 
 
+def _ray() -> Finding:
+    try:
+        said = httpx.get(f"{settings.RAY_ADDRESS}/api/version", timeout=10, trust_env=False)
+        version = said.raise_for_status().json()["ray_version"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return Finding(
+            "executor", "missing", f"ray: {settings.RAY_ADDRESS} does not answer as Ray's job server: {error}",
+            "start the cluster, or correct PREFLOOP_RAY_ADDRESS",
+        )  # fmt: skip
+    return Finding("executor", "ok", f"ray: {version} at {settings.RAY_ADDRESS}; its nodes must have {home()}")
+
+
 def _slurm() -> Finding:
     if settings.SLURM_CLUSTER == "local":
         return Finding("executor", "note", "slurm: submitit's own local executor, no cluster", "PREFLOOP_SLURM")
@@ -170,7 +183,7 @@ def _slurm() -> Finding:
     return Finding("executor", "ok", f"slurm: through submitit; its nodes must have {home()}")
 
 
-_CLUSTERS = {"slurm": _slurm}
+_CLUSTERS = {"ray": _ray, "slurm": _slurm}
 
 
 def _vllm() -> Finding:

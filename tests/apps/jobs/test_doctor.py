@@ -58,6 +58,7 @@ def test_without_a_list_local_endpoints_are_named_with_the_setting(settings, mon
         ("local", {}, "ok", "as a child of the worker"),
         ("slurm", {"SLURM_CLUSTER": "local"}, "note", "submitit's own local executor, no cluster"),
         ("slurm", {}, "missing", "this machine has no sbatch, srun, scancel, sacct"),
+        ("ray", {"RAY_ADDRESS": "http://127.0.0.1:9"}, "missing", "http://127.0.0.1:9 does not answer"),
     ],
 )
 def test_the_executor_is_checked(executor, more, state, words, settings, monkeypatch):
@@ -69,7 +70,7 @@ def test_the_executor_is_checked(executor, more, state, words, settings, monkeyp
 
 
 def test_an_executor_whose_extra_is_not_installed_names_it(settings, monkeypatch):
-    settings.EXECUTOR = "slurm"
+    settings.EXECUTOR = "ray"
     monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
     said = checks._executor()
-    assert (said.state, said.remedy) == ("missing", "pip install '.[slurm]'")
+    assert (said.state, said.remedy) == ("missing", "pip install '.[ray]'")

@@ -1,0 +1,89 @@
+"""Nodes of a Ray cluster on this machine, each of which can be killed with everything that it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from ray.job_submission import JobSubmissionClient
+
+from tests.faults.processes import offspring
+
+
+class Nodes:
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets of Ray have short paths
+        port, dashboard, client = free_ports(3)  # of the client: else it is the same for every cluster
+        self.address = f"http://127.0.0.1:{dashboard}"
+        self._gcs = f"127.0.0.1:{port}"
+        self.processes = []
+        head = ("--head", f"--ray-client-server-port={client}", "--num-cpus=0")
+        self._start(*head, f"--port={port}", f"--dashboard-port={dashboard}")
+        self._wait_for_the_job_server()
+
+    def _wait_for_the_job_server(self):
+        until = time.monotonic() + 120
+        while True:
+            try:
+                JobSubmissionClient(self.address)
+                return
+            except (ConnectionError, RuntimeError):
+                if time.monotonic() > until or self.processes[0].poll() is not None:
+                    raise AssertionError(f"Ray does not start\n{self.log()}") from None
+                time.sleep(0.5)
+
+    def add(self):
+        """Add a node with one core."""
+        self._start(f"--address={self._gcs}", "--num-cpus=1")
+
+    def _start(self, *arguments):
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+        command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000", f"--temp-dir={self.folder}"]
+        with (Path(self.folder) / f"node-{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"},
+            )
+        self.processes.append(process)
+
+    def lose_newest(self):
+        """As a machine that loses power does: all of its processes at once."""
+        process = self.processes.pop()
+        for one in [process.pid, *offspring(process.pid)]:
+            try:
+                os.kill(one, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+
+    def log(self):
+        return "\n".join(path.read_text()[-1500:] for path in sorted(Path(self.folder).glob("node-*.log")))
+
+
+@contextmanager
+def ray_nodes():
+    nodes = Nodes()
+    try:
+        yield nodes
+    finally:
+        while nodes.processes:
+            nodes.lose_newest()
+        shutil.rmtree(nodes.folder, ignore_errors=True)
+
+
+def free_ports(n):
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
