@@ -183,10 +183,12 @@ def _default(value):
 
 
 def test_every_process_of_the_compose_file_knows_which_proxies_to_believe(compose, monkeypatch):
-    ours = {name: service for name, service in compose["services"].items() if "build" in service}
+    built = {name: service for name, service in compose["services"].items() if "build" in service}
+    ours = {name: service for name, service in built.items() if not name.startswith("ray-")}
     assert set(ours) == {"migrate", "web", "worker-cpu", "worker-gpu", "worker-card"}
+    assert all((service["read_only"], service["cap_drop"]) == (True, ["ALL"]) for service in built.values())
+    assert all("SECRET_KEY" not in built[name]["environment"] for name in set(built) - set(ours))
     for service in ours.values():
-        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         variables = service["environment"]
         assert variables["PREFLOOP_BASE_URL"].startswith("${PREFLOOP_BASE_URL:-")
         assert variables["PREFLOOP_TRUSTED_PROXIES"].startswith("${PREFLOOP_TRUSTED_PROXIES:-")
