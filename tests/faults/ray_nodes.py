@@ -21,24 +21,28 @@ from tests.faults.processes import offspring
 class Nodes:
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets of Ray have short paths
-        port, dashboard, client = free_ports(3)  # of the client: else it is the same for every cluster
-        self.address = f"http://127.0.0.1:{dashboard}"
-        self._gcs = f"127.0.0.1:{port}"
         self.processes = []
-        head = ("--head", f"--ray-client-server-port={client}", "--num-cpus=0")
-        self._start(*head, f"--port={port}", f"--dashboard-port={dashboard}")
-        self._wait_for_the_job_server()
+        for _ in range(3):  # on a busy machine one of its servers may begin too late, and it ends
+            port, dashboard, client = free_ports(3)  # the client's is the same for every cluster unless it is given
+            self.address, self._gcs = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}"
+            head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0")
+            self._start(*head, f"--ray-client-server-port={client}")
+            if self._is_up(client):
+                return
+            self.lose_newest()
+        raise AssertionError(f"Ray does not start\n{self.log()}")
 
-    def _wait_for_the_job_server(self):
+    def _is_up(self, client):
+        """Wait until the job server answers, and the client's server, which is the last to begin."""
         until = time.monotonic() + 120
-        while True:
+        while time.monotonic() < until and self.processes[0].poll() is None:
             try:
                 JobSubmissionClient(self.address)
-                return
-            except (ConnectionError, RuntimeError):
-                if time.monotonic() > until or self.processes[0].poll() is not None:
-                    raise AssertionError(f"Ray does not start\n{self.log()}") from None
+                socket.create_connection(("127.0.0.1", client), 5).close()
+                return True
+            except (OSError, RuntimeError):
                 time.sleep(0.5)
+        return False
 
     def add(self):
         """Add a node with one core."""

@@ -15,7 +15,6 @@ from apps.training.models import Loop, LoopState, Metric, TrainingRun
 from prefloop.recipes.runspec import TEMPORARY
 from tests.faults.outcome import outcome
 from tests.faults.processes import Workers, processes_of
-from tests.faults.ray_nodes import ray_nodes
 
 pytestmark = [
     pytest.mark.faults,
@@ -136,23 +135,5 @@ def test_a_run_through_slurm_ends_as_one_here_though_its_node_and_its_worker_are
             PREFLOOP_CARDS="0",
         )  # fmt: skip
         assert JobEvent.objects.filter(kind="place", text__startswith="Slurm job ").count() >= 3
-    for key, value in wanted.items():
-        assert made[key] == value, key
-
-
-def test_a_run_through_ray_ends_as_one_here_though_its_node_and_its_worker_are_killed(open_site, make_letters_project):
-    wanted = undisturbed(open_site, make_letters_project)
-    with ray_nodes() as nodes, open_site("disturbed") as site:
-        nodes.add()
-
-        def lose_node(pid):
-            nodes.lose_newest()
-            nodes.add()
-
-        made = go_through_it(
-            site, make_letters_project, lose_node, PREFLOOP_EXECUTOR="ray", PREFLOOP_RAY_ADDRESS=nodes.address,
-            PREFLOOP_CARDS="0", PREFLOOP_THREADS="1",
-        )  # fmt: skip
-        assert JobEvent.objects.filter(kind="place", text__startswith="Ray job ").count() >= 3
     for key, value in wanted.items():
         assert made[key] == value, key
