@@ -41,7 +41,6 @@ from apps.training.models import ACTIVE, Loop
 from prefloop.types import PrefloopError
 
 JOB = "removal.delete"
-KINDS = ("prompt", "person", "project")
 LABELS = ("pseudonym", "delete")
 Check = Callable[[], None]
 
@@ -66,11 +65,7 @@ class Asked:
 
 def effect_of(project: Project, asked: Asked) -> Effect:
     """Count what a deletion takes away. Raises RemovalRefused."""
-    if asked.kind == "prompt":
-        return prompt_effect(prompt_of(project, asked.which))
-    if asked.kind == "person":
-        return person_effect(project, asked.which, labels=asked.labels)
-    return project_effect(project)
+    return KINDS[asked.kind].effect(project, asked)
 
 
 def removal_start(*, project: Project, asked: Asked, by: User) -> Job:
@@ -79,10 +74,7 @@ def removal_start(*, project: Project, asked: Asked, by: User) -> Job:
         raise RemovalRefused("choose what is deleted, and for a person what becomes of the labels")
     with transaction.atomic():
         check_still(project)
-        if asked.kind == "prompt":
-            prompt_of(project, asked.which)
-        if asked.kind == "person":
-            check_not_last(project, asked.which)
+        KINDS[asked.kind].check(project, asked)
         return job_enqueue(
             kind=JOB,
             turn=Turn.PERSON,
@@ -93,6 +85,12 @@ def removal_start(*, project: Project, asked: Asked, by: User) -> Job:
             started_by=by,
             unique_key=f"removal:{project.pk}:{secrets.token_hex(8)}",
         )
+
+
+def removal_run(*, project: Project, asked: Asked, by: User | None, now: datetime, check: Check) -> dict[str, int]:
+    """Delete it; return how much it was. `check` is asked between files. Raises RemovalRefused."""
+    check_still(project)
+    return KINDS[asked.kind].delete(project, asked, by, now, check)
 
 
 def check_still(project: Project) -> None:
@@ -282,7 +280,8 @@ def _leave(project: Project, user: User, by: User | None) -> None:
     Place.objects.filter(project=project, user=user).delete()
     Exposure.objects.filter(comparison__project=project, user=user).delete()
     AnswerExposure.objects.filter(completion__project=project, user=user).delete()
-    PracticeAnswer.objects.filter(comparison__project=project, user=user).delete()
+    practised = Q(comparison__project=project) | Q(completion__project=project)
+    PracticeAnswer.objects.filter(practised, user=user).delete()
     Notification.objects.filter(event__project=project, user=user).delete()
 
 
@@ -296,3 +295,38 @@ def project_delete(*, project: Project, by: User | None) -> dict[str, int]:
         told = _told(rows_delete(Project, [project.pk]), 0)
         audit(actor=by, verb="project.delete", target=f"project:{project.pk}", project=project, data=told)
     return told
+
+
+# --- the kinds -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What can be deleted: what goes with it, what forbids it (raises RemovalRefused), and the deletion."""
+
+    effect: Callable[[Project, Asked], Effect]
+    check: Callable[[Project, Asked], object]
+    delete: Callable[[Project, Asked, User | None, datetime, Check], dict[str, int]]
+
+
+KINDS = {
+    "prompt": Kind(
+        effect=lambda project, asked: prompt_effect(prompt_of(project, asked.which)),
+        check=lambda project, asked: prompt_of(project, asked.which),
+        delete=lambda project, asked, by, now, check: prompt_delete(
+            project=project, external_id=asked.which, by=by, now=now, check=check
+        ),
+    ),
+    "person": Kind(
+        effect=lambda project, asked: person_effect(project, asked.which, labels=asked.labels),
+        check=lambda project, asked: check_not_last(project, asked.which),
+        delete=lambda project, asked, by, now, check: person_delete(
+            project=project, rater=asked.which, labels=asked.labels, by=by, now=now, check=check
+        ),
+    ),
+    "project": Kind(
+        effect=lambda project, asked: project_effect(project),
+        check=lambda project, asked: None,
+        delete=lambda project, asked, by, now, check: project_delete(project=project, by=by),
+    ),
+}

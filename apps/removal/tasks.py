@@ -16,21 +16,14 @@ from apps.removal import retention, services
 def delete(ctx: JobContext) -> dict[str, Any]:
     """Delete a prompt's, a person's or a project's data: payload {project, kind, which, labels}."""
     project = Project.objects.filter(pk=ctx.payload["project"]).first()
-    kind, which = ctx.payload.get("kind"), ctx.payload.get("which", "")
     done: dict[str, Any] = {}
-    if project is not None and kind is not None:
+    if project is not None and "kind" in ctx.payload:
+        asked = services.Asked(ctx.payload["kind"], ctx.payload["which"], ctx.payload["labels"])
+        by = None if ctx.started_by_id is None else User.objects.get(pk=ctx.started_by_id)
         try:
-            services.check_still(project)
+            done = dict(services.removal_run(project=project, asked=asked, by=by, now=database_now(), check=ctx.check))
         except services.RemovalRefused as error:
             raise JobFailure("user_config", str(error)) from error
-        by, now = None if ctx.started_by_id is None else User.objects.get(pk=ctx.started_by_id), database_now()
-        if kind == "prompt":
-            done = services.prompt_delete(project=project, external_id=which, by=by, now=now, check=ctx.check)
-        elif kind == "person":
-            labels = ctx.payload["labels"]
-            done = services.person_delete(project=project, rater=which, labels=labels, by=by, now=now, check=ctx.check)
-        else:
-            done = services.project_delete(project=project, by=by)
     with ctx.fenced():  # the job does not keep the name either
         Job.objects.filter(pk=ctx.job_id).update(payload={"project": ctx.payload["project"]})
     return done

@@ -24,6 +24,7 @@ from apps.labels.review_counts import review_differences
 from apps.labels.services import preferences_derive
 from apps.policies.models import Checkpoint
 from apps.projects.models import Membership, Project
+from apps.rankings.models import PracticeAnswer
 from apps.rankings.services.counts import counts_repair, differences
 from apps.removal.retention import KEPT, retention_set, retention_start
 from apps.removal.rows import models_below
@@ -191,6 +192,8 @@ def test_a_persons_labels_go_or_stay_under_a_pseudonym(project, trained, store, 
         reason=CANARY,
     )
     client_for(ann).get("/p/letters-test/annotate/")
+    PracticeAnswer.objects.create(user=ann, comparison=trained[0], choice="first", gold="first")
+    PracticeAnswer.objects.create(user=ann, completion=trained[1].first, values={"kind": 5}, known={"kind": 4})
     effect = client_for(alice).get(PAGE, {"kind": "person", "which": "ann", "labels": labels}).context["effect"]
     assert (effect.n_votes, effect.n_decisions) == (2, 1)
     job = delete(project, alice, "person", "ann", labels)
@@ -198,6 +201,7 @@ def test_a_persons_labels_go_or_stay_under_a_pseudonym(project, trained, store, 
     assert not Membership.objects.filter(project=project, user=ann).exists()
     assert not Vote.objects.filter(rater="ann").exists()
     assert not Vote.objects.filter(user=ann).exists()
+    assert not PracticeAnswer.objects.exists()
     assert differences(project) == {}
     assert review_differences(project) == {}
     named = {row.rater for row in (*Vote.objects.all(), *Override.objects.all(), *PairFlag.objects.all())}
