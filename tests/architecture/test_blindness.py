@@ -20,7 +20,8 @@ from apps.labels.review_counts import reviews_counted
 from apps.labels.services import preferences_derive
 from apps.samples.models import Exposure
 from prefloop.judging.examples import may_align
-from tests.architecture.test_routes import FOUND, routes
+from tests.architecture.telling import LABELS
+from tests.architecture.test_routes import FOUND
 
 pytestmark = pytest.mark.django_db
 ROLES = ("alice", "erin", "bob", "ann")
@@ -205,7 +206,7 @@ def test_no_route_tells_a_label_that_it_does_not_declare_and_record(role, reques
     wrong = []
     for route, answers in told.items():
         (status, one, seen), (_, other, also_seen) = answers[0], answers[-1]
-        kind = routes.LABELS.get(route, "none")
+        kind = LABELS.get(route, "none")
         names_it = "because-of-" in one + other
         if kind == "none" and (one != other or seen or also_seen or names_it):
             wrong.append(f"{route} ({status}) depends on what was said, and does not declare it: {_first(one, other)}")
@@ -219,4 +220,4 @@ def test_no_route_tells_a_label_that_it_does_not_declare_and_record(role, reques
 
 
 def test_every_declared_route_is_a_route():
-    assert [route for route in routes.LABELS if route not in FOUND] == []
+    assert [route for route in LABELS if route not in FOUND] == []

@@ -36,6 +36,7 @@ JOB = "job"  # the file in which a place holds its job's name in the cluster
 CLUSTER_SECONDS = 2.0  # between two questions to the cluster
 LATE_SECONDS = 10.0  # that a file may take from one machine to another
 SILENT_SECONDS = 60.0  # after which a node that says nothing is given up
+SAID = 600  # characters of what a cluster says of a job that has ended
 GONE_SECONDS = 60.0  # to see a process end that was killed
 
 

@@ -11,9 +11,7 @@ from django.conf import settings
 from ray.job_submission import JobSubmissionClient
 
 from workers.executors import Process, Task
-from workers.executors.placed import ClusterError, State, command_line, place_and_start
-
-_SAID = 600  # characters of what Ray says of a job that has ended
+from workers.executors.placed import SAID, ClusterError, State, command_line, place_and_start
 
 
 class Ray:
@@ -37,7 +35,7 @@ class Ray:
         except (RuntimeError, OSError) as error:
             raise ClusterError(_line(error)) from error
         said = (found.message or "").strip()
-        return State(is_over=found.status.is_terminal(), words=f"{found.status.value.lower()}: {said[-_SAID:]}")
+        return State(is_over=found.status.is_terminal(), words=f"{found.status.value.lower()}: {said[-SAID:]}")
 
     def cancel(self, job: str, folder: Path) -> None:
         try:

@@ -19,12 +19,11 @@ from django.conf import settings
 
 from prefloop.child_env import child_environment
 from workers.executors import Process, Task
-from workers.executors.placed import ClusterError, State, command_line, place_and_start
+from workers.executors.placed import SAID, ClusterError, State, command_line, place_and_start
 from workers.node import Program
 
 DEFAULTS: dict[str, str | int] = {"timeout_min": 24 * 60}  # what is cut off then goes on in another job
 GOING = ("RUNNING", "PENDING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "UNKNOWN")
-_SAID = 600  # characters of a job's own output, where it failed
 _jobs: dict[str, submitit.Job[Any]] = {}
 _environment = threading.Lock()
 
@@ -96,4 +95,4 @@ def _without_secrets() -> Iterator[None]:
 
 def _output(job: submitit.Job[Any]) -> str:
     said = "\n".join(filter(None, (job.stdout(), job.stderr())))
-    return said.strip()[-_SAID:]
+    return said.strip()[-SAID:]
