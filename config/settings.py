@@ -25,7 +25,7 @@ DEBUG = env.env_bool("DEBUG", False)
 # several machines share, of which STORE_DIR is a cache then.
 STORE_HOME, STORE_URL = env.store()
 SECRET_KEY = env.secret_key(VAR_DIR, shared=STORE_URL)
-# Earlier keys, after a change: sessions, links and the seals of the audit log that they made stay good.
+# Earlier keys, after a change: sessions, links, secrets and the seals of the audit log that they made stay good.
 SECRET_KEY_FALLBACKS = env.env_list("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = env.env_list("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.env_list("CSRF_TRUSTED_ORIGINS")
@@ -46,6 +46,9 @@ INSTALLED_APPS = [
     "knox",
     "drf_spectacular",
     "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "apps.core",
     "apps.accounts",
     "apps.projects",
@@ -84,6 +87,8 @@ MIDDLEWARE = [
     "apps.accounts.middleware.origin_of_request",
     "apps.accounts.middleware.language_of_person",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "apps.projects.second_factor.SecondFactorFirst",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -127,6 +132,27 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "accounts:login"
+
+# Allauth has the flows and tables of sign-in; whom it lets in, and its forms' words, are in apps/accounts.
+ACCOUNT_ADAPTER = "apps.accounts.adapters.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_FORMS = {"reauthenticate": "apps.accounts.factor_forms.ConfirmPasswordForm"}
+# as throttle.py has it for passwords: ten failures in a quarter of an hour
+ACCOUNT_RATE_LIMITS = {"login_failed": "10/15m/key", "reauthenticate": "20/15m/user"}
+MFA_ADAPTER = "apps.accounts.adapters.SecondFactorAdapter"
+MFA_FORMS = {
+    "authenticate": "apps.accounts.factor_forms.SignInCodeForm",
+    "reauthenticate": "apps.accounts.factor_forms.ConfirmCodeForm",
+    "activate_totp": "apps.accounts.factor_forms.AppCodeForm",
+    "add_webauthn": "apps.accounts.factor_forms.NewPasskeyForm",
+    "edit_webauthn": "apps.accounts.factor_forms.PasskeyNameForm",
+}
+MFA_RATE_LIMITS = {"webauthn_login": "60/m/ip"}  # nothing there can be guessed
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody signs up with an address of somebody else
+MFA_REQUIRED = env.env_choice("PREFLOOP_MFA_REQUIRED", ("nobody", "owners", "everybody"))
+MFA_TOTP_TOLERANCE = 1  # a clock may be half a minute off, and a code is typed slowly
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

@@ -25,6 +25,7 @@ APPS = (
 )
 
 urlpatterns = [
+    path("", include("apps.accounts.allauth_urls")),
     *[path("", include(f"apps.{app}.urls")) for app in APPS],
     *[path("api/v1/", include(f"apps.{app}.api_urls")) for app in APPS],
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

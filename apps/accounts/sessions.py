@@ -7,6 +7,8 @@ from datetime import datetime
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from apps.accounts.models import OpenSession, User
 from apps.core.origin import origin_now
@@ -20,12 +22,21 @@ class NoSession(PrefloopError):
     http_status = 404
 
 
-def session_note(*, user: User, session_key: str, browser: str) -> None:
-    """Note that a person is signed in by this session, from where they ask now."""
-    address = origin_now().address
-    OpenSession.objects.update_or_create(
-        session_key=session_key, defaults={"user": user, "address": address, "browser": browser[:200]}
+def is_own_path(request: HttpRequest, target: str) -> bool:
+    """Say whether somebody may be sent there after signing in: only to a path of this site."""
+    return target.startswith("/") and url_has_allowed_host_and_scheme(
+        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
+
+
+def session_note(*, request: HttpRequest, user: User) -> None:
+    """Note the session at hand, which a sign-in or a new password gave another key, and from where it is."""
+    key = request.session.session_key
+    if key is not None:
+        browser, address = request.headers.get("User-Agent", ""), origin_now().address
+        OpenSession.objects.update_or_create(
+            session_key=key, defaults={"user": user, "address": address, "browser": browser[:200]}
+        )
 
 
 def sessions_of(user: User, *, now: datetime) -> QuerySet[OpenSession]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.utils import perform_login
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
+from django.contrib.auth import authenticate, logout, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -19,11 +21,11 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from knox.models import AuthToken
 
 from apps.accounts import services, sessions, throttle
+from apps.accounts.adapters import passkeys_work
 from apps.accounts.forms import ChangePasswordForm, LoginForm, NewPasswordForm, ProfileForm, TokenForm
 from apps.accounts.models import OpenSession, User
 from apps.core.services import audit
 
-BACKEND = "django.contrib.auth.backends.ModelBackend"
 NEEDS_PASSWORD = "needs_password"  # noqa: S105 (a session key's name, not a password)
 
 
@@ -41,24 +43,17 @@ def posted(request: HttpRequest) -> QueryDict | None:
 def safe_next(request: HttpRequest) -> str:
     """Where to go afterwards: only a path of this site, else the start page."""
     target = request.POST.get("next") or request.GET.get("next") or ""
-    ok = target.startswith("/") and url_has_allowed_host_and_scheme(
-        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return target if ok else "/"
+    return target if sessions.is_own_path(request, target) else "/"
 
 
-def _note_session(request: HttpRequest, user: User) -> None:
-    """Note the session at hand, which a sign-in or a new password gave another key."""
-    key = request.session.session_key
-    if key is not None:
-        sessions.session_note(user=user, session_key=key, browser=request.headers.get("User-Agent", ""))
+def sign_in(request: HttpRequest, user: User, *, by: str, then: str) -> HttpResponse:
+    """Begin a session of this person, or ask for their second factor first; then they are sent to `then`.
 
-
-def sign_in(request: HttpRequest, user: User) -> None:
-    """Begin a session of this person in the browser at hand."""
-    login(request, user, backend=BACKEND)
-    _note_session(request, user)
-    audit(actor=user, verb="sign_in", target=f"user:{user.pk}")
+    `by` says how they were known, for the audit log.
+    """
+    record_authentication(request, user, by)
+    response: HttpResponse = perform_login(request, user, redirect_url=then)
+    return response
 
 
 @never_cache
@@ -80,8 +75,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
             user = authenticate(request, username=name, password=form.cleaned_data["password"])
             if isinstance(user, User):
                 throttle.note_success(account=name)
-                sign_in(request, user)
-                return redirect(safe_next(request))
+                return sign_in(request, user, by="password", then=safe_next(request))
             throttle.note_failure(account=name, address=address)
             if throttle.is_blocked(account=name, address=address):
                 services.sign_in_refused(username=name)
@@ -89,7 +83,8 @@ def login_view(request: HttpRequest) -> HttpResponse:
             status = 400
     elif request.method == "POST":
         status = 400
-    return render(request, "accounts/login.html", {"form": form, "next": safe_next(request)}, status=status)
+    context = {"form": form, "next": safe_next(request), "passkeys_work": passkeys_work(request)}
+    return render(request, "accounts/login.html", context, status=status)
 
 
 @require_POST
@@ -114,9 +109,8 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
     except services.LinkInvalid:
         return render(request, "accounts/link_invalid.html", status=404)
     logout(request)
-    sign_in(request, user)
-    request.session[NEEDS_PASSWORD] = True
-    return redirect("accounts:password-set")
+    request.session[NEEDS_PASSWORD] = user.pk
+    return sign_in(request, user, by="link", then=reverse("accounts:password-set"))
 
 
 @never_cache
@@ -126,14 +120,14 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
 def password_set(request: HttpRequest) -> HttpResponse:
     """Choose a password after a login link; the current one is not asked for this time."""
     user = person(request)
-    if not request.session.get(NEEDS_PASSWORD):
+    if request.session.get(NEEDS_PASSWORD) != user.pk:
         return redirect("accounts:password-change")
     form = NewPasswordForm(posted(request), user=user)
     if request.method == "POST" and form.is_valid():
         services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
         request.session.pop(NEEDS_PASSWORD, None)
         update_session_auth_hash(request, user)
-        _note_session(request, user)
+        sessions.session_note(request=request, user=user)
         messages.success(request, _("Your password has been set."))
         return redirect("/")
     context = {
@@ -159,7 +153,7 @@ def password_change(request: HttpRequest) -> HttpResponse:
         elif form.is_valid():
             services.password_set(user=user, password=form.cleaned_data["password"], now=timezone.now())
             update_session_auth_hash(request, user)
-            _note_session(request, user)
+            sessions.session_note(request=request, user=user)
             messages.success(
                 request,
                 _("Your password has been changed. Your other sessions are signed out and your API tokens revoked."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
 from prefloop.types import PrefloopError
@@ -21,14 +21,15 @@ def seal(secret: str, *, purpose: str, bound_to: str) -> str:
 
 
 def unseal(sealed: str, *, purpose: str, bound_to: str) -> str:
-    """Decrypt what `seal` returned. Raises SecretUnreadable."""
+    """Decrypt what `seal` returned, now or under an earlier key. Raises SecretUnreadable."""
     try:
         return _fernet(purpose, bound_to).decrypt(sealed.encode()).decode()
     except InvalidToken as error:
         raise SecretUnreadable("SECRET_KEY or the address changed") from error
 
 
-def _fernet(purpose: str, bound_to: str) -> Fernet:
+def _fernet(purpose: str, bound_to: str) -> MultiFernet:
     # What it is bound to is part of the key: a ciphertext moved to another row can't be read there.
-    digest = hashlib.sha256(f"prefloop.{purpose}\0{settings.SECRET_KEY}\0{bound_to}".encode()).digest()
-    return Fernet(base64.urlsafe_b64encode(digest))
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    digests = (hashlib.sha256(f"prefloop.{purpose}\0{key}\0{bound_to}".encode()).digest() for key in keys)
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])

@@ -258,8 +258,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
                 return redirect(f"/p/{row.project.slug}/")
             if form is not None and form.is_valid():
                 membership = services.invitation_accept_new(token=token, now=now, **form.cleaned_data)
-                sign_in(request, membership.user)
-                return redirect(f"/p/{row.project.slug}/")
+                return sign_in(request, membership.user, by="invitation", then=f"/p/{row.project.slug}/")
         except services.InvitationInvalid:
             return render(request, "accounts/link_invalid.html", status=404)
         except AccountRefused as error:
