@@ -89,6 +89,23 @@ def http_url(name: str, default: str) -> str:
     return value
 
 
+def oidc() -> dict[str, Any]:
+    """Read the identity provider: its issuer, by what it knows prefloop, its name on the page, and whether it brings
+    new accounts. {} without PREFLOOP_OIDC_ISSUER.
+    """
+    issuer = env_str("PREFLOOP_OIDC_ISSUER")
+    if not issuer:
+        return {}
+    if not re.fullmatch(r"https://[^@\s?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^@\s?#]*)?", issuer):
+        raise ImproperlyConfigured(f"PREFLOOP_OIDC_ISSUER must begin with https://, not {issuer!r}")
+    found = {name: env_str(f"PREFLOOP_OIDC_{name.upper()}") for name in ("client_id", "secret")}
+    for name, value in found.items():
+        if not value:
+            raise ImproperlyConfigured(f"PREFLOOP_OIDC_ISSUER needs PREFLOOP_OIDC_{name.upper()}")
+    name = env_str("PREFLOOP_OIDC_NAME") or issuer.partition("://")[2].partition("/")[0]
+    return {"issuer": issuer, **found, "name": name, "create": env_bool("PREFLOOP_OIDC_CREATE", False)}
+
+
 def slurm() -> tuple[str, dict[str, str | int]]:
     """Read PREFLOOP_SLURM: partition=gpu,account=us,timeout_min=600. Returns the kind of cluster (slurm, or local for
     submitit's own executor) and its options; those that are not common ones of submitit are Slurm's.

@@ -49,6 +49,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "apps.core",
     "apps.accounts",
     "apps.projects",
@@ -137,8 +139,12 @@ LOGOUT_REDIRECT_URL = "accounts:login"
 ACCOUNT_ADAPTER = "apps.accounts.adapters.AccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_FORMS = {"reauthenticate": "apps.accounts.factor_forms.ConfirmPasswordForm"}
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]  # no code by mail, which nobody need have
 # as throttle.py has it for passwords: ten failures in a quarter of an hour
 ACCOUNT_RATE_LIMITS = {"login_failed": "10/15m/key", "reauthenticate": "20/15m/user"}
+OIDC = env.oidc()  # the identity provider of single sign-on; {}: there is none
+SOCIALACCOUNT_ADAPTER = "apps.accounts.sso.SingleSignOn"
+SOCIALACCOUNT_LOGIN_ON_GET = True  # the CSP lets no form lead to another site; the view asks where the click came from
 MFA_ADAPTER = "apps.accounts.adapters.SecondFactorAdapter"
 MFA_FORMS = {
     "authenticate": "apps.accounts.factor_forms.SignInCodeForm",

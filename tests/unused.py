@@ -27,6 +27,7 @@ CALLED = {
     "apps/*.py:to_representation": "Django REST framework's fields",
     "apps/accounts/adapters.py:*": "django-allauth",
     "apps/accounts/factor_forms.py:*Form": "settings",
+    "apps/accounts/sso.py:*": "django-allauth",
     "apps/accounts/schema.py:*": "drf-spectacular",
     "apps/accounts/permissions.py:HasScope": "settings",
     "apps/accounts/middleware.py:*": "settings",

@@ -15,8 +15,11 @@ from allauth.account.authentication import get_authentication_records
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -56,8 +59,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Begin the session, once the second factor was shown where there is one."""
         super().login(request, user)
         session_note(request=request, user=user)
-        ways = [str(record.get("type", record["method"])) for record in get_authentication_records(request, user)]
-        audit(actor=user, verb="sign_in", target=f"user:{user.pk}", data={"by": ways})
+        records = get_authentication_records(request, user)
+        by_provider = any(record["method"] == "socialaccount" for record in records)
+        ways = ["sso" if one == "socialaccount" else one for one in (r.get("type", r["method"]) for r in records)]
+        verb = "sign_in.sso" if by_provider else "sign_in"
+        audit(actor=user, verb=verb, target=f"user:{user.pk}", data={"by": ways})
 
     def is_reauthentication_required(self, *, app: str, **more: Any) -> bool:
         """Ask again who it is, unless they have just signed in."""
@@ -66,8 +72,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return not records or time.time() - float(records[-1]["at"]) > timeout
 
     def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
-        """Ask whoever has a second factor for that one: their password may be what somebody else has learned."""
+        """Ask whoever has a second factor for that one: their password may be what somebody else has learned.
+
+        Whoever has neither comes from the identity provider, and goes there again.
+        """
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if not methods and settings.OIDC and user.is_authenticated and SocialAccount.objects.filter(user=user).exists():
+            return [{"id": "sso", "url": reverse("openid_connect_login"), "description": settings.OIDC["name"]}]
         return [method for method in methods if method["id"].startswith("mfa_")] or methods
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from apps.accounts import factor_views as factors
-from apps.accounts import views
+from apps.accounts import sso, views
 
 urlpatterns: list[URLPattern] = [
     path("login/", views.login_view, name="account_login"),
     path("login/second-factor/", factors.authenticate, name="mfa_authenticate"),
     path("login/passkey/", factors.passkey_login, name="mfa_login_webauthn"),
+    path("login/sso/", sso.sso_login, {"provider_id": sso.PROVIDER}, name="openid_connect_login"),
+    path("login/sso/callback/", sso.sso_callback, {"provider_id": sso.PROVIDER}, name="openid_connect_callback"),
     path("account/confirm/", factors.confirm_password, name="account_reauthenticate"),
     path("account/confirm/code/", factors.confirm_code, name="mfa_reauthenticate"),
     path("account/confirm/passkey/", factors.confirm_passkey, name="mfa_reauthenticate_webauthn"),

@@ -83,7 +83,12 @@ def login_view(request: HttpRequest) -> HttpResponse:
             status = 400
     elif request.method == "POST":
         status = 400
-    context = {"form": form, "next": safe_next(request), "passkeys_work": passkeys_work(request)}
+    context = {
+        "form": form,
+        "next": safe_next(request),
+        "passkeys_work": passkeys_work(request),
+        "sso": settings.OIDC.get("name"),
+    }
     return render(request, "accounts/login.html", context, status=status)
 
 

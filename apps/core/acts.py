@@ -36,6 +36,9 @@ _DECLARED: dict[str, dict[str, str | Promise]] = {
     "access": {
         "sign_in": _("signed in"),
         "sign_in.refused": _("failed to sign in too often and has to wait"),
+        "sign_in.sso": _("signed in through the identity provider"),
+        "sso.link": _("came from the identity provider for the first time"),
+        "sso.address": _("set somebody's address for single sign-on"),
         "sign_out": _("signed out"),
         "session.end": _("ended a session"),
         "login_link.create": _("made a sign-in link"),

@@ -42,6 +42,8 @@ ROUTES: dict[str, Row] = {
     "account/password/set/": ("login", 302, 302),
     "login/second-factor/": (302, 302, 302),  # only after a password
     "login/passkey/": (302, 302, 302),
+    "login/sso/": (302, 302, 302),  # no provider here
+    "login/sso/callback/": (302, 302, 302),
     "account/confirm/": ("login", 403, 403),  # somebody without a password here
     "account/confirm/code/": ("login", 403, 403),
     "account/confirm/passkey/": ("login", 403, 403),

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
+from apps.accounts.addresses import address_set
 from apps.accounts.models import User
 from apps.accounts.services import admin_grant, login_link_create, user_create
 from apps.core.json import dumps
@@ -26,6 +27,9 @@ class Command(BaseCommand):
         parser.add_argument("name", help="username")
         parser.add_argument("--project", metavar="SLUG")
         parser.add_argument("--role", default="annotator", choices=[role.value for role in Role])
+        parser.add_argument(
+            "--email", help="the address by which the identity provider knows them (as `set_email` sets)"
+        )
         parser.add_argument("--admin", action="store_true", help="may make projects and import models from anywhere")
         parser.add_argument(
             "--no-link", action="store_true", help="do not print a login link; `login_link NAME` makes one"
@@ -48,6 +52,8 @@ class Command(BaseCommand):
                 is_new = user is None
                 if user is None:
                     user = user_create(username=options["name"])
+                if options["email"]:
+                    address_set(user=user, email=options["email"])
                 if project is not None:
                     member_add(project=project, user=user, role=Role(options["role"]), actor=None)
                 if options["admin"]:
