@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
 from allauth.account.utils import perform_login
 from django.conf import settings
 from django.contrib import messages
@@ -22,6 +23,7 @@ from knox.models import AuthToken
 
 from apps.accounts import services, sessions, throttle
 from apps.accounts.adapters import passkeys_work
+from apps.accounts.factors import has_factor
 from apps.accounts.forms import ChangePasswordForm, LoginForm, NewPasswordForm, ProfileForm, TokenForm
 from apps.accounts.models import OpenSession, User
 from apps.core.services import audit
@@ -236,8 +238,13 @@ def language(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def tokens(request: HttpRequest) -> HttpResponse:
-    """List the person's API tokens by their first characters; a new one is shown once, in this answer only."""
+    """List the person's API tokens by their first characters; a new one is shown once, in this answer only.
+
+    Whoever has a second factor shows it again for a new one, which needs none for as long as it lasts.
+    """
     user = person(request)
+    if request.method == "POST" and has_factor(user):
+        raise_if_reauthentication_required(request, app="allauth.mfa")
     form = TokenForm(posted(request))
     secret = None
     if request.method == "POST" and form.is_valid():

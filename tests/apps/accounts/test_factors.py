@@ -14,6 +14,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from knox.models import AuthToken
 
 from apps.accounts import throttle
 from apps.core.models import AuditEvent
@@ -120,6 +121,14 @@ def test_an_app_from_its_set_up_to_its_removal(dora, client_for, later):
     assert not is_in(again)
 
     # whoever has a second factor confirms with it, not with the password alone
+    later(600)
+    wanted = {"scope": "manage", "days": 90}
+    assert home.post("/account/tokens/", wanted).headers["Location"].startswith("/account/confirm/code/?next=")
+    assert not AuthToken.objects.exists()
+    page = home.post("/account/confirm/code/?next=/account/tokens/", {"code": code_of(secret)})
+    assert page.context["secret"], "what was asked is done now"
+    assert b'action="/account/tokens/"' in page.content, "where the next one is asked for"
+    assert AuthToken.objects.get(user=dora).scope_row.scope == "manage"
     later(600)
     away = home.get(f"{FACTOR}app/remove/")
     assert away.headers["Location"].startswith("/account/confirm/code/?next=")
