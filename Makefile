@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 HOST ?= 127.0.0.1
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Modules are compiled as they are first imported: most of those that pip would compile never are.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 TESTS ?= tests
 # for two cores: half of a worker's time is waiting, for processes and for the disk
 WORKERS ?= 3
@@ -27,6 +28,8 @@ chat-demo: $(VENV)/.run
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@PREFLOOP_THREADS=$${PREFLOOP_THREADS:-$$(getconf _NPROCESSORS_ONLN)} $(BIN)/python manage.py seed_demo chat
 
+# One thread for mathematics in each worker: several that wait for each other on the same cores take longer than one.
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.test
 	@$(BIN)/python tests/browser_setup.py
 	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup --durations=20

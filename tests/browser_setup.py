@@ -7,16 +7,19 @@ import shutil
 import subprocess
 import sys
 
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
 
 def main() -> int:
-    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+    if any(shutil.which(name) for name in NAMES):
         return 0
     sys.stdout.write("==> no Chromium found: installing one for the browser tests\n")
     if os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "-qq"], check=False)
-        done = subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=False)
-        if done.returncode == 0:
-            return 0
+        for name in NAMES[:2]:  # older releases of Debian have the second alone
+            install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", name]
+            if subprocess.run(install, check=False).returncode == 0:
+                return 0
     done = subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
     if done.returncode != 0:
         sys.stdout.write("==> no Chromium could be installed: the browser tests will be skipped\n")

@@ -6,6 +6,7 @@ project and must see nothing of this one. Fixtures whose names begin with `make_
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import hashlib
@@ -18,13 +19,16 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django
 import pytest
+from django.conf import settings
 
 from tests.factories import (  # noqa: F401 - fixtures
     at_once,
     make_comparison,
+    make_comparisons,
     make_completion,
     make_judge,
     make_prompt,
@@ -103,55 +107,99 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None,
-    tmp_path_factory: pytest.TempPathFactory,
-    migrated_database: Path | None,
-) -> None:
-    """Put the suite's SQLite in a file, with the product's own settings.
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory, migrated: str
+) -> Iterator[None]:
+    """Give the suite a copy of a database that was migrated once, with the product's own settings.
 
-    In memory with one shared cache a second writer (a thread, the live server) fails at once with "database table is
-    locked" instead of waiting, so that nothing about writing at the same time could be tested.
+    SQLite's is a file: in memory with one shared cache a second writer (a thread, the live server) fails at once with
+    "database table is locked" instead of waiting, so that nothing about writing at the same time could be tested.
     """
     from django.db import connections
 
     connection = connections["default"]
     if connection.vendor == "sqlite":
         path = tmp_path_factory.mktemp("database") / "test.sqlite3"
-        if migrated_database is not None:
-            shutil.copyfile(migrated_database, path)
+        shutil.copyfile(migrated, path)
         connection.settings_dict["TEST"]["NAME"] = str(path)
+        yield
+        return
+    name = connection.creation._get_test_db_name()
+    for statement in (f'DROP DATABASE IF EXISTS "{name}"', f'CREATE DATABASE "{name}" TEMPLATE "{migrated}"'):
+        on_server(statement)
+    yield
+    connection.close()
+    on_server(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="session")
-def django_db_keepdb(migrated_database: Path | None, django_db_keepdb: bool) -> bool:
-    """What is there already is a copy of `migrated_database`."""
-    return django_db_keepdb or migrated_database is not None
+def django_db_keepdb() -> bool:
+    """What is there already is a copy of a migrated database."""
+    return True
 
 
 @pytest.fixture(scope="session")
-def migrated_database() -> Path | None:
-    """An SQLite file after all migrations, made once a machine and set of migrations; None on another database."""
+def migrated() -> str:
+    """A migrated, empty database to copy: the path of SQLite's file, or the name of PostgreSQL's."""
+    return migrated_file() if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3") else migrated_template()
+
+
+def on_server(statement: str) -> list[Any]:
+    """Send PostgreSQL what can't be said to a database that is copied or dropped; give the first column."""
+    import psycopg
+
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as link:
+        rows = link.execute(statement)
+        return [row[0] for row in rows] if rows.description else []
+
+
+def digest_of_migrations(database: str) -> str:
     from django.apps import apps
-    from django.db import connections
 
-    if connections["default"].vendor != "sqlite":
-        return None
-    digest = hashlib.sha256(f"{django.VERSION} {sqlite3.sqlite_version}".encode())
+    digest = hashlib.sha256(f"{django.VERSION} {database}".encode())
     for app in apps.get_app_configs():
         for file in sorted(Path(app.path).glob("migrations/*.py")):
             digest.update(file.read_bytes())
-    made = ROOT / "var" / "test-cache" / f"migrated-{digest.hexdigest()[:16]}.sqlite3"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with open(made.parent / "migrated.lock", "w") as lock:
+    return digest.hexdigest()[:16]
+
+
+def migrate(url: str) -> None:
+    command = [sys.executable, "manage.py", "migrate", "--skip-checks", "--verbosity", "0"]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True, timeout=900)
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[Path]:
+    folder = ROOT / "var" / "test-cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "migrated.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def migrated_file() -> str:
+    """Make it once a machine and set of migrations."""
+    with one_at_a_time() as folder:
+        made = folder / f"migrated-{digest_of_migrations(sqlite3.sqlite_version)}.sqlite3"
         if not made.exists():
             new = made.with_suffix(".new")
             new.unlink(missing_ok=True)
-            env = {**os.environ, "DATABASE_URL": f"sqlite:///{new}"}
-            migrate = [sys.executable, "manage.py", "migrate", "--skip-checks", "--verbosity", "0"]
-            subprocess.run(migrate, cwd=ROOT, env=env, check=True, timeout=900)
+            migrate(f"sqlite:///{new}")
             new.rename(made)
-    return made
+    return str(made)
+
+
+def migrated_template() -> str:
+    """Make it once a server and set of migrations; drop those of others, and what was given up half way."""
+    name = f"test_migrated_{digest_of_migrations('postgresql')}"
+    with one_at_a_time():
+        there = on_server("SELECT datname FROM pg_database WHERE datname ~ '^test_migrated_[0-9a-f]{16}(_new)?$'")
+        if name not in there:
+            for old in there:
+                on_server(f'DROP DATABASE "{old}"')
+            on_server(f'CREATE DATABASE "{name}_new"')
+            migrate(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}_new").geturl())
+            on_server(f'ALTER DATABASE "{name}_new" RENAME TO "{name}"')
+    return name
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -103,6 +103,17 @@ def make_comparison(
 
 
 @pytest.fixture
+def make_comparisons(make_comparison: Callable[..., Any], at_once: Callable[..., Any]) -> Callable[..., Any]:
+    """make_comparisons(project, 30): so many, whose seats are made at the end."""
+
+    def make(project: Any, n: int) -> list[Any]:
+        with at_once(project):
+            return [make_comparison(project) for _ in range(n)]
+
+    return make
+
+
+@pytest.fixture
 def make_judge(db: None) -> Callable[..., Any]:
     """make_judge(project, "name", kind="imported", **fields)."""
     from apps.labels.models import Judge

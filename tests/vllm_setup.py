@@ -34,6 +34,7 @@ def main() -> int:
         "install",
         "--quiet",
         "--disable-pip-version-check",
+        "--no-compile",
         "-c",
         str(ROOT / "constraints.txt"),
     ]

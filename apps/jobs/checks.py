@@ -219,7 +219,7 @@ def _endpoints() -> Finding:
 
 
 def _chromium() -> Finding:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found:
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    if found := next(filter(None, map(shutil.which, names)), None):
         return Finding("chromium", "ok", found)
     return Finding("chromium", "note", "not found; only the browser tests need it", "apt install chromium")

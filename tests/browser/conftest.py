@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = (ROOT / "tests" / "vendor" / "axe.min.js").read_text(encoding="utf-8")
-DEBIAN_CHROMIUM = Path("/usr/bin/chromium")
+# Debian's; the one without windows first, which takes a quarter less of the processor
+DEBIAN_CHROMIUMS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WIDTHS = {
     "wide": (1440, 900),
@@ -41,7 +42,7 @@ def chromium() -> Iterator[Any]:
     # Playwright's loop runs in this thread, and Django refuses the ORM beside a running loop unless told otherwise.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
-        path = str(DEBIAN_CHROMIUM) if DEBIAN_CHROMIUM.exists() else None
+        path = next((str(one) for one in DEBIAN_CHROMIUMS if one.exists()), None)
         try:
             browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         except Error as error:

@@ -1,7 +1,7 @@
 """A database of its own for every fault test, which real worker processes and the test share.
 
 pytest-django's test database lives in one process (in memory on SQLite); here it is a file, or a fresh PostgreSQL
-database copied from a migrated template.
+database copied from the migrated one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.core.management import call_command
 from django.db import connection, connections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,20 +45,6 @@ def using_database(name: str) -> Iterator[None]:
 def postgres_admin(statement: str) -> None:
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as link:
         link.execute(statement)
-
-
-@pytest.fixture(scope="session")
-def migrated(django_db_blocker, migrated_database) -> Iterator[str]:
-    """A migrated, empty database to copy."""
-    if migrated_database is not None:
-        yield str(migrated_database)
-        return
-    name = f"faults_{uuid.uuid4().hex[:8]}"
-    postgres_admin(f'CREATE DATABASE "{name}"')
-    with django_db_blocker.unblock(), using_database(name):
-        call_command("migrate", verbosity=0)
-    yield name
-    postgres_admin(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @dataclass
@@ -122,7 +107,7 @@ def opened_site(migrated: str, directory: Path) -> Iterator[Site]:
     """A database of its own, Django pointed at it; at the end its processes are killed."""
     directory.mkdir(parents=True, exist_ok=True)
     if POSTGRES:
-        name = f"{migrated}_{uuid.uuid4().hex[:8]}"
+        name = f"faults_{uuid.uuid4().hex[:8]}"
         postgres_admin(f'CREATE DATABASE "{name}" TEMPLATE "{migrated}"')
         url = os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{name}"
     else:

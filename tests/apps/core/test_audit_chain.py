@@ -16,7 +16,7 @@ from apps.core.models import AuditEvent
 from apps.core.origin import origin
 from apps.core.services import audit
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgresql]
 TABLE = "core_auditevent"
 
 

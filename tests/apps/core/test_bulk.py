@@ -12,7 +12,7 @@ from apps.labels.models import Vote
 from apps.prompts.models import Prompt, PromptSet
 from apps.samples.models import Completion
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgresql]
 
 
 def test_ids_ascend_and_the_next_row_comes_after_them(project):

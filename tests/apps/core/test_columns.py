@@ -9,7 +9,7 @@ from apps.core.columns import coded, fetch
 from apps.labels.models import Verdict
 from apps.samples.models import Completion
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgresql]
 
 
 @pytest.fixture

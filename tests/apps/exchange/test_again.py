@@ -17,7 +17,7 @@ from apps.samples.models import Comparison, Completion, SamplingRun
 from prefloop.formats import guarded
 from prefloop.records import Record, RecordCompletion, RecordsError, RecordVote
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgresql]
 
 
 def one(**more):

