@@ -51,6 +51,7 @@ def findings() -> list[Finding]:
         _executor(),
         _vllm(),
         _endpoints(),
+        *([_single_sign_on()] if settings.OIDC else []),
         _chromium(),
     ]
 
@@ -216,6 +217,21 @@ def _endpoints() -> Finding:
         "endpoints", "ok" if allowed else "note", detail,
         "" if allowed else "a judge on this machine or network: PREFLOOP_ENDPOINT_ALLOW=host:port,…",
     )  # fmt: skip
+
+
+def _single_sign_on() -> Finding:
+    issuer = settings.OIDC["issuer"]
+    try:
+        said = httpx.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration", timeout=10, trust_env=False)
+        named = said.raise_for_status().json()["issuer"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        return Finding(
+            "single sign-on", "missing", f"{issuer} does not answer as an identity provider: {error}",
+            "correct PREFLOOP_OIDC_ISSUER",
+        )  # fmt: skip
+    if named != issuer:
+        return Finding("single sign-on", "missing", f"{issuer} calls itself {named}", f"PREFLOOP_OIDC_ISSUER={named}")
+    return Finding("single sign-on", "ok", f"{issuer}; it leads back to {settings.BASE_URL}/login/sso/callback/")
 
 
 def _chromium() -> Finding:

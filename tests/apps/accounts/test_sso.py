@@ -24,6 +24,7 @@ from django.core.management import CommandError, call_command
 
 from apps.accounts.models import User
 from apps.core.models import AuditEvent
+from apps.jobs import checks
 from config import env
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -278,6 +279,14 @@ def test_an_account_is_made_where_the_operator_wants_it_and_is_in_no_project(pro
     third = client_for(None)
     assert come_in(third, provider).headers["Location"] == "/login/second-factor/"
     assert who(third) is None
+
+
+def test_the_doctor_says_whether_the_provider_is_there_and_is_called_so(provider, settings):
+    assert checks._single_sign_on().state == "ok"
+    settings.OIDC = {**settings.OIDC, "issuer": provider.issuer.replace("127.0.0.1", "localhost")}
+    assert checks._single_sign_on().remedy == f"PREFLOOP_OIDC_ISSUER={provider.issuer}"
+    settings.OIDC = {**settings.OIDC, "issuer": "http://127.0.0.1:9"}
+    assert "does not answer" in checks._single_sign_on().detail
 
 
 def test_a_provider_is_set_up_whole_or_the_start_stops(monkeypatch):
