@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import sys
+from decimal import Decimal
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -121,6 +122,26 @@ def slurm() -> tuple[str, dict[str, str | int]]:
     if cluster not in ("slurm", "local"):
         raise ImproperlyConfigured(f"PREFLOOP_SLURM: cluster must be slurm or local, not {cluster!r}")
     return str(cluster), found
+
+
+def quotas(name: str, defaults: dict[str, int]) -> dict[str, Decimal]:
+    """Read limits: samples=100000,money=50; an empty one (uploads=) takes a default away."""
+    found = {key: Decimal(value) for key, value in defaults.items()}
+    for item in env_list(name):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not key.isidentifier() or not equals or (value and not re.fullmatch(r"\d{1,14}(\.\d{1,4})?", value)):
+            raise ImproperlyConfigured(f"{name} must hold name=number,…, not {item!r}")
+        found.pop(key, None)
+        if value:
+            found[key] = Decimal(value)
+    return found
+
+
+def no_longer(**now: str) -> None:
+    """Refuse variables that mean nothing any more, and say what says the same now."""
+    for name, instead in now.items():
+        if name in os.environ:
+            raise ImproperlyConfigured(f"{name} is no longer read: set {instead}")
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:

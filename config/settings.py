@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "apps.core",
     "apps.accounts",
     "apps.projects",
+    "apps.quotas",
     "apps.jobs",
     "apps.events",
     "apps.prompts",
@@ -241,7 +242,14 @@ SPECTACULAR_SETTINGS = {
 CELERY_BROKER_URL = env.env_str("CELERY_BROKER_URL")
 JOB_LEASE_SECONDS = env.env_int("PREFLOOP_JOB_LEASE_SECONDS", 90)  # a worker beats every sixth of it
 METRICS_TOKEN = env.env_str("PREFLOOP_METRICS_TOKEN")  # who brings it may read /metrics; empty: nobody
-PROJECT_JOBS = env.env_int("PREFLOOP_PROJECT_JOBS", 0)  # jobs of one project that run at once on a queue; 0: no limit
+# Limits of every project and person to which an administrator gave no other (apps/quotas/kinds.py has the names).
+PROJECT_QUOTAS = env.quotas("PREFLOOP_PROJECT_QUOTAS", {"uploads": 2048, "models": 20})
+PERSON_QUOTAS = env.quotas("PREFLOOP_PERSON_QUOTAS", {})
+env.no_longer(
+    PREFLOOP_PROJECT_JOBS="PREFLOOP_PROJECT_QUOTAS=running=…",
+    PREFLOOP_UPLOAD_QUOTA_MB="PREFLOOP_PROJECT_QUOTAS=uploads=…",
+    PREFLOOP_MODEL_UPLOAD_GB="PREFLOOP_PROJECT_QUOTAS=models=…",
+)
 WORKER_GRACE_SECONDS = env.env_int("PREFLOOP_WORKER_GRACE_SECONDS", 30)  # for a running job to checkpoint and leave
 JOB_MODULES = env.env_list("PREFLOOP_JOB_MODULES")  # modules of one's own that register job handlers
 ENDPOINT_ALLOW = env.env_list("PREFLOOP_ENDPOINT_ALLOW")
@@ -250,8 +258,6 @@ VLLM_ARGUMENTS = shlex.split(env.env_str("PREFLOOP_VLLM_ARGS"))
 VLLM_IDLE_SECONDS = env.env_int("PREFLOOP_VLLM_IDLE_SECONDS", 300)  # then a server that nobody asks is stopped
 # What reading a stranger's file may take, in a process of its own; a large file may take more (docs/operating.md).
 READER_MEMORY_MB = env.env_int("PREFLOOP_READER_MEMORY_MB", 1024, minimum=64)
-UPLOAD_QUOTA_MB = env.env_int("PREFLOOP_UPLOAD_QUOTA_MB", 2048, minimum=1)  # of files that wait, a project
-MODEL_UPLOAD_GB = env.env_int("PREFLOOP_MODEL_UPLOAD_GB", 20, minimum=1)  # of models that arrive, a project
 READER_SECONDS = env.env_int("PREFLOOP_READER_SECONDS", 10, minimum=1)  # of processor time
 # One core stays free for the web and the other worker: threads that wait for each other on busy cores are far slower
 # than one thread alone. Part of what makes a run repeatable.

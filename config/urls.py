@@ -9,6 +9,7 @@ APPS = (
     "core",
     "accounts",
     "projects",
+    "quotas",
     "jobs",
     "events",
     "prompts",

@@ -30,26 +30,35 @@ class NotAskable(PrefloopError):
 
 
 class EndpointMeter:
-    """Keeps an endpoint's cap in the database, which all workers share."""
+    """Keeps an endpoint's cap and the quotas in the database, which all workers share.
 
-    def __init__(self, endpoint: Endpoint, *, purpose: str, note: str = "") -> None:
-        self._endpoint_id, self._purpose, self._note = endpoint.pk, purpose, note
+    `person_id`: who started it.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, purpose: str, person_id: int | None, note: str = "") -> None:
+        self._endpoint_id, self._purpose, self._note, self._person_id = endpoint.pk, purpose, note, person_id
 
     def hold(self, most: Sequence[Most]) -> list[Hold]:
-        return calls_hold(endpoint_id=self._endpoint_id, most=most)
+        return calls_hold(endpoint_id=self._endpoint_id, most=most, person_id=self._person_id)
 
     def settle(self, calls: Sequence[Call]) -> None:
         """Write down what calls took, in the caller's transaction."""
         if calls:
-            calls_settle(endpoint_id=self._endpoint_id, calls=calls, purpose=self._purpose, note=self._note)
+            calls_settle(
+                endpoint_id=self._endpoint_id,
+                calls=calls,
+                purpose=self._purpose,
+                note=self._note,
+                person_id=self._person_id,
+            )
 
 
-def meter_of(judge: Judge, *, purpose: str, note: str = "") -> EndpointMeter | None:
+def meter_of(judge: Judge, *, purpose: str, person_id: int | None, note: str = "") -> EndpointMeter | None:
     """Give who keeps a judge's cap; None where a call costs nothing, as one to the simulated judge."""
     endpoint = judge.endpoint
     if endpoint is None or endpoint.base_url.startswith(SIMULATED_SCHEME):
         return None
-    return EndpointMeter(endpoint, purpose=purpose, note=note or f"{judge.name} v{judge.version}")
+    return EndpointMeter(endpoint, purpose=purpose, person_id=person_id, note=note or f"{judge.name} v{judge.version}")
 
 
 @contextmanager

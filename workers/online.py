@@ -54,9 +54,11 @@ class DatabaseLink:
         self._newest_override = -1
         self._judges = _asked(run)
         self._meters: dict[str, EndpointMeter] = {}
+        loop = loop_of(run)
+        by = loop.started_by_id if loop is not None else None
         for key, judge in self._judges.items():
             note = f"{judge.name} v{judge.version}, training run {run.pk}"
-            if (meter := meter_of(judge, purpose="judging", note=note)) is not None:
+            if (meter := meter_of(judge, purpose="judging", person_id=by, note=note)) is not None:
                 self._meters[key] = meter
         self._requests: Requests | None = None
 

@@ -61,6 +61,7 @@ _DECLARED: dict[str, dict[str, str | Promise]] = {
         "gold.share": _("set the share of gold pairs"),
         "queue.budget": _("set the budget of labels"),
         "retention.set": _("set how long data are kept"),
+        "quota.set": _("changed quotas"),
         "webhook.create": _("made a webhook"),
         "webhook.on": _("turned a webhook on"),
         "webhook.off": _("turned a webhook off"),

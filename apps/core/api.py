@@ -18,7 +18,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Turn an error that the caller can correct into 400 with its one line; leave the rest to DRF."""
     if isinstance(error, PrefloopError):
         http_status = getattr(error, "http_status", status.HTTP_400_BAD_REQUEST)
-        return Response({"detail": str(error)}, status=http_status)
+        code = {"code": error.code} if hasattr(error, "code") else {}
+        return Response({"detail": str(error), **code}, status=http_status)
     if isinstance(error, Http404 | NotFound):  # which of the gates said no is nobody's business
         return Response({"detail": "Not found."}, status=status.HTTP_404_NOT_FOUND)
     return drf_exception_handler(error, context)

@@ -14,9 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
@@ -29,6 +28,7 @@ from apps.jobs.models import Job, Turn
 from apps.jobs.services import job_enqueue
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch
+from apps.quotas.services import ask, room
 from prefloop.formats import Mapping
 from prefloop.formats.columns import guess, is_column
 from prefloop.formats.guarded import Located
@@ -56,20 +56,6 @@ class UploadTooLarge(UploadRefused):
     def __init__(self) -> None:
         limit = MAX_BYTES // (1024 * 1024)
         super().__init__(f"the file is larger than {limit} MB: import it on the server with manage.py import_records")
-
-
-class QuotaReached(UploadRefused):
-    """The waiting files of a project have reached its quota."""
-
-    http_status = 413
-
-    @classmethod
-    def of(cls, project: Project) -> QuotaReached:
-        return cls(_used(project))
-
-    def __init__(self, used: int) -> None:
-        mb = f"{used / 2**20:,.0f} of {settings.UPLOAD_QUOTA_MB:,} MB"
-        super().__init__(f"files waiting in this project take {mb}: import or remove some of them first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,23 +149,23 @@ def upload_create(
     """
     token = secrets.token_urlsafe(24) + suffix_of(name)
     path = _folder() / token
-    n_bytes, room = 0, room_for_files(project)
+    n_bytes, left = 0, room("uploads", project_id=project.pk, person_id=created_by.pk)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for chunk in chunks:
                 n_bytes += len(chunk)
                 if n_bytes > MAX_BYTES:
                     raise UploadTooLarge
-                if n_bytes > room:
-                    raise QuotaReached.of(project)
+                if left is not None and n_bytes > left:
+                    left = None  # room may have been made meanwhile: then the end of the file is asked about
+                    with transaction.atomic():
+                        room_for_file(project, created_by.pk, n_bytes)
                 file.write(chunk)
         if not at_once:
             uploads().push(token)
         shown = name.replace("\\", "/").rsplit("/", 1)[-1][-200:]
         with transaction.atomic():
-            Project.objects.select_for_update().get(pk=project.pk)  # others may have come in meanwhile
-            if n_bytes > room_for_files(project):
-                raise QuotaReached.of(project)
+            room_for_file(project, created_by.pk, n_bytes)  # others may have come in meanwhile
             return Upload.objects.create(
                 project=project, created_by=created_by, token=token, name=shown, n_bytes=n_bytes
             )
@@ -188,17 +174,14 @@ def upload_create(
         raise
 
 
-def _used(project: Project) -> int:
-    waiting = Upload.objects.filter(project=project, batch__isnull=True)
-    return waiting.aggregate(total=Sum("n_bytes"))["total"] or 0
+def waiting_files() -> QuerySet[Upload]:
+    """The files that the quota `uploads` counts."""
+    return Upload.objects.filter(batch__isnull=True)
 
 
-def room_for_files(project: Project) -> int:
-    """Bytes available for more files of this project. Raises QuotaReached if there are none."""
-    used = _used(project)
-    if used >= settings.UPLOAD_QUOTA_MB * 2**20:
-        raise QuotaReached(used)
-    return settings.UPLOAD_QUOTA_MB * 2**20 - used
+def room_for_file(project: Project, person_id: int | None, n_bytes: int) -> None:
+    """Ask for room for a file, in the transaction that makes or fills its row. Raises QuotaReached."""
+    ask(project_id=project.pk, person_id=person_id, uploads=n_bytes)
 
 
 def upload_drop(*, upload: Upload) -> None:

@@ -18,6 +18,7 @@ from apps.jobs.heartbeat import Heartbeat
 from apps.jobs.identity import host_name
 from apps.jobs.models import FailureClass, Job
 from apps.jobs.registry import handler_for, load_handlers
+from apps.quotas.services import QuotaReached
 from prefloop.interrupting import interrupted_by
 from prefloop.store import StoreUnavailable, holding
 from prefloop.types import BadData, PrefloopError
@@ -148,6 +149,8 @@ def classify(error: Exception) -> tuple[FailureClass, str, bool]:
         return error.failure_class, str(error), error.retry
     if isinstance(error, StoreUnavailable):
         return FailureClass.TIMEOUT, str(error), True
+    if isinstance(error, QuotaReached):
+        return FailureClass.CAP_REACHED, str(error), False
     if isinstance(error, BadData):
         return FailureClass.DATA, str(error), False
     if isinstance(error, PrefloopError):

@@ -7,17 +7,19 @@ wait or a million.
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Sequence
+from decimal import Decimal
 
 from django.conf import settings
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
 
 from apps.jobs.machine import HELD
-from apps.jobs.models import Job, JobState
+from apps.jobs.models import QUEUES, Job, JobState, Turn
 from apps.jobs.wants import can_be_had
 from apps.projects.models import Project
+from apps.quotas.models import Quota
 
+RUNNING = "running"  # the quota of jobs that run at once
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -35,37 +37,62 @@ def next_jobs(*, queues: Sequence[str], now: dt.datetime, group_id: int | None =
 
     First comes what a person waits for, then what other work waits for, then work. Among equals comes the project of
     which workers hold the fewest jobs of these queues, then the one that was served longest ago, then the oldest job.
-    A project that has as many jobs running as PREFLOOP_PROJECT_JOBS allows is left out, unless a person waits.
+    A project that has as many jobs running as its quota of them allows is left out, unless it is for seconds.
     """
     queued = waiting(queues=queues, now=now, group_id=group_id).order_by("turn", "id")
     served = Job.objects.filter(queue__in=list(queues), started_at__isnull=False).order_by("-started_at")
     of_project = {"project": OuterRef("pk")}
-    rows: list[tuple[int | None, int, dt.datetime | None]] = list(
+    rows: list[tuple[int | None, int, dt.datetime | None, Decimal | None]] = list(
         Project.objects.annotate(
             next_job=Subquery(queued.filter(**of_project).values("id")[:1]),
             served_at=Subquery(served.filter(**of_project).values("started_at")[:1]),
+            most=_most_running("pk"),
         )
         .filter(next_job__isnull=False)
         .order_by("pk")
-        .values_list("pk", "next_job", "served_at")
+        .values_list("pk", "next_job", "served_at", "most")
     )
     without = queued.filter(project=None).values_list("id", flat=True).first()  # of no project, but of everybody
     if without is not None:
         last = served.filter(project=None).values_list("started_at", flat=True).first()
-        rows.append((None, without, last))
-    if len(rows) < 2 and not settings.PROJECT_JOBS:
-        return [job for _, job, _ in rows]
-    turns = dict(Job.objects.filter(pk__in=[job for _, job, _ in rows]).values_list("id", "turn"))
-    held = _held_by_project(queues)
-    most = settings.PROJECT_JOBS or math.inf
+        rows.append((None, without, last, None))
+    default = settings.PROJECT_QUOTAS.get(RUNNING)
+    limits = {pk: limit for pk, *_, most in rows if pk and (limit := default if most is None else most) is not None}
+    if len(rows) < 2 and not limits:
+        return [job for _, job, *_ in rows]
+    turns = dict(Job.objects.filter(pk__in=[job for _, job, *_ in rows]).values_list("id", "turn"))
+    held = _by_project(Job.objects.filter(queue__in=list(queues), state__in=HELD))
+    working = _by_project(running_work().filter(project__in=limits)) if limits else {}
     ordered = sorted(
         (turns.get(job, 0), held.get(project, 0), served_at or _NEVER, job)
-        for project, job, served_at in rows
-        if held.get(project, 0) < most or turns.get(job) == 0 or project is None
+        for project, job, served_at, _ in rows
+        if project not in limits or working.get(project, 0) < limits[project] or turns.get(job) != Turn.WORK
     )
     return [job for *_, job in ordered]
 
 
-def _held_by_project(queues: Sequence[str]) -> dict[int | None, int]:
-    held = Job.objects.filter(queue__in=list(queues), state__in=HELD).order_by()
-    return dict(held.values_list("project").annotate(n=Count("id")))
+def running_work() -> QuerySet[Job]:
+    """The jobs that the quota `running` counts: those held by a worker, but for what takes seconds."""
+    return Job.objects.filter(queue__in=QUEUES, state__in=HELD, turn=Turn.WORK)  # a project's by the index job_next
+
+
+def may_run(job_id: int) -> bool:
+    """Say whether its project may have one more job running, and lock the project until the job is claimed.
+
+    Of two workers that claim at the same time, the second counts what the first has taken.
+    """
+    row = Job.objects.filter(pk=job_id).annotate(most=_most_running("project"))
+    project_id, turn, most = row.values_list("project", "turn", "most").get()
+    limit = settings.PROJECT_QUOTAS.get(RUNNING) if most is None else most
+    if limit is None or project_id is None or turn != Turn.WORK:
+        return True
+    Project.objects.select_for_update(no_key=True).get(pk=project_id)
+    return running_work().filter(project=project_id).count() < limit
+
+
+def _most_running(project: str) -> Subquery:
+    return Subquery(Quota.objects.filter(kind=RUNNING, project=OuterRef(project)).values("amount")[:1])
+
+
+def _by_project(rows: QuerySet[Job]) -> dict[int | None, int]:
+    return dict(rows.order_by().values_list("project").annotate(n=Count("id")))

@@ -46,7 +46,7 @@ class FailureClass(models.TextChoices):
     OUT_OF_DISK = "out_of_disk"
     JUDGE_UNREACHABLE = "judge_unreachable"
     JUDGE_REFUSED = "judge_refused"
-    CAP_REACHED = "cap_reached"  # of an endpoint's spending: it goes on when somebody raises the cap
+    CAP_REACHED = "cap_reached"  # of an endpoint's spending, or a quota: it goes on when somebody raises it
     WORKER_LOST = "worker_lost"
     TIMEOUT = "timeout"
     INTERNAL = "internal"
@@ -81,7 +81,10 @@ class Job(TimeStamped):
     group = models.ForeignKey(JobGroup, null=True, on_delete=models.CASCADE, related_name="jobs")
     follow_up_of = models.OneToOneField(JobGroup, null=True, on_delete=models.CASCADE, related_name="follow_up")
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="retries")
-    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    # job_by_person begins with it
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
     attempt = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=5)
     token = models.UUIDField(null=True)  # the fencing token: a writer without the current one writes nothing
@@ -107,6 +110,7 @@ class Job(TimeStamped):
             models.Index(fields=["project", "queue", "state", "turn", "id"], name="job_next"),
             models.Index(fields=["project", "queue", "started_at"], name="job_served"),
             models.Index(fields=["state", "lease_until"], name="job_reconcile"),
+            models.Index(fields=["started_by", "state"], name="job_by_person"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(attempt__lte=F("max_attempts")), name="job_attempts_capped"),

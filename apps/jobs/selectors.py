@@ -11,7 +11,7 @@ from django.db.models import F, QuerySet
 from apps.jobs.clock import database_now
 from apps.jobs.fairness import next_jobs
 from apps.jobs.machine import HELD
-from apps.jobs.models import Job, JobEvent, JobState, Worker
+from apps.jobs.models import QUEUES, Job, JobEvent, JobState, Turn, Worker
 from apps.projects.models import Project
 
 OPEN = (JobState.QUEUED, *HELD)
@@ -22,6 +22,11 @@ STALE_SECONDS = 60  # a worker that wrote nothing for so long is gone, or stuck
 def running_jobs(project: Project) -> QuerySet[Job]:
     """The project's jobs that are queued or held by a worker, oldest first (the top bar counts them)."""
     return Job.objects.filter(project=project, state__in=OPEN).order_by("id")
+
+
+def open_work() -> QuerySet[Job]:
+    """The jobs that the quota `jobs` counts: those that wait or run, but for what takes seconds."""
+    return Job.objects.filter(queue__in=QUEUES, state__in=OPEN, turn=Turn.WORK)  # a project's by the index job_next
 
 
 def recent_jobs(jobs: QuerySet[Job], *, limit: int = 50) -> list[Job]:

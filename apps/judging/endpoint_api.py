@@ -123,7 +123,7 @@ class EndpointProbe(APIView):
 
     @extend_schema(request=None, responses={200: OutputSerializer(many=True), 400: BAD})
     def post(self, request: Request, slug: str, pk: int) -> Response:
-        found = endpoint_probe(endpoint=_endpoint(request, slug, pk), now=timezone.now())
+        found = endpoint_probe(endpoint=_endpoint(request, slug, pk), now=timezone.now(), by=cast(User, request.user))
         return Response(self.OutputSerializer(found, many=True).data)
 
 

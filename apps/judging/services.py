@@ -281,4 +281,5 @@ def scoring_enqueue(
         ],
         follow_up_kind=follow_up_kind,
         follow_up_payload=follow_up_payload,
+        started_by=sampling_run.started_by,
     )

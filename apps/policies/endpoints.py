@@ -120,7 +120,7 @@ class Probed:
     text: str
 
 
-def endpoint_probe(*, endpoint: Endpoint, now: datetime) -> list[Probed]:
+def endpoint_probe(*, endpoint: Endpoint, now: datetime, by: User | None = None) -> list[Probed]:
     """Ask an endpoint for its models and for a few tokens in each way, and store what it can do.
 
     At most five calls of a few tokens each, counted in its ledger. Raises JudgeError where it can't be asked at all,
@@ -129,12 +129,12 @@ def endpoint_probe(*, endpoint: Endpoint, now: datetime) -> list[Probed]:
     if endpoint.is_simulated:
         raise EndpointSimulated("the simulated judge starts with its jobs: there is nothing to ask until then")
     with _asking():
-        return _probe(endpoint, now)
+        return _probe(endpoint, now, by.pk if by else None)
 
 
-def _probe(endpoint: Endpoint, now: datetime) -> list[Probed]:
+def _probe(endpoint: Endpoint, now: datetime, by: int | None) -> list[Probed]:
     url, model = endpoint.base_url, endpoint.model
-    held = call_hold(endpoint_id=endpoint.pk, prompt_tokens=400, completion_tokens=100, n_calls=4)
+    held = call_hold(endpoint_id=endpoint.pk, prompt_tokens=400, completion_tokens=100, n_calls=4, person_id=by)
     usage: dict[str, int] | None = None
     try:
         with ChatEndpoint(url, model, endpoint_key(endpoint), settings.ENDPOINT_ALLOW, limits=PROBE_LIMITS) as client:
@@ -144,7 +144,7 @@ def _probe(endpoint: Endpoint, now: datetime) -> list[Probed]:
             listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
             found = [Probed("models", serves, listed), *_probe_calls(client)]
     finally:
-        calls_settle(endpoint_id=endpoint.pk, calls=[(held, usage)], purpose="probe")
+        calls_settle(endpoint_id=endpoint.pk, calls=[(held, usage)], purpose="probe", person_id=by)
     said = {"at": now.isoformat(), "found": [[one.name, one.ok, one.text] for one in found]}
     with transaction.atomic():
         fresh = Endpoint.objects.select_for_update().get(pk=endpoint.pk)

@@ -23,6 +23,7 @@ class Checkpoint(TimeStamped):
     recipe = models.CharField(max_length=40, blank=True)
     architecture = models.CharField(max_length=80, blank=True)
     n_parameters = models.BigIntegerField(null=True)
+    n_bytes = models.BigIntegerField(default=0, db_default=0)  # of its files; 0: made before they were counted
     manifest = models.JSONField(default=dict)
     is_default = models.BooleanField(default=False)  # where sampling and new loops start
     # a person's word that it may be used; the weights it was given for never change

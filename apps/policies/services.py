@@ -30,6 +30,7 @@ from apps.policies.store import (
 from apps.policies.uploads import upload_imported
 from apps.projects.access import is_operator
 from apps.projects.models import Project
+from apps.quotas.services import QuotaReached, ask
 from prefloop.checkpoints import MANIFEST, check_checkpoint_dir, count_parameters, publish, verify_manifest
 from prefloop.model_sources import Directory, Source
 from prefloop.models import ModelFacts
@@ -60,11 +61,13 @@ def checkpoint_register(
     recipe: str = "",
     make_default: bool = False,
     created_by: User | None = None,
+    asks: bool = False,
 ) -> Checkpoint:
     """Record a complete checkpoint directory that already lies in STORE_DIR, and share it with other machines.
 
-    Registering the same directory again under the same name returns the existing row (a resumed job does so). Raises
-    UnsafeCheckpoint or DamagedCheckpoint, and CheckpointExists if the name has other weights.
+    Registering the same directory again under the same name returns the existing row (a resumed job does so). With
+    `asks` there must be room under the quota of disk; what work that has begun leaves is always kept. Raises
+    UnsafeCheckpoint or DamagedCheckpoint, CheckpointExists if the name has other weights, and QuotaReached.
     """
     check_name(name)
     check_checkpoint_dir(directory)
@@ -80,17 +83,32 @@ def checkpoint_register(
         "recipe": recipe,
         "architecture": (config.get("architectures") or [config.get("model_type", "")])[0],
         "n_parameters": count_parameters(directory),
+        "n_bytes": sum(file["size"] for file in manifest["files"]),
         "manifest": {key: value for key, value in manifest.items() if key != "files"},
         "created_by": created_by,
     }
+    if asks:
+        room_on_disk(project, values["n_bytes"], created_by)
     checkpoint_share(directory)  # before the row: who reads it may be on another machine
     with transaction.atomic():
+        if asks:  # others may have come in meanwhile
+            try:
+                room_on_disk(project, values["n_bytes"], created_by)
+            except QuotaReached:
+                weights().drop(relative, manifest["fingerprint"])
+                raise
         checkpoint, created = Checkpoint.objects.get_or_create(project=project, name=name, defaults=values)
         if not created and checkpoint.fingerprint != manifest["fingerprint"]:
             raise CheckpointExists(f"checkpoint {name!r} already exists, with other weights")
         if make_default:
             checkpoint_make_default(checkpoint=checkpoint)
     return checkpoint
+
+
+def room_on_disk(project: Project, n_bytes: int, by: User | None = None) -> None:
+    """Ask for room for another checkpoint. Raises QuotaReached."""
+    with transaction.atomic():
+        ask(project_id=project.pk, person_id=by.pk if by else None, disk=n_bytes)
 
 
 def checkpoint_share(directory: Path) -> None:
@@ -125,7 +143,8 @@ def checkpoint_import(
     """Bring a model into the store and register it; nothing stays behind when it is refused.
 
     It becomes the default of its role where the project has none: a loop can start from it at once.
-    Raises UnsafeCheckpoint naming the file that must not be loaded, NoModel where there is nothing to read.
+    Raises UnsafeCheckpoint naming the file that must not be loaded, NoModel where there is nothing to read, and
+    QuotaReached.
     """
     check_name(name)
     if role not in ("policy", "reward"):
@@ -134,6 +153,7 @@ def checkpoint_import(
     final = store_path(relative)
     if final.exists() or Checkpoint.objects.filter(project=project, name=name).exists():
         raise CheckpointExists(f"checkpoint {name!r} already exists")
+    room_on_disk(project, _least_bytes(source), created_by)
     final.parent.mkdir(parents=True, exist_ok=True)
     staging = final.parent / f".{name}.{uuid.uuid4().hex}"
     left_behind = [staging]
@@ -144,7 +164,7 @@ def checkpoint_import(
         left_behind.append(final)
         first = checkpoint_default(project, role) is None
         checkpoint = checkpoint_register(
-            project=project, name=name, role=role, directory=final, make_default=first, created_by=created_by
+            project=project, name=name, role=role, directory=final, make_default=first, created_by=created_by, asks=True
         )
         left_behind.clear()
         if role == "policy":
@@ -155,6 +175,11 @@ def checkpoint_import(
         for path in left_behind:
             shutil.rmtree(path, ignore_errors=True)
     return checkpoint
+
+
+def _least_bytes(source: Source) -> int:
+    """How much a model takes as far as that is known before it is brought in; a byte where it isn't."""
+    return source.n_bytes if isinstance(source, Directory) else 1
 
 
 def speed_measure(*, checkpoint: Checkpoint) -> Job | None:
@@ -203,7 +228,8 @@ def model_look(path: str, *, project: Project, by: User) -> ModelLook:
 def checkpoint_import_start(*, project: Project, name: str, role: str, path: str, created_by: User) -> Checkpoint | Job:
     """Import the model that a browser named: a small directory at once, anything else as a job.
 
-    Raises ImportRefused, UnsafeCheckpoint, CheckpointExists, BadName: everything that is known before copying.
+    Raises ImportRefused, UnsafeCheckpoint, CheckpointExists, BadName, QuotaReached: everything that is known before
+    copying.
     """
     source = import_source(path, project=project, is_operator=is_operator(created_by))
     check_name(name)
@@ -215,6 +241,7 @@ def checkpoint_import_start(*, project: Project, name: str, role: str, path: str
         return made
     if Checkpoint.objects.filter(project=project, name=name).exists():
         raise CheckpointExists(f"checkpoint {name!r} already exists")
+    room_on_disk(project, _least_bytes(source), created_by)
     with transaction.atomic():
         return job_enqueue(
             kind="policies.import",

@@ -2,11 +2,14 @@
 
 Before a call its maximum is reserved, by one conditional UPDATE, so that concurrent workers can't exceed the cap
 together; the actual usage replaces it. The reservation of a call that never returned stays: it may have been charged.
+The same counts for the monthly quotas of the project and of whoever started it.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -15,6 +18,8 @@ from django.db import transaction
 from django.db.models import F, Q, Sum
 
 from apps.policies.models import Endpoint, Spend
+from apps.quotas.counting import this_month
+from apps.quotas.services import QuotaReached, ask, settle
 from prefloop.judging.errors import CapReached
 from prefloop.judging.metering import Call, Hold, Most
 
@@ -43,23 +48,28 @@ def dollars(nanos: int) -> Decimal:
     return Decimal(nanos) / NANOS
 
 
-def call_hold(*, endpoint_id: int, prompt_tokens: int, completion_tokens: int, n_calls: int = 1) -> Hold:
+def call_hold(
+    *, endpoint_id: int, prompt_tokens: int, completion_tokens: int, n_calls: int = 1, person_id: int | None = None
+) -> Hold:
     """Hold the most that requests which belong together can take. Raises CapReached where more than is left."""
-    (held,) = calls_hold(endpoint_id=endpoint_id, most=[Most(prompt_tokens, completion_tokens)])
+    (held,) = calls_hold(endpoint_id=endpoint_id, most=[Most(prompt_tokens, completion_tokens)], person_id=person_id)
     return replace(held, n_calls=n_calls)
 
 
-def calls_hold(*, endpoint_id: int, most: Sequence[Most]) -> list[Hold]:
-    """Hold the most that requests can take, all or none. Raises CapReached where that is more than is left.
+def calls_hold(*, endpoint_id: int, most: Sequence[Most], person_id: int | None = None) -> list[Hold]:
+    """Hold the most that requests can take, all or none. Raises CapReached where that is more than is left, of the
+    endpoint's caps or of a quota.
 
-    Prices and caps are read again: somebody may have raised them during the run.
+    Prices, caps and quotas are read again: somebody may have raised them during the run.
     """
     endpoint = Endpoint.objects.get(pk=endpoint_id)
+    month = this_month().isoformat()
     held = [
         Hold(
             one.prompt_tokens,
             one.completion_tokens,
             cost_nanos(endpoint, prompt_tokens=one.prompt_tokens, completion_tokens=one.completion_tokens),
+            month=month,
         )
         for one in most
     ]
@@ -69,14 +79,19 @@ def calls_hold(*, endpoint_id: int, most: Sequence[Most]) -> list[Hold]:
         room &= Q(committed_tokens__lte=endpoint.cap_tokens - tokens)
     if endpoint.cap_cost is not None:
         room &= Q(committed_nanos__lte=int(endpoint.cap_cost * NANOS) - nanos)
-    taken = Endpoint.objects.filter(room, pk=endpoint_id).update(
-        committed_tokens=F("committed_tokens") + tokens, committed_nanos=F("committed_nanos") + nanos
-    )
-    if not taken:
-        raise CapReached(
-            f"the cap of endpoint {endpoint.name!r} is reached: {_left(endpoint)}, and the next call could take "
-            f"{tokens:,} tokens (${dollars(nanos):.4f}); raise the cap on its page to go on"
+    with transaction.atomic():
+        try:
+            ask(project_id=endpoint.project_id, person_id=person_id, tokens=tokens, money=nanos)
+        except QuotaReached as reached:
+            raise CapReached(str(reached)) from reached
+        taken = Endpoint.objects.filter(room, pk=endpoint_id).update(
+            committed_tokens=F("committed_tokens") + tokens, committed_nanos=F("committed_nanos") + nanos
         )
+        if not taken:
+            raise CapReached(
+                f"the cap of endpoint {endpoint.name!r} is reached: {_left(endpoint)}, and the next call could take "
+                f"{tokens:,} tokens (${dollars(nanos):.4f}); raise the cap on its page to go on"
+            )
     return held
 
 
@@ -113,7 +128,9 @@ def calls_cost(endpoint: Endpoint, calls: Iterable[Call]) -> int:
     return cost_nanos(endpoint, prompt_tokens=prompt, completion_tokens=completion)
 
 
-def calls_settle(*, endpoint_id: int, calls: Iterable[Call], purpose: str, note: str = "") -> None:
+def calls_settle(
+    *, endpoint_id: int, calls: Iterable[Call], purpose: str, note: str = "", person_id: int | None = None
+) -> None:
     """Replace what was held by what was taken, and write it into the ledger."""
     calls = list(calls)
     prompt, completion, n_calls, n_estimated = tokens_of(calls)
@@ -134,6 +151,24 @@ def calls_settle(*, endpoint_id: int, calls: Iterable[Call], purpose: str, note:
                 completion_tokens=completion,
                 nanos=nanos,
                 n_estimated=n_estimated,
+            )
+        _settle_quotas(endpoint, calls, person_id)
+
+
+def _settle_quotas(endpoint: Endpoint, calls: Sequence[Call], person_id: int | None) -> None:
+    """Replace it in the months in which it was held: a call may begin in one and end in the next."""
+    by_month: dict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        by_month[call[0].month].append(call)
+    for month, some in sorted(by_month.items()):
+        if month:  # held before there were quotas: it was not counted
+            prompt, completion, _, _ = tokens_of(some)
+            settle(
+                project_id=endpoint.project_id,
+                person_id=person_id,
+                month=dt.date.fromisoformat(month),
+                tokens=prompt + completion - sum(held.tokens for held, _ in some),
+                money=calls_cost(endpoint, some) - sum(held.nanos for held, _ in some),
             )
 
 

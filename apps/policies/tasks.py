@@ -31,7 +31,7 @@ def import_checkpoint(ctx: JobContext) -> dict[str, Any]:
         operator = by is not None and is_operator(by)
         source = import_source(str(ctx.payload["path"]), project=project, is_operator=operator)
         role = str(ctx.payload["role"])
-        done = checkpoint_import(project=project, name=name, role=role, source=source, told=_tell(ctx))
+        done = checkpoint_import(project=project, name=name, role=role, source=source, told=_tell(ctx), created_by=by)
         if not source.address.startswith(HUB_PREFIX):
             upload_imported(Path(source.address))
     return {"checkpoint": done.pk}

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from django.conf import settings
+from django.db import transaction
 
 from apps.core.store import models
 from apps.policies.store import UPLOADS, check_name, upload_name
 from apps.projects.models import Project
+from apps.quotas.services import ask
 from prefloop.checkpoints import (
     CODE_SUFFIXES,
     PICKLE_SUFFIXES,
@@ -84,7 +86,7 @@ class ModelUpload:
 def upload_start(*, project: Project, name: str, sizes: dict[str, int]) -> ModelUpload:
     """Begin an upload of these files with their sizes in bytes, or go on with one of the same name and files.
 
-    Raises UploadRefused: no model among the files, a name that is taken, or no room.
+    Raises UploadRefused: no model among the files, a name that is taken, or a full disk; and QuotaReached.
     """
     check_name(name)
     if (_folder(project) / name).exists():
@@ -100,13 +102,14 @@ def upload_start(*, project: Project, name: str, sizes: dict[str, int]) -> Model
     if known is not None and known != wanted:
         raise UploadRefused(f"other files are on their way as {name!r}: remove them, or choose another name")
     if known is None:
-        _check_room(project, sum(wanted.values()))
-        part.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for file in wanted:
-            (part / file).touch()
-        whole = part / f".{_PLAN}"
-        whole.write_text(json.dumps(wanted), "utf-8")
-        whole.replace(part / _PLAN)
+        with transaction.atomic():  # until the plan is there, which is counted
+            _check_room(project, sum(wanted.values()))
+            part.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for file in wanted:
+                (part / file).touch()
+            whole = part / f".{_PLAN}"
+            whole.write_text(json.dumps(wanted), "utf-8")
+            whole.replace(part / _PLAN)
     return ModelUpload(name, _arriving(part, wanted), left_out)
 
 
@@ -297,18 +300,16 @@ def _held(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
+def bytes_arriving(project: Project) -> int:
+    """Count what the uploads of a project take until they are imported, with what is still to arrive."""
+    return sum(file.n_bytes for upload in upload_list(project) for file in upload.files)
+
+
 def _check_room(project: Project, n_bytes: int) -> None:
     folder = _folder(project)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files = [file for upload in upload_list(project) for file in upload.files]
-    waiting = sum(file.n_bytes for file in files)
-    limit = settings.MODEL_UPLOAD_GB * 2**30
-    if waiting + n_bytes > limit:
-        raise UploadRefused(
-            f"it has {n_bytes / 2**30:,.1f} GiB, and {waiting / 2**30:,.1f} wait for import already; uploads of a "
-            f"project may take {settings.MODEL_UPLOAD_GB:,} (PREFLOOP_MODEL_UPLOAD_GB)"
-        )
-    on_its_way = sum(file.n_bytes - file.have for file in files)
+    ask(project_id=project.pk, models=n_bytes)
+    on_its_way = sum(file.n_bytes - file.have for upload in upload_list(project) for file in upload.files)
     if n_bytes + on_its_way + _FREE_BYTES > shutil.disk_usage(folder).free:
         raise UploadRefused("the disk of the server has no room for it")
 

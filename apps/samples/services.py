@@ -15,6 +15,7 @@ from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint, Endpoint
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, PromptSet
+from apps.quotas.services import ask
 from apps.samples.models import EDIT, Comparison, Completion, Engine, SamplingRun
 from prefloop.answers import same_answer
 from prefloop.types import PrefloopError
@@ -60,7 +61,7 @@ def sampling_run_create(
     follow_up_kind: str = "",
     follow_up_payload: dict[str, Any] | None = None,
 ) -> SamplingRun:
-    """Make a run of n answers for each prompt and enqueue its jobs. Raises BadSampling.
+    """Make a run of n answers for each prompt and enqueue its jobs. Raises BadSampling and QuotaReached.
 
     A checkpoint is sampled by `engine` transformers (the default), vllm, or auto, which the worker chooses; an endpoint
     by `api` chat (the default) or completions.
@@ -84,6 +85,7 @@ def sampling_run_create(
     if not 1 <= max_tokens <= 131072:
         raise BadSampling(f"the longest answer must be between 1 and 131072 tokens, not {max_tokens}")
     with transaction.atomic():
+        room_for_answers(project, started_by, n=n * len(prompt_ids))
         run = SamplingRun.objects.create(
             project=project,
             checkpoint=checkpoint,
@@ -103,6 +105,11 @@ def sampling_run_create(
         )
         sampling_run_enqueue(run=run, follow_up_kind=follow_up_kind, follow_up_payload=follow_up_payload)
     return run
+
+
+def room_for_answers(project: Project, started_by: User | None, *, n: int) -> None:
+    """Ask for room for the answers of a run, all at once, and count them. Raises QuotaReached."""
+    ask(project_id=project.pk, person_id=started_by.pk if started_by else None, samples=n)
 
 
 def _check_source(project: Project, checkpoint: Checkpoint | None, endpoint: Endpoint | None, engine: str) -> None:

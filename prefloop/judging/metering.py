@@ -38,6 +38,7 @@ class Hold:
     completion_tokens: int
     nanos: int
     n_calls: int = 1  # requests that belong together
+    month: str = ""  # in which it was made, where whoever keeps the cap counts by months: its first day
 
     @property
     def tokens(self) -> int:

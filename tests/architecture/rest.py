@@ -56,6 +56,9 @@ REST: dict[str, tuple[str, ...] | str] = {
     # removal
     "p/<slug:slug>/settings/deletion/": (f"POST {P}deletions/",),
     "p/<slug:slug>/settings/retention/": (f"PATCH {P}retention/",),
+    # quotas
+    "quotas/projects/<slug:slug>/": ("PATCH quotas/projects/<slug:slug>/",),
+    "quotas/people/<int:pk>/": ("PATCH quotas/people/<int:pk>/",),
     # events
     "notifications/": ("POST notifications/",),
     "p/<slug:slug>/settings/webhooks/": (f"POST {P}webhooks/",),

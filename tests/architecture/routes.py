@@ -164,6 +164,15 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/settings/retention/": POST,
     "api/v1/projects/<slug:slug>/deletions/": API_POST,
     "api/v1/projects/<slug:slug>/retention/": API_LEAD,
+    "quotas/": ("login", 404, 404),  # for admins
+    "quotas/projects/<slug:slug>/": ("login", 404, 404),
+    "quotas/people/<int:pk>/": ("login", 404, 404),
+    "p/<slug:slug>/settings/quotas/": LEAD,
+    "api/v1/projects/<slug:slug>/quotas/": API_LEAD,
+    "api/v1/quotas/projects/": (401, 404, 404),
+    "api/v1/quotas/projects/<slug:slug>/": (401, 404, 404),
+    "api/v1/quotas/people/": (401, 404, 404),
+    "api/v1/quotas/people/<int:pk>/": (401, 404, 404),
     "audit/": ("login", 404, 404),  # for admins
     "p/<slug:slug>/settings/audit/": LEAD,
     "api/v1/audit/": (401, 404, 404),

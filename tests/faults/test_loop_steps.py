@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
 
 import pytest
 from django.db import OperationalError, connection
@@ -12,8 +13,10 @@ from apps.jobs.clock import database_now
 from apps.jobs.drain import drain
 from apps.jobs.models import Job, JobState
 from apps.labels.models import Judge
+from apps.quotas.services import quotas_set
 from apps.training import tasks
 from apps.training.loops.starting import loop_start
+from apps.training.loops.steering import loop_resume
 from apps.training.models import Loop, LoopState, Round, Snapshot, Stage, TrainingRun
 from apps.training.rounds import ingredients
 from apps.training.rounds.advance import loop_advance
@@ -72,6 +75,19 @@ def test_a_round_s_answers_are_asked_for_once_by_eight_who_come_at_once(loop_at)
     loop = loop_at("iterative-dpo", Stage.SAMPLING, **{"prompts.n": "8", "score.judge": "world-preference"})
     assert at_once(8, lambda: loop_advance(loop_id=loop.pk, now=database_now())) == []
     assert [job.kind for job in Job.objects.all()] == ["sampling.chunk"]
+
+
+def test_a_loop_without_room_for_its_answers_pauses_and_goes_on_when_there_is_some(loop_at):
+    loop = loop_at("iterative-dpo", Stage.SAMPLING, **{"prompts.n": "8", "score.judge": "world-preference"})
+    quotas_set(owner=loop.project, limits={"samples": Decimal(63)}, by=None)  # 8 prompts of 8 answers each
+    loop_advance(loop_id=loop.pk, now=database_now())
+    loop.refresh_from_db()
+    assert (loop.state, loop.failure_class, Job.objects.count()) == (LoopState.FAILED, "cap_reached", 0)
+    assert "Answers sampled this month: 0 of 63 are used, and this takes 64." in loop.error
+    quotas_set(owner=loop.project, limits={"samples": Decimal(64)}, by=None)
+    loop_resume(loop=loop, by=None)
+    loop_advance(loop_id=loop.pk, now=database_now())
+    assert [job.kind for job in Job.objects.exclude(kind="rounds.advance")] == ["sampling.chunk"]
 
 
 def test_a_reward_model_becomes_a_judge_once_when_two_loops_finish_theirs_together(loop_at, letters_policy_dir):

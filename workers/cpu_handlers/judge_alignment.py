@@ -65,7 +65,7 @@ def _ask(ctx: JobContext, alignment: Alignment, judge: Judge, *, is_new: bool) -
             pair_judge(spec_of(judge, seed=alignment.seed), endpoint),
             [((row, order), [_question(row, order)]) for row, order in items],
             write=write,
-            meter=meter_of(judge, purpose="alignment"),
+            meter=meter_of(judge, purpose="alignment", person_id=ctx.started_by_id),
             at_once=judge.at_once,
             words="verdicts of the new version" if is_new else "verdicts of the present version",
         )

@@ -164,7 +164,8 @@ def judging_trial(ctx: JobContext) -> dict[str, Any]:
         for row in comparisons
     ]
     judges = asked_with(draft)
-    meters = {key: meter_of(judge, purpose="trial") for key, judge in judges.items()}
+    by = ctx.started_by_id
+    meters = {key: meter_of(judge, purpose="trial", person_id=by) for key, judge in judges.items()}
     log = TrialLog(judges, meters)
     with failures(), ExitStack() as stack:
         opened_ = open_judge(spec_of(draft, seed=ctx.payload["seed"]), log, TrialTools(ctx, judges, meters, stack))
@@ -259,7 +260,7 @@ def judging_attack(ctx: JobContext) -> dict[str, Any]:
     with failures(), opened(judge) as endpoint:
         asker: Asker[Any] = (scorer if judge.gives_scores else pair_judge)(spec, endpoint)
         wanted = [(item, questions(item)) for item in items]
-        meter = meter_of(judge, purpose="attack")
+        meter = meter_of(judge, purpose="attack", person_id=ctx.started_by_id)
         at_once, words = judge.at_once, f"attacks on {judge.name}"
         ask_and_write(ctx, asker, wanted, write=write, meter=meter, at_once=at_once, words=words)
     return {"n_tried": len(items), "n_pairs": len(decided)}

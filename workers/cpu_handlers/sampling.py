@@ -67,7 +67,7 @@ def sampling_endpoint(ctx: JobContext) -> dict[str, Any]:
             _Draws(sampler, {row.external_id: _prompt(row) for row, _ in missing}),
             [((row, k), [Question(row.external_id, (), sample=k)]) for row, k in missing],
             write=write,
-            meter=EndpointMeter(served, purpose="sampling", note=f"sampling run {run.pk}"),
+            meter=EndpointMeter(served, purpose="sampling", person_id=run.started_by_id, note=f"sampling run {run.pk}"),
             at_once=served.at_once,
             words=f"answers of {served.name}",
         )

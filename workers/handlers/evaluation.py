@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.jobs.registry import JobContext, handler
 from apps.labels.selectors import scores_of
@@ -115,11 +116,17 @@ def evaluation_meeting(ctx: JobContext) -> dict[str, Any]:
     """Have two checkpoints answer the same prompts, and the answers compared: payload as in `meetings.Meeting`."""
     meeting = Meeting(**ctx.payload)
     points = Checkpoint.objects.select_related("project").in_bulk([meeting.first, meeting.second])
+    by = User.objects.filter(pk=ctx.started_by_id or 0).first()
     runs = []
     for pk in (meeting.first, meeting.second):
         with ctx.fenced():
             run = answers_run(
-                points[pk], meeting.prompts, seed=meeting.seed, n=meeting.n, max_tokens=meeting.max_tokens
+                points[pk],
+                meeting.prompts,
+                seed=meeting.seed,
+                n=meeting.n,
+                max_tokens=meeting.max_tokens,
+                started_by=by,
             )
         draw(ctx=ctx, run=run, prompt_ids=meeting.prompts)
         runs.append(run)
@@ -173,7 +180,13 @@ def _policy(ctx: JobContext, round_: Round, recipe: Recipe) -> tuple[dict[str, A
     for checkpoint in {point.pk: point for point in (current, initial, previous) if point is not None}.values():
         with ctx.fenced():
             run = answers_run(
-                checkpoint, [row.pk for row in rows], seed=seed, n=n, max_tokens=max_tokens, engine=recipe.engine
+                checkpoint,
+                [row.pk for row in rows],
+                seed=seed,
+                n=n,
+                max_tokens=max_tokens,
+                engine=recipe.engine,
+                started_by=loop.started_by,
             )
         draw(ctx=ctx, run=run, prompt_ids=list(run.prompt_ids))
         runs[checkpoint.pk] = run

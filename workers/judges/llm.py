@@ -19,7 +19,8 @@ from workers.judges.stored import Item, ask_pairs
 
 
 def compare(ctx: JobContext, judge: Judge, run: JudgingRun, items: Sequence[Item]) -> None:
-    meter = meter_of(judge, purpose="judging", note=f"{judge.name} v{judge.version}, run {run.pk}")
+    note = f"{judge.name} v{judge.version}, run {run.pk}"
+    meter = meter_of(judge, purpose="judging", person_id=ctx.started_by_id, note=note)
     with failures(), opened(judge) as endpoint:
         ask_pairs(ctx, judge, run, items, endpoint, meter)
 
@@ -45,7 +46,7 @@ def score(ctx: JobContext, judge: Judge, completion_ids: Sequence[int], *, run: 
             scorer(spec, endpoint),
             [(item, [Question(item[0].prompt.text, (item[0].text,), sample=item[1])]) for item in todo],
             write=write,
-            meter=meter_of(judge, purpose="judging"),
+            meter=meter_of(judge, purpose="judging", person_id=ctx.started_by_id),
             at_once=judge.at_once,
             words=f"scores of {judge.name}",
         )

@@ -25,6 +25,7 @@ from apps.jobs.services.queueing import (
     job_cancel,
     job_enqueue,
     job_retry,
+    room_for_jobs,
 )
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "lease",
     "reconcile",
     "release_lost",
+    "room_for_jobs",
 ]

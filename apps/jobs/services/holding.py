@@ -17,7 +17,7 @@ from django.db.models import F, Q
 
 from apps.core.listeners import Listeners
 from apps.jobs.clock import database_now
-from apps.jobs.fairness import next_jobs
+from apps.jobs.fairness import may_run, next_jobs
 from apps.jobs.identity import worker_is_gone
 from apps.jobs.machine import HELD, transition
 from apps.jobs.models import FailureClass, Job, JobState
@@ -49,19 +49,20 @@ def job_claim(*, queues: Sequence[str], worker: str, group_id: int | None = None
         if not candidates:
             return None
         for job_id in candidates:
-            claimed = transition(
-                job_id=job_id,
-                to=JobState.STARTING,
-                from_states=[JobState.QUEUED],
-                where=(Q(run_after__isnull=True) | Q(run_after__lte=now)) & Q(attempt__lt=F("max_attempts")),
-                text=f"claimed by {worker}",
-                attempt=F("attempt") + 1,
-                token=uuid.uuid4(),
-                worker=worker,
-                lease_until=now + lease(),
-                started_at=now,
-                cancel_requested_at=None,
-            )
+            with transaction.atomic():
+                claimed = may_run(job_id) and transition(
+                    job_id=job_id,
+                    to=JobState.STARTING,
+                    from_states=[JobState.QUEUED],
+                    where=(Q(run_after__isnull=True) | Q(run_after__lte=now)) & Q(attempt__lt=F("max_attempts")),
+                    text=f"claimed by {worker}",
+                    attempt=F("attempt") + 1,
+                    token=uuid.uuid4(),
+                    worker=worker,
+                    lease_until=now + lease(),
+                    started_at=now,
+                    cancel_requested_at=None,
+                )
             if claimed:
                 return Job.objects.get(pk=job_id)
 

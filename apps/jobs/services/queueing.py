@@ -18,6 +18,7 @@ from apps.jobs.machine import follow_up_insert, transition
 from apps.jobs.models import Job, JobEvent, JobGroup, JobState, Turn
 from apps.jobs.services.holding import ended_fields, release_lost
 from apps.projects.models import Project
+from apps.quotas.services import ask, in_a_job
 from prefloop.types import PrefloopError
 
 
@@ -60,7 +61,8 @@ def job_enqueue(
 ) -> Job:
     """Insert a queued job in the caller's transaction; an existing job with this `unique_key` is returned instead.
 
-    A group given here must have been made by `group_create` and still be open: its count is raised by one.
+    A group given here must have been made by `group_create` and still be open: its count is raised by one. Raises
+    QuotaReached.
     """
     if unique_key is not None:
         existing = Job.objects.filter(unique_key=unique_key).first()
@@ -68,6 +70,7 @@ def job_enqueue(
             return existing
     try:
         with transaction.atomic():
+            room_for_jobs(project.pk if project else None, started_by, [turn])
             job = Job.objects.create(
                 kind=kind,
                 queue=queue,
@@ -110,7 +113,7 @@ def group_create(
     `unique_key`: the same key again returns the existing group, and inserts nothing. A member whose own key belongs to
     a job that succeeded is left out (its work is done); one whose job failed or was cancelled is retried as a new job;
     one whose job is still open raises JobKeyTaken. A group without members starts its follow-up at once. Failed members
-    do not prevent the follow-up (see `follow_up_insert`).
+    do not prevent the follow-up (see `follow_up_insert`). Raises QuotaReached, and has made nothing then.
     """
     with transaction.atomic():
         if unique_key is not None:
@@ -147,6 +150,7 @@ def group_create(
             for needed, key, parent in [_member_key(spec=spec, taken=taken)]
             if needed
         ]
+        room_for_jobs(project.pk if project else None, started_by, [job.turn for job in members])
         Job.objects.bulk_create(members, batch_size=500)
         JobEvent.objects.bulk_create(
             [JobEvent(job=job, kind="state", text="queued", data={"to": str(JobState.QUEUED)}) for job in members],
@@ -159,6 +163,16 @@ def group_create(
         for queue in sorted({job.queue for job in members}):
             ring_after_commit(queue=queue)
     return group
+
+
+def room_for_jobs(project_id: int | None, started_by: User | None, turns: Sequence[int]) -> None:
+    """Ask whether a project and a person may have so many more jobs. Raises QuotaReached.
+
+    What takes seconds is not asked for, nor what follows from a job that was: work that has begun goes on.
+    """
+    n = sum(turn == Turn.WORK for turn in turns)
+    if n and not in_a_job():
+        ask(project_id=project_id, person_id=started_by.pk if started_by else None, jobs=n)
 
 
 def _jobs_by_key(keys: Sequence[str]) -> dict[str, Job]:
@@ -217,7 +231,7 @@ def job_retry(*, job: Job, by: User | None) -> Job:
     """Queue the same work again as a new job with `parent`; the ended one stays as it is.
 
     The new job joins the group of the old one while that is still open; afterwards it is independent. An open retry of
-    the same job is returned instead of a second one.
+    the same job is returned instead of a second one. Raises JobNotRetryable and QuotaReached.
     """
     with transaction.atomic():
         job.refresh_from_db()
@@ -233,6 +247,7 @@ def job_retry(*, job: Job, by: User | None) -> Job:
                 **{"open_count": F("open_count") + 1, counted: F(counted) - 1}
             )
             group = job.group if joined else None
+        room_for_jobs(job.project_id, by, [job.turn])
         new = Job.objects.create(
             kind=job.kind,
             queue=job.queue,

@@ -166,7 +166,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     tested: dict[str, Any] | None = None
     if request.method == "POST" and action == "probe":
         try:
-            endpoint_probe(endpoint=found, now=timezone.now())
+            endpoint_probe(endpoint=found, now=timezone.now(), by=person(request))
         except PrefloopError as error:
             messages.error(request, str(error))
         return redirect("judging:endpoint", slug=slug, pk=pk)

@@ -17,7 +17,7 @@ from apps.accounts.models import User
 from apps.core.services import audit
 from apps.jobs.clock import database_now
 from apps.jobs.models import Job, Turn
-from apps.jobs.services import job_enqueue
+from apps.jobs.services import job_enqueue, room_for_jobs
 from apps.labels.models import Judge, Preference
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_default
@@ -54,7 +54,7 @@ def study_start(
     """Start a study, or continue it: what is done stays, and more seeds are added to it.
 
     With a budget no run starts after so many minutes. Nothing is written if it can't run here. Raises UnknownStudy,
-    StudyRefused.
+    StudyRefused, QuotaReached.
     """
     declared = get_study(name)
     seeds = declared.seeds if n_seeds is None else n_seeds
@@ -67,6 +67,7 @@ def study_start(
     stop_at = now + timedelta(minutes=budget_minutes) if budget_minutes is not None else None
     going = {"n_seeds": seeds, "state": StudyState.RUNNING, "stop_at": stop_at, "error": "", "ended_at": None}
     with transaction.atomic():
+        room_for_jobs(project.pk, started_by, [Turn.WORK])  # its jobs begin with one, and are not asked for later
         study, _ = Study.objects.update_or_create(
             project=project, name=name, defaults=going | {"started_by": started_by}
         )

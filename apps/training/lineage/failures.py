@@ -49,9 +49,12 @@ _FAILURES = {
         gettext_noop("Correct the endpoint on the Judges page, then resume."),
     ),
     "cap_reached": (
-        gettext_noop("The endpoint's cap on spending is reached"),
-        gettext_noop("Nobody: the cap worked as intended."),
-        gettext_noop("Raise the cap on the endpoint's page, then resume. Everything paid for is kept."),
+        gettext_noop("A cap on spending or a quota is reached"),
+        gettext_noop("Nobody: the limit worked as intended."),
+        gettext_noop(
+            "Raise the cap on the endpoint's page, or have an administrator raise the quota, then resume. "
+            "Everything paid for is kept."
+        ),
     ),
     "worker_lost": (
         gettext_noop("The worker died repeatedly"),

@@ -9,6 +9,8 @@ from django.db import transaction
 
 from apps.accounts.models import User
 from apps.core.services import audit
+from apps.jobs.models import Turn
+from apps.jobs.services import room_for_jobs
 from apps.labels.flags import flags_of
 from apps.labels.models import Judge
 from apps.policies.models import Checkpoint
@@ -57,7 +59,7 @@ def loop_start(
     """Start a recipe. Nothing is written unless everything it needs exists or can be made first.
 
     `branched_from`: the finished round of another loop whose settings and checkpoint this one starts with. Raises
-    UnknownRecipe, ConfigError, LoopRefused, NoCheckpoint.
+    UnknownRecipe, ConfigError, LoopRefused, NoCheckpoint, QuotaReached.
     """
     chosen = dict(settings or {})
     made = apply_settings(get_recipe(recipe), chosen)
@@ -76,6 +78,7 @@ def loop_start(
     made = with_evaluator(project, made, judge)
     foreseen = forecast(project=project, recipe=made, n_rounds=rounds, start=initial.name)
     with transaction.atomic():
+        room_for_jobs(project.pk, started_by, [Turn.WORK])  # its jobs begin with one, and are not asked for later
         loop = Loop.objects.create(
             project=project,
             recipe=made.name,

@@ -12,9 +12,10 @@ from django.db import transaction
 
 from apps.core.listeners import Listeners
 from apps.events.telling import tell
-from apps.jobs.models import Job, JobGroup, JobState, Turn
+from apps.jobs.models import FailureClass, Job, JobGroup, JobState, Turn
 from apps.jobs.services import JobKeyTaken, job_enqueue
 from apps.policies.models import Checkpoint
+from apps.quotas.services import QuotaReached
 from apps.training.changes import recipe_of
 from apps.training.models import UNDER_WAY, Loop, LoopState, Round, Stage
 from apps.training.rounds.plan import plan_of, stage_of
@@ -38,6 +39,9 @@ def loop_advance(*, loop_id: int, now: datetime) -> None:
         except JobKeyTaken:
             # resumed while a worker was still leaving the work of before: it has to let go first
             advance_enqueue(loop, run_after=now + LOOK_AGAIN)
+            return
+        except QuotaReached as error:
+            loop_fail(loop=loop, failure_class=FailureClass.CAP_REACHED, error=str(error), now=now)
             return
         except PrefloopError as error:
             loop_fail(loop=loop, failure_class="data", error=str(error), now=now)

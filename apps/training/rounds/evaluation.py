@@ -20,6 +20,7 @@ from typing import Any
 
 from django.db import transaction
 
+from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
@@ -32,7 +33,7 @@ from apps.prompts.models import Prompt
 from apps.prompts.selectors import chosen_prompts
 from apps.rankings.services import seats_settle
 from apps.samples.models import Comparison, Completion, Engine, SamplingRun
-from apps.samples.services import EVALUATION, comparisons_create
+from apps.samples.services import EVALUATION, comparisons_create, room_for_answers
 from apps.training.models import Loop, Round
 from apps.training.rounds.evaluators import Evaluator
 from prefloop.preference import SCORE_OF_OUTCOME
@@ -74,8 +75,9 @@ def answers_run(
     n: int,
     max_tokens: int,
     engine: str = Engine.TRANSFORMERS,
+    started_by: User | None = None,
 ) -> SamplingRun:
-    """Return the run of this checkpoint's answers to these prompts, always the same one."""
+    """Return the run of this checkpoint's answers to these prompts, always the same one. Raises QuotaReached."""
     chosen = {
         "project_id": checkpoint.project_id,
         "checkpoint": checkpoint,
@@ -87,7 +89,9 @@ def answers_run(
     for run in SamplingRun.objects.filter(**chosen).order_by("id"):
         if run.prompt_ids == prompt_ids:
             return run
-    return SamplingRun.objects.create(**chosen, prompt_ids=prompt_ids, engine=engine)
+    with transaction.atomic():
+        room_for_answers(checkpoint.project, started_by, n=n * len(prompt_ids))
+        return SamplingRun.objects.create(**chosen, prompt_ids=prompt_ids, engine=engine, started_by=started_by)
 
 
 def evaluation_plan(

@@ -17,9 +17,11 @@ from django.db import transaction
 from apps.judging.specs import asked_with, spec_of
 from apps.labels.models import Judge
 from apps.policies.models import Checkpoint
+from apps.policies.services import room_on_disk
 from apps.policies.store import store_path
 from apps.prompts.models import Prompt
 from apps.samples.models import SamplingRun
+from apps.samples.services import room_for_answers
 from apps.training.models import Loop, Round, TrainingRun
 from apps.training.sets.directories import run_dir_made, run_file, run_file_names
 from apps.training.sets.runs import events_path
@@ -48,7 +50,10 @@ SAVE_EVERY = 12  # steps: what a killed worker costs at most
 def online_run_create(
     *, loop: Loop, round_: Round, recipe: Recipe, prompt_ids: Sequence[int], start: Checkpoint, reference: Checkpoint
 ) -> TrainingRun:
-    """Make the run of a block, its directory, prompts and spec; it is not enqueued yet. Raises NothingToTrainOn."""
+    """Make the run of a block, its directory, prompts and spec; it is not enqueued yet.
+
+    Raises NothingToTrainOn and QuotaReached.
+    """
     judge = loop.judge
     replays = logged_runs(loop, recipe)
     if judge is None and recipe.judges_in_steps:
@@ -58,6 +63,10 @@ def online_run_create(
     if replays:  # its steps are those that were logged, whatever the settings of a fresh run would make of the prompts
         n_steps = sum(run.step for run in replayed_runs(loop))
     with transaction.atomic():
+        if not replays:
+            n = sum(draw.n for draw in recipe.draws) * len(prompt_ids) * recipe.objective.epochs
+            room_for_answers(loop.project, loop.started_by, n=n)
+        room_on_disk(loop.project, start.n_bytes)
         run = TrainingRun.objects.create(
             project=loop.project, round=round_, kind=ONLINE, start=start, reference=reference, run_dir=""
         )

@@ -11,6 +11,7 @@ from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint
 from apps.policies.selectors import checkpoint_shape
+from apps.policies.services import room_on_disk
 from apps.policies.store import store_path
 from apps.projects.models import Project
 from apps.training.changes import recipe_of
@@ -43,9 +44,10 @@ def training_run_create(
 ) -> TrainingRun:
     """Make a run, its directory and its spec. The run is not enqueued yet.
 
-    `keep_every`: steps after which the policy is kept, to be measured on the way.
+    `keep_every`: steps after which the policy is kept, to be measured on the way. Raises QuotaReached.
     """
     with transaction.atomic():
+        room_on_disk(project, start.n_bytes)  # its result takes as much
         run = TrainingRun.objects.create(
             project=project,
             round=round_,
@@ -86,7 +88,7 @@ def training_run_enqueue(
     *, run: TrainingRun, follow_up_payload: dict[str, int], follow_up_kind: str = "rounds.advance"
 ) -> JobGroup:
     """Enqueue the run; after a failure, it is tried again and continues from its last checkpoint."""
-    spec = spec_from(run_file(run, SPEC_FILE))
+    spec, loop = spec_from(run_file(run, SPEC_FILE)), loop_of(run)
     return group_create(
         project=run.project,
         name=f"training run {run.pk}",
@@ -104,6 +106,7 @@ def training_run_enqueue(
         ],
         follow_up_kind=follow_up_kind,
         follow_up_payload=follow_up_payload,
+        started_by=loop.started_by if loop is not None else None,
     )
 
 

@@ -7,6 +7,7 @@ import json
 import secrets
 import zipfile
 from contextlib import contextmanager
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
@@ -80,7 +81,7 @@ def test_what_a_hub_has_not_is_said_and_the_waiting_row_can_be_removed(project, 
     assert "there is no &#x27;lost&#x27; in it; there are the splits train, test" in why
     client.post(f"{where}drop/")
     assert not Upload.objects.exists()
-    settings.UPLOAD_QUOTA_MB = 0.001
+    settings.PROJECT_QUOTAS = {"uploads": Decimal("0.001")}
     where = client.post(f"{DATA}hub/", {"address": "hf:acme/pairs"}).url
     drain(["cpu"], worker_name="test")
     assert "more than fit here" in Job.objects.latest("pk").error

@@ -76,7 +76,7 @@ def test_jobs_of_no_project_take_their_turn(three):
 
 
 def test_a_project_may_run_so_many_at_once_but_a_person_does_not_wait_for_that(three, settings):
-    settings.PROJECT_JOBS = 1
+    settings.PROJECT_QUOTAS = {"running": 1}
     one, two, _ = three
     for project in (one, one, two):
         enqueue(project)

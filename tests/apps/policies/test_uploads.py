@@ -13,6 +13,7 @@ from django.urls import reverse
 from apps.policies import uploads
 from apps.policies.models import Checkpoint
 from apps.policies.uploads import ModelUpload, UploadRefused
+from apps.quotas.services import QuotaReached
 from prefloop.types import PrefloopError
 
 pytestmark = pytest.mark.django_db
@@ -177,10 +178,10 @@ def test_a_zip_of_something_else_is_refused_and_can_be_removed(project, roots):
 
 
 def test_there_is_a_limit_for_what_waits(project, roots, settings):
-    settings.MODEL_UPLOAD_GB = 1
+    settings.PROJECT_QUOTAS = {"models": 1}
     files = {"config.json": 10, "model.safetensors": 700 * 2**20}
     uploads.upload_start(project=project, name="a", sizes=files)
-    with pytest.raises(UploadRefused, match="PREFLOOP_MODEL_UPLOAD_GB"):
+    with pytest.raises(QuotaReached, match=r"0\.68 GiB of 1\.00 GiB are used, and this takes 0\.68 GiB"):
         uploads.upload_start(project=project, name="b", sizes=files)
     (upload,) = uploads.upload_list(project)
     assert isinstance(upload, ModelUpload)
