@@ -22,6 +22,7 @@ from apps.jobs.clock import database_now
 from apps.jobs.identity import host_name, worker_is_gone, worker_name
 from apps.jobs.models import Worker
 from apps.jobs.ticks import TICKS
+from apps.jobs.wants import cards_owned
 from workers import shutdown
 
 log = structlog.get_logger()
@@ -99,5 +100,11 @@ def sign_of_life(*, name: str, queue: str) -> None:
             if worker_is_gone(other.name):
                 other.delete()
         Worker.objects.create(
-            name=name, queue=queue, pid=os.getpid(), host=host_name(), started_at=now, last_loop_at=now
+            name=name,
+            queue=queue,
+            pid=os.getpid(),
+            host=host_name(),
+            cards=cards_owned(),
+            started_at=now,
+            last_loop_at=now,
         )

@@ -20,6 +20,7 @@ from apps.core.store import KEY, has_the_key_of_others, home, weights
 from apps.jobs.clock import database_now
 from apps.jobs.models import QUEUES
 from apps.jobs.selectors import workers_heard
+from apps.jobs.waiting import jobs_that_want_more
 from prefloop.executors import EXECUTORS
 from prefloop.types import PrefloopError
 
@@ -104,8 +105,16 @@ def _database() -> Finding:
 
 
 def _workers() -> Finding:
-    alive = workers_heard(database_now())
+    now = database_now()
+    alive = workers_heard(now)
     queues = {one.queue for one in alive}
+    if wanting := jobs_that_want_more(now):
+        queue, wanted, most = wanting[0]
+        return Finding(
+            "workers", "note",
+            f"a job of the queue {queue} waits for {wanted} cards, and no worker owns more than {most}",
+            f"manage.py worker --queue {queue} --gpus 0,1,… with {wanted} cards, or a smaller PREFLOOP_PROCESSES",
+        )  # fmt: skip
     if queues >= set(QUEUES):
         return Finding("workers", "ok", f"{len(alive)} running")
     lacking = ", ".join(sorted(set(QUEUES) - queues))

@@ -148,6 +148,7 @@ class Worker(models.Model):
     queue = models.CharField(max_length=12)
     pid = models.PositiveIntegerField()
     host = models.CharField(max_length=120)
+    cards = models.PositiveSmallIntegerField(null=True)  # that it owns; null: it runs whatever comes
     started_at = models.DateTimeField()
     last_loop_at = models.DateTimeField()
 

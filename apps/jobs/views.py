@@ -13,6 +13,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.views import person
 from apps.jobs import access, selectors, services
+from apps.jobs.clock import database_now
+from apps.jobs.waiting import why_waiting
 from apps.projects import access as projects_access
 from apps.projects.models import Role
 from prefloop.types import PrefloopError
@@ -60,8 +62,9 @@ def job(request: HttpRequest, slug: str, job_id: int) -> HttpResponse:
         "log": log,
         "retries": found.retries.order_by("id"),
         "may_write": access.may_write(person(request), project, found),
+        "why_waiting": why_waiting(found, now=database_now()),
     }
-    version = selectors.version_of([found], extra=log[-1].pk if log else "")
+    version = selectors.version_of([found], extra=f"{log[-1].pk if log else ''}{context['why_waiting']}")
     return _fresh(request, "jobs/detail.html", "jobs/_detail.html", context, version, done=found.is_terminal)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,7 +18,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.views import person
-from apps.jobs.models import JobState
+from apps.jobs.clock import database_now
+from apps.jobs.models import Job, JobState
+from apps.jobs.waiting import why_waiting
 from apps.projects import access as projects_access
 from apps.projects.models import Role
 from apps.samples.exposure import labels_shown
@@ -205,6 +208,12 @@ def loop(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return response
 
 
+def _why_waiting(jobs: Sequence[Job]) -> str:
+    """Say why nothing of a stage is taken up; "" while some of it runs, or only waits for its turn."""
+    first = next((job for job in jobs if not job.is_terminal), None)  # what runs comes before what waits
+    return why_waiting(first, now=database_now()) if first is not None else ""
+
+
 def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) -> dict[str, Any]:
     round_ = stations.current_round(found)
     recipe = recipe_of(found, round_.index if round_ is not None else None)
@@ -223,14 +232,16 @@ def _loop_context(request: HttpRequest, found: Loop, version: str, part: str) ->
         "may_write": projects_access.has_role(request.user, found.project, Role.ENGINEER),
     }
     if part in {"", "top"}:
+        jobs = selectors.stage_jobs(round_) if round_ is not None and round_.stage != Stage.DONE else []
         context |= {
             "stations": stations.stations_of(found, round_, timezone.now()),
             "alarms": alarms.alarms_of(found),
             "failure": failure_in_words(found.failure_class) if found.state == LoopState.FAILED else None,
             "gate": selectors.gate_of(found, round_) if found.state == LoopState.WAITING else None,
-            "jobs": selectors.stage_jobs(round_) if round_ is not None and round_.stage != Stage.DONE else [],
+            "jobs": jobs,
             "trained": selectors.last_trained(found) if found.state == LoopState.DONE else None,
             "took": selectors.took(found),
+            "why_waiting": _why_waiting(jobs) if found.state in ACTIVE else "",
             "held": (JobState.STARTING, JobState.RUNNING, JobState.CANCELLING),
         }
     if part in {"", "side"}:
