@@ -13,6 +13,7 @@ from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
 from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
@@ -20,6 +21,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -29,6 +31,7 @@ from apps.accounts.throttle import address_of
 from apps.core.sealed import SecretUnreadable, seal, unseal
 from apps.core.services import audit
 
+FIRST_STEP = "first_step"  # in the session until the second step: the hash of the password that was shown
 _PURPOSE = "second factor"
 _TOO_MANY = gettext_lazy("Too many attempts. Wait a quarter of an hour, then try again.")
 
@@ -56,7 +59,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return redirect("accounts:login")
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """Begin the session, once the second factor was shown where there is one."""
+        """Begin the session, once the second factor was shown where there is one.
+
+        Not if the password was changed since the first step: what was shown there lets nobody in any more.
+        """
+        shown = request.session.pop(FIRST_STEP, None)
+        if shown is not None and not constant_time_compare(shown, user.get_session_auth_hash()):
+            raise ImmediateHttpResponse(redirect("accounts:login"))
         super().login(request, user)
         session_note(request=request, user=user)
         records = get_authentication_records(request, user)

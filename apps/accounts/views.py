@@ -22,7 +22,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from knox.models import AuthToken
 
 from apps.accounts import services, sessions, throttle
-from apps.accounts.adapters import passkeys_work
+from apps.accounts.adapters import FIRST_STEP, passkeys_work
 from apps.accounts.factors import has_factor
 from apps.accounts.forms import ChangePasswordForm, LoginForm, NewPasswordForm, ProfileForm, TokenForm
 from apps.accounts.models import OpenSession, User
@@ -54,6 +54,7 @@ def sign_in(request: HttpRequest, user: User, *, by: str, then: str) -> HttpResp
     `by` says how they were known, for the audit log.
     """
     record_authentication(request, user, by)
+    request.session[FIRST_STEP] = user.get_session_auth_hash()
     response: HttpResponse = perform_login(request, user, redirect_url=then)
     return response
 

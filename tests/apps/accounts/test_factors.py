@@ -179,6 +179,14 @@ def test_a_link_replaces_the_password_and_not_the_second_factor(dora, make_user,
     assert give(client, code_of(secret)).headers["Location"] == "/account/password/set/"
     assert client.get("/account/password/set/").status_code == 200
 
+    # a new password also ends sign-ins that are halfway
+    halfway = client_for(None)
+    enter(halfway)
+    client.post("/account/password/set/", {"password": "another horse staple"})
+    later(120)
+    assert give(halfway, code_of(secret)).headers["Location"] == "/login/"
+    assert not is_in(halfway)
+
 
 def test_wrong_codes_close_the_second_factor_for_a_while(dora, client_for, later):
     home = client_for(None)
