@@ -80,6 +80,7 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
         ("metadata", before.metadata == now.metadata),
         ("split", (before.split or "train") == (now.split or "train")),
         ("gold", set(before.gold) == set(now.gold)),
+        ("gold rating", set(before.gold_ratings) == set(now.gold_ratings)),
     ):
         if not same:
             verb = "are" if what == "answers" else "is"
@@ -88,6 +89,7 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
     return replace(
         now,
         gold=(),
+        gold_ratings=(),
         votes=_new(before.votes, now.votes, lambda vote: (replace(vote, at="", by_chance=None), _moment(vote.at))),
         rankings=_new(before.rankings, now.rankings, lambda ranking: ranking),
         ratings=_new(before.ratings, now.ratings, lambda rating: rating),

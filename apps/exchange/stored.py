@@ -10,17 +10,20 @@ from typing import Any, cast
 from apps.core.chunks import chunks
 from apps.exchange.models import RecordSpelling
 from apps.labels.as_records import said_of
+from apps.labels.models import GoldItem
 from apps.labels.selectors import judge_names
 from apps.projects.models import Project
 from apps.prompts.models import Prompt, ready
 from apps.samples.models import Comparison, Completion
 from prefloop.records import (
     Gold,
+    GoldRating,
     PairIndex,
     Record,
     RecordCompletion,
     choice_of,
 )
+from prefloop.rubrics import rubric_loaded, values_checked
 from prefloop.types import Outcome
 
 CHUNK = 200  # prompts read at a time
@@ -55,6 +58,11 @@ def records_of(prompt_ids: Sequence[int], names: dict[int, str], *, taken_back: 
         pairs[pk] = (prompt, (place[first], place[second]))
         if truth:
             gold[prompt].append(Gold(pairs[pk][1], choice_of(cast(Outcome, truth))))
+    known: dict[int, list[GoldRating]] = defaultdict(list)
+    for item in GoldItem.objects.filter(completion__prompt__in=prompt_ids).order_by("completion_id"):
+        values = tuple(values_checked(rubric := rubric_loaded(item.rubric), item.values).items())
+        answer = item.answer
+        known[answer.prompt_id].append(GoldRating(place[answer.pk], rubric, values, item.note, item.for_practice))
     said = said_of(prompt_ids, place=place, pairs=pairs, names=names, taken_back=taken_back)
     spelled = dict(RecordSpelling.objects.filter(prompt__in=prompt_ids).values_list("prompt_id", "kept"))
     for prompt_row in prompts:
@@ -66,6 +74,7 @@ def records_of(prompt_ids: Sequence[int], names: dict[int, str], *, taken_back: 
             split="eval" if prompt_row.split == "eval" else None,
             metadata=prompt_row.metadata,
             gold=tuple(gold[key]),
+            gold_ratings=tuple(known[key]),
             **said[key],
         )
         yield _as_spelled(record, spelled[key]) if key in spelled else record

@@ -14,13 +14,15 @@ from apps.exchange.models import RecordSpelling
 from apps.exchange.spelling import spelling_of
 from apps.labels.as_records import ratings_known
 from apps.labels.bulk import Annotations
-from apps.labels.models import Judge
+from apps.labels.models import GoldItem, Judge
 from apps.projects.models import Project
 from apps.prompts.models import ImportBatch, Prompt, PromptSet
 from apps.samples.models import EDIT, Comparison, Completion
+from apps.samples.services import pairs_held_out
 from prefloop.answers import same_answer
 from prefloop.formats.guarded import Located
 from prefloop.records import PairIndex, Record, RecordRating, comparisons_of, outcome_of, pairs_named, rated_pairs
+from prefloop.rubrics import rubric_stored
 
 _CHUNK = 200  # prompts looked up at a time
 
@@ -46,6 +48,7 @@ def write_batch(
     made = _Batch(project=project.pk, batch=batch.pk, records=records, prompts=prompts)
     made.completions()
     made.comparisons([comparisons_of(record) for record in records])
+    made.gold_ratings(batch.created_by_id)
     Annotations(records, prompts, made.answers, made.pairs, judges).write()
 
 
@@ -181,3 +184,20 @@ class _Batch:
             {(i, j): self.there[ids[i], ids[j]] for i, j in pairs}
             for ids, pairs in zip(self.answers, named, strict=True)
         ]
+
+    def gold_ratings(self, by: int | None) -> None:
+        """Write the right ratings of single answers, and hold out the pairs of these."""
+        for prompt, record, ids in zip(self.prompts, self.records, self.answers, strict=True):
+            GoldItem.objects.bulk_create(
+                GoldItem(
+                    completion_id=ids[one.completion],
+                    rubric=rubric_stored(one.rubric),
+                    values=dict(one.values),
+                    note=one.note,
+                    for_practice=one.practice,
+                    by_id=by,
+                )
+                for one in record.gold_ratings
+            )
+            if record.gold_ratings:
+                pairs_held_out(prompt)

@@ -26,7 +26,7 @@ REPEATED = "rows that repeat another row exactly, read once"
 
 Convert = Callable[[Row], Row]
 Key = Callable[[Row], object]
-_SAID = ("gold", "votes", "rankings", "ratings", "verdicts", "overrides", "scores", "flags")
+_SAID = ("gold", "gold_ratings", "votes", "rankings", "ratings", "verdicts", "overrides", "scores", "flags")
 
 
 class NoPreference(Exception):

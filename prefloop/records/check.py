@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar, cast, get_args
 
 from prefloop.criteria import BadCriterion, name_checked
-from prefloop.records.check_ratings import rating_read
+from prefloop.records.check_ratings import gold_rating_read, rating_read
 from prefloop.records.fields import (
     each_of,
     joined,
@@ -52,7 +52,9 @@ _CHOICES, _VOTE_CHOICES, _STATES, _SPLITS = (get_args(kind) for kind in (Choice,
 def parse_record(value: object) -> Record:
     """Check a record in JSON's types and make it canonical. Raises InvalidRecord naming the key at fault."""
     # the whole form
-    keys = "id split prompt metadata completions gold votes rankings ratings verdicts overrides scores flags"
+    keys = (
+        "id split prompt metadata completions gold gold_ratings votes rankings ratings verdicts overrides scores flags"
+    )
     top = object_of(value, "the line", keys)
     record_id = text_of(top, "id", "", required=True)
     if not record_id:
@@ -86,6 +88,7 @@ def parse_record(value: object) -> Record:
         overrides=each_of(top, "overrides", _override, n),
         scores=each_of(top, "scores", _score, n),
         flags=each_of(top, "flags", _flag, n),
+        gold_ratings=each_of(top, "gold_ratings", gold_rating_read, n),
     )
     _refuse_repeats(record)
     return record
@@ -96,6 +99,10 @@ def _refuse_repeats(record: Record) -> None:
     for i, g in enumerate(record.gold):
         if gold.setdefault(g.pair, i) != i:
             raise InvalidRecord(f"gold[{i}] is on the same pair as gold[{gold[g.pair]}]")
+    known: dict[int, int] = {}
+    for i, r in enumerate(record.gold_ratings):
+        if known.setdefault(r.completion, i) != i:
+            raise InvalidRecord(f"gold_ratings[{i}] is on the same answer as gold_ratings[{known[r.completion]}]")
     verdicts: dict[tuple[str, PairIndex, PairIndex, int], int] = {}
     for i, v in enumerate(record.verdicts):
         first = verdicts.setdefault((v.judge, v.pair, v.order, v.sample), i)

@@ -139,6 +139,20 @@ class RecordRating:
 
 
 @dataclass(frozen=True, slots=True)
+class GoldRating:
+    """The right rating of one answer, by each item of its rubric, and why: it measures people.
+
+    `practice`: people practise on it instead of meeting it among other answers.
+    """
+
+    completion: int
+    rubric: tuple[Item, ...]
+    values: tuple[tuple[str, int], ...]
+    note: str = ""
+    practice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RecordVerdict:
     judge: str
     pair: PairIndex
@@ -206,6 +220,7 @@ class Record:
     overrides: tuple[RecordOverride, ...] = ()
     scores: tuple[RecordScore, ...] = ()
     flags: tuple[RecordFlag, ...] = ()
+    gold_ratings: tuple[GoldRating, ...] = ()
 
 
 def outcome_of(choice: Choice | None, *, p_first: float | None = None) -> Outcome | None:

@@ -31,6 +31,12 @@ def record_to_dict(record: Record) -> dict[str, Any]:
     # one by one: most keys of most records are absent
     if record.gold:
         out["gold"] = [{"pair": g.pair, "choice": g.choice} for g in record.gold]
+    if record.gold_ratings:
+        out["gold_ratings"] = [
+            {"completion": g.completion, "rubric": rubric_as_objects(g.rubric), "values": dict(g.values)}
+            | _drop(note=g.note or None, practice=g.practice or None)
+            for g in record.gold_ratings
+        ]
     if record.votes:
         out["votes"] = [
             _drop(

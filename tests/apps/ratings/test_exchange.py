@@ -14,13 +14,17 @@ from apps.exchange.exports import BadExport, export_lines
 from apps.exchange.files import csv_lines
 from apps.exchange.services import import_file
 from apps.labels.exclusions import exclusion_create
-from apps.labels.models import Preference, Ranking, Rating
+from apps.labels.models import GoldItem, Preference, Ranking, Rating
 from apps.labels.ratings import standing_ratings
+from apps.labels.review_counts import review_differences
 from apps.labels.selectors import standing_votes
 from apps.projects.models import Project
 from apps.projects.services import guideline_add
+from apps.rankings.services.counts import differences
+from apps.rankings.services.seats import n_seats_wrong
 from apps.ratings import services
 from apps.ratings.models import RatingSeat
+from apps.samples.models import Comparison
 from apps.training.rounds.self_rewarding import n_judged, stored_demonstrations
 from prefloop.judging.parse import parse_score
 from prefloop.judging.rated import judgement_of, reasons_of, score_of_total
@@ -267,3 +271,56 @@ def test_an_excluded_person_is_in_no_export(rated, bob):
     assert lines(rated, "ratings") == []
     assert lines(rated, "eft") == []
     assert all("ratings" not in row for row in lines(rated, "records"))
+
+
+# --- right ratings
+
+RIGHT = {"completion": 1, "rubric": RUBRIC, "values": {"correct": 5, "polite": 0}, "note": "It asks for money."}
+
+
+def test_right_ratings_go_with_the_records_and_their_pairs_stay_held_out(project, other_project, tmp_path):
+    given = record(gold_ratings=[RIGHT, RIGHT | {"completion": 2, "practice": True}])
+    bring(project, tmp_path, given, record(id="r2", prompt="Thank Otto."))
+    (one, other) = GoldItem.objects.order_by("pk")
+    assert (one.values, one.note, one.for_practice) == (RIGHT["values"], RIGHT["note"], False)
+    assert (other.completion.text, other.for_practice) == ("Flowers.", True)
+    of_r1 = Comparison.objects.filter(prompt__external_id="r1")
+    assert of_r1.count() == of_r1.filter(held_out=True).count() == 3
+    assert not Comparison.objects.filter(prompt__external_id="r2", held_out=True).exists()
+    written = lines(project, "records")
+    assert [len(row.get("gold_ratings", ())) for row in written] == [2, 0]
+    bring(other_project, tmp_path, *written, name="there.jsonl")
+    assert lines(other_project, "records") == written
+    for one in (project, other_project):
+        assert (review_differences(one), differences(one), n_seats_wrong(one)) == ({}, {}, 0)
+    again = bring(project, tmp_path, *written, name="again.jsonl")
+    assert (again.n_records, again.added, GoldItem.objects.count()) == (0, {}, 4)
+    with pytest.raises(RecordsError, match="its gold rating is not what the project has"):
+        bring(project, tmp_path, given | {"gold_ratings": []}, name="without.jsonl")
+
+
+def test_a_right_rating_that_is_marked_here_is_exported(project, alice, make_prompt, make_completion):
+    answer = make_completion(make_prompt(project), "Thanks.")
+    rubric = rubric_read("polite (yes/no): Does it thank?")
+    guideline_add(project=project, text="Rate.", actor=None, task="rating", rubric=rubric)
+    project.refresh_from_db()
+    services.seats_settle(project=project)
+    services.rating_gold_mark(answer=answer, values={"polite": 1}, by=alice, note="It does.")
+    (row,) = lines(project, "records")
+    rubric = [{"name": "polite", "question": "Does it thank?", "kind": "yes/no"}]
+    assert row["gold_ratings"] == [{"completion": 0, "rubric": rubric, "values": {"polite": 1}, "note": "It does."}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([RIGHT | {"completion": 3}], "gold_ratings\\[0\\].completion is not one of the 3"),
+        ([RIGHT | {"practice": 1}], "practice is neither true nor false"),
+        ([RIGHT | {"values": {}}], "'correct' has no value"),
+        ([RIGHT, RIGHT | {"note": ""}], "on the same answer as gold_ratings\\[0\\]"),
+        ([RIGHT | {"rater": "ann"}], "unknown key 'rater'"),
+    ],
+)
+def test_a_right_rating_that_makes_no_sense_is_refused(rows, why):
+    with pytest.raises(InvalidRecord, match=why):
+        parse_record(record(gold_ratings=rows))
