@@ -137,6 +137,7 @@ LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "accounts:login"
 
 # Allauth has the flows and tables of sign-in; whom it lets in, and its forms' words, are in apps/accounts.
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
 ACCOUNT_ADAPTER = "apps.accounts.adapters.AccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_FORMS = {"reauthenticate": "apps.accounts.factor_forms.ConfirmPasswordForm"}
@@ -154,7 +155,7 @@ MFA_FORMS = {
     "add_webauthn": "apps.accounts.factor_forms.NewPasskeyForm",
     "edit_webauthn": "apps.accounts.factor_forms.PasskeyNameForm",
 }
-MFA_RATE_LIMITS = {"webauthn_login": "60/m/ip"}  # nothing there can be guessed
+MFA_RATE_LIMITS = {"webauthn_login": ""}  # nothing there can be guessed, and many people may have one address
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody signs up with an address of somebody else
@@ -285,11 +286,16 @@ EMAIL_USE_TLS = env.env_bool("EMAIL_USE_TLS", True)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.env_str("DEFAULT_FROM_EMAIL", "prefloop@localhost")
 
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+# Failed sign-ins are counted in the default one: it must not be full of other names before they are over. What pages
+# calculate is in the other (apps/core/kept_figures.py).
+_MEMORY = "django.core.cache.backends.locmem.LocMemCache"
+CACHES: dict[str, dict[str, object]] = {
+    "default": {"BACKEND": _MEMORY, "LOCATION": "counts", "OPTIONS": {"MAX_ENTRIES": 100_000}},
+    "figures": {"BACKEND": _MEMORY, "LOCATION": "figures"},
+}
 if env.env_str("REDIS_URL"):
-    CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": env.env_str("REDIS_URL")}
-    }
+    _redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": env.env_str("REDIS_URL")}
+    CACHES = {"default": _redis, "figures": {**_redis, "KEY_PREFIX": "figures"}}
 
 structlog.configure(
     processors=[

@@ -235,12 +235,16 @@ def static_files_are_found_once() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def the_audit_log_is_emptied_between_tests() -> None:
-    """Lift what forbids it, while a test that committed is cleaned up: nothing else may empty the audit log."""
+def what_tests_commit_is_removed() -> None:
+    """Empty the tables after a test that committed, without making Django's permissions, which nobody asks, anew.
+
+    What forbids it is lifted for the audit log: nothing else may empty that.
+    """
+    from django.core.management import call_command
     from django.db import connection
     from django.test import TransactionTestCase
 
-    flush, table = TransactionTestCase._fixture_teardown, "core_auditevent"
+    table = "core_auditevent"
 
     def teardown(self: Any) -> None:
         with connection.cursor() as cursor:
@@ -255,7 +259,7 @@ def the_audit_log_is_emptied_between_tests() -> None:
             for statement in off:
                 cursor.execute(statement)
         try:
-            flush(self)
+            call_command("flush", verbosity=0, interactive=False, reset_sequences=False, inhibit_post_migrate=True)
         finally:
             with connection.cursor() as cursor:
                 for statement in on:
@@ -267,10 +271,11 @@ def the_audit_log_is_emptied_between_tests() -> None:
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
     """Let no test see figures that another kept: a database that is emptied gives the same ids again."""
-    from django.core.cache import cache
+    from django.core.cache import caches
 
     yield
-    cache.clear()
+    for one in caches.all(initialized_only=True):
+        one.clear()
 
 
 # --- the cast --------------------------------------------------------------------------------------------------------

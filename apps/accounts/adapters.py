@@ -61,18 +61,31 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def login(self, request: HttpRequest, user: User) -> None:
         """Begin the session, once the second factor was shown where there is one.
 
-        Not if the password was changed since the first step: what was shown there lets nobody in any more.
+        Not if the password was changed since the first step, or the provider's person is no longer known: what was
+        shown there lets nobody in any more.
         """
         shown = request.session.pop(FIRST_STEP, None)
         if shown is not None and not constant_time_compare(shown, user.get_session_auth_hash()):
             raise ImmediateHttpResponse(redirect("accounts:login"))
+        known = SocialAccount.objects.filter(user=user).values_list("uid", flat=True)
+        said = {r["uid"] for r in get_authentication_records(request, user) if r["method"] == "socialaccount"}
+        if said and not said <= set(known):
+            raise ImmediateHttpResponse(redirect("accounts:login"))
         super().login(request, user)
+        if request.session.session_key is None:  # it was flushed, since it had been another person's
+            request.session.save()
         session_note(request=request, user=user)
         records = get_authentication_records(request, user)
         by_provider = any(record["method"] == "socialaccount" for record in records)
         ways = ["sso" if one == "socialaccount" else one for one in (r.get("type", r["method"]) for r in records)]
         verb = "sign_in.sso" if by_provider else "sign_in"
         audit(actor=user, verb=verb, target=f"user:{user.pk}", data={"by": ways})
+
+    def logout(self, request: HttpRequest) -> None:
+        """End the session of whoever was signed in when somebody comes back from the identity provider."""
+        if request.user.is_authenticated:
+            audit(actor=request.user, verb="sign_out", target=f"user:{request.user.pk}")
+        super().logout(request)
 
     def is_reauthentication_required(self, *, app: str, **more: Any) -> bool:
         """Ask again who it is, unless they have just signed in."""

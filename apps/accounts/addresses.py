@@ -16,9 +16,11 @@ from allauth.socialaccount.models import SocialAccount
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from knox.models import AuthToken
 
 from apps.accounts.models import User
 from apps.accounts.services import AccountRefused, user_create
+from apps.accounts.sessions import sessions_end
 from apps.core.services import audit
 
 
@@ -31,7 +33,7 @@ def account_of_address(email: str) -> User | None:
 def address_set(*, user: User, email: str, actor: User | None = None) -> None:
     """Let whoever the provider knows by this address sign in as this person; "" lets nobody.
 
-    Whom an earlier address let in is no longer known. Raises AccountRefused.
+    Whom an earlier address let in is no longer known: their sessions and API tokens end. Raises AccountRefused.
     """
     email = email.strip().lower()
     try:
@@ -39,7 +41,9 @@ def address_set(*, user: User, email: str, actor: User | None = None) -> None:
             validate_email(email)
         with transaction.atomic():
             EmailAddress.objects.filter(user=user).delete()
-            SocialAccount.objects.filter(user=user).delete()
+            if SocialAccount.objects.filter(user=user).delete()[0]:
+                sessions_end(user=user)
+                AuthToken.objects.filter(user=user).delete()
             if email:
                 EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
                 if not user.email:

@@ -21,7 +21,11 @@ from allauth.mfa.webauthn.views import (
     ReauthenticateWebAuthnView,
     RemoveWebAuthnView,
 )
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.views.decorators.http import require_safe
 from django.views.generic.edit import FormView
@@ -53,6 +57,33 @@ class AddPasskey(AddWebAuthnView):  # type: ignore[misc]
         return {**context, "js_data": {"creation_options": begin_registration(self.request.user, True)}}
 
 
+class SaysThatItCanNotRead:
+    """A page of recovery codes: back to the list with a sentence if the server's key was changed."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+            return redirect("mfa_index")
+        return response
+
+
+class Codes(SaysThatItCanNotRead, ViewRecoveryCodesView):  # type: ignore[misc]
+    """The recovery codes that are left."""
+
+
+class CodesAsFile(SaysThatItCanNotRead, DownloadRecoveryCodesView):  # type: ignore[misc]
+    """The recovery codes that are left, as a text file."""
+
+
+class NewCodes(GenerateRecoveryCodesView):  # type: ignore[misc]
+    """New recovery codes in place of the old ones, which need not be readable."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return FormView.get_context_data(self, **kwargs)
+
+
 _IN_ACCOUNT = {"extra_context": {"tab": "factors"}}
 
 index = login_required(Index.as_view(template_name="accounts/factors.html"))
@@ -74,10 +105,6 @@ passkey_rename = login_required(
         template_name="accounts/factor_passkey_name.html", success_url=reverse_lazy("mfa_index"), **_IN_ACCOUNT
     )
 )
-codes = login_required(ViewRecoveryCodesView.as_view(template_name="accounts/factor_codes.html", **_IN_ACCOUNT))
-codes_download = login_required(
-    require_safe(DownloadRecoveryCodesView.as_view(template_name="accounts/factor_codes.txt"))
-)
-codes_new = login_required(
-    GenerateRecoveryCodesView.as_view(template_name="accounts/factor_codes_new.html", **_IN_ACCOUNT)
-)
+codes = login_required(Codes.as_view(template_name="accounts/factor_codes.html", **_IN_ACCOUNT))
+codes_download = login_required(require_safe(CodesAsFile.as_view(template_name="accounts/factor_codes.txt")))
+codes_new = login_required(NewCodes.as_view(template_name="accounts/factor_codes_new.html", **_IN_ACCOUNT))

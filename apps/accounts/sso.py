@@ -10,7 +10,7 @@ import jwt
 import requests
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
-from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
@@ -29,6 +29,7 @@ from apps.core.services import audit
 PROVIDER = "sso"  # the only one there is, in addresses and rows
 # Signatures by a key pair alone: a secret that both sides know would let whoever reads our settings sign.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+_OF_ADDRESS = {"email", "email_verified"}
 _KEPT = ("iss", "sub", "email", "email_verified", "preferred_username", "given_name", "family_name")
 _NOT_THERE = (requests.RequestException, OAuth2Error, ValueError, KeyError)
 _log = logging.getLogger(__name__)
@@ -43,11 +44,12 @@ class VerifiedIdentity(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any) -> SocialLogin:
         try:
             claims = self._decode_id_token(app, kwargs["response"]["id_token"])
-            if "email" not in claims and "userinfo_endpoint" in self.openid_config:
+            if not claims.keys() >= _OF_ADDRESS and "userinfo_endpoint" in self.openid_config:
                 told = self._fetch_user_info(token.token)
                 if told["sub"] != claims["sub"]:
                     raise OAuth2Error("userinfo of somebody else")
-                claims = {**told, **claims}
+                # the address and whether it was verified come from one answer
+                claims = {**told, **{name: value for name, value in claims.items() if name not in _OF_ADDRESS}}
         except (KeyError, TypeError, ValueError, jwt.PyJWTError) as error:
             raise OAuth2Error(f"id_token: {error}") from error
         # whom a provider calls 7 is not whom the next one calls so
@@ -99,6 +101,7 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return False  # an account is made below or not at all
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        sociallogin.token = None  # else it lies in the session until the second factor is shown
         if sociallogin.is_existing:
             if not sociallogin.user.is_active:
                 raise _refusal(request, _("This account is closed."))
@@ -116,6 +119,10 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]
                 raise _refusal(request, str(error)) from error
         if user is None or not user.is_active:
             raise _refusal(request, _("No account here has your address. Ask whoever runs this server."))
+        if SocialAccount.objects.filter(user=user).exists():
+            # the address went from one person to another, or the operator has not said that both are the same
+            text = _("This account belongs to somebody else with that address. Ask whoever runs this server.")
+            raise _refusal(request, text)
         sociallogin.connect(request, user)
         audit(actor=user, verb="sso.link", target=f"user:{user.pk}")
 
@@ -138,7 +145,9 @@ def _refusal(request: HttpRequest, text: str) -> ImmediateHttpResponse:
 def sso_login(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Send somebody to the identity provider, if they ask for it here: no other site begins it for them."""
     from_here = request.headers.get("Sec-Fetch-Site", "same-origin") in {"same-origin", "none"}
-    if not settings.OIDC or not from_here or request.GET.get("process", "login") != "login":
+    # allauth would let other parameters change what the provider is asked
+    as_we_ask = request.GET.keys() <= {"next", "process"} and request.GET.get("process", "login") == "login"
+    if not settings.OIDC or not from_here or not as_we_ask:
         return redirect("accounts:login")
     try:
         view = OAuth2LoginView.adapter_view(VerifiedIdentity(request, provider_id))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from django.core.cache import cache
 from django.db.models import Count, Max, QuerySet
+
+from apps.core.kept_figures import cache
 
 MARGIN = 1_000  # ids: a transaction that began before the newest row may still add rows below it
 KEPT_SECONDS = 3600

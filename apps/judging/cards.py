@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.cache import cache
-
+from apps.core.kept_figures import cache
 from apps.labels.columns import agreement_columns, content_version
 from apps.projects.models import Project
 from prefloop.stats.judge_report import judge_report, rows_by_judge

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from django.core.cache import cache
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import Length
 
+from apps.core.kept_figures import cache
 from apps.judging.prices import costs_per_1000
 from apps.labels.measured import unmeasured
 from apps.labels.models import Verdict

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.cache import cache
 from django.db.models import Count, Max
 
+from apps.core.kept_figures import cache
 from apps.labels.columns import content_version
 from apps.labels.crew import crew_columns
 from apps.labels.exclusions import exclusions_of

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from django.core.cache import cache
 from django.db.models import Exists, Max, OuterRef
 from numpy.typing import NDArray
 
+from apps.core.kept_figures import cache
 from apps.labels import columns
 from apps.labels.models import Rating
 from apps.labels.ratings import ratings_given

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from django.core.cache import cache
 from django.db import transaction
 from numpy.typing import NDArray
 
 from apps.accounts.models import User
+from apps.core.kept_figures import cache
 from apps.jobs.models import Job, Turn
 from apps.jobs.services import job_enqueue
 from apps.labels.columns import content_version

@@ -230,6 +230,18 @@ def test_an_administrator_takes_a_lost_factor_away(dora, client_for, settings):
     client = client_for(None)
     enter(client)
     assert b"This server&#x27;s key was changed" in give(client, "123456").content
+    # whoever comes in by a passkey is told so too, and makes new codes
+    by_passkey = client_for(dora)
+    session = by_passkey.session
+    session["account_authentication_methods"] = [{"method": "mfa", "at": time.time(), "type": "webauthn"}]
+    session["account_authentication_methods_user"] = str(dora.pk)
+    session.save()
+    for path in ("/account/second-factor/codes/", "/account/second-factor/codes/download/"):
+        assert by_passkey.get(path).headers["Location"] == "/account/second-factor/"
+    assert b"This server&#x27;s key was changed" in by_passkey.get("/account/second-factor/").content
+    assert by_passkey.get("/account/second-factor/codes/new/").status_code == 200
+    assert by_passkey.post("/account/second-factor/codes/new/").status_code == 302
+    assert by_passkey.get("/account/second-factor/codes/").status_code == 200
     settings.SECRET_KEY = kept
     assert is_in(home)
     out = StringIO()

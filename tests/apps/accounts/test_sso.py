@@ -15,12 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
-from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from knox.models import AuthToken
 
 from apps.accounts.models import User
 from apps.core.models import AuditEvent
@@ -163,11 +165,18 @@ def test_somebody_with_an_account_comes_in_by_their_verified_address_and_then_by
     # whom the next provider calls 7 is not whom this one calls 7
     kept, another = settings.OIDC, provider.issuer.replace("127.0.0.1", "localhost")
     settings.OIDC, provider.person = {**kept, "issuer": another}, {"iss": another, "email": "dora@example.net"}
+    provider.userinfo = {"sub": "7"}
     other = client_for(None)
     assert refused(other, come_in(other, provider), "has verified your address")
     settings.OIDC = kept
+    # the provider gives the address to somebody else
+    provider.person = {"sub": "8", "email": "dora@example.com", "email_verified": True}
+    taken = client_for(None)
+    assert refused(taken, come_in(taken, provider), "belongs to somebody else with that address")
     # the operator gives the account another address: whom the earlier one let in is no longer known
+    AuthToken.objects.create(user=dora)
     call_command("set_email", "dora", "dora.new@example.com", stdout=StringIO())
+    assert [who(client), who(again), AuthToken.objects.count()] == [None, None, 0]
     provider.person = {"email": "dora@example.com", "email_verified": True}
     third = client_for(None)
     assert refused(third, come_in(third, provider), "No account here has your address")
@@ -219,7 +228,9 @@ def test_a_token_that_is_not_the_providers_for_us_now_lets_nobody_in(dora, provi
     provider.userinfo = {"sub": "8", **person}
     client = client_for(None)
     assert refused(client, come_in(client, provider), "did not work")
-    provider.userinfo = {"sub": "7", **person}
+    provider.person, provider.userinfo = {"email": person["email"]}, {"sub": "7", "email": "eve@example.com"}
+    assert refused(client, come_in(client, provider)), "nor if another one was verified"
+    provider.person, provider.userinfo = {}, {"sub": "7", **person}
     come_in(client, provider)
     assert who(client) == "dora"
 
@@ -232,7 +243,8 @@ def test_nobody_is_brought_in_by_another_browser_or_site(dora, provider, client_
     assert who(home) == "dora"
     home.post("/account/logout/")
     assert refused(home, home.get(BACK, back), "did not work"), "twice"
-    for query, headers in (({"process": "connect"}, {}), ({}, {"Sec-Fetch-Site": "cross-site"})):
+    ours = ({"process": "connect"}, {}), ({"auth_params": "redirect_uri=x"}, {}), ({}, {"Sec-Fetch-Site": "cross-site"})
+    for query, headers in ours:
         assert home.get(START, query, headers=headers).headers["Location"] == "/login/"
     away = home.get(START, {"next": "https://evil.example/"})
     assert home.get(BACK, provider.approve(away.headers["Location"])).headers["Location"] == "/"
@@ -274,10 +286,16 @@ def test_an_account_is_made_where_the_operator_wants_it_and_is_in_no_project(pro
     # their own second factor is asked after the provider; and they may be required to have one
     settings.MFA_REQUIRED = "everybody"
     assert second.get("/account/").headers["Location"] == "/account/second-factor/?needed=1"
-    Authenticator.objects.create(user=made, type="totp", data={"secret": ""})
+    TOTP.activate(made, "JBSWY3DPEHPK3PXP")
     provider.person |= {"sub": "7"}
     third = client_for(None)
     assert come_in(third, provider).headers["Location"] == "/login/second-factor/"
+    assert who(third) is None
+    assert "the-access-token" not in str(dict(third.session))
+    # the operator ends what the provider's person was let into; the second factor then comes too late
+    call_command("set_email", made.username, "", stdout=StringIO())
+    code = RecoveryCodes.activate(made).get_unused_codes()[0]
+    assert third.post("/login/second-factor/", {"code": code}).headers["Location"] == "/login/"
     assert who(third) is None
 
 

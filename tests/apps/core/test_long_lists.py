@@ -6,12 +6,12 @@ import random
 from itertools import count
 
 import pytest
-from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.core import counting, paging
 from apps.core.counting import counts_of_added
+from apps.core.kept_figures import cache
 from apps.core.paging import PagesAhead
 from apps.prompts.models import ImportBatch, Prompt, PromptSet
 from apps.samples.selectors import model_names

@@ -14,7 +14,7 @@ SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 @pytest.fixture(autouse=True)
 def own_var(settings, tmp_path):
     """Locks of a test lie in its own folder, and no report of another test is kept."""
-    from django.core.cache import cache
+    from apps.core.kept_figures import cache
 
     cache.clear()
     settings.VAR_DIR = tmp_path / "var"
