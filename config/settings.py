@@ -294,7 +294,10 @@ CACHES: dict[str, dict[str, object]] = {
     "figures": {"BACKEND": _MEMORY, "LOCATION": "figures"},
 }
 if env.env_str("REDIS_URL"):
-    _redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": env.env_str("REDIS_URL")}
+    _redis: dict[str, object] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": env.env_str("REDIS_URL"),
+    }
     CACHES = {"default": _redis, "figures": {**_redis, "KEY_PREFIX": "figures"}}
 
 structlog.configure(
