@@ -73,9 +73,10 @@ def test_workers_and_commands_are_offline_before_anything_asks_a_hub() -> None:
 
 
 def test_every_process_of_ours_that_loads_models_is_started_with_it() -> None:
-    """Training from the worker, the server of vLLM, what reads a GGUF file; what they start inherits it."""
+    """Training here and on nodes, the server of vLLM, what reads a GGUF file; what they start inherits it."""
     root = Path(__file__).resolve().parents[2]
-    for file in ("workers/handlers/training.py", "prefloop/policy/vllm_server.py", "prefloop/model_sources/child.py"):
+    nodes = ("workers/executors/local.py", "workers/executors/slurm.py", "workers/node.py")
+    for file in (*nodes, "prefloop/policy/vllm_server.py", "prefloop/model_sources/child.py"):
         text = (root / file).read_text("utf-8")
         assert "child_environment(" in text, file
         assert "**os.environ" not in text, file
