@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -124,9 +125,9 @@ def test_a_run_through_slurm_ends_as_one_here_though_its_node_and_its_worker_are
 
     def lose_node(pid):
         """All that submitit's own executor has started: the controller, its task, the node's program and the run's."""
-        for process in reversed(
-            [one for one in parents(pid) if "submitit" in words_of(one) or "node" in words_of(one)]
-        ):
+        # not the process of the test, whose title is this test's name
+        started = takewhile(lambda one: one != os.getpid(), parents(pid))
+        for process in reversed([one for one in started if "submitit" in words_of(one) or "node" in words_of(one)]):
             os.kill(process, signal.SIGKILL)
 
     with open_site("disturbed") as site:

@@ -1,0 +1,45 @@
+"""Spread the cases of long lists over three days, so that CI ends in time on a slow machine.
+
+    SPREAD=20788 pytest -p tests.spread tests
+
+`SPREAD` is the number of the day (`date +%s` divided by 86400). Of a test with several cases in one of the places below
+a third is run, at least one, and other ones on the next day. Each place asks one thing of many pages, routes, recipes
+or screens, where what breaks one mostly breaks several. `make test` by itself runs all.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+PLACES = (
+    "tests/browser/",
+    "tests/flows/",
+    "tests/architecture/test_blindness.py",
+    "tests/architecture/test_rest.py",
+    "tests/architecture/test_routes.py",
+    "tests/apps/exchange/test_bombs.py",
+    "tests/apps/training/test_every_key.py",
+)
+DAYS = 3
+
+
+def of_the_day(nodeids: list[str], day: int) -> set[str]:
+    """Those of these tests that are run on the day."""
+    cases: dict[str, list[str]] = {}
+    for nodeid in nodeids:
+        spread = nodeid.startswith(PLACES) and nodeid.endswith("]")
+        cases.setdefault(nodeid.partition("[")[0] if spread else nodeid, []).append(nodeid)
+    run: set[str] = set()
+    for several in cases.values():
+        days = min(DAYS, len(several))
+        run.update(one for place, one in enumerate(sorted(several)) if place % days == day % days)
+    return run
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run = of_the_day([item.nodeid for item in items], int(os.environ["SPREAD"]))
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in run])
+    items[:] = [item for item in items if item.nodeid in run]
