@@ -32,7 +32,7 @@ chat-demo: $(VENV)/.run
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.test
 	@$(BIN)/python tests/browser_setup.py
-	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup --durations=20
+	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup --max-worker-restart 0 --durations=20
 
 # Plants declared faults, one at a time, in a copy of the tree, and says which of them no test noticed (10 minutes).
 mutations: $(VENV)/.test
