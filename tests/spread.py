@@ -1,10 +1,11 @@
-"""Spread the cases of long lists over three days, so that CI ends in time on a slow machine.
+"""Spread the cases of long lists over three days and the fault tests over two, so that CI ends in time.
 
     SPREAD=20788 pytest -p tests.spread tests
 
 `SPREAD` is the number of the day (`date +%s` divided by 86400). Of a test with several cases in one of the places below
 a third is run, at least one, and other ones on the next day. Each place asks one thing of many pages, routes, recipes
-or screens, where what breaks one mostly breaks several. `make test` by itself runs all.
+or screens, where what breaks one mostly breaks several. Of the tests that kill processes, which take a minute each,
+half are run. `make test` by itself runs all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ PLACES = (
     "tests/apps/training/test_every_key.py",
 )
 DAYS = 3
+FAULTS, DAYS_OF_FAULTS = "tests/faults/", 2
 
 
 def of_the_day(nodeids: list[str], day: int) -> set[str]:
@@ -30,10 +32,11 @@ def of_the_day(nodeids: list[str], day: int) -> set[str]:
     cases: dict[str, list[str]] = {}
     for nodeid in nodeids:
         spread = nodeid.startswith(PLACES) and nodeid.endswith("]")
-        cases.setdefault(nodeid.partition("[")[0] if spread else nodeid, []).append(nodeid)
+        name = FAULTS if nodeid.startswith(FAULTS) else nodeid.partition("[")[0] if spread else nodeid
+        cases.setdefault(name, []).append(nodeid)
     run: set[str] = set()
-    for several in cases.values():
-        days = min(DAYS, len(several))
+    for name, several in cases.items():
+        days = min(DAYS_OF_FAULTS if name == FAULTS else DAYS, len(several))
         run.update(one for place, one in enumerate(sorted(several)) if place % days == day % days)
     return run
 

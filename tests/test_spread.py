@@ -13,10 +13,12 @@ def test_every_case_has_its_day():
         "tests/apps/test_x.py::test_y[1]",
         "tests/apps/test_x.py::test_y[2]",
     ]
-    days = [of_the_day([*pages, *two, *always], day) for day in range(20788, 20788 + DAYS)]
-    assert set().union(*days) == {*pages, *two, *always}
+    kills = [f"tests/faults/test_{name}.py::test_it_goes_on" for name in "abcdef"]
+    days = [of_the_day([*pages, *two, *always, *kills], day) for day in range(20788, 20788 + DAYS)]
+    assert set().union(*days) == {*pages, *two, *always, *kills}
     for run in days:
         assert 2 <= len(run & set(pages)) <= 3
         assert len(run & set(two)) == 1
+        assert len(run & set(kills)) == 3
         assert run >= set(always)
     assert of_the_day(pages, 0) == of_the_day(pages[::-1], DAYS)
