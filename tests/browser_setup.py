@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+from apps.core.chromium import NAMES, chromium
 
 
 def main() -> int:
-    if any(shutil.which(name) for name in NAMES):
+    if chromium():
         return 0
     sys.stdout.write("==> no Chromium found: installing one for the browser tests\n")
     if os.geteuid() == 0 and shutil.which("apt-get"):

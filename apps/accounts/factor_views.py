@@ -57,8 +57,8 @@ class AddPasskey(AddWebAuthnView):  # type: ignore[misc]
         return {**context, "js_data": {"creation_options": begin_registration(self.request.user, True)}}
 
 
-class SaysThatItCanNotRead:
-    """A page of recovery codes: back to the list with a sentence if the server's key was changed."""
+class RecoveryCodesShown:
+    """Recovery codes, or the list of factors with a sentence if the server's key was changed since they were made."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -69,11 +69,11 @@ class SaysThatItCanNotRead:
         return response
 
 
-class Codes(SaysThatItCanNotRead, ViewRecoveryCodesView):  # type: ignore[misc]
+class Codes(RecoveryCodesShown, ViewRecoveryCodesView):  # type: ignore[misc]
     """The recovery codes that are left."""
 
 
-class CodesAsFile(SaysThatItCanNotRead, DownloadRecoveryCodesView):  # type: ignore[misc]
+class CodesAsFile(RecoveryCodesShown, DownloadRecoveryCodesView):  # type: ignore[misc]
     """The recovery codes that are left, as a text file."""
 
 

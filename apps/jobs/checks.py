@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from apps.core.chromium import chromium
 from apps.core.store import KEY, has_the_key_of_others, home, weights
 from apps.jobs.clock import database_now
 from apps.jobs.models import QUEUES
@@ -244,7 +245,6 @@ def _single_sign_on() -> Finding:
 
 
 def _chromium() -> Finding:
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    if found := next(filter(None, map(shutil.which, names)), None):
+    if found := chromium():
         return Finding("chromium", "ok", found)
     return Finding("chromium", "note", "not found; only the browser tests need it", "apt install chromium")

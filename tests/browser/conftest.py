@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from apps.core.chromium import chromium as chromium_there
+
 ROOT = Path(__file__).resolve().parents[2]
 AXE = (ROOT / "tests" / "vendor" / "axe.min.js").read_text(encoding="utf-8")
-# Debian's; the one without windows first, which takes a quarter less of the processor
-DEBIAN_CHROMIUMS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WIDTHS = {
     "wide": (1440, 900),
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """One browser for the whole session: Debian's where it is installed, else Playwright's own."""
+    """One browser for the whole session: the machine's where it has one, else Playwright's own."""
     from playwright.sync_api import Error, expect, sync_playwright
 
     expect.set_options(timeout=15_000)  # of milliseconds, as for what a page is asked to do
@@ -42,9 +42,8 @@ def chromium() -> Iterator[Any]:
     # Playwright's loop runs in this thread, and Django refuses the ORM beside a running loop unless told otherwise.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
-        path = next((str(one) for one in DEBIAN_CHROMIUMS if one.exists()), None)
         try:
-            browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+            browser = playwright.chromium.launch(executable_path=chromium_there(), args=ARGUMENTS)
         except Error as error:
             pytest.skip(f"chromium: cannot be started ({str(error).splitlines()[0]})")
         yield browser

@@ -81,6 +81,13 @@ def test_a_passkey_from_its_making_to_its_removal(make_user, page_for, authentic
     fits(other)
     axe(other)
 
+    other.set_viewport_size({"width": 360, "height": 640})
+    other.goto("/account/sessions/")
+    fits(other)
+    ends = [one.bounding_box() for one in other.get_by_role("button", name="Sign out", exact=True).all()]
+    assert [one["x"] + one["width"] <= 344 for one in ends] == [True, True], "the list scrolls sideways for no button"
+    other.goto("/account/second-factor/")
+
     # a session that has not just begun is asked once more before the passkey goes
     settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = -1
     other.get_by_role("link", name="Remove").click()

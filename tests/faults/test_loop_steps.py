@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
 from apps.jobs import services
 from apps.jobs.clock import database_now
@@ -20,29 +19,9 @@ from apps.training.loops.steering import loop_resume
 from apps.training.models import Loop, LoopState, Round, Snapshot, Stage, TrainingRun
 from apps.training.rounds import ingredients
 from apps.training.rounds.advance import loop_advance
+from tests.together import together
 
 pytestmark = pytest.mark.faults
-
-
-def at_once(n, work):
-    """Run `work()` in n threads that start together, each on a connection of its own; return what went wrong."""
-    barrier, troubles = threading.Barrier(n), []
-
-    def run():
-        try:
-            barrier.wait()
-            work()
-        except Exception as error:  # noqa: BLE001 - shown by the assertion
-            troubles.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return troubles
 
 
 @pytest.fixture
@@ -63,7 +42,7 @@ def loop_at(site, make_letters_project):
 
 def test_a_round_s_training_set_is_frozen_once_by_eight_who_come_at_once(loop_at):
     loop = loop_at("dpo", Stage.SNAPSHOT)
-    assert at_once(8, lambda: loop_advance(loop_id=loop.pk, now=database_now())) == []
+    assert together(8, lambda: loop_advance(loop_id=loop.pk, now=database_now())) == []
     loop.refresh_from_db()
     assert (loop.state, loop.error) == (LoopState.RUNNING, "")
     assert Round.objects.get(index=1).stage == Stage.TRAINING
@@ -73,7 +52,7 @@ def test_a_round_s_training_set_is_frozen_once_by_eight_who_come_at_once(loop_at
 
 def test_a_round_s_answers_are_asked_for_once_by_eight_who_come_at_once(loop_at):
     loop = loop_at("iterative-dpo", Stage.SAMPLING, **{"prompts.n": "8", "score.judge": "world-preference"})
-    assert at_once(8, lambda: loop_advance(loop_id=loop.pk, now=database_now())) == []
+    assert together(8, lambda: loop_advance(loop_id=loop.pk, now=database_now())) == []
     assert [job.kind for job in Job.objects.all()] == ["sampling.chunk"]
 
 
@@ -95,7 +74,7 @@ def test_a_reward_model_becomes_a_judge_once_when_two_loops_finish_theirs_togeth
     checkpoint = loop.initial
     type(checkpoint).objects.filter(pk=checkpoint.pk).update(role="reward")
     checkpoint.refresh_from_db()
-    assert at_once(8, lambda: ingredients.reward_model_adopt(loop, checkpoint)) == []
+    assert together(8, lambda: ingredients.reward_model_adopt(loop, checkpoint)) == []
     assert Judge.objects.filter(name="reward-model").count() == 1
     assert Loop.objects.get().judge == Judge.objects.get(name="reward-model")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import threading
 from decimal import Decimal
 
 import pytest
@@ -31,6 +30,7 @@ from apps.samples.services import sampling_run_create
 from config import env
 from prefloop.judging.errors import CapReached
 from prefloop.judging.metering import Most
+from tests.together import together
 
 pytestmark = pytest.mark.postgresql
 URL = "/p/letters-test/settings/quotas/"
@@ -160,28 +160,11 @@ def test_a_project_has_no_more_jobs_running_than_it_may(project, other_project):
     assert jobs.job_claim(queues=["cpu"], worker="w").kind == "t.step"
 
 
-def at_once(n, work):
-    """Do it in n threads that start together, each on a connection of its own; return how many were refused."""
-    barrier, refused, troubles = threading.Barrier(n), [], []
-
-    def run():
-        try:
-            barrier.wait()
-            work()
-        except (QuotaReached, CapReached):
-            refused.append(1)
-        except Exception as error:  # noqa: BLE001 - shown by the assertion
-            troubles.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert troubles == []
-    return len(refused)
+def refused(n, work):
+    """Do it n times at the same time; return how many got no room."""
+    troubles = together(n, work)
+    assert [one for one in troubles if not isinstance(one, (QuotaReached, CapReached))] == []
+    return len(troubles)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -203,13 +186,13 @@ def test_of_many_who_ask_at_the_same_time_no_more_get_room_than_there_is(project
         claimed.append(jobs.job_claim(queues=[next(queues)], worker="w"))
 
     limit(project, samples=3)
-    assert (at_once(8, sample), used(project, "samples")) == (5, 3)
+    assert (refused(8, sample), used(project, "samples")) == (5, 3)
     limit(erin, tokens=1000)
-    assert (at_once(8, call), used(erin, "tokens"), Endpoint.objects.get().committed_tokens) == (4, 1000, 1000)
+    assert (refused(8, call), used(erin, "tokens"), Endpoint.objects.get().committed_tokens) == (4, 1000, 1000)
     limit(project, jobs=5)  # three wait to sample
-    assert (at_once(8, begin), used(project, "jobs")) == (6, 5)
+    assert (refused(8, begin), used(project, "jobs")) == (6, 5)
     limit(project, running=1)
-    at_once(8, claim)
+    refused(8, claim)
     assert (len([job for job in claimed if job]), used(project, "running")) == (1, 1)
 
 
