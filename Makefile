@@ -31,7 +31,7 @@ chat-demo: $(VENV)/.run
 # One thread for mathematics in each worker: several that wait for each other on the same cores take longer than one.
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.test
-	@$(BIN)/python tests/browser_setup.py
+	@$(BIN)/python -m tests.browser_setup
 	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup --max-worker-restart 0 --durations=20
 
 # Plants declared faults, one at a time, in a copy of the tree, and says which of them no test noticed (10 minutes).
