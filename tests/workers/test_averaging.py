@@ -27,7 +27,8 @@ def average(project, *names, **options):
     return json.loads(out.getvalue())
 
 
-def test_checkpoints_of_one_start_are_averaged_with_their_lineage(project, tmp_path):
+def test_checkpoints_of_one_start_are_averaged_with_their_lineage(project, settings, tmp_path):
+    settings.STORE_DIR = tmp_path / "store"
     rows = {}
     for seed, name in enumerate(("start", "one", "two", "strange")):
         policy = tiny_policy(seed=seed)
