@@ -21,7 +21,7 @@ from apps.labels.selectors import judge_names
 from apps.projects.models import Project
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion
-from prefloop.records import InvalidRecord, Record, RecordVerdict, outcome_of, time_of
+from prefloop.records import Gold, InvalidRecord, Record, RecordVerdict, outcome_of, time_of
 
 _CHUNK = 200
 _Row = TypeVar("_Row")
@@ -79,7 +79,7 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
         ("answers", answers == now.completions and len(answers) >= n_own),
         ("metadata", before.metadata == now.metadata),
         ("split", (before.split or "train") == (now.split or "train")),
-        ("gold", set(before.gold) == set(now.gold)),
+        ("gold", _same_gold(before.gold, now.gold)),
         ("gold rating", set(before.gold_ratings) == set(now.gold_ratings)),
     ):
         if not same:
@@ -99,6 +99,15 @@ def _added(before: Record, now: Record, n_own: int, newest: dict[str, str]) -> R
         scores=_new(before.scores, now.scores, lambda score: replace(score, flag=False)),
         # one that was resolved here since is the same flag
         flags=_new(before.flags, now.flags, lambda flag: replace(flag, resolved="", resolved_by="")),
+    )
+
+
+def _same_gold(before: Iterable[Gold], now: Iterable[Gold]) -> bool:
+    """Say whether the same is known of the same pairs; a file of before there were notes says nothing of why."""
+    ours, theirs = ({one.pair: one for one in gold} for gold in (before, now))
+    return ours.keys() == theirs.keys() and all(
+        one == ours[pair] if one.note or one.practice else one.choice == ours[pair].choice
+        for pair, one in theirs.items()
     )
 
 

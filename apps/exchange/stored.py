@@ -54,10 +54,12 @@ def records_of(prompt_ids: Sequence[int], names: dict[int, str], *, taken_back: 
     pairs: dict[int, tuple[int, PairIndex]] = {}  # comparison -> its prompt and pair
     gold: dict[int, list[Gold]] = defaultdict(list)
     compared = Comparison.objects.filter(prompt__in=prompt_ids).order_by("id")
-    for pk, prompt, first, second, truth in compared.values_list("id", "prompt_id", "first_id", "second_id", "gold"):
+    why = ("gold_item__note", "gold_item__for_practice")
+    fields = ("id", "prompt_id", "first_id", "second_id", "gold", *why)
+    for pk, prompt, first, second, truth, note, practice in compared.values_list(*fields):
         pairs[pk] = (prompt, (place[first], place[second]))
         if truth:
-            gold[prompt].append(Gold(pairs[pk][1], choice_of(cast(Outcome, truth))))
+            gold[prompt].append(Gold(pairs[pk][1], choice_of(cast(Outcome, truth)), note or "", bool(practice)))
     known: dict[int, list[GoldRating]] = defaultdict(list)
     for item in GoldItem.objects.filter(completion__prompt__in=prompt_ids).order_by("completion_id"):
         values = tuple(values_checked(rubric := rubric_loaded(item.rubric), item.values).items())

@@ -48,7 +48,7 @@ def write_batch(
     made = _Batch(project=project.pk, batch=batch.pk, records=records, prompts=prompts)
     made.completions()
     made.comparisons([comparisons_of(record) for record in records])
-    made.gold_ratings(batch.created_by_id)
+    made.gold_items(batch.created_by_id)
     Annotations(records, prompts, made.answers, made.pairs, judges).write()
 
 
@@ -185,8 +185,14 @@ class _Batch:
             for ids, pairs in zip(self.answers, named, strict=True)
         ]
 
-    def gold_ratings(self, by: int | None) -> None:
-        """Write the right ratings of single answers, and hold out the pairs of these."""
+    def gold_items(self, by: int | None) -> None:
+        """Write why gold pairs have their labels, and right ratings of single answers; hold out the pairs of these."""
+        GoldItem.objects.bulk_create(
+            GoldItem(comparison_id=pairs[one.pair], note=one.note, for_practice=one.practice, by_id=by)
+            for record, pairs in zip(self.records, self.pairs, strict=True)
+            for one in record.gold
+            if one.note or one.practice
+        )
         for prompt, record, ids in zip(self.prompts, self.records, self.answers, strict=True):
             GoldItem.objects.bulk_create(
                 GoldItem(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar, cast, get_args
 
 from prefloop.criteria import BadCriterion, name_checked
-from prefloop.records.check_ratings import gold_rating_read, rating_read
+from prefloop.records.check_ratings import gold_rating_read, rating_read, why_known
 from prefloop.records.fields import (
     each_of,
     joined,
@@ -209,9 +209,9 @@ def _state(row: dict[str, Any], at: str) -> RecordState:
 
 
 def _gold(value: object, at: str, n: int) -> Gold:
-    row = object_of(value, at, "pair choice")
+    row = object_of(value, at, "pair choice note practice")
     pair, turned = _pair(row, at, n)
-    return Gold(pair, _choice(row, at, turned, _CHOICES))
+    return Gold(pair, _choice(row, at, turned, _CHOICES), **why_known(row, at))
 
 
 _OF_VOTES = (

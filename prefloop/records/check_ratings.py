@@ -40,10 +40,15 @@ def gold_rating_read(value: object, at: str, n: int) -> GoldRating:
     row = object_of(value, at, "completion rubric values note practice")
     completion = _completion(row, at, n)
     rubric, values = _values(row, at)
+    return GoldRating(completion, rubric, tuple(values.items()), **why_known(row, at))
+
+
+def why_known(row: dict[str, Any], at: str) -> dict[str, Any]:
+    """Read what gold says beside the right answer: its note, and whether people practise on it."""
     practice = row.get("practice", False)
     if type(practice) is not bool:
         raise InvalidRecord(f"{at}.practice is neither true nor false")
-    return GoldRating(completion, rubric, tuple(values.items()), text_of(row, "note", at), practice)
+    return {"note": text_of(row, "note", at), "practice": practice}
 
 
 def _completion(row: dict[str, Any], at: str, n: int) -> int:

@@ -76,8 +76,15 @@ class RecordCompletion:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
+    """The right label of one pair, and why: it measures people and judges.
+
+    `practice`: people practise on it instead of meeting it among other pairs.
+    """
+
     pair: PairIndex
     choice: Choice
+    note: str = ""
+    practice: bool = False
 
 
 @dataclass(frozen=True, slots=True)

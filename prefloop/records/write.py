@@ -8,7 +8,7 @@ from typing import Any, cast
 import orjson
 
 from prefloop.marks import Mark
-from prefloop.records.form import Metadata, Record
+from prefloop.records.form import Gold, GoldRating, Metadata, Record
 from prefloop.rubrics import rubric_as_objects
 
 
@@ -30,11 +30,11 @@ def record_to_dict(record: Record) -> dict[str, Any]:
     ]
     # one by one: most keys of most records are absent
     if record.gold:
-        out["gold"] = [{"pair": g.pair, "choice": g.choice} for g in record.gold]
+        out["gold"] = [{"pair": g.pair, "choice": g.choice} | _why_known(g) for g in record.gold]
     if record.gold_ratings:
         out["gold_ratings"] = [
             {"completion": g.completion, "rubric": rubric_as_objects(g.rubric), "values": dict(g.values)}
-            | _drop(note=g.note or None, practice=g.practice or None)
+            | _why_known(g)
             for g in record.gold_ratings
         ]
     if record.votes:
@@ -127,6 +127,10 @@ def content_hash(record: Record) -> str:
 def hash_of(line: bytes) -> str:
     """Hash a line that `write_record` wrote (SHA-256, hex)."""
     return hashlib.sha256(line).hexdigest()
+
+
+def _why_known(gold: Gold | GoldRating) -> dict[str, Any]:
+    return _drop(note=gold.note or None, practice=gold.practice or None)
 
 
 def _drop(**values: Any) -> dict[str, Any]:

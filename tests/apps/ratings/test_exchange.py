@@ -299,6 +299,35 @@ def test_right_ratings_go_with_the_records_and_their_pairs_stay_held_out(project
         bring(project, tmp_path, given | {"gold_ratings": []}, name="without.jsonl")
 
 
+def test_notes_of_gold_pairs_and_practice_go_with_the_records(project, other_project, tmp_path):
+    gold = [{"pair": [0, 1], "choice": 0, "note": "It is kind."}, {"pair": [0, 2], "choice": "tie", "practice": True}]
+    bring(
+        project,
+        tmp_path,
+        record(gold=gold),
+        record(id="r2", prompt="Thank Otto.", gold=[{"pair": [0, 1], "choice": 1}]),
+    )
+    pairs = Comparison.objects.exclude(gold="").order_by("pk")
+    known = [(one.gold, getattr(one, "gold_item", None)) for one in pairs]
+    assert [(gold, item and (item.note, item.for_practice)) for gold, item in known] == [
+        ("first", ("It is kind.", False)),
+        ("tie", ("", True)),
+        ("second", None),
+    ]
+    written = lines(project, "records")
+    assert [row["gold"] for row in written] == [gold, [{"pair": [0, 1], "choice": 1}]]
+    bring(other_project, tmp_path, *written, name="there.jsonl")
+    assert lines(other_project, "records") == written
+    for one in (project, other_project):
+        assert (review_differences(one), differences(one)) == ({}, {})
+    silent = [{"pair": row["pair"], "choice": row["choice"]} for row in gold]
+    again = bring(project, tmp_path, record(gold=silent), name="silent.jsonl")
+    assert (again.n_records, again.added) == (0, {})
+    assert lines(project, "records") == written
+    with pytest.raises(RecordsError, match="its gold is not what the project has"):
+        bring(project, tmp_path, record(gold=[silent[0] | {"note": "No."}, silent[1]]), name="other.jsonl")
+
+
 def test_a_right_rating_that_is_marked_here_is_exported(project, alice, make_prompt, make_completion):
     answer = make_completion(make_prompt(project), "Thanks.")
     rubric = rubric_read("polite (yes/no): Does it thank?")
