@@ -13,7 +13,7 @@ from csp.constants import NONE, SELF
 
 from config import env
 from prefloop.executors import EXECUTORS
-from prefloop.recipes.runspec import PRECISIONS
+from prefloop.recipes.runspec import PRECISIONS, SHARDING
 from prefloop.stats.alarms import KL_BUDGET
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -263,8 +263,9 @@ READER_SECONDS = env.env_int("PREFLOOP_READER_SECONDS", 10, minimum=1)  # of pro
 # One core stays free for the web and the other worker: threads that wait for each other on busy cores are far slower
 # than one thread alone. Part of what makes a run repeatable.
 WORKER_THREADS = env.env_int("PREFLOOP_THREADS", max(1, (os.cpu_count() or 1) - 1))
-# Processes that share a training step on one machine (one a GPU); an on-policy run is always one process.
+# Processes that share a training step on one machine (one a GPU), the answers to draw and the rows to learn from.
 TRAINING_PROCESSES = env.env_int("PREFLOOP_PROCESSES", 1, minimum=1)
+TRAINING_SHARD = env.env_choice("PREFLOOP_SHARD", SHARDING)  # whether they share the weights too
 EXECUTOR = env.env_choice("PREFLOOP_EXECUTOR", tuple(EXECUTORS))  # where the process of a training run runs
 # What a run asks a cluster for, beside cores (PREFLOOP_THREADS) and memory: cards for each of its processes.
 CARDS = env.env_int("PREFLOOP_CARDS", 1, minimum=0)

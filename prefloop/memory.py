@@ -83,11 +83,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How a model is trained, as far as memory goes. `width`: bytes of a number of the model in its passes."""
+    """How a model is trained, as far as memory goes. `width`: bytes of a number of the model in its passes.
+
+    `shards`: how many processes share its weights; what a process takes is computed.
+    """
 
     shape: Shape
     width: int = 4
     lora: bool = False
+    shards: int = 1
 
     def weights(self) -> int:
         return self.width * self.shape.n_parameters
@@ -96,8 +100,17 @@ class Memory:
         """Weights, gradients, the optimizer's two moments and, in lower precision, its fp32 copy of the weights."""
         n, full = self.shape.n_parameters, max(4, self.width)
         if self.lora:
-            return self.weights() + 4 * full * int(_LORA_SHARE * n)
-        return (self.width + 3 * full + (full if full != self.width else 0)) * n
+            whole = self.weights() + 4 * full * int(_LORA_SHARE * n)
+        else:
+            whole = (self.width + 3 * full + (full if full != self.width else 0)) * n
+        return whole if self.shards == 1 else whole // self.shards + self._gathered()
+
+    def _gathered(self) -> int:
+        """What is whole for a while of sharded weights: the embeddings, a layer and the next, and their gradients."""
+        shape = self.shape
+        embeddings = shape.vocabulary * shape.hidden
+        layer = max(0, shape.n_parameters - embeddings) // max(1, shape.layers)
+        return self.width * (1 if self.lora else 2) * (embeddings + 2 * layer)
 
     def activations(self, tokens: int, *, again: bool = False) -> int:
         """Kept for the backward pass of this many tokens; `again`: layers compute them a second time instead."""
@@ -145,10 +158,12 @@ class Passes:
     """How the rows of a step are divided into passes: at most `tokens` each, or one longer row.
 
     The layers of a row of more than `longest_kept` tokens compute their activations again in the backward pass.
+    `sharded`: the run's processes share the weights.
     """
 
     tokens: int
     longest_kept: int
+    sharded: bool = False
 
     def again(self, tokens: int) -> bool:
         return tokens > self.longest_kept

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 
 from prefloop.engine.hardware import device_of
 from prefloop.engine.precision import Chosen, Kept, choose
 from prefloop.engine.ranks import ALONE, Ranks
+from prefloop.engine.sharding import shard
 from prefloop.memory import Passes
+from prefloop.policy.loading import (
+    Policy,
+    RewardModel,
+    is_reward_model,
+    load_policy,
+    load_reward_model,
+    reward_model_from_policy,
+)
 from prefloop.recipes.events import EventWriter
 from prefloop.recipes.runspec import RunSpec
 from prefloop.types import PrefloopError
@@ -68,6 +78,41 @@ class RunContext:
     @property
     def device(self) -> torch.device:
         return device_of(self.spec, self.ranks.local)
+
+    @property
+    def loads_on(self) -> torch.device:
+        """The device that a model is read to: the machine's memory where the processes may share its weights."""
+        return torch.device("cpu") if self.ranks.size > 1 and self.spec.shard != "never" else self.device
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the run's processes share the weights; known once its passes are planned."""
+        return self.passes.sharded and self.ranks.size > 1
+
+    def place(self, model: Any) -> Any:
+        """Put a model that was just read where it computes: as a whole, or sharded over the processes of the run."""
+        if self.sharded:
+            shard(model, self.device, self.dtype)
+            return model
+        return model if self.loads_on == self.device else model.to(self.device)
+
+    def read_trained(self, path: Path, *, own: bool, dtype: torch.dtype | None = None) -> Policy | RewardModel:
+        """Read the model to train, which is not placed yet; `own`: as this run left it. Raises UnloadableModel.
+
+        A reward model may start from a policy, with a head of zeros.
+        """
+        on, dtype = self.loads_on, dtype or self.dtype
+        if not self.spec.objective.needs("rewards"):
+            return load_policy(path, device=on, dtype=dtype)
+        if own or is_reward_model(path):
+            return load_reward_model(path, device=on, dtype=dtype)
+        policy = load_policy(path, device=on, dtype=dtype)
+        return replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
+
+    def read_policy(self, name: str) -> Policy:
+        """Read a policy that is not trained, in the trained one's precision, and place it. Raises UnloadableModel."""
+        policy = load_policy(self.path(name), device=self.loads_on, dtype=self.dtype)
+        return replace(policy, model=self.place(policy.model.requires_grad_(False)), device=self.device)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,13 +6,14 @@ So steps too small for bf16 are not lost between the rounds of a loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prefloop.engine.optimizer import MasterAdamW
+from prefloop.engine.sharding import part_of
 
 
 @torch.no_grad()
@@ -22,17 +23,17 @@ def begin_in_full(model: Any, optimizer: MasterAdamW, exact: Any) -> None:
     for name, parameter in model.named_parameters():
         master = optimizer.masters.get(parameter)
         if master is not None and master is not parameter:
-            master.copy_(weights[_plain(name)])
+            master.copy_(part_of(weights[_plain(name)], parameter))
 
 
 @torch.no_grad()
-def end_in_full(model: Any, optimizer: MasterAdamW, load: Callable[[], Any]) -> None:
-    """Turn the trained model into fp32: what was trained as the optimizer has it, the rest as in the start model, which
-    `load` gives where it is needed. The optimizer can't go on with the model afterwards.
+def end_in_full(model: Any, masters: Mapping[nn.Parameter, nn.Parameter], load: Callable[[], Any]) -> None:
+    """Turn the trained model into fp32: what was trained as the optimizer has it (`masters`), the rest as in the start
+    model, which `load` gives where it is needed. The optimizer can't go on with the model afterwards.
     """
     weights: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        master = optimizer.masters.get(parameter)
+        master = masters.get(parameter)
         if master is None and not weights:
             weights = dict(load().named_parameters())
         parameter.data = weights[_plain(name)].data if master is None else master.data

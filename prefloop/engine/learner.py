@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from prefloop.engine.context import NotFinite, RunContext
 from prefloop.engine.hardware import ready_to_step, spare_activations
-from prefloop.engine.optimizer import MasterAdamW, clip_gradients, gradients, learning_rate
+from prefloop.engine.optimizer import MasterAdamW, learning_rate
 from prefloop.engine.passes import recomputes
-from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
+from prefloop.engine.pieces import Piece, Row, pieces_of, shortest_piece, token_logps
+from prefloop.engine.ranks import ALONE, Ranks
+from prefloop.engine.sharding import alike, computing, nothing_of
 from prefloop.engine.source import Source
 from prefloop.engine.step_losses import StepLoss
 from prefloop.engine.sums import Sums
 from prefloop.policy.scoring import forward_tokens
 
-Minibatch = tuple[float, list[Piece]]  # what its losses are divided by, and this process's share of its rows
+Minibatch = tuple[float, list[Piece], Sequence[Row]]  # what its losses are divided by, this process's share, its rows
 
 
 def nothing() -> None:
@@ -31,16 +34,26 @@ def nothing() -> None:
 
 
 def backward(
-    step_loss: StepLoss, model: Any, batch: Minibatch, sums: Sums, *, between: Callable[[], None] = nothing
+    step_loss: StepLoss,
+    model: Any,
+    batch: Minibatch,
+    sums: Sums,
+    *,
+    between: Callable[[], None] = nothing,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Add the gradient of a minibatch's mean loss to the model's, pass by pass; return this process's part of the
     loss.
     """
-    total, pieces = batch
+    total, pieces, rows = batch
     value = 0.0
-    for piece in pieces:
+    for piece, counts in alike(ranks, model, pieces, partial(shortest_piece, model, rows)):
         between()
-        part = step_loss.loss(piece, step_loss.forward(model, piece), sums) / total
+        states = computing([model, step_loss.teacher], partial(step_loss.forward, model, piece))
+        if not counts:
+            nothing_of(states).backward()
+            continue
+        part = step_loss.loss(piece, states, sums) / total
         part.backward()
         value += float(part.detach())
     return value
@@ -70,7 +83,7 @@ class Learner:
             share = ctx.ranks.share(mine)
             batches.append((mine, pieces_of(self._model, share, token_budget=ctx.passes.tokens)))
         pieces = [piece for _, part in batches for piece in part]
-        self._look_once(pieces)
+        self._look_once(pieces, rows)
         if "mismatched" in step_loss.needs:
             step_loss.mismatched = self._mismatched(rows)
         self._source.looked(step, pieces, sums)
@@ -80,7 +93,7 @@ class Learner:
             group["lr"] = rate
         self._passes = (step, 0, step_loss.passes * len(pieces))
         ends = [
-            self._update((step_loss.denominator(mine), part), sums, step, rate)
+            self._update((step_loss.denominator(mine), part, mine), sums, step, rate)
             for _ in range(step_loss.passes)
             for mine, part in batches
         ]
@@ -93,22 +106,29 @@ class Learner:
         self._passes = (step, done + 1, total)
         self._ctx.between_passes()
 
-    def _look_once(self, pieces: Sequence[Piece]) -> None:
-        needs, reference = self._step_loss.needs, self._source.reference
+    def _look_once(self, pieces: Sequence[Piece], rows: Sequence[Row]) -> None:
+        needs, reference, model = self._step_loss.needs, self._source.reference, self._model
+        if not needs & {"old", "ref"}:
+            return
         with torch.no_grad():
-            for piece in pieces:
+            for piece, _ in alike(self._ctx.ranks, model, pieces, partial(shortest_piece, model, rows)):
                 if "old" in needs:
-                    states = forward_tokens(self._model, piece.packed, with_grad=False)
+                    states = computing([model], partial(forward_tokens, model, piece.packed, with_grad=False))
                     piece.kept |= {"old": states.logps, "hidden": states.hidden}
                 if "ref" in needs and reference is not None:
                     piece.kept["ref"] = token_logps(reference.model, piece)
 
     def _mismatched(self, rows: Sequence[Row]) -> float:
         """Measure policy and reference on the step's prompts with answers to other ones, over all processes."""
+        model = self._model
         mixed = [row.mismatched for row in self._ctx.ranks.share(rows) if row.mismatched is not None]
+        pieces = pieces_of(model, mixed, token_budget=self._ctx.passes.tokens)
         total = 0.0
-        for piece in pieces_of(self._model, mixed, token_budget=self._ctx.passes.tokens):
+        for piece, counts in alike(self._ctx.ranks, model, pieces, partial(shortest_piece, model, rows)):
             self._ctx.between_passes()
+            if not counts:
+                token_logps(model, piece)
+                continue
             logps = piece.sums(token_logps(self._model, piece))
             total += float((logps - piece.references(logps.dtype)).double().sum())
         parts = self._ctx.ranks.gather((total, len(mixed)))
@@ -121,9 +141,10 @@ class Learner:
         if again:
             spare_activations(self._model)
         ready_to_step(self._model, spare_memory=again)
-        value = sum(ctx.ranks.gather(backward(self._step_loss, self._model, batch, sums, between=self._between)))
-        ctx.ranks.sum_gradients(gradients(self._optimizer))
-        norm = clip_gradients(self._optimizer, self._step_loss.settings)
+        part = backward(self._step_loss, self._model, batch, sums, between=self._between, ranks=ctx.ranks)
+        value = sum(ctx.ranks.gather(part))
+        self._optimizer.gather_gradients(ctx.ranks)
+        norm = self._optimizer.clip(self._step_loss.settings.clip or math.inf, ctx.ranks)
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise NotFinite(
                 f"the loss is not a finite number at step {step} (learning rate {rate:g}): lower objective.lr"

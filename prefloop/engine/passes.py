@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import torch
 
 from prefloop.engine.context import RunContext
-from prefloop.memory import Memory, Passes, Shape, available_bytes, room_for
+from prefloop.engine.online.samplers import is_served
+from prefloop.memory import ROW_TOKENS, Memory, Passes, Shape, available_bytes, room_for
 from prefloop.policy.adapters import count_parameters
 
 FILE = "passes.json"
@@ -38,7 +39,12 @@ def plan_passes(ctx: RunContext, model: Any) -> None:
         if path.exists():
             planned = Passes(**json.loads(path.read_text("utf-8")))
         elif memory is not None:
+            shards = _shards(ctx, memory, model)
+            memory = replace(memory, shards=ctx.ranks.size if shards else 1)
             planned = memory.passes(_room(ctx, memory, model), most=ctx.spec.token_budget, on_cpu=_on_cpu(ctx))
+            planned = replace(planned, sharded=shards)
+        elif ctx.spec.shard == "always":
+            planned = replace(ctx.passes, sharded=True)
     (planned, *_) = ctx.ranks.gather(planned)
     if planned is not None:
         _use(ctx, planned)
@@ -96,9 +102,25 @@ def _on_cpu(ctx: RunContext) -> bool:
     return ctx.device.type == "cpu"
 
 
+def _shards(ctx: RunContext, memory: Memory, model: Any) -> bool:
+    """Decide whether the processes share the weights: by default where a replica would leave no room for a row."""
+    if ctx.ranks.size == 1 or ctx.spec.shard == "never":
+        return False
+    if ctx.spec.online is not None and not all(map(is_served, ctx.spec.online.draws)):
+        if ctx.spec.shard == "always":
+            ctx.log(
+                "warning", "each process holds all weights, since it draws answers: shared ones need draws.engine vllm"
+            )
+        return False
+    if ctx.spec.shard == "always":
+        return True
+    return _room(ctx, memory, model) < memory.activations(ROW_TOKENS, again=True)
+
+
 def _room(ctx: RunContext, memory: Memory, model: Any) -> int:
     if ctx.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(ctx.device)
-        return room_for(memory, free, held=sum(parameter.nbytes for parameter in model.parameters()))
+        held = sum(parameter.nbytes for parameter in model.parameters() if parameter.device.type == "cuda")
+        return room_for(memory, free, held=held)
     # weights that were just loaded are pages of their file, which count as free
-    return room_for(memory, available_bytes(), held=0) // ctx.ranks.size
+    return room_for(memory, available_bytes() // ctx.ranks.size, held=0)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from prefloop.engine.sharding import computing
 from prefloop.policy.batches import PackedBatch, PackItem, pack_groups
 from prefloop.policy.logps import sum_by_sequence
 from prefloop.policy.scoring import TokenStates, forward_tokens, unshared_because
@@ -116,9 +118,17 @@ def pieces_of(model: Any, rows: Sequence[Row], *, token_budget: int) -> list[Pie
     return pieces
 
 
+def shortest_piece(model: Any, rows: Sequence[Row]) -> Piece:
+    """Pack the shortest of the rows alone."""
+    shortest = min(rows, key=lambda row: len(row.item.prompt_ids) + row.n_tokens)
+    (piece,) = pieces_of(model, [shortest], token_budget=1)
+    return piece
+
+
 def token_logps(model: Any, piece: Piece) -> Tensor:
     """Compute the log-probs (T,) of the piece's tokens under another policy, without gradient."""
-    return forward_tokens(model, piece.packed, with_grad=False).logps
+    with torch.no_grad():
+        return computing([model], partial(forward_tokens, model, piece.packed, with_grad=False)).logps
 
 
-__all__ = ["Piece", "Row", "TokenStates", "pieces_of", "token_logps"]
+__all__ = ["Piece", "Row", "TokenStates", "pieces_of", "shortest_piece", "token_logps"]

@@ -8,7 +8,7 @@ batch, so gradients are summed, never averaged, and the curve is that of one pro
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
+
+from prefloop.judging.errors import JudgeError
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)  # others wait this long for one that writes a large checkpoint
@@ -48,7 +50,7 @@ class Ranks:
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace each gradient by the sum over processes; a parameter without a gradient in any process keeps none."""
-        if self.size == 1:
+        if self.size == 1 or not parameters:
             return
         has = torch.tensor([parameter.grad is not None for parameter in parameters], device=parameters[0].device).int()
         dist.all_reduce(has, op=dist.ReduceOp.MAX)
@@ -60,6 +62,22 @@ class Ranks:
                 pending.append(dist.all_reduce(parameter.grad, async_op=True))
         for work in pending:
             work.wait()
+
+    def by_main(self, work: Callable[[], T]) -> T:
+        """Let the first process do this and give the result to all. A JudgeError is raised in all of them."""
+        if self.size == 1:
+            return work()
+        said: tuple[Any, JudgeError | None] = (None, None)
+        if self.is_main:
+            try:
+                said = (work(), None)
+            except JudgeError as error:
+                said = (None, error)
+        (result, failed), *_ = self.gather(said)
+        if failed is not None:
+            raise failed
+        done: T = result
+        return done
 
     @contextmanager
     def main_first(self) -> Iterator[None]:

@@ -17,7 +17,8 @@ from typing import Any
 from prefloop.engine.context import RunContext
 from prefloop.engine.examples import batch_of, steps_of
 from prefloop.engine.passes import fitting
-from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
+from prefloop.engine.pieces import Piece, Row, pieces_of, shortest_piece, token_logps
+from prefloop.engine.sharding import alike
 
 FILE = "reference/sums.jsonl"
 MISMATCHED_FILE = "reference/mismatched.jsonl"
@@ -46,7 +47,8 @@ def with_references(ctx: RunContext, rows: Sequence[Row], load: Callable[[], Any
             model = load() if model is None else model
             new = [row for row in mine if any(key not in known for key in _keys(row))]
             kept = Passes(path.with_name(f"{path.name}.part"), number) if ctx.ranks.size == 1 else None
-            parts = ctx.ranks.gather(fitting(ctx, partial(_sums, ctx, model, ctx.ranks.share(new), kept)))
+            filler = partial(shortest_piece, model, mine)
+            parts = ctx.ranks.gather(fitting(ctx, partial(_sums, ctx, model, ctx.ranks.share(new), kept, filler)))
             for rank, part in enumerate(parts):
                 _remember(known, new[rank :: ctx.ranks.size], part)
             sums = [tuple(known[key] for key in _keys(row)) for row in mine]
@@ -76,12 +78,17 @@ class Passes:
         return self._found[key]
 
 
-def _sums(ctx: RunContext, model: Any, rows: Sequence[Row], kept: Passes | None) -> list[Sums]:
+def _sums(
+    ctx: RunContext, model: Any, rows: Sequence[Row], kept: Passes | None, filler: Callable[[], Piece]
+) -> list[Sums]:
     found: list[dict[int, float]] = [{} for _ in rows]
     place = {id(row): at for at, row in enumerate(rows)}
     pieces = pieces_of(model, rows, token_budget=ctx.passes.tokens)
-    for number, piece in enumerate(pieces):
+    for number, (piece, counts) in enumerate(alike(ctx.ranks, model, pieces, filler)):
         ctx.between_passes()
+        if not counts:
+            token_logps(model, piece)
+            continue
 
         def compute(piece: Piece = piece) -> list[float]:
             values: list[float] = piece.sums(token_logps(model, piece)).tolist()

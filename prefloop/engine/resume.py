@@ -25,7 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prefloop.checkpoints import DamagedCheckpoint, publish, verify_manifest
-from prefloop.engine.optimizer import MasterAdamW, optimizer_tensors
+from prefloop.engine.optimizer import MasterAdamW
+from prefloop.engine.sharding import keeps_copies
 from prefloop.policy.adapters import is_adapted, merge, save_adapter
 from prefloop.policy.loading import save_model
 from prefloop.recipes.runspec import TEMPORARY
@@ -121,7 +122,7 @@ def save_checkpoint(
     run_dir: Path,
     model: Any,
     tokenizer: Any,
-    optimizer: MasterAdamW,
+    moments: Mapping[str, Tensor],
     *,
     position: Position,
     parent: str,
@@ -131,17 +132,16 @@ def save_checkpoint(
 ) -> tuple[Path, str]:
     """Publish `step-…/` and remove the oldest beyond `keep_last`; return its path and fingerprint. Raises OutOfDisk.
 
-    `beside`: further tensors needed to resume, by file name.
+    `moments`: what `optimizer_tensors` gives. `beside`: further tensors needed to resume, by file name.
     """
     target = run_dir / f"step-{position.step:06d}"
-    moments = optimizer_tensors(model, optimizer)
 
     def write(folder: Path) -> None:
         save_model(model, tokenizer, folder)
         training = folder / TRAINING
         training.mkdir()
         tensors, scalars = generator_states()
-        save_file(moments, training / "optimizer.safetensors")
+        save_file(dict(moments), training / "optimizer.safetensors")
         save_file(tensors, training / "generators.safetensors")
         state = {
             "step": position.step,
@@ -226,8 +226,9 @@ def check_room(run_dir: Path, n_bytes: int) -> None:
 
 def training_bytes(model: Any, optimizer: MasterAdamW) -> int:
     """Size of a checkpoint in bytes: what is stored of the model, two moments per parameter, fp32 copies."""
-    copies = sum(master.nbytes for parameter, master in optimizer.masters.items() if master is not parameter)
-    return _stored(model) + copies + 2 * sum(master.nbytes for master in optimizer.masters.values())
+    whole = [(one.numel() * master.itemsize, master is not one) for one, master in optimizer.masters.items()]
+    copies = sum(size for size, is_copy in whole if is_copy and keeps_copies(model))
+    return _stored(model) + copies + 2 * sum(size for size, _ in whole)
 
 
 def remove_dir(path: Path) -> None:

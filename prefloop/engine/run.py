@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -52,13 +51,17 @@ from prefloop.engine.resume import (
     sweep,
     training_bytes,
 )
+from prefloop.engine.sharding import whole_model
 from prefloop.engine.source import Source, StoredRows
 from prefloop.engine.step_losses import CURRENT, RowLoss, StepLoss, make_step_loss
 from prefloop.engine.sums import Sums, merged
 from prefloop.interrupting import interrupted_by
 from prefloop.judging.errors import JudgeError
 from prefloop.policy.adapters import add_adapter, base_of, count_parameters, restore_adapter
-from prefloop.policy.loading import Policy, RewardModel, load_policy, load_reward_model, reward_model_from_policy
+from prefloop.policy.loading import (
+    Policy,
+    RewardModel,
+)
 from prefloop.recipes.events import EndStatus
 from prefloop.recipes.runspec import FINAL_DIR, KEPT
 from prefloop.seeds import trainer_seed
@@ -118,18 +121,22 @@ class RunProcess:
         if ctx.resumed:
             ctx.events.write("resume", step=self.step, checkpoint=found.path.name if found else "")
         status = self._steps(is_saved=found is not None)
-        if status == "left" or not ctx.ranks.is_main:
+        if status == "left":
             return Outcome(status, self.step)
         if source.goes_on and not self._is_saved():
             self._save()  # what stands beside the weights is what the next block of the loop goes on with
-        target = ctx.run_dir / FINAL_DIR
+        target, keeps_full = ctx.run_dir / FINAL_DIR, ctx.precision_of(spec.start).keeps_full
         self._say_saving()
         with interrupted_by(nothing):
-            if ctx.precision_of(spec.start).keeps_full:
-                end_in_full(self._model, self._optimizer, self._start_in_full)
+            model = whole_model(self._model, keep=ctx.ranks.is_main, in_full=keeps_full)
+            if not ctx.ranks.is_main:
+                return Outcome(status, self.step)
+            if keeps_full:
+                whole = {one: one for one in model.parameters() if one.requires_grad}
+                end_in_full(model, whole if ctx.sharded else self._optimizer.masters, self._start_in_full)
             fingerprint = publish_result(
                 target,
-                self._model,
+                model,
                 self._tokenizer,
                 position=self._position(),
                 parent=self._parent,
@@ -151,20 +158,25 @@ class RunProcess:
         ctx, spec, source = self._ctx, self._spec, self._source
         alone = found is not None and base_of(found.path) is not None  # the checkpoint holds its adapter alone
         whole = found.path if found is not None and not alone else ctx.path(spec.start)
-        loaded = self._load(whole, own=whole != ctx.path(spec.start))
+        loaded = ctx.read_trained(whole, own=whole != ctx.path(spec.start))
         self._parent = spec.parent or (found.parent if found else loaded.fingerprint)
         self._tokenizer = loaded.tokenizer
         for name, parameter in loaded.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise NotFinite(f"the weights {name} of the start model hold values that are not finite numbers")
-        self._step_loss = self._make_step_loss()
         plan_passes(ctx, loaded.model)
+        self._step_loss = self._make_step_loss()
+        if not ctx.sharded:
+            loaded = dataclasses.replace(loaded, model=ctx.place(loaded.model), device=ctx.device)
         source.open(loaded, fresh=found is None)
         self._model, self._kept = self._adapted(loaded, found)
-        for parameter in self._model.parameters():
-            parameter.data = parameter.data.clone()
+        if not ctx.sharded:
+            for parameter in self._model.parameters():
+                parameter.data = parameter.data.clone()
         self.step = found.position.step if found else 0
         source.begin(dataclasses.replace(loaded, model=self._model), self._step_loss, step=self.step)
+        if ctx.sharded:
+            ctx.place(self._model)
         with torch.random.fork_rng():
             torch.manual_seed(trainer_seed(spec.seed, "modules"))
             self._modules = self._step_loss.modules(self._model)
@@ -184,28 +196,19 @@ class RunProcess:
             self._restore(ctx.path(carry), whole=not self._kept)
 
     def _start_in_full(self) -> Any:
-        return self._load(self._ctx.path(self._spec.start), own=False, dtype=torch.float32).model
-
-    def _load(self, path: Path, *, own: bool, dtype: torch.dtype | None = None) -> Policy | RewardModel:
-        """Load the trained model; a reward model may start from a policy, with a head of zeros."""
-        device, dtype = self._ctx.device, dtype or self._ctx.dtype
-        if not self._spec.objective.needs("rewards"):
-            return load_policy(path, device=device, dtype=dtype)
-        if own or _is_reward_model(path):
-            return load_reward_model(path, device=device, dtype=dtype)
-        policy = load_policy(path, device=device, dtype=dtype)
-        return dataclasses.replace(reward_model_from_policy(policy), fingerprint=policy.fingerprint)
+        return self._ctx.read_trained(self._ctx.path(self._spec.start), own=False, dtype=torch.float32).model
 
     def _make_step_loss(self) -> StepLoss:
         """Make the objective, with its teacher if it has one. Raises ConfigError for one with another vocabulary."""
         made, ctx = make_step_loss(self._spec.objective), self._ctx
+        made.ranks = ctx.ranks
         draws = self._spec.online.draws if self._spec.online is not None else ()
         made.longest = max((draw.max_tokens for draw in draws if draw.source == CURRENT), default=0)
         if isinstance(made, RowLoss) and "teacher" in made.needs and self._spec.reference is not None:
-            teacher = load_policy(ctx.path(self._spec.reference), device=ctx.device, dtype=ctx.dtype)
+            teacher = ctx.read_policy(self._spec.reference)
             if teacher.tokenizer.get_vocab() != self._tokenizer.get_vocab():
                 raise ConfigError("teacher and student have different vocabularies: their tokens can't be compared")
-            made.teacher = teacher.model.requires_grad_(False)
+            made.teacher = teacher.model
         return made
 
     def _adapted(self, loaded: Policy | RewardModel, found: Found | None) -> tuple[Any, dict[str, Any]]:
@@ -249,11 +252,18 @@ class RunProcess:
         return Position(self.step, source.consumed(self.step), self._spec.config_hash(), source.sha256)
 
     def _is_saved(self) -> bool:
-        return (self._ctx.run_dir / f"step-{self.step:06d}").exists()
+        return self._is_there(f"step-{self.step:06d}")
+
+    def _is_there(self, name: str) -> bool:
+        """Say whether the run's directory had this when the first process looked."""
+        return self._ctx.ranks.gather((self._ctx.run_dir / name).exists())[0]
 
     def _save(self) -> None:
-        if not self._ctx.ranks.is_main:
+        is_main = self._ctx.ranks.is_main
+        if not (is_main or self._ctx.sharded):
             return
+        model = whole_model(self._model, keep=is_main)
+        moments = optimizer_tensors(self._model, self._optimizer, keep=is_main)
         beside: dict[str, dict[str, Tensor]] = {
             _MODULES: self._modules_state(),
             _COUNTS: {"updates": torch.tensor(self._learner.updates)},
@@ -261,13 +271,15 @@ class RunProcess:
         }
         if self._modules is not None:
             beside[_MODULES_OPTIMIZER] = optimizer_tensors(self._modules, self._optimizer)
+        if not is_main:
+            return
         self._say_saving()
         with interrupted_by(nothing):  # a checkpoint that is begun is finished
             path, fingerprint = save_checkpoint(
                 self._ctx.run_dir,
-                self._model,
+                model,
                 self._tokenizer,
-                self._optimizer,
+                moments,
                 position=self._position(),
                 parent=self._parent,
                 keep_last=self._spec.keep_last,
@@ -279,13 +291,16 @@ class RunProcess:
     def _keep(self) -> None:
         """Keep the policy of this step to be measured; a step that is taken again finds it there."""
         target = self._ctx.run_dir / f"{KEPT}{self.step:06d}"
-        if not self._ctx.ranks.is_main or target.exists():
+        if self._is_there(target.name):
+            return
+        model = whole_model(self._model, keep=self._ctx.ranks.is_main)
+        if not self._ctx.ranks.is_main:
             return
         self._say_saving()
         with interrupted_by(nothing):
             publish_result(
                 target,
-                self._model,
+                model,
                 self._tokenizer,
                 position=self._position(),
                 parent=self._parent,
@@ -354,6 +369,7 @@ class RunProcess:
             is_due = bool(self._spec.save_every) and self.step % self._spec.save_every == 0
             ended = monotonic()  # a checkpoint now, if another step like this one would end too late for one
             is_due |= ended - saved_when + (ended - began) >= self._spec.save_seconds
+            (is_due, *_) = ctx.ranks.gather(is_due)  # of all processes the first one's clock
             if self.step < n_steps and is_due:
                 self._save()
                 saved_at, saved_when = self.step, monotonic()
@@ -378,11 +394,3 @@ class RunProcess:
             restore_generators(*generators)
             self._model.zero_grad(set_to_none=True)
             raise
-
-
-def _is_reward_model(path: Path) -> bool:
-    try:
-        config = json.loads(((base_of(path) or path) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        raise ConfigError(f"{path} is not a model directory: it has no readable config.json") from None
-    return any("ForSequenceClassification" in name for name in config.get("architectures") or [])

@@ -28,7 +28,7 @@ from prefloop.engine.references import MISMATCHED_FILE, with_references
 from prefloop.engine.step_losses import StepLoss
 from prefloop.engine.sums import Sums
 from prefloop.losses.declaration import Rows
-from prefloop.policy.loading import Policy, RewardModel, load_policy
+from prefloop.policy.loading import Policy, RewardModel
 from prefloop.policy.scoring import unshared_because
 from prefloop.recipes.snapshots import read_rows
 
@@ -120,10 +120,12 @@ class StoredRows(Source):
         if settings.needs("ref") and spec.reference is not None and not spec.anchor.moves:
             path = self.ctx.path(spec.reference)
             own = fresh and isinstance(loaded, Policy) and path.resolve() == Path(loaded.path).resolve()
+            own &= not self.ctx.sharded  # where the loaded one waits, whole, to be trained
+            name = spec.reference
 
             @cache
             def reference() -> Any:  # a start that is not trained yet is its own reference
-                return (loaded if own else load_policy(path, device=self.ctx.device, dtype=self.ctx.dtype)).model
+                return (loaded if own else self.ctx.read_policy(name)).model
 
             self._rows = with_references(self.ctx, self._rows, reference)
             if settings.needs("mismatched"):
@@ -134,7 +136,7 @@ class StoredRows(Source):
     @override
     def begin(self, policy: Any, step_loss: StepLoss, *, step: int) -> None:
         if self.ctx.spec.anchor.moves:  # else the rows bring the reference's log-probs
-            self._anchor = Anchor(self.ctx.spec.anchor, policy)
+            self._anchor = Anchor(self.ctx.spec.anchor, policy, self.ctx.place)
             self.reference = self._anchor.policy
 
     @override

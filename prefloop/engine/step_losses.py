@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from prefloop.engine.pieces import Piece, Row
+from prefloop.engine.ranks import ALONE, Ranks
 from prefloop.engine.sums import Sums
 from prefloop.engine.tokens import forward_collision, forward_cringe, forward_divergence
 from prefloop.losses.declaration import AnswerBatch, CompletionBatch, GroupBatch, Need, PairBatch, SampleBatch
@@ -57,6 +58,8 @@ class StepLoss(ABC):
     needs: frozenset[Need] = frozenset()
     passes = 1
     minibatches = 1
+    ranks: Ranks = ALONE  # whose pieces together are the step
+    teacher: Any = None  # the model that answers are compared with, token by token, where the loss has one
     rows_are_own = False  # whether the rows are the policy's own answers of the step and no others
     longest = 0  # tokens that an own answer may have; the run says it
     mismatched = 0.0  # mean log-ratio of the step's prompts with answers to other ones; the learner says it
@@ -74,7 +77,7 @@ class StepLoss(ABC):
 
     def prepare(self, pieces: Sequence[Piece], sums: Sums) -> None:  # noqa: B027 - most have nothing to prepare
         """Compute once, without gradient and over the whole step, what stays fixed during the passes; add its
-        metrics.
+        metrics. `pieces` are those of this process, perhaps none.
         """
 
     def denominator(self, rows: Sequence[Row]) -> float:
@@ -147,8 +150,6 @@ class Values(NamedTuple):
 
 class RowLoss(StepLoss):
     """Any loss with terms from rows: pairs, stored or labelled in the step, answers to imitate, scored groups."""
-
-    teacher: Any = None  # the model that the rows' answers are compared with, token by token
 
     def __init__(self, settings: Objective) -> None:
         super().__init__(settings)

@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--connection-from-stdin", action="store_true", help="read the judge's address and key from a pipe"
     )
     arguments = parser.parse_args(argv)
-    connection = read_connection(sys.stdin.readline()) if arguments.connection_from_stdin else None
+    told = sys.stdin.readline() if arguments.connection_from_stdin else None
     disable_progress_bar()  # bars are for people at a terminal; this process speaks in events.jsonl
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parent = os.getppid()
@@ -186,7 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     spec = _spec_of(arguments.run_dir)
     if spec is not None and spec.processes > 1 and "WORLD_SIZE" not in os.environ:
-        return launch(Path(arguments.run_dir), spec, should_leave=should_leave)
+        return launch(Path(arguments.run_dir), spec, should_leave=should_leave, told=told)
+    connection = read_connection(told) if told is not None else None
     on_cpu = spec is None or device_of(spec).type == "cpu"
     try:
         with joined(on_cpu=on_cpu) as ranks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from prefloop.checkpoints import MANIFEST, UnloadableModel, check_checkpoint_dir, fingerprint, verify_manifest
+from prefloop.config import ConfigError
 from prefloop.interrupting import make_interruptible
 from prefloop.policy.adapters import base_of, is_adapted, merge_stored, save_adapter, save_merged
 from prefloop.policy.prompts import end_ids
@@ -32,6 +34,7 @@ __all__ = [
     "RewardModel",
     "UnloadableModel",
     "check_checkpoint_dir",
+    "is_reward_model",
     "load_policy",
     "load_reader",
     "load_reward_model",
@@ -106,6 +109,15 @@ def load_reader(path: str | Path) -> Reader:
             generation = GenerationConfig.from_pretrained(str(path), local_files_only=True)
     limit = getattr(config, "max_position_embeddings", None)
     return Reader(tokenizer, str(path), _stop_ids(tokenizer, generation or config), limit)
+
+
+def is_reward_model(path: Path) -> bool:
+    """Say whether a directory holds a sequence classifier. Raises ConfigError if it is no model directory."""
+    try:
+        config = json.loads(((base_of(path) or path) / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"{path} is not a model directory: it has no readable config.json") from None
+    return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
 def reward_model_from_policy(policy: Policy) -> RewardModel:

@@ -42,6 +42,7 @@ FailureClass = Literal[
 
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
+SHARDING = ("auto", "always", "never")
 ONLINE = "online"  # samples and learns in the same breath: `RunSpec.online` says how
 
 SPEC_FILE = "spec.json"
@@ -107,6 +108,12 @@ class RunSpec:
     processes: int = setting(
         1, minimum=1, maximum=1024, help="Processes that share the rows of each step, on one machine."
     )
+    shard: str = setting(
+        "auto",
+        choices=SHARDING,
+        help="Whether the processes share the weights too (FSDP2), instead of each holding all of them; auto shares "
+        "them where memory asks for it.",
+    )
     spare_memory: bool = setting(
         False,
         help="Always recompute activations in the backward pass: slower, but less memory. Rows that would not fit do "
@@ -143,8 +150,6 @@ class RunSpec:
             raise ConfigError("online must be given for a run of the kind online, and for no other")
         if self.anchor.moves and (self.online is not None or not self.objective.pairs_with_reference):
             raise ConfigError("anchor is for a run on stored pairs with a reference, and for no other")
-        if self.kind == ONLINE and self.processes > 1:
-            raise ConfigError("processes must be 1 for a run of the kind online: it samples and trains in one process")
         if self.objective.needs_reference and not self.reference:
             raise ConfigError(f"a {self.kind} run needs a reference")
         for name in ("run_id", "start", "snapshot"):
@@ -173,7 +178,7 @@ class RunSpec:
             plain.pop("online")
         if self.anchor.kind == "none":  # younger than some runs that may go on
             plain.pop("anchor")
-        for name in ("processes", "spare_memory"):  # rounding alone: a run may go on with more of them
+        for name in ("processes", "shard", "spare_memory"):  # rounding alone: a run may go on with more of them
             plain.pop(name)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -71,6 +71,7 @@ def training_run_create(
             seed=seed,
             threads=settings.WORKER_THREADS,
             processes=settings.TRAINING_PROCESSES,
+            shard=settings.TRAINING_SHARD,
             precision=settings.PRECISION,
             save_every=25,
             keep_every=keep_every,
@@ -113,14 +114,15 @@ def training_run_enqueue(
 def run_memory(run: TrainingRun, spec: RunSpec) -> int:
     """The most bytes that the processes of a run hold, on rows of usual length; 0 where that can't be said.
 
-    On a card they hold as much of the card's memory, and no more than this of the machine's.
+    On a card they hold as much of the card's memory, and no more than this of the machine's. Where the run decides
+    whether its processes share the weights, they are counted as not shared.
     """
     shape = checkpoint_shape(run.start) if run.start is not None else None
     if shape is None:
         return 0
     precision = on_cpu(spec.precision, shape, threads=spec.threads, folder=settings.VAR_DIR)
     lora = spec.adapter.resolved(shape.n_parameters).kind == "lora"
-    plan = Memory(shape, width=WIDTHS[precision], lora=lora)
+    plan = Memory(shape, WIDTHS[precision], lora, shards=spec.processes if spec.shard == "always" else 1)
     beside = 0  # models that are there in every step: of stored rows, references are read before the optimizer is
     if spec.online is not None:
         beside = sum(model is not None for model in (spec.reference, spec.online.reward_model, spec.online.judge))

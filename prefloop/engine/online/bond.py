@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -86,17 +87,21 @@ class Bond(StepLoss):
             returns.append((piece.numbers() - weight * ratio)[own])
             sums.add("objective/rlhf_reward", returns[-1])
             sums.add("bond/reward", piece.numbers()[own])
-        everyone = torch.cat(returns)
-        baseline = self._baseline(everyone, n_rows=sum(len(piece.rows) for piece in pieces))
-        for piece, part in zip(pieces, baseline.split([len(r) for r in returns]), strict=True):
+        for piece, part in zip(pieces, self._baselines(pieces, returns), strict=True):
             piece.kept["baseline"] = part
 
-    def _baseline(self, returns: Tensor, *, n_rows: int) -> Tensor:
-        each = len(returns) // n_rows
-        if each > 1:
-            table = returns.reshape(n_rows, each)
-            return (table - rloo_advantages(table)).reshape(-1)
-        return mean_of_others(returns) if len(returns) > 1 else torch.zeros_like(returns)
+    def _baselines(self, pieces: Sequence[Piece], returns: Sequence[Tensor]) -> list[Tensor]:
+        """The baseline of each own answer: from its prompt's other ones, or of the whole step, over all processes."""
+        each = max(len(part) // len(piece.rows) for piece, part in zip(pieces, returns, strict=True)) if pieces else 0
+        if max(self.ranks.gather(each)) > 1:
+            tables = [part.reshape(len(piece.rows), -1) for piece, part in zip(pieces, returns, strict=True)]
+            return [(table - rloo_advantages(table)).reshape(-1) for table in tables]
+        found = self.ranks.gather([part.cpu() for part in returns])
+        everyone = torch.cat([part for parts in found for part in parts])
+        baseline = mean_of_others(everyone) if len(everyone) > 1 else torch.zeros_like(everyone)
+        parts = iter(baseline.split([len(part) for parts in found for part in parts]))
+        mine = [list(islice(parts, len(theirs))) for theirs in found][self.ranks.rank]
+        return [part.to(piece.packed.owner.device) for piece, part in zip(pieces, mine, strict=True)]
 
     def _own(self, piece: Piece) -> Tensor:
         """Mark the policy's own answers, (C,): all but the last of each row, which is the anchor's best."""

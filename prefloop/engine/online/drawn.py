@@ -7,7 +7,9 @@ people said, which is in the log. So a killed run resumes to the same losses and
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,15 +22,23 @@ from prefloop.engine.context import RunContext
 from prefloop.engine.examples import batch_of, steps_of
 from prefloop.engine.online.fresh import add_fresh, flat, is_fresh, look_at_fresh
 from prefloop.engine.online.heard import Heard
-from prefloop.engine.online.judges import Connection, StepJudge, StepTools, judge_of, labelled_pairs
-from prefloop.engine.online.rollouts import Question, draw_answers, read_questions, with_scores
-from prefloop.engine.online.samplers import Samplers
+from prefloop.engine.online.judges import (
+    Connection,
+    StepJudge,
+    StepTools,
+    checkpoints_of,
+    judge_of,
+    labelled_pairs,
+)
+from prefloop.engine.online.rollouts import Question, dealt_back, draw_answers, read_questions, with_scores
+from prefloop.engine.online.samplers import Samplers, is_served
 from prefloop.engine.online.stream import StepRecord, StreamLog, read_records, records_of, replayed
 from prefloop.engine.pieces import Piece, Row
+from prefloop.engine.sharding import whole_model
 from prefloop.engine.source import Source
 from prefloop.engine.step_losses import CURRENT, Answers, StepLoss
 from prefloop.engine.sums import Sums
-from prefloop.policy.loading import Policy, RewardModel, load_policy
+from prefloop.policy.loading import Policy, RewardModel
 from prefloop.recipes.events import Event, drop_superseded, read_events
 from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.pairing import make_pairs
@@ -71,13 +81,13 @@ class DrawnRows(Source):
     def begin(self, policy: Policy, step_loss: StepLoss, *, step: int) -> None:
         ctx, online = self.ctx, self._online
         self._policy, self._step_loss = policy, step_loss
-        earlier, _ = read_events(ctx.path(EVENTS_FILE))
+        earlier = read_events(ctx.path(EVENTS_FILE))[0] if ctx.ranks.is_main else []
         self._log = StreamLog(ctx.events, earlier)
         self._heard = Heard(ctx.path(INBOX_FILE), ctx.events, earlier, online.memory, policy.tokenizer)
         self._drawn = _drawn_before(earlier, step)
         self._initial = self._initial_policy()
         still = self._initial if online.anchor.kind == "initial" else None
-        self._anchor = Anchor(online.anchor, still or policy) if online.anchor.kind != "none" else None
+        self._anchor = Anchor(online.anchor, still or policy, ctx.place) if online.anchor.kind != "none" else None
         if self._anchor is not None:
             self.reference = self._anchor.policy
         elif "ref" in step_loss.needs:
@@ -87,7 +97,9 @@ class DrawnRows(Source):
         self._scored = online.score.by != "none"
         self._judge = self._open_judge()
         served = self._connection.sampler if self._connection is not None else None
-        self._samplers = Samplers(() if self._records else online.draws, run_dir=ctx.run_dir, served=served)
+        self._one_server = any(is_served(draw) for draw in online.draws)  # which the first process asks for all answers
+        draws = () if self._records or (self._one_server and not ctx.ranks.is_main) else online.draws
+        self._samplers = Samplers(draws, run_dir=ctx.run_dir, served=served)
         self._policies = {CURRENT: policy, "previous": policy}
         if self._initial is not None:
             self._policies["initial"] = self._initial
@@ -101,85 +113,103 @@ class DrawnRows(Source):
         ctx = self.ctx
         if ctx.spec.reference is None or "teacher" in self._step_loss.needs:  # a teacher is with the loss
             return None
-        policy = load_policy(ctx.path(ctx.spec.reference), device=ctx.device, dtype=ctx.dtype)
-        for parameter in policy.model.parameters():
-            parameter.requires_grad_(False)
-            parameter.data = parameter.data.clone()
+        policy = ctx.read_policy(ctx.spec.reference)
+        if not ctx.sharded:
+            for parameter in policy.model.parameters():
+                parameter.data = parameter.data.clone()
         return policy
 
     def _open_judge(self) -> StepJudge | None:
-        """Open whoever scores and labels; None where nobody does. Raises ConfigError."""
+        """Open whoever scores and labels, in the first process; None where nobody does. Raises ConfigError."""
         labels = self._step_loss.settings.rows == "pairs"
         if self._records or not (self._scored or labels):
             return None
         spec = judge_of(self._online)
         if spec is None:
             raise ConfigError("nobody scores or labels: the run has neither a reward model nor a judge")
+        for checkpoint in checkpoints_of(spec):
+            self.ctx.precision_of(checkpoint)  # which all processes find out together
+        if not self.ctx.ranks.is_main:
+            return None
         tools = StepTools(self.ctx, self._connection or Connection(), self._policy.tokenizer)
         metadata = {one.id: one.metadata for one in self._questions}
         return StepJudge(spec, self._log, tools, metadata, lambda text: self.ctx.log("warning", text))
 
     @override
     def rows(self, step: int, sums: Sums) -> list[Row]:
-        spec = self.ctx.spec
-        self._heard.before(step)
-        rows = self._own_rows(step, sums)
+        spec, ranks, fresh = self.ctx.spec, self.ctx.ranks, not self._step_loss.rows_are_own
+        if ranks.is_main:
+            self._heard.before(step)
+        if not self._records and ranks.gather(step not in self._drawn)[0]:
+            self._refresh(step)
+        answers, pairs, extra = ranks.by_main(partial(self._labelled, step, sums))
+        if fresh and is_fresh(spec, step):
+            tokens = self.ctx.passes.tokens
+            look_at_fresh(spec, self._policy.model, self._initial, answers, sums, ranks=ranks, token_budget=tokens)
+        return [*self._step_loss.rows(answers, pairs), *extra]
+
+    def _labelled(self, step: int, sums: Sums) -> tuple[Sequence[Answers], Mapping[int, Sequence[Pair]], list[Row]]:
+        """The step's answers, their labelled pairs, and corrected pairs of before, as the first process has them."""
+        spec, extra = self.ctx.spec, list[Row]()
+        if self._records:
+            record = self._records[step - 1]
+            answers, pairs = record.answers, record.pairs
+        else:
+            answers = self._drawn.pop(step)
+            if self._scored:
+                sums.add("objective/scores", flat(answers, lambda one, at: one.score(at)))
+            lengths = flat(answers, lambda one, at: float(len(one.group.completions[at].ids)))
+            sums.add("completions/mean_length", lengths)
+            sums.add("val/contain_eos_token", flat(answers, lambda one, at: float(one.group.completions[at].finished)))
+            pairs = self._pairs(step, answers, sums)
         self.ctx.between_passes()
         extra = self._heard.rows(step, batch=spec.objective.batch, seed=spec.seed)
         if extra:
             sums.add("memory/overrides", torch.tensor([float(len(extra))]))
-        return [*rows, *extra]
-
-    def _own_rows(self, step: int, sums: Sums) -> list[Row]:
-        if self._records:
-            record = self._records[step - 1]
-            return self._step_loss.rows(record.answers, record.pairs)
-        if step not in self._drawn:
-            self._refresh(step)
-        answers = self._drawn.pop(step)
-        if self._scored:
-            sums.add("objective/scores", flat(answers, lambda one, at: one.score(at)))
-        sums.add("completions/mean_length", flat(answers, lambda one, at: float(len(one.group.completions[at].ids))))
-        sums.add("val/contain_eos_token", flat(answers, lambda one, at: float(one.group.completions[at].finished)))
-        if not self._step_loss.rows_are_own and is_fresh(self.ctx.spec, step):
-            look_at_fresh(
-                self.ctx.spec,
-                self._policy.model,
-                self._initial,
-                answers,
-                sums,
-                token_budget=self.ctx.passes.tokens,
-            )
-        return self._step_loss.rows(answers, self._pairs(step, answers, sums))
+        return answers, pairs, extra
 
     def _refresh(self, step: int) -> None:
-        """Sample the answers of this step; if they are refreshed every k steps, those of the following steps too."""
-        every, spec = self._online.refresh_steps, self.ctx.spec
-        last = min(step - (step - 1) % every + every - 1, self.n_steps)
-        stands = self._anchor is not None and not self._online.anchor.moves
-        self._samplers.load(self._policies, still=frozenset({"initial", "anchor"} if stands else {"initial"}))
-        drawn: dict[int, list[Answers]] = {}
-        n_groups = (last + 1 - step) * spec.objective.batch * len(self._online.draws)
+        """Sample the answers of this step; if they are refreshed every k steps, those of the following steps too.
+
+        Every process draws its share of the prompts; the first one puts them together, scores and logs them.
+        """
+        every, spec, ranks, online = self._online.refresh_steps, self.ctx.spec, self.ctx.ranks, self._online
+        steps = range(step, min(step - (step - 1) % every + every - 1, self.n_steps) + 1)
+        self._load_samplers()
+        n_mine = len(ranks.share(range(spec.objective.batch))) if not self._one_server else spec.objective.batch
         done = itertools.count(1)
 
         def on_group(_: Group) -> None:
-            self.ctx.progress("drawing", next(done), n_groups, step=step)
+            self.ctx.progress("drawing", next(done), len(steps) * n_mine * len(online.draws), step=step)
             self.ctx.between_passes()
 
-        for at in range(step, last + 1):
-            answers = draw_answers(
-                batch_of(self._questions, at, batch=spec.objective.batch, seed=spec.seed),
-                self._online.draws,
-                self._samplers,
-                step=at,
-                seed=spec.seed,
-                on_group=on_group,
-            )
+        def draw(questions: Sequence[Question], at: int) -> list[Answers]:
+            return draw_answers(questions, online.draws, self._samplers, step=at, seed=spec.seed, on_group=on_group)
+
+        drawn: dict[int, list[Answers]] = {}
+
+        def keep(at: int, questions: Sequence[Question], parts: Sequence[Sequence[Answers]]) -> None:
+            answers = dealt_back(parts) if parts else draw(questions, at)
             if self._scored and self._judge is not None:
                 answers = with_scores(answers, self._judge.scores(at, answers))
             self._log.answers(at, step, answers)
             drawn[at] = answers
+
+        for at in steps:
+            questions = batch_of(self._questions, at, batch=spec.objective.batch, seed=spec.seed)
+            parts = [] if self._one_server else ranks.gather(draw(ranks.share(questions), at))
+            ranks.by_main(partial(keep, at, questions, parts))
         self._drawn |= drawn
+
+    def _load_samplers(self) -> None:
+        """Give the samplers the weights as they are now: whole ones, where the processes share them."""
+        stands = self._anchor is not None and not self._online.anchor.moves
+        policies = self._policies
+        if self.ctx.sharded:
+            is_main, asked = self.ctx.ranks.is_main, {draw.source for draw in self._online.draws}
+            whole = {source: whole_model(policies[source].model, keep=is_main) for source in sorted(asked)}
+            policies = {source: replace(policies[source], model=model) for source, model in whole.items()}
+        self._samplers.load(policies, still=frozenset({"initial", "anchor"} if stands else {"initial"}))
 
     def _pairs(self, step: int, answers: Sequence[Answers], sums: Sums) -> dict[int, list[Pair]]:
         if self._judge is None or self._step_loss.settings.rows != "pairs":

@@ -9,12 +9,15 @@ an initial policy, the figure is absent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from prefloop.engine.pieces import Piece, Row, pieces_of, token_logps
+from prefloop.engine.pieces import Piece, Row, pieces_of, shortest_piece, token_logps
+from prefloop.engine.ranks import Ranks
+from prefloop.engine.sharding import alike
 from prefloop.engine.step_losses import CURRENT, Answers
 from prefloop.engine.sums import Sums
 from prefloop.policy.loading import Policy
@@ -31,14 +34,23 @@ def is_fresh(spec: RunSpec, step: int) -> bool:
 
 
 def look_at_fresh(
-    spec: RunSpec, model: Any, initial: Policy | None, answers: Sequence[Answers], sums: Sums, *, token_budget: int
+    spec: RunSpec,
+    model: Any,
+    initial: Policy | None,
+    answers: Sequence[Answers],
+    sums: Sums,
+    *,
+    ranks: Ranks,
+    token_budget: int,
 ) -> None:
-    """Evaluate the policy's own answers among these once more, under it and under the fixed policy."""
+    """Evaluate the policy's own answers among these once more, under it and under the fixed policy; each process its
+    share.
+    """
     rows = [Row(one.item(places)) for one in answers if (places := one.by(CURRENT))]
     if not rows:
         return
-    pieces = pieces_of(model, rows, token_budget=token_budget)
-    for piece in pieces:
+    pieces = pieces_of(model, ranks.share(rows), token_budget=token_budget)
+    for piece, _ in alike(ranks, model, pieces, partial(shortest_piece, model, rows)):
         piece.kept["old"] = token_logps(model, piece)
         if initial is not None and spec.objective.reference == "initial":
             piece.kept["ref"] = token_logps(initial.model, piece)

@@ -65,6 +65,14 @@ def read_connection(line: str) -> Connection:
         raise ValueError("standard input did not hold a connection") from None
 
 
+def inherited(line: str) -> tuple[int, ...]:
+    """List the open files that the line for `--connection-from-stdin` names, for the process that will read it."""
+    try:
+        return (int(json.loads(line)["meter"]),)
+    except (ValueError, KeyError, TypeError):
+        return ()
+
+
 def _address(data: Mapping[str, Any]) -> Connection:
     return Connection(str(data["base_url"]), str(data.get("api_key", "")), tuple(data.get("allow", ())))
 
@@ -74,6 +82,11 @@ def judge_of(online: OnlineSpec) -> JudgeSpec | None:
     if online.reward_model is None:
         return online.judge
     return JudgeSpec(kind=REWARD_MODEL.name, checkpoint=online.reward_model)
+
+
+def checkpoints_of(spec: JudgeSpec) -> list[str]:
+    """List the models that a judge, or its members, computes with."""
+    return [one.checkpoint for one in (spec, *spec.members) if one.checkpoint]
 
 
 class StepTools:

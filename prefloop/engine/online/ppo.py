@@ -7,6 +7,7 @@ pass serves both, and fitting values never changes the policy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -66,12 +67,14 @@ class PPO(StepLoss):
         with torch.no_grad():
             for piece in pieces:
                 self._advantages(piece, sums)
-            flat = torch.cat([piece.kept["advantages"] for piece in pieces])
+            found = self.ranks.gather([piece.kept["advantages"].cpu() for piece in pieces])
+            flat = torch.cat([part for parts in found for part in parts])
             if len(flat) > 1:
                 flat = whiten(flat[None], torch.ones_like(flat[None], dtype=torch.bool))[0]
-            sizes = [len(piece.kept["advantages"]) for piece in pieces]
-            for piece, part in zip(pieces, flat.split(sizes), strict=True):
-                piece.kept["advantages"] = part
+            whitened = iter(flat.split([len(part) for parts in found for part in parts]))
+            mine = [list(islice(whitened, len(parts))) for parts in found][self.ranks.rank]
+            for piece, part in zip(pieces, mine, strict=True):
+                piece.kept["advantages"] = part.to(piece.packed.owner.device)
 
     def _advantages(self, piece: Piece, sums: Sums) -> None:
         logp, mask = piece.padded(piece.kept["old"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ def draw_answers(
         Answers(row, question.id, question.prompt, question.ids, Group(question.id, tuple(mine)))
         for row, (question, mine) in enumerate(zip(questions, found, strict=True))
     ]
+
+
+def dealt_back(parts: Sequence[Sequence[Answers]]) -> list[Answers]:
+    """Put the prompts of a step that were dealt out to processes in turn (`Ranks.share`) back in order."""
+    whole = [one for places in zip_longest(*parts) for one in places if one is not None]
+    return [replace(one, row=row) for row, one in enumerate(whole)]
 
 
 def with_scores(answers: Sequence[Answers], scores: Sequence[Sequence[float]]) -> list[Answers]:

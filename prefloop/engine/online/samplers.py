@@ -74,9 +74,14 @@ class OwnSampler:
         self._policy = None
 
 
+def is_served(draw: Draw) -> bool:
+    """Say whether a vLLM server gives a draw's answers. Raises ConfigError for an engine that can't in a step."""
+    return choose_in_steps(draw.engine).name == VLLM.name
+
+
 def make_sampler(draw: Draw, *, server: SharedServer | None) -> StepSampler:
     """Make the engine for a draw's answers; it has no policy yet. Raises ConfigError."""
-    if choose_in_steps(draw.engine).name != VLLM.name:
+    if not is_served(draw):
         return OwnSampler()
     if server is None:
         raise ConfigError("draws.engine vllm needs a vLLM server, which a worker starts and names through a pipe")

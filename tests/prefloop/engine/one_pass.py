@@ -36,6 +36,6 @@ def learnt(
     known = references or {}
     rows = [replace(row, references=(*known.get(row.id, ()), 0.0)) if row.id in known else row for row in rows]
     sums = Sums()
-    batch = objective.denominator(rows), pieces_of(model, rows, token_budget=token_budget)
+    batch = objective.denominator(rows), pieces_of(model, rows, token_budget=token_budget), rows
     loss = backward(objective, model, batch, sums)
     return Learnt(loss, sums.means())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,16 @@ from prefloop.engine.ranks import ALONE, Ranks
 from prefloop.engine.sums import merged
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.events import drop_superseded, read_events
-from prefloop.recipes.runspec import EXIT_LEFT, RunFailure, read_failure, write_failure
+from prefloop.recipes.runspec import (
+    EXIT_LEFT,
+    EXIT_OF_FAILURE,
+    RunFailure,
+    read_failure,
+    read_spec,
+    write_failure,
+    write_spec,
+)
+from tests.prefloop.engine.conftest import some_answers, some_pairs
 
 MakeRun = Callable[..., Path]
 DEADLINE_SECONDS = 180
@@ -77,6 +89,35 @@ def test_two_processes_have_the_curve_of_one(make_run: MakeRun, kind: str) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dpo", "kto", "lora", "reward-model", "bf16", "lora bf16"])
+def test_processes_that_share_the_weights_have_the_curve_of_one(make_run: MakeRun, kind: str) -> None:
+    # 22 rows in batches of 3: one process has two of them, and in the last step one has none
+    settings = {"objective": {"epochs": 1, "batch": 3}, "save_every": 3, "rows": some_pairs(22)}
+    if "lora" in kind:
+        settings |= {"adapter": Adapter(kind="lora", rank=4)}
+    if "bf16" in kind:
+        settings |= {"precision": "bfloat16"}
+    if kind == "kto":
+        settings |= {"rows": some_answers(22)}
+    name = kind if kind in ("kto", "reward-model") else "dpo"
+    two = make_run("two", kind=name, processes=2, shard="always", **settings)
+    if "bf16" in kind:  # rounds by how rows are packed, so it is compared with two processes that hold all weights
+        one = make_run("one", kind=name, processes=2, shard="never", **settings)
+        assert start(one).wait(DEADLINE_SECONDS) == 0
+    else:
+        one = make_run("one", kind=name, **settings)
+        assert train.run(one).exit_code == 0
+    assert start(two).wait(DEADLINE_SECONDS) == 0
+    assert json.loads((two / "passes.json").read_text("utf-8"))["sharded"]
+    assert_same_curve(two, one)
+    ours, theirs = (load_file(run / "final" / "model.safetensors") for run in (two, one))
+    assert ours.keys() == theirs.keys()
+    for weight, value in theirs.items():
+        assert ours[weight].dtype == value.dtype
+        assert (ours[weight] - value).abs().mean() < 2e-5, weight
+
+
+@pytest.mark.slow
 def test_two_processes_leave_together_and_one_can_go_on(make_run: MakeRun) -> None:
     straight, left = (
         make_run("straight", objective={"epochs": 6}),
@@ -95,6 +136,27 @@ def test_two_processes_leave_together_and_one_can_go_on(make_run: MakeRun) -> No
     assert mine == pytest.approx(single, abs=2e-4)  # 30 steps in all
 
 
+@pytest.mark.slow
+def test_a_run_that_lost_a_process_goes_on_with_twice_as_many(make_run: MakeRun) -> None:
+    settings = {"objective": {"epochs": 3}, "save_every": 1}
+    straight = make_run("straight", **settings)
+    assert train.run(straight).exit_code == 0
+    killed = make_run("killed", processes=2, shard="always", **settings)
+    process = start(killed)
+    while process.poll() is None and len(told(killed) if (killed / "events.jsonl").exists() else []) < 3:
+        time.sleep(0.05)
+    _, second = sorted(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()))
+    os.kill(second, signal.SIGKILL)
+    assert process.wait(DEADLINE_SECONDS) == EXIT_OF_FAILURE["out_of_memory"]
+    write_spec(killed, replace(read_spec(killed), processes=4))
+    assert start(killed).wait(DEADLINE_SECONDS) == 0
+    assert len(told(killed)) == len(told(straight)) == 15
+    assert_same_curve(killed, straight)
+    resumed = [event.step or 0 for event in read_events(killed / "events.jsonl")[0] if event.type == "resume"]
+    assert len(resumed) == 1
+    assert resumed[0] >= 2
+
+
 @pytest.mark.parametrize(
     ("codes", "said", "code"),
     [
@@ -103,6 +165,7 @@ def test_two_processes_leave_together_and_one_can_go_on(make_run: MakeRun) -> No
         ([3, 3], RunFailure("data", "a row is bad"), 3),
         ([1, 4], RunFailure("out_of_memory", "the second ran out"), 4),
         ([1, -9], None, 4),
+        ([1, -9], RunFailure("internal", "the connection was reset"), 4),
         ([0, 1], None, 1),
     ],
 )
