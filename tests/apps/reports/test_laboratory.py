@@ -388,6 +388,10 @@ def test_the_document_holds_verdicts_tables_and_drawings_that_stand_alone(make_s
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
     assert "<a " not in drawn
     assert not set(re.findall(r"var\((--[\w-]+)\)", drawn)) - set(re.findall(r"(--[\w-]+):", drawn))
+    # what has run elsewhere alone stays as it was said
+    Study.objects.all().delete()
+    call_command("document_studies", "--project", project.slug, "--to", str(to), stdout=io.StringIO())
+    assert to.read_text("utf-8") == text
 
 
 def test_a_document_has_somewhere_to_go(project):
