@@ -273,6 +273,8 @@ NODE_PYTHON = env.env_str("PREFLOOP_NODE_PYTHON")  # the interpreter on a cluste
 SLURM_CLUSTER, SLURM_OPTIONS = env.slurm()  # what submitit is told beside
 RAY_ADDRESS = env.http_url("PREFLOOP_RAY_ADDRESS", "http://127.0.0.1:8265")  # of its job server
 RAY_DASHBOARD = env.http_url("PREFLOOP_RAY_DASHBOARD", RAY_ADDRESS)  # as people's browsers reach it
+RAY_ENGINES = env.env_int("PREFLOOP_RAY_ENGINES", 8, minimum=1)  # at most so many answer the questions of one job
+BULK_FROM = env.env_int("PREFLOOP_BULK_FROM", 2048, minimum=512)  # questions of a run from which on it goes to them
 # Of the weights that compute: auto is bf16 on a GPU, and for models of 50M parameters or more on a CPU that was
 # measured to be faster in it; else fp32. float64 repeats the same answers anywhere.
 PRECISION = env.env_choice("PREFLOOP_PRECISION", PRECISIONS)

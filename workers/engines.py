@@ -32,11 +32,11 @@ def machine() -> engines.Machine:
     return engines.Machine(accelerator=model_cache.device() != "cpu", vllm=bool(settings.VLLM_PYTHON))
 
 
-def settle(ctx: JobContext, run: SamplingRun) -> None:
-    """Replace `auto` in a run by an engine, with the reason: once, for all jobs of the run."""
+def settle(ctx: JobContext, run: SamplingRun, machine: engines.Machine) -> None:
+    """Replace `auto` in a run by an engine of the machine that samples, with the reason: once, for all its jobs."""
     if run.engine != Engine.AUTO:
         return
-    found = engines.choose(run.engine, machine(), n_answers=run.n * len(run.prompt_ids))
+    found = engines.choose(run.engine, machine, n_answers=run.n * len(run.prompt_ids))
     with ctx.fenced():
         undecided = SamplingRun.objects.filter(pk=run.pk, engine=Engine.AUTO)
         undecided.update(engine=found.name, engine_why=found.why)

@@ -38,8 +38,7 @@ def draw_served(
         nonlocal n_done, written_at
         if waiting:
             with ctx.fenced():
-                Completion.objects.bulk_create(waiting, ignore_conflicts=True, batch_size=200)
-                answers_stored(run, sorted({row.prompt_id for row in waiting}))
+                answers_write(run, waiting)
             n_done += len(waiting)
             waiting.clear()
             written_at = time.monotonic()
@@ -56,6 +55,12 @@ def draw_served(
     finally:
         write()  # what came before the trouble is paid for
     return n_before
+
+
+def answers_write(run: SamplingRun, rows: list[Completion]) -> None:
+    """Store drawn answers, in the caller's transaction; what is there already stays."""
+    Completion.objects.bulk_create(rows, ignore_conflicts=True, batch_size=200)
+    answers_stored(run, sorted({row.prompt_id for row in rows}))
 
 
 def missing_answers(run: SamplingRun, prompt_ids: list[int]) -> list[tuple[Prompt, int]]:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.core.chunks import chunks
+from apps.jobs.bulk import BULK, in_bulk
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.judging.gold import with_gold
@@ -32,6 +33,7 @@ from prefloop.judging.render import judge_mode, load_template, template_from_tex
 from prefloop.types import PrefloopError
 
 COMPARISONS_PER_JOB = 256
+COMPARISONS_IN_BULK = 16_384  # of a run that goes to the engines of a cluster
 MAX_SEED = 2**62
 LABELS = ("manual", "loop")  # purposes of runs whose verdicts become labels
 
@@ -177,8 +179,11 @@ def judging_run_create(
 
 def run_freeze(run: JudgingRun, comparison_ids: Sequence[int]) -> None:
     """Write down what a new run asks about, in the parts that its jobs take."""
-    parts = enumerate(chunks(comparison_ids, COMPARISONS_PER_JOB))
-    rows = (JudgingPart(run=run, start=at * COMPARISONS_PER_JOB, ids=list(ids)) for at, ids in parts)
+    judge = run.judge
+    many = judge.declared.by_engines and not judge.gives_scores and in_bulk(run.n_comparisons)
+    size = COMPARISONS_IN_BULK if many else COMPARISONS_PER_JOB
+    parts = enumerate(chunks(comparison_ids, size))
+    rows = (JudgingPart(run=run, start=at * size, ids=list(ids)) for at, ids in parts)
     JudgingPart.objects.bulk_create(rows, batch_size=500)
 
 
@@ -227,8 +232,10 @@ def judge_queue(judge: Judge) -> str:
 def judging_run_enqueue(
     *, run: JudgingRun, follow_up_kind: str = "", follow_up_payload: dict[str, Any] | None = None
 ) -> JobGroup:
-    """Enqueue the jobs of a run; after a failure, only unfinished work is tried again."""
-    n = run.n_comparisons
+    """Enqueue the jobs of a run, one for each part; after a failure, only unfinished work is tried again."""
+    starts = list(JudgingPart.objects.filter(run=run).order_by("start").values_list("start", flat=True))
+    stops = [*starts[1:], run.n_comparisons] if starts else []
+    bulk = {BULK: True} if stops and stops[0] > COMPARISONS_PER_JOB else {}
     with transaction.atomic():
         run.group = group_create(
             project=run.project,
@@ -237,11 +244,11 @@ def judging_run_enqueue(
                 JobSpec(
                     kind="judging.chunk",
                     queue=judge_queue(run.judge),
-                    payload={"run": run.pk, "start": start, "stop": min(start + COMPARISONS_PER_JOB, n)},
+                    payload={"run": run.pk, "start": start, "stop": stop, **bulk},
                     title=f"Ask {run.judge.name}",
                     unique_key=f"judging:{run.pk}:{start}",
                 )
-                for start in range(0, n, COMPARISONS_PER_JOB)
+                for start, stop in zip(starts, stops, strict=True)
             ],
             follow_up_kind=follow_up_kind,
             follow_up_payload=follow_up_payload,

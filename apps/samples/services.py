@@ -10,6 +10,7 @@ from django.db import transaction
 from apps.accounts.models import User
 from apps.core.chunks import chunks
 from apps.core.listeners import Listeners
+from apps.jobs.bulk import BULK, in_bulk
 from apps.jobs.models import JobGroup
 from apps.jobs.services import JobSpec, group_create
 from apps.policies.models import Checkpoint, Endpoint
@@ -21,6 +22,7 @@ from prefloop.answers import same_answer
 from prefloop.types import PrefloopError
 
 PROMPTS_PER_JOB = 128
+PROMPTS_IN_BULK = 4_096  # of a run that goes to the engines of a cluster
 EVALUATION = "evaluation"  # how the origin of a comparison begins that was made to measure
 APIS = ("chat", "completions")
 ANSWERS_MADE: Listeners[[Project, Sequence[int]]] = Listeners()  # sampled by hand; with the ids of their prompts
@@ -131,6 +133,9 @@ def sampling_run_enqueue(
 ) -> JobGroup:
     """Enqueue the jobs of a run; after a failure, only unfinished work is tried again."""
     kind, queue = ("sampling.endpoint", "cpu") if run.engine == Engine.ENDPOINT else ("sampling.chunk", "gpu")
+    n = len(run.prompt_ids)
+    many = run.engine in (Engine.AUTO, Engine.VLLM) and in_bulk(n * run.n)
+    size, bulk = (PROMPTS_IN_BULK, {BULK: True}) if many else (PROMPTS_PER_JOB, {})
     with transaction.atomic():
         run.group = group_create(
             project=run.project,
@@ -139,11 +144,11 @@ def sampling_run_enqueue(
                 JobSpec(
                     kind=kind,
                     queue=queue,
-                    payload={"run": run.pk, "start": start, "stop": min(start + PROMPTS_PER_JOB, len(run.prompt_ids))},
+                    payload={"run": run.pk, "start": start, "stop": min(start + size, n), **bulk},
                     title=f"Sample {run.n} answers of {run.source_name}",
                     unique_key=f"sampling:{run.pk}:{start}",
                 )
-                for start in range(0, len(run.prompt_ids), PROMPTS_PER_JOB)
+                for start in range(0, n, size)
             ],
             follow_up_kind=follow_up_kind,
             follow_up_payload=follow_up_payload,

@@ -69,6 +69,11 @@ class Kind:
     most_samples: int = 1  # of one answer, where it is scored in words
     check: Callable[[Options], Options] | None = None  # give the options as they are stored, or raise PrefloopError
 
+    @property
+    def by_engines(self) -> bool:
+        """Whether engines of ours answer for it, of which a cluster can run many."""
+        return self.weights == "policy"
+
     def gives_scores(self, mode: str = "") -> bool:
         """Whether a judge of this kind, answering in this way, scores single answers by itself."""
         return mode in SCORE_MODES if self.modes else self.scores

@@ -19,13 +19,15 @@ from tests.faults.processes import offspring
 
 
 class Nodes:
-    def __init__(self):
+    """`cores`: of the head, which runs nothing without one."""
+
+    def __init__(self, cores=0):
         self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets of Ray have short paths
         self.processes = []
         for _ in range(3):  # on a busy machine one of its servers may begin too late, and it ends
             port, dashboard, client = free_ports(3)  # the client's is the same for every cluster unless it is given
             self.address, self._gcs = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}"
-            head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0")
+            head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--num-cpus={cores}")
             self._start(*head, f"--ray-client-server-port={client}")
             if self._is_up(client):
                 return
@@ -75,8 +77,8 @@ class Nodes:
 
 
 @contextmanager
-def ray_nodes():
-    nodes = Nodes()
+def ray_nodes(cores=0):
+    nodes = Nodes(cores)
     try:
         yield nodes
     finally:

@@ -44,11 +44,11 @@ def until(look, seconds=120):
 def test_a_process_on_a_node_that_is_killed_is_lost_and_starts_again_on_another(settings, tmp_path, monkeypatch):
     settings.VAR_DIR, settings.STORE_DIR = tmp_path, tmp_path / "store"
     monkeypatch.setenv("SECRET_KEY", SECRET)
-    monkeypatch.setattr(placed, "PROGRAM", ("-c", PROGRAM))
     log = tmp_path / "train.log"
 
     def start():
-        task = Task(name="run-7", arguments=[], env={}, log=log, told=f"{SECRET}\n".encode(), memory=10**8)
+        told = f"{SECRET}\n".encode()
+        task = Task(name="run-7", arguments=[], program=("-c", PROGRAM), env={}, log=log, told=told, memory=10**8)
         return placed.place_and_start(Ray(), task)
 
     def begun(n):

@@ -78,10 +78,10 @@ def here(settings, tmp_path, monkeypatch):
         cluster.lose(job)
 
 
-def start(cluster, tmp_path, code, *arguments, monkeypatch, **more):
+def start(cluster, tmp_path, code, *arguments, **more):
     """Start Python with this code in the place of the program that trains."""
-    monkeypatch.setattr(placed, "PROGRAM", ("-c", code, *arguments))
-    task = Task(name="run-7", arguments=[], env={"OF_THE_RUN": "yes"}, log=tmp_path / "train.log", **more)
+    told = {"program": ("-c", code), "arguments": arguments, "env": {"OF_THE_RUN": "yes"}}
+    task = Task(name="run-7", log=tmp_path / "train.log", **told, **more)
     return placed.place_and_start(cluster, task)
 
 
@@ -128,11 +128,11 @@ def test_bytes_go_both_ways_through_two_files_in_order(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_is_told_its_secrets_asked_to_leave_and_its_place_removed(here, tmp_path, monkeypatch):
+def test_a_process_is_told_its_secrets_asked_to_leave_and_its_place_removed(here, tmp_path):
     ours, theirs = socket.socketpair()
     with ours:
         process = start(
-            here, tmp_path, TALKER, str(theirs.fileno()), str(tmp_path / "said"), monkeypatch=monkeypatch,
+            here, tmp_path, TALKER, str(theirs.fileno()), str(tmp_path / "said"),
             told=f'{{"api_key": "{SECRET}"}}\n'.encode(), link=theirs, cards=2, cores=3, memory=4,
         )  # fmt: skip
         (place,) = (tmp_path / "places").iterdir()
@@ -156,17 +156,17 @@ def test_a_process_is_told_its_secrets_asked_to_leave_and_its_place_removed(here
 
 
 @pytest.mark.slow
-def test_a_node_that_is_lost_and_a_process_that_is_killed_are_told_apart(here, tmp_path, monkeypatch):
-    process = start(here, tmp_path, DEAF, monkeypatch=monkeypatch)
+def test_a_node_that_is_lost_and_a_process_that_is_killed_are_told_apart(here, tmp_path):
+    process = start(here, tmp_path, DEAF)
     until(lambda: text(tmp_path / "train.log"))
     here.lose(here.told[0][0])
     assert process.wait(60) == -signal.SIGKILL
     assert process.lost == f"Here job {here.told[0][0]} was lost: gone"
 
-    process = start(here, tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", monkeypatch=monkeypatch)
+    process = start(here, tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert (process.wait(60), process.lost) == (-signal.SIGKILL, "")
 
-    process = start(here, tmp_path, DEAF, monkeypatch=monkeypatch)
+    process = start(here, tmp_path, DEAF)
     until(lambda: text(tmp_path / "train.log").count("on") == 2)
     process.kill()
     assert (process.returncode, process.lost) == (-signal.SIGKILL, "")
@@ -176,16 +176,16 @@ def test_a_node_that_is_lost_and_a_process_that_is_killed_are_told_apart(here, t
 @pytest.mark.slow
 def test_without_its_worker_a_process_ends_and_before_another_begins(here, tmp_path, monkeypatch):
     monkeypatch.setattr(placed.Placed, "_tell", lambda self: None)  # a worker that was killed gives no sign
-    start(here, tmp_path, DEAF, monkeypatch=monkeypatch)
+    start(here, tmp_path, DEAF)
     until(lambda: text(tmp_path / "train.log"))
     (earlier,) = (tmp_path / "places").iterdir()
     # of itself: it is asked to leave after two seconds of silence, and ended after two more
     assert until(lambda: text(earlier / "ended")) == "-9"
 
-    start(here, tmp_path, DEAF, monkeypatch=monkeypatch)
+    start(here, tmp_path, DEAF)
     until(lambda: text(tmp_path / "train.log").count("on") == 2)
     began = time.monotonic()
-    third = start(here, tmp_path, DEAF, monkeypatch=monkeypatch)
+    third = start(here, tmp_path, DEAF)
     assert time.monotonic() - began < 30
     until(lambda: [here.state(job, None).is_over for job, *_ in here.told] == [True, True, False])
     assert len(list((tmp_path / "places").iterdir())) == 1
@@ -208,7 +208,7 @@ def test_a_cluster_that_refuses_is_asked_again_later(here, tmp_path, monkeypatch
 
     monkeypatch.setattr(here, "submit", refuse)
     with pytest.raises(JobFailure, match="Here: no such partition") as failed:
-        start(here, tmp_path, DEAF, monkeypatch=monkeypatch)
+        start(here, tmp_path, DEAF)
     assert failed.value.retry
     assert list((tmp_path / "places").iterdir()) == []
 
@@ -246,7 +246,7 @@ def test_submitit_s_jobs_get_none_of_the_worker_s_secrets(here, settings, tmp_pa
     settings.SLURM_CLUSTER, settings.SLURM_OPTIONS = "local", {"timeout_min": 5}
     monkeypatch.setenv("SECRET_KEY", SECRET)
     monkeypatch.setenv("DATABASE_URL", f"postgres://u:{SECRET}@h/d")
-    process = start(Slurm(), tmp_path, ANCESTORS, str(tmp_path / "said"), monkeypatch=monkeypatch)
+    process = start(Slurm(), tmp_path, ANCESTORS, str(tmp_path / "said"))
     assert process.place is not None
     assert process.place.words.startswith("Slurm job ")
     assert (process.wait(60), process.lost) == (0, "")

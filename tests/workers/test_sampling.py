@@ -23,6 +23,8 @@ N = 8
 class Context:
     """Takes progress in, and is cancelled at the n-th look."""
 
+    payload = {}
+
     def __init__(self, cancelled_at=None):
         self.looks, self.cancelled_at, self.shown = 0, cancelled_at, []
 

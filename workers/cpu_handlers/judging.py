@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from apps.core.chunks import chunks
 from apps.jobs.clock import database_now
 from apps.jobs.registry import JobContext, handler
 from apps.labels.models import Judge, JudgingPart, JudgingRun
@@ -11,6 +12,8 @@ from apps.labels.services import preferences_derive
 from apps.samples.models import Completion, SamplingRun
 from workers import judges
 from workers.judges.stored import unasked
+
+DERIVED_AT_ONCE = 256  # comparisons a transaction: people vote meanwhile
 
 
 @handler("judging.chunk", queue="cpu")
@@ -23,8 +26,9 @@ def judging_chunk(ctx: JobContext) -> dict[str, Any]:
     items = unasked(run.judge, run, ids)
     ctx.progress(0, len(items), f"asking {run.judge.name}")
     judges.compare(ctx, run.judge, run, items)
-    with ctx.fenced():
-        preferences_derive(project=run.project, comparison_ids=ids, now=database_now())
+    for part in chunks(ids, DERIVED_AT_ONCE):
+        with ctx.fenced():
+            preferences_derive(project=run.project, comparison_ids=part, now=database_now())
     return {"n_verdicts": len(items), "n_there_before": len(ids) - len({item[0].pk for item in items})}
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from apps.jobs.registry import JobContext, handler
 from apps.prompts.models import Prompt
-from apps.samples.models import Completion, SamplingRun
-from apps.samples.services import answers_stored
+from apps.samples.models import SamplingRun
 from prefloop.judging.asking import Asked, Question
 from prefloop.judging.client import ChatEndpoint
 from prefloop.judging.metering import Most
@@ -34,7 +33,7 @@ def sampling_endpoint(ctx: JobContext) -> dict[str, Any]:
     prompts).
     """
     from prefloop.policy.served import EndpointSampler  # torch lies below it
-    from workers.served_sampling import completion_of, missing_answers
+    from workers.served_sampling import answers_write, completion_of, missing_answers
 
     run = SamplingRun.objects.select_related("endpoint").get(pk=ctx.payload["run"])
     ids = run.prompt_ids[ctx.payload["start"] : ctx.payload["stop"]]
@@ -45,8 +44,7 @@ def sampling_endpoint(ctx: JobContext) -> dict[str, Any]:
 
     def write(asked: list[Asked[Missing, Drawn]]) -> None:
         rows = [completion_of(run, *one.item, reply.said) for one in asked for reply in one.replies]
-        Completion.objects.bulk_create(rows, ignore_conflicts=True, batch_size=200)
-        answers_stored(run, sorted({row.prompt_id for row in rows}))
+        answers_write(run, rows)
 
     with (
         failures(),

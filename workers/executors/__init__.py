@@ -16,10 +16,13 @@ from typing import Protocol
 
 from django.conf import settings
 
+TRAINING = ("-m", "prefloop.engine.train")
+BULK = ("-m", "prefloop.bulk.run")  # only where the executor runs many engines
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A process that is wanted: `python -m prefloop.engine.train` with these arguments, for a run's job.
+    """A process that is wanted: a program of ours, as Python is told it, with these arguments, for a job.
 
     `told` comes on its standard input, and is the one way for secrets: neither the environment nor the arguments hold
     any. `link`: an open socket that it has under the same number, which is the executor's to close from then on.
@@ -27,6 +30,7 @@ class Task:
 
     name: str  # of the run
     arguments: Sequence[str]
+    program: tuple[str, ...] = TRAINING
     env: Mapping[str, str]  # variables of the run, beside those of the machine
     log: Path  # which its output is added to
     told: bytes | None = None

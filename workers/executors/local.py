@@ -39,7 +39,7 @@ def start(task: Task) -> Process:
             else:
                 process = _Fresh(
                     processes.start(
-                        [sys.executable, "-m", "prefloop.engine.train", *task.arguments],
+                        [sys.executable, *task.program, *task.arguments],
                         stdin=source,
                         stdout=log,
                         stderr=subprocess.STDOUT,

@@ -31,7 +31,6 @@ from workers.node import ASKED, DOWN, ENDED, KILL, LEAVE, LOOK_SECONDS, NODE, TA
 from workers.node import read as read_file
 from workers.node import write as write_file
 
-PROGRAM = ("-m", "prefloop.engine.train")
 JOB = "job"  # the file in which a place holds its job's name in the cluster
 CLUSTER_SECONDS = 2.0  # between two questions to the cluster
 LATE_SECONDS = 10.0  # that a file may take from one machine to another
@@ -111,7 +110,7 @@ class Placed:
         write_file(
             directory / TASK,
             json.dumps({
-                "arguments": [*PROGRAM, *task.arguments],
+                "arguments": [*task.program, *task.arguments],
                 "environment": dict(task.env),
                 "log": str(task.log),
                 "link": None if task.link is None else task.link.fileno(),

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from apps.core.chunks import chunks
+from apps.jobs.bulk import is_bulk
 from apps.jobs.registry import JobContext, handler
 from apps.policies.models import Checkpoint
 from apps.prompts.models import Prompt
 from apps.samples.models import Completion, Engine, SamplingRun
 from apps.samples.services import answers_stored
+from prefloop.bulk.work import Draws, Said
 from prefloop.policy.prompts import encode_named
 from prefloop.policy.sampling import SamplePrompt, sample
-from prefloop.policy.served import VllmSampler
+from prefloop.policy.served import Drawn, VllmSampler
+from prefloop.types import Completion as DrawnCompletion
 from prefloop.types import Group, PrefloopError
-from workers import engines, model_cache, pieces
-from workers.served_sampling import draw_served
+from workers import bulk, engines, model_cache, pieces
+from workers.served_sampling import answers_write, completion_of, draw_served, missing_answers
 
 COMPLETIONS_AT_ONCE = 512
 
@@ -42,7 +45,10 @@ def draw(*, ctx: JobContext, run: SamplingRun, prompt_ids: list[int]) -> int:
     checkpoint = run.checkpoint
     if checkpoint is None:
         raise NotAnswerable(f"sampling run {run.pk} has no checkpoint")
-    engines.settle(ctx, run)
+    bulk_wanted = is_bulk(ctx.payload)
+    engines.settle(ctx, run, bulk.machine() if bulk_wanted else engines.machine())
+    if run.engine == Engine.VLLM and bulk_wanted:
+        return _draw_in_bulk(ctx, run, checkpoint, prompt_ids)
     if run.engine == Engine.VLLM:
         return _draw_by_vllm(ctx, run, checkpoint, prompt_ids)
     have = Counter(Completion.objects.filter(run=run, prompt_id__in=prompt_ids).values_list("prompt_id", flat=True))
@@ -125,6 +131,36 @@ def _draw_by_vllm(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, pro
             at_once=engines.VLLM_AT_ONCE,
             check=ctx.check,
         )
+
+
+def _draw_in_bulk(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, prompt_ids: list[int]) -> int:
+    """Have many vLLM servers answer, on a cluster."""
+    missing = {f"{row.pk}:{k}": (row, k) for row, k in missing_answers(run, prompt_ids)}
+
+    def write(said: list[Said]) -> None:
+        drawn = [
+            (*missing[one.key], Drawn(DrawnCompletion(**{**one.said, "ids": tuple(one.said["ids"])}))) for one in said
+        ]
+        answers_write(run, [completion_of(run, *one) for one in drawn])
+
+    draws = Draws(
+        max_tokens=run.max_tokens,
+        seed=run.seed,
+        temperature=run.temperature,
+        top_p=run.top_p,
+        top_k=run.top_k,
+        source=checkpoint.name,
+    )
+    bulk.ask_engines(
+        ctx,
+        bulk.work_of(checkpoint, run.engine, at_once=engines.VLLM_AT_ONCE, draws=draws),
+        {key: {"id": row.external_id, "prompt": row.messages or row.text, "k": k} for key, (row, k) in missing.items()},
+        name=f"job-{ctx.job_id}",
+        size=bulk.piece_size(checkpoint, tokens=run.max_tokens),
+        write=write,
+        words="answers",
+    )
+    return len(prompt_ids) * run.n - len(missing)
 
 
 def _rows(run: SamplingRun, prompt: Prompt, group: Group, first: int) -> list[Completion]:

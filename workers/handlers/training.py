@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -23,9 +22,10 @@ from apps.training.models import KeptStep, TrainingRun
 from apps.training.sets.runs import events_ingest, loop_of, output_name
 from prefloop.measured import VARIABLE
 from prefloop.recipes.events import Event
-from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_failure, read_spec
+from prefloop.recipes.runspec import EXIT_DONE, EXIT_LEFT, FINAL_DIR, TEMPORARY, kept_dirs, read_spec
 from workers import executors
 from workers.executors import Process, Task
+from workers.executors.failures import failure_of
 from workers.online import DatabaseLink
 from workers.run_files import RunFiles
 
@@ -94,7 +94,7 @@ def training_run(ctx: JobContext) -> dict[str, Any]:
     if process.lost:
         raise JobFailure(FailureClass.WORKER_LOST, process.lost, retry=True)
     if process.returncode != EXIT_DONE:
-        raise _failure(directory, process.wait(), log_path)
+        raise failure_of(directory, process.wait(), log_path, what="the training process")
     with ctx.fenced():
         link.ended()
     _register_kept(ctx, run, directory)
@@ -176,22 +176,6 @@ def _register_kept(ctx: JobContext, run: TrainingRun, directory: Path) -> None:
                 recipe=run.round.loop.recipe if run.round is not None else run.kind,
             )
             KeptStep.objects.get_or_create(run=run, step=step, defaults={"checkpoint": checkpoint})
-
-
-def _failure(directory: Path, code: int, log_path: Path) -> JobFailure:
-    said = read_failure(directory)
-    if said is not None:
-        (directory / "failure.json").unlink(missing_ok=True)  # a retry starts clean
-        # a judge that is down may come back: the run goes on from its checkpoint then
-        return JobFailure(
-            FailureClass(said.failure_class), said.message, retry=said.failure_class == "judge_unreachable"
-        )
-    tail = log_path.read_text("utf-8", errors="replace")[-2000:]
-    if code == -signal.SIGKILL:
-        return JobFailure(
-            FailureClass.OUT_OF_MEMORY, "the training process was killed, most likely for memory", retry=True
-        )
-    return JobFailure(FailureClass.INTERNAL, f"the training process ended with {code}: {tail}", retry=code < 0)
 
 
 @dataclass(frozen=True, slots=True)

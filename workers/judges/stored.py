@@ -67,16 +67,18 @@ def ask_pairs(
     """Ask whoever answers messages which of two answers is better, and write each verdict as it comes."""
 
     def write(asked: list[Asked[Item, LabelledVerdict]]) -> None:
-        new = []
-        for one in asked:
-            (comparison, order, sample), (reply,) = one.item, one.replies
-            new.append(NewVerdict(comparison.pk, ORDER_CODES[order], reply.said, sample, reply.seconds))
+        new = [new_verdict(one.item, reply.said, reply.seconds) for one in asked for reply in one.replies]
         verdicts_add(judge=judge, run=run, verdicts=new)
 
     asker = pair_judge(spec_of(judge, seed=run.seed), endpoint)
     wanted = [(item, [question_of(item)]) for item in items]
     at_once, words = judge.at_once, f"verdicts of {judge.name}"
     ask_and_write(ctx, asker, wanted, write=write, meter=meter, at_once=at_once, words=words)
+
+
+def new_verdict(item: Item, said: LabelledVerdict, seconds: float) -> NewVerdict:
+    comparison, order, sample = item
+    return NewVerdict(comparison.pk, ORDER_CODES[order], said, sample, seconds)
 
 
 def question_of(item: Item) -> Question:
