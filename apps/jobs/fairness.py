@@ -37,13 +37,15 @@ def next_jobs(*, queues: Sequence[str], now: dt.datetime, group_id: int | None =
 
     First comes what a person waits for, then what other work waits for, then work. Among equals comes the project of
     which workers hold the fewest jobs of these queues, then the one that was served longest ago, then the oldest job.
-    A project that has as many jobs running as its quota of them allows is left out, unless it is for seconds.
+    A project that has as many jobs running as its quota of them allows is left out, unless it is for seconds, and so is
+    one of which data are being deleted.
     """
     queued = waiting(queues=queues, now=now, group_id=group_id).order_by("turn", "id")
     served = Job.objects.filter(queue__in=list(queues), started_at__isnull=False).order_by("-started_at")
     of_project = {"project": OuterRef("pk")}
     rows: list[tuple[int | None, int, dt.datetime | None, Decimal | None]] = list(
-        Project.objects.annotate(
+        Project.objects.filter(removing="")
+        .annotate(
             next_job=Subquery(queued.filter(**of_project).values("id")[:1]),
             served_at=Subquery(served.filter(**of_project).values("started_at")[:1]),
             most=_most_running("pk"),
@@ -79,10 +81,13 @@ def running_work() -> QuerySet[Job]:
 def may_run(job_id: int) -> bool:
     """Say whether its project may have one more job running, and lock the project until the job is claimed.
 
-    Of two workers that claim at the same time, the second counts what the first has taken.
+    None runs while data of the project are being deleted. Of two workers that claim at the same time, the second counts
+    what the first has taken.
     """
     row = Job.objects.filter(pk=job_id).annotate(most=_most_running("project"))
-    project_id, turn, most = row.values_list("project", "turn", "most").get()
+    project_id, turn, most, removing = row.values_list("project", "turn", "most", "project__removing").get()
+    if removing:
+        return False
     limit = settings.PROJECT_QUOTAS.get(RUNNING) if most is None else most
     if limit is None or project_id is None or turn != Turn.WORK:
         return True

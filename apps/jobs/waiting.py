@@ -28,6 +28,8 @@ def why_waiting(job: Job, *, now: dt.datetime) -> str:
             "many (manage.py worker --queue gpu --gpus 0,1,…), or lower PREFLOOP_PROCESSES or PREFLOOP_CARDS and start "
             "the training again."
         ) % {"wanted": job.cards, "most": most}
+    if job.project is not None and job.project.removing:
+        return _("Data of its project are being deleted. It begins when that is done.")
     limit = limits_of(project_id=job.project_id).get((RUNNING, "project")) if job.project_id is not None else None
     if limit is not None and job.turn == Turn.WORK and running_work().filter(project=job.project_id).count() >= limit:
         return _(

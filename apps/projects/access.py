@@ -33,10 +33,10 @@ def has_role(user: Person, project: Project, role: Role) -> bool:
 
 
 def projects_for(user: Person) -> QuerySet[Project]:
-    """Give the projects a person belongs to, whatever the role."""
+    """Give the projects a person belongs to, whatever the role; one that is being deleted is gone already."""
     if not user.is_authenticated or not user.is_active:
         return Project.objects.none()
-    return Project.objects.filter(memberships__user_id=user.pk)
+    return Project.objects.filter(memberships__user_id=user.pk).exclude(removing="project")
 
 
 def is_operator(user: Person) -> bool:

@@ -56,6 +56,8 @@ class Project(TimeStamped):
     asks_ratings = models.BooleanField(default=False)
     retention = models.JSONField(default=dict)  # days that each kind of data is kept (apps/removal/retention.py)
     retained_at = models.DateTimeField(null=True)  # when what had outlived them was last removed
+    # what is being deleted of it, a kind of apps/removal/services.py; its jobs wait meanwhile. "": nothing
+    removing = models.CharField(max_length=8, blank=True, default="", db_default="")
     n_erasures = models.PositiveIntegerField(default=0)  # deletions of a prompt's or person's data
     listened = models.JSONField(default=list)  # events that a webhook hears of (apps/events/services.py keeps it)
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
-from apps.core.store import weights
+from apps.core.store import models, weights
 from apps.exchange.models import Upload
 from apps.exchange.uploads import upload_forget
 from apps.policies.models import Checkpoint
@@ -108,7 +109,24 @@ def project_files_pruned(project: Project, theirs: Theirs, *, now: datetime, che
     for run in TrainingRun.objects.filter(project=project).exclude(run_dir="").order_by("id"):
         check()
         n += run_pruned(run, theirs, now=now)
+    _older_drop(project)
     return n
+
+
+def _older_drop(project: Project) -> None:
+    """Drop the states of training sets and runs that the store has besides those that rows name.
+
+    One is left where a worker was killed between naming the new state and dropping the one before.
+    """
+    for folder, kept in (
+        ("snapshots", Snapshot.objects.filter(project=project).values_list("path", "sha256")),
+        ("runs", TrainingRun.objects.filter(project=project).values_list("run_dir", "stored_version")),
+    ):
+        stored = set(weights().names(f"{project.slug}/{folder}"))
+        names = {name for name, _ in kept}
+        for name, version in stored - set(kept):
+            if name in names:  # not a run's checkpoints, which have versions of their own
+                weights().drop(name, version)
 
 
 def snapshot_pruned(snapshot: Snapshot, theirs: Theirs, *, now: datetime) -> bool:
@@ -139,7 +157,8 @@ def snapshot_pruned(snapshot: Snapshot, theirs: Theirs, *, now: datetime) -> boo
 
 def run_pruned(run: TrainingRun, theirs: Theirs, *, now: datetime) -> bool:
     """Take lines out of a run's files: the prompts it drew, its log of samples and steps."""
-    if not any(_holds(run, name, theirs) for name in sorted(_files(run))):
+    is_begun = run.run_dir in weights().changing()  # here, and not stored since: a worker was killed in it
+    if not is_begun and not any(_holds(run, name, theirs) for name in sorted(_files(run))):
         return False
     with transaction.atomic():  # first, so that a killed job does not lose it
         learned_mark([run], now=now)
@@ -186,15 +205,14 @@ def learned_mark(runs: Iterable[TrainingRun], *, now: datetime) -> None:
 
 
 def files_delete(project: Project) -> None:
-    """Remove every file of a project: checkpoints, training sets, runs, uploaded files and models."""
-    store = weights()
-    for checkpoint in Checkpoint.objects.filter(project=project):
-        store.drop(checkpoint.path, checkpoint.fingerprint)
-    for snapshot in Snapshot.objects.filter(project=project):
-        store.drop(snapshot.path, snapshot.sha256)
-    for run in TrainingRun.objects.filter(project=project).exclude(run_dir=""):
-        store.drop(run.run_dir, run.stored_version)
-    shutil.rmtree(store_path(project.slug), ignore_errors=True)
+    """Remove every file of a project: checkpoints, training sets, runs, uploaded files and models.
+
+    Raises OSError where one can't be removed, and StoreUnavailable.
+    """
+    for store, folder in ((weights(), project.slug), (models(), f"projects/{project.slug}")):
+        for name, version in list(store.names(folder)):
+            store.drop(name, version)
+    tree_delete(store_path(project.slug))
     for upload in Upload.objects.filter(project=project):
         upload_forget(upload.token)
     for model in model_uploads(project):
@@ -202,8 +220,9 @@ def files_delete(project: Project) -> None:
 
 
 def tree_delete(path: Path) -> None:
-    """Remove a directory or a file of the store from this machine."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove a directory or a file of the store from this machine. Raises OSError where it can't be removed."""
+    with suppress(FileNotFoundError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

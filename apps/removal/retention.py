@@ -65,15 +65,17 @@ def _checkpoints(project: Project, before: datetime) -> int:
     rows = Checkpoint.objects.filter(project=project, created_at__lt=before, is_default=False, approved_at=None)
     n = 0
     for checkpoint in rows.order_by("-id"):
+        path, version = checkpoint.path, checkpoint.fingerprint
         try:
             with transaction.atomic():
-                checkpoint_path, version = checkpoint.path, checkpoint.fingerprint
+                Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)  # nobody begins to name it meanwhile
                 checkpoint.delete()  # every row that names one protects it
+                # within the transaction: the row of what a killed worker has removed in part stays, and is due again
+                if not Checkpoint.objects.filter(path=path).exists():
+                    weights().drop(path, version)
+                    tree_delete(store_path(path))
         except ProtectedError:
             continue
-        if not Checkpoint.objects.filter(path=checkpoint_path).exists():
-            weights().drop(checkpoint_path, version)
-            tree_delete(store_path(checkpoint_path))
         n += 1
     return n
 

@@ -1,7 +1,9 @@
 """Deleting a prompt's, a person's or a project's data, each in a job that starts over where its worker was killed.
 
 The files come first: what is in them is known by rows. Then the rows go in one transaction, with the entry in the audit
-log, which says that it was done, by whom, and how much it was; not what it was.
+log, which says that it was done, by whom, and how much it was; not what it was. From the start to the end of the job
+`Project.removing` says what is deleted: no job of the project is taken up meanwhile (apps/jobs/fairness.py), and a
+project that goes as a whole is seen by nobody. So a job that goes on after a kill finds what the one before has left.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from django.db.models import F, Q, QuerySet
 from apps.accounts.models import User
 from apps.core.services import audit
 from apps.events.models import Event, Notification
-from apps.jobs.models import Job, Turn
+from apps.jobs.models import Job, JobState, Turn
 from apps.jobs.selectors import OPEN
 from apps.jobs.services import job_enqueue
 from apps.judging.models import Alignment
@@ -41,6 +43,8 @@ from apps.training.models import ACTIVE, Loop
 from prefloop.types import PrefloopError
 
 JOB = "removal.delete"
+KEYS = "removal:"  # what the keys of its jobs begin with
+MOST_ATTEMPTS = 1000  # it ends whole, whatever happens to workers and the store meanwhile
 LABELS = ("pseudonym", "delete")
 Check = Callable[[], None]
 
@@ -73,8 +77,11 @@ def removal_start(*, project: Project, asked: Asked, by: User) -> Job:
     if asked.kind not in KINDS or (asked.kind == "person" and asked.labels not in LABELS):
         raise RemovalRefused("choose what is deleted, and for a person what becomes of the labels")
     with transaction.atomic():
+        # whoever is queueing a job comes before, and is seen, or waits and finds `removing`
+        Project.objects.select_for_update().get(pk=project.pk)
         check_still(project)
         KINDS[asked.kind].check(project, asked)
+        Project.objects.filter(pk=project.pk).update(removing=asked.kind)
         return job_enqueue(
             kind=JOB,
             turn=Turn.PERSON,
@@ -83,18 +90,48 @@ def removal_start(*, project: Project, asked: Asked, by: User) -> Job:
             # a project's job would be deleted with it, and is not named after what it deletes
             title=f"Delete a {asked.kind}'s data",
             started_by=by,
-            unique_key=f"removal:{project.pk}:{secrets.token_hex(8)}",
+            unique_key=f"{_key_of(project)}{secrets.token_hex(8)}",
+            max_attempts=MOST_ATTEMPTS,
         )
 
 
 def removal_run(*, project: Project, asked: Asked, by: User | None, now: datetime, check: Check) -> dict[str, int]:
     """Delete it; return how much it was. `check` is asked between files. Raises RemovalRefused."""
-    check_still(project)
     return KINDS[asked.kind].delete(project, asked, by, now, check)
 
 
+def removal_over(project_id: int) -> None:
+    """Let the jobs of a project go on, unless a deletion of its data still waits or runs."""
+    with transaction.atomic():
+        project = Project.objects.select_for_update().filter(pk=project_id).first()
+        if project is not None and not _jobs_of(project).filter(state__in=OPEN).exists():
+            Project.objects.filter(pk=project_id).update(removing="")
+
+
+def removals_settle(now: datetime) -> None:
+    """Let the jobs of projects go on whose deletion has failed for good or was cancelled."""
+    for project_id in Project.objects.exclude(removing="").values_list("pk", flat=True):
+        removal_over(project_id)
+
+
+def last_failure(project: Project) -> str:
+    """Say why the last deletion of the project's data failed; "" if it did not."""
+    last = _jobs_of(project).order_by("-id").first()
+    return last.error if last is not None and last.state == JobState.FAILED else ""
+
+
+def _jobs_of(project: Project) -> QuerySet[Job]:
+    return Job.objects.filter(unique_key__startswith=_key_of(project))
+
+
+def _key_of(project: Project) -> str:
+    return f"{KEYS}{project.pk}:"
+
+
 def check_still(project: Project) -> None:
-    """Refuse while a loop or a job could still read or write what is deleted. Raises RemovalRefused."""
+    """Refuse while a loop, a job or another deletion could read or write what is deleted. Raises RemovalRefused."""
+    if _jobs_of(project).filter(state__in=OPEN).exists():
+        raise RemovalRefused("data of this project are being deleted already: wait until that is done")
     loop = Loop.objects.filter(project=project, state__in=ACTIVE).order_by("id").first()
     if loop is not None:
         raise RemovalRefused(f"loop {loop.pk} is {loop.state}: stop it first")
@@ -289,7 +326,7 @@ def _leave(project: Project, user: User, by: User | None) -> None:
 
 
 def project_delete(*, project: Project, by: User | None) -> dict[str, int]:
-    """Delete a project: its files in the store, then all its rows. Once begun it is not cancelled half way."""
+    """Delete a project: its files in the store, then all its rows."""
     files_delete(project)
     with transaction.atomic():
         told = _told(rows_delete(Project, [project.pk]), 0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from apps.accounts.models import User
+from apps.core.store import weights
 from apps.jobs.clock import database_now
 from apps.jobs.models import Job
 from apps.jobs.registry import JobContext, JobFailure, handler
 from apps.projects.models import Project
-from apps.removal import retention, services
+from apps.removal import leftovers, retention, services
 
 
 @handler(services.JOB, queue="cpu")
@@ -24,9 +25,21 @@ def delete(ctx: JobContext) -> dict[str, Any]:
             done = dict(services.removal_run(project=project, asked=asked, by=by, now=database_now(), check=ctx.check))
         except services.RemovalRefused as error:
             raise JobFailure("user_config", str(error)) from error
+        except OSError as error:  # of a disk: what is left is tried again
+            raise JobFailure("internal", f"{type(error).__name__}: {error}", retry=True) from error
+    if "kind" in ctx.payload:
+        leftovers.leftovers_remove()
     with ctx.fenced():  # the job does not keep the name either
         Job.objects.filter(pk=ctx.job_id).update(payload={"project": ctx.payload["project"]})
+        Project.objects.filter(pk=ctx.payload["project"]).update(removing="")
     return done
+
+
+@handler(leftovers.JOB, queue="cpu")
+def sweep(ctx: JobContext) -> dict[str, Any]:
+    """Remove contents of the shared store that nothing needs and that have become old since a deletion."""
+    n_removed, n_bytes = weights().sweep()
+    return {"n_contents": n_removed, "n_bytes": n_bytes}
 
 
 @handler(retention.JOB, queue="cpu")

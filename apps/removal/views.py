@@ -15,7 +15,7 @@ from apps.projects.access import project_for
 from apps.projects.models import Role
 from apps.removal.forms import DeletionForm, RetentionForm, names_in
 from apps.removal.retention import retention_set
-from apps.removal.services import Asked, check_still, effect_of, removal_start
+from apps.removal.services import Asked, check_still, effect_of, last_failure, removal_start
 from prefloop.types import PrefloopError
 
 
@@ -46,6 +46,7 @@ def deletion(request: HttpRequest, slug: str) -> HttpResponse:
         "is_owner": True,
         "form": form,
         "effect": effect,
+        "failure": last_failure(project),
         "people": names_in(project),
         "retention_form": RetentionForm(initial=project.retention),
     }

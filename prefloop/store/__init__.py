@@ -18,12 +18,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from prefloop.store.cache import Cache, files_of, holding, write_whole
+from prefloop.store.cache import Cache, Mark, files_of, holding, write_whole
 from prefloop.store.remote import Remote, StoreUnavailable
 from prefloop.store.transfer import DamagedArtifact, FileEntry, Known, fetch_file, push_file, read_chunk
 from prefloop.types import PrefloopError
@@ -32,7 +33,9 @@ __all__ = ["DamagedArtifact", "NotStored", "Remote", "Store", "StoreUnavailable"
 
 FORM = 1
 WEIGHTS = ".safetensors"
+OLD = dt.timedelta(days=1)  # what nothing needs is removed then: younger, it may be about to be needed (transfer.FRESH)
 _VERSIONS = 4  # of a directory that changes: the last ones that this machine has stored
+_READ_AT_ONCE = 8
 Skip = Callable[[str], bool]
 
 
@@ -212,6 +215,50 @@ class Store:
         except FileNotFoundError:
             raise NotStored(f"{name} is not in {remote.url}: was it made while PREFLOOP_STORE was another?") from None
 
+    def names(self, below: str = "") -> Iterator[tuple[str, str]]:
+        """List the artifacts of this kind that the store has, all or those below a folder, each with its version."""
+        if self.remote is None:
+            return
+        everything = f"names/{self._prefix}"
+        for key in self.remote.keys(f"{everything}/{below}".rstrip("/")):
+            name, _, version = key.removeprefix(f"{everything}/").removesuffix(".json").rpartition("@")
+            yield name, version
+
+    def named_at(self, name: str, version: str) -> dt.datetime | None:
+        """Return when an artifact was stored, None where it is not."""
+        seen = self.remote.seen(self._names_key(name, version)) if self.remote is not None else None
+        return None if seen is None else seen[1]
+
+    # --- this machine -------------------------------------------------------------------------------------------------
+
+    def clear(self) -> int:
+        """Remove from this machine what the store has no name for any more, unless it is in use; return how many.
+
+        Raises StoreUnavailable.
+        """
+        if self.remote is None:
+            return 0
+        n = 0
+        for mark in self._cache.marks():
+            is_here = Path(mark.place).exists() and not mark.changes
+            if is_here and not self._is_named(self.remote, mark):
+                n += self._cache.give_up(Path(mark.place))
+        for path in (self._cache.folder / "names").glob("*.json"):
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                told = json.loads(path.read_bytes())
+                if self.named_at(told["name"], told["version"]) is None:
+                    path.unlink()
+        return n
+
+    def _is_named(self, remote: Remote, mark: Mark) -> bool:
+        place, outlines = Path(mark.place), self._cache.folder / "outlines"
+        if place.is_relative_to(outlines):
+            return remote.seen(f"names/{self._prefix}/{place.relative_to(outlines).as_posix()}.json") is not None
+        if not place.is_relative_to(self.root):
+            return True
+        name = place.relative_to(self.root).as_posix()
+        return any(remote.seen(self._names_key(name, version)) for version in (*reversed(mark.versions), ""))
+
     # --- the whole store ----------------------------------------------------------------------------------------------
 
     def probe(self) -> None:
@@ -228,25 +275,35 @@ class Store:
         finally:
             self.remote.delete(key)
 
-    def sweep(self, *, older_than: dt.timedelta = dt.timedelta(days=1)) -> tuple[int, int]:
+    def sweep(self, *, older_than: dt.timedelta | None = None) -> tuple[int, int]:
         """Remove contents that no name of any kind needs; return how many, and their bytes.
 
-        Newer ones stay, since their name may be about to be written (`transfer.FRESH` is less).
+        Those younger than OLD stay, since their name may be about to be written. Raises StoreUnavailable, and
+        DamagedArtifact where a name can't be read, and has removed nothing then.
         """
         if self.remote is None:
             return 0, 0
-        before = dt.datetime.now(dt.UTC) - older_than
-        chunks = [(key, self.remote.seen(key)) for key in self.remote.keys("chunks")]
+        remote, age = self.remote, OLD if older_than is None else older_than
+        chunks = list(remote.keys("chunks"))
         named: set[str] = set()
-        for key in self.remote.keys("names"):
-            with suppress(FileNotFoundError):
-                named |= {chunk[0] for entry in _parsed(self.remote.get(key)) for chunk in entry["chunks"]}
+        with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="store") as pool:
+            for found in pool.map(lambda key: _chunks_of(remote, key), remote.keys("names")):
+                named |= found
         n_removed = n_bytes = 0
-        for key, seen in chunks:
-            if seen is not None and seen[1] < before and key.rpartition("/")[2] not in named:
-                self.remote.delete(key)
+        for key in chunks:
+            # looked at last, so that one that was stored again meanwhile stays
+            seen = remote.seen(key) if key.rpartition("/")[2] not in named else None
+            if seen is not None and seen[1] <= dt.datetime.now(dt.UTC) - age:
+                remote.delete(key)
                 n_removed, n_bytes = n_removed + 1, n_bytes + seen[0]
         return n_removed, n_bytes
+
+
+def _chunks_of(remote: Remote, key: str) -> set[str]:
+    try:
+        return {chunk[0] for entry in _parsed(remote.get(key)) for chunk in entry["chunks"]}
+    except FileNotFoundError:  # dropped since it was listed
+        return set()
 
 
 def _parsed(body: bytes) -> list[FileEntry]:

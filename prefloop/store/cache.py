@@ -159,15 +159,23 @@ class Cache:
             if total <= self._most_bytes:
                 return
             changes = any(there[place].changes for place in groups[top])
-            if not changes and now - used[top] >= GRACE_SECONDS and self._give_up(groups[top]):
+            if not changes and now - used[top] >= GRACE_SECONDS and self._give_up(groups[top], grace=GRACE_SECONDS):
                 total -= there[top].n_bytes
+
+    def give_up(self, place: Path) -> bool:
+        """Remove an artifact, with those within it, and what ended transfers of it left, unless it is in use."""
+        within = [Path(mark.place) for mark in self.marks()]
+        given_up = self._give_up([place, *(one for one in within if place in one.parents)], grace=0.0)
+        if given_up:
+            _remove_tree(self.folder / "arriving" / _key(place))
+        return given_up
 
     def _used_at(self, place: Path) -> float:
         lock = self._mark_path(place).with_suffix(".lock")
         return lock.stat().st_mtime if lock.exists() else self._mark_path(place).stat().st_mtime
 
-    def _give_up(self, places: list[Path]) -> bool:
-        """Remove an artifact, with those within it, unless one of them is in use or has been since `evict` looked."""
+    def _give_up(self, places: list[Path], *, grace: float) -> bool:
+        """Remove an artifact, with those within it, unless one of them is in use or was within so many seconds."""
         with ExitStack() as locks:
             for one in places:
                 stream = locks.enter_context(self._mark_path(one).with_suffix(".lock").open("ab"))
@@ -175,7 +183,7 @@ class Cache:
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return False
-            if time.time() - max(map(self._used_at, places)) < GRACE_SECONDS:
+            if time.time() - max(map(self._used_at, places)) < grace:
                 return False
             if places[0].exists():  # else another process has given it up meanwhile
                 self._mark_path(places[0]).unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from apps.jobs.models import JobGroup
 from apps.jobs.registry import JobContext, handler
@@ -46,6 +48,28 @@ def cards(ctx: JobContext) -> dict[str, str]:
     return {
         "seen": subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout.strip()
     }
+
+
+def _die_at(place: str) -> None:
+    """Let the whole worker be killed at a call: "module:function:2" before the second one does anything."""
+    module, path, n = place.split(":")
+    *above, name = path.split(".")
+    owner = importlib.import_module(module)
+    for one in above:
+        owner = getattr(owner, one)
+    real, calls = getattr(owner, name), [0]
+
+    def dies(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == int(n):
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+        return real(*args, **kwargs)
+
+    setattr(owner, name, dies)
+
+
+if "FAULT_DIES_AT" in os.environ:
+    _die_at(os.environ["FAULT_DIES_AT"])
 
 
 @handler("fault.poison", queue="cpu")

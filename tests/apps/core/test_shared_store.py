@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import uuid
 from types import SimpleNamespace
@@ -24,6 +25,8 @@ from apps.policies.selectors import checkpoint_bytes, checkpoint_shape
 from apps.policies.services import checkpoint_import, checkpoint_import_start
 from apps.policies.store import ImportRefused, checkpoint_here, checkpoint_outline, import_source
 from apps.policies.takeaway import checkpoint_files, checkpoint_zip
+from apps.removal.files import files_delete
+from apps.removal.leftovers import WrongDatabase, names_sweep
 from prefloop.checkpoints import verify_manifest
 from prefloop.model_sources import Directory
 from prefloop.store import StoreUnavailable
@@ -188,4 +191,40 @@ def test_an_installation_moves_into_a_store(on, project, letters_policy_dir, eri
     checkpoint_here(made)
     assert uploads().fetch(file.token).read_bytes() == b"{}\n"
     call_command("store", "sweep")
-    assert capsys.readouterr().out == "0 contents removed, 0.0 MB\n"
+    assert capsys.readouterr().out == "0 names and 0 contents removed, 0.0 MB\n"
+
+
+def test_a_sweep_drops_names_that_killed_uploads_left_and_no_other(on, project, erin, letters_policy_dir, server):
+    made = checkpoint_import(project=project, name="a", role="policy", source=Directory(letters_policy_dir))
+    waits = upload_create(project=project, name="rows.jsonl", chunks=[b"{}\n"], created_by=erin)
+    gone = upload_create(project=project, name="more.jsonl", chunks=[b"{ }\n"], created_by=erin)
+    Upload.objects.filter(pk=gone.pk).delete()
+    weights().push(made.path, "of a worker that was killed before it made the row")
+    assert names_sweep() == 0, "an upload that is going on may be about to make its row"
+    assert names_sweep(older_than=dt.timedelta(0)) == 2
+    assert list(weights().names()) == [(made.path, made.fingerprint)]
+    assert list(uploads().names()) == [(waits.token, "")]
+    assert weights().sweep(older_than=dt.timedelta(0)) == (1, 4)
+    on("worker")
+    checkpoint_here(made)
+    Upload.objects.all().delete()
+    Checkpoint.objects.all().delete()
+    with pytest.raises(WrongDatabase, match="another installation"):
+        names_sweep(older_than=dt.timedelta(0))
+    assert list(weights().names()) == [(made.path, made.fingerprint)]
+
+
+def test_a_project_goes_from_the_store_and_what_another_shares_with_it_stays(
+    on, project, other_project, erin, letters_policy_dir
+):
+    for one in (project, other_project):
+        checkpoint_import(project=one, name="a", role="policy", source=Directory(letters_policy_dir))
+    upload_create(project=project, name="rows.jsonl", chunks=[b"{}\n"], created_by=erin)
+    weights().push(f"{project.slug}/checkpoints/a", "of a worker that was killed before it made the row")
+    kept = Checkpoint.objects.get(project=other_project)
+    files_delete(project)
+    assert list(weights().names()) == [(kept.path, kept.fingerprint)]
+    assert list(uploads().names()) == []
+    assert weights().sweep(older_than=dt.timedelta(0)) == (1, 3), "the uploaded file"
+    on("worker")
+    assert verify_manifest(checkpoint_here(kept))["fingerprint"] == kept.fingerprint

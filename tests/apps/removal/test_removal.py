@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.db import connection
 from django.utils import timezone
 
@@ -31,9 +30,9 @@ from apps.removal.rows import models_below
 from apps.removal.services import Asked, RemovalRefused, removal_start
 from apps.samples.models import Comparison
 from apps.training.models import Loop, Snapshot, SnapshotItem, TrainingRun
+from tests.canary import CANARY, left_in_files, left_in_tables
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.postgresql]
-CANARY = "xylophone-canary"
 PAGE = "/p/letters-test/settings/deletion/"
 API = "/api/v1/projects/letters-test/"
 
@@ -42,20 +41,6 @@ API = "/api/v1/projects/letters-test/"
 def store(settings, tmp_path):
     settings.STORE_DIR = tmp_path / "store"
     return settings.STORE_DIR
-
-
-def left_in_tables(*but: str) -> list[str]:
-    """Name the tables in whose rows the canary still is."""
-    found = []
-    for model in apps.get_models(include_auto_created=True):
-        rows = repr(list(model._base_manager.values_list()))
-        if CANARY in rows and model._meta.label not in but:
-            found.append(model._meta.label)
-    return found
-
-
-def left_in_files(store) -> list[str]:
-    return [path.name for path in store.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
 
 
 def delete(project: Any, by: Any, kind: str, which: str, labels: str = "") -> Job:

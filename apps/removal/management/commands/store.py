@@ -1,4 +1,4 @@
-"""`manage.py store push|sweep`: share what this machine has, or remove contents that nothing needs any more."""
+"""`manage.py store push|sweep|clear`: share what this machine has, or remove what nothing needs any more."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from apps.exchange.models import Upload
 from apps.policies.models import Checkpoint
 from apps.policies.services import checkpoint_share
 from apps.policies.store import store_path
+from apps.removal.leftovers import cache_clear, names_sweep
 from apps.training.models import Snapshot, TrainingRun
 from apps.training.sets.directories import run_dir_made
 from prefloop.checkpoints import DamagedCheckpoint, verify_manifest
@@ -22,19 +23,23 @@ from prefloop.types import PrefloopError
 class Command(BaseCommand):
     help = (
         "push: store what this machine has of checkpoints, training sets, runs and uploads, after PREFLOOP_STORE was "
-        "set to a URL. sweep: remove contents from the store that nothing names, and that are older than a day."
+        "set to a URL. sweep: remove from the store names that nothing in the database has, and contents that nothing "
+        "needs, both older than a day. clear: remove from this machine what the store has no longer."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("what", choices=["push", "sweep"])
+        parser.add_argument("what", choices=["push", "sweep", "clear"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.STORE_URL:
             raise CommandError("PREFLOOP_STORE is a directory: there is nothing to do")
         try:
             if options["what"] == "sweep":
+                n_names = names_sweep()
                 n_removed, n_bytes = weights().sweep()
-                self.stdout.write(f"{n_removed} contents removed, {n_bytes / 1e6:.1f} MB")
+                self.stdout.write(f"{n_names} names and {n_removed} contents removed, {n_bytes / 1e6:.1f} MB")
+            elif options["what"] == "clear":
+                self.stdout.write(f"{cache_clear()} removed from this machine")
             else:
                 self.stdout.write(f"{self._push()} stored")
         except PrefloopError as error:
