@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -19,6 +21,7 @@ from prefloop.engine import train
 from prefloop.engine.online import samplers
 from prefloop.engine.online.judges import Connection
 from prefloop.engine.online.served import DIRECTORY, ServedSampler
+from prefloop.engine.online.stream import records_of
 from prefloop.judging.asking import Question
 from prefloop.judging.errors import JudgeUnreachable
 from prefloop.judging.judge import LlmPairJudge
@@ -35,9 +38,10 @@ from prefloop.policy.vllm_client import ServedModel, same_shape
 from prefloop.policy.vllm_server import start_vllm
 from prefloop.recipes.adapter import Adapter
 from prefloop.recipes.catalogue import CATALOGUE
+from prefloop.recipes.events import read_events
 from prefloop.recipes.online import OnlineSpec
 from prefloop.recipes.prompts import PromptRow, write_prompts
-from prefloop.recipes.runspec import RunSpec, write_spec
+from prefloop.recipes.runspec import KEPT, RunSpec, write_spec
 from prefloop.worlds.letters.sft import train_sft
 from prefloop.worlds.letters.world import LettersWorld
 
@@ -202,6 +206,31 @@ def test_no_path_that_changes_the_server_is_open_to_who_has_no_key(server):
         assert stranger.get("/health").status_code == 200
 
 
+def served_run(run_dir, checkpoint, settings, **more):
+    """Make the directory of a J-BOND run of three steps, whose answers a vLLM server draws."""
+    numbers = {"draws.engine": "vllm", "draws.max_tokens": 24, "objective.batch": 4, "objective.lr": 1e-3}
+    recipe = apply_settings(CATALOGUE["j-bond"], {**numbers, "anchor.rate": 0.5, **settings})
+    run_dir.mkdir()
+    rows = [PromptRow(prompt.id, prompt.text) for prompt in LettersWorld(0).prompts("train")[:12]]
+    prompts = write_prompts(run_dir / "prompts.jsonl", rows)
+    online = OnlineSpec.of(recipe, judge=JudgeSpec(kind="world", name="truth", world="letters", seed=0))
+    spec = RunSpec(
+        run_id="served",
+        kind="online",
+        start=str(checkpoint),
+        snapshot="prompts.jsonl",
+        snapshot_sha256=prompts.sha256,
+        reference=str(checkpoint),
+        objective=recipe.objective,
+        online=online,
+        adapter=recipe.adapter,
+        threads=1,
+        **more,
+    )
+    write_spec(run_dir, spec)
+    return run_dir
+
+
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 def test_a_run_on_policy_gives_the_server_its_weights_at_each_step(server, checkpoint, tmp_path, monkeypatch, adapter):
     """J-BOND draws of the policy and of an anchor that follows it: the one server holds each in its turn.
@@ -229,26 +258,7 @@ def test_a_run_on_policy_gives_the_server_its_weights_at_each_step(server, check
             return groups
 
     monkeypatch.setattr(samplers, "ServedSampler", Watched)
-    numbers = {"draws.engine": "vllm", "draws.max_tokens": 24, "objective.batch": 4, "objective.lr": 1e-3}
-    recipe = apply_settings(CATALOGUE["j-bond"], {**numbers, "anchor.rate": 0.5, "adapter.kind": adapter})
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    rows = [PromptRow(prompt.id, prompt.text) for prompt in LettersWorld(0).prompts("train")[:12]]
-    prompts = write_prompts(run_dir / "prompts.jsonl", rows)
-    online = OnlineSpec.of(recipe, judge=JudgeSpec(kind="world", name="truth", world="letters", seed=0))
-    spec = RunSpec(
-        run_id="served",
-        kind="online",
-        start=str(checkpoint),
-        snapshot="prompts.jsonl",
-        snapshot_sha256=prompts.sha256,
-        reference=str(checkpoint),
-        objective=recipe.objective,
-        online=online,
-        adapter=recipe.adapter,
-        threads=1,
-    )
-    write_spec(run_dir, spec)
+    run_dir = served_run(tmp_path / "run", checkpoint, {"adapter.kind": adapter})
     told = ServedModel(host_port=server.host_port, model=server.model, key=server.key)
     pid = server.pid
     try:
@@ -261,6 +271,36 @@ def test_a_run_on_policy_gives_the_server_its_weights_at_each_step(server, check
     assert len(set(norms[::2])) == 3  # other weights at each step
     assert (server.pid, server.alive()) == (pid, True)
     assert not (run_dir / DIRECTORY).exists()
+
+
+def test_two_processes_that_share_the_weights_give_the_server_whole_ones_at_each_step(server, checkpoint, tmp_path):
+    """The first process tells the server, with weights that both have in parts."""
+    run_dir = served_run(tmp_path / "run", checkpoint, {}, processes=2, shard="always", keep_every=1)
+    told = {"host_port": server.host_port, "model": server.model, "key": server.key}
+    command = [sys.executable, "-m", "prefloop.engine.train", "--connection-from-stdin", str(run_dir)]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps({"base_url": "", "sampler": told}) + "\n",
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+    finally:
+        server.load(checkpoint)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((run_dir / "passes.json").read_text("utf-8"))["sharded"]
+    gaps = []
+    for step, record in records_of(read_events(run_dir / "events.jsonl")[0]).items():
+        policy = load_policy(checkpoint if step == 1 else run_dir / f"{KEPT}{step - 1:06d}")
+        for one in record.answers:
+            own = one.by("current")
+            (scored,) = score_groups(policy, [one.item(own)])
+            gaps += [
+                abs(one.group.completions[at].logp_sum - float(ours)) for at, ours in zip(own, scored, strict=True)
+            ]
+    assert len(gaps) == 12  # prompts, each in one of three steps
+    assert max(gaps) < 2e-3, gaps
 
 
 def test_a_run_that_samples_by_vllm_says_what_it_lacks_where_nobody_serves_it(checkpoint, tmp_path):
