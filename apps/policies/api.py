@@ -19,6 +19,7 @@ from apps.jobs.models import Job
 from apps.policies import selectors, services
 from apps.policies.access import checkpoint_for_read, checkpoint_for_write
 from apps.policies.approval import NOTE_CHARS, approval_withdraw, checkpoint_approve
+from apps.policies.averaging import BY, average_start
 from apps.policies.forms import ImportForm
 from apps.projects.access import project_for
 from apps.projects.models import Role
@@ -83,6 +84,26 @@ class PolicyLook(APIView):
         del form.fields["name"], form.fields["role"]
         path = filled(form, sent(LookBody(data=request.data))).cleaned_data["path"]
         return Response(self.OutputSerializer(services.model_look(path, project=project, by=_user(request))).data)
+
+
+class PolicyAverage(APIView):
+    """Average checkpoints that were trained from one into a new one, as a job."""
+
+    class InputSerializer(BodySerializer):
+        of = serializers.ListField(child=serializers.CharField(), help_text="Two checkpoints or more, by name.")
+        by = serializers.ChoiceField(choices=tuple(BY), required=False, default="mean")
+        keep = serializers.FloatField(
+            required=False, default=1.0, help_text="Share of the way from their common start: above 0, at most 1."
+        )
+        name = serializers.CharField(max_length=100, help_text="Of the new checkpoint.")
+
+    @extend_schema(request=InputSerializer, responses={202: JobStartedSerializer, 400: BAD})
+    def post(self, request: Request, slug: str) -> Response:
+        project = project_for(request.user, slug, Role.ENGINEER)
+        given = self.InputSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        job = average_start(project=project, created_by=_user(request), **given.validated_data)
+        return Response(JobStartedSerializer({"job": job.pk}).data, status=status.HTTP_202_ACCEPTED)
 
 
 class PolicyDetail(APIView):

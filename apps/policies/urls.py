@@ -8,6 +8,7 @@ app_name = "policies"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/policies/", views.policies, name="list"),
     path("p/<slug:slug>/policies/import/", views.import_, name="import"),
+    path("p/<slug:slug>/policies/average/", views.average, name="average"),
     path("p/<slug:slug>/policies/uploads/", upload_views.start, name="upload"),
     path("p/<slug:slug>/policies/uploads/<str:name>/", upload_views.piece, name="upload_piece"),
     path("p/<slug:slug>/policies/uploads/<str:name>/finish/", upload_views.finish, name="upload_finish"),

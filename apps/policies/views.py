@@ -19,8 +19,9 @@ from apps.jobs.models import Job
 from apps.policies import selectors, services
 from apps.policies.access import checkpoint_for_read, checkpoint_for_write
 from apps.policies.approval import NOTE_CHARS, approval_withdraw, checkpoint_approve
+from apps.policies.averaging import average_start, averageable
 from apps.policies.endpoints import endpoint_create, endpoint_test
-from apps.policies.forms import ImportForm, NewEndpointForm
+from apps.policies.forms import AverageForm, ImportForm, NewEndpointForm
 from apps.policies.lineage import draw_lineage, short_count
 from apps.policies.store import import_folders
 from apps.policies.uploads import upload_list
@@ -41,6 +42,7 @@ def policies(request: HttpRequest, slug: str) -> HttpResponse:
         "project": project,
         "active": "policies",
         "rows": [(row, short_count(row.n_parameters)) for row in reversed(rows)],
+        "may_average": sum(row.parent_id is not None for row in rows) > 1,
         "drawing": draw_lineage(rows[-MOST_DRAWN:]) if rows else None,
         "endpoints": list(selectors.endpoint_list(project)),
         "may_write": has_role(person(request), project, Role.ENGINEER),
@@ -145,6 +147,25 @@ def import_(request: HttpRequest, slug: str) -> HttpResponse:
         "uploaded": any(given.get("path") == upload.path for upload in uploads),
     }
     return render(request, "policies/import.html", context, status=400 if form.errors else 200)
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def average(request: HttpRequest, slug: str) -> HttpResponse:
+    """Average checkpoints that were trained from one, as a job."""
+    project = project_for(person(request), slug, Role.ENGINEER)
+    rows = averageable(project)
+    form = AverageForm(rows, posted(request), initial={"of": request.GET.getlist("of")})
+    if request.method == "POST" and form.is_valid():
+        try:
+            job = average_start(project=project, created_by=person(request), **form.cleaned_data)
+        except PrefloopError as error:
+            form.add_error(None, str(error))
+        else:
+            return redirect("jobs:job", slug=slug, job_id=job.pk)
+    context = {"project": project, "active": "policies", "form": form, "rows": rows}
+    return render(request, "policies/average.html", context, status=400 if form.errors else 200)
 
 
 @sensitive_post_parameters("api_key")

@@ -112,6 +112,7 @@ API_SCOPES: dict[str, dict[str, str]] = {
     "api/v1/projects/<slug:slug>/jobs/<int:job_id>/retry/": {"post": "manage"},
     "api/v1/projects/<slug:slug>/policies/": {"get": "read", "post": "manage"},
     "api/v1/projects/<slug:slug>/policies/look/": {"post": "manage"},
+    "api/v1/projects/<slug:slug>/policies/average/": {"post": "manage"},
     "api/v1/projects/<slug:slug>/policies/<int:pk>/": {"get": "read"},
     "api/v1/projects/<slug:slug>/policies/<int:pk>/default/": {"post": "manage"},
     "api/v1/projects/<slug:slug>/policies/<int:pk>/approval/": {"put": "manage", "delete": "manage"},

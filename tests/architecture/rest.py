@@ -82,6 +82,7 @@ REST: dict[str, tuple[str, ...] | str] = {
     "p/<slug:slug>/policies/uploads/<str:name>/": (f"PUT {P}model-uploads/<str:name>/",),
     "p/<slug:slug>/policies/uploads/<str:name>/finish/": (f"POST {P}model-uploads/<str:name>/finish/",),
     "p/<slug:slug>/policies/uploads/<str:name>/drop/": (f"DELETE {P}model-uploads/<str:name>/",),
+    "p/<slug:slug>/policies/average/": (f"POST {P}policies/average/",),
     "p/<slug:slug>/policies/endpoints/new/": (f"POST {P}endpoints/",),
     "p/<slug:slug>/policies/<int:pk>/default/": (f"POST {P}policies/<int:pk>/default/",),
     "p/<slug:slug>/policies/<int:pk>/approve/": (f"PUT {P}policies/<int:pk>/approval/",),

@@ -80,6 +80,7 @@ def addresses(project, workbench):
         f"{base}/policies/",
         f"{base}/policies/{workbench['child'].pk}/",
         f"{base}/policies/import/",
+        f"{base}/policies/average/",
         f"{base}/policies/endpoints/new/",
         *[f"{base}/policies/{workbench['child'].pk}/{word}/" for word in ("card", "labels", "best-of-n")],
         *[f"{base}/comparisons/{workbench['comparison'].pk}/{word}" for word in ("", "used/")],

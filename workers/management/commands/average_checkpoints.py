@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.core.json import dumps
+from apps.policies.averaging import BY
 from apps.projects.models import Project
 from prefloop.types import PrefloopError
 
@@ -22,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("checkpoints", nargs="+", metavar="NAME", help="two checkpoints or more, by name")
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--name", required=True, help="name of the new checkpoint")
-        parser.add_argument("--by", default="mean", choices=["mean", "slerp"])
+        parser.add_argument("--by", default="mean", choices=list(BY))
         parser.add_argument(
             "--keep", type=float, default=1.0, help="share of the way from their common start (default 1: all of it)"
         )
