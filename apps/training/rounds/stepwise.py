@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from django.conf import settings
 from django.db import transaction
 
 from apps.judging.specs import asked_with, spec_of
@@ -24,7 +23,7 @@ from apps.samples.models import SamplingRun
 from apps.samples.services import room_for_answers
 from apps.training.models import Loop, Round, TrainingRun
 from apps.training.sets.directories import run_dir_made, run_file, run_file_names
-from apps.training.sets.runs import events_path
+from apps.training.sets.runs import events_path, how_it_computes
 from apps.training.sets.snapshots import NothingToTrainOn
 from prefloop.judging.spec import JudgeSpec
 from prefloop.recipes.engines import choose_in_steps
@@ -95,8 +94,7 @@ def online_run_create(
             online=online,
             adapter=recipe.adapter,
             seed=trainer_seed(loop.seed, "round", round_.index),
-            threads=settings.WORKER_THREADS,
-            precision=settings.PRECISION,
+            **how_it_computes(),
             save_every=SAVE_EVERY,
             keep_last=1,
             keep_every=recipe.keep_every,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -69,10 +70,7 @@ def training_run_create(
             adapter=adapter,
             anchor=anchor,
             seed=seed,
-            threads=settings.WORKER_THREADS,
-            processes=settings.TRAINING_PROCESSES,
-            shard=settings.TRAINING_SHARD,
-            precision=settings.PRECISION,
+            **how_it_computes(),
             save_every=25,
             keep_every=keep_every,
             parent=start.name,
@@ -83,6 +81,16 @@ def training_run_create(
         write_spec(folder, portable(spec, folder, root=store_path("")))
         run_dir_made(run)
     return run
+
+
+def how_it_computes() -> dict[str, Any]:
+    """What this installation's settings say of the processes of every run."""
+    return {
+        "threads": settings.WORKER_THREADS,
+        "processes": settings.TRAINING_PROCESSES,
+        "shard": settings.TRAINING_SHARD,
+        "precision": settings.PRECISION,
+    }
 
 
 def training_run_enqueue(

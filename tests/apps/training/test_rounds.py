@@ -349,9 +349,10 @@ def test_the_tail_of_a_log_is_whole_lines_of_its_end():
 
 
 @pytest.mark.slow
-def test_how_many_processes_share_a_step_is_a_setting_of_the_product(start, drive, settings):
+@pytest.mark.parametrize("recipe", ["iterative-dpo", "oaif-dpo"])
+def test_how_many_processes_share_a_step_is_a_setting_of_the_product(start, drive, settings, recipe):
     settings.TRAINING_PROCESSES = 3
-    loop = start(n_rounds=1)
+    loop = start(recipe, n_rounds=1, **{"draws.n": "2"})
     drive()
     run = TrainingRun.objects.get(round__loop=loop)
     assert read_spec(store_path(run.run_dir)).processes == 3
