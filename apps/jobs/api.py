@@ -12,7 +12,9 @@ from rest_framework.views import APIView
 
 from apps.accounts.models import User
 from apps.jobs import access, selectors, services
-from apps.jobs.models import JobState
+from apps.jobs.clock import database_now
+from apps.jobs.models import Job, JobState
+from apps.jobs.waiting import why_waiting
 from apps.projects.access import project_for
 
 LISTED = 200
@@ -34,6 +36,15 @@ class JobSerializer(serializers.Serializer[Any]):
     ended_at = serializers.DateTimeField(allow_null=True)
 
 
+class OneJobSerializer(JobSerializer):
+    why_waiting = serializers.SerializerMethodField(
+        help_text="Why no worker that runs now will take it up; empty where it only waits for its turn."
+    )
+
+    def get_why_waiting(self, job: Job) -> str:
+        return why_waiting(job, now=database_now())
+
+
 class JobStartedSerializer(serializers.Serializer[Any]):
     job = serializers.IntegerField(help_text="See projects/…/jobs/.")
 
@@ -48,12 +59,12 @@ class Jobs(APIView):
 
 
 class JobDetail(APIView):
-    """One job."""
+    """One job, and why it waits if nothing that runs now will take it up."""
 
-    @extend_schema(responses={200: JobSerializer})
+    @extend_schema(responses={200: OneJobSerializer})
     def get(self, request: Request, slug: str, job_id: int) -> Response:
         _project, job = access.job_for_read(request.user, slug, job_id)
-        return Response(JobSerializer(job).data)
+        return Response(OneJobSerializer(job).data)
 
 
 class JobCancel(APIView):

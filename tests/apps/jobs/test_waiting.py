@@ -64,7 +64,7 @@ def test_a_job_that_wants_more_cards_than_any_worker_owns_says_so(project, bob, 
     assert "Why it waits" not in client_for(bob).get(page).content.decode()
 
 
-def test_a_job_that_its_project_s_quota_holds_back_says_so(project, worker):
+def test_a_job_that_its_project_s_quota_holds_back_says_so(project, worker, bob, api_for):
     worker("a", None)
     quotas_set(owner=project, limits={"running": Decimal(1)}, by=None)
     first, second = (services.job_enqueue(kind="t", queue="gpu", payload={}, project=project) for _ in range(2))
@@ -75,3 +75,8 @@ def test_a_job_that_its_project_s_quota_holds_back_says_so(project, worker):
         "Its project has as many jobs running as its quota allows (1)"
     )
     assert why_waiting(Job.objects.get(pk=first.pk), now=database_now()) == ""
+    said = [
+        api_for(bob).get(f"/api/v1/projects/{project.slug}/jobs/{job.pk}/").json()["why_waiting"]
+        for job in (first, second)
+    ]
+    assert said == ["", why_waiting(second, now=database_now())]
