@@ -21,6 +21,11 @@ class User(AbstractUser):
     language = models.CharField(max_length=8, blank=True, default="")
     wants_mail = models.BooleanField(default=False)  # of what it is notified of on the page
 
+    # a deleted account is a row that says nothing of the person: the audit log names people by their ids
+    deleted_at = models.DateTimeField(null=True, db_index=True)
+    # of a deleted one, what is still to be deleted from projects (apps/removal/accounts.py); None: nothing
+    leaving = models.JSONField(null=True)
+
     def __str__(self) -> str:
         return self.get_full_name() or self.username
 

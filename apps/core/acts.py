@@ -23,6 +23,8 @@ _DECLARED: dict[str, dict[str, str | Promise]] = {
     "people": {
         "user.create": _("made an account"),
         "user.admin": _("made somebody an admin"),
+        "user.delete": _("deleted an account"),
+        "user.gone": _("removed the last data of a deleted account"),
         "member.add": _("added a person"),
         "member.remove": _("removed a person"),
         "member.role_change": _("changed somebody's role"),

@@ -106,7 +106,7 @@ def projects_to_list() -> QuerySet[Project]:
 
 
 def people_to_list() -> QuerySet[User]:
-    return User.objects.order_by("username")
+    return User.objects.filter(deleted_at=None).order_by("username")
 
 
 def lines_of_projects(projects: Sequence[Project]) -> list[tuple[Project, list[Line]]]:

@@ -19,7 +19,7 @@ from apps.projects.access import project_for
 from apps.projects.models import Role
 from apps.removal.forms import DeletionForm, RetentionForm
 from apps.removal.retention import KEPT, retention_set
-from apps.removal.services import Asked, check_still, effect_of, removal_start
+from apps.removal.services import Asked, check_free, effect_of, removal_start
 
 BAD = OpenApiResponse(description="One line says why nothing changed.")
 RetentionBody: Any = type(
@@ -57,7 +57,7 @@ class Deletions(APIView):
         dry_run = given.pop("dry_run", False)
         asked = Asked(**filled(DeletionForm(project=project), given).cleaned_data)
         effect = asdict(effect_of(project, asked))
-        check_still(project)
+        check_free(project, asked)
         if dry_run:
             return Response({"effect": effect})
         job = removal_start(project=project, asked=asked, by=cast(User, request.user))

@@ -5,11 +5,14 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from apps.accounts.models import User
 from apps.labels.exclusions import people_who_said
 from apps.projects.models import Project
 from apps.removal.retention import KEPT, MOST_DAYS
 
 KIND_WORDS = [("prompt", _("A prompt")), ("person", _("A person's data")), ("project", _("This project"))]
+
+LABEL_WORDS = [("pseudonym", _("Keep them under a pseudonym")), ("delete", _("Delete them too"))]
 
 
 class DeletionForm(forms.Form):
@@ -20,7 +23,7 @@ class DeletionForm(forms.Form):
     labels = forms.ChoiceField(
         label=_("Their labels"),
         required=False,
-        choices=[("pseudonym", _("Keep them under a pseudonym")), ("delete", _("Delete them too"))],
+        choices=LABEL_WORDS,
         initial="pseudonym",
     )
 
@@ -42,6 +45,24 @@ class DeletionForm(forms.Form):
 def names_in(project: Project) -> list[str]:
     """Everybody whose data could be deleted: who labelled something, and members."""
     return sorted({*people_who_said(project), *project.memberships.values_list("user__username", flat=True)})
+
+
+class AccountForm(forms.Form):
+    """An account that is to be deleted, named once more so that nobody deletes it by a slip."""
+
+    username = forms.CharField(
+        label=_("Username"), max_length=150, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+    labels = forms.ChoiceField(label=_("Labels"), choices=LABEL_WORDS, initial="pseudonym")
+
+    def __init__(self, *args: Any, account: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.account = account
+
+    def clean_username(self) -> str:
+        if self.cleaned_data["username"] != self.account.username:
+            raise forms.ValidationError(_("Type the username of the account to delete it."))
+        return self.account.username
 
 
 class RetentionForm(forms.Form):

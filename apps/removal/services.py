@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -59,12 +59,14 @@ class RemovalRefused(PrefloopError):
 class Asked:
     """What is to be deleted: `which` is a prompt's id, a rater's name, or the project's address.
 
-    `labels`, of a person: "delete", or "pseudonym", under which they are kept.
+    `labels`, of a person: "delete", or "pseudonym", under which they are kept. `account`: whose name it is, where the
+    account is deleted and so not found by it.
     """
 
     kind: str
     which: str
     labels: str = ""
+    account: int | None = None
 
 
 def effect_of(project: Project, asked: Asked) -> Effect:
@@ -72,21 +74,21 @@ def effect_of(project: Project, asked: Asked) -> Effect:
     return KINDS[asked.kind].effect(project, asked)
 
 
-def removal_start(*, project: Project, asked: Asked, by: User) -> Job:
+def removal_start(*, project: Project, asked: Asked, by: User | None) -> Job:
     """Start the deletion. Raises RemovalRefused while anything of the project is at work, or for what is not there."""
     if asked.kind not in KINDS or (asked.kind == "person" and asked.labels not in LABELS):
         raise RemovalRefused("choose what is deleted, and for a person what becomes of the labels")
     with transaction.atomic():
         # whoever is queueing a job comes before, and is seen, or waits and finds `removing`
         Project.objects.select_for_update().get(pk=project.pk)
-        check_still(project)
+        check_free(project, asked)
         KINDS[asked.kind].check(project, asked)
         Project.objects.filter(pk=project.pk).update(removing=asked.kind)
         return job_enqueue(
             kind=JOB,
             turn=Turn.PERSON,
             queue="cpu",
-            payload={"project": project.pk, "kind": asked.kind, "which": asked.which, "labels": asked.labels},
+            payload={"project": project.pk, **asdict(asked)},
             # a project's job would be deleted with it, and is not named after what it deletes
             title=f"Delete a {asked.kind}'s data",
             started_by=by,
@@ -128,10 +130,15 @@ def _key_of(project: Project) -> str:
     return f"{KEYS}{project.pk}:"
 
 
-def check_still(project: Project) -> None:
-    """Refuse while a loop, a job or another deletion could read or write what is deleted. Raises RemovalRefused."""
+def check_free(project: Project, asked: Asked) -> None:
+    """Refuse during another deletion, and while a loop or a job could read or write what is deleted.
+
+    Labels that are only renamed can be renamed at any time. Raises RemovalRefused.
+    """
     if _jobs_of(project).filter(state__in=OPEN).exists():
         raise RemovalRefused("data of this project are being deleted already: wait until that is done")
+    if asked.kind == "person" and asked.labels == "pseudonym":
+        return
     loop = Loop.objects.filter(project=project, state__in=ACTIVE).order_by("id").first()
     if loop is not None:
         raise RemovalRefused(f"loop {loop.pk} is {loop.state}: stop it first")
@@ -149,8 +156,9 @@ def prompt_of(project: Project, external_id: str) -> Prompt:
 
 def check_not_last(project: Project, rater: str) -> None:
     """Refuse to delete the only owner. Raises RemovalRefused."""
-    others = Membership.objects.filter(project=project, role="owner").exclude(user__in=accounts_of(project, rater))
-    if not others.exists():
+    owners = Membership.objects.filter(project=project, role="owner")
+    theirs = owners.filter(user__in=accounts_of(project, rater))
+    if theirs.exists() and theirs.count() == owners.count():
         raise RemovalRefused(str(LastOwner()))
 
 
@@ -238,13 +246,22 @@ def _told(counts: dict[str, int], n_files: int) -> dict[str, int]:
 
 
 def person_delete(
-    *, project: Project, rater: str, labels: str, by: User | None, now: datetime, check: Check
+    *,
+    project: Project,
+    rater: str,
+    labels: str,
+    by: User | None,
+    now: datetime,
+    check: Check,
+    account: int | None = None,
 ) -> dict[str, int]:
     """Delete a person's data in a project, who leaves it: their labels too, or all but those, under a pseudonym."""
     check_not_last(project, rater)
-    users = accounts_of(project, rater)
+    users = list(User.objects.filter(pk=account)) if account is not None else accounts_of(project, rater)
     edited = Completion.objects.filter(project=project, editor=rater)
     ids = label_ids_of(project, rater)
+    if not (users or ids or edited.exists()):  # a killed job had come to its end
+        return {}
     n_files = 0
     if labels == "delete":
         theirs = theirs_of(_with_edits_of(edited))
@@ -358,7 +375,13 @@ KINDS = {
         effect=lambda project, asked: person_effect(project, asked.which, labels=asked.labels),
         check=lambda project, asked: check_not_last(project, asked.which),
         delete=lambda project, asked, by, now, check: person_delete(
-            project=project, rater=asked.which, labels=asked.labels, by=by, now=now, check=check
+            project=project,
+            rater=asked.which,
+            labels=asked.labels,
+            by=by,
+            now=now,
+            check=check,
+            account=asked.account,
         ),
     ),
     "project": Kind(

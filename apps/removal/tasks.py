@@ -19,7 +19,7 @@ def delete(ctx: JobContext) -> dict[str, Any]:
     project = Project.objects.filter(pk=ctx.payload["project"]).first()
     done: dict[str, Any] = {}
     if project is not None and "kind" in ctx.payload:
-        asked = services.Asked(ctx.payload["kind"], ctx.payload["which"], ctx.payload["labels"])
+        asked = services.Asked(**{key: value for key, value in ctx.payload.items() if key != "project"})
         by = None if ctx.started_by_id is None else User.objects.get(pk=ctx.started_by_id)
         try:
             done = dict(services.removal_run(project=project, asked=asked, by=by, now=database_now(), check=ctx.check))

@@ -15,7 +15,7 @@ from apps.projects.access import project_for
 from apps.projects.models import Role
 from apps.removal.forms import DeletionForm, RetentionForm, names_in
 from apps.removal.retention import retention_set
-from apps.removal.services import Asked, check_still, effect_of, last_failure, removal_start
+from apps.removal.services import Asked, check_free, effect_of, last_failure, removal_start
 from prefloop.types import PrefloopError
 
 
@@ -36,7 +36,7 @@ def deletion(request: HttpRequest, slug: str) -> HttpResponse:
                 messages.success(request, _("The deletion has begun. The audit log says when it is done."))
                 return redirect("/" if asked.kind == "project" else f"/p/{slug}/settings/deletion/")
             effect = effect_of(project, asked)
-            check_still(project)
+            check_free(project, asked)
         except PrefloopError as error:
             form.add_error(None, str(error))
     context = {

@@ -13,6 +13,7 @@ _LOOP = "loops/<int:pk>/"
 
 PERSON = "A person signs in and out with a password or a link; programs have tokens."
 SETTLED_BY_A_PERSON = "What a person chooses for their own account and pages. A token is not to change it."
+SHOWN_AGAIN = "Whoever deletes an account shows once more who they are, by a password or second factor."
 OWN_TOKENS = "A token that could make or revoke tokens would outlive its own end."
 
 REST: dict[str, tuple[str, ...] | str] = {
@@ -54,6 +55,8 @@ REST: dict[str, tuple[str, ...] | str] = {
     "p/<slug:slug>/settings/invitations/": (f"POST {P}invitations/",),
     "p/<slug:slug>/settings/invitations/<int:pk>/revoke/": (f"DELETE {P}invitations/<int:pk>/",),
     # removal
+    "account/delete/": SHOWN_AGAIN,
+    "people/<int:pk>/delete/": SHOWN_AGAIN,
     "p/<slug:slug>/settings/deletion/": (f"POST {P}deletions/",),
     "p/<slug:slug>/settings/retention/": (f"PATCH {P}retention/",),
     # quotas

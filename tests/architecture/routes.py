@@ -161,6 +161,8 @@ ROUTES: dict[str, Row] = {
     "p/<slug:slug>/samples/runs/<int:pk>/compare/": POST,
     # events
     "p/<slug:slug>/settings/deletion/": LEAD,
+    "account/delete/": SIGNED_IN,
+    "people/<int:pk>/delete/": ("login", 404, 404),  # for admins
     "p/<slug:slug>/settings/retention/": POST,
     "api/v1/projects/<slug:slug>/deletions/": API_POST,
     "api/v1/projects/<slug:slug>/retention/": API_LEAD,

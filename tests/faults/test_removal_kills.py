@@ -19,7 +19,7 @@ from apps.policies.models import Checkpoint
 from apps.projects.access import projects_for
 from apps.projects.models import Membership, Project
 from apps.prompts.models import Prompt, PromptSet
-from apps.removal.services import Asked, RemovalRefused, check_still, removal_start
+from apps.removal.services import Asked, RemovalRefused, check_free, removal_start
 from apps.samples.models import Comparison, Completion
 from apps.training.models import Snapshot, SnapshotItem, TrainingRun
 from apps.training.sets.directories import run_dir_here, run_dir_made, run_file, run_file_names, snapshot_here
@@ -101,7 +101,7 @@ def test_a_deletion_that_is_killed_goes_on_and_nothing_else_comes_between(site, 
     assert not ended(job)
     assert projects_for(owner).exists() == (kind != "project"), "a project that goes is gone for everybody"
     with pytest.raises(RemovalRefused, match="already"):
-        check_still(project)
+        check_free(project, Asked("prompt", "stays"))
     waits = job_enqueue(kind="fault.items", queue="cpu", payload={"name": "a", "n": 1}, project=project)
 
     site.worker()
