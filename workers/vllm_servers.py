@@ -114,7 +114,7 @@ def _start(checkpoint: Checkpoint, device: str, check: Callable[[], None], *, sm
         / "vllm"
         / f"{os.environ.get('PREFLOOP_QUEUE', 'foreground')}-{os.getpid()}.log",
         dtype="bfloat16" if dtype_of(path, device) == torch.bfloat16 else "float32",  # vLLM has no float64
-        eager=on_cpu,
+        on_cpu=on_cpu,
         arguments=(*settings.VLLM_ARGUMENTS, *(("--gpu-memory-utilization", SHARE_BESIDE_TRAINING) if small else ())),
         check=check,
     )

@@ -28,7 +28,7 @@ class Engine:
         self._directory, self._name = Path(directory), f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._failure = ""
         try:
-            self._answerer = opened(read_work(self._directory), self._directory / f"engine-{self._name}.log")
+            self._answerer = opened(read_work(self._directory), self._name)
         except PrefloopError as error:
             self._failure = _failure(error)
 

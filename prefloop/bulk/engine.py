@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import torch
 from prefloop.bulk.work import Said, Work
 from prefloop.engine.precision import choose
 from prefloop.judging.asking import Asked, Question, ask_all
+from prefloop.judging.errors import JudgeUnreachable
 from prefloop.judging.judge import Endpoint, pair_judge
 from prefloop.judging.spec import JudgeSpec
 from prefloop.policy.chat_endpoint import PolicyEndpoint, ServedPolicyEndpoint
@@ -24,7 +25,7 @@ from prefloop.policy.loading import Reader, load_policy, load_reader
 from prefloop.policy.prompts import encode_named
 from prefloop.policy.sampling import SamplePrompt
 from prefloop.policy.served import Drawn, VllmSampler, Wanted, draw_all
-from prefloop.policy.vllm_server import start_vllm
+from prefloop.policy.vllm_server import VllmServer, start_vllm
 from prefloop.recipes.engines import VLLM
 from prefloop.types import LabelledVerdict
 
@@ -79,8 +80,24 @@ class Drawing:
         draw_all(self._sampler, wanted, on_drawn=take, at_once=self._at_once)
 
 
-def opened(work: Work, log_path: Path) -> Answerer:
-    """Open the engine of a work, which lives as long as this process. Raises PrefloopError."""
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Whoever answers by a vLLM server; where that has ended, the error says why."""
+
+    answerer: Answerer
+    server: VllmServer
+
+    def answer(self, questions: Questions, keep: Keep) -> None:
+        try:
+            self.answerer.answer(questions, keep)
+        except JudgeUnreachable as error:
+            if self.server.alive():
+                raise
+            raise JudgeUnreachable(str(self.server.failure())) from error
+
+
+def opened(work: Work, name: str) -> Answerer:
+    """Open the engine of a work, which lives as long as this process. `name`: of its log. Raises PrefloopError."""
     directory, device = Path(work.checkpoint), "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(work.threads)
     dtype = choose(
@@ -95,14 +112,15 @@ def opened(work: Work, log_path: Path) -> Answerer:
     server = start_vllm(
         directory,
         python=work.vllm_python,
-        log_path=log_path,
+        log_path=Path(work.folder) / "vllm" / f"{name}.log",
         dtype="bfloat16" if dtype == torch.bfloat16 else "float32",  # vLLM has no float64
-        eager=device == "cpu",
+        on_cpu=device == "cpu",
         arguments=work.vllm_arguments,
     )
     if work.judge is not None:
         served = ServedPolicyEndpoint(server.endpoint(), reader, work.judge.top_p)
-        return Judging(work.judge, served, at_once=work.at_once)
+        return Watched(Judging(work.judge, served, at_once=work.at_once), server)
     if work.draws is None:
         raise AssertionError("a work judges pairs or answers prompts")
-    return Drawing(VllmSampler(server.endpoint(), reader, **asdict(work.draws)), reader, at_once=work.at_once)
+    sampler = VllmSampler(server.endpoint(), reader, **asdict(work.draws))
+    return Watched(Drawing(sampler, reader, at_once=work.at_once), server)

@@ -19,6 +19,8 @@ from prefloop.bulk.actor import Engine
 from prefloop.bulk.work import ENGINES, pieces_left, read_work
 from prefloop.recipes.runspec import EXIT_DONE, EXIT_OF_FAILURE, RunFailure, write_failure
 
+# Ray kills the children of an actor with it, and not theirs: the guard of a vLLM server, which would end that.
+ACTORS = {"env_vars": {"RAY_kill_child_processes_on_worker_exit": "false"}}
 PIECES_AT_ONCE = 2  # at one engine: while the last questions of one are answered, those of the next keep it busy
 
 
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         max_concurrency=PIECES_AT_ONCE,
         num_cpus=work.threads,
         num_gpus=work.cards,
+        runtime_env=ACTORS,
     )
     rows = []
     for row in answered.iter_rows():

@@ -9,7 +9,7 @@ In the directory of one job:
     said/N.jsonl    the answers to them, by key; it is whole as soon as it is there
     engines.json    how long each engine answered, at the end
     failure.json    why no more is answered, where it failed
-    *.log           what the program and its vLLM servers printed
+    bulk.log        what the program printed
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Draws:
 class Work:
     """One checkpoint's engines, and what is asked of them: to judge pairs, or to answer prompts.
 
-    `precision`, `folder`: the setting, and where measurements of this choice are kept. An engine has `threads`
-    processor cores and `cards` cards; there are at most `engines` of them.
+    An engine has `threads` processor cores and `cards` cards; there are at most `engines` of them. `folder`: where the
+    measurement is kept that `precision` may need, and the logs of vLLM servers.
     """
 
     checkpoint: str  # model directory

@@ -33,6 +33,9 @@ from prefloop.judging.errors import JudgeError
 from prefloop.policy.vllm_client import ServedModel, VllmFailed
 from prefloop.types import PrefloopError
 
+# Without compiling graphs first: it starts sooner. And no prompt is cut at the end of a batch: vLLM would take back
+# what it drew there, which it can't with a seed on a CPU ("CPU Generator does not use offset"), and would end.
+ON_CPU = ["--enforce-eager", "--no-enable-chunked-prefill"]
 START_SECONDS = 900.0  # weights of tens of GB are read, and graphs compiled
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.2
@@ -88,7 +91,7 @@ def start_vllm(
     python: str,
     log_path: Path,
     dtype: str = "auto",
-    eager: bool = False,
+    on_cpu: bool = False,
     arguments: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
@@ -96,9 +99,8 @@ def start_vllm(
 ) -> VllmServer:
     """Serve a checkpoint directory and return when it answers.
 
-    `python`: the interpreter that has vLLM ("" raises VllmMissing); `dtype`: in vLLM's words; `eager`: without
-    compiling graphs first (starts sooner, decodes slower); `check` is called while waiting and may raise to give up.
-    Raises UnsafeCheckpoint, VllmMissing, or VllmFailed with the log's own reason.
+    `python`: the interpreter that has vLLM ("" raises VllmMissing); `dtype`: in vLLM's words; `check` is called while
+    waiting and may raise to give up. Raises UnsafeCheckpoint, VllmMissing, or VllmFailed with the log's own reason.
     """
     check_checkpoint_dir(checkpoint)
     if not python or not os.access(python, os.X_OK):
@@ -113,7 +115,7 @@ def start_vllm(
     command += ["--logprobs-mode", "raw_logprobs", "--generation-config", "vllm", "--disable-uvicorn-access-log"]
     command += ["--middleware", "prefloop_key.EveryPathNeedsTheKey"]
     command += ["--worker-extension-cls", "prefloop_worker.LoadsInPlace"]
-    command += ["--enforce-eager"] if eager else []
+    command += ON_CPU if on_cpu else []
     command += arguments
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:

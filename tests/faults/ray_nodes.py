@@ -53,12 +53,18 @@ class Nodes:
     def _start(self, *arguments):
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
         command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000", f"--temp-dir={self.folder}"]
+        command += [f"--dashboard-agent-listen-port={free_ports(1)[0]}"]  # else one for all nodes of a machine
         with (Path(self.folder) / f"node-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"},
+                env={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    "RAY_USAGE_STATS_ENABLED": "0",
+                    "RAY_memory_monitor_refresh_ms": "0",  # others use this machine's memory too
+                },
             )
         self.processes.append(process)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from ray.job_submission import JobSubmissionClient
 
 from apps.jobs.models import Job, JobEvent, JobState
 from apps.jobs.services import job_cancel
@@ -13,8 +15,9 @@ from apps.labels.models import Verdict
 from apps.policies.services import checkpoint_import
 from apps.samples.models import Comparison
 from prefloop.model_sources import Directory
-from tests.faults.processes import offspring
+from tests.faults.processes import offspring, processes_of
 from tests.faults.ray_nodes import ray_nodes
+from workers.executors.placed import command_line
 
 pytestmark = [
     pytest.mark.faults,
@@ -53,6 +56,36 @@ def engines_at(process):
         if "MapWorker" in title:
             found.append((pid, "submit" in title))
     return found
+
+
+SERVES = """
+import os, subprocess, sys, time
+import ray
+from prefloop.bulk.run import ACTORS
+from prefloop.policy.vllm_server import GUARD
+
+class Engine:
+    def serve(self, name):
+        subprocess.Popen([sys.executable, "-I", GUARD, str(os.getpid()), *name.split()], start_new_session=True)
+
+ray.init()
+engine = ray.remote(Engine).options(num_cpus=0, runtime_env=ACTORS).remote()
+ray.get(engine.serve.remote(sys.argv[1]))
+time.sleep(2)
+"""
+SERVER = "sleep 98765.125"
+
+
+def servers():
+    return processes_of(SERVER.replace(" ", "\0"))
+
+
+def a_server_ends_with_its_actor(site, nodes):
+    client = JobSubmissionClient(nodes.address)
+    job = client.submit_job(entrypoint=command_line([sys.executable, "-c", SERVES, SERVER]))
+    site.wait_for(servers, "a server below an actor", seconds=60)
+    site.wait_for(lambda: client.get_job_status(job).is_terminal(), "the end of its program", seconds=60)
+    site.wait_for(lambda: not servers(), "the end of the server", seconds=20)
 
 
 def test_every_verdict_once_though_a_node_is_killed_and_a_cancelled_run_leaves_no_engine(
@@ -112,3 +145,4 @@ def test_every_verdict_once_though_a_node_is_killed_and_a_cancelled_run_leaves_n
         assert 0 < verdicts.count() < 2 * N_PAIRS
         assert list((site.directory / "places").iterdir()) == []
         assert list((site.directory / "bulk").iterdir()) == []
+        a_server_ends_with_its_actor(site, nodes)

@@ -114,7 +114,7 @@ def server(taught, tmp_path_factory):
     from prefloop.policy.vllm_server import start_vllm
 
     log = tmp_path_factory.mktemp("vllm") / "server.log"
-    with start_vllm(taught, python=django_settings.VLLM_PYTHON, log_path=log, dtype="float32", eager=True) as server:
+    with start_vllm(taught, python=django_settings.VLLM_PYTHON, log_path=log, dtype="float32", on_cpu=True) as server:
         yield server
 
 

@@ -77,7 +77,7 @@ def server(checkpoint, tmp_path_factory):
     if not python:
         pytest.skip("vllm: not installed (make vllm)")
     log = tmp_path_factory.mktemp("vllm") / "server.log"
-    with start_vllm(checkpoint, python=python, log_path=log, dtype="float32", eager=True) as server:
+    with start_vllm(checkpoint, python=python, log_path=log, dtype="float32", on_cpu=True) as server:
         yield server
 
 
@@ -132,6 +132,13 @@ def test_completion_k_is_the_same_whatever_n_is(endpoint, reader, prompts):
     assert [c.ids for c in few] == [c.ids for c in many[:2]]
     other = VllmSampler(endpoint, reader, max_tokens=24, seed=3)
     assert [c.ids for c in sample_served(other, prompts[:1], n=2)[0].completions] != [c.ids for c in few]
+
+
+def test_more_tokens_than_a_batch_holds_are_answered_with_seeds(endpoint, reader, prompts):
+    """Where a prompt is cut at the end of a batch, vLLM's CPU build ends."""
+    ids = prompts[0].ids * (2000 // len(prompts[0].ids))
+    long = [SamplePrompt(f"p{n}", ids[n : n + 1000]) for n in range(32)]  # none begins as another does
+    assert len(sample_served(VllmSampler(endpoint, reader, max_tokens=1, seed=4), long, n=1)) == 32
 
 
 @pytest.mark.parametrize("api", ["chat", "completions"])
