@@ -56,7 +56,13 @@ def main(arguments: Sequence[str]) -> int:
         Engine,
         fn_constructor_args=(str(directory),),
         batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=work.engines, enable_true_multi_threading=True),
+        compute=ActorPoolStrategy(
+            # all are started at once: a start takes a minute, and those without room wait for it
+            min_size=1,
+            initial_size=work.engines,
+            max_size=work.engines,
+            enable_true_multi_threading=True,
+        ),
         max_concurrency=PIECES_AT_ONCE,
         num_cpus=work.threads,
         num_gpus=work.cards,
