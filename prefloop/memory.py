@@ -158,12 +158,13 @@ class Passes:
     """How the rows of a step are divided into passes: at most `tokens` each, or one longer row.
 
     The layers of a row of more than `longest_kept` tokens compute their activations again in the backward pass.
-    `sharded`: the run's processes share the weights.
+    `sharded`: the run's `processes` share the weights.
     """
 
     tokens: int
     longest_kept: int
     sharded: bool = False
+    processes: int = 1
 
     def again(self, tokens: int) -> bool:
         return tokens > self.longest_kept

@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 
 from apps.accounts.models import User
-from apps.policies.averaging import average_planned
+from apps.policies.averaging import Average, average_planned, name_free
 from apps.policies.models import Checkpoint
-from apps.policies.services import checkpoint_register
+from apps.policies.services import CheckpointExists, checkpoint_register
 from apps.policies.store import checkpoint_here, checkpoint_relative_path, store_path
 from apps.projects.models import Project
-from prefloop.checkpoints import MANIFEST, publish, tokenizer_hash
+from prefloop.checkpoints import MANIFEST, publish, tokenizer_hash, verify_manifest
 from prefloop.policy.averaging import NotAlike, mean_weights, read_weights, slerp_weights
 
 _OF_ONE_MODEL = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", MANIFEST, "training", "adapter")
@@ -30,17 +31,57 @@ def average_checkpoints(
     keep: float = 1.0,
     created_by: User | None = None,
     told: Callable[[int], None] = lambda done: None,
+    attempt: str = "",
 ) -> Checkpoint:
     """Average checkpoints by name: their mean (WARM), or SLERP of what each learnt since their common ancestor (WARP).
 
     `keep`: the share of the way from the ancestor that is gone. The ancestor is the parent of the result, whose
-    manifest names the averaged ones. `told` is called with the number of models that are read. Raises NotAlike and
-    what `average_planned` does; nothing is left behind then.
+    manifest names the averaged ones. `told` is called with the number of models that are read. `attempt` names the
+    work, so that it goes on with what an earlier attempt of it left. Raises NotAlike, CheckpointExists, QuotaReached
+    and what `average_planned` does; nothing is left behind then.
     """
     planned = average_planned(project=project, name=name, of=of, by=by, keep=keep)
-    rows, base = planned.of, planned.start
+    made = {"of": {row.name: row.fingerprint for row in planned.of}, "by": by, "keep": keep}
+    if attempt:
+        made["attempt"] = attempt
     final = store_path(checkpoint_relative_path(project.slug, name))
-    places = [checkpoint_here(row) for row in rows]
+    if not (attempt and final.exists() and _made(final) == made):
+        name_free(project, name)
+        staging = final.parent / f".{name}.average-{attempt or uuid.uuid4().hex}"
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            _write(planned, staging, by=by, keep=keep, told=told)
+            publish(staging, final, parent=planned.start.fingerprint, extra={"averaged": made})
+        except FileExistsError:
+            raise CheckpointExists(f"checkpoint {name!r} already exists") from None
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    try:
+        return checkpoint_register(
+            project=project,
+            name=name,
+            role=planned.of[0].role,
+            directory=final,
+            parent=planned.start,
+            created_by=created_by,
+            asks=True,
+        )
+    finally:
+        if not Checkpoint.objects.filter(project=project, name=name).exists():
+            shutil.rmtree(final, ignore_errors=True)
+
+
+def is_of(found: Checkpoint, attempt: str) -> bool:
+    """Say whether an earlier attempt of this work made the checkpoint."""
+    return bool(found.manifest.get("extra", {}).get("averaged", {}).get("attempt") == attempt)
+
+
+def _made(directory: Path) -> object:
+    return verify_manifest(directory)["extra"].get("averaged")
+
+
+def _write(planned: Average, directory: Path, *, by: str, keep: float, told: Callable[[int], None]) -> None:
+    places = [checkpoint_here(row) for row in planned.of]
     if len({tokenizer_hash(place) for place in places}) > 1:
         raise NotAlike("the checkpoints have different tokenizers")
     weights = []
@@ -51,19 +92,10 @@ def average_checkpoints(
     if by == "mean" and keep == 1.0:
         made = mean_weights(weights)
     else:
-        start = read_weights(checkpoint_here(base))
+        start = read_weights(checkpoint_here(planned.start))
         made = slerp_weights(start, weights, keep=keep) if by == "slerp" else _towards(start, weights, keep)
-    staging = final.parent / f".{name}.{uuid.uuid4().hex}"
-    try:
-        shutil.copytree(places[0], staging, ignore=_OF_ONE_MODEL)
-        save_file(made, staging / "model.safetensors", metadata={"format": "pt"})
-        what = {"of": {row.name: row.fingerprint for row in rows}, "by": by, "keep": keep}
-        publish(staging, final, parent=base.fingerprint, extra={"averaged": what})
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return checkpoint_register(
-        project=project, name=name, role=rows[0].role, directory=final, parent=base, created_by=created_by
-    )
+    shutil.copytree(places[0], directory, ignore=_OF_ONE_MODEL)
+    save_file(made, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def _towards(start: dict[str, Tensor], weights: Sequence[dict[str, Tensor]], keep: float) -> dict[str, Tensor]:

@@ -24,6 +24,9 @@ BY = {
 }
 
 
+MOST = 8
+
+
 class CantAverage(PrefloopError):
     """Checkpoints that have no average."""
 
@@ -42,7 +45,7 @@ def averageable(project: Project) -> list[Checkpoint]:
 
 
 def average_planned(*, project: Project, name: str, of: Sequence[str], by: str, keep: float) -> Average:
-    """Find what is to be averaged, by name. Raises CantAverage, NoCheckpoint, CheckpointExists, BadName."""
+    """Find what is to be averaged, by name. Raises CantAverage, NoCheckpoint, BadName."""
     check_name(name)
     if by not in BY:
         raise CantAverage(f"weights are averaged by {' or '.join(BY)}, not {by!r}")
@@ -54,20 +57,29 @@ def average_planned(*, project: Project, name: str, of: Sequence[str], by: str, 
     rows = [found[one] for one in dict.fromkeys(of)]
     if len(rows) < 2:
         raise CantAverage("name two different checkpoints or more")
+    if len(rows) > MOST:
+        raise CantAverage(f"at most {MOST} checkpoints are averaged at once: a worker holds all of their weights")
     if len({row.role for row in rows}) > 1:
         raise CantAverage("policies and reward models can't be averaged with each other")
-    start = _common_ancestor(rows)
+    return Average(rows, _common_ancestor(rows))
+
+
+def name_free(project: Project, name: str) -> None:
+    """Raise CheckpointExists if a checkpoint of this name is there, or its files."""
     taken = Checkpoint.objects.filter(project=project, name=name).exists()
     if taken or store_path(checkpoint_relative_path(project.slug, name)).exists():
         raise CheckpointExists(f"checkpoint {name!r} already exists")
-    return Average(rows, start)
 
 
 def average_start(
     *, project: Project, created_by: User, name: str, of: Sequence[str], by: str = "mean", keep: float = 1.0
 ) -> Job:
-    """Have a worker average these checkpoints. Raises what `average_planned` does, and QuotaReached."""
+    """Have a worker average these checkpoints.
+
+    Raises what `average_planned` does, CheckpointExists and QuotaReached.
+    """
     planned = average_planned(project=project, name=name, of=of, by=by, keep=keep)
+    name_free(project, name)
     room_on_disk(project, planned.of[0].n_bytes, created_by)
     with transaction.atomic():
         return job_enqueue(

@@ -25,7 +25,7 @@ def import_checkpoint(ctx: JobContext) -> dict[str, Any]:
     done = Checkpoint.objects.filter(project=project, name=name).first()
     if done is None:
         final = store_path(checkpoint_relative_path(project.slug, name))
-        for half in final.parent.glob(f".{name}.*"):  # of an attempt whose worker was lost
+        for half in final.parent.glob(f".{name}.{'[0-9a-f]' * 32}"):  # of an attempt whose worker was lost
             shutil.rmtree(half, ignore_errors=True)
         by = User.objects.filter(pk=ctx.started_by_id or 0).first()  # who may read where is asked again: it was queued
         operator = by is not None and is_operator(by)

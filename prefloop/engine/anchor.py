@@ -48,10 +48,16 @@ class Anchor:
             return
         self._show()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Its weights in fp32, for a checkpoint; empty for one that never moves. All processes call it together."""
-        shown = dict(self.policy.model.named_parameters())
-        return {name: gathered(value, shown[name]).cpu().contiguous() for name, value in self._exact.items()}
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """Its weights in fp32, for a checkpoint; empty for one that never moves. All processes call it together, and
+        those without `keep` get nothing.
+        """
+        shown, found = dict(self.policy.model.named_parameters()), {}
+        for name, value in self._exact.items():
+            whole = gathered(value, shown[name])
+            if keep:
+                found[name] = whole.cpu().contiguous()
+        return found
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:

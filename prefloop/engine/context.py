@@ -163,13 +163,22 @@ class RunContext:
         """Check for a request to leave, between two passes and before every layer of one.
 
         Raises Abandoned: at once while the step has not changed the weights, after seconds when it has. A step of a
-        large model takes minutes, but whoever asks waits only seconds. Several processes leave together, after a step.
+        large model takes minutes, but whoever asks waits only seconds. Several processes leave together, after a step
+        or where they meet in it (`leave_the_step`).
         """
         if self.ranks.size > 1 or not self.at_once():
             return
         if self._asked_at is None:
             self._asked_at = monotonic()
         if not self.moved or monotonic() - self._asked_at >= _FINISH_SECONDS:
+            raise Abandoned
+
+    def leave_the_step(self) -> None:
+        """Check, within a step that has not changed the weights, whether any of several processes is to leave.
+
+        Raises Abandoned in all of them. One process alone checks between its passes.
+        """
+        if self.ranks.size > 1 and any(self.ranks.gather(self.at_once())):
             raise Abandoned
 
     def leave_if_asked(self) -> None:

@@ -21,9 +21,9 @@ def begin_in_full(model: Any, optimizer: MasterAdamW, exact: Any) -> None:
     """Give the optimizer's copies the weights of `exact`, the start model in fp32."""
     weights = dict(exact.named_parameters())
     for name, parameter in model.named_parameters():
-        master = optimizer.masters.get(parameter)
-        if master is not None and master is not parameter:
-            master.copy_(part_of(weights[_plain(name)], parameter))
+        master, plain = optimizer.masters.get(parameter), _plain(name)
+        if master is not None and master is not parameter and plain in weights:  # a new adapter is fp32 already
+            master.copy_(part_of(weights[plain], parameter))
 
 
 @torch.no_grad()
@@ -42,4 +42,5 @@ def end_in_full(model: Any, masters: Mapping[nn.Parameter, nn.Parameter], load: 
 
 def _plain(name: str) -> str:
     """The name of a weight in the model without the adapter that peft wraps around it."""
-    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    return name.replace(".modules_to_save.default.", ".").replace(".original_module.", ".")

@@ -54,11 +54,13 @@ def launch(run_dir: Path, spec: RunSpec, *, should_leave: Callable[[], bool], to
                 break  # the others wait for one that is gone
             time.sleep(_LOOK_SECONDS)
     finally:
+        codes = [child.poll() for child in children]
         for child in children:
             if child.poll() is None:
                 child.kill()
             child.wait()
-    return exit_code(run_dir, [child.returncode for child in children])
+    # those that were ended here waited for the ones that failed
+    return exit_code(run_dir, [EXIT_OF_FAILURE["internal"] if code is None else code for code in codes])
 
 
 def exit_code(run_dir: Path, codes: list[int]) -> int:

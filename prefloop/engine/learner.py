@@ -48,7 +48,8 @@ def backward(
     total, pieces, rows = batch
     value = 0.0
     for piece, counts in alike(ranks, model, pieces, partial(shortest_piece, model, rows)):
-        between()
+        if counts:
+            between()
         states = computing([model, step_loss.teacher], partial(step_loss.forward, model, piece))
         if not counts:
             nothing_of(states).backward()

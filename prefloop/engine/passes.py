@@ -38,13 +38,15 @@ def plan_passes(ctx: RunContext, model: Any) -> None:
     if ctx.ranks.is_main:
         if path.exists():
             planned = Passes(**json.loads(path.read_text("utf-8")))
+        if planned is not None and planned.processes == ctx.ranks.size:
+            pass  # the run goes on as it began
         elif memory is not None:
             shards = _shards(ctx, memory, model)
             memory = replace(memory, shards=ctx.ranks.size if shards else 1)
             planned = memory.passes(_room(ctx, memory, model), most=ctx.spec.token_budget, on_cpu=_on_cpu(ctx))
-            planned = replace(planned, sharded=shards)
+            planned = replace(planned, sharded=shards, processes=ctx.ranks.size)
         elif ctx.spec.shard == "always":
-            planned = replace(ctx.passes, sharded=True)
+            planned = replace(ctx.passes, sharded=ctx.ranks.size > 1, processes=ctx.ranks.size)
     (planned, *_) = ctx.ranks.gather(planned)
     if planned is not None:
         _use(ctx, planned)
@@ -106,7 +108,8 @@ def _shards(ctx: RunContext, memory: Memory, model: Any) -> bool:
     """Decide whether the processes share the weights: by default where a replica would leave no room for a row."""
     if ctx.ranks.size == 1 or ctx.spec.shard == "never":
         return False
-    if ctx.spec.online is not None and not all(map(is_served, ctx.spec.online.draws)):
+    online = ctx.spec.online
+    if online is not None and not online.replay and not all(map(is_served, online.draws)):
         if ctx.spec.shard == "always":
             ctx.log(
                 "warning", "each process holds all weights, since it draws answers: shared ones need draws.engine vllm"

@@ -83,12 +83,13 @@ def measure(shape: Shape, threads: int) -> dict[str, dict[str, float]]:
     torch.set_num_threads(threads)
     try:
         found = {}
-        for kind, rows in _ROWS.items():
-            make = _training if kind == "training" else _sampling
-            look = _rates({name: make(dtype, _FEW, wide, long) for name, dtype in _COMPARED.items()}, rounds=2)
-            if look["bfloat16"] > look["float32"] / 2:
-                look = _rates({name: make(dtype, rows, wide, long) for name, dtype in _COMPARED.items()}, _ROUNDS)
-            found[kind] = look
+        with torch.random.fork_rng():  # what a run draws does not depend on whether its machine is known already
+            for kind, rows in _ROWS.items():
+                make = _training if kind == "training" else _sampling
+                look = _rates({name: make(dtype, _FEW, wide, long) for name, dtype in _COMPARED.items()}, rounds=2)
+                if look["bfloat16"] > look["float32"] / 2:
+                    look = _rates({name: make(dtype, rows, wide, long) for name, dtype in _COMPARED.items()}, _ROUNDS)
+                found[kind] = look
         return found
     finally:
         torch.set_num_threads(before)

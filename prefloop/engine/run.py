@@ -111,10 +111,8 @@ class RunProcess:
     def _run(self) -> Outcome:
         ctx, spec, source = self._ctx, self._spec, self._source
         ctx.progress("loading", 0, 0)
-        with ctx.ranks.main_first():
-            found = newest_checkpoint(
-                ctx.run_dir, config_hash=spec.config_hash(), snapshot_sha256=source.sha256, on_log=ctx.log
-            )
+        newest = partial(newest_checkpoint, config_hash=spec.config_hash(), snapshot_sha256=source.sha256)
+        found = ctx.ranks.by_main(partial(newest, ctx.run_dir, on_log=ctx.log))
         self._prepare(found)
         check_room(ctx.run_dir, training_bytes(self._model, self._optimizer))
         ctx.events.write("start", step=self.step, n_rows=source.n_rows, n_steps=source.n_steps)
@@ -267,7 +265,7 @@ class RunProcess:
         beside: dict[str, dict[str, Tensor]] = {
             _MODULES: self._modules_state(),
             _COUNTS: {"updates": torch.tensor(self._learner.updates)},
-            _ANCHOR: self._source.tensors(),
+            _ANCHOR: self._source.tensors(keep=is_main),
         }
         if self._modules is not None:
             beside[_MODULES_OPTIMIZER] = optimizer_tensors(self._modules, self._optimizer)
@@ -358,6 +356,7 @@ class RunProcess:
                     if isinstance(error, JudgeError):
                         if not self._is_saved():
                             self._save()
+                        ctx.ranks.gather(None)  # no process ends before the first has written it
                         raise
                     leaves = True
             if leaves:

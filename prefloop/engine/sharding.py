@@ -57,23 +57,24 @@ class Sharded(nn.Module):
 def shard(model: Any, device: torch.device, dtype: torch.dtype) -> None:
     """Divide a model in the machine's memory among the processes of the run, each part on its process's device.
 
-    `dtype`: the precision of the run. Weights that train are kept in fp32 beside it, unless the model has an adapter,
-    whose own are fp32 already.
+    `dtype`: the precision of the run. Weights that train are kept in fp32.
     """
     supports_block_mask(model)  # known from here on: they are found out by comparing passes of the whole model
-    runs_flat(model)
+    if device.type == "cpu":
+        runs_flat(model)
     if model.get_output_embeddings() is not None:
         output_head(model)
-    full = full_dtype(dtype)
-    raised = full != dtype and not is_adapted(model) and any(one.requires_grad for one in model.parameters())
+    trained = [one for one in model.parameters() if one.requires_grad]
+    raised = any(one.dtype != full_dtype(one.dtype) for one in trained)
     shell = Sharded(model, raised=raised)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=full) if raised else MixedPrecisionPolicy()
+    policy = MixedPrecisionPolicy()
+    if raised and not is_adapted(model):  # beside an adapter the few that train compute as they are kept
+        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=full_dtype(dtype))
     for part in (*layers_of(model), shell):
-        if raised:  # part by part: the machine holds one of them twice
-            for parameter in part.parameters():
-                if not isinstance(parameter, DTensor):
-                    parameter.data = parameter.data.to(full)
+        for parameter in part.parameters():  # part by part: the machine holds one of them twice
+            if parameter.requires_grad and not isinstance(parameter, DTensor):
+                parameter.data = parameter.data.to(full_dtype(parameter.dtype))
         sharded: Any = fully_shard(part, mesh=mesh, mp_policy=policy)
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)

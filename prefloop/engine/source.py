@@ -81,8 +81,8 @@ class Source(ABC):
         """The step's metrics besides its loss."""
         return {}
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors that a checkpoint must keep of it."""
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """The tensors that a checkpoint must keep of it, in the processes with `keep`; all call it together."""
         return {}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027
@@ -149,8 +149,8 @@ class StoredRows(Source):
             self._anchor.follow(model, step)
 
     @override
-    def tensors(self) -> dict[str, Tensor]:
-        return self._anchor.tensors() if self._anchor is not None else {}
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        return self._anchor.tensors(keep=keep) if self._anchor is not None else {}
 
     @override
     def restore(self, tensors: dict[str, Tensor]) -> None:

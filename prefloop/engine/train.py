@@ -117,7 +117,7 @@ def run(
         spec = read_spec(folder)
     except PrefloopError as error:
         return Ended(failure=_fail(folder, error, None))
-    with _held(folder) if ranks.is_main else nullcontext():
+    with _held(folder, ranks):
         log = folder / EVENTS_FILE
         if ranks.is_main:
             (folder / FAILURE_FILE).unlink(missing_ok=True)
@@ -228,13 +228,20 @@ def _fail(folder: Path, error: Exception, events: EventWriter | None, *, step: i
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Lock the directory; the system releases it when the process dies, however it does."""
-    with (folder / "run.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"another process is training in {folder}") from None
+def _held(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Lock the directory in the first process; the system releases it when the process dies, however it does.
+
+    Raises Busy in all processes.
+    """
+    with (folder / "run.lock").open("w") if ranks.is_main else nullcontext() as stream:
+        is_free = True
+        if stream is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_free = False
+        if not ranks.gather(is_free)[0]:
+            raise Busy(f"another process is training in {folder}")
         yield
 
 

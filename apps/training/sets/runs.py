@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,11 @@ def run_memory(run: TrainingRun, spec: RunSpec) -> int:
     if spec.online is not None:
         beside = sum(model is not None for model in (spec.reference, spec.online.reward_model, spec.online.judge))
     peak = plan.peak(plan.passes(PLENTY, most=spec.token_budget, on_cpu=True))
-    return spec.processes * (peak + beside * plan.weights())
+    held = spec.processes * (peak + beside * plan.weights())
+    if plan.shards == 1:
+        return held
+    # each process reads the whole model before it keeps its part, and the first has a checkpoint whole
+    return held + spec.processes * plan.weights() + replace(plan, shards=1).fixed()
 
 
 def loop_of(run: TrainingRun) -> Loop | None:

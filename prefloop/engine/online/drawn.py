@@ -86,10 +86,13 @@ class DrawnRows(Source):
         self._heard = Heard(ctx.path(INBOX_FILE), ctx.events, earlier, online.memory, policy.tokenizer)
         self._drawn = _drawn_before(earlier, step)
         self._initial = self._initial_policy()
-        still = self._initial if online.anchor.kind == "initial" else None
-        self._anchor = Anchor(online.anchor, still or policy, ctx.place) if online.anchor.kind != "none" else None
-        if self._anchor is not None:
-            self.reference = self._anchor.policy
+        anchor = self._initial if online.anchor.kind == "initial" else None
+        self._anchor = None  # one that is no other policy of the run
+        if anchor is None and online.anchor.kind != "none":
+            self._anchor = Anchor(online.anchor, policy, ctx.place)
+            anchor = self._anchor.policy
+        if anchor is not None:
+            self.reference = anchor
         elif "ref" in step_loss.needs:
             self.reference = self._initial
         if "ref" in step_loss.needs and self.reference is None:
@@ -103,8 +106,9 @@ class DrawnRows(Source):
         self._policies = {CURRENT: policy, "previous": policy}
         if self._initial is not None:
             self._policies["initial"] = self._initial
-        if self._anchor is not None:
-            self._policies["anchor"] = self._anchor.policy
+        if anchor is not None:
+            self._policies["anchor"] = anchor
+        self._given: set[str] = set()  # sources whose weights the samplers got
         if strange := sorted(self._samplers.keys() - self._policies.keys()):
             raise ConfigError(f"draws.source {strange[0]} can't answer inside a step")
 
@@ -142,7 +146,9 @@ class DrawnRows(Source):
             self._heard.before(step)
         if not self._records and ranks.gather(step not in self._drawn)[0]:
             self._refresh(step)
+        self.ctx.leave_the_step()
         answers, pairs, extra = ranks.by_main(partial(self._labelled, step, sums))
+        self.ctx.leave_the_step()
         if fresh and is_fresh(spec, step):
             tokens = self.ctx.passes.tokens
             look_at_fresh(spec, self._policy.model, self._initial, answers, sums, ranks=ranks, token_budget=tokens)
@@ -198,18 +204,20 @@ class DrawnRows(Source):
         for at in steps:
             questions = batch_of(self._questions, at, batch=spec.objective.batch, seed=spec.seed)
             parts = [] if self._one_server else ranks.gather(draw(ranks.share(questions), at))
+            self.ctx.leave_the_step()
             ranks.by_main(partial(keep, at, questions, parts))
         self._drawn |= drawn
 
     def _load_samplers(self) -> None:
         """Give the samplers the weights as they are now: whole ones, where the processes share them."""
-        stands = self._anchor is not None and not self._online.anchor.moves
-        policies = self._policies
+        policies, asked = self._policies, {draw.source for draw in self._online.draws}
+        still = frozenset({"initial"} if self._online.anchor.moves else {"initial", "anchor"})
         if self.ctx.sharded:
-            is_main, asked = self.ctx.ranks.is_main, {draw.source for draw in self._online.draws}
-            whole = {source: whole_model(policies[source].model, keep=is_main) for source in sorted(asked)}
+            is_main, wanted = self.ctx.ranks.is_main, sorted(asked - (still & self._given))
+            whole = {source: whole_model(policies[source].model, keep=is_main) for source in wanted}
             policies = {source: replace(policies[source], model=model) for source, model in whole.items()}
-        self._samplers.load(policies, still=frozenset({"initial", "anchor"} if stands else {"initial"}))
+        self._samplers.load(policies, still=still)
+        self._given |= asked
 
     def _pairs(self, step: int, answers: Sequence[Answers], sums: Sums) -> dict[int, list[Pair]]:
         if self._judge is None or self._step_loss.settings.rows != "pairs":
@@ -238,8 +246,8 @@ class DrawnRows(Source):
         return step * self.ctx.spec.objective.batch
 
     @override
-    def tensors(self) -> dict[str, Tensor]:
-        return self._anchor.tensors() if self._anchor is not None else {}
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        return self._anchor.tensors(keep=keep) if self._anchor is not None else {}
 
     @override
     def restore(self, tensors: dict[str, Tensor]) -> None:

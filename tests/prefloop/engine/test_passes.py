@@ -137,7 +137,7 @@ def test_rows_that_would_not_fit_compute_their_activations_again(
 
     monkeypatch.setattr(learner, "ready_to_step", watched)
     assert train.run(spare).exit_code == 0
-    assert plan(spare) == {"tokens": 64, "longest_kept": 0, "sharded": False}
+    assert plan(spare) == {"tokens": 64, "longest_kept": 0, "sharded": False, "processes": 1}
     assert asked
     assert all(asked)
     assert losses(spare) == pytest.approx(losses(plain), abs=1e-5)
