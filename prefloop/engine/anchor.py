@@ -22,7 +22,9 @@ from prefloop.recipes.recipe import Anchor as AnchorSettings
 class Anchor:
     """Answers and is compared with like any policy; call `follow` after each optimizer step."""
 
-    def __init__(self, settings: AnchorSettings, policy: Policy, place: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, settings: AnchorSettings, policy: Policy, place: Callable[[Any], Any] = lambda model: model
+    ) -> None:
         self._settings = settings
         model = copy.deepcopy(policy.model).eval()
         for parameter in model.parameters():
