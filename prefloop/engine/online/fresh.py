@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from prefloop.engine.pieces import Piece, Row, pieces_of, shortest_piece, token_logps
-from prefloop.engine.ranks import Ranks
+from prefloop.engine.ranks import ALONE, Ranks
 from prefloop.engine.sharding import alike
 from prefloop.engine.step_losses import CURRENT, Answers
 from prefloop.engine.sums import Sums
@@ -40,7 +40,7 @@ def look_at_fresh(
     answers: Sequence[Answers],
     sums: Sums,
     *,
-    ranks: Ranks,
+    ranks: Ranks = ALONE,
     token_budget: int,
 ) -> None:
     """Evaluate the policy's own answers among these once more, under it and under the fixed policy; each process its
