@@ -129,8 +129,8 @@ FAULTS = (
     Fault(
         "BOND's baseline holds its own return",
         "prefloop/engine/online/bond.py",
-        "return (table - rloo_advantages(table)).reshape(-1)",
-        "return table.mean(1, keepdim=True).expand_as(table).reshape(-1)",
+        "return [(table - rloo_advantages(table)).reshape(-1) for table in tables]",
+        "return [table.mean(1, keepdim=True).expand_as(table).reshape(-1) for table in tables]",
         _STEPS,
     ),
     Fault(
