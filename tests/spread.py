@@ -22,6 +22,9 @@ PLACES = (
     "tests/architecture/test_routes.py",
     "tests/apps/exchange/test_bombs.py",
     "tests/apps/training/test_every_key.py",
+    "tests/prefloop/engine/test_online_ranks.py",
+    "tests/prefloop/engine/test_ranks.py::test_processes_",
+    "tests/prefloop/engine/test_ranks.py::test_two_processes_have_",
 )
 DAYS = 3
 FAULTS, DAYS_OF_FAULTS = "tests/faults/", 2
