@@ -20,11 +20,11 @@ from prefloop.types import PrefloopError
 
 BY = {
     "mean": _("The mean of the weights (WARM): for reward models"),
-    "slerp": _("Half-way along the sphere between what each has learnt (SLERP, WARP): for policies"),
+    "slerp": _("The spherical mean of what each has learnt since their start (SLERP, WARP): for policies"),
 }
 
 
-MOST = 8
+MOST = 8  # a worker holds the weights of all of them at once
 
 
 class CantAverage(PrefloopError):

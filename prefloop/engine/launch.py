@@ -59,7 +59,7 @@ def launch(run_dir: Path, spec: RunSpec, *, should_leave: Callable[[], bool], to
             if child.poll() is None:
                 child.kill()
             child.wait()
-    # those that were ended here waited for the ones that failed
+    # a process that was ended here did not fail itself: it waited for one that did
     return exit_code(run_dir, [EXIT_OF_FAILURE["internal"] if code is None else code for code in codes])
 
 

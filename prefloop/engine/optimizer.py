@@ -67,7 +67,7 @@ class MasterAdamW(torch.optim.AdamW):
                 parameter.copy_(master)
 
     def gather_gradients(self, ranks: Ranks) -> None:
-        """Sum the gradients of the next step over the processes; those of sharded parameters were as they were made."""
+        """Sum the next step's gradients over the processes; FSDP has summed those of sharded parameters already."""
         for parameter, part in self._parts.items():
             part.grad = None if parameter.grad is None else local(parameter.grad)
             parameter.grad = None

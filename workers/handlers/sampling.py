@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from apps.core.chunks import chunks
@@ -107,19 +108,21 @@ def _parts(todo: list[int], have: Mapping[int, int], n: int, most: int) -> Itera
             yield [prompt_id], first, min(most, n - first)
 
 
+def _draws(run: SamplingRun, checkpoint: Checkpoint) -> Draws:
+    return Draws(
+        max_tokens=run.max_tokens,
+        seed=run.seed,
+        temperature=run.temperature,
+        top_p=run.top_p,
+        top_k=run.top_k,
+        source=checkpoint.name,
+    )
+
+
 def _draw_by_vllm(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, prompt_ids: list[int]) -> int:
     ctx.progress(0, len(prompt_ids) * run.n, "starting vLLM")
     with engines.vllm(checkpoint, check=ctx.check) as (endpoint, reader):
-        sampler = VllmSampler(
-            endpoint,
-            reader,
-            max_tokens=run.max_tokens,
-            seed=run.seed,
-            temperature=run.temperature,
-            top_p=run.top_p,
-            top_k=run.top_k,
-            source=checkpoint.name,
-        )
+        sampler = VllmSampler(endpoint, reader, **asdict(_draws(run, checkpoint)))
         return draw_served(
             ctx=ctx,
             run=run,
@@ -143,14 +146,7 @@ def _draw_in_bulk(ctx: JobContext, run: SamplingRun, checkpoint: Checkpoint, pro
         ]
         answers_write(run, [completion_of(run, *one) for one in drawn])
 
-    draws = Draws(
-        max_tokens=run.max_tokens,
-        seed=run.seed,
-        temperature=run.temperature,
-        top_p=run.top_p,
-        top_k=run.top_k,
-        source=checkpoint.name,
-    )
+    draws = _draws(run, checkpoint)
     bulk.ask_engines(
         ctx,
         bulk.work_of(checkpoint, run.engine, at_once=engines.VLLM_AT_ONCE, draws=draws),

@@ -379,8 +379,7 @@ def test_the_document_holds_verdicts_tables_and_drawings_that_stand_alone(make_s
     to = tmp_path / "laboratory.md"
     call_command("document_studies", "--project", project.slug, "--to", str(to), stdout=io.StringIO())
     text = to.read_text("utf-8")
-    sentence = study_report(project=project, declared=get_study("gap"))["sentence"]
-    assert f"**{sentence}**" in text
+    assert f"**{study_report(project=project, declared=get_study('gap'))['sentence']}**" in text
     assert "![On-policy against offline IPO, and the data of one for the other](figures/gap.svg)" in text
     assert text.count("| online IPO | objective.lr") == 6
     assert "`gap-bo2` (Without a contrast" in text.split("## Declared, not run here")[1]
